@@ -1,0 +1,1 @@
+//! The settings of all rooms, gathered in layers. Rooms never import this one.

@@ -1,0 +1,3 @@
+//! Routers: public, admin, console.
+mod settings;
+pub use settings::{Admin, Console};

@@ -1,0 +1,19 @@
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+/// `[admin]`: the port of the operators. Never expose it to the internet.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Where metrics and readiness are served.
+    pub listen: SocketAddr,
+}
+
+/// `[console]`: the page to try the service with. It hands out tokens: for development only.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Console {
+    /// Whether `/console` is served.
+    pub enabled: bool,
+}

@@ -1,0 +1,1 @@
+//! Who is on which channel on this node, and fan-out to them.

@@ -1,0 +1,16 @@
+//! Yamabiko carries live messages between a Laravel application and its browsers.
+//!
+//! The rooms and the arrows between them are described in `ARCHITECTURE.md`; `tests/architecture.rs`
+//! holds the code to it.
+
+pub mod auth;
+pub mod broker;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod hub;
+pub mod message;
+pub mod protocol;
+pub mod server;
+pub mod socket;
+pub mod telemetry;

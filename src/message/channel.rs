@@ -1,0 +1,117 @@
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// A channel's identity: an exact string of 1 to 200 bytes without control characters.
+///
+/// Never trimmed, folded or normalised: `chat` and `chat:` are two channels. Cloning shares the text.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelName(Arc<str>);
+
+/// Why a string cannot name a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum InvalidChannelName {
+    /// It has no characters at all.
+    #[error("a channel name must not be empty")]
+    Empty,
+    /// It is longer than [`ChannelName::MAX_BYTES`].
+    #[error("a channel name has at most {} bytes", ChannelName::MAX_BYTES)]
+    TooLong,
+    /// It has a control character.
+    #[error("a channel name must not contain control characters")]
+    ControlCharacter,
+}
+
+impl ChannelName {
+    /// The longest name, in bytes of UTF-8.
+    pub const MAX_BYTES: usize = 200;
+
+    /// Takes a name as it is, or says what is wrong with it.
+    pub fn new(name: &str) -> Result<Self, InvalidChannelName> {
+        if name.is_empty() {
+            return Err(InvalidChannelName::Empty);
+        }
+        if name.len() > Self::MAX_BYTES {
+            return Err(InvalidChannelName::TooLong);
+        }
+        if name.chars().any(char::is_control) {
+            return Err(InvalidChannelName::ControlCharacter);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The whole name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text before the first `:` (all of it where there is none). It selects the channel's rules.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.0.split_once(':').map_or(&*self.0, |(kind, _)| kind)
+    }
+
+    /// The parameters after the first `:`, separated by commas. Routing does not look at them.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        let text = self.0.split_once(':').map_or("", |(_, parameters)| parameters);
+        text.split(',').filter(|parameter| !parameter.is_empty())
+    }
+}
+
+impl fmt::Display for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_kept_to_the_letter() {
+        for name in ["chat", "chat:", "chat:default", " chat:room1 ", "Chat:ルーム", "progress:42,a", ":"] {
+            assert_eq!(ChannelName::new(name).unwrap().as_str(), name);
+        }
+        assert_ne!(ChannelName::new("chat"), ChannelName::new("chat:"));
+    }
+
+    #[test]
+    fn bounds_are_1_and_200_bytes() {
+        assert_eq!(ChannelName::new(""), Err(InvalidChannelName::Empty));
+        assert!(ChannelName::new(&"a".repeat(200)).is_ok());
+        assert_eq!(ChannelName::new(&"a".repeat(201)), Err(InvalidChannelName::TooLong));
+        assert_eq!(ChannelName::new(&"山".repeat(67)), Err(InvalidChannelName::TooLong));
+    }
+
+    #[test]
+    fn control_characters_are_refused() {
+        for name in ["a\n", "\0", "a\u{7f}", "a\u{85}b"] {
+            assert_eq!(ChannelName::new(name), Err(InvalidChannelName::ControlCharacter));
+        }
+    }
+
+    #[test]
+    fn the_kind_is_the_text_before_the_first_colon() {
+        let kind = |name: &str| ChannelName::new(name).unwrap().kind().to_owned();
+        assert_eq!(
+            [kind("chat"), kind("chat:"), kind("chat:a:b"), kind(":x")],
+            ["chat", "chat", "chat", ""]
+        );
+    }
+
+    #[test]
+    fn parameters_are_separated_by_commas() {
+        let name = ChannelName::new("progress:42,a:b").unwrap();
+        assert_eq!(name.parameters().collect::<Vec<_>>(), ["42", "a:b"]);
+        assert_eq!(ChannelName::new("chat:").unwrap().parameters().count(), 0);
+    }
+}

@@ -1,0 +1,9 @@
+//! The nouns that every room shares. This room knows nothing of any other.
+
+mod channel;
+mod close;
+mod event;
+
+pub use channel::{ChannelName, InvalidChannelName};
+pub use close::Close;
+pub use event::{Audience, Event, Frame, Sender};

@@ -1,0 +1,2 @@
+//! What is said on a wire: pure functions between bytes and events. No I/O.
+pub mod native;

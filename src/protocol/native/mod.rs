@@ -1,0 +1,3 @@
+//! The native protocol, `docs/native.md`.
+mod settings;
+pub use settings::{ChannelSettings, ChannelsSettings, SenderSettings};

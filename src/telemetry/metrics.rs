@@ -1,0 +1,136 @@
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The `reason` label: one of a fixed set of words, never text from a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    reason: Word,
+}
+
+impl Reason {
+    /// The label `reason="word"`.
+    #[must_use]
+    pub const fn new(word: &'static str) -> Self {
+        Self { reason: Word(word) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Word(&'static str);
+
+impl EncodeLabelValue for Word {
+    fn encode(
+        &self,
+        encoder: &mut prometheus_client::encoding::LabelValueEncoder,
+    ) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.0, encoder)
+    }
+}
+
+/// Everything that is counted, under the names that Prometheus shows. Shared by all rooms behind an `Arc`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Open connections.
+    pub connections: Gauge,
+    /// Channels with at least one subscriber on this node.
+    pub channels: Gauge,
+    /// Connections that were opened.
+    pub connections_opened: Counter,
+    /// Connections that ended, by reason.
+    pub connections_closed: Family<Reason, Counter>,
+    /// Handshakes that were refused, by reason.
+    pub handshakes_refused: Family<Reason, Counter>,
+    /// Messages of clients that the broker accepted.
+    pub messages_accepted: Counter,
+    /// Messages of clients that were refused, by the error code that the sender got.
+    pub messages_refused: Family<Reason, Counter>,
+    /// Messages that came from the broker.
+    pub broker_messages: Counter,
+    /// Messages from the broker that were dropped, by reason.
+    pub broker_dropped: Family<Reason, Counter>,
+    /// 1 while the broker is subscribed and accepts messages.
+    pub broker_up: Gauge,
+    /// Times that the broker was lost: what Laravel published meanwhile was not seen.
+    pub broker_interruptions: Counter,
+    /// Copies handed to subscribers.
+    pub deliveries: Counter,
+}
+
+impl Metrics {
+    /// All at zero, registered.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("yamabiko");
+        macro_rules! metric {
+            ($name:literal, $help:literal) => {{
+                let metric = Default::default();
+                register(&mut registry, $name, $help, &metric);
+                metric
+            }};
+        }
+        let uptime: Gauge = Gauge::default();
+        let seconds = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or_default());
+        uptime.set(seconds);
+        registry.register_with_unit("start_time", "When the process started, as Unix time", Unit::Seconds, uptime);
+        Self {
+            connections: metric!("connections", "Open connections"),
+            channels: metric!("channels", "Channels with a subscriber on this node"),
+            connections_opened: metric!("connections_opened", "Connections that were opened"),
+            connections_closed: metric!("connections_closed", "Connections that ended, by reason"),
+            handshakes_refused: metric!("handshakes_refused", "Handshakes that were refused, by reason"),
+            messages_accepted: metric!("messages_accepted", "Messages of clients that the broker accepted"),
+            messages_refused: metric!("messages_refused", "Messages of clients that were refused, by error code"),
+            broker_messages: metric!("broker_messages", "Messages that came from the broker"),
+            broker_dropped: metric!("broker_dropped", "Messages from the broker that were dropped, by reason"),
+            broker_up: metric!("broker_up", "1 while the broker is subscribed and accepts messages"),
+            broker_interruptions: metric!("broker_interruptions", "Times that the broker was lost"),
+            deliveries: metric!("deliveries", "Copies handed to subscribers"),
+            registry,
+        }
+    }
+
+    /// All of them in the OpenMetrics text format, which Prometheus reads.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn register<M>(registry: &mut Registry, name: &str, help: &str, metric: &M)
+where
+    M: prometheus_client::registry::Metric + Clone,
+{
+    registry.register(name, help, metric.clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_each_metric_with_its_reasons() {
+        let metrics = Metrics::new();
+        metrics.connections.inc();
+        metrics.broker_dropped.get_or_create(&Reason::new("invalid_json")).inc();
+        let page = metrics.render();
+        assert!(page.contains("yamabiko_connections 1"), "{page}");
+        assert!(page.contains(r#"yamabiko_broker_dropped_total{reason="invalid_json"} 1"#), "{page}");
+        assert!(page.ends_with("# EOF\n"), "{page}");
+    }
+}
