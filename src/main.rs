@@ -1,1 +1,3 @@
+//! The `yamabiko` binary.
+
 fn main() {}

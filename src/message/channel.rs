@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn a_name_is_kept_to_the_letter() {
-        for name in ["chat", "chat:", "chat:default", " chat:room1 ", "Chat:ルーム", "progress:42,a", ":"] {
+        for name in ["chat", "chat:", "chat:default", " chat:room1 ", "Chat:ルーム", "progress:42,a", ":"]
+        {
             assert_eq!(ChannelName::new(name).unwrap().as_str(), name);
         }
         assert_ne!(ChannelName::new("chat"), ChannelName::new("chat:"));
@@ -102,10 +103,7 @@ mod tests {
     #[test]
     fn the_kind_is_the_text_before_the_first_colon() {
         let kind = |name: &str| ChannelName::new(name).unwrap().kind().to_owned();
-        assert_eq!(
-            [kind("chat"), kind("chat:"), kind("chat:a:b"), kind(":x")],
-            ["chat", "chat", "chat", ""]
-        );
+        assert_eq!([kind("chat"), kind("chat:"), kind("chat:a:b"), kind(":x")], ["chat", "chat", "chat", ""]);
     }
 
     #[test]

@@ -1,3 +1,3 @@
 //! The composition root: builds the rooms, binds, drains.
 mod settings;
-pub use settings::Settings;
+pub use settings::{Listen, Settings};

@@ -78,7 +78,12 @@ impl Metrics {
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or_default());
         uptime.set(seconds);
-        registry.register_with_unit("start_time", "When the process started, as Unix time", Unit::Seconds, uptime);
+        registry.register_with_unit(
+            "start_time",
+            "When the process started, as Unix time",
+            Unit::Seconds,
+            uptime,
+        );
         Self {
             connections: metric!("connections", "Open connections"),
             channels: metric!("channels", "Channels with a subscriber on this node"),
@@ -86,9 +91,15 @@ impl Metrics {
             connections_closed: metric!("connections_closed", "Connections that ended, by reason"),
             handshakes_refused: metric!("handshakes_refused", "Handshakes that were refused, by reason"),
             messages_accepted: metric!("messages_accepted", "Messages of clients that the broker accepted"),
-            messages_refused: metric!("messages_refused", "Messages of clients that were refused, by error code"),
+            messages_refused: metric!(
+                "messages_refused",
+                "Messages of clients that were refused, by error code"
+            ),
             broker_messages: metric!("broker_messages", "Messages that came from the broker"),
-            broker_dropped: metric!("broker_dropped", "Messages from the broker that were dropped, by reason"),
+            broker_dropped: metric!(
+                "broker_dropped",
+                "Messages from the broker that were dropped, by reason"
+            ),
             broker_up: metric!("broker_up", "1 while the broker is subscribed and accepts messages"),
             broker_interruptions: metric!("broker_interruptions", "Times that the broker was lost"),
             deliveries: metric!("deliveries", "Copies handed to subscribers"),
@@ -96,7 +107,7 @@ impl Metrics {
         }
     }
 
-    /// All of them in the OpenMetrics text format, which Prometheus reads.
+    /// All of them in the `OpenMetrics` text format, which Prometheus reads.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();
