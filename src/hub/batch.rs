@@ -95,7 +95,8 @@ mod tests {
             delivery(&channel, Audience::User(7), b"c"),
             delivery(&channel, Audience::Everyone, b"d"),
         ];
-        let blocks: Vec<_> = blocks(&mut run).map(|block| (block.frame.bytes().to_vec(), block.messages)).collect();
+        let blocks: Vec<_> =
+            blocks(&mut run).map(|block| (block.frame.bytes().to_vec(), block.messages)).collect();
         assert_eq!(blocks, [(b"ab".to_vec(), 2), (b"c".to_vec(), 1), (b"d".to_vec(), 1)]);
     }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::shard::Command;
-use super::{ConnectionId, Hub, Outbox};
+use super::{Clock, ConnectionId, Hub, Outbox};
 use crate::message::ChannelName;
 
 /// A connection's place in the hub. Dropping it leaves every channel: admitted cannot miss left.
@@ -38,10 +38,28 @@ impl Connection {
         self.channels.push(channel);
     }
 
+    /// The channels that it is on.
+    #[must_use]
+    pub fn channels(&self) -> &[ChannelName] {
+        &self.channels
+    }
+
     /// Its name on this node.
     #[must_use]
     pub fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    /// The seconds that its alarm is set in.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.hub.clock()
+    }
+
+    /// How many bytes may wait in its outbox.
+    #[must_use]
+    pub fn outbox_bytes(&self) -> usize {
+        self.hub.outbox_bytes()
     }
 
     /// Where the bytes for it go.

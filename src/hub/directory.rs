@@ -45,8 +45,7 @@ impl Directory {
             Some((name, _)) => name.clone(),
             None => channel.clone(),
         };
-        let counts =
-            channels.entry(name.clone()).or_insert_with(|| vec![0; self.shards].into_boxed_slice());
+        let counts = channels.entry(name.clone()).or_insert_with(|| vec![0; self.shards].into_boxed_slice());
         if let Some(count) = counts.get_mut(shard) {
             *count = count.saturating_add(1);
         }

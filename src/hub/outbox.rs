@@ -112,6 +112,11 @@ impl<S: Sink> Outbox<S> {
         self.sink.get_or_init(|| sink)
     }
 
+    /// The connection, once there is one.
+    pub fn sink(&self) -> Option<&S> {
+        self.sink.get()
+    }
+
     /// Writes a frame at once if nothing waits before it, or lets it wait; at most `limit` bytes may.
     pub fn push(&self, frame: &Frame, limit: usize) -> Pushed {
         let bytes = frame.bytes();
@@ -299,8 +304,8 @@ fn is_not_now(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
     use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
     use std::task::Wake;
 
     use proptest::prelude::*;
@@ -467,7 +472,7 @@ mod tests {
                 let waiting = outbox.lock().bytes;
                 prop_assert!(waiting <= limit + 12 + 40, "{waiting} bytes wait");
             }
-            for _ in 0..200 { outbox.sink.get().unwrap().allow(1000); }
+            *outbox.sink.get().unwrap().allowances.lock().unwrap() = vec![1000; 200].into();
             prop_assert_eq!(outbox.flush().unwrap(), Flushed::Empty);
             let mut out = taken(&outbox);
             if let Some(ending) = outbox.ending() {
