@@ -14,3 +14,6 @@ pub use keys::Problem;
 pub use minter::{Minter, NoSigningKey};
 pub use refusal::Refusal;
 pub use settings::{KeySettings, Settings};
+
+#[cfg(test)]
+mod tests;
