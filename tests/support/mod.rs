@@ -1,6 +1,7 @@
 //! What the tests of the real binary share: a server to start, clients to speak to it, tokens.
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     reason = "each test crate compiles this for itself and uses a part of it"
 )]
