@@ -8,6 +8,7 @@
 //! * What was refused is not delivered.
 
 mod budget;
+mod envelope;
 mod memory;
 mod redis;
 mod settings;
