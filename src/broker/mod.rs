@@ -94,7 +94,7 @@ impl Broker {
     pub fn publish(&self, event: Event, receipt: Receipt) {
         match self {
             Self::Memory(memory) => memory.publish(event, receipt),
-            Self::Redis(redis) => redis.publish(event, receipt),
+            Self::Redis(redis) => redis.publish(&event, receipt),
         }
     }
 

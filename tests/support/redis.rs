@@ -1,4 +1,5 @@
 //! A real Redis of a test's own, gone when it is dropped.
+#![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

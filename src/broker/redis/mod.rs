@@ -74,8 +74,8 @@ impl Redis {
         Ok((Self { outgoing, health, patience, task }, receiver))
     }
 
-    pub(super) fn publish(&self, event: Event, receipt: Receipt) {
-        self.outgoing.publish(&event, receipt);
+    pub(super) fn publish(&self, event: &Event, receipt: Receipt) {
+        self.outgoing.publish(event, receipt);
     }
 
     pub(super) fn status(&self) -> Status {

@@ -193,8 +193,8 @@ fn write_batch(
         resp::encode_argument(output, argument);
     }
     for sending in batch {
-        let deadline = clock.micros_at(sending.deadline).saturating_sub(margin.as_micros() as u64);
-        resp::encode_argument(output, deadline.to_string().as_bytes());
+        let deadline = sending.deadline.checked_sub(margin).unwrap_or(sending.deadline);
+        resp::encode_argument(output, clock.micros_at(deadline).to_string().as_bytes());
         resp::encode_argument(output, &sending.envelope);
     }
 }
