@@ -1,3 +1,9 @@
-//! Routers: public, admin, console.
+//! Routers: what is served on the public port and on the operators' port.
+
+mod admin;
+mod public;
 mod settings;
+
+pub use admin::{AdminState, admin};
+pub use public::public;
 pub use settings::{Admin, Console};
