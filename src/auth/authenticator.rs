@@ -3,6 +3,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, crypto};
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -24,8 +25,8 @@ pub struct Authenticator {
 impl Authenticator {
     /// Reads the keys. The error lists everything that is wrong with them, also that there are none.
     pub fn new(settings: &Settings) -> Result<Self, Vec<Problem>> {
-        let Keys { keys, mut problems, warnings } = Keys::read(settings);
-        if keys.is_empty() && problems.is_empty() {
+        let Keys { usable: keys, mut problems, warnings } = Keys::read(settings);
+        if settings.secret.expose_secret().is_empty() && settings.keys.is_empty() {
             problems.push(Problem {
                 key: "auth.secret".to_owned(),
                 message:
@@ -82,7 +83,7 @@ impl Authenticator {
                 }
                 continue;
             }
-            match crypto::verify(signature, message.as_bytes(), &key.key, algorithm) {
+            match crypto::verify(signature, message.as_bytes(), &key.verifies, algorithm) {
                 Ok(true) => return Ok(()),
                 Ok(false) => refusal = Refusal::BadSignature,
                 // The keys were tried at start, so it can only be the signature's base64.
