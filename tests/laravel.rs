@@ -157,7 +157,7 @@ impl App {
         let output = Command::new("php")
             .arg(folder.join(script))
             .args(arguments)
-            .env("REDIS_PORT", self.redis.port().to_string())
+            .env("REDIS_PORT", self.redis.url().rsplit(':').next().unwrap())
             .env("REDIS_PREFIX", PREFIX)
             .env("APP_WS_JWT_SECRET", SECRET)
             .output()
