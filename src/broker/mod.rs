@@ -8,6 +8,7 @@
 //! * What was refused is not delivered.
 
 mod budget;
+mod envelope;
 mod memory;
 mod redis;
 mod settings;
@@ -93,7 +94,7 @@ impl Broker {
     pub fn publish(&self, event: Event, receipt: Receipt) {
         match self {
             Self::Memory(memory) => memory.publish(event, receipt),
-            Self::Redis(redis) => redis.publish(event, receipt),
+            Self::Redis(redis) => redis.publish(&event, receipt),
         }
     }
 

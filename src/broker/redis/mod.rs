@@ -1,45 +1,192 @@
+//! Over Redis or Valkey: one connection publishes, one is subscribed, one task runs both.
+
+mod backoff;
+mod clock;
+mod drops;
+mod health;
+mod link;
+mod outgoing;
+mod publisher;
+mod resp;
+mod subscriber;
+mod target;
+
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use secrecy::SecretString;
-use thiserror::Error;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
 
+use super::budget::Budget;
 use super::{Inbound, Receipt, Refused, Settings, Status};
 use crate::message::{Event, Sender};
 use crate::telemetry::Metrics;
+use backoff::Backoff;
+use drops::Drops;
+use health::{Health, Role};
+use link::{Link, Trouble};
+use outgoing::Outgoing;
+use publisher::Publisher;
+use subscriber::Delivery;
+use target::Target;
 
-/// `redis.url` cannot be used. The text names the trouble, never the URL.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct InvalidUrl(String);
+pub use target::{InvalidUrl, check_url};
 
-/// Checks `redis.url` without connecting. An empty one is fine: it stands for no Redis.
-pub fn check_url(_url: &SecretString) -> Result<(), InvalidUrl> {
-    Ok(())
-}
+/// A connection on which nothing happened for so long is tried.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A connection that held for so long was a good one: the next attempts begin quickly again.
+const GOOD: Duration = Duration::from_secs(10);
 
 /// The broker of many nodes, over Redis or Valkey.
-#[derive(Debug)]
-pub struct Redis {}
+pub struct Redis {
+    outgoing: Arc<Outgoing>,
+    health: Arc<Health>,
+    patience: Duration,
+    task: AbortHandle,
+}
 
 impl Redis {
     pub(super) fn start(
-        _settings: &Settings,
-        _sender_default: Sender,
-        _queue_bytes: usize,
-        _metrics: Arc<Metrics>,
+        settings: &Settings,
+        sender_default: Sender,
+        queue_bytes: usize,
+        metrics: Arc<Metrics>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), InvalidUrl> {
-        let (_sender, receiver) = mpsc::unbounded_channel();
-        Ok((Self {}, receiver))
+        let target = Target::parse(&settings.url)?;
+        let patience = settings.publish_timeout;
+        let topic = format!("{}broadcast", settings.prefix).into_bytes();
+        let (inbound, receiver) = mpsc::unbounded_channel();
+        let outgoing = Arc::new(Outgoing::new(patience, queue_bytes));
+        let health = Arc::new(Health::new(outgoing.clone(), metrics.clone(), target.to_string()));
+        let delivery = Delivery {
+            outgoing: outgoing.clone(),
+            sender_default,
+            budget: Budget::new(queue_bytes),
+            inbound,
+            metrics,
+            drops: Drops::default(),
+        };
+        let connections =
+            Connections { target, topic, patience, outgoing: outgoing.clone(), health: health.clone() };
+        let task = tokio::spawn(connections.run(delivery)).abort_handle();
+        Ok((Self { outgoing, health, patience, task }, receiver))
     }
 
-    pub(super) fn publish(&self, _event: Event, receipt: Receipt) {
-        receipt(Err(Refused::Unreachable));
+    pub(super) fn publish(&self, event: &Event, receipt: Receipt) {
+        self.outgoing.publish(event, receipt);
     }
 
     pub(super) fn status(&self) -> Status {
-        Status::Unavailable("not connected yet".into())
+        self.outgoing.closed().map_or(Status::Ready, Status::Unavailable)
     }
 
-    pub(super) async fn shutdown(&self) {}
+    pub(super) async fn shutdown(&self) {
+        self.health.stop();
+        let drained = async {
+            loop {
+                let emptied = self.outgoing.emptied.notified();
+                tokio::pin!(emptied);
+                emptied.as_mut().enable();
+                if self.outgoing.is_empty() {
+                    return;
+                }
+                emptied.await;
+            }
+        };
+        // Deadlines empty it in the end; the limit is for a task that is gone.
+        let _ = timeout(self.patience + HEARTBEAT, drained).await;
+        self.task.abort();
+        self.outgoing.refuse_all(Refused::TimedOut);
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.health.stop();
+        self.task.abort();
+        self.outgoing.refuse_all(Refused::Unreachable);
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+struct Connections {
+    target: Target,
+    topic: Vec<u8>,
+    patience: Duration,
+    outgoing: Arc<Outgoing>,
+    health: Arc<Health>,
+}
+
+impl Connections {
+    /// One task, so that receipts and arrivals have one order (see [`Outgoing`]).
+    async fn run(self, mut delivery: Delivery) {
+        tokio::join!(self.keep_publishing(), self.keep_subscribed(&mut delivery), self.outgoing.expire());
+    }
+
+    async fn keep_publishing(&self) {
+        let mut backoff = Backoff::new();
+        let mut warned = false;
+        loop {
+            let started = Instant::now();
+            let trouble = self.publish_until_trouble(&mut warned).await;
+            self.pause(Role::Publisher, &trouble, started, &mut backoff).await;
+        }
+    }
+
+    async fn publish_until_trouble(&self, warned: &mut bool) -> Trouble {
+        let started = async {
+            let link = Link::open(&self.target).await?;
+            Publisher::start(link, &self.outgoing, &self.topic, self.patience).await
+        };
+        let mut publisher = match started.await {
+            Ok(publisher) => publisher,
+            Err(trouble) => return trouble,
+        };
+        if !publisher.keeps_deadlines() && !std::mem::replace(warned, true) {
+            tracing::warn!(
+                "Redis does not permit scripts: if it pauses, it may deliver messages whose senders were told \
+                 `unavailable` (allow +script|load +evalsha +time +publish)"
+            );
+        }
+        self.health.up(Role::Publisher);
+        publisher.run().await
+    }
+
+    async fn keep_subscribed(&self, delivery: &mut Delivery) {
+        let mut backoff = Backoff::new();
+        loop {
+            let started = Instant::now();
+            let trouble = self.deliver_until_trouble(delivery).await;
+            self.pause(Role::Subscriber, &trouble, started, &mut backoff).await;
+        }
+    }
+
+    async fn deliver_until_trouble(&self, delivery: &mut Delivery) -> Trouble {
+        let subscribed = async {
+            let mut link = Link::open(&self.target).await?;
+            subscriber::subscribe(&mut link, &self.topic).await?;
+            Ok(link)
+        };
+        let mut link = match subscribed.await {
+            Ok(link) => link,
+            Err(trouble) => return trouble,
+        };
+        self.health.up(Role::Subscriber);
+        subscriber::run(&mut link, delivery, self.patience).await
+    }
+
+    async fn pause(&self, role: Role, trouble: &Trouble, started: Instant, backoff: &mut Backoff) {
+        self.health.down(role, &trouble.to_string());
+        if started.elapsed() >= GOOD {
+            backoff.reset();
+        }
+        sleep(backoff.next()).await;
+    }
 }

@@ -1,0 +1,342 @@
+//! What travels over Redis: `{"channel":…,"data":{…},"sender":{"name":…,"id":…}}`, as Laravel writes it.
+//! Nodes add `node` and `seq`, by which each knows its own copies. Pure: bytes in, events out, and back.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::message::{ChannelName, Event, Sender};
+
+/// Why a payload was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(super) enum Invalid {
+    #[error("it is not JSON")]
+    Json,
+    #[error("it is not a JSON object")]
+    Envelope,
+    #[error("its `channel` is missing or names no channel")]
+    Channel,
+    #[error("its `data` is missing or not an object")]
+    Data,
+    #[error("its `sender` is not {{name, id}}")]
+    Sender,
+}
+
+impl Invalid {
+    /// The word in the metric.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Json => "invalid_json",
+            Self::Envelope => "invalid_envelope",
+            Self::Channel => "invalid_channel",
+            Self::Data => "invalid_data",
+            Self::Sender => "invalid_sender",
+        }
+    }
+}
+
+/// A random name for this node: 16 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NodeId(String);
+
+impl NodeId {
+    pub(super) fn random() -> Self {
+        Self::from_number(rand::random())
+    }
+
+    fn from_number(number: u64) -> Self {
+        Self(format!("{number:016x}"))
+    }
+}
+
+/// The envelope of an event, all but its end: [`finish`] adds the number when it is known.
+pub(super) fn begin(event: &Event, node: &NodeId) -> Vec<u8> {
+    let channel = event.channel.as_str();
+    let mut out = Vec::with_capacity(event.data.len() + channel.len() + event.sender.name.len() + 120);
+    out.extend_from_slice(b"{\"channel\":");
+    push_string(&mut out, channel);
+    out.extend_from_slice(b",\"data\":");
+    out.extend_from_slice(&event.data);
+    out.extend_from_slice(b",\"sender\":{\"name\":");
+    push_string(&mut out, &event.sender.name);
+    out.extend_from_slice(
+        format!(",\"id\":{}}},\"node\":\"{}\",\"seq\":", event.sender.id, node.0).as_bytes(),
+    );
+    out
+}
+
+/// Ends what [`begin`] began.
+pub(super) fn finish(envelope: &mut Vec<u8>, seq: u64) {
+    envelope.extend_from_slice(format!("{seq}}}").as_bytes());
+}
+
+/// Reads a payload. With the event comes its number if this node published it.
+///
+/// `data` is a slice of the payload, not a copy. As in `JSON.parse`, the last of duplicate keys wins.
+pub(super) fn decode(
+    payload: &Bytes,
+    node: &NodeId,
+    sender_default: &Sender,
+) -> Result<(Event, Option<u64>), Invalid> {
+    let text = std::str::from_utf8(payload).map_err(|_| Invalid::Json)?;
+    let [channel, data, sender, from, seq] = members(text, ["channel", "data", "sender", "node", "seq"])
+        .map_err(|error| if error.is_data() { Invalid::Envelope } else { Invalid::Json })?;
+
+    let channel = channel.and_then(string).ok_or(Invalid::Channel)?;
+    let channel = ChannelName::new(&channel).map_err(|_| Invalid::Channel)?;
+    let data = object(payload, data.ok_or(Invalid::Data)?.get())?;
+    let sender = match sender.map(RawValue::get) {
+        None | Some("null") => sender_default.clone(),
+        Some(text) => sender_of(text, sender_default)?,
+    };
+    let own = from.is_some_and(|from| from.get().trim_matches('"') == node.0);
+    let seq = seq.filter(|_| own).and_then(|seq| seq.get().parse().ok());
+    Ok((Event { channel, sender, data }, seq))
+}
+
+fn object(payload: &Bytes, text: &str) -> Result<Bytes, Invalid> {
+    if text.starts_with('{') {
+        return Ok(payload.slice_ref(text.as_bytes()));
+    }
+    // PHP writes an empty array, which a payload without entries is, as `[]`.
+    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    match inside {
+        Some(inside) if inside.trim_ascii().is_empty() => Ok(Bytes::from_static(b"{}")),
+        _ => Err(Invalid::Data),
+    }
+}
+
+fn sender_of(text: &str, sender_default: &Sender) -> Result<Sender, Invalid> {
+    let [name, id] = members(text, ["name", "id"]).map_err(|_| Invalid::Sender)?;
+    let name = name.and_then(string).ok_or(Invalid::Sender)?;
+    let id = id.and_then(|id| id.get().parse().ok()).ok_or(Invalid::Sender)?;
+    // Sharing the text of the default saves an allocation for each message of the application.
+    let name = if *name == *sender_default.name { sender_default.name.clone() } else { name.into() };
+    Ok(Sender { name, id })
+}
+
+fn string(raw: &RawValue) -> Option<std::borrow::Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
+    serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
+}
+
+fn push_string(out: &mut Vec<u8>, text: &str) {
+    // Writing a string into memory cannot fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// The raw values of these keys in the text of an object. Nothing else is kept, nothing is nested: depth and
+/// size of the other values cost no memory and no stack.
+fn members<'a, const N: usize>(
+    text: &'a str,
+    names: [&'static str; N],
+) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let found = json.deserialize_map(Members(names))?;
+    json.end()?;
+    Ok(found)
+}
+
+struct Members<const N: usize>([&'static str; N]);
+
+impl<'de, const N: usize> Visitor<'de> for Members<N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = [None; N];
+        while let Some(position) = map.next_key_seed(Position(&self.0))? {
+            match position.and_then(|position| found.get_mut(position)) {
+                Some(value) => *value = Some(map.next_value()?),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Which of the names a key is, without keeping the key.
+struct Position<'n>(&'n [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Position<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Position<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|name| *name == key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn system() -> Sender {
+        Sender { name: "System".into(), id: 0 }
+    }
+
+    fn read(payload: impl Into<Vec<u8>>) -> Result<(Event, Option<u64>), Invalid> {
+        decode(&Bytes::from(payload.into()), &NodeId::from_number(0xab), &system())
+    }
+
+    #[test]
+    fn the_bytes_on_the_wire() {
+        let event = Event {
+            channel: ChannelName::new("chat:\"山\"").unwrap(),
+            sender: Sender { name: "Aoi \\ 1".into(), id: -7 },
+            data: Bytes::from_static(br#"{"message": "hi"}"#),
+        };
+        let mut envelope = begin(&event, &NodeId::from_number(0xab));
+        finish(&mut envelope, 12);
+        assert_eq!(
+            String::from_utf8(envelope.clone()).unwrap(),
+            concat!(
+                r#"{"channel":"chat:\"山\"","data":{"message": "hi"},"sender":{"name":"Aoi \\ 1","id":-7},"#,
+                r#""node":"00000000000000ab","seq":12}"#
+            )
+        );
+        let (read_back, own) = read(envelope).unwrap();
+        assert_eq!((read_back.channel, read_back.sender, own), (event.channel, event.sender, Some(12)));
+        assert_eq!(read_back.data, event.data);
+    }
+
+    #[test]
+    fn what_php_writes() {
+        let (event, own) =
+            read(r#" {"channel":"chat:\u5c71\/1","data":[ ],"event":"x","extra":[[{}]]} "#).unwrap();
+        assert_eq!((event.channel.as_str(), &event.data[..], own), ("chat:山/1", &b"{}"[..], None));
+        assert_eq!(event.sender, system());
+    }
+
+    #[test]
+    fn data_is_a_slice_of_the_payload() {
+        let payload = Bytes::from_static(
+            br#"{"channel":"a","data":{"z":1e400,"a":123456789012345678901234567890,"z":"\ud800"}}"#,
+        );
+        let (event, _) = decode(&payload, &NodeId::from_number(1), &system()).unwrap();
+        assert_eq!(&event.data[..], br#"{"z":1e400,"a":123456789012345678901234567890,"z":"\ud800"}"#);
+        assert!(payload.as_ptr_range().contains(&event.data.as_ptr()), "it was copied");
+    }
+
+    #[test]
+    fn the_last_of_duplicate_keys_wins() {
+        let text = r#"{"channel":1,"data":1,"channel":"b","sender":7,"data":{"n":2},"sender":{"id":"x","name":"A","id":3}}"#;
+        let (event, _) = read(text).unwrap();
+        assert_eq!((event.channel.as_str(), &event.data[..]), ("b", &br#"{"n":2}"#[..]));
+        assert_eq!(event.sender, Sender { name: "A".into(), id: 3 });
+        assert_eq!(read(r#"{"channel":"b","data":{},"data":7}"#).unwrap_err(), Invalid::Data);
+    }
+
+    #[test]
+    fn a_sender_is_optional_but_whole() {
+        let sender = |text: &str| {
+            read(format!(r#"{{"channel":"a","data":{{}},"sender":{text}}}"#)).map(|(event, _)| event.sender)
+        };
+        assert_eq!(sender("null"), Ok(system()));
+        assert_eq!(sender(r#"{"id":7,"name":"\u0041","age":[]}"#), Ok(Sender { name: "A".into(), id: 7 }));
+        for text in
+            ["{}", "[]", "7", r#"{"name":"A"}"#, r#"{"name":"A","id":"7"}"#, r#"{"name":"A","id":7.0}"#]
+        {
+            assert_eq!(sender(text), Err(Invalid::Sender), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_fault_has_its_reason() {
+        for (payload, reason) in [
+            (&b""[..], Invalid::Json),
+            (b"{", Invalid::Json),
+            (b"{\"channel\":\"a\",\"data\":{}} x", Invalid::Json),
+            (b"{\"channel\":\"a\",\"data\":{'a':1}}", Invalid::Json),
+            (b"{\"channel\":\"\xff\",\"data\":{}}", Invalid::Json),
+            (b"null", Invalid::Envelope),
+            (b"[]", Invalid::Envelope),
+            (b"\"text\"", Invalid::Envelope),
+            (b"7", Invalid::Envelope),
+            (b"{}", Invalid::Channel),
+            (b"{\"channel\":7,\"data\":{}}", Invalid::Channel),
+            (b"{\"channel\":null,\"data\":{}}", Invalid::Channel),
+            (b"{\"channel\":\"\",\"data\":{}}", Invalid::Channel),
+            (b"{\"channel\":\"a\\nb\",\"data\":{}}", Invalid::Channel),
+            (b"{\"channel\":\"\\ud800\",\"data\":{}}", Invalid::Channel),
+            (b"{\"channel\":\"a\"}", Invalid::Data),
+            (b"{\"channel\":\"a\",\"data\":[1]}", Invalid::Data),
+            (b"{\"channel\":\"a\",\"data\":null}", Invalid::Data),
+            (b"{\"channel\":\"a\",\"data\":\"{}\"}", Invalid::Data),
+        ] {
+            assert_eq!(read(payload).unwrap_err(), reason, "{}", String::from_utf8_lossy(payload));
+        }
+    }
+
+    #[test]
+    fn depth_and_size_do_no_harm() {
+        let deep = "[".repeat(1_000_000);
+        assert_eq!(read(deep.clone()).unwrap_err(), Invalid::Envelope);
+        assert_eq!(read(format!(r#"{{"x":{deep}"#)).unwrap_err(), Invalid::Json);
+        let nested = format!("{}{}", r#"{"a":"#.repeat(300_000), "1".to_owned() + &"}".repeat(300_000));
+        let (event, _) = read(format!(r#"{{"channel":"a","data":{nested}}}"#)).unwrap();
+        assert_eq!(event.data.len(), nested.len());
+        assert_eq!(read(vec![b'x'; 2 << 20]).unwrap_err(), Invalid::Json);
+    }
+
+    #[test]
+    fn the_copy_of_another_node_is_not_ones_own() {
+        for node in [r#""00000000000000ac""#, "7", "null", "{}", r#""""#] {
+            let text = format!(r#"{{"channel":"a","data":{{}},"node":{node},"seq":1}}"#);
+            assert_eq!(read(text).unwrap().1, None, "{node}");
+        }
+        let text = r#"{"channel":"a","data":{},"node":"00000000000000ab","seq":"x"}"#;
+        assert_eq!(read(text).unwrap().1, None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(channel in "\\P{Cc}{1,40}", name in any::<String>(), id: i64, seq: u64, text in any::<String>()) {
+            let data = Bytes::from(serde_json::to_vec(&serde_json::json!({ "k": text })).unwrap());
+            let event = Event {
+                channel: ChannelName::new(&channel).unwrap(),
+                sender: Sender { name: name.as_str().into(), id },
+                data: data.clone(),
+            };
+            let mut envelope = begin(&event, &NodeId::from_number(0xab));
+            finish(&mut envelope, seq);
+            let (read_back, own) = read(envelope).unwrap();
+            prop_assert_eq!(read_back.channel, event.channel);
+            prop_assert_eq!(read_back.sender, event.sender);
+            prop_assert_eq!(read_back.data, data);
+            prop_assert_eq!(own, Some(seq));
+        }
+
+        #[test]
+        fn no_bytes_can_hurt(payload in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(payload);
+        }
+
+        #[test]
+        fn no_near_miss_can_hurt(cut in 0usize..90, byte: u8) {
+            let mut payload = br#"{"channel":"chat:","data":{"a":[1,2]},"sender":{"name":"A","id":1},"node":"x","seq":1}"#.to_vec();
+            if let Some(place) = payload.get_mut(cut) { *place = byte; }
+            let _ = read(payload);
+        }
+    }
+}

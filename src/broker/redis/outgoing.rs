@@ -1,0 +1,387 @@
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::broker::budget::cost;
+use crate::broker::envelope::{self, NodeId};
+use crate::broker::{Receipt, Refused};
+use crate::message::Event;
+
+/// One trip to Redis takes no more than this, so that it stays short for everybody else there.
+const BATCH_EVENTS: usize = 256;
+const BATCH_BYTES: usize = 256 << 10;
+/// Refused numbers that are remembered, in case their copies arrive after all.
+const REMEMBERED: usize = 65_536;
+
+/// What this node publishes, from the caller's hand until its own copy is back or its time is over.
+///
+/// Invariants:
+/// * `entries` are in order of acceptance, numbered from `first` without a gap; so are their deadlines.
+/// * Those before `unsent` were handed to the publisher, or refused.
+/// * A receipt is taken out under the lock and called after it. All but the refusals within `publish` are
+///   called by the one task that runs both connections: that is why an acknowledgement cannot be overtaken
+///   by the event's own copy.
+pub(super) struct Outgoing {
+    pub(super) node: NodeId,
+    /// How long a sender waits for its receipt.
+    patience: Duration,
+    /// How many bytes may wait.
+    limit: usize,
+    state: Mutex<State>,
+    /// Something is to be sent.
+    pub(super) queued: Notify,
+    /// There is a first deadline where there was none.
+    started: Notify,
+    /// Nothing is left.
+    pub(super) emptied: Notify,
+}
+
+struct State {
+    closed: Option<Arc<str>>,
+    entries: VecDeque<Entry>,
+    first: u64,
+    unsent: u64,
+    bytes: usize,
+    refused: BTreeSet<u64>,
+}
+
+struct Entry {
+    receipt: Option<Receipt>,
+    deadline: Instant,
+    /// Empty once it was handed to the publisher.
+    envelope: Vec<u8>,
+    cost: usize,
+    done: bool,
+}
+
+/// An event on its way to Redis.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) seq: u64,
+    pub(super) deadline: Instant,
+    pub(super) envelope: Vec<u8>,
+}
+
+/// What an own copy means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copy {
+    Deliver,
+    /// Its sender has been told that it was not sent.
+    Refused,
+}
+
+impl Outgoing {
+    pub(super) fn new(patience: Duration, limit: usize) -> Self {
+        let state = State {
+            closed: Some("connecting to Redis".into()),
+            entries: VecDeque::new(),
+            first: 0,
+            unsent: 0,
+            bytes: 0,
+            refused: BTreeSet::new(),
+        };
+        Self {
+            node: NodeId::random(),
+            patience,
+            limit,
+            state: Mutex::new(state),
+            queued: Notify::new(),
+            started: Notify::new(),
+            emptied: Notify::new(),
+        }
+    }
+
+    pub(super) fn publish(&self, event: &Event, receipt: Receipt) {
+        // Written before the lock is taken; only the number is missing.
+        let mut envelope = envelope::begin(event, &self.node);
+        let cost = cost(event);
+        let first = {
+            let mut state = self.lock();
+            let refused = if state.closed.is_some() {
+                Some(Refused::Unreachable)
+            } else if state.bytes > 0 && state.bytes + cost > self.limit {
+                Some(Refused::QueueFull)
+            } else {
+                None
+            };
+            if let Some(refused) = refused {
+                drop(state);
+                return receipt(Err(refused));
+            }
+            envelope::finish(&mut envelope, state.next());
+            state.bytes += cost;
+            let deadline = Instant::now() + self.patience;
+            let entry = Entry { receipt: Some(receipt), deadline, envelope, cost, done: false };
+            state.entries.push_back(entry);
+            state.entries.len() == 1
+        };
+        self.queued.notify_one();
+        if first {
+            self.started.notify_one();
+        }
+    }
+
+    /// Why nothing is accepted now, if so.
+    pub(super) fn closed(&self) -> Option<Arc<str>> {
+        self.lock().closed.clone()
+    }
+
+    pub(super) fn open(&self) {
+        self.lock().closed = None;
+    }
+
+    /// Accepts nothing more until [`Outgoing::open`].
+    pub(super) fn close(&self, reason: &str) {
+        self.lock().closed = Some(reason.into());
+    }
+
+    /// What is to be sent next, in order. None of it is returned twice.
+    pub(super) fn batch(&self) -> Vec<Sending> {
+        let mut state = self.lock();
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < BATCH_EVENTS && bytes < BATCH_BYTES {
+            let seq = state.unsent;
+            let Some(entry) = state.entry(seq) else { break };
+            if entry.receipt.is_some() {
+                let envelope = std::mem::take(&mut entry.envelope);
+                bytes += envelope.len();
+                batch.push(Sending { seq, deadline: entry.deadline, envelope });
+            }
+            state.unsent += 1;
+        }
+        batch
+    }
+
+    /// Redis published it.
+    pub(super) fn accepted(&self, seq: u64) {
+        self.settle(seq, Ok(()), false);
+    }
+
+    /// It was not published, and will not be.
+    pub(super) fn refused(&self, seq: u64, why: Refused) {
+        self.settle(seq, Err(why), true);
+    }
+
+    /// Its copy arrived, which is a receipt as good as Redis's answer.
+    pub(super) fn arrived(&self, seq: u64) -> Copy {
+        self.settle(seq, Ok(()), true);
+        if self.lock().refused.remove(&seq) { Copy::Refused } else { Copy::Deliver }
+    }
+
+    /// Refuses what no publisher has taken yet.
+    pub(super) fn refuse_unsent(&self) {
+        let unsent = {
+            let mut state = self.lock();
+            let unsent = state.unsent..state.next();
+            state.unsent = unsent.end;
+            unsent
+        };
+        for seq in unsent {
+            self.refused(seq, Refused::Unreachable);
+        }
+    }
+
+    /// Refuses all that is left, at the very end.
+    pub(super) fn refuse_all(&self, why: Refused) {
+        let all = {
+            let mut state = self.lock();
+            state.unsent = state.next();
+            state.first..state.next()
+        };
+        for seq in all {
+            self.refused(seq, why);
+        }
+    }
+
+    /// Refuses, for ever, what was not settled in time.
+    pub(super) async fn expire(&self) {
+        loop {
+            let next = self.lock().entries.front().map(|entry| entry.deadline);
+            match next {
+                Some(deadline) => sleep_until(deadline).await,
+                None => self.started.notified().await,
+            }
+            self.refuse_late(Instant::now());
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().entries.is_empty()
+    }
+
+    fn refuse_late(&self, now: Instant) {
+        loop {
+            let seq = {
+                let mut state = self.lock();
+                match state.entries.front() {
+                    Some(entry) if entry.deadline <= now => {}
+                    _ => return,
+                }
+                let seq = state.first;
+                let waiting = state.entries.front().is_some_and(|entry| entry.receipt.is_some());
+                // Unsent, it will never be; sent, its copy may come yet.
+                if waiting && seq < state.unsent {
+                    state.refused.insert(seq);
+                    if state.refused.len() > REMEMBERED {
+                        state.refused.pop_first();
+                    }
+                }
+                seq
+            };
+            self.refused(seq, Refused::TimedOut);
+        }
+    }
+
+    fn settle(&self, seq: u64, outcome: Result<(), Refused>, done: bool) {
+        let (receipt, emptied) = {
+            let mut state = self.lock();
+            let Some(entry) = state.entry(seq) else { return };
+            entry.done |= done;
+            let receipt = entry.receipt.take();
+            if receipt.is_some() {
+                let cost = entry.cost;
+                state.bytes = state.bytes.saturating_sub(cost);
+            }
+            while state.entries.front().is_some_and(|entry| entry.done) {
+                state.entries.pop_front();
+                state.first += 1;
+            }
+            state.unsent = state.unsent.max(state.first);
+            (receipt, state.entries.is_empty())
+        };
+        if let Some(receipt) = receipt {
+            receipt(outcome);
+        }
+        if emptied {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn next(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    fn entry(&mut self, seq: u64) -> Option<&mut Entry> {
+        let index = usize::try_from(seq.checked_sub(self.first)?).ok()?;
+        self.entries.get_mut(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{ChannelName, Sender};
+    use bytes::Bytes;
+
+    fn event() -> Event {
+        let sender = Sender { name: "a".into(), id: 1 };
+        Event { channel: ChannelName::new("chat:").unwrap(), sender, data: Bytes::from_static(b"{}") }
+    }
+
+    type Outcomes = Arc<Mutex<Vec<(usize, Result<(), Refused>)>>>;
+
+    fn publish(outgoing: &Outgoing, outcomes: &Outcomes, count: usize) {
+        for number in 0..count {
+            let outcomes = outcomes.clone();
+            outgoing
+                .publish(&event(), Box::new(move |outcome| outcomes.lock().unwrap().push((number, outcome))));
+        }
+    }
+
+    fn opened(limit: usize) -> (Outgoing, Outcomes) {
+        let outgoing = Outgoing::new(Duration::from_secs(2), limit);
+        outgoing.open();
+        (outgoing, Outcomes::default())
+    }
+
+    fn taken(outcomes: &Outcomes) -> Vec<(usize, Result<(), Refused>)> {
+        std::mem::take(&mut outcomes.lock().unwrap())
+    }
+
+    #[test]
+    fn the_first_of_reply_and_copy_is_the_receipt() {
+        let (outgoing, outcomes) = opened(1 << 20);
+        publish(&outgoing, &outcomes, 2);
+        assert_eq!(outgoing.batch().iter().map(|sending| sending.seq).collect::<Vec<_>>(), [0, 1]);
+        assert!(outgoing.batch().is_empty());
+        assert_eq!(outgoing.arrived(0), Copy::Deliver);
+        outgoing.accepted(0);
+        outgoing.accepted(1);
+        assert_eq!(taken(&outcomes), [(0, Ok(())), (1, Ok(()))]);
+        assert!(!outgoing.is_empty(), "the copy of the second is still awaited");
+        assert_eq!(outgoing.arrived(1), Copy::Deliver);
+        assert!(outgoing.is_empty());
+        assert_eq!(taken(&outcomes), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_in_time_is_not_delivered() {
+        let (outgoing, outcomes) = opened(1 << 20);
+        publish(&outgoing, &outcomes, 2);
+        assert_eq!(outgoing.batch().len(), 2);
+        outgoing.accepted(1);
+        outgoing.refuse_late(Instant::now() + Duration::from_secs(2));
+        assert_eq!(taken(&outcomes), [(1, Ok(())), (0, Err(Refused::TimedOut))]);
+        assert!(outgoing.is_empty());
+        assert_eq!([outgoing.arrived(0), outgoing.arrived(1)], [Copy::Refused, Copy::Deliver]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_before_it_was_sent_never_is() {
+        let (outgoing, outcomes) = opened(1 << 20);
+        publish(&outgoing, &outcomes, 1);
+        outgoing.refuse_late(Instant::now() + Duration::from_secs(2));
+        assert!(outgoing.batch().is_empty());
+        publish(&outgoing, &outcomes, 2);
+        outgoing.close("gone");
+        outgoing.refuse_unsent();
+        assert!(outgoing.batch().is_empty() && outgoing.is_empty());
+        publish(&outgoing, &outcomes, 1);
+        let unreachable = Err(Refused::Unreachable);
+        assert_eq!(
+            taken(&outcomes),
+            [(0, Err(Refused::TimedOut)), (0, unreachable), (1, unreachable), (0, unreachable)]
+        );
+    }
+
+    #[test]
+    fn the_queue_is_bounded_until_receipts_make_room() {
+        let (outgoing, outcomes) = opened(2 * cost(&event()));
+        publish(&outgoing, &outcomes, 3);
+        assert_eq!(taken(&outcomes), [(2, Err(Refused::QueueFull))]);
+        assert_eq!(outgoing.batch().len(), 2);
+        outgoing.accepted(0);
+        publish(&outgoing, &outcomes, 1);
+        assert_eq!(taken(&outcomes), [(0, Ok(()))]);
+        assert_eq!(outgoing.batch().len(), 1);
+    }
+
+    #[test]
+    fn a_batch_is_bounded() {
+        let (outgoing, outcomes) = opened(64 << 20);
+        publish(&outgoing, &outcomes, BATCH_EVENTS + 1);
+        assert_eq!([outgoing.batch().len(), outgoing.batch().len()], [BATCH_EVENTS, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deadlines_are_kept_without_anyone_asking() {
+        let (outgoing, outcomes) = opened(1 << 20);
+        let expiry = outgoing.expire();
+        tokio::pin!(expiry);
+        let quiet = tokio::time::timeout(Duration::from_secs(1), &mut expiry).await;
+        assert!(quiet.is_err());
+        publish(&outgoing, &outcomes, 1);
+        assert!(tokio::time::timeout(Duration::from_secs(3), &mut expiry).await.is_err());
+        assert_eq!(taken(&outcomes), [(0, Err(Refused::TimedOut))]);
+    }
+}

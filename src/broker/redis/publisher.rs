@@ -1,0 +1,225 @@
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::HEARTBEAT;
+use super::clock::Clock;
+use super::link::{Link, Trouble, error_code};
+use super::outgoing::{Outgoing, Sending};
+use super::resp::{self, Reply};
+use crate::broker::Refused;
+
+/// Publishes only what is not too late by Redis's own clock: `docs/decisions/0001-publish-with-a-deadline.md`.
+///
+/// Arguments: the channel, then deadline (µs of Unix time) and payload of each message, the oldest first.
+/// Answers: how many of the first were too late, and the clock. Without messages it only tells the clock.
+const SCRIPT: &str = "\
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+local late = 0
+for i = 2, #ARGV, 2 do
+  if now <= tonumber(ARGV[i]) then redis.call('PUBLISH', ARGV[1], ARGV[i + 1]) else late = late + 1 end
+end
+return {late, tonumber(t[1]), tonumber(t[2])}";
+
+/// The connection that publishes: one batch at a time, all that waits in one batch.
+pub(super) struct Publisher<'a> {
+    link: Link,
+    outgoing: &'a Outgoing,
+    topic: &'a [u8],
+    /// How long a sender waits, and the longest that Redis may be silent.
+    patience: Duration,
+    mode: Mode,
+}
+
+enum Mode {
+    /// The script's name, and the clock that its answers tell.
+    Deadline { script: Vec<u8>, clock: Clock },
+    /// Scripts are not permitted.
+    Plain,
+}
+
+impl<'a> Publisher<'a> {
+    pub(super) async fn start(
+        mut link: Link,
+        outgoing: &'a Outgoing,
+        topic: &'a [u8],
+        patience: Duration,
+    ) -> Result<Self, Trouble> {
+        let mode = match deadline_mode(&mut link, topic, patience).await {
+            Ok(mode) => mode,
+            Err(Trouble::Refused(_, code)) if matches!(&*code, "NOPERM" | "ERR") => Mode::Plain,
+            Err(trouble) => return Err(trouble),
+        };
+        Ok(Self { link, outgoing, topic, patience, mode })
+    }
+
+    /// Whether Redis itself refuses what is too late.
+    pub(super) const fn keeps_deadlines(&self) -> bool {
+        matches!(self.mode, Mode::Deadline { .. })
+    }
+
+    /// Runs until the connection fails.
+    pub(super) async fn run(&mut self) -> Trouble {
+        loop {
+            let batch = self.outgoing.batch();
+            if !batch.is_empty() {
+                if let Err(trouble) = self.send(&batch).await {
+                    return trouble;
+                }
+                continue;
+            }
+            let heartbeat = sleep_until(Instant::now() + HEARTBEAT);
+            tokio::select! {
+                biased;
+                () = self.outgoing.queued.notified() => {}
+                unasked = self.link.read() => return match unasked {
+                    Ok(Reply::Error(text)) => Trouble::Refused("the connection", error_code(&text)),
+                    Ok(_) => Trouble::Unexpected("nothing"),
+                    Err(trouble) => trouble,
+                },
+                () = heartbeat => if let Err(trouble) = self.send(&[]).await {
+                    return trouble;
+                },
+            }
+        }
+    }
+
+    /// Sends a batch and settles what the answer settles. An empty one is a heartbeat.
+    async fn send(&mut self, batch: &[Sending]) -> Result<(), Trouble> {
+        let patience = self.patience;
+        let sending = async {
+            match self.mode {
+                Mode::Deadline { .. } => self.send_with_deadline(batch).await,
+                Mode::Plain if batch.is_empty() => self.link.ask("PING", &[b"PING"]).await.map(drop),
+                Mode::Plain => self.send_plainly(batch).await,
+            }
+        };
+        timeout(patience, sending).await.unwrap_or(Err(Trouble::Silent("PUBLISH")))
+    }
+
+    async fn send_with_deadline(&mut self, batch: &[Sending]) -> Result<(), Trouble> {
+        let Mode::Deadline { script, clock } = &mut self.mode else { return Ok(()) };
+        let margin = margin(self.patience);
+        let answer = loop {
+            let asked = Instant::now();
+            write_batch(&mut self.link, script, self.topic, batch, clock, margin);
+            self.link.flush().await?;
+            match self.link.read().await? {
+                // Someone flushed the scripts: nothing of the batch was published.
+                Reply::Error(text) if text.starts_with(b"NOSCRIPT") => *script = load(&mut self.link).await?,
+                Reply::Error(text) => {
+                    let code = error_code(&text);
+                    if code == "NOPERM" {
+                        for sending in batch {
+                            self.outgoing.refused(sending.seq, Refused::Unreachable);
+                        }
+                    }
+                    // After any other error a part may have been published: copies and deadlines tell.
+                    return Err(Trouble::Refused("PUBLISH", code));
+                }
+                reply => break Answer::read(&reply, asked)?,
+            }
+        };
+        for (index, sending) in batch.iter().enumerate() {
+            if index < answer.late {
+                self.outgoing.refused(sending.seq, Refused::TimedOut);
+            } else {
+                self.outgoing.accepted(sending.seq);
+            }
+        }
+        if let Some(sample) = answer.clock(margin) {
+            *clock = sample;
+        }
+        Ok(())
+    }
+
+    async fn send_plainly(&mut self, batch: &[Sending]) -> Result<(), Trouble> {
+        for sending in batch {
+            resp::encode(self.link.output(), &[b"PUBLISH", self.topic, &sending.envelope]);
+        }
+        self.link.flush().await?;
+        let mut trouble = None;
+        for sending in batch {
+            match self.link.read().await? {
+                Reply::Integer(_) => self.outgoing.accepted(sending.seq),
+                Reply::Error(text) => {
+                    self.outgoing.refused(sending.seq, Refused::Unreachable);
+                    trouble = Some(Trouble::Refused("PUBLISH", error_code(&text)));
+                }
+                _ => return Err(Trouble::Unexpected("PUBLISH")),
+            }
+        }
+        trouble.map_or(Ok(()), Err)
+    }
+}
+
+/// Redis may publish until this long before the sender gives up: the way back must fit in.
+fn margin(patience: Duration) -> Duration {
+    (patience / 4).min(Duration::from_millis(500))
+}
+
+async fn deadline_mode(link: &mut Link, topic: &[u8], patience: Duration) -> Result<Mode, Trouble> {
+    let script = load(link).await?;
+    // A first answer can be slow by chance.
+    for _ in 0..3 {
+        let asked = Instant::now();
+        let reply = link.ask("EVALSHA", &[b"EVALSHA", &script, b"0", topic]).await?;
+        if let Some(clock) = Answer::read(&reply, asked)?.clock(margin(patience)) {
+            return Ok(Mode::Deadline { script, clock });
+        }
+    }
+    Err(Trouble::Silent("EVALSHA"))
+}
+
+async fn load(link: &mut Link) -> Result<Vec<u8>, Trouble> {
+    match link.ask("SCRIPT LOAD", &[b"SCRIPT", b"LOAD", SCRIPT.as_bytes()]).await? {
+        Reply::Bulk(Some(name)) => Ok(name.to_vec()),
+        _ => Err(Trouble::Unexpected("SCRIPT LOAD")),
+    }
+}
+
+fn write_batch(
+    link: &mut Link,
+    script: &[u8],
+    topic: &[u8],
+    batch: &[Sending],
+    clock: &Clock,
+    margin: Duration,
+) {
+    let output = link.output();
+    resp::encode_header(output, 4 + 2 * batch.len());
+    for argument in [b"EVALSHA", script, b"0", topic] {
+        resp::encode_argument(output, argument);
+    }
+    for sending in batch {
+        let deadline = sending.deadline.checked_sub(margin).unwrap_or(sending.deadline);
+        resp::encode_argument(output, clock.micros_at(deadline).to_string().as_bytes());
+        resp::encode_argument(output, &sending.envelope);
+    }
+}
+
+/// What the script answers.
+struct Answer {
+    late: usize,
+    micros: u64,
+    asked: Instant,
+    received: Instant,
+}
+
+impl Answer {
+    fn read(reply: &Reply, asked: Instant) -> Result<Self, Trouble> {
+        let unexpected = Trouble::Unexpected("EVALSHA");
+        let Reply::Array(values) = reply else { return Err(unexpected) };
+        let [Reply::Integer(late), Reply::Integer(seconds), Reply::Integer(micros)] = values[..] else {
+            return Err(unexpected);
+        };
+        let positive = |number: i64| u64::try_from(number).unwrap_or(0);
+        let micros = positive(seconds).saturating_mul(1_000_000).saturating_add(positive(micros));
+        Ok(Self { late: usize::try_from(late).unwrap_or(0), micros, asked, received: Instant::now() })
+    }
+
+    fn clock(&self, tolerance: Duration) -> Option<Clock> {
+        Clock::sample(self.asked, self.received, self.micros, tolerance)
+    }
+}

@@ -1,0 +1,549 @@
+//! One suite for every broker, and what can go wrong with a real Redis.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+#[path = "support/redis.rs"]
+mod redis_server;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use redis_server::RedisServer;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use yamabiko::broker::{Broker, Inbound, Receipt, Refused, Settings, Status};
+use yamabiko::message::{ChannelName, Event, Sender};
+use yamabiko::telemetry::{Metrics, Reason};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
+const PREFIX: &str = "test-database-";
+const TOPIC: &str = "test-database-broadcast";
+
+struct Node {
+    broker: Arc<Broker>,
+    inbound: mpsc::UnboundedReceiver<Inbound>,
+    metrics: Arc<Metrics>,
+    /// Of the conformance suite, kept for as long as the node.
+    server_of_its_own: Option<RedisServer>,
+}
+
+impl Node {
+    fn start(url: &str, queue_bytes: usize, publish_timeout: Duration) -> Self {
+        let settings = Settings { url: url.into(), prefix: PREFIX.into(), publish_timeout };
+        let metrics = Arc::new(Metrics::new());
+        let system = Sender { name: "System".into(), id: 0 };
+        let (broker, inbound) =
+            Broker::start(&settings, system, queue_bytes, metrics.clone()).expect("a usable URL");
+        Self { broker: Arc::new(broker), inbound, metrics, server_of_its_own: None }
+    }
+
+    fn memory(queue_bytes: usize) -> Self {
+        Self::start("", queue_bytes, PUBLISH_TIMEOUT)
+    }
+
+    async fn redis(queue_bytes: usize) -> Self {
+        let server = RedisServer::start();
+        let mut node = Self::start(&server.url(), queue_bytes, PUBLISH_TIMEOUT);
+        node.ready().await;
+        node.server_of_its_own = Some(server);
+        node
+    }
+
+    async fn on(server: &RedisServer) -> Self {
+        let node = Self::start(&server.url(), 64 << 20, PUBLISH_TIMEOUT);
+        node.ready().await;
+        node
+    }
+
+    async fn ready(&self) {
+        wait_for("the broker to be ready", || self.broker.status() == Status::Ready).await;
+    }
+
+    async fn publish(&self, event: Event) -> Result<(), Refused> {
+        let (sender, receiver) = oneshot::channel();
+        self.broker.publish(event, Box::new(move |outcome| sender.send(outcome).unwrap_or(())));
+        timeout(PATIENCE, receiver).await.expect("a receipt in time").expect("a receipt")
+    }
+
+    /// Publishes as soon as it is accepted: an outage that just began may not be noticed yet.
+    async fn publish_when_up(&self, event: Event) {
+        let trying = async {
+            while self.publish(event.clone()).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, trying).await.expect("an accepted event in time");
+    }
+
+    async fn next(&mut self) -> Event {
+        let inbound = timeout(PATIENCE, self.inbound.recv()).await.expect("an event in time");
+        inbound.expect("an open stream").event
+    }
+
+    fn dropped(&self, reason: &'static str) -> u64 {
+        self.metrics.broker_dropped.get_or_create(&Reason::new(reason)).get()
+    }
+}
+
+async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+}
+
+fn event(channel: &str, number: usize) -> Event {
+    let sender = Sender { name: "Aoi".into(), id: 7 };
+    let data = Bytes::from(format!(r#"{{"n":{number}}}"#));
+    Event { channel: ChannelName::new(channel).unwrap(), sender, data }
+}
+
+fn number(event: &Event) -> usize {
+    serde_json::from_slice::<HashMap<String, usize>>(&event.data).unwrap()["n"]
+}
+
+fn ignore() -> Receipt {
+    Box::new(|_| ())
+}
+
+macro_rules! conformance {
+    ($($name:ident),* $(,)?) => {
+        mod in_memory { $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() { super::$name(super::Node::memory(64 << 20)).await; }
+        )* }
+        mod over_redis { $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() { super::$name(super::Node::redis(64 << 20).await).await; }
+        )* }
+    };
+}
+
+conformance! {
+    an_event_arrives_as_it_was,
+    the_order_is_the_order_of_acceptance,
+    the_receipt_precedes_the_copy,
+    of_many_at_once_each_arrives_once,
+    a_receipt_may_publish,
+    large_events_pass,
+    shutdown_lets_out_what_was_accepted,
+}
+
+async fn an_event_arrives_as_it_was(mut node: Node) {
+    for data in [
+        "{}",
+        r#"{"z":1,"a":2,"m":{"z":null,"a":[null,{}]}}"#,
+        r#"{"big":123456789012345678901234567890,"f":1.0,"e":1E+2,"neg":-0}"#,
+        r#"{ "text" : "山びこ \u5c71 \ud83d\ude00 😀 \/ \\ \" \u0000" }"#,
+        "{\n\t\"lines\":\r\n \"of text\" }",
+    ] {
+        let sent = Event {
+            channel: ChannelName::new("chat:ルーム \"1\", a\\b").unwrap(),
+            sender: Sender { name: "あおい \"A\" \u{2028}".into(), id: i64::MIN },
+            data: Bytes::from_static(data.as_bytes()),
+        };
+        assert_eq!(node.publish(sent.clone()).await, Ok(()));
+        let arrived = node.next().await;
+        assert_eq!((arrived.channel, arrived.sender), (sent.channel, sent.sender));
+        assert_eq!(std::str::from_utf8(&arrived.data).unwrap(), data);
+    }
+}
+
+async fn the_order_is_the_order_of_acceptance(mut node: Node) {
+    let channels = ["chat:", "chat:a", "tweet:"];
+    for number in 0..3000 {
+        node.broker.publish(event(channels[number % 3], number), ignore());
+    }
+    for expected in 0..3000 {
+        let arrived = node.next().await;
+        assert_eq!((number(&arrived), arrived.channel.as_str()), (expected, channels[expected % 3]));
+    }
+}
+
+async fn the_receipt_precedes_the_copy(mut node: Node) {
+    let told: Arc<Vec<AtomicUsize>> = Arc::new((0..2000).map(|_| AtomicUsize::new(0)).collect());
+    let publishers: Vec<_> = (0..4)
+        .map(|publisher| {
+            let (told, broker) = (told.clone(), node.broker.clone());
+            tokio::spawn(async move {
+                for number in publisher * 500..(publisher + 1) * 500 {
+                    let told = told.clone();
+                    let receipt = Box::new(move |outcome| {
+                        assert_eq!(outcome, Ok(()));
+                        told[number].fetch_add(1, Ordering::SeqCst);
+                    });
+                    broker.publish(event("chat:", number), receipt);
+                    if number % 7 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            })
+        })
+        .collect();
+    for _ in 0..2000 {
+        let number = number(&node.next().await);
+        assert_eq!(told[number].load(Ordering::SeqCst), 1, "{number} came before its receipt");
+    }
+    for publisher in publishers {
+        publisher.await.unwrap();
+    }
+}
+
+async fn of_many_at_once_each_arrives_once(mut node: Node) {
+    let receipts = Arc::new(AtomicUsize::new(0));
+    for publisher in 0..8 {
+        let (broker, receipts) = (node.broker.clone(), receipts.clone());
+        std::thread::spawn(move || {
+            for number in 0..250 {
+                let receipts = receipts.clone();
+                let receipt = Box::new(move |outcome| {
+                    assert_eq!(outcome, Ok(()));
+                    receipts.fetch_add(1, Ordering::SeqCst);
+                });
+                broker.publish(event(&format!("chat:{publisher}"), number), receipt);
+            }
+        });
+    }
+    let mut next = HashMap::new();
+    for _ in 0..2000 {
+        let arrived = node.next().await;
+        let expected = next.entry(arrived.channel.clone()).or_insert(0);
+        assert_eq!(number(&arrived), *expected, "on {}", arrived.channel);
+        *expected += 1;
+    }
+    assert_eq!(receipts.load(Ordering::SeqCst), 2000);
+    assert!(node.inbound.try_recv().is_err());
+}
+
+/// It deadlocks if a receipt is called under a lock.
+async fn a_receipt_may_publish(mut node: Node) {
+    let broker = node.broker.clone();
+    let receipt = Box::new(move |_| broker.publish(event("chat:", 2), ignore()));
+    node.broker.publish(event("chat:", 1), receipt);
+    assert_eq!((number(&node.next().await), number(&node.next().await)), (1, 2));
+}
+
+async fn large_events_pass(mut node: Node) {
+    let data = Bytes::from(format!(r#"{{"text":"{}"}}"#, "山".repeat(1 << 20)));
+    for _ in 0..3 {
+        assert_eq!(node.publish(Event { data: data.clone(), ..event("chat:", 0) }).await, Ok(()));
+        assert!(node.next().await.data == data);
+    }
+}
+
+async fn shutdown_lets_out_what_was_accepted(mut node: Node) {
+    let outcomes = Arc::new(Mutex::new(Vec::new()));
+    for number in 0..1000 {
+        let outcomes = outcomes.clone();
+        node.broker
+            .publish(event("chat:", number), Box::new(move |outcome| outcomes.lock().unwrap().push(outcome)));
+    }
+    node.broker.shutdown().await;
+    assert_eq!(*outcomes.lock().unwrap(), [Ok(()); 1000]);
+    assert_eq!(node.publish(event("chat:", 1000)).await, Err(Refused::Unreachable));
+    assert!(matches!(node.broker.status(), Status::Unavailable(_)));
+    for expected in 0..1000 {
+        assert_eq!(number(&node.next().await), expected);
+    }
+    assert!(timeout(PATIENCE, node.inbound.recv()).await.expect("the end of the stream").is_none());
+    node.broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn memory_refuses_what_has_no_room() {
+    let mut node = Node::memory(1000);
+    let (mut accepted, mut held) = (0, Vec::new());
+    while node.publish(event("chat:", accepted)).await.is_ok() {
+        accepted += 1;
+        held.push(node.inbound.recv().await);
+        assert!(accepted < 100, "no bound");
+    }
+    assert!(accepted > 0);
+    assert_eq!(node.publish(event("chat:", 0)).await, Err(Refused::QueueFull));
+    held.pop();
+    assert_eq!(node.publish(event("chat:", 0)).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_node_holds_redis_back_and_loses_nothing() {
+    let mut node = Node::redis(10_000).await;
+    let other = Node::on(node.server_of_its_own.as_ref().unwrap()).await;
+    for number in 0..500 {
+        assert_eq!(other.publish(event("chat:", number)).await, Ok(()));
+    }
+    let mut held = Vec::new();
+    while let Ok(Some(inbound)) = timeout(Duration::from_millis(500), node.inbound.recv()).await {
+        held.push(inbound);
+    }
+    assert!(!held.is_empty() && held.len() < 100, "{} of 500 came at once", held.len());
+    let arrived = held.len();
+    assert!(held.drain(..).map(|inbound| number(&inbound.event)).eq(0..arrived));
+    for expected in arrived..500 {
+        assert_eq!(number(&node.next().await), expected);
+    }
+    assert_eq!((node.metrics.broker_messages.get(), node.metrics.broker_interruptions.get()), (500, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_see_the_same_once_each() {
+    let server = RedisServer::start();
+    let (mut one, mut two) = (Node::on(&server).await, Node::on(&server).await);
+    for number in 0..500 {
+        one.broker.publish(event("chat:1", number), ignore());
+        two.broker.publish(event("chat:2", number), ignore());
+    }
+    let mut seen = (Vec::new(), Vec::new());
+    for _ in 0..1000 {
+        let (a, b) = (one.next().await, two.next().await);
+        seen.0.push((a.channel.clone(), number(&a)));
+        seen.1.push((b.channel.clone(), number(&b)));
+    }
+    assert_eq!(seen.0, seen.1);
+    for channel in ["chat:1", "chat:2"] {
+        let of_channel = seen.0.iter().filter(|(name, _)| name.as_str() == channel);
+        assert!(of_channel.map(|(_, number)| *number).eq(0..500));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn laravel_is_heard_and_junk_is_counted() {
+    let server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    let mut laravel = server.client().await;
+    let junk: [(&'static str, Vec<u8>); 8] = [
+        ("invalid_json", b"{\"channel\":\"chat:\"} x".to_vec()),
+        ("invalid_json", vec![0xff; 2 << 20]),
+        ("invalid_envelope", "[".repeat(1 << 20).into_bytes()),
+        ("invalid_json", "{\"a\":".repeat(1 << 18).into_bytes()),
+        ("invalid_envelope", b"null".to_vec()),
+        ("invalid_channel", br#"{"channel":{},"data":{}}"#.to_vec()),
+        ("invalid_data", br#"{"channel":"chat:","data":"x"}"#.to_vec()),
+        ("invalid_sender", br#"{"channel":"chat:","data":{},"sender":"x"}"#.to_vec()),
+    ];
+    for (_, payload) in &junk {
+        let heard: i64 =
+            redis::cmd("PUBLISH").arg(TOPIC).arg(payload).query_async(&mut laravel).await.unwrap();
+        assert_eq!(heard, 1);
+    }
+    let payload = r#"{"channel":"chat:room1","data":{"message":"\u5c71\/"},"socket":null}"#;
+    let _: i64 = redis::cmd("PUBLISH").arg(TOPIC).arg(payload).query_async(&mut laravel).await.unwrap();
+    let arrived = node.next().await;
+    assert_eq!(
+        (arrived.channel.as_str(), &arrived.data[..]),
+        ("chat:room1", &br#"{"message":"\u5c71\/"}"#[..])
+    );
+    assert_eq!(arrived.sender, Sender { name: "System".into(), id: 0 });
+    let count = |reason| junk.iter().filter(|(word, _)| *word == reason).count() as u64;
+    for reason in ["invalid_json", "invalid_envelope", "invalid_channel", "invalid_data", "invalid_sender"] {
+        assert_eq!(node.dropped(reason), count(reason), "{reason}");
+    }
+    assert_eq!(node.metrics.broker_messages.get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_redis_is_awaited() {
+    let mut server = RedisServer::absent(&[]);
+    let mut node = Node::start(&server.url(), 1 << 20, PUBLISH_TIMEOUT);
+    assert_eq!(node.publish(event("chat:", 0)).await, Err(Refused::Unreachable));
+    assert_eq!(node.metrics.broker_up.get(), 0);
+    wait_for(
+        "a reason",
+        || matches!(node.broker.status(), Status::Unavailable(reason) if reason.contains("refused")),
+    )
+    .await;
+    server.restart();
+    node.ready().await;
+    assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
+    assert_eq!(number(&node.next().await), 1);
+    assert_eq!((node.metrics.broker_up.get(), node.metrics.broker_interruptions.get()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_redis_is_found_again() {
+    let mut server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    for round in 1..=2 {
+        server.kill();
+        wait_for("the loss to be noticed", || node.broker.status() != Status::Ready).await;
+        assert_eq!(node.publish(event("chat:", 0)).await, Err(Refused::Unreachable));
+        server.restart();
+        node.ready().await;
+        assert_eq!(node.metrics.broker_interruptions.get(), round);
+        assert_eq!(node.publish(event("chat:", 7)).await, Ok(()));
+        assert_eq!(number(&node.next().await), 7);
+    }
+}
+
+/// Publishes while Redis does not answer; afterwards nothing of it may turn up anywhere.
+async fn refused_means_never_delivered(
+    server: &RedisServer,
+    node: &mut Node,
+    pause: impl AsyncFnOnce(),
+    resume: impl AsyncFnOnce(),
+) {
+    let mut other = Node::on(server).await;
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut witness = client.get_async_pubsub().await.unwrap();
+    witness.subscribe(TOPIC).await.unwrap();
+
+    pause().await;
+    let publishing = (0..20).map(|number| node.publish(event("chat:", number)));
+    let outcomes = futures_util::future::join_all(publishing).await;
+    assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+    assert!(outcomes.contains(&Err(Refused::TimedOut)), "{outcomes:?}");
+    resume().await;
+
+    // Both have to be subscribed again to hear it.
+    let before = other.metrics.broker_messages.get();
+    while other.metrics.broker_messages.get() == before {
+        node.publish_when_up(event("chat:", 1000)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // What comes first is what was published last: nothing stood in line before it.
+    assert_eq!(number(&node.next().await), 1000);
+    assert_eq!(number(&other.next().await), 1000);
+    let heard = timeout(PATIENCE, witness.on_message().next()).await.expect("in time").expect("a message");
+    assert!(heard.get_payload::<String>().unwrap().contains(r#""n":1000"#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_redis_delivers_nothing_late() {
+    let server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    refused_means_never_delivered(&server, &mut node, async || server.pause(), async || server.resume())
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_redis_delivers_nothing_late() {
+    let server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    let mut client = server.client().await;
+    // Long enough for the sender to give up, short enough for the connection to live on.
+    let pause = async || {
+        redis::cmd("CLIENT").arg("PAUSE").arg(1900).query_async::<()>(&mut client).await.unwrap();
+    };
+    refused_means_never_delivered(&server, &mut node, pause, async || ()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_redis_fills_a_bounded_queue() {
+    let server = RedisServer::start();
+    let node = Node::start(&server.url(), 5_000, PUBLISH_TIMEOUT);
+    node.ready().await;
+    server.pause();
+    let outcomes =
+        futures_util::future::join_all((0..100).map(|number| node.publish(event("chat:", number)))).await;
+    let full = outcomes.iter().filter(|outcome| **outcome == Err(Refused::QueueFull)).count();
+    assert!((50..100).contains(&full), "{outcomes:?}");
+    assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+    server.resume();
+    node.publish_when_up(event("chat:", 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_connections_come_back() {
+    let server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    let mut client = server.client().await;
+    for (round, kind) in (1..).zip(["pubsub", "normal"]) {
+        let _: i64 =
+            redis::cmd("CLIENT").arg(&["KILL", "TYPE", kind]).query_async(&mut client).await.unwrap();
+        wait_for("the loss to be noticed", || node.metrics.broker_interruptions.get() == round).await;
+        node.ready().await;
+        assert_eq!(node.publish(event("chat:", 7)).await, Ok(()));
+        assert_eq!(number(&node.next().await), 7);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flushed_scripts_are_loaded_again() {
+    let server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    let mut client = server.client().await;
+    let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut client).await.unwrap();
+    for expected in 0..10 {
+        assert_eq!(node.publish(event("chat:", expected)).await, Ok(()));
+        assert_eq!(number(&node.next().await), expected);
+    }
+    assert_eq!(node.metrics.broker_interruptions.get(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_opens_and_a_wrong_one_is_told() {
+    let server = RedisServer::start_with(&["--requirepass", "p@ss/word"]);
+    for (credentials, code) in [("", "NOAUTH"), (":wr0ng", "WRONGPASS")] {
+        let node = Node::start(&server.url_as(credentials), 1 << 20, PUBLISH_TIMEOUT);
+        wait_for(code, || {
+            let Status::Unavailable(reason) = node.broker.status() else { panic!("it got in") };
+            assert!(!reason.contains("wr0ng"), "{reason}");
+            reason.contains(code)
+        })
+        .await;
+        assert_eq!(node.publish(event("chat:", 0)).await, Err(Refused::Unreachable));
+    }
+    for credentials in [":p%40ss%2Fword", "default:p%40ss%2Fword"] {
+        let mut node = Node::start(&format!("{}/3", server.url_as(credentials)), 1 << 20, PUBLISH_TIMEOUT);
+        node.ready().await;
+        assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
+        assert_eq!(number(&node.next().await), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_permissions_are_enough() {
+    for permissions in [
+        "+subscribe +publish +script|load +evalsha +time",
+        "+subscribe +publish +ping",
+        "+subscribe +publish +ping +script|load +evalsha",
+    ] {
+        let acl = format!("aoi on >pass resetchannels &{TOPIC} -@all {permissions}");
+        let mut arguments = vec!["--user"];
+        arguments.extend(acl.split(' '));
+        let server = RedisServer::start_with(&arguments);
+        let mut node = Node::start(&server.url_as("aoi:pass"), 1 << 20, PUBLISH_TIMEOUT);
+        node.ready().await;
+        for expected in 0..100 {
+            node.broker.publish(event("chat:", expected), ignore());
+        }
+        for expected in 0..100 {
+            assert_eq!(number(&node.next().await), expected, "{permissions}");
+        }
+        assert_eq!(node.publish(event("chat:", 100)).await, Ok(()), "{permissions}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_scripts_a_node_still_drops_its_own_late_copies() {
+    let acl = format!("aoi on >pass resetchannels &{TOPIC} -@all +subscribe +publish +ping");
+    let mut arguments = vec!["--user"];
+    arguments.extend(acl.split(' '));
+    let server = RedisServer::start_with(&arguments);
+    let mut node = Node::start(&server.url_as("aoi:pass"), 1 << 20, Duration::from_secs(1));
+    node.ready().await;
+    server.pause();
+    assert_eq!(node.publish(event("chat:", 1)).await, Err(Refused::TimedOut));
+    server.resume();
+    wait_for("the late copy", || node.dropped("refused") == 1).await;
+    node.publish_when_up(event("chat:", 2)).await;
+    assert_eq!(number(&node.next().await), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_dropped_keeps_no_sender_waiting() {
+    let server = RedisServer::start();
+    let node = Node::on(&server).await;
+    server.pause();
+    let (sender, receiver) = oneshot::channel();
+    node.broker.publish(event("chat:", 1), Box::new(move |outcome| sender.send(outcome).unwrap_or(())));
+    drop(node);
+    assert_eq!(timeout(PATIENCE, receiver).await.expect("in time"), Ok(Err(Refused::Unreachable)));
+    server.resume();
+}
