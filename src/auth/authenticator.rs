@@ -24,7 +24,7 @@ pub struct Authenticator {
 impl Authenticator {
     /// Reads the keys. The error lists everything that is wrong with them, also that there are none.
     pub fn new(settings: &Settings) -> Result<Self, Vec<Problem>> {
-        let Keys { keys, mut problems, warnings } = Keys::read(settings);
+        let Keys { usable: keys, mut problems, warnings } = Keys::read(settings);
         if keys.is_empty() && problems.is_empty() {
             problems.push(Problem {
                 key: "auth.secret".to_owned(),
@@ -82,7 +82,7 @@ impl Authenticator {
                 }
                 continue;
             }
-            match crypto::verify(signature, message.as_bytes(), &key.key, algorithm) {
+            match crypto::verify(signature, message.as_bytes(), &key.verifies, algorithm) {
                 Ok(true) => return Ok(()),
                 Ok(false) => refusal = Refusal::BadSignature,
                 // The keys were tried at start, so it can only be the signature's base64.

@@ -30,13 +30,13 @@ pub struct Problem {
 pub(super) struct Key {
     pub(super) kid: Option<String>,
     pub(super) algorithms: Vec<Algorithm>,
-    pub(super) key: DecodingKey,
+    pub(super) verifies: DecodingKey,
 }
 
 /// All keys of the settings, in the order in which they are tried.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    pub(super) keys: Vec<Key>,
+    pub(super) usable: Vec<Key>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
 }
@@ -75,7 +75,7 @@ impl Keys {
             self.problem("auth.algorithms", "names no algorithm for auth.secret; use [\"HS256\"]");
         }
         if let Some(key) = self.hmac("auth.secret", secret) {
-            self.keys.push(Key { kid: None, algorithms, key });
+            self.usable.push(Key { kid: None, algorithms, verifies: key });
         }
     }
 
@@ -122,7 +122,7 @@ impl Keys {
             }
         };
         if let Some(key) = key {
-            self.keys.push(Key { kid: settings.kid.clone(), algorithms: vec![algorithm], key });
+            self.usable.push(Key { kid: settings.kid.clone(), algorithms: vec![algorithm], verifies: key });
         }
     }
 

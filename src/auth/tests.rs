@@ -1,5 +1,7 @@
 //! The room as others see it: settings and a token in, an identity or a refusal out.
 
+#![allow(clippy::needless_pass_by_value, reason = "json!(…) reads better without a borrow at each call")]
+
 use std::path::PathBuf;
 use std::time::Duration;
 

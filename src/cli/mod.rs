@@ -1,1 +1,52 @@
 //! The command line.
+
+mod arguments;
+mod client;
+mod configuration;
+mod dev;
+mod failure;
+mod listen;
+mod output;
+mod publish;
+mod serve;
+mod speaker;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::arguments::{Arguments, Command};
+use self::failure::Failure;
+use crate::config::AuthKeys;
+
+/// Runs the command that the process was given.
+///
+/// 0: it is done. 1: it failed. 2: the usage or the settings are wrong.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => {
+            // Also `--help`. Its reader may have gone, as in `yamabiko --help | head -1`.
+            let _ = answer.print();
+            return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
+        }
+    };
+    match execute(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn execute(arguments: &Arguments) -> Result<(), Failure> {
+    let load = |keys| arguments.settings(keys);
+    match &arguments.command {
+        None | Some(Command::Serve) => serve::run(load(AuthKeys::Required)?),
+        Some(Command::Dev(args)) => dev::run(load(AuthKeys::Optional)?, args),
+        Some(Command::Token(args)) => token::run(&load(AuthKeys::Optional)?, args),
+        Some(Command::Publish(args)) => publish::run(&load(AuthKeys::Optional)?, args),
+        Some(Command::Listen(args)) => listen::run(&load(AuthKeys::Optional)?, args),
+        Some(Command::Config(args)) => configuration::run(arguments, args),
+    }
+}

@@ -46,6 +46,18 @@ impl fmt::Display for Key {
     }
 }
 
+impl From<&Key> for String {
+    fn from(key: &Key) -> Self {
+        key.to_string()
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> Self {
+        key.to_string()
+    }
+}
+
 fn bare_or_quoted(name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !name.is_empty() && name.chars().all(bare) {

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::path::Path;
 
 use config::{Config as Layers, ConfigError, Source, Value, ValueKind};
@@ -19,7 +20,7 @@ pub struct Config {
 }
 
 /// One setting in force.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Entry {
     /// Its name.
     pub key: Key,
@@ -27,6 +28,13 @@ pub struct Entry {
     pub(super) value: Json,
     /// The file or the variable that set it; `None`: it is the default.
     pub origin: Option<String>,
+}
+
+// The value may be a secret.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("key", &self.key).field("origin", &self.origin).finish_non_exhaustive()
+    }
 }
 
 impl Config {

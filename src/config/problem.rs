@@ -14,8 +14,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(key: impl ToString, origin: Option<&str>, message: impl Into<String>) -> Self {
-        Self { key: key.to_string(), origin: origin.map(str::to_owned), message: message.into() }
+    pub(super) fn new(key: impl Into<String>, origin: Option<&str>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), origin: origin.map(str::to_owned), message: message.into() }
     }
 }
 

@@ -75,7 +75,7 @@ mod tests {
 
     fn composed(variables: &[(&str, &str)]) -> Option<String> {
         let mut problems = Vec::new();
-        let url = compose(&Environment::from_iter(variables.iter().copied()), &mut problems);
+        let url = compose(&variables.iter().copied().collect(), &mut problems);
         assert_eq!(problems, []);
         url.map(|(url, _)| url)
     }

@@ -25,12 +25,12 @@ fn file(text: &str) -> File {
 }
 
 fn with(text: &str, variables: &[(&str, &str)]) -> Result<Config, Problems> {
-    let environment = Environment::from_iter(variables.iter().copied());
+    let environment: Environment = variables.iter().copied().collect();
     load(Some(&file(text).path), &environment, AuthKeys::Optional)
 }
 
 fn env(variables: &[(&str, &str)]) -> Config {
-    load(None, &Environment::from_iter(variables.iter().copied()), AuthKeys::Optional).unwrap()
+    load(None, &variables.iter().copied().collect(), AuthKeys::Optional).unwrap()
 }
 
 fn problems(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
@@ -363,6 +363,6 @@ fn no_problem_shows_a_secret() {
         assert!(!found.concat().contains("hunter2"), "{found:#?}");
     }
     let config = with("", &[("APP_WS_JWT_SECRET", "hunter2"), ("REDIS_URL", "redis://:hunter2@r")]).unwrap();
-    let debug = format!("{:?}", config.settings);
+    let debug = format!("{config:?}");
     assert!(!debug.contains("hunter2"), "{debug}");
 }

@@ -1,0 +1,202 @@
+use std::fmt::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Failure, output, serve};
+use crate::auth::Minter;
+use crate::config::{Config, Key};
+use crate::message::ChannelName;
+
+const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// How many ports are tried after the first.
+const PORTS_TRIED: u16 = 100;
+const TOKEN_HOURS: u64 = 12;
+
+const EXAMPLES: &str = "\
+Examples:
+  yamabiko dev
+  yamabiko dev --port 3000
+  YAMABIKO__REDIS__URL=redis://127.0.0.1 YAMABIKO__REDIS__PREFIX=laravel_database_ yamabiko dev
+
+It listens on 127.0.0.1 only. Whoever can open the console can have any token: never put it behind a proxy.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The port [default: server.port, or the next one that is free]
+    #[arg(long)]
+    port: Option<u16>,
+}
+
+pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
+    let made_secret = adapt(&mut config, args)?;
+    output::line(&banner(&config, made_secret)?)?;
+    serve::run(config)
+}
+
+/// Turns the settings into those of one developer's machine. Says whether it made up a secret.
+fn adapt(config: &mut Config, args: &Args) -> Result<bool, Failure> {
+    let port_is_chosen = config.origin(&Key::new("server", "port")).is_some();
+    let admin_is_chosen = config.origin(&Key::new("admin", "listen")).is_some();
+    let settings = &mut config.settings.server;
+    settings.server.host = HOST.to_string();
+    settings.server.shutdown_grace = Duration::from_secs(1);
+    settings.console.enabled = true;
+
+    settings.server.port = match args.port {
+        Some(0) => free_port(0, None)?,
+        Some(port) => port,
+        None if port_is_chosen && settings.server.port != 0 => settings.server.port,
+        None => free_port(settings.server.port, None)?,
+    };
+    if !admin_is_chosen {
+        let port = free_port(settings.admin.listen.port(), Some(settings.server.port))?;
+        settings.admin.listen = SocketAddr::from((HOST, port));
+    }
+
+    let nothing_to_sign_with = Minter::new(&settings.auth).is_err();
+    if nothing_to_sign_with {
+        settings.auth.secret = random_secret();
+        if settings.auth.algorithms.is_empty() {
+            settings.auth.algorithms.push("HS256".to_owned());
+        }
+    }
+    Ok(nothing_to_sign_with)
+}
+
+/// The first port from `first` on that nobody has; 0 takes any.
+fn free_port(first: u16, except: Option<u16>) -> Result<u16, Failure> {
+    (first..=first.saturating_add(PORTS_TRIED))
+        .filter(|port| Some(*port) != except)
+        .find_map(|port| TcpListener::bind((HOST, port)).ok()?.local_addr().ok())
+        .map(|address| address.port())
+        .ok_or_else(|| {
+            Failure::Failed(anyhow::anyhow!("no port is free from {first} on; choose one with --port"))
+        })
+}
+
+fn random_secret() -> SecretString {
+    let bytes: [u8; 32] = rand::random();
+    let mut text = String::with_capacity(64);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text.into()
+}
+
+fn banner(config: &Config, made_secret: bool) -> Result<String, Failure> {
+    let settings = &config.settings.server;
+    let (port, admin) = (settings.server.port, settings.admin.listen);
+    let channel = ChannelName::new("chat:default")
+        .map_err(|error| Failure::Failed(anyhow::anyhow!("chat:default: {error}")))?;
+    let ttl = Duration::from_secs(TOKEN_HOURS * 3600);
+    let token = Minter::new(&settings.auth)?.mint(7, "Aoi", &channel, ttl);
+    let broker = match config.origin(&Key::new("redis", "url")) {
+        Some(origin) => format!("Redis, from {origin}"),
+        None => "in memory; set YAMABIKO__REDIS__URL to hear Laravel".to_owned(),
+    };
+    let secret = if made_secret {
+        // It is good for this run on this machine, and other terminals and Laravel need it.
+        format!(
+            "made up for this run:\n            YAMABIKO__AUTH__SECRET={}",
+            settings.auth.secret.expose_secret()
+        )
+    } else {
+        "from the settings".to_owned()
+    };
+    Ok(format!(
+        r#"Yamabiko {version}, for development on this machine
+
+  Console   http://{HOST}:{port}/console
+  Socket    ws://{HOST}:{port}/
+  Metrics   http://{admin}/metrics
+  Broker    {broker}
+  Secret    {secret}
+
+A token for Aoi (7) on chat:default, valid for {TOKEN_HOURS} hours:
+
+{token}
+
+In a page:
+
+  const socket = new WebSocket("ws://{HOST}:{port}/?token=" + token);
+  socket.onmessage = (event) => console.log(JSON.parse(event.data));
+  socket.onopen = () => socket.send(JSON.stringify({{ data: {{ message: "Hello", name: "Aoi" }} }}));
+
+In another terminal:
+
+  yamabiko listen --url ws://{HOST}:{port} --token <the token>
+
+Ctrl-C ends it.
+"#,
+        version = env!("CARGO_PKG_VERSION"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Authenticator;
+    use crate::config::{AuthKeys, Environment, load};
+
+    fn adapted(variables: &[(&str, &str)], port: Option<u16>) -> (Config, bool) {
+        let environment: Environment = variables.iter().copied().collect();
+        let mut config = load(None, &environment, AuthKeys::Optional).unwrap();
+        let made = adapt(&mut config, &Args { port }).unwrap();
+        (config, made)
+    }
+
+    #[test]
+    fn it_listens_on_this_machine_only() {
+        let (config, _) = adapted(&[("YAMABIKO__SERVER__HOST", "0.0.0.0")], None);
+        assert_eq!(config.settings.server.server.host, "127.0.0.1");
+        assert!(config.settings.server.admin.listen.ip().is_loopback());
+        assert!(config.settings.server.console.enabled);
+    }
+
+    #[test]
+    fn a_taken_port_is_passed_over() {
+        let taken = TcpListener::bind((HOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        assert!(free_port(port, None).unwrap() > port);
+        let free = free_port(0, None).unwrap();
+        assert_ne!(free_port(free, Some(free)).unwrap(), free);
+    }
+
+    #[test]
+    fn a_port_that_was_chosen_is_kept() {
+        let taken = TcpListener::bind((HOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        assert_eq!(adapted(&[], Some(port)).0.settings.server.server.port, port);
+        let (config, _) = adapted(&[("APP_WS_PORT", &port.to_string())], None);
+        assert_eq!(config.settings.server.server.port, port);
+    }
+
+    #[test]
+    fn a_secret_is_made_up_only_where_there_is_none() {
+        let (config, made) = adapted(&[], None);
+        assert!(made);
+        let (other, _) = adapted(&[], None);
+        let secret = |config: &Config| config.settings.server.auth.secret.expose_secret().to_owned();
+        assert_eq!(secret(&config).len(), 64);
+        assert_ne!(secret(&config), secret(&other));
+
+        let (config, made) = adapted(&[("APP_WS_JWT_SECRET", "mine")], None);
+        assert!(!made);
+        assert_eq!(secret(&config), "mine");
+        assert!(!banner(&config, made).unwrap().contains("mine"));
+    }
+
+    #[test]
+    fn the_banners_token_is_accepted() {
+        let (config, made) = adapted(&[], Some(3000));
+        let banner = banner(&config, made).unwrap();
+        assert!(banner.contains("http://127.0.0.1:3000/console"), "{banner}");
+        let token = banner.lines().find(|line| line.starts_with("eyJ")).unwrap();
+        let authenticator = Authenticator::new(&config.settings.server.auth).unwrap();
+        let identity = authenticator.verify(token, jsonwebtoken::get_current_timestamp()).unwrap();
+        assert_eq!((identity.id, &*identity.name, identity.channel.as_str()), (7, "Aoi", "chat:default"));
+    }
+}

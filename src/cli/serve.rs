@@ -1,0 +1,70 @@
+use std::future::Future;
+use std::process;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::Failure;
+use crate::config::{Config, Key};
+use crate::{server, telemetry};
+
+/// After the server has drained, what still hangs is left behind.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Serves until a signal asks for the end.
+pub(super) fn run(config: Config) -> Result<(), Failure> {
+    telemetry::init_logs(&config.settings.log)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", Key::new("log", "level"))))?;
+    for warning in &config.warnings {
+        tracing::warn!(setting = warning.key, origin = warning.origin, "{}", warning.message);
+    }
+    let threads = thread::available_parallelism().map_or(1, Into::into);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let ended = runtime.block_on(async {
+        let shutdown = shutdown_signal().context("cannot listen for signals")?;
+        server::run(config.settings.server, shutdown).await
+    });
+    runtime.shutdown_timeout(PATIENCE);
+    Ok(ended?)
+}
+
+/// Resolves at the first SIGTERM or SIGINT. The second one ends the process at once.
+#[cfg(unix)]
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::warn!("a second signal: ending at once");
+            process::exit(1);
+        });
+    })
+}
+
+/// Resolves at the first Ctrl-C. The second one ends the process at once.
+#[cfg(not(unix))]
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+        tokio::spawn(async {
+            let _ = tokio::signal::ctrl_c().await;
+            tracing::warn!("a second Ctrl-C: ending at once");
+            process::exit(1);
+        });
+    })
+}

@@ -1,0 +1,50 @@
+use std::time::Duration;
+
+use super::Failure;
+use crate::auth::Minter;
+use crate::config::Config;
+use crate::message::{ChannelName, InvalidChannelName, Sender};
+
+/// As whom a command connects or speaks.
+#[derive(Debug, clap::Args)]
+pub(super) struct Speaker {
+    /// The user's id [default: the setting sender.id]
+    #[arg(long, allow_negative_numbers = true)]
+    id: Option<i64>,
+
+    /// The user's name [default: the setting sender.name]
+    #[arg(long)]
+    name: Option<String>,
+}
+
+impl Speaker {
+    /// What was given; `None` if nothing was.
+    pub(super) fn given(&self, config: &Config) -> Option<Sender> {
+        (self.id.is_some() || self.name.is_some()).then(|| self.or_default(config))
+    }
+
+    /// What was given, and the application's own for the rest.
+    fn or_default(&self, config: &Config) -> Sender {
+        let default = &config.settings.server.sender;
+        Sender {
+            name: self.name.as_deref().unwrap_or(&default.name).into(),
+            id: self.id.unwrap_or(default.id),
+        }
+    }
+
+    /// A token to connect with.
+    pub(super) fn token(
+        &self,
+        config: &Config,
+        channel: &ChannelName,
+        ttl: Duration,
+    ) -> Result<String, Failure> {
+        let sender = self.or_default(config);
+        Ok(Minter::new(&config.settings.server.auth)?.mint(sender.id, &sender.name, channel, ttl))
+    }
+}
+
+/// A channel's name on the command line.
+pub(super) fn channel(text: &str) -> Result<ChannelName, InvalidChannelName> {
+    ChannelName::new(text)
+}

@@ -1,0 +1,51 @@
+use std::time::Duration;
+
+use humantime_serde::re::humantime;
+
+use super::speaker::channel;
+use super::{Failure, output};
+use crate::auth::Minter;
+use crate::config::Config;
+use crate::message::ChannelName;
+
+const EXAMPLES: &str = "\
+Examples:
+  yamabiko token --id 7 --name Aoi --channel chat:default
+  yamabiko token --id 7 --name Aoi --channel progress:42 --ttl 30m
+  TOKEN=$(yamabiko token --id 7 --name Aoi --channel chat:)
+
+The token is signed with auth.secret (YAMABIKO__AUTH__SECRET or APP_WS_JWT_SECRET).";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The user's id
+    #[arg(long, allow_negative_numbers = true)]
+    id: i64,
+
+    /// The user's name
+    #[arg(long)]
+    name: String,
+
+    /// The channel that the token is good for
+    #[arg(long, value_parser = channel)]
+    channel: ChannelName,
+
+    /// How long it is valid
+    #[arg(long, default_value = "12h", value_parser = ttl)]
+    ttl: Duration,
+}
+
+pub(super) fn run(config: &Config, args: &Args) -> Result<(), Failure> {
+    let minter = Minter::new(&config.settings.server.auth)?;
+    output::line(&minter.mint(args.id, &args.name, &args.channel, args.ttl))
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl =
+        humantime::parse_duration(text).map_err(|_| "write a duration such as 30m, 12h or 7d".to_owned())?;
+    if ttl < Duration::from_secs(1) {
+        return Err("a token is valid for a second at least".to_owned());
+    }
+    Ok(ttl)
+}
