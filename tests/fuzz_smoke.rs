@@ -13,6 +13,7 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::Cursor;
 use std::sync::LazyLock;
@@ -38,7 +39,7 @@ fn no_message_confuses_the_native_protocol() {
     let native = Native::new(&DEFAULTS.server.channels);
     let sender = Sender { name: "Aoi \"\\\u{2028}".into(), id: i64::MIN };
     let channels = ["chat:default", "tweet:", "other"].map(|name| ChannelName::new(name).unwrap());
-    run(20_000, &(mutations(MESSAGES), select(&channels[..])), |(message, channel)| {
+    run(20_000, &(mutations(MESSAGES), select(channels.to_vec())), |(message, channel)| {
         let message = Bytes::from(message);
         let Ok(event) = native.receive(&channel, &sender, &message) else { return Ok(()) };
 
@@ -54,14 +55,20 @@ fn no_message_confuses_the_native_protocol() {
         prop_assert!(header.is_final && header.mask.is_none() && header.opcode == OpCode::Data(Data::Text));
         let payload = &frame.bytes()[usize::try_from(wire.position()).unwrap()..];
         prop_assert_eq!(payload.len() as u64, length);
+        let Ok(data) = serde_json::from_slice::<Value>(&event.data) else {
+            // A lone surrogate (`"\ud800"`) is in JSON's grammar and in JavaScript's strings, but not in Rust's.
+            prop_assert!(serde_json::from_slice::<&RawValue>(payload).is_ok());
+            return Ok(());
+        };
         let delivered: Value = serde_json::from_slice(payload).unwrap();
         prop_assert_eq!(&delivered["sender"], &json!({ "name": &*sender.name, "id": sender.id }));
-        let fields: Vec<&str> =
-            delivered["data"].as_object().unwrap().keys().map(String::as_str).collect();
+        let fields: Vec<&str> = delivered["data"].as_object().unwrap().keys().map(String::as_str).collect();
         match channel.kind() {
-            "chat" => prop_assert!(fields.iter().all(|name| ["message", "name"].contains(name)), "{fields:?}"),
+            "chat" => {
+                prop_assert!(fields.iter().all(|name| ["message", "name"].contains(name)), "{fields:?}");
+            }
             "tweet" => prop_assert!(fields.iter().all(|name| *name == "tweet"), "{fields:?}"),
-            _ => prop_assert_eq!(&delivered["data"], &serde_json::from_slice::<Value>(&event.data).unwrap()),
+            _ => prop_assert_eq!(&delivered["data"], &data),
         }
         prop_assert!(channel.kind() == "chat" || audience == Audience::Everyone);
         Ok(())
@@ -99,7 +106,8 @@ fn no_settings_end_the_process_without_a_word() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("yamabiko.toml");
     let shipped = include_str!("../config/default.toml");
-    let samples = [shipped, "[channels.x]\nfields = []\n[[auth.keys]]\nalgorithm = \"HS256\"\nsecret = \"s\"\n"];
+    let samples =
+        [shipped, "[channels.x]\nfields = []\n[[auth.keys]]\nalgorithm = \"HS256\"\nsecret = \"s\"\n"];
     let variable = select(VARIABLES).prop_flat_map(|name| (Just(name), "\\PC{0,12}"));
     run(1_000, &(mutations(&samples), vec(variable, 0..3)), |(toml, variables)| {
         std::fs::write(&file, toml).unwrap();
@@ -144,7 +152,7 @@ fn no_frames_end_the_server_or_another_connection() {
     witness.say(&json!({ "still": "here" }));
     witness.expect_sent();
     assert_eq!(witness.expect_json()["data"], json!({ "still": "here" }));
-    support::eventually("all others are gone", || server.metric("yamabiko_connections") == 1.0);
+    support::eventually("all others are gone", || server.metric("yamabiko_connections") == 1);
     expect_no_panic(&server);
 }
 
@@ -171,18 +179,23 @@ fn nothing_published_in_redis_ends_the_server() {
     let server = Server::start(|options| {
         options.set("redis.url", redis.url());
     });
-    support::eventually("the server is subscribed", || server.metric("yamabiko_broker_up") == 1.0);
+    support::eventually("the server is subscribed", || server.metric("yamabiko_broker_up") == 1);
     let mut witness = Client::connect(&server, &claims(1, "Witness", "quiet")).unwrap();
-    let mut publisher = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let publisher = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let publisher = RefCell::new(publisher);
     run(5_000, &mutations(ENVELOPES), |payload| {
-        let heard: usize = ::redis::cmd("PUBLISH").arg("broadcast").arg(payload).query(&mut publisher).unwrap();
+        let heard: usize = ::redis::cmd("PUBLISH")
+            .arg("broadcast")
+            .arg(payload)
+            .query(&mut *publisher.borrow_mut())
+            .unwrap();
         prop_assert_eq!(heard, 1, "the server has gone from Redis");
         Ok(())
     });
     ::redis::cmd("PUBLISH")
         .arg("broadcast")
         .arg(r#"{"channel":"quiet","data":{"still":"here"}}"#)
-        .exec(&mut publisher)
+        .exec(&mut *publisher.borrow_mut())
         .unwrap();
     assert_eq!(witness.expect_json()["data"], json!({ "still": "here" }));
     expect_no_panic(&server);
@@ -266,14 +279,15 @@ enum Change {
 fn change() -> impl Strategy<Value = Change> {
     let at = any::<Index>;
     let token: Vec<Vec<u8>> = [
-        "{", "}", "[", "]", ",", ":", "\"", "\\", "\\u0000", "\\ud800", "\0", "null", "0", "-", "1e999", "\u{feff}",
-        " ", ".", "=", "\r\n", "\u{2028}",
+        "{", "}", "[", "]", ",", ":", "\"", "\\", "\\u0000", "\\ud800", "\0", "null", "0", "-", "1e999",
+        "\u{feff}", " ", ".", "=", "\r\n", "\u{2028}",
     ]
     .map(|token| token.as_bytes().to_vec())
     .to_vec();
     prop_oneof![
         (at(), 1..=255_u8).prop_map(|(at, bits)| Change::Flip(at, bits)),
-        (at(), prop_oneof![select(token), vec(any::<u8>(), 1..4)]).prop_map(|(at, what)| Change::Put(at, what)),
+        (at(), prop_oneof![select(token), vec(any::<u8>(), 1..4)])
+            .prop_map(|(at, what)| Change::Put(at, what)),
         (at(), 1..16_usize).prop_map(|(at, length)| Change::Cut(at, length)),
         (at(), 1..16_usize, 1..300_usize).prop_map(|(at, length, times)| Change::Repeat(at, length, times)),
         at().prop_map(Change::End),
