@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) fn run(config: Config) -> Result<(), Failure> {
     telemetry::init_logs(&config.settings.log)
         .map_err(|error| Failure::Usage(format!("{}: {error}", Key::new("log", "level"))))?;
-    for warning in &config.warnings {
+    // The server itself warns of its keys.
+    for warning in config.warnings.iter().filter(|warning| !warning.key.starts_with("auth.")) {
         tracing::warn!(setting = warning.key, origin = warning.origin, "{}", warning.message);
     }
     let threads = thread::available_parallelism().map_or(1, Into::into);
