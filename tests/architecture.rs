@@ -80,7 +80,7 @@ fn every_room_has_arrows_and_every_arrow_a_room() {
 #[test]
 fn files_are_short() {
     let mut long = String::new();
-    for file in source_files() {
+    for file in source_files().into_iter().filter(|file| !file.ends_with("tests.rs")) {
         let text = fs::read_to_string(source().join(&file)).unwrap();
         let lines = without_tests(&text).lines().count();
         if lines > MAX_LINES {

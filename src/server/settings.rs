@@ -1,7 +1,9 @@
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::auth;
 use crate::broker;
@@ -43,8 +45,38 @@ pub struct Listen {
     /// The web origins that may connect, such as `https://app.example.com`. Empty: any.
     pub origins: Vec<String>,
     /// The reverse proxies whose `X-Forwarded-For` is believed, as addresses or networks.
+    #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// How long a shutdown may take; the connections are closed spread over it.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,
+}
+
+/// Networks as `10.0.0.0/8`; an address alone is the network of just that one.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    Vec::<String>::deserialize(deserializer)?
+        .iter()
+        .map(|text| {
+            text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+                D::Error::custom(format_args!("{text:?} is neither an IP address nor a network"))
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_an_address_or_a_network() {
+        let read = |text: &str| networks(&mut serde_json::Deserializer::from_str(text));
+        let networks = read(r#"["127.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32"]"#).unwrap();
+        let texts: Vec<String> = networks.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["127.0.0.1/32", "10.0.0.0/8", "::1/128", "2001:db8::/32"]);
+        for wrong in ["localhost", "10.0.0.0/33", "", "127.0.0.1:80"] {
+            let error = read(&format!("[{wrong:?}]")).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{wrong:?} is neither")), "{error}");
+        }
+    }
 }

@@ -124,7 +124,7 @@ impl Response {
     }
 }
 
-fn connect(address: SocketAddr, from: Option<IpAddr>) -> TcpStream {
+pub(super) fn connect(address: SocketAddr, from: Option<IpAddr>) -> TcpStream {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
     if let Some(from) = from {
         socket.bind(&SocketAddr::new(from, 0).into()).unwrap();

@@ -19,6 +19,7 @@
 mod client;
 mod http;
 mod raw;
+pub mod redis;
 mod server;
 mod token;
 

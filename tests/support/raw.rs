@@ -1,8 +1,10 @@
-use std::io::{Cursor, Read, Write};
-use std::net::TcpStream;
+use std::io::{self, Cursor, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use super::http::connect;
 
 /// A connection after the handshake, for what no WebSocket library would send. Answers nothing by itself.
 #[derive(Debug)]
@@ -32,6 +34,16 @@ impl Frame {
 impl Raw {
     pub(super) fn new(stream: TcpStream, unread: Vec<u8>) -> Self {
         Self { stream, unread }
+    }
+
+    /// A connection without a handshake.
+    pub fn connect(address: SocketAddr) -> Self {
+        Self::new(connect(address, None), Vec::new())
+    }
+
+    /// Writes bytes as they are, to a server that may have hung up.
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
     }
 
     /// Writes bytes as they are.

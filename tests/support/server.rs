@@ -131,13 +131,13 @@ impl Server {
 
     /// The value of a metric, spelled as on the page (`yamabiko_connections`,
     /// `yamabiko_broker_dropped_total{reason="invalid_json"}`); 0 where it is not there yet.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub fn metric(&self, name: &str) -> i64 {
         let page = self.get_admin("/metrics");
         assert_eq!(page.status, 200);
         page.text()
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-            .map_or(0.0, |value| value.parse().unwrap())
+            .map_or(0, |value| value.parse().unwrap())
     }
 
     /// All that has been logged so far.
