@@ -1,5 +1,19 @@
 //! Who is it? JWT in, [`Identity`] out. Knows no sockets and no runtime.
 
+mod authenticator;
+mod claims;
+mod identity;
+mod keys;
+mod minter;
+mod refusal;
 mod settings;
 
+pub use authenticator::Authenticator;
+pub use identity::Identity;
+pub use keys::Problem;
+pub use minter::{Minter, NoSigningKey};
+pub use refusal::Refusal;
 pub use settings::{KeySettings, Settings};
+
+#[cfg(test)]
+mod tests;

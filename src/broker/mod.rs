@@ -1,3 +1,117 @@
 //! Carries events between nodes, and from Laravel. Knows nobody who is connected.
+//!
+//! One contract, two variants: [`Memory`] for one node, [`Redis`] for many and for Laravel.
+//!
+//! * The inbound stream is the only source of delivery, also of what this node published itself.
+//! * Its order is one order for all nodes; per channel it is the order of acceptance.
+//! * A receipt says `Ok` before the node's own copy enters the inbound stream.
+//! * What was refused is not delivered.
+
+mod budget;
+mod memory;
+mod redis;
 mod settings;
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use crate::message::{Event, Sender};
+use crate::telemetry::Metrics;
+
+pub use memory::Memory;
+pub use redis::{InvalidUrl, Redis, check_url};
 pub use settings::Settings;
+
+/// Carries events; which way, the settings say.
+#[derive(Debug)]
+pub enum Broker {
+    /// Within this process.
+    Memory(Memory),
+    /// Over Redis or Valkey.
+    Redis(Redis),
+}
+
+/// One event that arrived, with its share of the queue budget.
+#[derive(Debug)]
+pub struct Inbound {
+    /// What to deliver.
+    pub event: Event,
+    /// Drop it when the event has been fanned out on this node: that makes room for another.
+    pub hold: OwnedSemaphorePermit,
+}
+
+/// Told exactly once whether the broker accepted an event. Never called while a lock is held.
+pub type Receipt = Box<dyn FnOnce(Result<(), Refused>) + Send>;
+
+/// Why an event was not accepted. On every wire they are all `unavailable`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// There is no working connection, or the broker is shutting down.
+    #[error("the broker is unreachable")]
+    Unreachable,
+    /// `limits.queue_bytes` are waiting already.
+    #[error("the broker's queue is full")]
+    QueueFull,
+    /// No confirmation within `redis.publish_timeout`.
+    #[error("the broker did not answer in time")]
+    TimedOut,
+}
+
+/// Whether events can be published now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// They can, and what others publish arrives.
+    Ready,
+    /// They cannot, for this reason: one short line without secrets.
+    Unavailable(Arc<str>),
+}
+
+impl Broker {
+    /// Starts the broker that the settings name, and the stream of what arrives.
+    ///
+    /// `sender_default` speaks where a publisher names no sender. `queue_bytes` bounds what has been
+    /// accepted and waits for fan-out. Needs a Tokio runtime. An absent Redis is no error: it is retried for
+    /// ever. The stream ends after [`Broker::shutdown`].
+    pub fn start(
+        settings: &Settings,
+        sender_default: Sender,
+        queue_bytes: usize,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), InvalidUrl> {
+        use secrecy::ExposeSecret;
+        if settings.url.expose_secret().is_empty() {
+            let (memory, inbound) = Memory::start(queue_bytes, metrics);
+            return Ok((Self::Memory(memory), inbound));
+        }
+        let (redis, inbound) = Redis::start(settings, sender_default, queue_bytes, metrics)?;
+        Ok((Self::Redis(redis), inbound))
+    }
+
+    /// Hands an event over. Never waits; the receipt says later, or at once, how it went.
+    pub fn publish(&self, event: Event, receipt: Receipt) {
+        match self {
+            Self::Memory(memory) => memory.publish(event, receipt),
+            Self::Redis(redis) => redis.publish(event, receipt),
+        }
+    }
+
+    /// Whether events can be published now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Memory(memory) => memory.status(),
+            Self::Redis(redis) => redis.status(),
+        }
+    }
+
+    /// Accepts nothing more, lets what was accepted leave (no longer than `redis.publish_timeout`), and ends
+    /// the inbound stream. Asking twice does no harm.
+    pub async fn shutdown(&self) {
+        match self {
+            Self::Memory(memory) => memory.shutdown(),
+            Self::Redis(redis) => redis.shutdown().await,
+        }
+    }
+}

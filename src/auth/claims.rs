@@ -1,0 +1,136 @@
+//! What a token says, read strictly.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::Value;
+
+use super::{Identity, Refusal};
+use crate::message::{ChannelName, InvalidChannelName};
+
+/// The claims that are looked at. A claim that is there has its type: JSON's `null` counts as a wrong type.
+#[derive(Deserialize)]
+pub(super) struct Claims<'a> {
+    id: i64,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    channel: Cow<'a, str>,
+    exp: i64,
+    #[serde(default, deserialize_with = "present")]
+    nbf: Option<i64>,
+    #[serde(default, rename = "iat", deserialize_with = "present")]
+    _iat: Option<i64>,
+    #[serde(default, borrow)]
+    iss: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    aud: Option<Audience<'a>>,
+}
+
+impl<'a> Claims<'a> {
+    pub(super) fn parse(json: &'a [u8]) -> Result<Self, Refusal> {
+        serde_json::from_slice(json).map_err(|_| Refusal::InvalidClaims(fault(json)))
+    }
+
+    /// Checks times, issuer and audience. `issuer` and `audience` are not checked where they are empty.
+    pub(super) fn accept(self, now: u64, issuer: &str, audience: &str) -> Result<Identity, Refusal> {
+        // No leeway: `exp` is the second in which the token ends.
+        let expires_at = u64::try_from(self.exp).unwrap_or(0);
+        if now >= expires_at {
+            return Err(Refusal::Expired);
+        }
+        if self.nbf.is_some_and(|nbf| u64::try_from(nbf).is_ok_and(|nbf| now < nbf)) {
+            return Err(Refusal::NotYetValid);
+        }
+        if !issuer.is_empty() && self.iss.as_deref() != Some(issuer) {
+            return Err(Refusal::WrongIssuer);
+        }
+        if !audience.is_empty() && !self.aud.is_some_and(|aud| aud.includes(audience)) {
+            return Err(Refusal::WrongAudience);
+        }
+        let channel = ChannelName::new(&self.channel).map_err(|error| {
+            Refusal::InvalidClaims(match error {
+                InvalidChannelName::Empty => "`channel` must not be empty",
+                InvalidChannelName::TooLong => "`channel` has at most 200 bytes",
+                InvalidChannelName::ControlCharacter => "`channel` must not contain control characters",
+            })
+        })?;
+        Ok(Identity { id: self.id, name: self.name.into(), channel, expires_at })
+    }
+}
+
+/// `aud`: one name or several (RFC 7519, section 4.1.3).
+enum Audience<'a> {
+    One(Cow<'a, str>),
+    Many(Vec<String>),
+}
+
+impl Audience<'_> {
+    fn includes(&self, name: &str) -> bool {
+        match self {
+            Self::One(one) => one == name,
+            Self::Many(many) => many.iter().any(|one| one == name),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Audience<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Audience<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string or a list of strings")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Audience::One(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Audience::One(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut many = Vec::new();
+                while let Some(one) = seq.next_element()? {
+                    many.push(one);
+                }
+                Ok(Audience::Many(many))
+            }
+        }
+
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    i64::deserialize(deserializer).map(Some)
+}
+
+/// Says which claim is wrong. The parser's own message will not do: it quotes the token.
+fn fault(json: &[u8]) -> &'static str {
+    let Ok(claims) = serde_json::from_slice::<Value>(json) else { return "they are not JSON" };
+    let Value::Object(claims) = claims else { return "they are not a JSON object" };
+    let is_integer = |name| claims.get(name).is_some_and(Value::is_i64);
+    let is_string = |name| claims.get(name).is_some_and(Value::is_string);
+    let integer_if_present = |name| !claims.contains_key(name) || is_integer(name);
+    if !is_integer("id") {
+        "`id` must be an integer"
+    } else if !is_string("name") {
+        "`name` must be a string"
+    } else if !is_string("channel") {
+        "`channel` must be a string"
+    } else if !is_integer("exp") {
+        "`exp` must be an integer, in seconds since 1970"
+    } else if !integer_if_present("nbf") {
+        "`nbf` must be an integer, in seconds since 1970"
+    } else if !integer_if_present("iat") {
+        "`iat` must be an integer, in seconds since 1970"
+    } else {
+        "a claim appears twice, or `iss` or `aud` has the wrong type"
+    }
+}

@@ -1,0 +1,77 @@
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::message::Event;
+
+/// What an event costs in memory beside its texts: the structures around it and the allocator's rounding.
+const OVERHEAD: usize = 256;
+
+/// How many bytes an event takes of a budget.
+pub(super) fn cost(event: &Event) -> usize {
+    event.data.len() + event.channel.as_str().len() + event.sender.name.len() + OVERHEAD
+}
+
+/// The bytes that may wait for fan-out on this node.
+///
+/// An event larger than the whole budget takes all of it, so that it passes alone instead of never.
+#[derive(Debug, Clone)]
+pub(super) struct Budget {
+    permits: Arc<Semaphore>,
+    total: u32,
+}
+
+impl Budget {
+    pub(super) fn new(bytes: usize) -> Self {
+        let total = u32::try_from(bytes.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX).max(1);
+        Self { permits: Arc::new(Semaphore::new(total as usize)), total }
+    }
+
+    /// A share for this event, if there is room.
+    pub(super) fn try_take(&self, event: &Event) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_many_owned(self.share(event)).ok()
+    }
+
+    /// A share for this event, as soon as there is room.
+    pub(super) async fn take(&self, event: &Event) -> Option<OwnedSemaphorePermit> {
+        // It fails only on a closed semaphore, and nobody closes this one.
+        Arc::clone(&self.permits).acquire_many_owned(self.share(event)).await.ok()
+    }
+
+    fn share(&self, event: &Event) -> u32 {
+        u32::try_from(cost(event)).unwrap_or(u32::MAX).min(self.total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{ChannelName, Sender};
+    use bytes::Bytes;
+
+    fn event(bytes: usize) -> Event {
+        let data = Bytes::from(format!("{{\"a\":\"{}\"}}", "x".repeat(bytes)));
+        let sender = Sender { name: "a".into(), id: 1 };
+        Event { channel: ChannelName::new("chat:").unwrap(), sender, data }
+    }
+
+    #[test]
+    fn a_share_is_given_back_when_it_is_dropped() {
+        let budget = Budget::new(1000);
+        let hold = budget.try_take(&event(500)).unwrap();
+        assert!(budget.try_take(&event(500)).is_none());
+        drop(hold);
+        assert!(budget.try_take(&event(500)).is_some());
+    }
+
+    #[test]
+    fn an_event_over_the_whole_budget_passes_alone() {
+        for bytes in [0, 10] {
+            let budget = Budget::new(bytes);
+            let hold = budget.try_take(&event(5000)).unwrap();
+            assert!(budget.try_take(&event(0)).is_none());
+            drop(hold);
+            assert!(budget.try_take(&event(0)).is_some());
+        }
+    }
+}

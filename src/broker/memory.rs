@@ -1,0 +1,109 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::budget::Budget;
+use super::{Inbound, Receipt, Refused, Status};
+use crate::message::Event;
+use crate::telemetry::Metrics;
+
+/// The broker of a single node: what is accepted is inbound at once.
+#[derive(Debug)]
+pub struct Memory {
+    budget: Budget,
+    metrics: Arc<Metrics>,
+    /// A std mutex: it is held for a push or a pop, never across a receipt or an await.
+    state: Mutex<State>,
+}
+
+struct State {
+    accepted: VecDeque<(Inbound, Receipt)>,
+    /// Some thread is emptying `accepted`. It takes along what others add, so that receipts and inbound
+    /// events have one order without a lock around the receipts.
+    draining: bool,
+    /// `None` after shutdown.
+    inbound: Option<mpsc::UnboundedSender<Inbound>>,
+}
+
+impl Memory {
+    pub(super) fn start(
+        queue_bytes: usize,
+        metrics: Arc<Metrics>,
+    ) -> (Self, mpsc::UnboundedReceiver<Inbound>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        metrics.broker_up.set(1);
+        let state = State { accepted: VecDeque::new(), draining: false, inbound: Some(sender) };
+        (Self { budget: Budget::new(queue_bytes), metrics, state: Mutex::new(state) }, receiver)
+    }
+
+    pub(super) fn publish(&self, event: Event, receipt: Receipt) {
+        let Some(hold) = self.budget.try_take(&event) else {
+            return receipt(Err(Refused::QueueFull));
+        };
+        let sender = {
+            let mut state = self.lock();
+            let Some(sender) = state.inbound.clone() else {
+                drop(state);
+                return receipt(Err(Refused::Unreachable));
+            };
+            state.accepted.push_back((Inbound { event, hold }, receipt));
+            if state.draining {
+                return;
+            }
+            state.draining = true;
+            sender
+        };
+        self.drain(&sender);
+    }
+
+    pub(super) fn status(&self) -> Status {
+        match self.lock().inbound {
+            Some(_) => Status::Ready,
+            None => Status::Unavailable("shutting down".into()),
+        }
+    }
+
+    pub(super) fn shutdown(&self) {
+        self.lock().inbound = None;
+        self.metrics.broker_up.set(0);
+    }
+
+    fn drain(&self, sender: &mpsc::UnboundedSender<Inbound>) {
+        let _resumable = StopDraining(self);
+        loop {
+            let next = {
+                let mut state = self.lock();
+                let next = state.accepted.pop_front();
+                state.draining = next.is_some();
+                next
+            };
+            let Some((inbound, receipt)) = next else { return };
+            receipt(Ok(()));
+            self.metrics.broker_messages.inc();
+            // Without a receiver the node is going down, and nobody is left to deliver to.
+            let _ = sender.send(inbound);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A receipt that panics must not leave the queue without a thread that empties it.
+struct StopDraining<'a>(&'a Memory);
+
+impl Drop for StopDraining<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().draining = false;
+        }
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("accepted", &self.accepted.len()).finish_non_exhaustive()
+    }
+}
