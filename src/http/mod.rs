@@ -1,3 +1,4 @@
 //! Routers: public, admin, console.
+pub mod console;
 mod settings;
 pub use settings::{Admin, Console};

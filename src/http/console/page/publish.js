@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { sampleFor } from "./kinds.js";
-import { text } from "./texts.js";
+import { onLanguage, text } from "./texts.js";
 
 const form = document.getElementById("publish");
 const result = document.getElementById("published");
@@ -10,6 +10,7 @@ const field = (name) => form.elements.namedItem(name);
 
 export function startPublish(channel) {
   propose(channel);
+  onLanguage(() => show("", true));
   field("speak").addEventListener("change", () => {
     for (const name of ["name", "id"]) field(name).disabled = !field("speak").checked;
   });

@@ -30,7 +30,6 @@ const TEXTS = {
   send: ["Send", "送信"],
   accepted: ["Accepted", "受付済み"],
   notConnected: ["Not connected", "未接続"],
-  onlyFor: ["sent only to {name}", "{name}だけに送信"],
   connecting: ["Connecting", "接続中"],
   open: ["Connected", "接続済み"],
   waiting: ["Reconnecting", "再接続中"],
