@@ -145,7 +145,7 @@ describe("with the server up", () => {
   test("channels are apart, and users come and go", async () => {
     await say("Aoi", "on the default channel");
     await heard("Sora", "on the default channel");
-    await page.getByText("tweet:", { exact: true }).click();
+    await page.getByRole("radio", { name: "tweet:" }).check();
     await page.waitForFunction(() => document.querySelectorAll(".messages li").length === 0);
     await connected(3);
     await say("Sora", "a tweet");
@@ -160,6 +160,13 @@ describe("with the server up", () => {
     await say("Umi", "hello from the new one");
     await heard("Aoi", "hello from the new one");
     assert.equal(await user("Haru").count(), 0);
+
+    await page.getByRole("radio", { name: "Other" }).check();
+    await page.getByLabel("Channel name").fill("news:東京");
+    await page.getByRole("button", { name: "Join" }).click();
+    await page.locator("#wire .frame", { hasText: "open news:東京" }).nth(2).waitFor();
+    await say("Aoi", "on a channel of our own");
+    await heard("Umi", "on a channel of our own");
   });
 
   test("the wire can be paused, filtered and cleared", async () => {
@@ -286,14 +293,15 @@ test("a server that shuts down says so", async () => {
   await page.goto(`${server.url}/console`);
   await connected(3);
   await server.stop("SIGTERM");
-  await user("Aoi").getByText(/1001 “going away”|cannot be reached/).waitFor();
+  await user("Aoi").getByText(/1001 “going away” The server is going away\./).waitFor();
+  await user("Aoi").getByText("The server cannot be reached.").waitFor();
   await page.locator("#wire .frame", { hasText: "close 1001 going away" }).first().waitFor();
   await server.start();
   await page.context().close();
 });
 
 test("the picture in the README", { skip: process.env.YAMABIKO_SCREENSHOT ? false : "only with YAMABIKO_SCREENSHOT=FILE" }, async () => {
-  page = await open(browser, { viewport: { width: 1280, height: 1060 } });
+  page = await open(browser, { viewport: { width: 1280, height: 1330 } });
   await page.goto(`${server.url}/console`);
   await connected(3);
   await say("Aoi", "Yahoo! Can you hear me?");
@@ -303,9 +311,13 @@ test("the picture in the README", { skip: process.env.YAMABIKO_SCREENSHOT ? fals
   await page.locator("#publish").getByRole("button", { name: "Publish" }).click();
   await heard("Sora", "Hello from the application");
   await page.getByRole("button", { name: "Run the job" }).click();
+  // By then the rings of the messages have faded.
   await page.waitForFunction(() => document.getElementById("climb").getAttribute("aria-valuenow") >= 60);
-  await page.evaluate(() => document.activeElement.blur());
-  await page.waitForTimeout(2_500); // until the rings have faded
+  await page.mouse.move(0, 0);
+  await page.evaluate(() => {
+    document.activeElement.blur();
+    scrollTo({ top: 0, behavior: "instant" });
+  });
   await page.screenshot({ path: process.env.YAMABIKO_SCREENSHOT });
   await page.context().close();
 });

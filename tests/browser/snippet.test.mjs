@@ -1,7 +1,9 @@
 // The browser snippet of the README, to the letter, against the real server.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 
 import { launch, open } from "./chromium.mjs";
@@ -26,21 +28,27 @@ test("the README shows the snippet to the letter", async () => {
   assert.ok(readme.includes(snippet), "README.md does not contain docs/snippets/browser.js");
 });
 
-test("the snippet joins, sends, hears, and comes back", async () => {
+test("the snippet joins, sends, hears, and comes back", async (context) => {
   const snippet = await readFile(SNIPPET, "utf8");
   const page = await open(browser);
   let asked = 0;
   // An application of its own, on an origin of its own, as Laravel is.
-  await page.route("http://app.example.test/**", async (route) => {
-    if (new URL(route.request().url()).pathname !== "/websocket/token") {
-      return route.fulfill({ contentType: "text/html", body: "<!doctype html><body></body>" });
+  const application = createServer(async ({ url }, answer) => {
+    if (url !== "/websocket/token") {
+      answer.setHeader("Content-Type", "text/html");
+      return answer.end('<!doctype html><link rel="icon" href="data:,"><body></body>');
     }
     asked += 1;
-    const { token } = await server.post("token", { id: 7, name: "Aoi", channel: "chat:default" }).catch(() => ({}));
-    if (!token) return route.fulfill({ status: 503, body: "" });
-    return route.fulfill({ json: { url: `ws://127.0.0.1:${server.port}/ws`, token } });
-  });
-  await page.goto("http://app.example.test/");
+    try {
+      const { token } = await server.post("token", { id: 7, name: "Aoi", channel: "chat:default" });
+      answer.end(JSON.stringify({ url: `ws://127.0.0.1:${server.port}/ws`, token }));
+    } catch {
+      answer.writeHead(503).end();
+    }
+  }).listen(0, "127.0.0.1");
+  context.after(() => application.close());
+  await once(application, "listening");
+  await page.goto(`http://127.0.0.1:${application.address().port}/`);
   await page.addScriptTag({ content: snippet });
 
   await page.getByText("Aoi: Hello, mountains").waitFor();
@@ -55,4 +63,5 @@ test("the snippet joins, sends, hears, and comes back", async () => {
   assert.ok(asked >= 2);
   const unexpected = page.faults.filter((fault) => !/status of 503|WebSocket connection to/.test(fault));
   assert.deepEqual(unexpected, []);
+  await page.context().close();
 });

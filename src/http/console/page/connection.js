@@ -71,7 +71,8 @@ export class Connection extends EventTarget {
     } catch (error) {
       if (!current()) return;
       if (error instanceof Refused) return this.#enter("closed", { refused: error.message });
-      return this.#again({});
+      const { code, reason } = this.detail;
+      return this.#again({ code, reason, unreachable: true });
     }
     if (!current()) return;
     const scheme = location.protocol === "https:" ? "wss" : "ws";

@@ -176,7 +176,7 @@ export class User {
     const parts = [];
     if (detail.refused) parts.push(text("noToken", { message: detail.refused }));
     else if (detail.code) parts.push(`${detail.code}${detail.reason ? ` “${detail.reason}”` : ""}`, closeText(detail.code));
-    else if (state === "waiting" || (state === "connecting" && "until" in detail)) parts.push(text("noServer"));
+    if (detail.unreachable) parts.push(text("noServer"));
     if (detail.until) {
       const seconds = Math.max(0, (detail.until - Date.now()) / 1000).toFixed(1);
       parts.push(text("comesBack", { seconds }));
