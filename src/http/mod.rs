@@ -1,4 +1,10 @@
-//! Routers: public, admin, console.
+//! Routers: what is served on the public port and on the operators' port.
+
+mod admin;
 pub mod console;
+mod public;
 mod settings;
+
+pub use admin::{AdminState, admin};
+pub use public::public;
 pub use settings::{Admin, Console};

@@ -32,6 +32,3 @@ pub enum Audience {
     /// The connections of one user.
     User(i64),
 }
-
-/// Bytes ready for a wire, protocol header included. Encoded once, shared by all who receive it.
-pub type Frame = Bytes;

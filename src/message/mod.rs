@@ -3,7 +3,9 @@
 mod channel;
 mod close;
 mod event;
+mod frame;
 
 pub use channel::{ChannelName, InvalidChannelName};
 pub use close::Close;
-pub use event::{Audience, Event, Frame, Sender};
+pub use event::{Audience, Event, Sender};
+pub use frame::Frame;

@@ -1,3 +1,12 @@
 //! The composition root: builds the rooms, binds, drains.
+
+mod drain;
+mod listener;
+mod relay;
+mod run;
 mod settings;
+
+pub use listener::{accept_http, bind};
+
+pub use run::run;
 pub use settings::{Listen, Settings};

@@ -1,3 +1,23 @@
-//! The WebSocket edge: handshake, the one socket loop, heartbeat. Does not know what messages mean.
+//! The WebSocket edge: handshake, the one socket loop, heartbeat. What messages mean is a
+//! [`Conversation`]'s business.
+
+mod address;
+mod admission;
+mod boundary;
+mod bucket;
+mod conversation;
+mod edge;
+mod handshake;
+mod native;
+mod reader;
+mod session;
 mod settings;
+
+pub use address::{PeerAddress, TrustedProxies};
+pub use admission::Admission;
+pub use conversation::{Conversation, Message};
+pub use edge::{Edge, Gate, InvalidOrigin};
+pub use handshake::{Rejection, accept};
+pub use native::NativeEndpoint;
+pub use session::{End, SessionOptions, serve};
 pub use settings::{Heartbeat, Limits};

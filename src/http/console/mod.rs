@@ -53,7 +53,7 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/publish", post(publish::publish))
         .route("/console/job", post(job::start))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .layer(from_fn(guard::same_machine))
+        .route_layer(from_fn(guard::same_machine))
         .with_state(state)
 }
 

@@ -1,0 +1,21 @@
+# syntax=docker/dockerfile:1
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+# The dependencies first: their layer lasts until the lock file changes.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
+    && cargo build --release --locked --bin yamabiko \
+    && rm -r src
+COPY config config
+COPY src src
+# The sources may be older than the empty crate that was built above.
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin yamabiko
+
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /src/target/release/yamabiko /usr/local/bin/yamabiko
+EXPOSE 8080
+# Asks the operators' port, at the address that the server's own settings name.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/usr/local/bin/yamabiko", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/yamabiko"]
+CMD ["serve"]

@@ -1,0 +1,71 @@
+//! An echo server on Yamabiko's WebSocket edge, for conformance suites:
+//!
+//! ```text
+//! cargo run --example echo -- 127.0.0.1:9001
+//! ```
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::extract::Request;
+use yamabiko::hub::{Connection, Hub, Outbox};
+use yamabiko::message::Frame;
+use yamabiko::server::{accept_http, bind};
+use yamabiko::socket::{self, Conversation, End, Heartbeat, Limits, Message, SessionOptions};
+use yamabiko::telemetry::Metrics;
+
+const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+struct Echo;
+
+impl Conversation for Echo {
+    fn receive(&mut self, message: Message, connection: &Connection) {
+        let frame = match message {
+            Message::Text(text) => Frame::text(&[&text]),
+            Message::Binary(binary) => Frame::binary(&binary),
+        };
+        connection.outbox().push(&frame, connection.outbox_bytes());
+    }
+
+    fn ended(&self, _end: End, _connection: &Connection) {}
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let address = std::env::args().nth(1).context("usage: echo ADDRESS:PORT")?;
+    let (host, port) = address.rsplit_once(':').context("usage: echo ADDRESS:PORT")?;
+    let timeout = Duration::from_secs(10);
+    let limits = Limits {
+        message_bytes: MESSAGE_BYTES,
+        messages_per_second: 0,
+        burst: 1,
+        outbox_bytes: 4 * MESSAGE_BYTES,
+        queue_bytes: 4 * MESSAGE_BYTES,
+        connections: 0,
+        connections_per_user: 0,
+        handshake_timeout: timeout,
+    };
+    let heartbeat = Heartbeat { interval: Duration::from_secs(30), timeout };
+    let options = SessionOptions::new(&limits, &heartbeat);
+    let metrics = Arc::new(Metrics::new());
+    let hub = Hub::start(NonZeroUsize::MIN, limits.outbox_bytes, &metrics);
+    let router = Router::new().fallback(move |mut request: Request| {
+        let hub = hub.clone();
+        async move {
+            match socket::accept(&mut request) {
+                Ok((response, upgrade)) => {
+                    socket::serve(upgrade, hub.connect(0, Arc::new(Outbox::new())), Echo, options);
+                    response
+                }
+                Err(rejection) => rejection.response(),
+            }
+        }
+    });
+    let listener = bind(host, port.parse()?, "the argument").await?;
+    println!("listening on {}", listener.local_addr()?);
+    accept_http(listener, router, timeout, metrics).await;
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! What the types of the settings cannot say.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use redis::IntoConnectionInfo;
+use secrecy::ExposeSecret;
+
+use super::{AuthKeys, Config, Key, Problem};
+use crate::auth::Authenticator;
+use crate::telemetry;
+
+/// What is wrong with the settings. What is merely worth knowing is added to `config.warnings`.
+pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
+    let mut found = Found { config, problems: Vec::new() };
+    found.ports();
+    found.origins();
+    found.durations();
+    found.limits();
+    found.redis();
+    found.channels();
+    found.log();
+    let problems = found.problems;
+    let auth = auth(config, keys);
+    problems.into_iter().chain(auth).collect()
+}
+
+struct Found<'a> {
+    config: &'a Config,
+    problems: Vec<Problem>,
+}
+
+impl Found<'_> {
+    fn problem(&mut self, section: &str, name: &str, message: impl Into<String>) {
+        let key = Key::new(section, name);
+        let origin = self.config.origin(&key).map(str::to_owned);
+        self.problems.push(Problem::new(key, origin.as_deref(), message));
+    }
+
+    fn ports(&mut self) {
+        let server = &self.config.settings.server;
+        let (public, admin) = (&server.server, server.admin.listen);
+        if public.host.trim().is_empty() {
+            self.problem("server", "host", "is empty; 0.0.0.0 listens on all addresses");
+        }
+        if public.port != 0 && public.port == admin.port() && overlap(&public.host, admin) {
+            let message =
+                format!("{admin} is also where server.host and server.port listen; take another port");
+            self.problem("admin", "listen", message);
+        }
+    }
+
+    fn origins(&mut self) {
+        let wrong: Vec<_> =
+            self.config.settings.server.server.origins.iter().filter(|origin| !is_origin(origin)).collect();
+        for origin in wrong {
+            let message = if origin.as_str() == "*" {
+                "\"*\" is not an origin; leave the list empty to allow any".to_owned()
+            } else {
+                format!(
+                    "{origin:?} is not an origin; write scheme, host and port only, as \"https://app.example.com\""
+                )
+            };
+            self.problem("server", "origins", message);
+        }
+    }
+
+    fn durations(&mut self) {
+        let server = &self.config.settings.server;
+        for (section, name, duration) in [
+            ("redis", "publish_timeout", server.redis.publish_timeout),
+            ("limits", "handshake_timeout", server.limits.handshake_timeout),
+            ("heartbeat", "interval", server.heartbeat.interval),
+            ("heartbeat", "timeout", server.heartbeat.timeout),
+        ] {
+            if duration.is_zero() {
+                self.problem(section, name, "must be longer than 0s");
+            }
+        }
+        let interval = server.heartbeat.interval;
+        if !interval.is_zero() && interval != Duration::from_secs(interval.as_secs()) {
+            self.problem("heartbeat", "interval", "must be whole seconds, such as \"30s\"");
+        }
+    }
+
+    fn limits(&mut self) {
+        let limits = &self.config.settings.server.limits;
+        if limits.message_bytes == 0 {
+            self.problem("limits", "message_bytes", "must be at least 1");
+        }
+        if limits.burst == 0 {
+            self.problem("limits", "burst", "must be at least 1, or nobody could send anything");
+        }
+        for (name, bytes) in [("outbox_bytes", limits.outbox_bytes), ("queue_bytes", limits.queue_bytes)] {
+            if bytes < limits.message_bytes {
+                let message = format!(
+                    "{bytes} is less than limits.message_bytes ({}); the largest message has to fit",
+                    limits.message_bytes
+                );
+                self.problem("limits", name, message);
+            }
+        }
+    }
+
+    fn redis(&mut self) {
+        let url = self.config.settings.server.redis.url.expose_secret();
+        // The parser's own message could quote the password.
+        if !url.is_empty() && url.into_connection_info().is_err() {
+            self.problem(
+                "redis",
+                "url",
+                "is not a Redis URL: redis://[user:password@]host[:port][/db], with the password percent-encoded",
+            );
+        }
+    }
+
+    fn channels(&mut self) {
+        for entry in &self.config.entries {
+            let Some(kind) = &entry.key.kind else { continue };
+            if kind.contains(':') {
+                let message = "a kind has no colon: it is the text before the first one";
+                self.problems.push(Problem::new(&entry.key, entry.origin.as_deref(), message));
+            }
+        }
+    }
+
+    fn log(&mut self) {
+        if let Err(error) = telemetry::validate_filter(&self.config.settings.log.level) {
+            self.problem("log", "level", error.to_string());
+        }
+    }
+}
+
+fn auth(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
+    let settings = &config.settings.server.auth;
+    let without_keys = settings.secret.expose_secret().is_empty() && settings.keys.is_empty();
+    let found = match Authenticator::new(settings) {
+        Ok(authenticator) => {
+            let warnings: Vec<_> = authenticator.warnings().to_vec();
+            let warnings: Vec<_> = warnings.into_iter().map(|warning| located(config, warning)).collect();
+            config.warnings.extend(warnings);
+            return Vec::new();
+        }
+        Err(found) => found,
+    };
+    let needless = |key: &str| keys == AuthKeys::Optional && without_keys && key == "auth.secret";
+    found
+        .into_iter()
+        .filter(|problem| !needless(&problem.key))
+        .map(|problem| located(config, problem))
+        .collect()
+}
+
+fn located(config: &Config, found: crate::auth::Problem) -> Problem {
+    let name = found.key.trim_start_matches("auth.").split(['.', '[']).next().unwrap_or_default();
+    let origin = config.origin(&Key::new("auth", name)).map(str::to_owned);
+    Problem::new(found.key, origin.as_deref(), found.message)
+}
+
+/// Whether the public port, if it has the same number, cannot be opened beside the admin port.
+fn overlap(host: &str, admin: SocketAddr) -> bool {
+    if host.eq_ignore_ascii_case("localhost") {
+        return admin.ip().is_loopback() || admin.ip().is_unspecified();
+    }
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) => ip == admin.ip() || ip.is_unspecified() || admin.ip().is_unspecified(),
+        Err(_) => false,
+    }
+}
+
+/// What a browser may send as `Origin`: `null`, or scheme, host and port (RFC 6454, section 6).
+fn is_origin(text: &str) -> bool {
+    if text == "null" {
+        return true;
+    }
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let scheme_is_good = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    let rest_is_good = !rest.is_empty()
+        && !rest
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || matches!(c, '/' | '?' | '#' | '@' | '*'));
+    scheme_is_good && rest_is_good
+}

@@ -1,0 +1,107 @@
+//! The layer of the file given with `--config`.
+
+use std::path::Path;
+
+use config::{ConfigError, File, FileFormat, Source, ValueKind};
+
+use super::layer::{Layer, Trial};
+use super::schema::Tables;
+use super::{Key, Problem, pusher};
+
+/// Reads the file into a layer, and notes in `ignored` what belongs to a later version.
+pub(super) fn read(
+    path: &Path,
+    trial: &Trial<'_>,
+    ignored: &mut pusher::Ignored,
+    problems: &mut Vec<Problem>,
+) -> Layer {
+    let mut layer = Layer::default();
+    let origin = path.display().to_string();
+    let tables = match tables(path, &origin) {
+        Ok(tables) => tables,
+        Err(message) => {
+            problems.push(Problem::new(origin, None, message));
+            return layer;
+        }
+    };
+    for (section, value) in tables {
+        if pusher::is_section(&section) {
+            ignored.note(format!("[{section}] in {origin}"));
+            continue;
+        }
+        if !trial.schema.has_section(&section) {
+            let meant =
+                trial.schema.nearest_section(&section).map(|name| format!("; did you mean [{name}]?"));
+            let message = format!("there is no such section{}", meant.unwrap_or_default());
+            problems.push(Problem::new(section, Some(&origin), message));
+            continue;
+        }
+        let ValueKind::Table(table) = value.kind else {
+            let message = format!("is a section; write its settings under [{section}]");
+            problems.push(Problem::new(section, Some(&origin), message));
+            continue;
+        };
+        for (name, value) in table {
+            if section != "channels" {
+                layer.put(Key::new(&section, &name), value, trial, problems);
+                continue;
+            }
+            let ValueKind::Table(rules) = value.kind else {
+                let message = format!("is a kind of channel; write its rules under [channels.{name}]");
+                problems.push(Problem::new(format!("channels.{name}"), Some(&origin), message));
+                continue;
+            };
+            for (rule, value) in rules {
+                layer.put(Key::of_channel(&name, &rule), value, trial, problems);
+            }
+        }
+    }
+    layer
+}
+
+fn tables(path: &Path, origin: &str) -> Result<Tables, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let tables = File::from_str(&text, FileFormat::Toml).collect().map_err(|error| match error {
+        ConfigError::FileParse { cause, .. } => without_excerpt(&cause.to_string()),
+        other => other.to_string(),
+    })?;
+    Ok(tables.into_iter().map(|(name, value)| (name, stamped(value.kind, origin))).collect())
+}
+
+fn stamped(kind: ValueKind, origin: &str) -> config::Value {
+    let kind = match kind {
+        ValueKind::Table(table) => ValueKind::Table(
+            table.into_iter().map(|(name, value)| (name, stamped(value.kind, origin))).collect(),
+        ),
+        ValueKind::Array(items) => {
+            ValueKind::Array(items.into_iter().map(|value| stamped(value.kind, origin)).collect())
+        }
+        other => other,
+    };
+    config::Value::new(Some(&origin.to_owned()), kind)
+}
+
+/// The parser shows the line that it stumbled over, and that may be the one with the secret.
+fn without_excerpt(error: &str) -> String {
+    let is_excerpt = |line: &str| {
+        let line = line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
+        line.trim_start().starts_with('|')
+    };
+    let lines: Vec<_> = error.lines().filter(|line| !line.trim().is_empty() && !is_excerpt(line)).collect();
+    lines.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_syntax_error_names_the_place_and_shows_no_secret() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bad.toml");
+        std::fs::write(&path, "[auth]\nsecret = \"hunter2\n").unwrap();
+        let message = tables(&path, "bad.toml").unwrap_err();
+        assert!(message.contains("line 2"), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}

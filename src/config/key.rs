@@ -1,0 +1,56 @@
+use std::fmt;
+
+/// The name of one setting: `server.port`, or `channels.chat.fields`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The table, as `server`.
+    pub section: String,
+    /// The kind of channel, in `[channels.KIND]` only.
+    pub kind: Option<String>,
+    /// The name in the table, as `port`.
+    pub name: String,
+}
+
+impl Key {
+    /// The setting `section.name`.
+    #[must_use]
+    pub fn new(section: &str, name: &str) -> Self {
+        Self { section: section.to_owned(), kind: None, name: name.to_owned() }
+    }
+
+    /// The setting `channels.kind.name`.
+    #[must_use]
+    pub fn of_channel(kind: &str, name: &str) -> Self {
+        Self { section: "channels".to_owned(), kind: Some(kind.to_owned()), name: name.to_owned() }
+    }
+
+    /// Whether its value is, or contains, something that must not be shown.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        matches!((&*self.section, &*self.name), ("auth", "secret" | "keys") | ("redis", "url"))
+    }
+
+    /// The table's header in TOML, without brackets.
+    #[must_use]
+    pub fn table(&self) -> String {
+        match &self.kind {
+            Some(kind) => format!("{}.{}", self.section, bare_or_quoted(kind)),
+            None => self.section.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.table(), self.name)
+    }
+}
+
+fn bare_or_quoted(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.is_empty() && name.chars().all(bare) {
+        name.to_owned()
+    } else {
+        serde_json::Value::from(name).to_string()
+    }
+}

@@ -1,0 +1,37 @@
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{server, telemetry};
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the server is run with.
+    pub server: server::Settings,
+    /// `[log]`
+    pub log: telemetry::Settings,
+}
+
+impl Settings {
+    /// Every section has to be there with every key: the defaults see to that.
+    pub(super) fn deserialize(sections: &Map<String, Value>) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            server: server::Settings {
+                server: section(sections, "server")?,
+                admin: section(sections, "admin")?,
+                console: section(sections, "console")?,
+                auth: section(sections, "auth")?,
+                redis: section(sections, "redis")?,
+                limits: section(sections, "limits")?,
+                heartbeat: section(sections, "heartbeat")?,
+                sender: section(sections, "sender")?,
+                channels: section(sections, "channels")?,
+            },
+            log: section(sections, "log")?,
+        })
+    }
+}
+
+fn section<T: DeserializeOwned>(sections: &Map<String, Value>, name: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_value(sections.get(name).cloned().unwrap_or(Value::Null))
+}

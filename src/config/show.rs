@@ -1,0 +1,76 @@
+//! The settings in force as a TOML file, each with its origin, secrets hidden.
+
+use std::fmt::Write;
+
+use serde_json::Value as Json;
+
+use super::{Config, Entry};
+
+const HIDDEN: &str = "********";
+
+/// Every setting in force, with the file or the variable that it comes from as a comment.
+#[must_use]
+pub fn show(config: &Config) -> String {
+    let mut text = String::new();
+    let mut table = String::new();
+    for entry in &config.entries {
+        if entry.key.table() != table {
+            table = entry.key.table();
+            let gap = if text.is_empty() { "" } else { "\n" };
+            let _ = writeln!(text, "{gap}[{table}]");
+        }
+        let value = to_toml(&masked(entry));
+        let origin = entry.origin.as_deref().unwrap_or("default");
+        let _ = writeln!(text, "{} = {value}  # {}", entry.key.name, one_line(origin));
+    }
+    text
+}
+
+fn masked(entry: &Entry) -> Json {
+    match (&*entry.key.section, &*entry.key.name, &entry.value) {
+        ("auth", "secret", Json::String(secret)) if !secret.is_empty() => Json::from(HIDDEN),
+        ("auth", "keys", Json::Array(keys)) => Json::Array(keys.iter().map(masked_key).collect()),
+        ("redis", "url", Json::String(url)) => Json::from(masked_url(url)),
+        (_, _, value) => value.clone(),
+    }
+}
+
+fn masked_key(key: &Json) -> Json {
+    let mut key = key.clone();
+    if let Some(secret) = key.get_mut("secret") {
+        *secret = Json::from(HIDDEN);
+    }
+    key
+}
+
+/// Hides what stands between the first colon after the scheme and the last @.
+fn masked_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    // Only redis+unix:// has parameters, and one of them is the password.
+    let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    let query = query.map(|_| format!("?{HIDDEN}")).unwrap_or_default();
+    match rest.rsplit_once('@') {
+        Some((login, host)) => match login.split_once(':') {
+            Some((user, _)) => format!("{scheme}://{user}:{HIDDEN}@{host}{query}"),
+            None => format!("{scheme}://{login}@{host}{query}"),
+        },
+        None => format!("{scheme}://{rest}{query}"),
+    }
+}
+
+fn to_toml(value: &Json) -> String {
+    match value {
+        Json::Array(items) => format!("[{}]", items.iter().map(to_toml).collect::<Vec<_>>().join(", ")),
+        Json::Object(table) => {
+            let pairs: Vec<_> =
+                table.iter().map(|(name, value)| format!("{name} = {}", to_toml(value))).collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
+        // TOML's strings have JSON's escapes, and need one for DEL as well.
+        other => other.to_string().replace('\u{7f}', "\\u007f"),
+    }
+}
+
+fn one_line(origin: &str) -> String {
+    origin.chars().filter(|c| !c.is_control()).collect()
+}

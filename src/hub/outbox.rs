@@ -1,0 +1,502 @@
+//! The one piece that a shard and a connection's task both touch.
+//!
+//! Invariants, each property-tested below:
+//!
+//! * Bytes leave in the order in which they were pushed, each once, and a frame is never cut in half by another.
+//! * While something waits, nothing overtakes it: a push appends, it does not write.
+//! * What waits is bounded by the limit (plus what a partly written block has left, plus a close frame).
+//! * Once a close frame has been pushed, nothing follows it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use tokio::net::TcpStream;
+
+use crate::message::{Close, Frame};
+
+/// A thing that can be written to now, or not now (`WouldBlock`). It never waits.
+pub trait Sink: Send + Sync {
+    /// Writes some of the bytes and says how many.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Writes some of the first bytes of several slices and says how many.
+    fn try_write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
+}
+
+impl Sink for TcpStream {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        TcpStream::try_write(self, bytes)
+    }
+
+    fn try_write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        TcpStream::try_write_vectored(self, slices)
+    }
+}
+
+/// Bytes on their way to one connection.
+#[derive(Debug)]
+pub struct Outbox<S = TcpStream> {
+    /// Set once, when the upgrade is through; what is pushed before then waits.
+    sink: OnceLock<S>,
+    state: Mutex<State>,
+    /// The connection's task, which drains what a push could not write.
+    task: AtomicWaker,
+    /// The second, on the hub's clock, at which the sweep wakes the task.
+    alarm: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Bytes>,
+    /// How much of the first of `waiting` has been written.
+    written: usize,
+    /// How many bytes `waiting` has that were not written.
+    bytes: usize,
+    /// The connection's task is at work and will flush: pushes only append.
+    corked: bool,
+    ending: Option<Ending>,
+}
+
+/// Why nothing more is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// This was the last frame.
+    Closed(Close),
+    /// The reader did not keep up. It is sent [`Close::TRY_AGAIN_LATER`].
+    SlowConsumer,
+    /// The peer's close frame is answered, or its connection is gone.
+    Gone,
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is written, or it waits for the connection to take more.
+    Taken,
+    /// The limit is passed: what waited is dropped, and the connection closes as a slow consumer.
+    Overflow,
+    /// The connection is ending or gone.
+    Refused,
+}
+
+/// What a flush left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flushed {
+    /// Nothing waits.
+    Empty,
+    /// The sink takes no more for now.
+    Blocked,
+}
+
+/// So many slices go into one vectored write; the kernel's limit is 1,024.
+const MAX_SLICES: usize = 64;
+
+impl<S: Sink> Outbox<S> {
+    /// An empty outbox without a connection yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            sink: OnceLock::new(),
+            state: Mutex::default(),
+            task: AtomicWaker::new(),
+            alarm: AtomicU32::new(u32::MAX),
+        }
+    }
+
+    /// Gives it the connection to write to. A second call changes nothing.
+    pub fn attach(&self, sink: S) -> &S {
+        self.sink.get_or_init(|| sink)
+    }
+
+    /// The connection, once there is one.
+    pub fn sink(&self) -> Option<&S> {
+        self.sink.get()
+    }
+
+    /// Writes a frame at once if nothing waits before it, or lets it wait; at most `limit` bytes may.
+    pub fn push(&self, frame: &Frame, limit: usize) -> Pushed {
+        let bytes = frame.bytes();
+        let mut state = self.lock();
+        if state.ending.is_some() {
+            return Pushed::Refused;
+        }
+        let mut from = 0;
+        if state.waiting.is_empty()
+            && !state.corked
+            && let Some(sink) = self.sink.get()
+        {
+            match sink.try_write(bytes) {
+                Ok(written) if written == bytes.len() => return Pushed::Taken,
+                Ok(written) => from = written,
+                Err(error) if is_not_now(&error) => {}
+                Err(_) => {
+                    state.ending = Some(Ending::Gone);
+                    drop(state);
+                    self.task.wake();
+                    return Pushed::Refused;
+                }
+            }
+        }
+        let left = bytes.len() - from;
+        if state.bytes + left > limit {
+            if from > 0 {
+                state.keep(bytes.clone(), from);
+            }
+            state.overflow();
+            drop(state);
+            self.task.wake();
+            return Pushed::Overflow;
+        }
+        let wake = state.waiting.is_empty() && !state.corked;
+        state.keep(bytes.clone(), from);
+        drop(state);
+        if wake {
+            self.task.wake();
+        }
+        Pushed::Taken
+    }
+
+    /// Says goodbye: the close frame goes after what waits, and nothing after it.
+    ///
+    /// Returns false where the connection was ending already.
+    pub fn close(&self, close: Close) -> bool {
+        let mut state = self.lock();
+        if state.ending.is_some() {
+            return false;
+        }
+        state.ending = Some(Ending::Closed(close));
+        state.keep(Frame::close(&close).bytes().clone(), 0);
+        drop(state);
+        self.task.wake();
+        true
+    }
+
+    /// Takes nothing more; what waits may still be flushed.
+    pub fn end(&self) {
+        self.lock().ending.get_or_insert(Ending::Gone);
+    }
+
+    /// Why nothing more is taken, if so.
+    pub fn ending(&self) -> Option<Ending> {
+        self.lock().ending
+    }
+
+    /// From here to the next [`flush`](Self::flush), pushes only append, so that they share one write.
+    pub fn cork(&self) {
+        self.lock().corked = true;
+    }
+
+    /// Writes what waits, as far as the sink takes it.
+    pub fn flush(&self) -> io::Result<Flushed> {
+        let mut state = self.lock();
+        state.corked = false;
+        let Some(sink) = self.sink.get() else {
+            return Ok(if state.waiting.is_empty() { Flushed::Empty } else { Flushed::Blocked });
+        };
+        while let Some(first) = state.waiting.front() {
+            let head = first.get(state.written..).unwrap_or_default();
+            let result = if state.waiting.len() == 1 {
+                sink.try_write(head)
+            } else {
+                let mut slices = [io::IoSlice::new(&[]); MAX_SLICES];
+                let all = std::iter::once(head).chain(state.waiting.iter().skip(1).map(|bytes| &bytes[..]));
+                for (slice, bytes) in slices.iter_mut().zip(all) {
+                    *slice = io::IoSlice::new(bytes);
+                }
+                sink.try_write_vectored(&slices)
+            };
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => state.advance(written),
+                Err(error) if is_not_now(&error) => return Ok(Flushed::Blocked),
+                Err(error) => {
+                    state.ending = Some(Ending::Gone);
+                    return Err(error);
+                }
+            }
+        }
+        // An idle connection keeps no buffer.
+        if state.waiting.capacity() > 0 {
+            state.waiting = VecDeque::new();
+        }
+        Ok(Flushed::Empty)
+    }
+
+    /// Names the task to wake when there is something for it to do.
+    pub fn register(&self, waker: &Waker) {
+        self.task.register(waker);
+    }
+
+    /// Wakes the connection's task.
+    pub fn wake(&self) {
+        self.task.wake();
+    }
+
+    /// Asks the sweep to wake the task at this second of the hub's clock. The last call counts.
+    pub fn set_alarm(&self, second: u32) {
+        self.alarm.store(second, Ordering::Relaxed);
+    }
+
+    /// Wakes the task if its alarm is due.
+    pub fn sweep(&self, now: u32) {
+        if self.alarm.load(Ordering::Relaxed) <= now {
+            self.task.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code between lock and unlock can panic half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Sink> Default for Outbox<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl State {
+    /// Lets bytes wait, of which the first `written` are out.
+    fn keep(&mut self, bytes: Bytes, written: usize) {
+        if self.waiting.is_empty() {
+            self.written = written;
+        }
+        self.bytes += bytes.len() - written;
+        self.waiting.push_back(bytes);
+    }
+
+    /// Drops what waits, but for the block that is partly out, and says goodbye.
+    fn overflow(&mut self) {
+        let started = if self.written > 0 { self.waiting.pop_front() } else { None };
+        let written = std::mem::take(&mut self.written);
+        self.waiting.clear();
+        self.bytes = 0;
+        if let Some(started) = started {
+            self.keep(started, written);
+        }
+        self.keep(Frame::close(&Close::TRY_AGAIN_LATER).bytes().clone(), 0);
+        self.ending = Some(Ending::SlowConsumer);
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.bytes = self.bytes.saturating_sub(count);
+        while let Some(first) = self.waiting.front() {
+            let left = first.len() - self.written;
+            if count < left {
+                self.written += count;
+                return;
+            }
+            count -= left;
+            self.written = 0;
+            self.waiting.pop_front();
+        }
+    }
+}
+
+fn is_not_now(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::task::Wake;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Takes as many bytes at a time as its script says; none where the script is at an end.
+    #[derive(Debug, Default)]
+    struct Scripted {
+        allowances: Mutex<VecDeque<usize>>,
+        taken: Mutex<Vec<u8>>,
+    }
+
+    impl Scripted {
+        fn allow(&self, count: usize) {
+            self.allowances.lock().unwrap().push_back(count);
+        }
+    }
+
+    impl Sink for Scripted {
+        fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+            match self.allowances.lock().unwrap().pop_front() {
+                None | Some(0) => Err(io::ErrorKind::WouldBlock.into()),
+                Some(allowed) => {
+                    let count = allowed.min(bytes.len());
+                    self.taken.lock().unwrap().extend_from_slice(&bytes[..count]);
+                    Ok(count)
+                }
+            }
+        }
+
+        fn try_write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+            let joined: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            self.try_write(&joined)
+        }
+    }
+
+    #[derive(Default)]
+    struct Flag(AtomicBool);
+
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn attached() -> Outbox<Scripted> {
+        let outbox = Outbox::new();
+        outbox.attach(Scripted::default());
+        outbox
+    }
+
+    fn taken(outbox: &Outbox<Scripted>) -> Vec<u8> {
+        outbox.sink.get().unwrap().taken.lock().unwrap().clone()
+    }
+
+    fn frame(text: &[u8]) -> Frame {
+        Frame::from_wire(Bytes::copy_from_slice(text))
+    }
+
+    #[test]
+    fn a_push_that_cannot_be_written_wakes_the_task() {
+        let outbox = attached();
+        let flag = Arc::new(Flag::default());
+        outbox.register(&Waker::from(flag.clone()));
+        outbox.sink.get().unwrap().allow(2);
+        assert_eq!(outbox.push(&frame(b"abc"), 100), Pushed::Taken);
+        assert!(flag.0.load(Ordering::Relaxed));
+        assert_eq!(taken(&outbox), b"ab");
+        outbox.sink.get().unwrap().allow(5);
+        assert_eq!(outbox.flush().unwrap(), Flushed::Empty);
+        assert_eq!(taken(&outbox), b"abc");
+    }
+
+    #[test]
+    fn what_is_pushed_before_the_connection_waits_for_it() {
+        let outbox = Outbox::<Scripted>::new();
+        assert_eq!(outbox.push(&frame(b"early"), 100), Pushed::Taken);
+        assert_eq!(outbox.flush().unwrap(), Flushed::Blocked);
+        outbox.attach(Scripted::default()).allow(5);
+        assert_eq!(outbox.flush().unwrap(), Flushed::Empty);
+        assert_eq!(taken(&outbox), b"early");
+    }
+
+    #[test]
+    fn a_corked_outbox_writes_once() {
+        let outbox = attached();
+        outbox.sink.get().unwrap().allow(100);
+        outbox.cork();
+        outbox.push(&frame(b"ack"), 100);
+        outbox.push(&frame(b"copy"), 100);
+        assert!(taken(&outbox).is_empty());
+        assert_eq!(outbox.flush().unwrap(), Flushed::Empty);
+        assert_eq!(taken(&outbox), b"ackcopy");
+    }
+
+    #[test]
+    fn a_slow_consumer_gets_the_rest_of_its_frame_and_the_close_frame() {
+        let outbox = attached();
+        outbox.sink.get().unwrap().allow(1);
+        outbox.push(&frame(b"first"), 10);
+        assert_eq!(outbox.push(&frame(b"second"), 10), Pushed::Taken);
+        assert_eq!(outbox.push(&frame(b"third"), 10), Pushed::Overflow);
+        assert_eq!(outbox.push(&frame(b"fourth"), 10), Pushed::Refused);
+        assert_eq!(outbox.ending(), Some(Ending::SlowConsumer));
+        outbox.sink.get().unwrap().allow(1000);
+        outbox.flush().unwrap();
+        let mut expected = b"first".to_vec();
+        expected.extend_from_slice(Frame::close(&Close::TRY_AGAIN_LATER).bytes());
+        assert_eq!(taken(&outbox), expected);
+    }
+
+    #[test]
+    fn nothing_follows_a_close_frame() {
+        let outbox = attached();
+        outbox.push(&frame(b"last"), 100);
+        assert!(outbox.close(Close::GOING_AWAY));
+        assert!(!outbox.close(Close::TOKEN_EXPIRED));
+        assert_eq!(outbox.push(&frame(b"late"), 100), Pushed::Refused);
+        outbox.sink.get().unwrap().allow(100);
+        outbox.flush().unwrap();
+        assert_eq!(taken(&outbox), [b"last", &Frame::close(&Close::GOING_AWAY).bytes()[..]].concat());
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(Vec<u8>),
+        Allow(usize),
+        Flush,
+        Cork,
+        Close,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => prop::collection::vec(any::<u8>(), 1..12).prop_map(Step::Push),
+            4 => (0usize..16).prop_map(Step::Allow),
+            2 => Just(Step::Flush),
+            1 => Just(Step::Cork),
+            1 => Just(Step::Close),
+        ];
+        prop::collection::vec(step, 0..80)
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_leave_in_order_whole_and_bounded(steps in steps(), limit in 0usize..60) {
+            let outbox = attached();
+            let mut accepted: Vec<Vec<u8>> = Vec::new();
+            let mut overflowed = false;
+            for step in steps {
+                match step {
+                    Step::Push(bytes) => match outbox.push(&frame(&bytes), limit) {
+                        Pushed::Taken => accepted.push(bytes),
+                        // It may be the one that is partly out.
+                        Pushed::Overflow => { overflowed = true; accepted.push(bytes); }
+                        Pushed::Refused => prop_assert!(outbox.ending().is_some()),
+                    },
+                    Step::Allow(count) => outbox.sink.get().unwrap().allow(count),
+                    Step::Flush => { outbox.flush().unwrap(); }
+                    Step::Cork => outbox.cork(),
+                    Step::Close => { outbox.close(Close::GOING_AWAY); }
+                }
+                let waiting = outbox.lock().bytes;
+                prop_assert!(waiting <= limit + 12 + 40, "{waiting} bytes wait");
+            }
+            *outbox.sink.get().unwrap().allowances.lock().unwrap() = vec![1000; 200].into();
+            prop_assert_eq!(outbox.flush().unwrap(), Flushed::Empty);
+            let mut out = taken(&outbox);
+            if let Some(ending) = outbox.ending() {
+                let close = match ending {
+                    Ending::Closed(close) => close,
+                    Ending::SlowConsumer => Close::TRY_AGAIN_LATER,
+                    Ending::Gone => unreachable!(),
+                };
+                let farewell = Frame::close(&close).bytes().clone();
+                prop_assert!(out.ends_with(&farewell));
+                out.truncate(out.len() - farewell.len());
+            }
+            if overflowed {
+                // A prefix of what was accepted, cut between two frames.
+                let mut rest = &out[..];
+                for bytes in &accepted {
+                    if rest.is_empty() { break; }
+                    prop_assert!(rest.starts_with(bytes));
+                    rest = &rest[bytes.len()..];
+                }
+                prop_assert!(rest.is_empty());
+            } else {
+                prop_assert_eq!(out, accepted.concat());
+            }
+        }
+    }
+}

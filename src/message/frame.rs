@@ -1,0 +1,107 @@
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::Close;
+
+/// Bytes ready for a wire, protocol header included. Encoded once, shared by all who receive it.
+///
+/// A server's WebSocket frames are not masked (RFC 6455, section 5.1), so that the very same bytes serve
+/// every connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame(Bytes);
+
+const FINAL: u8 = 0x80;
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+
+/// The longest header of an unmasked frame, in bytes.
+const MAX_HEADER: usize = 10;
+
+impl Frame {
+    /// A WebSocket text message made of parts, which are written one after the other.
+    #[must_use]
+    pub fn text(parts: &[&[u8]]) -> Self {
+        Self::encode(TEXT, parts)
+    }
+
+    /// A WebSocket binary message.
+    #[must_use]
+    pub fn binary(payload: &[u8]) -> Self {
+        Self::encode(BINARY, &[payload])
+    }
+
+    /// A WebSocket ping without payload.
+    #[must_use]
+    pub fn ping() -> Self {
+        Self(Bytes::from_static(&[FINAL | PING, 0]))
+    }
+
+    /// The close frame that carries a [`Close`].
+    #[must_use]
+    pub fn close(close: &Close) -> Self {
+        Self::encode(CLOSE, &[&close.code.to_be_bytes(), close.reason.as_bytes()])
+    }
+
+    /// Takes bytes that are already what the wire wants: whole frames and nothing else.
+    #[must_use]
+    pub fn from_wire(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes for the wire.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    fn encode(opcode: u8, parts: &[&[u8]]) -> Self {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let mut wire = BytesMut::with_capacity(MAX_HEADER + length);
+        wire.put_u8(FINAL | opcode);
+        // The three forms of RFC 6455, section 5.2.
+        match (u8::try_from(length), u16::try_from(length)) {
+            (Ok(short @ ..=125), _) => wire.put_u8(short),
+            (_, Ok(medium)) => {
+                wire.put_u8(126);
+                wire.put_u16(medium);
+            }
+            _ => {
+                wire.put_u8(127);
+                wire.put_u64(length as u64);
+            }
+        }
+        for part in parts {
+            wire.put_slice(part);
+        }
+        Self(wire.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_take_the_shortest_form() {
+        assert_eq!(Frame::text(&[b"h", b"i"]).bytes().as_ref(), b"\x81\x02hi");
+        for (length, header) in [
+            (0, &b"\x81\x00"[..]),
+            (125, b"\x81\x7d"),
+            (126, b"\x81\x7e\x00\x7e"),
+            (65_535, b"\x81\x7e\xff\xff"),
+            (65_536, b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+        ] {
+            let frame = Frame::text(&[&vec![b'x'; length]]);
+            assert_eq!(frame.bytes().len(), header.len() + length);
+            assert!(frame.bytes().starts_with(header), "{length}");
+        }
+    }
+
+    #[test]
+    fn control_frames() {
+        assert_eq!(Frame::ping().bytes().as_ref(), b"\x89\x00");
+        assert_eq!(Frame::close(&Close::GOING_AWAY).bytes().as_ref(), b"\x88\x0c\x03\xe9going away");
+        assert_eq!(Frame::binary(b"\0").bytes().as_ref(), b"\x82\x01\x00");
+    }
+}

@@ -1,0 +1,65 @@
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The members of a JSON object, as they were written: nothing is re-typed on the way.
+#[derive(Debug)]
+pub(super) struct Members<'a>(Vec<Member<'a>>);
+
+/// One key with its value, both as JSON text.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member<'a> {
+    key: &'a str,
+    pub(super) value: &'a str,
+}
+
+impl<'a> Members<'a> {
+    /// Reads an object's text; `None` where it is none.
+    pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = Member<'a>> {
+        self.0.iter().copied()
+    }
+}
+
+impl Member<'_> {
+    /// Whether the key reads as `name`, however it is escaped.
+    pub(super) fn is(&self, name: &str) -> bool {
+        let inner = self.key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
+        if inner.is_some_and(|key| !key.contains('\\')) {
+            return inner == Some(name);
+        }
+        serde_json::from_str::<String>(self.key).is_ok_and(|key| key == name)
+    }
+
+    pub(super) fn write(&self, to: &mut Vec<u8>) {
+        to.extend_from_slice(self.key.as_bytes());
+        to.push(b':');
+        to.extend_from_slice(self.value.as_bytes());
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                    members.push(Member { key: key.get(), value: value.get() });
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}

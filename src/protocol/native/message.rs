@@ -1,0 +1,146 @@
+use bytes::Bytes;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+
+use super::Refusal;
+use crate::message::{Frame, Sender};
+
+/// The text of the object under `data`; the last one where there are several, as `JSON.parse` has it.
+pub(super) fn decode(message: &Bytes) -> Result<Bytes, Refusal> {
+    let text = std::str::from_utf8(message).map_err(|_| Refusal::InvalidJson)?;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let data = json.deserialize_map(Data).and_then(|data| json.end().map(|()| data));
+    match data {
+        Ok(Some(data)) if data.get().starts_with('{') => Ok(message.slice_ref(data.get().as_bytes())),
+        Ok(_) => Err(Refusal::InvalidMessage),
+        Err(error) if error.classify() == Category::Data => Err(Refusal::InvalidMessage),
+        Err(_) => Err(Refusal::InvalidJson),
+    }
+}
+
+/// What every receiver gets.
+pub(super) fn encode(sender: &Sender, data: &[u8]) -> Frame {
+    // A string can always be written as JSON.
+    let name = serde_json::to_string(&*sender.name).unwrap_or_else(|_| "\"\"".into());
+    let mut id = itoa::Buffer::new();
+    Frame::text(&[
+        br#"{"type":"message","sender":{"name":"#,
+        name.as_bytes(),
+        br#","id":"#,
+        id.format(sender.id).as_bytes(),
+        br#"},"data":"#,
+        data,
+        b"}",
+    ])
+}
+
+struct Data;
+
+impl<'de> Visitor<'de> for Data {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut data = None;
+        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            if key == "data" {
+                data = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn decoded(text: &str) -> Result<String, Refusal> {
+        decode(&Bytes::copy_from_slice(text.as_bytes())).map(|data| String::from_utf8(data.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn data_is_taken_as_it_was_written() {
+        let data = r#"{ "b":1.0,"a":12345678901234567890123, "n":{"x":[null,{}]},"u":"\u5c71彦"}"#;
+        assert_eq!(decoded(&format!(r#" {{"channel":"other","data":{data} ,"x":1}} "#)).as_deref(), Ok(data));
+        assert_eq!(decoded(r#"{"data":{"a":1},"data":{"a":2}}"#).as_deref(), Ok(r#"{"a":2}"#));
+        assert_eq!(decoded(r#"{"d\u0061ta":{}}"#).as_deref(), Ok("{}"));
+    }
+
+    #[test]
+    fn what_is_not_json_differs_from_what_is_no_message() {
+        for text in [
+            "",
+            "{",
+            "hello",
+            r#"{"data":{}"#,
+            r#"{"data":{}}x"#,
+            r#"{"data":{"a":}}"#,
+            "{\"data\":{\"a\":\"\n\"}}",
+        ] {
+            assert_eq!(decoded(text), Err(Refusal::InvalidJson), "{text}");
+        }
+        for text in [
+            "null",
+            "1",
+            "[]",
+            "{}",
+            r#"{"data":null}"#,
+            r#"{"data":[]}"#,
+            r#"{"data":"x"}"#,
+            r#"{"other":{}}"#,
+        ] {
+            assert_eq!(decoded(text), Err(Refusal::InvalidMessage), "{text}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_needs_no_stack() {
+        let deep = format!(r#"{{"data":{{"a":{}{}}}}}"#, "[".repeat(500_000), "]".repeat(500_000));
+        assert!(decoded(&deep).is_ok());
+        assert_eq!(decoded(&"[".repeat(1_000_000)), Err(Refusal::InvalidMessage));
+        assert_eq!(decoded(&format!(r#"{{"x":{}"#, "[".repeat(1_000_000))), Err(Refusal::InvalidJson));
+    }
+
+    #[test]
+    fn golden_broadcast() {
+        let sender = Sender { name: Arc::from("A\"oi"), id: 7 };
+        assert_eq!(
+            &encode(&sender, br#"{"message":"hi"}"#).bytes()[2..],
+            br#"{"type":"message","sender":{"name":"A\"oi","id":7},"data":{"message":"hi"}}"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn junk_is_refused_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&Bytes::from(junk));
+        }
+
+        #[test]
+        fn every_object_passes(text in "[ -~]{0,20}", number in any::<f64>(), big in any::<u128>()) {
+            let number = if number.is_finite() { number } else { 0.0 };
+            let data = serde_json::json!({ "t": text, "n": number, "l": [text, null] });
+            let data = data.to_string().replacen('{', &format!("{{\"big\":{big},"), 1);
+            let taken = decoded(&format!(r#"{{"data":{data}}}"#)).unwrap();
+            prop_assert_eq!(&taken, &data);
+            let name: Arc<str> = text.into();
+            let frame = encode(&Sender { name: name.clone(), id: -1 }, taken.as_bytes());
+            let json = std::str::from_utf8(&frame.bytes()[if frame.bytes()[1] == 126 { 4 } else { 2 }..]).unwrap();
+            let value: Value = serde_json::from_str(json).unwrap();
+            prop_assert_eq!(value["sender"]["name"].as_str(), Some(&*name));
+            prop_assert!(json.contains(&data));
+        }
+    }
+}

@@ -1,0 +1,168 @@
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::data::{Member, Members};
+use super::{ChannelSettings, ChannelsSettings};
+use crate::message::{Audience, ChannelName};
+
+const TARGET: &str = "target_user_id";
+
+/// The rules of all kinds of channels. They are data: a new kind needs no release.
+#[derive(Debug)]
+pub(super) struct Rules {
+    kinds: HashMap<String, Rule>,
+    /// For every kind that the settings do not name: all fields, no targeting, clients may send.
+    other: Rule,
+}
+
+/// What one kind of channel delivers, and to whom.
+#[derive(Debug)]
+pub(super) struct Rule {
+    /// The keys of `data` that survive; `None`: all of them.
+    fields: Option<Vec<String>>,
+    targeting: bool,
+    pub(super) client_send: bool,
+}
+
+/// `target_user_id` is neither a positive integer nor one of the values that mean everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("target_user_id is not a positive integer")]
+pub struct InvalidTarget;
+
+impl Rules {
+    pub(super) fn new(channels: &ChannelsSettings) -> Self {
+        let rule = |settings: &ChannelSettings| Rule {
+            fields: settings.fields.clone(),
+            targeting: settings.targeting,
+            client_send: settings.client_send,
+        };
+        Self {
+            kinds: channels.iter().map(|(kind, settings)| (kind.clone(), rule(settings))).collect(),
+            other: Rule { fields: None, targeting: false, client_send: true },
+        }
+    }
+
+    pub(super) fn of(&self, channel: &ChannelName) -> &Rule {
+        self.kinds.get(channel.kind()).unwrap_or(&self.other)
+    }
+}
+
+impl Rule {
+    /// Whether [`apply`](Self::apply) will succeed: a client hears at once that it named nobody.
+    pub(super) fn check(&self, data: &[u8]) -> Result<(), InvalidTarget> {
+        if self.targeting {
+            audience(&Members::parse(data).ok_or(InvalidTarget)?)?;
+        }
+        Ok(())
+    }
+
+    /// Who gets this object, and what of it.
+    pub(super) fn apply(&self, data: &Bytes) -> Result<(Audience, Bytes), InvalidTarget> {
+        if !self.targeting && self.fields.is_none() {
+            return Ok((Audience::Everyone, data.clone()));
+        }
+        // The broker lets only objects through.
+        let members = Members::parse(data).ok_or(InvalidTarget)?;
+        let audience = if self.targeting { audience(&members)? } else { Audience::Everyone };
+        let mut kept = Vec::with_capacity(data.len());
+        kept.push(b'{');
+        for member in members.iter().filter(|member| self.keeps(member)) {
+            if kept.len() > 1 {
+                kept.push(b',');
+            }
+            member.write(&mut kept);
+        }
+        kept.push(b'}');
+        Ok((audience, kept.into()))
+    }
+
+    fn keeps(&self, member: &Member<'_>) -> bool {
+        if self.targeting && member.is(TARGET) {
+            return false;
+        }
+        self.fields.as_ref().is_none_or(|fields| fields.iter().any(|field| member.is(field)))
+    }
+}
+
+/// Reads `target_user_id`, the last one where there are several, as `JSON.parse` has it.
+fn audience(members: &Members<'_>) -> Result<Audience, InvalidTarget> {
+    let Some(target) = members.iter().rev().find(|member| member.is(TARGET)) else {
+        return Ok(Audience::Everyone);
+    };
+    match target.value {
+        "null" | "0" | "\"\"" | "false" => Ok(Audience::Everyone),
+        // JSON's integers: no sign, no leading zero, no fraction, no exponent.
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            // Beyond what an id can be there is nobody to reach.
+            digits.parse().map(Audience::User).map_err(|_| InvalidTarget)
+        }
+        _ => Err(InvalidTarget),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> Rules {
+        let chat = ChannelSettings {
+            fields: Some(vec!["message".into(), "name".into()]),
+            targeting: true,
+            client_send: true,
+        };
+        let whisper = ChannelSettings { fields: None, targeting: true, client_send: false };
+        Rules::new(&HashMap::from([("chat".into(), chat), ("whisper".into(), whisper)]))
+    }
+
+    fn applied(channel: &str, data: &str) -> Result<(Audience, String), InvalidTarget> {
+        let rules = rules();
+        let rule = rules.of(&ChannelName::new(channel).unwrap());
+        let applied = rule.apply(&Bytes::copy_from_slice(data.as_bytes()));
+        assert_eq!(rule.check(data.as_bytes()).is_ok(), applied.is_ok());
+        applied.map(|(audience, data)| (audience, String::from_utf8(data.to_vec()).unwrap()))
+    }
+
+    #[test]
+    fn only_the_fields_survive_in_the_order_sent() {
+        let (audience, data) =
+            applied("chat:room1", r#"{"name" : "A", "x":{"y":1},"message": [1.0, 10000000000000000000000]}"#)
+                .unwrap();
+        assert_eq!(audience, Audience::Everyone);
+        assert_eq!(data, r#"{"name":"A","message":[1.0, 10000000000000000000000]}"#);
+        assert_eq!(applied("chat", "{}").unwrap().1, "{}");
+        assert_eq!(applied("chat:", r#"{"m\u0065ssage":1}"#).unwrap().1, r#"{"m\u0065ssage":1}"#);
+    }
+
+    #[test]
+    fn a_kind_without_rules_passes_everything() {
+        let data = r#"{"target_user_id": 7, "x": 1}"#;
+        assert_eq!(applied("tweets:", data).unwrap(), (Audience::Everyone, data.into()));
+    }
+
+    #[test]
+    fn a_target_narrows_and_is_never_delivered() {
+        let (audience, data) = applied("chat:", r#"{"message":"hi","target_user_id":7}"#).unwrap();
+        assert_eq!((audience, data.as_str()), (Audience::User(7), r#"{"message":"hi"}"#));
+        let (audience, data) = applied("whisper:", r#"{"target_user_id":7,"x":1}"#).unwrap();
+        assert_eq!((audience, data.as_str()), (Audience::User(7), r#"{"x":1}"#));
+        let (audience, _) = applied("chat:", r#"{"target_user_id":7,"target_user_id":8}"#).unwrap();
+        assert_eq!(audience, Audience::User(8));
+    }
+
+    #[test]
+    fn nothing_means_everybody_and_nonsense_is_refused() {
+        for value in ["null", "0", r#""""#, "false"] {
+            let (audience, data) = applied("chat:", &format!(r#"{{"target_user_id":{value}}}"#)).unwrap();
+            assert_eq!((audience, data.as_str()), (Audience::Everyone, "{}"), "{value}");
+        }
+        for value in [r#""7""#, "7.0", "1.5", "-1", "-0", "1e3", "true", "[]", "{}", "99999999999999999999"] {
+            assert_eq!(
+                applied("chat:", &format!(r#"{{"target_user_id":{value}}}"#)),
+                Err(InvalidTarget),
+                "{value}"
+            );
+        }
+    }
+}

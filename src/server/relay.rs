@@ -1,0 +1,37 @@
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::broker::Inbound;
+use crate::hub::Hub;
+use crate::protocol::native::Native;
+use crate::telemetry::{Metrics, Reason};
+
+/// So many events are taken from the broker at a time.
+const BATCH: usize = 256;
+
+/// Carries what the broker delivers through the protocol's encoding into the hub: the one way to a subscriber.
+/// Ends with the broker's stream.
+pub(super) async fn relay(
+    mut inbound: UnboundedReceiver<Inbound>,
+    native: Arc<Native>,
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while inbound.recv_many(&mut batch, BATCH).await > 0 {
+        metrics.broker_messages.inc_by(batch.len() as u64);
+        for Inbound { event, hold } in batch.drain(..) {
+            hub.publish(&event.channel, hold, || {
+                let dropped = match native.deliver(&event) {
+                    Ok((_, frame)) if frame.bytes().len() > hub.outbox_bytes() => "too_large",
+                    Ok(delivery) => return Some(delivery),
+                    Err(_) => "invalid_target",
+                };
+                metrics.broker_dropped.get_or_create(&Reason::new(dropped)).inc();
+                tracing::warn!(channel = %event.channel, sender = event.sender.id, reason = dropped, "message dropped");
+                None
+            });
+        }
+    }
+}

@@ -1,0 +1,94 @@
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use anyhow::anyhow;
+
+use super::Settings;
+use super::drain::drain;
+use super::listener::{accept_http, bind};
+use super::relay::relay;
+use crate::auth::Authenticator;
+use crate::broker::{Broker, Status};
+use crate::http::{AdminState, admin, public};
+use crate::hub::Hub;
+use crate::message::Sender;
+use crate::protocol::native::Native;
+use crate::socket::{Admission, Edge, Gate, NativeEndpoint, TrustedProxies};
+use crate::telemetry::Metrics;
+
+/// Serves until `shutdown` completes, then drains. Needs a multi-threaded tokio runtime.
+///
+/// Fails where it cannot start: a port that is taken, a key that cannot be read.
+pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new());
+    let authenticator = Authenticator::new(&settings.auth).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow!("{}", lines.join("\n"))
+    })?;
+    for warning in authenticator.warnings() {
+        tracing::warn!("{warning}");
+    }
+
+    let listener = bind(&settings.server.host, settings.server.port, "server.host").await?;
+    let admin_address = settings.admin.listen;
+    let admin_listener = bind(&admin_address.ip().to_string(), admin_address.port(), "admin.listen").await?;
+
+    let sender = Sender::from(&settings.sender);
+    let (broker, inbound) =
+        Broker::start(&settings.redis, sender, settings.limits.queue_bytes, metrics.clone())?;
+    let broker = Arc::new(broker);
+    let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
+    let native = Arc::new(Native::new(&settings.channels));
+    tokio::spawn(relay(inbound, native.clone(), hub.clone(), metrics.clone()));
+
+    let proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
+    let edge = Edge::new(
+        hub,
+        Admission::new(&settings.limits),
+        metrics.clone(),
+        Gate::new(&settings.server.origins, proxies),
+        &settings.limits,
+        &settings.heartbeat,
+    );
+    let endpoint = NativeEndpoint::new(
+        edge.clone(),
+        native,
+        broker.clone(),
+        authenticator,
+        settings.auth.close_on_expiry,
+    );
+
+    let admin_router = admin(AdminState { edge: edge.clone(), broker: broker.clone() });
+    let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
+    let timeout = settings.limits.handshake_timeout;
+    tokio::spawn(accept_http(admin_listener, admin_router, timeout, metrics.clone()));
+    let accepting = tokio::spawn(accept_http(listener, public(endpoint, None), timeout, metrics));
+    tracing::info!(
+        %address,
+        admin = %admin_address,
+        version = env!("CARGO_PKG_VERSION"),
+        broker = if matches!(*broker, Broker::Memory(_)) { "memory" } else { "redis" },
+        "listening"
+    );
+    if let Status::Unavailable(reason) = broker.status() {
+        tracing::info!(reason = &*reason, "waiting for the broker");
+    }
+
+    shutdown.await;
+    tracing::info!(
+        connections = edge.admission.open(),
+        grace = ?settings.server.shutdown_grace,
+        "shutting down: closing connections"
+    );
+    let cut = drain(&edge, settings.server.shutdown_grace).await;
+    accepting.abort();
+    broker.shutdown().await;
+    if cut > 0 {
+        tracing::warn!(connections = cut, "cut off: they did not finish within server.shutdown_grace");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,199 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+
+use super::admission::Admitted;
+use super::bucket::Bucket;
+use super::handshake::asks_for_upgrade;
+use super::session::End;
+use super::{Conversation, Edge, Message, PeerAddress, Rejection, accept, serve};
+use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
+use crate::broker::{Broker, Refused};
+use crate::hub::{Connection, Outbox};
+use crate::message::{ChannelName, Close, Sender};
+use crate::protocol::native::{Answer, Native, Refusal, encode_answer};
+use crate::telemetry::{Metrics, Reason};
+
+/// Where native clients connect.
+#[derive(Debug)]
+pub struct NativeEndpoint {
+    edge: Arc<Edge>,
+    native: Arc<Native>,
+    broker: Arc<Broker>,
+    authenticator: Authenticator,
+    close_on_expiry: bool,
+}
+
+impl NativeEndpoint {
+    /// Puts the native protocol on an edge.
+    #[must_use]
+    pub fn new(
+        edge: Arc<Edge>,
+        native: Arc<Native>,
+        broker: Arc<Broker>,
+        authenticator: Authenticator,
+        close_on_expiry: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self { edge, native, broker, authenticator, close_on_expiry })
+    }
+
+    /// Answers a handshake: 101 and a connection in its channel, or why not.
+    ///
+    /// The connection has joined before the answer is written, so that a client that sees `open` misses nothing.
+    pub fn connect(self: &Arc<Self>, mut request: Request<Body>) -> Response<Body> {
+        let client = self.edge.client(request.extensions().get::<PeerAddress>(), request.headers());
+        self.upgrade(&mut request, client).unwrap_or_else(|rejection| {
+            self.edge.refused(&rejection, client);
+            rejection.response()
+        })
+    }
+
+    fn upgrade(
+        self: &Arc<Self>,
+        request: &mut Request<Body>,
+        client: Option<IpAddr>,
+    ) -> Result<Response<Body>, Rejection> {
+        if !asks_for_upgrade(request) {
+            return Err(Rejection::UPGRADE_REQUIRED);
+        }
+        self.edge.check(request.headers())?;
+        let identity = self.authenticate(request)?;
+        let (response, upgrade) = accept(request)?;
+        let admitted = self.edge.admission.admit(identity.id);
+        let outbox = Arc::new(Outbox::new());
+        let mut connection = self.edge.hub.connect(identity.id, outbox);
+        if admitted.is_ok() {
+            connection.join(&identity.channel);
+        } else {
+            // A refusal before the upgrade would be invisible to a page; a close code is not.
+            connection.outbox().close(Close::TRY_AGAIN_LATER);
+        }
+        let metrics = &self.edge.metrics;
+        metrics.connections.inc();
+        metrics.connections_opened.inc();
+        tracing::info!(
+            connection = connection.id(),
+            user = identity.id,
+            channel = %identity.channel,
+            ip = client.map(tracing::field::display),
+            "connected"
+        );
+        let conversation = NativeConversation {
+            endpoint: self.clone(),
+            // The hub's name for the channel: all its subscribers share one.
+            channel: connection.channels().first().cloned().unwrap_or(identity.channel),
+            sender: Sender { name: identity.name, id: identity.id },
+            expires_at: identity.expires_at,
+            bucket: self.edge.rate.as_ref().map(super::bucket::Rate::bucket),
+            _admitted: admitted.ok(),
+        };
+        serve(upgrade, connection, conversation, self.edge.options);
+        Ok(response)
+    }
+
+    fn authenticate(&self, request: &Request<Body>) -> Result<Identity, Rejection> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        let identity = match token(request.uri().query(), request.headers()) {
+            Some(token) => self.authenticator.verify(&token, now),
+            None => Err(AuthRefusal::Missing),
+        };
+        identity.map_err(|refusal| Rejection {
+            status: StatusCode::UNAUTHORIZED,
+            code: refusal.code(),
+            message: refusal.to_string().into(),
+        })
+    }
+}
+
+/// The token in the query string, or in the `Authorization` header.
+fn token<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Option<std::borrow::Cow<'a, str>> {
+    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let in_query = pairs.into_iter().find(|(key, _)| key == "token").map(|(_, token)| token);
+    in_query.or_else(|| {
+        let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = authorization.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
+    })
+}
+
+/// One client of the native protocol.
+#[derive(Debug)]
+struct NativeConversation {
+    endpoint: Arc<NativeEndpoint>,
+    channel: ChannelName,
+    sender: Sender,
+    expires_at: u64,
+    bucket: Option<Bucket>,
+    /// None where there was no room for it.
+    _admitted: Option<Admitted>,
+}
+
+impl NativeConversation {
+    fn accept(&mut self, message: Message, connection: &Connection) -> Result<(), Refusal> {
+        if let (Some(rate), Some(bucket)) = (&self.endpoint.edge.rate, &mut self.bucket)
+            && !rate.take(bucket)
+        {
+            return Err(Refusal::RateLimited);
+        }
+        let (Message::Text(message) | Message::Binary(message)) = message;
+        let event = self.endpoint.native.receive(&self.channel, &self.sender, &message)?;
+        let (outbox, limit) = (connection.outbox().clone(), connection.outbox_bytes());
+        let metrics = self.endpoint.edge.metrics.clone();
+        let receipt = move |accepted: Result<(), Refused>| {
+            answer(accepted.map_err(|_| Refusal::Unavailable), &outbox, limit, &metrics);
+        };
+        self.endpoint.broker.publish(event, Box::new(receipt));
+        Ok(())
+    }
+}
+
+impl Conversation for NativeConversation {
+    fn receive(&mut self, message: Message, connection: &Connection) {
+        if let Err(refusal) = self.accept(message, connection) {
+            let metrics = &self.endpoint.edge.metrics;
+            answer(Err(refusal), connection.outbox(), connection.outbox_bytes(), metrics);
+        }
+    }
+
+    fn expires_at(&self) -> Option<u64> {
+        self.endpoint.close_on_expiry.then_some(self.expires_at)
+    }
+
+    fn ended(&self, end: End, connection: &Connection) {
+        let metrics = &self.endpoint.edge.metrics;
+        metrics.connections.dec();
+        metrics.connections_closed.get_or_create(&Reason::new(end.reason())).inc();
+        if end == End::SlowConsumer {
+            tracing::warn!(
+                connection = connection.id(),
+                user = self.sender.id,
+                channel = %self.channel,
+                limit = connection.outbox_bytes(),
+                "slow consumer: what waited for it was dropped"
+            );
+        }
+        tracing::info!(
+            connection = connection.id(),
+            user = self.sender.id,
+            channel = %self.channel,
+            reason = end.reason(),
+            code = end.code(),
+            "disconnected"
+        );
+    }
+}
+
+fn answer(answer: Answer, outbox: &Outbox, limit: usize, metrics: &Metrics) {
+    match answer {
+        Ok(()) => {
+            metrics.messages_accepted.inc();
+        }
+        Err(refusal) => {
+            metrics.messages_refused.get_or_create(&Reason::new(refusal.code())).inc();
+        }
+    }
+    outbox.push(&encode_answer(answer), limit);
+}

@@ -1,0 +1,395 @@
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::Conversation;
+use super::reader::{Bounds, ReadEnd, Reader};
+use super::{Heartbeat, Limits};
+use crate::hub::{Connection, Ending, Flushed, Outbox};
+use crate::message::{Close, Frame};
+
+/// What all sessions of an edge have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionOptions {
+    bounds: Bounds,
+    /// Seconds of silence before a ping.
+    ping_after: u32,
+    /// Seconds for its answer.
+    pong_within: u32,
+}
+
+impl SessionOptions {
+    /// Takes the settings; the heartbeat counts in whole seconds, one at least.
+    #[must_use]
+    pub fn new(limits: &Limits, heartbeat: &Heartbeat) -> Self {
+        let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).max(1);
+        Self {
+            bounds: Bounds { message_bytes: limits.message_bytes, outbox_bytes: limits.outbox_bytes },
+            ping_after: seconds(heartbeat.interval),
+            pong_within: seconds(heartbeat.timeout),
+        }
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The client closed it, with this code if it gave one.
+    Client(Option<u16>),
+    /// The server closed it.
+    Server(Close),
+    /// The client read too slowly.
+    SlowConsumer,
+    /// The client did not answer a ping.
+    HeartbeatTimeout,
+    /// The connection broke without a close frame.
+    Lost,
+}
+
+impl End {
+    /// One word for logs and metrics.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Client(_) => "client_closed",
+            Self::SlowConsumer => "slow_consumer",
+            Self::HeartbeatTimeout => "heartbeat_timeout",
+            Self::Lost => "connection_lost",
+            Self::Server(Close::GOING_AWAY) => "going_away",
+            Self::Server(Close::PROTOCOL_ERROR) => "protocol_error",
+            Self::Server(Close::INVALID_UTF8) => "invalid_utf8",
+            Self::Server(Close::TOO_LARGE) => "message_too_large",
+            Self::Server(Close::TRY_AGAIN_LATER) => "over_capacity",
+            Self::Server(Close::TOKEN_EXPIRED) => "token_expired",
+            Self::Server(Close::DISCONNECTED) => "disconnected",
+            Self::Server(_) => "closed",
+        }
+    }
+
+    /// The close code that the client sees or sent; 1006 where there was none.
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Client(code) => code.unwrap_or(1005),
+            Self::Server(close) => close.code,
+            Self::SlowConsumer => Close::TRY_AGAIN_LATER.code,
+            Self::HeartbeatTimeout | Self::Lost => 1006,
+        }
+    }
+}
+
+/// Runs a connection in a task of its own, from the moment that the upgrade is through.
+pub fn serve<C: Conversation>(
+    upgrade: OnUpgrade,
+    connection: Connection,
+    conversation: C,
+    options: SessionOptions,
+) {
+    tokio::spawn(async move {
+        let stream = upgrade.await.ok().and_then(|upgraded| upgraded.downcast::<TokioIo<TcpStream>>().ok());
+        let Some(parts) = stream else {
+            conversation.ended(End::Lost, &connection);
+            return;
+        };
+        let stream = parts.io.into_inner();
+        // hyper's last waker would keep its finished task alive in the socket's slot.
+        let _ = stream.poll_write_ready(&mut Context::from_waker(Waker::noop()));
+        connection.outbox().attach(stream);
+        let mut session = Session::new(connection, conversation, options);
+        if !parts.read_buf.is_empty() {
+            session.feed(&parts.read_buf);
+        }
+        // A task of its own, so that what the upgrade needed is not kept for the life of the connection.
+        tokio::spawn(session);
+    });
+}
+
+/// How long a closing handshake may take, in seconds.
+const CLOSE_WITHIN: u32 = 5;
+
+/// Reads of one turn, before others get theirs.
+const READS_PER_TURN: usize = 16;
+
+const READ_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// One buffer for all connections of a thread: what is read is consumed before the next read.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+/// The one socket loop: a connection's task.
+#[derive(Debug)]
+struct Session<C: Conversation> {
+    connection: Connection,
+    conversation: C,
+    options: SessionOptions,
+    reader: Reader,
+    phase: Phase,
+    /// When something last came from the client; all times are seconds of the hub's clock.
+    heard: u32,
+    /// When a ping was sent that is not answered yet.
+    pinged: Option<u32>,
+    /// When the token expires.
+    expires: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Our close frame is out or on its way; the client's is awaited until then.
+    Closing {
+        end: End,
+        until: u32,
+    },
+    /// All is said: the connection goes when the outbox is empty, or then.
+    Flushing {
+        end: End,
+        until: u32,
+    },
+    /// The client broke the protocol. What it sends is not read any more; its end of the stream is awaited, for
+    /// a reset would overtake our close frame.
+    Draining {
+        end: End,
+        until: u32,
+        finished: bool,
+    },
+    Over(End),
+}
+
+impl<C: Conversation> Session<C> {
+    fn new(connection: Connection, conversation: C, options: SessionOptions) -> Self {
+        let now = connection.clock().now();
+        let expires = conversation.expires_at().map_or(u32::MAX, |at| {
+            u32::try_from(at.saturating_sub(unix_seconds())).unwrap_or(u32::MAX).saturating_add(now)
+        });
+        let (reader, phase) = (Reader::default(), Phase::Open);
+        Self { connection, conversation, options, reader, phase, heard: now, pinged: None, expires }
+    }
+
+    fn outbox(&self) -> &Arc<Outbox> {
+        self.connection.outbox()
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        match self.phase {
+            Phase::Open | Phase::Closing { .. } => {}
+            Phase::Flushing { .. } | Phase::Draining { .. } | Phase::Over(_) => return,
+        }
+        let Self { connection, conversation, options, reader, phase, .. } = self;
+        let open = matches!(phase, Phase::Open);
+        // The answers to all messages of these bytes share one write.
+        connection.outbox().cork();
+        let result = reader.feed(bytes, options.bounds, connection.outbox(), |message| {
+            if open {
+                conversation.receive(message, connection);
+            }
+        });
+        let Err(end) = result else { return };
+        let until = connection.clock().now() + CLOSE_WITHIN;
+        *phase = match (end, *phase) {
+            (_, Phase::Closing { end, .. }) => Phase::Flushing { end, until },
+            (ReadEnd::Closed(code), _) => {
+                connection.outbox().end();
+                Phase::Flushing { end: End::Client(code), until }
+            }
+            (ReadEnd::Failed(close), _) => {
+                connection.outbox().close(close);
+                Phase::Draining { end: End::Server(close), until, finished: false }
+            }
+        };
+    }
+
+    /// Reads what is there. Ready when the client has closed its side.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let outbox = self.outbox().clone();
+        let Some(stream) = outbox.sink() else { return Poll::Ready(()) };
+        BUFFER.with_borrow_mut(|buffer| {
+            for _ in 0..READS_PER_TURN {
+                match stream.poll_read_ready(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(())) => {}
+                }
+                match read_now(stream, buffer) {
+                    Ok(0) => return Poll::Ready(()),
+                    Ok(count) => {
+                        self.heard = self.connection.clock().now();
+                        self.pinged = None;
+                        self.feed(buffer.get(..count).unwrap_or_default());
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return Poll::Ready(()),
+                }
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
+
+    /// Does what the time demands.
+    fn keep_time(&mut self) {
+        let now = self.connection.clock().now();
+        match self.phase {
+            Phase::Open => {
+                if let Some(pinged) = self.pinged {
+                    if now >= pinged.saturating_add(self.options.pong_within) {
+                        self.phase = Phase::Over(End::HeartbeatTimeout);
+                        return;
+                    }
+                } else if now >= self.heard.saturating_add(self.options.ping_after) {
+                    self.outbox().push(&Frame::ping(), self.options.bounds.outbox_bytes);
+                    self.pinged = Some(now);
+                }
+                if now >= self.expires {
+                    if self.conversation.expires_at().is_none_or(|at| unix_seconds() < at) {
+                        self.expires = now + 1;
+                    } else {
+                        self.outbox().close(Close::TOKEN_EXPIRED);
+                    }
+                }
+            }
+            Phase::Closing { end, until }
+            | Phase::Flushing { end, until }
+            | Phase::Draining { end, until, .. } => {
+                if now >= until {
+                    self.phase = Phase::Over(end);
+                }
+            }
+            Phase::Over(_) => {}
+        }
+    }
+
+    /// Notices that the hub has closed the connection, or that a write failed.
+    fn notice_ending(&mut self) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        let until = self.connection.clock().now() + CLOSE_WITHIN;
+        match self.outbox().ending() {
+            None => {}
+            Some(Ending::Closed(close)) => self.phase = Phase::Closing { end: End::Server(close), until },
+            Some(Ending::SlowConsumer) => self.phase = Phase::Closing { end: End::SlowConsumer, until },
+            Some(Ending::Gone) => self.phase = Phase::Over(End::Lost),
+        }
+    }
+
+    /// Writes what waits; arranges to be woken when the socket takes more.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) {
+        let outbox = self.outbox().clone();
+        let Some(stream) = outbox.sink() else { return };
+        loop {
+            match outbox.flush() {
+                Ok(Flushed::Empty) => {
+                    match self.phase {
+                        Phase::Flushing { end, .. } => self.phase = Phase::Over(end),
+                        Phase::Draining { end, until, finished: false } => {
+                            let _ = SockRef::from(stream).shutdown(std::net::Shutdown::Write);
+                            self.phase = Phase::Draining { end, until, finished: true };
+                        }
+                        _ => {}
+                    }
+                    return;
+                }
+                Ok(Flushed::Blocked) => match stream.poll_write_ready(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return self.lost(),
+                    Poll::Pending => return,
+                },
+                Err(_) => return self.lost(),
+            }
+        }
+    }
+
+    /// The stream is at an end: what was under way decides what that means.
+    fn lost(&mut self) {
+        self.phase = Phase::Over(match self.phase {
+            Phase::Open => End::Lost,
+            Phase::Closing { end, .. }
+            | Phase::Flushing { end, .. }
+            | Phase::Draining { end, .. }
+            | Phase::Over(end) => end,
+        });
+    }
+
+    fn set_alarm(&self) {
+        let alarm = match self.phase {
+            Phase::Open => {
+                let heartbeat = match self.pinged {
+                    Some(pinged) => pinged.saturating_add(self.options.pong_within),
+                    None => self.heard.saturating_add(self.options.ping_after),
+                };
+                heartbeat.min(self.expires)
+            }
+            Phase::Closing { until, .. } | Phase::Flushing { until, .. } | Phase::Draining { until, .. } => {
+                until
+            }
+            Phase::Over(_) => return,
+        };
+        self.outbox().set_alarm(alarm);
+    }
+
+    fn finish(&self, end: End) {
+        self.outbox().end();
+        if let Some(stream) = self.outbox().sink() {
+            let socket = SockRef::from(stream);
+            if matches!(end, End::SlowConsumer | End::HeartbeatTimeout) {
+                // Nobody reads what the kernel still holds for it.
+                let _ = socket.set_linger(Some(Duration::ZERO));
+            } else {
+                // At once, although a receipt may hold the outbox a little longer.
+                let _ = socket.shutdown(std::net::Shutdown::Both);
+            }
+        }
+        self.conversation.ended(end, &self.connection);
+    }
+}
+
+impl<C: Conversation> Future for Session<C> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let session = self.get_mut();
+        session.outbox().register(cx.waker());
+        let at_end = session.poll_read(cx).is_ready();
+        session.keep_time();
+        session.notice_ending();
+        session.poll_flush(cx);
+        if at_end {
+            session.lost();
+        }
+        if let Phase::Over(end) = session.phase {
+            session.finish(end);
+            return Poll::Ready(());
+        }
+        session.set_alarm();
+        Poll::Pending
+    }
+}
+
+/// One read. A read that does not fill the buffer has emptied the socket, which the runtime is told: it saves
+/// the next read, which would only say so.
+fn read_now(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    let result = stream.try_io(Interest::READABLE, || {
+        count = (&*SockRef::from(stream)).read(buffer)?;
+        if count > 0 && count < buffer.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    match result {
+        Err(error) if count == 0 => Err(error),
+        _ => Ok(count),
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}

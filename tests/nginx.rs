@@ -1,0 +1,188 @@
+//! Debian's nginx with `deploy/nginx.conf` in front of the real binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper that panics is how a test fails"
+)]
+
+mod support;
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use support::{Client, Request, Server, claims, token};
+use tempfile::TempDir;
+
+/// A browser, to be told from nginx, which connects from 127.0.0.1.
+const BROWSER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
+/// What a liar claims to be.
+const SPOOFED: &str = "203.0.113.9";
+
+#[test]
+fn a_browser_speaks_and_hears_through_the_proxy() {
+    let server = Server::start(|options| {
+        options.set("server.trusted_proxies", "127.0.0.1");
+    });
+    let nginx = Nginx::start(server.address);
+    let mut aoi = Client::upgrade(nginx.request("/")).expect("upgraded");
+    aoi.say(&json!({ "message": "hello", "name": "Aoi" }));
+    aoi.expect_sent();
+    assert_eq!(aoi.expect_json()["data"], json!({ "message": "hello", "name": "Aoi" }));
+
+    server.signal(Signal::TERM);
+    assert_eq!(aoi.expect_close(), (1001, "going away".to_owned()));
+}
+
+#[test]
+fn refusals_come_through() {
+    let server = Server::start(|_| {});
+    let nginx = Nginx::start(server.address);
+    let refused = Client::upgrade(Request::get(nginx.address, "/?token=nonsense")).expect_err("refused");
+    assert_eq!(refused.status, 401);
+    assert!(refused.json()["error"]["code"].is_string(), "{refused:?}");
+    assert_eq!(Request::get(nginx.address, "/").send().status, 426);
+}
+
+#[test]
+fn a_trusted_proxy_is_believed_about_the_client_and_only_about_its_own() {
+    let server = Server::start(|options| {
+        options.set("server.trusted_proxies", "127.0.0.1");
+    });
+    let nginx = Nginx::start(server.address);
+
+    let _honest = Client::upgrade(nginx.request("/")).expect("upgraded");
+    assert_eq!(connected_from(&server, 1), [BROWSER.to_string()]);
+
+    // nginx appends the address it saw to what the client claims; only the appended one counts.
+    let _liar = Client::upgrade(nginx.request("/").header("X-Forwarded-For", SPOOFED)).expect("upgraded");
+    assert_eq!(connected_from(&server, 2)[1], BROWSER.to_string());
+}
+
+#[test]
+fn who_is_not_a_trusted_proxy_is_not_believed() {
+    let server = Server::start(|options| {
+        options.set("server.trusted_proxies", "127.0.0.1");
+    });
+    let _liar = Client::upgrade(
+        Request::get(server.address, target("/")).from(BROWSER).header("X-Forwarded-For", SPOOFED),
+    )
+    .expect("upgraded");
+    assert_eq!(connected_from(&server, 1), [BROWSER.to_string()]);
+}
+
+#[test]
+fn without_trusted_proxies_the_proxy_is_the_client() {
+    let server = Server::start(|_| {});
+    let nginx = Nginx::start(server.address);
+    let _aoi = Client::upgrade(nginx.request("/")).expect("upgraded");
+    assert_eq!(connected_from(&server, 1), ["127.0.0.1"]);
+}
+
+#[test]
+fn the_token_is_in_no_log_of_the_proxy() {
+    let server = Server::start(|_| {});
+    let nginx = Nginx::start(server.address);
+    let request = |target: &str| Request::get(nginx.address, target);
+    let target = target("/ws");
+    Client::upgrade(request(&target)).expect("upgraded").close();
+    drop(server);
+    assert_eq!(Client::upgrade(request(&target)).expect_err("the node is away").status, 502);
+
+    support::eventually("both requests are logged", || nginx.log("access").lines().count() >= 2);
+    let logs = nginx.log("access") + &nginx.log("error");
+    assert!(logs.contains("\"GET /ws\" 101") && logs.contains("\"GET /ws\" 502"), "{logs}");
+    let secret = target.split_once("token=").unwrap().1;
+    for part in secret.split('.') {
+        assert!(!logs.contains(part), "{logs}");
+    }
+}
+
+/// The field `ip` of the log lines `connected`, once there are that many.
+fn connected_from(server: &Server, count: usize) -> Vec<String> {
+    let addresses = || -> Vec<String> {
+        server
+            .log()
+            .iter()
+            .filter(|line| line["message"] == "connected")
+            .map(|line| line["ip"].as_str().unwrap_or_else(|| panic!("no `ip`: {line}")).to_owned())
+            .collect()
+    };
+    support::eventually("the connections are logged", || addresses().len() >= count);
+    addresses()
+}
+
+fn target(path: &str) -> String {
+    format!("{path}?token={}", token(&claims(7, "Aoi", "chat:default")))
+}
+
+/// A running nginx; dropping it ends it.
+struct Nginx {
+    address: SocketAddr,
+    process: Child,
+    folder: TempDir,
+}
+
+impl Nginx {
+    fn start(upstream: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+
+        // The shipped file, with nothing changed but addresses and the place of the logs.
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nginx.conf");
+        let mut site = fs::read_to_string(shipped).unwrap();
+        for (from, to, times) in [
+            ("listen 80;", format!("listen {address};"), 1),
+            ("server 127.0.0.1:8080;", format!("server {upstream};"), 1),
+            ("/var/log/nginx/yamabiko.", path(""), 2),
+        ] {
+            assert_eq!(site.matches(from).count(), times, "{from} in deploy/nginx.conf");
+            site = site.replace(from, &to);
+        }
+        fs::write(path("site.conf"), site).unwrap();
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {};", path(kind)))
+            .concat();
+        let main = format!(
+            "daemon off; worker_processes 1; pid {}; error_log {};
+             events {{ worker_connections 64; }}
+             http {{ {temporary} include {}; }}",
+            path("pid"),
+            path("main.log"),
+            path("site.conf"),
+        );
+        fs::write(path("nginx.conf"), main).unwrap();
+
+        let process = Command::new("nginx")
+            .env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap()))
+            .args(["-e", &path("main.log"), "-c", &path("nginx.conf")])
+            .spawn()
+            .expect("nginx runs");
+        let mut nginx = Self { address, process, folder };
+        support::eventually("nginx listens", || TcpStream::connect(address).is_ok());
+        assert!(nginx.process.try_wait().unwrap().is_none(), "{}", nginx.log("main"));
+        nginx
+    }
+
+    /// A browser's request for a path, with a good token.
+    fn request(&self, path: &str) -> Request {
+        Request::get(self.address, target(path)).from(BROWSER)
+    }
+
+    fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.path().join(format!("{name}.log"))).unwrap_or_default()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // TERM, not KILL: the master has to end its worker.
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        let _ = self.process.wait();
+    }
+}
