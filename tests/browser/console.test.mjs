@@ -1,6 +1,8 @@
 // The console, as a person uses it: the real server, the real browser.
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 
 import { launch, open } from "./chromium.mjs";
@@ -250,6 +252,27 @@ test("a Japanese browser is greeted in Japanese, and a dark one in the dark", as
   await page.context().close();
 });
 
+test("nobody is shut out: the rules of axe hold, in both themes and languages", async () => {
+  const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+  for (const [colorScheme, locale] of [["light", "en-US"], ["dark", "ja-JP"]]) {
+    page = await open(browser, { colorScheme, locale, reducedMotion: "reduce" });
+    await page.goto(`${server.url}/console`);
+    await connected(3);
+    await server.post("publish", { channel: "chat:default", data: { message: "for axe" } });
+    for (const id of [7, 8, 9]) {
+      const sender = { id, name: "someone" };
+      await server.post("publish", { channel: "chat:default", sender, data: { message: "for axe" } });
+    }
+    await messages("Sora").nth(3).waitFor();
+    await page.locator("#code", { hasText: "function yamabiko" }).waitFor();
+    await page.evaluate(axe);
+    const { violations } = await page.evaluate(() => globalThis.axe.run());
+    const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, any }) => `${html} ${any[0]?.message ?? ""}`).join("\n  ")}`);
+    assert.deepEqual(found, [], `${colorScheme}, ${locale}`);
+    await page.context().close();
+  }
+});
+
 test("a phone shows everything without scrolling sideways", async () => {
   for (const [width, locale] of [[360, "en-US"], [390, "ja-JP"], [820, "en-US"]]) {
     page = await open(browser, { viewport: { width, height: 800 }, locale, isMobile: width < 500, hasTouch: true });
@@ -305,9 +328,8 @@ test("the picture in the README", { skip: process.env.YAMABIKO_SCREENSHOT ? fals
   await page.goto(`${server.url}/console`);
   await connected(3);
   await say("Aoi", "Yahoo! Can you hear me?");
-  await say("Haru", "Loud and clear");
-  await say("Sora", "やっほー！");
-  await heard("Aoi", "やっほー");
+  await say("Haru", "Loud and clear, やっほー！");
+  await heard("Sora", "やっほー");
   await page.locator("#publish").getByRole("button", { name: "Publish" }).click();
   await heard("Sora", "Hello from the application");
   await page.getByRole("button", { name: "Run the job" }).click();
