@@ -3,9 +3,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const BINARY = process.env.YAMABIKO_BIN ?? fileURLToPath(new URL("../../target/debug/yamabiko", import.meta.url));
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const BINARY = process.env.YAMABIKO_BIN ?? resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target", "debug/yamabiko");
 const START_MS = 10_000;
 
 export class Server {
