@@ -1,6 +1,7 @@
 //! Routers: what is served on the public port and on the operators' port.
 
 mod admin;
+pub mod console;
 mod public;
 mod settings;
 
