@@ -5,6 +5,6 @@ pub mod console;
 mod public;
 mod settings;
 
-pub use admin::{AdminState, admin};
+pub use admin::{AdminState, Load, admin};
 pub use public::public;
 pub use settings::{Admin, Console};
