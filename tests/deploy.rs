@@ -3,7 +3,10 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -100,6 +103,41 @@ fn two_nodes_on_one_redis_are_one_service() {
     });
     assert_eq!(aoi.expect_json(), message);
     assert_eq!(haruto.expect_json(), message);
+}
+
+#[test]
+fn the_image_is_built_with_every_file_that_the_code_includes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let (dockerfile, ignored) = (read("Dockerfile"), read(".dockerignore"));
+    let mut files = vec![root.join("src")];
+    let mut outside = BTreeSet::new();
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if let Ok(text) = fs::read_to_string(&path) {
+            for included in text.split("include_").skip(1).filter_map(|rest| rest.split('"').nth(1)) {
+                let up = included.matches("../").count();
+                let folder = path.ancestors().nth(1 + up).unwrap();
+                let name = included.trim_start_matches("../");
+                let folder_of_file = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+                if up > 0 && folder == root {
+                    outside.insert(folder_of_file.to_owned());
+                }
+            }
+        }
+    }
+    assert!(
+        outside.contains("config"),
+        "config/default.toml is included, but only these were found: {outside:?}"
+    );
+    for folder in outside {
+        assert!(
+            dockerfile.contains(&format!("\nCOPY {folder} {folder}\n")),
+            "Dockerfile does not copy {folder}"
+        );
+        assert!(ignored.contains(&format!("\n!{folder}\n")), ".dockerignore keeps {folder} out");
+    }
 }
 
 fn healthcheck(admin: SocketAddr) -> Output {
