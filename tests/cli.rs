@@ -234,7 +234,7 @@ fn listen_prints_each_message_and_why_it_ended() {
     let variables = [("APP_WS_JWT_SECRET", SECRET)];
     let mut listener = Piped::start(&["listen", "chat:default", "--url", &url, "--id", "3"], &variables);
     let mut client = Client::connect(&server, &claims(7, "Aoi", "chat:default")).unwrap();
-    eventually("the listener has joined", || server.metric("yamabiko_connections") >= 2.0);
+    eventually("the listener has joined", || server.metric("yamabiko_connections") >= 2);
     // Line breaks in the sender's JSON do not break the line.
     client.send_text("{\"data\":{\"message\":\n\"hello\",\"target_user_id\":3}}");
     let line = listener.line(PATIENCE).unwrap();

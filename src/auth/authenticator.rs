@@ -3,6 +3,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, crypto};
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -25,7 +26,7 @@ impl Authenticator {
     /// Reads the keys. The error lists everything that is wrong with them, also that there are none.
     pub fn new(settings: &Settings) -> Result<Self, Vec<Problem>> {
         let Keys { usable: keys, mut problems, warnings } = Keys::read(settings);
-        if keys.is_empty() && problems.is_empty() {
+        if settings.secret.expose_secret().is_empty() && settings.keys.is_empty() {
             problems.push(Problem {
                 key: "auth.secret".to_owned(),
                 message:

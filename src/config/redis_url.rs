@@ -35,6 +35,12 @@ pub(super) fn compose(
     };
     let port = number("REDIS_PORT", port, 6379, problems);
     let database = number("REDIS_DB", database, 0, problems);
+    if let Some(path) = host.strip_prefix("unix://").or(host.starts_with('/').then_some(&*host)) {
+        let parameters = [("db", Some(database.to_string())), ("user", username), ("pass", password)];
+        let given =
+            parameters.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(&value?))));
+        return Some((format!("redis+unix://{path}?{}", given.collect::<Vec<_>>().join("&")), used));
+    }
     let login = match (username, password) {
         (None, None) => String::new(),
         (username, None) => format!("{}@", encode(&username.unwrap_or_default())),
@@ -97,6 +103,17 @@ mod tests {
                 .unwrap(),
             "rediss://app@r.example:6379"
         );
+    }
+
+    #[test]
+    fn a_socket_in_the_file_system() {
+        for host in ["/run/redis.sock", "unix:///run/redis.sock"] {
+            let url =
+                composed(&[("REDIS_HOST", host), ("REDIS_PASSWORD", "p&ss w"), ("REDIS_PORT", "0")]).unwrap();
+            let info = url.into_connection_info().unwrap();
+            assert_eq!(info.addr(), &redis::ConnectionAddr::Unix("/run/redis.sock".into()));
+            assert_eq!(info.redis_settings().password(), Some("p&ss w"));
+        }
     }
 
     #[test]

@@ -5,32 +5,54 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::broker::{Broker, Status};
-use crate::socket::Edge;
+use crate::telemetry::Metrics;
 
 /// What the operators' port looks at.
 #[derive(Debug, Clone)]
-pub struct AdminState {
-    /// Is it draining, how many are connected.
-    pub edge: Arc<Edge>,
-    /// Is it subscribed.
+pub struct AdminState<L> {
+    /// Is it subscribed?
     pub broker: Arc<Broker>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// Asked for each readiness probe.
+    pub load: L,
+}
+
+/// How busy the server is with connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// It is shutting down and takes no more.
+    pub draining: bool,
+    /// So many are open.
+    pub connections: usize,
 }
 
 /// What the operators' port serves.
-pub fn admin(state: AdminState) -> Router {
+pub fn admin<L>(state: AdminState<L>) -> Router
+where
+    L: Fn() -> Load + Clone + Send + Sync + 'static,
+{
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+        .route("/readyz", get(ready::<L>))
+        .route("/metrics", get(metrics::<L>))
         .with_state(state)
 }
 
+#[derive(Serialize)]
+struct Readiness<'a> {
+    ready: bool,
+    broker: &'a str,
+    draining: bool,
+    connections: usize,
+}
+
 /// 200 while new connections do well here: the broker is subscribed, and the server is not draining.
-async fn ready(State(state): State<AdminState>) -> Response {
-    let draining = state.edge.is_draining();
+async fn ready<L: Fn() -> Load>(State(state): State<AdminState<L>>) -> Response {
+    let Load { draining, connections } = (state.load)();
     let status = state.broker.status();
     let broker = match &status {
         Status::Ready => "ready",
@@ -38,16 +60,10 @@ async fn ready(State(state): State<AdminState>) -> Response {
     };
     let ready = status == Status::Ready && !draining;
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({
-        "ready": ready,
-        "broker": broker,
-        "draining": draining,
-        "connections": state.edge.admission.open(),
-    });
-    (code, Json(body)).into_response()
+    (code, Json(Readiness { ready, broker, draining, connections })).into_response()
 }
 
-async fn metrics(State(state): State<AdminState>) -> Response {
+async fn metrics<L>(State(state): State<AdminState<L>>) -> Response {
     const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, FORMAT)], state.edge.metrics.render()).into_response()
+    ([(header::CONTENT_TYPE, FORMAT)], state.metrics.render()).into_response()
 }

@@ -1,9 +1,10 @@
 //! Routers: what is served on the public port and on the operators' port.
 
 mod admin;
+pub mod console;
 mod public;
 mod settings;
 
-pub use admin::{AdminState, admin};
+pub use admin::{AdminState, Load, admin};
 pub use public::public;
 pub use settings::{Admin, Console};

@@ -1,37 +1,37 @@
-use std::sync::Arc;
-
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 
-use crate::socket::NativeEndpoint;
-
-/// What the public port serves. `console` adds its pages, and a browser that opens the root is led to them.
-pub fn public(native: Arc<NativeEndpoint>, console: Option<Router>) -> Router {
-    let root = if console.is_some() { get(root_or_console) } else { get(connect) };
+/// What the public port serves. `connect` answers WebSocket handshakes. `console` adds its pages, and a browser
+/// that opens the root is led to them.
+pub fn public<C>(connect: C, console: Option<Router>) -> Router
+where
+    C: Fn(Request) -> Response<Body> + Clone + Send + Sync + 'static,
+{
+    let has_console = console.is_some();
+    let root = {
+        let connect = connect.clone();
+        move |request: Request| {
+            let to_console = has_console && wants_page(request.headers());
+            std::future::ready(if to_console {
+                Redirect::temporary("/console").into_response()
+            } else {
+                connect(request)
+            })
+        }
+    };
     Router::new()
-        .route("/", root)
-        .route("/ws", get(connect))
-        .with_state(native)
+        .route("/", get(root))
+        .route("/ws", get(move |request: Request| std::future::ready(connect(request))))
         .route("/healthz", get(|| async { "ok\n" }))
         .merge(console.unwrap_or_default())
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here\n") })
 }
 
-async fn connect(State(native): State<Arc<NativeEndpoint>>, request: Request) -> Response<Body> {
-    native.connect(request)
-}
-
-async fn root_or_console(State(native): State<Arc<NativeEndpoint>>, request: Request) -> Response<Body> {
-    if wants_page(request.headers()) {
-        return Redirect::temporary("/console").into_response();
-    }
-    native.connect(request)
-}
-
+/// Whether a person's browser asks, rather than a WebSocket client.
 fn wants_page(headers: &HeaderMap) -> bool {
     let accepts_html = headers
         .get(header::ACCEPT)

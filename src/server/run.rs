@@ -3,15 +3,17 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
+use axum::Router;
 
 use super::Settings;
 use super::drain::drain;
 use super::listener::{accept_http, bind};
 use super::relay::relay;
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Minter};
 use crate::broker::{Broker, Status};
-use crate::http::{AdminState, admin, public};
+use crate::http::console::{self, ConsoleState};
+use crate::http::{AdminState, Load, admin, public};
 use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
@@ -61,11 +63,17 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         settings.auth.close_on_expiry,
     );
 
-    let admin_router = admin(AdminState { edge: edge.clone(), broker: broker.clone() });
+    let console = console(&settings, &broker)?;
+    let load = {
+        let edge = edge.clone();
+        move || Load { draining: edge.is_draining(), connections: edge.admission.open() }
+    };
+    let operators = admin(AdminState { broker: broker.clone(), metrics: metrics.clone(), load });
+    let everyone = public(move |request| endpoint.connect(request), console);
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let timeout = settings.limits.handshake_timeout;
-    tokio::spawn(accept_http(admin_listener, admin_router, timeout, metrics.clone()));
-    let accepting = tokio::spawn(accept_http(listener, public(endpoint, None), timeout, metrics));
+    tokio::spawn(accept_http(admin_listener, operators, timeout, metrics.clone()));
+    let accepting = tokio::spawn(accept_http(listener, everyone, timeout, metrics));
     tracing::info!(
         %address,
         admin = %admin_address,
@@ -91,4 +99,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The console's pages, where they are switched on. It signs tokens, so it needs a secret.
+fn console(settings: &Settings, broker: &Arc<Broker>) -> anyhow::Result<Option<Router>> {
+    if !settings.console.enabled {
+        return Ok(None);
+    }
+    let minter = Minter::new(&settings.auth).context("console.enabled")?;
+    let state = ConsoleState::new(broker.clone(), minter, Sender::from(&settings.sender));
+    Ok(Some(console::router(state)))
 }

@@ -70,7 +70,8 @@ mod tests {
     use super::*;
 
     fn frame(opcode: OpCode, payload: Vec<u8>, is_final: bool, masked: bool) -> Vec<u8> {
-        let mut frame = Frame::message(payload, opcode, is_final);
+        let header = FrameHeader { is_final, opcode, ..FrameHeader::default() };
+        let mut frame = Frame::from_payload(header, payload.into());
         frame.header_mut().mask = masked.then_some([1, 2, 3, 4]);
         let mut bytes = Vec::new();
         frame.format(&mut bytes).unwrap();

@@ -1,0 +1,21 @@
+<?php
+// composer require firebase/php-jwt
+
+use Firebase\JWT\JWT;
+use Illuminate\Http\Request;
+use Illuminate\Support\Facades\Route;
+
+// Decide here who may join which channel: the server believes the token.
+Route::middleware('auth')->get('/websocket/token', function (Request $request) {
+    $now = time();
+
+    $token = JWT::encode([
+        'id' => $request->user()->id, // an integer
+        'name' => $request->user()->name,
+        'channel' => 'chat:default',
+        'iat' => $now,
+        'exp' => $now + 3600,
+    ], config('services.yamabiko.secret'), 'HS256'); // the server's auth.secret: 32 bytes or more
+
+    return ['url' => 'ws://localhost:8080/ws', 'token' => $token];
+});

@@ -1,0 +1,61 @@
+//! The developer console: a page to try the service with, and the endpoints behind it.
+//!
+//! It hands out tokens, so it answers only requests that a page of this very host, on a loopback name, can
+//! have made; see [`guard`].
+
+mod answer;
+mod assets;
+mod guard;
+mod job;
+mod publish;
+mod token;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+
+use crate::auth::Minter;
+use crate::broker::Broker;
+use crate::message::Sender;
+
+/// Sample jobs that may run at the same time.
+const JOBS: usize = 4;
+/// The largest body of a request, in bytes: room for a `data` far over the default `limits.message_bytes`.
+const BODY_BYTES: usize = 256 * 1024;
+
+/// What the console's endpoints work with. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct ConsoleState {
+    broker: Arc<Broker>,
+    minter: Arc<Minter>,
+    system: Sender,
+    jobs: Arc<Semaphore>,
+}
+
+impl ConsoleState {
+    /// Publishes through `broker`, signs with `minter`, and speaks as `system` where no sender is named.
+    #[must_use]
+    pub fn new(broker: Arc<Broker>, minter: Minter, system: Sender) -> Self {
+        Self { broker, minter: Arc::new(minter), system, jobs: Arc::new(Semaphore::new(JOBS)) }
+    }
+}
+
+/// The routes under `/console`. Mount them only where `console.enabled` says so.
+pub fn router(state: ConsoleState) -> Router {
+    Router::new()
+        .route("/console", get(assets::page))
+        .route("/console/assets/{name}", get(assets::asset))
+        .route("/console/token", post(token::create))
+        .route("/console/publish", post(publish::publish))
+        .route("/console/job", post(job::start))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .route_layer(from_fn(guard::same_machine))
+        .with_state(state)
+}
+
+#[cfg(test)]
+mod tests;

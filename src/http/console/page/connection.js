@@ -1,0 +1,130 @@
+// One user's WebSocket: asks for a token, connects, and comes back unless the close code says not to.
+
+import { post, Refused } from "./api.js";
+
+const FOR_GOOD = new Set([1000, 1002, 1003, 1007, 1009, 4403]);
+const FIRST_WAIT = 500;
+const LONGEST_WAIT = 15_000;
+
+export class Connection extends EventTarget {
+  #socket;
+  #timer;
+  #failures = 0;
+  #wanted = false;
+  #attempt = 0;
+
+  constructor({ id, name, channel, lifetime }) {
+    super();
+    Object.assign(this, { id, name, channel, lifetime, state: "closed", detail: {} });
+  }
+
+  get wanted() {
+    return this.#wanted;
+  }
+
+  connect() {
+    this.#wanted = true;
+    this.#failures = 0;
+    this.#open();
+  }
+
+  disconnect() {
+    this.#wanted = false;
+    this.#drop();
+    this.#enter("closed", { code: 1000, reason: "" });
+  }
+
+  /** Moves to another channel: a token is for one channel, so this is a new connection. */
+  join(channel) {
+    this.channel = channel;
+    if (!this.#wanted) return;
+    this.#drop();
+    this.connect();
+  }
+
+  send(frame) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(frame);
+    this.#tell("frame", { way: "out", text: frame });
+    return true;
+  }
+
+  #drop() {
+    this.#attempt += 1;
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = undefined;
+    if (!socket) return;
+    this.#tell("frame", { way: "note", text: "close 1000" });
+    socket.close(1000);
+  }
+
+  async #open() {
+    clearTimeout(this.#timer);
+    const attempt = ++this.#attempt;
+    const current = () => attempt === this.#attempt;
+    this.#enter("connecting");
+    let token;
+    try {
+      const { id, name, channel } = this;
+      token = (await post("token", { id, name, channel, ttl: this.lifetime() })).token;
+    } catch (error) {
+      if (!current()) return;
+      if (error instanceof Refused) return this.#enter("closed", { refused: error.message });
+      const { code, reason } = this.detail;
+      return this.#again({ code, reason, unreachable: true });
+    }
+    if (!current()) return;
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const socket = new WebSocket(`${scheme}://${location.host}/ws?token=${encodeURIComponent(token)}`);
+    this.#socket = socket;
+    socket.onopen = () => {
+      if (!current()) return;
+      this.#failures = 0;
+      this.#tell("frame", { way: "note", text: `open ${this.channel}` });
+      this.#enter("open");
+    };
+    socket.onmessage = ({ data }) => {
+      if (!current()) return;
+      this.#tell("frame", { way: "in", text: data });
+      let frame;
+      try {
+        frame = JSON.parse(data);
+      } catch {
+        return;
+      }
+      if (frame?.type === "message") this.#tell("message", frame);
+      if (frame?.type === "sended") this.#tell("receipt", frame);
+    };
+    socket.onclose = ({ code, reason }) => {
+      if (!current()) return;
+      this.#socket = undefined;
+      this.#tell("frame", { way: "note", text: `close ${code}${reason ? ` ${reason}` : ""}` });
+      if (FOR_GOOD.has(code)) {
+        this.#wanted = false;
+        this.#enter("closed", { code, reason });
+      } else {
+        this.#again({ code, reason });
+      }
+    };
+  }
+
+  // Doubles with each failure and is spread by chance, so that many browsers do not come back at once.
+  #again(detail) {
+    const longest = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#failures++);
+    const wait = longest * (0.5 + Math.random() / 2);
+    this.#enter("waiting", { ...detail, until: Date.now() + wait });
+    this.#timer = setTimeout(() => this.#open(), wait);
+  }
+
+  #enter(state, detail = {}) {
+    this.state = state;
+    // While it tries again, the reason for the last failure is still what a reader wants to know.
+    this.detail = state === "connecting" ? { ...this.detail, until: undefined } : detail;
+    this.#tell("state");
+  }
+
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

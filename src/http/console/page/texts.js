@@ -1,0 +1,134 @@
+// Every word of the page, in both languages. `data-text`, `data-label` and `data-placeholder` name a key.
+
+const TEXTS = {
+  skip: ["Skip to the users", "ユーザーへ移動"],
+  tagline: ["Say it once, and everyone hears it.", "ひとこえで、みんなに届く。"],
+  otherLanguage: ["日本語", "English"],
+  dark: ["Dark", "ダーク"],
+  light: ["Light", "ライト"],
+  channel: ["Channel", "チャンネル"],
+  custom: ["Other…", "その他…"],
+  customName: ["Channel name", "チャンネル名"],
+  join: ["Join", "参加"],
+  lifetime: ["Tokens last", "トークンの有効期間"],
+  hour: ["1 hour", "1時間"],
+  seconds15: ["15 seconds", "15秒"],
+  users: ["Users", "ユーザー"],
+  name: ["Name", "名前"],
+  userId: ["User id", "ユーザーID"],
+  addUser: ["Add user", "ユーザーを追加"],
+  remove: ["Remove {name}", "{name}を削除"],
+  disconnect: ["Disconnect {name}", "{name}を切断"],
+  connect: ["Connect {name}", "{name}を接続"],
+  messagesOf: ["Messages that {name} receives", "{name}が受信したメッセージ"],
+  nothingYet: ["Nothing heard yet", "まだ何も届いていません"],
+  to: ["To", "宛先"],
+  everyone: ["Everyone", "全員"],
+  raw: ["Raw frame", "生フレーム"],
+  message: ["Message", "メッセージ"],
+  frame: ["Frame, sent as it is", "フレーム（そのまま送信）"],
+  send: ["Send", "送信"],
+  accepted: ["Accepted", "受付済み"],
+  notConnected: ["Not connected", "未接続"],
+  connecting: ["Connecting", "接続中"],
+  open: ["Connected", "接続済み"],
+  waiting: ["Reconnecting", "再接続中"],
+  closed: ["Closed", "切断"],
+  comesBack: ["Trying again in {seconds} s.", "{seconds}秒後に再試行します。"],
+  noServer: ["The server cannot be reached.", "サーバーに接続できません。"],
+  noToken: ["No token: {message}", "トークンを取得できません：{message}"],
+  code1000: ["Closed by this page.", "このページから切断しました。"],
+  code1001: ["The server is going away.", "サーバーが停止します。"],
+  code1002: ["A frame broke the WebSocket protocol.", "WebSocketプロトコル違反です。"],
+  code1003: ["This kind of data is not accepted.", "このデータ形式は受け付けられません。"],
+  code1006: ["The connection broke off.", "接続が途切れました。"],
+  code1007: ["The text was not valid UTF-8.", "UTF-8として不正なテキストです。"],
+  code1009: ["The message was too large.", "メッセージが大きすぎます。"],
+  code1013: ["The server is over capacity, or this reader is too slow.", "サーバーが混雑しているか、受信が追いついていません。"],
+  code4401: ["The token expired; a new one is fetched.", "トークンの有効期限が切れました。新しいトークンを取得します。"],
+  code4403: ["Disconnected by the application.", "アプリケーションにより切断されました。"],
+  codeOther: ["The connection was closed.", "接続が閉じられました。"],
+  publish: ["Publish as Laravel", "Laravelとして配信"],
+  publishNote: [
+    "What Redis::publish('broadcast', …) does: no connection, no user.",
+    "Redis::publish('broadcast', …) と同じ配信です。接続もユーザーも不要です。",
+  ],
+  data: ["data", "data"],
+  speakFor: ["Speak for a user", "ユーザーとして送信"],
+  publishNow: ["Publish", "配信"],
+  published: ["Published", "配信しました"],
+  notObject: ["data must be a JSON object", "data はJSONオブジェクトにしてください"],
+  job: ["Sample job", "サンプルジョブ"],
+  jobNote: [
+    "Work on the server reports its progress; a connection of its own listens.",
+    "サーバー側の処理が進捗を通知し、専用の接続で受信します。",
+  ],
+  runJob: ["Run the job", "ジョブを実行"],
+  stepOf: ["Step {cursor} of {total}", "ステップ {cursor} / {total}"],
+  notStarted: ["Not started", "未実行"],
+  finished: ["Finished", "完了"],
+  wire: ["The wire", "通信ログ"],
+  wireNote: ["Every frame as it is, in and out.", "送受信したフレームをそのまま表示します。"],
+  connection: ["Connection", "接続"],
+  direction: ["Direction", "方向"],
+  bothWays: ["Both ways", "送受信"],
+  sent: ["Sent", "送信"],
+  received: ["Received", "受信"],
+  events: ["Events", "イベント"],
+  filter: ["Filter", "絞り込み"],
+  pause: ["Pause", "一時停止"],
+  resume: ["Resume", "再開"],
+  clear: ["Clear", "消去"],
+  bytes: ["{count} B", "{count} B"],
+  wireCount: ["{shown} of {kept} lines; the newest {limit} are kept.", "{kept}行中{shown}行を表示（最新{limit}行を保持）"],
+  wirePaused: ["Paused: {missed} lines wait.", "一時停止中：{missed}行が待機しています。"],
+  snippets: ["Use it in your application", "アプリケーションで使う"],
+  snippetsNote: ["Complete, ready to paste.", "そのまま貼り付けて使えます。"],
+  snippetBrowser: ["Browser", "ブラウザ"],
+  snippetToken: ["Laravel: token", "Laravel：トークン"],
+  snippetPublish: ["Laravel: publish", "Laravel：配信"],
+  snippetShell: ["Command line", "コマンドライン"],
+  copy: ["Copy", "コピー"],
+  copied: ["Copied", "コピーしました"],
+  footer: [
+    "The console hands out tokens to anyone who can open it. Keep it to development.",
+    "コンソールは開いた人にトークンを発行します。開発環境でのみ有効にしてください。",
+  ],
+};
+
+const listeners = new Set();
+
+export const language = () => (document.documentElement.lang === "ja" ? "ja" : "en");
+
+export function text(key, values = {}) {
+  const phrase = TEXTS[key]?.[language() === "ja" ? 1 : 0] ?? key;
+  return phrase.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+}
+
+/** The words for a close code. */
+export const closeText = (code) => text(TEXTS[`code${code}`] ? `code${code}` : "codeOther");
+
+/** Writes the words into everything under `root` that names a key. */
+export function applyTexts(root = document) {
+  for (const element of root.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
+  for (const element of root.querySelectorAll("[data-label]")) {
+    element.setAttribute("aria-label", text(element.dataset.label));
+    if (element.tagName === "BUTTON") element.title = text(element.dataset.label);
+  }
+  for (const element of root.querySelectorAll("[data-placeholder]")) {
+    element.placeholder = text(element.dataset.placeholder);
+  }
+}
+
+export function setLanguage(next) {
+  document.documentElement.lang = next;
+  applyTexts();
+  for (const listener of listeners) listener();
+}
+
+/** Calls `listener` now and after each change of language. Returns the way to stop that. */
+export function onLanguage(listener) {
+  listeners.add(listener);
+  listener();
+  return () => listeners.delete(listener);
+}

@@ -1,0 +1,187 @@
+// One user: a connection and the card that shows it.
+
+import { Connection } from "./connection.js";
+import { messageFor, plainText } from "./kinds.js";
+import { applyTexts, closeText, language, onLanguage, text } from "./texts.js";
+
+const MESSAGE_LIMIT = 100;
+const TEXT_LIMIT = 2_000;
+
+export class User {
+  #receiptKey;
+  #ticker;
+
+  constructor({ id, name, hue, channel, lifetime, others }) {
+    this.id = id;
+    this.name = name;
+    this.hue = hue;
+    this.connection = new Connection({ id, name, channel, lifetime });
+    this.element = document.getElementById("user-card").content.firstElementChild.cloneNode(true);
+    this.#fill();
+    this.#listen(others);
+    this.stopLanguage = onLanguage(() => {
+      applyTexts(this.element);
+      this.#label();
+      this.#state();
+      this.updateTargets(others());
+    });
+  }
+
+  #part(selector) {
+    return this.element.querySelector(selector);
+  }
+
+  #fill() {
+    this.element.dataset.user = this.name;
+    this.element.style.setProperty("--hue", this.hue);
+    this.#part("h3").textContent = this.name;
+    this.#part(".avatar").textContent = [...this.name][0]?.toUpperCase() ?? "?";
+    this.#part(".id").textContent = `id ${this.id}`;
+  }
+
+  #listen(others) {
+    const { connection } = this;
+    connection.addEventListener("state", () => this.#state());
+    connection.addEventListener("message", ({ detail }) => this.#message(detail, others()));
+    connection.addEventListener("receipt", ({ detail }) => this.#receipt(detail));
+    this.#part(".toggle").addEventListener("click", () => {
+      if (connection.wanted) connection.disconnect();
+      else connection.connect();
+    });
+    this.#part(".raw input").addEventListener("change", ({ target }) => this.#raw(target.checked));
+    this.#part(".send").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#send();
+    });
+  }
+
+  /** Lists the users that a message can be narrowed to, the sender too. */
+  updateTargets(users) {
+    const select = this.#part(".to select");
+    const chosen = select.value;
+    select.replaceChildren(
+      new Option(text("everyone"), ""),
+      ...users.map(({ id, name }) => new Option(`${name} (${id})`, String(id))),
+    );
+    select.value = users.some(({ id }) => String(id) === chosen) ? chosen : "";
+  }
+
+  /** A new channel: what was heard on the other one is not shown under this one. */
+  join(channel) {
+    this.#part(".messages").replaceChildren();
+    this.#showReceipt();
+    this.connection.join(channel);
+    if (this.#part(".raw input").checked) this.#raw(true);
+    this.#state();
+  }
+
+  remove() {
+    this.connection.disconnect();
+    clearInterval(this.#ticker);
+    this.stopLanguage();
+    this.element.remove();
+  }
+
+  #frame(words) {
+    const target = Number(this.#part(".to select").value) || undefined;
+    return JSON.stringify({ data: messageFor(this.connection.channel, this, words, target) });
+  }
+
+  #raw(on) {
+    const input = this.#part(".text");
+    input.classList.toggle("code", on);
+    input.value = on ? this.#frame(input.value || "Hello") : "";
+    this.#part(".to select").disabled = on;
+    this.#label();
+  }
+
+  #send() {
+    const input = this.#part(".text");
+    const raw = this.#part(".raw input").checked;
+    if (!raw && !input.value.trim()) return;
+    if (!this.connection.send(raw ? input.value : this.#frame(input.value))) {
+      this.#showReceipt("notConnected", false);
+      return;
+    }
+    if (!raw) input.value = "";
+  }
+
+  #receipt({ ok, error }) {
+    if (ok) this.#showReceipt("accepted", true);
+    else this.#showReceipt(`${error?.code ?? "?"}: ${error?.message ?? ""}`, false);
+  }
+
+  #showReceipt(key = "", ok = true) {
+    const receipt = this.#part(".receipt");
+    this.#receiptKey = key;
+    receipt.dataset.ok = String(ok);
+    receipt.textContent = key ? text(key) : "";
+    receipt.title = receipt.textContent;
+  }
+
+  #message({ sender, data }, users) {
+    const item = document.createElement("li");
+    const own = sender?.id === this.id;
+    const known = users.find(({ id }) => id === sender?.id);
+    item.className = own ? "own" : known ? "other" : "system";
+    if (known) item.style.setProperty("--hue", known.hue);
+    const name = document.createElement("b");
+    name.textContent = String(sender?.name ?? "?");
+    const words = document.createElement("p");
+    const full = plainText(data);
+    words.textContent = full.length > TEXT_LIMIT ? `${full.slice(0, TEXT_LIMIT)}…` : full;
+    const time = document.createElement("time");
+    time.textContent = new Date().toTimeString().slice(0, 5);
+    item.append(name, time, words);
+    const list = this.#part(".messages");
+    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
+    list.append(item);
+    while (list.childElementCount > MESSAGE_LIMIT) list.firstElementChild.remove();
+    if (atEnd) list.scrollTop = list.scrollHeight;
+  }
+
+  #label() {
+    const raw = this.#part(".raw input").checked;
+    const input = this.#part(".text");
+    input.placeholder = text(raw ? "frame" : "message");
+    input.setAttribute("aria-label", input.placeholder);
+    this.#part(".remove").setAttribute("aria-label", text("remove", this));
+    this.#part(".remove").title = text("remove", this);
+    this.#part(".messages").setAttribute("aria-label", text("messagesOf", this));
+    this.#part(".messages").dataset.empty = text("nothingYet");
+    if (this.#receiptKey) this.#showReceipt(this.#receiptKey, this.#part(".receipt").dataset.ok === "true");
+  }
+
+  #state() {
+    const { state, wanted } = this.connection;
+    const pill = this.#part(".state");
+    pill.textContent = text(state);
+    pill.dataset.state = state;
+    pill.lang = language();
+    this.element.dataset.state = state;
+    const toggle = this.#part(".toggle");
+    const label = text(wanted ? "disconnect" : "connect", this);
+    toggle.setAttribute("aria-label", label);
+    toggle.title = label;
+    toggle.dataset.on = String(wanted);
+    this.#why();
+    clearInterval(this.#ticker);
+    if (state === "waiting") this.#ticker = setInterval(() => this.#why(), 250);
+  }
+
+  // The close code and its reason in words, and when the next attempt is.
+  #why() {
+    const { state, detail } = this.connection;
+    const line = this.#part(".closed");
+    const parts = [];
+    if (detail.refused) parts.push(text("noToken", { message: detail.refused }));
+    else if (detail.code) parts.push(`${detail.code}${detail.reason ? ` “${detail.reason}”` : ""}`, closeText(detail.code));
+    if (detail.unreachable) parts.push(text("noServer"));
+    if (detail.until) {
+      const seconds = Math.max(0, (detail.until - Date.now()) / 1000).toFixed(1);
+      parts.push(text("comesBack", { seconds }));
+    }
+    line.hidden = state === "open" || parts.length === 0;
+    line.textContent = parts.join(" ");
+  }
+}

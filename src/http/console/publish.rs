@@ -1,0 +1,68 @@
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use super::ConsoleState;
+use super::answer::Failure;
+use crate::broker::{Broker, Refused};
+use crate::message::{ChannelName, Event, Sender};
+
+/// What Laravel publishes over Redis.
+#[derive(Deserialize)]
+pub(super) struct Publication {
+    channel: String,
+    data: Box<RawValue>,
+    #[serde(default)]
+    sender: Option<Speaker>,
+}
+
+#[derive(Deserialize)]
+struct Speaker {
+    name: String,
+    id: i64,
+}
+
+/// `{"ok":true}`: the broker has it.
+#[derive(Serialize)]
+pub(super) struct Accepted {
+    ok: bool,
+}
+
+impl Accepted {
+    pub(super) const fn new() -> Self {
+        Self { ok: true }
+    }
+}
+
+/// `POST /console/publish`: publishes as the application does.
+pub(super) async fn publish(
+    State(state): State<ConsoleState>,
+    publication: Result<Json<Publication>, JsonRejection>,
+) -> Result<Json<Accepted>, Failure> {
+    let Json(Publication { channel, data, sender }) = publication?;
+    let channel = ChannelName::new(&channel)?;
+    if !data.get().starts_with('{') {
+        return Err(Failure::invalid("data must be a JSON object"));
+    }
+    let sender = sender.map_or(state.system, |Speaker { name, id }| Sender { name: name.into(), id });
+    let data = Bytes::from(data.get().to_owned());
+    accepted(&state.broker, Event { channel, sender, data }).await?;
+    Ok(Json(Accepted::new()))
+}
+
+/// Publishes and waits until the broker has accepted it.
+pub(super) async fn accepted(broker: &Broker, event: Event) -> Result<(), Refused> {
+    let (told, outcome) = oneshot::channel();
+    broker.publish(
+        event,
+        Box::new(|result| {
+            // Whoever gave up waiting does not need to be told.
+            let _ = told.send(result);
+        }),
+    );
+    outcome.await.unwrap_or(Err(Refused::Unreachable))
+}

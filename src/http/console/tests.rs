@@ -1,0 +1,210 @@
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tower::ServiceExt;
+
+use super::*;
+use crate::auth::{self, Authenticator};
+use crate::broker::{self, Inbound};
+use crate::telemetry::Metrics;
+
+struct Bench {
+    console: Router,
+    broker: Arc<Broker>,
+    inbound: UnboundedReceiver<Inbound>,
+}
+
+fn auth_settings() -> auth::Settings {
+    auth::Settings {
+        secret: "a secret of more than thirty-two bytes".into(),
+        algorithms: vec!["HS256".to_owned()],
+        close_on_expiry: true,
+        issuer: String::new(),
+        audience: String::new(),
+        keys: Vec::new(),
+    }
+}
+
+fn bench() -> Bench {
+    let system = Sender { name: "System".into(), id: 0 };
+    let settings = broker::Settings {
+        url: String::new().into(),
+        prefix: String::new(),
+        publish_timeout: Duration::from_secs(2),
+    };
+    let metrics = Arc::new(Metrics::new());
+    let (broker, inbound) = Broker::start(&settings, system.clone(), 1 << 20, metrics).unwrap();
+    let broker = Arc::new(broker);
+    let minter = Minter::new(&auth_settings()).unwrap();
+    Bench { console: router(ConsoleState::new(broker.clone(), minter, system)), broker, inbound }
+}
+
+impl Bench {
+    async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let answer = self.console.clone().oneshot(request).await.unwrap();
+        let status = answer.status();
+        let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    async fn post(&self, path: &str, body: &str) -> (StatusCode, Value) {
+        self.send(post(path).body(body.to_owned().into()).unwrap()).await
+    }
+}
+
+fn post(path: &str) -> axum::http::request::Builder {
+    Request::post(format!("/console/{path}"))
+        .header(header::HOST, "localhost:8080")
+        .header(header::CONTENT_TYPE, "application/json")
+}
+
+fn code(answer: &Value) -> &str {
+    answer["error"]["code"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn every_file_that_the_page_names_is_served_under_a_strict_policy() {
+    let bench = bench();
+    let get =
+        |path: String| Request::get(path).header(header::HOST, "[::1]:8080").body(Body::empty()).unwrap();
+    let page = bench.console.clone().oneshot(get("/console".to_owned())).await.unwrap();
+    let policy = page.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    let mut waiting =
+        vec![String::from_utf8(to_bytes(page.into_body(), usize::MAX).await.unwrap().into()).unwrap()];
+    let mut seen = std::collections::BTreeSet::new();
+    while let Some(text) = waiting.pop() {
+        let named = text
+            .split('"')
+            .filter_map(|part| part.strip_prefix("/console/assets/").or_else(|| part.strip_prefix("./")))
+            .chain(["browser.js", "token.php", "publish.php", "command-line.sh"]);
+        for name in named {
+            if !seen.insert(name.to_owned()) {
+                continue;
+            }
+            let answer = bench.console.clone().oneshot(get(format!("/console/assets/{name}"))).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK, "{name}");
+            let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+            waiting.push(String::from_utf8(body.into()).unwrap());
+        }
+    }
+    let files = std::fs::read_dir("src/http/console/page").unwrap().count();
+    assert_eq!(seen.len(), files - 1 + 4, "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_token_is_one_that_the_server_accepts() {
+    let bench = bench();
+    let (status, answer) =
+        bench.post("token", r#"{"id":7,"name":"Aoi","channel":"chat:default","ttl":15}"#).await;
+    assert_eq!((status, &answer["expires_in"]), (StatusCode::OK, &json!(15)));
+    let token = answer["token"].as_str().unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let identity = Authenticator::new(&auth_settings()).unwrap().verify(token, now).unwrap();
+    assert_eq!((identity.id, identity.channel.as_str()), (7, "chat:default"));
+}
+
+#[tokio::test]
+async fn a_bad_request_is_told_what_is_wrong() {
+    let bench = bench();
+    for (path, body, status, expected) in [
+        ("token", "{", 400, "invalid_json"),
+        ("token", r#"{"id":"7","name":"Aoi","channel":"chat:"}"#, 422, "invalid_json"),
+        ("token", r#"{"id":7,"name":"Aoi","channel":""}"#, 422, "invalid_channel"),
+        ("token", r#"{"id":7,"name":"Aoi","channel":"chat:","ttl":0}"#, 422, "invalid_message"),
+        ("token", r#"{"id":7,"name":"Aoi","channel":"chat:","ttl":86401}"#, 422, "invalid_message"),
+        ("publish", r#"{"channel":"chat:","data":[]}"#, 422, "invalid_message"),
+        ("publish", r#"{"channel":"chat:"}"#, 422, "invalid_json"),
+        ("publish", r#"{"channel":"\n","data":{}}"#, 422, "invalid_channel"),
+        ("job", r#"{"channel":""}"#, 422, "invalid_channel"),
+    ] {
+        let (got, answer) = bench.post(path, body).await;
+        assert_eq!((got.as_u16(), code(&answer)), (status, expected), "{path} {body}");
+    }
+    let large = format!(r#"{{"channel":"chat:","data":{{"a":"{}"}}}}"#, "a".repeat(BODY_BYTES));
+    let (status, answer) = bench.post("publish", &large).await;
+    assert_eq!((status.as_u16(), code(&answer)), (413, "too_large"));
+}
+
+#[tokio::test]
+async fn pages_from_elsewhere_are_refused() {
+    let bench = bench();
+    let body = r#"{"id":7,"name":"Aoi","channel":"chat:"}"#;
+    let request = |headers: &[(&str, &str)]| {
+        let mut request = Request::post("/console/token");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(Body::from(body)).unwrap()
+    };
+    let json = ("content-type", "application/json");
+    let host = ("host", "localhost:8080");
+    for headers in [
+        &[("host", "evil.example:8080"), json][..],
+        &[json],
+        &[host, ("host", "localhost:8080"), json],
+        &[host],
+        &[host, ("content-type", "text/plain")],
+        &[host, json, ("origin", "http://evil.example")],
+        &[host, json, ("origin", "http://localhost:3000")],
+        &[host, json, ("origin", "null")],
+    ] {
+        let (status, answer) = bench.send(request(headers)).await;
+        assert_eq!((status, code(&answer)), (StatusCode::FORBIDDEN, "forbidden"), "{headers:?}");
+    }
+    for headers in [&[host, json][..], &[host, json, ("origin", "http://localhost:8080")]] {
+        assert_eq!(bench.send(request(headers)).await.0, StatusCode::OK, "{headers:?}");
+    }
+    let page = Request::get("/console").header("host", "evil.example").body(Body::empty()).unwrap();
+    assert_eq!(bench.send(page).await.0, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_publication_reaches_the_broker_to_the_letter() {
+    let mut bench = bench();
+    let data = r#"{"n": 12345678901234567890123, "a":1e400}"#;
+    let (status, answer) = bench.post("publish", &format!(r#"{{"channel":"news:","data": {data} }}"#)).await;
+    assert_eq!((status, answer), (StatusCode::OK, json!({"ok": true})));
+    let event = bench.inbound.recv().await.unwrap().event;
+    assert_eq!((event.channel.as_str(), &*event.data), ("news:", data.as_bytes()));
+    assert_eq!(event.sender, Sender { name: "System".into(), id: 0 });
+
+    bench.post("publish", r#"{"channel":"news:","data":{},"sender":{"name":"Aoi","id":7}}"#).await;
+    let event = bench.inbound.recv().await.unwrap().event;
+    assert_eq!(event.sender, Sender { name: "Aoi".into(), id: 7 });
+}
+
+#[tokio::test]
+async fn what_the_broker_refuses_is_unavailable() {
+    let bench = bench();
+    bench.broker.shutdown().await;
+    let (status, answer) = bench.post("publish", r#"{"channel":"chat:","data":{}}"#).await;
+    assert_eq!((status, code(&answer)), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_reports_each_step_and_only_a_few_run_at_once() {
+    let mut bench = bench();
+    let body = r#"{"channel":"progress:1"}"#;
+    for _ in 0..JOBS {
+        assert_eq!(bench.post("job", body).await.0, StatusCode::ACCEPTED);
+    }
+    let (status, answer) = bench.post("job", body).await;
+    assert_eq!((status, code(&answer)), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
+
+    let mut cursors = Vec::new();
+    for _ in 0..JOBS * 20 {
+        let event = bench.inbound.recv().await.unwrap().event;
+        let data: Value = serde_json::from_slice(&event.data).unwrap();
+        assert_eq!(data["info"]["type"], "sample_job_progress");
+        assert_eq!(data["info"]["detail"]["total"], 20);
+        cursors.push(data["info"]["detail"]["cursor"].as_u64().unwrap());
+    }
+    assert_eq!((cursors.iter().min(), cursors.iter().max()), (Some(&1), Some(&20)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.post("job", body).await.0, StatusCode::ACCEPTED);
+}

@@ -1,0 +1,347 @@
+// The console, as a person uses it: the real server, the real browser.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+
+import { launch, open } from "./chromium.mjs";
+import { Server } from "./server.mjs";
+
+let server, browser, page;
+
+before(async () => {
+  server = await Server.start();
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+const user = (name) => page.locator(`.user[data-user="${name}"]`);
+const messages = (name) => user(name).locator(".messages li");
+const words = (name) => user(name).locator(".messages p").allTextContents();
+
+async function connected(count) {
+  await page.waitForFunction((count) => document.querySelectorAll('.user[data-state="open"]').length === count, count);
+}
+
+async function say(name, text, to) {
+  if (to) await user(name).getByLabel("To").selectOption({ label: to });
+  await user(name).getByLabel("Message", { exact: true }).fill(text);
+  await user(name).getByRole("button", { name: "Send" }).click();
+}
+
+async function heard(name, text) {
+  await messages(name).filter({ hasText: text }).first().waitFor();
+}
+
+/** The frames in the wire log of one connection, as [direction, size, text]. */
+async function wire(name) {
+  await page.locator("#wire-who").selectOption(name);
+  const frames = await page.locator("#wire .frame").evaluateAll((rows) =>
+    rows.map((row) => [
+      [...row.classList].find((kind) => kind !== "frame"),
+      row.querySelector(".size").textContent,
+      row.querySelector(".bytes").textContent,
+    ]),
+  );
+  await page.locator("#wire-who").selectOption("");
+  return frames;
+}
+
+async function noSidewaysScroll() {
+  const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(content <= window, `${content} px of content in a window of ${window}`);
+}
+
+describe("with the server up", () => {
+  beforeEach(async () => {
+    page = await open(browser);
+    await page.goto(`${server.url}/console`);
+    await connected(3);
+  });
+  afterEach(async () => {
+    assert.deepEqual(page.faults, []);
+    await page.context().close();
+  });
+
+  test("what one says, all hear, and the wire shows the frames to the letter", async () => {
+    await say("Aoi", "Yahoo <b>山彦</b>");
+    for (const name of ["Aoi", "Haru", "Sora"]) {
+      await heard(name, "Yahoo");
+      assert.deepEqual(await words(name), ["Yahoo <b>山彦</b>"]);
+      assert.equal(await messages(name).locator("b").first().textContent(), "Aoi");
+    }
+    await user("Aoi").getByText("Accepted").waitFor();
+
+    const sent = '{"data":{"message":"Yahoo <b>山彦</b>","name":"Aoi"}}';
+    const copy = '{"type":"message","sender":{"name":"Aoi","id":7},"data":{"message":"Yahoo <b>山彦</b>","name":"Aoi"}}';
+    const size = (text) => `${Buffer.byteLength(text)} B`;
+    const ack = '{"type":"sended","ok":true}';
+    assert.deepEqual(await wire("Aoi"), [
+      ["note", "", "open chat:default"],
+      ["out", size(sent), sent],
+      ["in", size(ack), ack],
+      ["in", size(copy), copy],
+    ]);
+    assert.deepEqual(await wire("Haru"), [["note", "", "open chat:default"], ["in", size(copy), copy]]);
+  });
+
+  test("a targeted message reaches its target and nobody else", async () => {
+    await say("Aoi", "for Haru alone", "Haru (8)");
+    await heard("Haru", "for Haru alone");
+    await user("Aoi").getByText("Accepted").waitFor();
+    await say("Sora", "for all");
+    for (const name of ["Aoi", "Haru", "Sora"]) await heard(name, "for all");
+    assert.deepEqual(await words("Aoi"), ["for all"]);
+    assert.deepEqual(await words("Haru"), ["for Haru alone", "for all"]);
+    assert.deepEqual(await words("Sora"), ["for all"]);
+  });
+
+  test("a frame that the server refuses is explained, and the connection stays", async () => {
+    await user("Haru").getByLabel("Raw frame").check();
+    await user("Haru").getByLabel("Frame, sent as it is").fill("{nope");
+    await user("Haru").getByRole("button", { name: "Send" }).click();
+    await user("Haru").getByText("invalid_json").waitFor();
+    assert.equal(await user("Haru").getAttribute("data-state"), "open");
+    assert.equal(await messages("Haru").count(), 0);
+  });
+
+  test("what Laravel publishes arrives from System, or from the user it speaks for", async () => {
+    const publish = page.locator("#publish");
+    await publish.getByLabel("data").fill('{"message": "from the application", "name": "Laravel"}');
+    await publish.getByRole("button", { name: "Publish" }).click();
+    await publish.getByText("Published").waitFor();
+    for (const name of ["Aoi", "Haru", "Sora"]) {
+      await heard(name, "from the application");
+      assert.equal(await messages(name).locator("b").first().textContent(), "System");
+    }
+    await publish.getByLabel("Speak for a user").check();
+    await publish.getByLabel("Name").fill("Haru");
+    await publish.getByLabel("User id").fill("8");
+    await publish.getByRole("button", { name: "Publish" }).click();
+    await messages("Aoi").nth(1).waitFor();
+    assert.equal(await messages("Aoi").nth(1).locator("b").textContent(), "Haru");
+
+    await publish.getByLabel("data").fill("[1]");
+    await publish.getByRole("button", { name: "Publish" }).click();
+    await publish.getByText("data must be a JSON object").waitFor();
+  });
+
+  test("the job drives the bar to 100%", async () => {
+    const bar = page.getByRole("progressbar");
+    assert.equal(await bar.getAttribute("aria-valuenow"), "0");
+    await page.getByRole("button", { name: "Run the job" }).click();
+    const seen = new Set();
+    const until = Date.now() + 15_000;
+    while (!seen.has("100") && Date.now() < until) {
+      seen.add(await bar.getAttribute("aria-valuenow"));
+      await page.waitForTimeout(50);
+    }
+    assert.ok(seen.has("100") && seen.size > 10, [...seen].join(" "));
+    await page.getByText("Finished").waitFor();
+  });
+
+  test("channels are apart, and users come and go", async () => {
+    await say("Aoi", "on the default channel");
+    await heard("Sora", "on the default channel");
+    await page.getByRole("radio", { name: "tweet:" }).check();
+    await page.waitForFunction(() => document.querySelectorAll(".messages li").length === 0);
+    await connected(3);
+    await say("Sora", "a tweet");
+    await heard("Aoi", "a tweet");
+    assert.deepEqual(await words("Aoi"), ["a tweet"]);
+
+    await page.locator("#new-name").fill("Umi");
+    await page.getByRole("button", { name: "Add user" }).click();
+    await connected(4);
+    await page.getByRole("button", { name: "Remove Haru" }).click();
+    await connected(3);
+    await say("Umi", "hello from the new one");
+    await heard("Aoi", "hello from the new one");
+    assert.equal(await user("Haru").count(), 0);
+
+    await page.getByRole("radio", { name: "Other" }).check();
+    await page.getByLabel("Channel name").fill("news:東京");
+    await page.getByRole("button", { name: "Join" }).click();
+    await page.locator("#wire .frame", { hasText: "open news:東京" }).nth(2).waitFor();
+    await say("Aoi", "on a channel of our own");
+    await heard("Umi", "on a channel of our own");
+  });
+
+  test("the wire can be paused, filtered and cleared", async () => {
+    await say("Aoi", "before the pause");
+    await heard("Aoi", "before the pause");
+    await page.getByRole("button", { name: "Pause" }).click();
+    const lines = await page.locator("#wire .frame").count();
+    await say("Aoi", "during the pause");
+    await heard("Sora", "during the pause");
+    assert.equal(await page.locator("#wire .frame").count(), lines);
+    await page.getByRole("button", { name: "Resume" }).click();
+    await page.locator("#wire .frame", { hasText: "during the pause" }).first().waitFor();
+    await page.locator("#wire-way").selectOption("out");
+    assert.equal(await page.locator("#wire .frame").count(), 2);
+    await page.locator("#wire-text").fill("BEFORE");
+    assert.equal(await page.locator("#wire .frame").count(), 1);
+    await page.getByRole("button", { name: "Clear" }).click();
+    assert.equal(await page.locator("#wire .frame").count(), 0);
+  });
+
+  test("an expired token is replaced by a new one", async () => {
+    await page.locator("#lifetime").evaluate((select) => {
+      select.options[1].value = "2";
+    });
+    await page.locator("#lifetime").selectOption({ index: 1 });
+    await connected(3);
+    await page.locator("#wire .frame", { hasText: "close 4401 token expired" }).first().waitFor();
+    await connected(3);
+    await page.locator("#lifetime").selectOption({ index: 0 });
+    await connected(3);
+    await say("Aoi", "with a new token");
+    await heard("Sora", "with a new token");
+  });
+
+  test("the language and the theme can be switched, and are remembered", async () => {
+    const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    const light = await background();
+    await page.getByRole("button", { name: "Dark" }).click();
+    assert.notEqual(await background(), light);
+    await page.getByRole("button", { name: "日本語" }).click();
+    await page.getByRole("heading", { name: "Laravelとして配信" }).waitFor();
+    await user("Aoi").getByText("接続済み").waitFor();
+    await page.reload();
+    await connected(3);
+    assert.equal(await page.locator("html").getAttribute("lang"), "ja");
+    assert.notEqual(await background(), light);
+    const left = await page.evaluate(() => document.body.innerText.match(/\b(Connected|Publish as|Add user|Everyone)\b/g));
+    assert.equal(left, null);
+    await page.getByRole("button", { name: "English" }).click();
+    await page.getByRole("heading", { name: "Publish as Laravel" }).waitFor();
+  });
+
+  test("the snippets are the files in docs/snippets, and the keyboard reaches them", async () => {
+    await page.locator("#code", { hasText: "function yamabiko" }).waitFor();
+    await page.getByRole("tab", { name: "Browser" }).focus();
+    await page.keyboard.press("ArrowRight");
+    await page.locator("#code", { hasText: "JWT::encode" }).waitFor();
+    await page.keyboard.press("ArrowRight");
+    await page.locator("#code", { hasText: "Redis::publish" }).waitFor();
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+    await page.getByRole("button", { name: "Copy" }).click();
+    await page.getByText("Copied").waitFor();
+    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^<\?php[^]*Redis::publish/);
+  });
+
+  test("long talk does not grow the page without bound", async () => {
+    for (let n = 0; n < 150; n += 1) await server.post("publish", { channel: "chat:default", data: { message: `${n}` } });
+    await page.waitForFunction(() => document.querySelector(".user:last-child .messages li:last-child p")?.textContent === "149");
+    assert.equal(await messages("Sora").count(), 100);
+    assert.ok((await page.locator("#wire .frame").count()) <= 400);
+  });
+});
+
+test("a Japanese browser is greeted in Japanese, and a dark one in the dark", async () => {
+  page = await open(browser, { locale: "ja-JP", colorScheme: "dark" });
+  await page.goto(`${server.url}/console`);
+  await connected(3);
+  await page.getByRole("heading", { name: "通信ログ" }).waitFor();
+  await page.getByRole("button", { name: "ライト" }).waitFor();
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("nobody is shut out: the rules of axe hold, in both themes and languages", async () => {
+  const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+  for (const [colorScheme, locale] of [["light", "en-US"], ["dark", "ja-JP"]]) {
+    page = await open(browser, { colorScheme, locale, reducedMotion: "reduce" });
+    await page.goto(`${server.url}/console`);
+    await connected(3);
+    await server.post("publish", { channel: "chat:default", data: { message: "for axe" } });
+    for (const id of [7, 8, 9]) {
+      const sender = { id, name: "someone" };
+      await server.post("publish", { channel: "chat:default", sender, data: { message: "for axe" } });
+    }
+    await messages("Sora").nth(3).waitFor();
+    await page.locator("#code", { hasText: "function yamabiko" }).waitFor();
+    await page.evaluate(axe);
+    const { violations } = await page.evaluate(() => globalThis.axe.run());
+    const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, any }) => `${html} ${any[0]?.message ?? ""}`).join("\n  ")}`);
+    assert.deepEqual(found, [], `${colorScheme}, ${locale}`);
+    await page.context().close();
+  }
+});
+
+test("a phone shows everything without scrolling sideways", async () => {
+  for (const [width, locale] of [[360, "en-US"], [390, "ja-JP"], [820, "en-US"]]) {
+    page = await open(browser, { viewport: { width, height: 800 }, locale, isMobile: width < 500, hasTouch: true });
+    await page.goto(`${server.url}/console`);
+    await connected(3);
+    await server.post("publish", { channel: "chat:default", data: { message: "w".repeat(300) } });
+    await heard("Sora", "www");
+    await noSidewaysScroll();
+    const cut = await page.evaluate(() =>
+      [...document.querySelectorAll("button, input, select, textarea")]
+        .filter((control) => control.offsetParent && control.getBoundingClientRect().right > innerWidth)
+        .map((control) => control.outerHTML),
+    );
+    assert.deepEqual(cut, []);
+    await page.context().close();
+  }
+});
+
+test("a server that is killed is waited for, and found again", async () => {
+  page = await open(browser);
+  await page.goto(`${server.url}/console`);
+  await connected(3);
+  await server.stop("SIGKILL");
+  await user("Aoi").getByText("Reconnecting").waitFor();
+  await user("Aoi").getByText(/The connection broke off|cannot be reached/).waitFor();
+  await user("Aoi").getByText(/Trying again in \d/).waitFor();
+  await say("Aoi", "into the void");
+  await user("Aoi").getByText("Not connected").waitFor();
+  await server.start();
+  // The longest wait between two attempts is 15 s.
+  await page.waitForFunction(() => document.querySelectorAll('.user[data-state="open"]').length === 3, null, { timeout: 20_000 });
+  await say("Aoi", "back again");
+  await heard("Sora", "back again");
+  const unexpected = page.faults.filter((fault) => !/ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|WebSocket connection to/.test(fault));
+  assert.deepEqual(unexpected, []);
+  await page.context().close();
+});
+
+test("a server that shuts down says so", async () => {
+  page = await open(browser);
+  await page.goto(`${server.url}/console`);
+  await connected(3);
+  await server.stop("SIGTERM");
+  await user("Aoi").getByText(/1001 “going away” The server is going away\./).waitFor();
+  await user("Aoi").getByText("The server cannot be reached.").waitFor();
+  await page.locator("#wire .frame", { hasText: "close 1001 going away" }).first().waitFor();
+  await server.start();
+  await page.context().close();
+});
+
+// `YAMABIKO_SCREENSHOT=$PWD/../../docs/console.png npm test` draws the picture in the README anew.
+async function picture(file) {
+  page = await open(browser, { viewport: { width: 1280, height: 1330 } });
+  await page.goto(`${server.url}/console`);
+  await connected(3);
+  await say("Aoi", "Yahoo! Can you hear me?");
+  await say("Haru", "Loud and clear, やっほー！");
+  await heard("Sora", "やっほー");
+  await page.locator("#publish").getByRole("button", { name: "Publish" }).click();
+  await heard("Sora", "Hello from the application");
+  await page.getByRole("button", { name: "Run the job" }).click();
+  // By then the rings of the messages have faded.
+  await page.waitForFunction(() => document.getElementById("climb").getAttribute("aria-valuenow") >= 60);
+  await page.mouse.move(0, 0);
+  await page.evaluate(() => {
+    document.activeElement.blur();
+    scrollTo({ top: 0, behavior: "instant" });
+  });
+  await page.screenshot({ path: file });
+  await page.context().close();
+}
+if (process.env.YAMABIKO_SCREENSHOT) test("the picture in the README", () => picture(process.env.YAMABIKO_SCREENSHOT));
