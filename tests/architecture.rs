@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["server", "config", "auth", "message", "telemetry"]),
-    ("config", &["server", "auth", "telemetry"]),
+    ("config", &["server", "auth", "broker", "http", "protocol", "socket", "telemetry"]),
     ("server", &["http", "socket", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("http", &["protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("socket", &["protocol", "hub", "broker", "auth", "message", "telemetry"]),
