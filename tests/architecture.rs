@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// A room and the rooms that it may import. `main` is the binary, which sees the crate from outside.
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["server", "config", "auth", "broker", "message", "protocol", "telemetry", "http", "socket"]),
-    ("config", &["server", "auth", "broker", "http", "protocol", "socket", "telemetry", "message"]),
+    ("cli", &["server", "config", "auth", "message", "telemetry"]),
+    ("config", &["server", "auth", "broker", "http", "protocol", "socket", "telemetry"]),
     ("server", &["http", "socket", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("http", &["protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("socket", &["protocol", "hub", "broker", "auth", "message", "telemetry"]),

@@ -177,6 +177,10 @@ async fn the_receipt_precedes_the_copy(mut node: Node) {
                     let told = told.clone();
                     let receipt = Box::new(move |outcome| {
                         assert_eq!(outcome, Ok(()));
+                        // A copy that does not wait for its receipt would be seen.
+                        if number % 50 == 0 {
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
                         told[number].fetch_add(1, Ordering::SeqCst);
                     });
                     broker.publish(event("chat:", number), receipt);

@@ -1,3 +1,6 @@
+# The secret that the server runs with; `yamabiko dev` prints its own
+export YAMABIKO__AUTH__SECRET=…
+
 # A token for a user, to connect with
 yamabiko token --id 7 --name Aoi --channel chat:default
 

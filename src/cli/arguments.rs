@@ -41,6 +41,8 @@ pub(super) enum Command {
     Listen(listen::Args),
     /// Check the settings, or show them
     Config(configuration::Args),
+    /// Ask the server of this machine whether it is well, for a container's health check
+    Healthcheck,
 }
 
 impl Arguments {

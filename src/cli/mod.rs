@@ -5,6 +5,7 @@ mod client;
 mod configuration;
 mod dev;
 mod failure;
+mod healthcheck;
 mod listen;
 mod output;
 mod publish;
@@ -47,6 +48,7 @@ fn execute(arguments: &Arguments) -> Result<(), Failure> {
         Some(Command::Token(args)) => token::run(&load(AuthKeys::Optional)?, args),
         Some(Command::Publish(args)) => publish::run(&load(AuthKeys::Optional)?, args),
         Some(Command::Listen(args)) => listen::run(&load(AuthKeys::Optional)?, args),
+        Some(Command::Healthcheck) => healthcheck::run(&load(AuthKeys::Optional)?),
         Some(Command::Config(args)) => configuration::run(arguments, args),
     }
 }

@@ -11,7 +11,7 @@ use crate::http::{Admin, Console};
 use crate::protocol::native::{ChannelsSettings, SenderSettings};
 use crate::socket::{Heartbeat, Limits};
 
-/// The settings of all rooms that serve: what [`super::run`] is given.
+/// The settings of all rooms that serve: what [`super::run()`] is given.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `[server]`

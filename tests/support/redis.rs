@@ -11,6 +11,8 @@ use tempfile::TempDir;
 /// One `redis-server` on a free port of 127.0.0.1, without persistence.
 pub struct RedisServer {
     child: Option<Child>,
+    /// Ends it if the test itself is killed and cannot.
+    watchdog: Option<Child>,
     port: u16,
     directory: TempDir,
     arguments: Vec<String>,
@@ -30,6 +32,7 @@ impl RedisServer {
             if server.try_start() {
                 return server;
             }
+            server.kill();
             server.port = free_port();
         }
         panic!("redis-server does not start: {}", server.log());
@@ -39,6 +42,7 @@ impl RedisServer {
     pub fn absent(arguments: &[&str]) -> Self {
         Self {
             child: None,
+            watchdog: None,
             port: free_port(),
             directory: TempDir::new().expect("a temporary directory"),
             arguments: arguments.iter().map(ToString::to_string).collect(),
@@ -63,6 +67,10 @@ impl RedisServer {
 
     /// Ends it at once, as a crash does.
     pub fn kill(&mut self) {
+        if let Some(mut watchdog) = self.watchdog.take() {
+            let _ = watchdog.kill();
+            let _ = watchdog.wait();
+        }
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -105,8 +113,18 @@ impl RedisServer {
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .expect("redis-server cannot be run: install the Debian package `redis-server`");
+        // Its standard input ends with this process, however that ends.
+        let watchdog = Command::new("sh")
+            .args(["-c", &format!("read _; kill -KILL {}", child.id())])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell");
+        self.watchdog = Some(watchdog);
         self.child = Some(child);
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {
