@@ -121,7 +121,7 @@ fn what_ended_the_old_server() {
         &Raw::frame(TEXT, b"\xff\xfe"),
         &Raw::frame(OpCode::Control(Control::Close), b"\x00\x00"),
         &Raw::frame(OpCode::Control(Control::Close), b"\x03\xe8\xff"),
-        &Raw::frame(TEXT, &[b' '; 70_000]),
+        &Raw::frame(TEXT, &vec![b' '; 70_000]),
     ] {
         let mut raw = connect(&server, "chat:");
         let _ = raw.try_write(bytes);
@@ -223,7 +223,7 @@ fn oversize_messages_cost_no_memory() {
 
     // The last fragment carries it over the limit, in a message that is allowed by each frame alone.
     let mut raw = connect(&server, "chat:");
-    let mut first = Raw::frame(TEXT, &[b' '; 65_536]);
+    let mut first = Raw::frame(TEXT, &vec![b' '; 65_536]);
     first[0] = 0x01;
     raw.write(&first);
     let _ = raw.try_write(&Raw::frame(OpCode::Data(Data::Continue), b"x"));
@@ -478,7 +478,7 @@ fn connect_as(server: &Server, id: i64, channel: &str) -> Raw {
 
 /// The server has to end the stream, in whatever way.
 fn read_to_the_end(stream: &mut TcpStream) {
-    let mut buffer = [0; 65_536];
+    let mut buffer = [0; 8192];
     loop {
         match stream.read(&mut buffer) {
             Ok(0) => return,

@@ -113,8 +113,8 @@ fn data_is_as_faithful_over_redis() {
 #[test]
 fn an_absent_redis_is_awaited() {
     let mut redis = RedisServer::absent(&[]);
-    let node = start(&redis.url(), |_| {});
-    let mut outage = Outage::begin(&node);
+    let nodes = [start(&redis.url(), |_| {}), start(&redis.url(), |_| {})];
+    let mut outage = Outage::begin(&nodes);
     outage.is_told();
     redis.restart();
     outage.is_over();
@@ -123,8 +123,8 @@ fn an_absent_redis_is_awaited() {
 #[test]
 fn a_killed_redis_is_found_again() {
     let mut redis = RedisServer::start();
-    let node = ready(&redis);
-    let mut outage = Outage::begin(&node);
+    let nodes = [ready(&redis), ready(&redis)];
+    let mut outage = Outage::begin(&nodes);
     for _ in 0..2 {
         redis.kill();
         outage.is_told();
@@ -136,8 +136,8 @@ fn a_killed_redis_is_found_again() {
 #[test]
 fn a_stopped_redis_delivers_nothing_late() {
     let redis = RedisServer::start();
-    let node = ready(&redis);
-    let mut outage = Outage::begin(&node);
+    let nodes = [ready(&redis), ready(&redis)];
+    let mut outage = Outage::begin(&nodes);
     redis.pause();
     outage.is_told();
     outage.is_told();
@@ -148,9 +148,9 @@ fn a_stopped_redis_delivers_nothing_late() {
 #[test]
 fn a_paused_redis_delivers_nothing_late() {
     let redis = RedisServer::start();
-    let node = ready(&redis);
+    let nodes = [ready(&redis), ready(&redis)];
     for mode in ["WRITE", "ALL"] {
-        let mut outage = Outage::begin(&node);
+        let mut outage = Outage::begin(&nodes);
         let mut operator = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
         let () = redis::cmd("CLIENT").arg("PAUSE").arg(2000).arg(mode).query(&mut operator).unwrap();
         outage.is_told();
@@ -162,8 +162,9 @@ fn a_paused_redis_delivers_nothing_late() {
 fn a_wrong_password_is_an_outage_that_an_operator_can_end() {
     let redis = RedisServer::start_with(&["--requirepass", "the right password"]);
     // The server's log is searched for its password at the end.
-    let node = start(&redis.url_as(":the-wrong-password"), |_| {});
-    let mut outage = Outage::begin(&node);
+    let nodes = [0, 1].map(|_| start(&redis.url_as(":the-wrong-password"), |_| {}));
+    let node = &nodes[0];
+    let mut outage = Outage::begin(&nodes);
     outage.is_told();
     eventually("a reason", || {
         node.get_admin("/readyz").json()["broker"].as_str().is_some_and(|why| why.contains("WRONGPASS"))
@@ -307,18 +308,19 @@ fn rules_and_targets_apply_to_laravel_too() {
     assert_eq!(reader.expect_json(), message(0, "System", &json!({ "title": "t" })));
 }
 
-/// A sender and a listener on a node that has lost Redis, and what they may expect.
+/// A sender and listeners on nodes that have lost Redis, and what they may expect.
 struct Outage<'n> {
     node: &'n Server,
+    other: &'n Server,
     sender: Client,
-    listener: Client,
+    listeners: [Client; 2],
     refused: usize,
 }
 
 impl<'n> Outage<'n> {
-    fn begin(node: &'n Server) -> Self {
-        let (sender, listener) = (join(node, 7, "Aoi", "notes:"), join(node, 8, "Ren", "notes:"));
-        Self { node, sender, listener, refused: 0 }
+    fn begin([node, other]: &'n [Server; 2]) -> Self {
+        let listeners = [join(node, 8, "Ren", "notes:"), join(other, 9, "Yui", "notes:")];
+        Self { node, other, sender: join(node, 7, "Aoi", "notes:"), listeners, refused: 0 }
     }
 
     /// Every sender is told so in time, and readiness and the metrics say it.
@@ -343,12 +345,14 @@ impl<'n> Outage<'n> {
 
     /// It goes on by itself, on the same connections, and nothing that was refused arrives.
     fn is_over(&mut self) {
-        eventually("ready again", || self.node.get_admin("/readyz").status == 200);
+        for node in [self.node, self.other] {
+            eventually("ready again", || node.get_admin("/readyz").status == 200);
+        }
         for number in 0..3 {
             let data = json!({ "accepted": number });
             self.sender.say(&data);
             assert_eq!(self.sender.expect_text(), OK);
-            for client in [&mut self.sender, &mut self.listener] {
+            for client in [&mut self.sender].into_iter().chain(&mut self.listeners) {
                 assert_eq!(client.expect_json(), message(7, "Aoi", &data));
             }
         }

@@ -17,7 +17,7 @@ fn what_is_not_a_message_is_refused_and_the_socket_stays_open() {
         ("{", "invalid_json"),
         (r#"{"data":{}"#, "invalid_json"),
         (r#"{"data":{}} {"data":{}}"#, "invalid_json"),
-        (r#"{'data':{}}"#, "invalid_json"),
+        (r"{'data':{}}", "invalid_json"),
         (r#"{"data":{"message":NaN}}"#, "invalid_json"),
         (r#"{"data":{"message":1,}}"#, "invalid_json"),
         ("\u{feff}{\"data\":{}}", "invalid_json"),
