@@ -87,6 +87,21 @@ impl Client {
         }
     }
 
+    /// All text messages up to the server's close frame, and its code and reason.
+    pub fn expect_last(&mut self) -> (Vec<String>, (u16, String)) {
+        let mut texts = Vec::new();
+        loop {
+            match self.next(PATIENCE) {
+                Some(Message::Text(text)) => texts.push(text.to_string()),
+                Some(Message::Close(Some(CloseFrame { code, reason }))) => {
+                    self.expect_end();
+                    return (texts, (code.into(), reason.to_string()));
+                }
+                other => panic!("text or a close frame was due, but {other:?} came"),
+            }
+        }
+    }
+
     /// The server's close code and reason. Fails on a message that comes before it, and if the connection stays open.
     pub fn expect_close(&mut self) -> (u16, String) {
         let (code, reason) = match self.next(PATIENCE) {

@@ -52,6 +52,13 @@ impl Request {
         response
     }
 
+    /// Sends it without another header and reads the answer, whose head names its length.
+    pub fn send_as_is(self) -> Response {
+        let (mut stream, mut response) = self.open();
+        response.finish(&mut stream);
+        response
+    }
+
     /// Sends it and reads the head of the answer, and as much of the body as came with it.
     pub(super) fn open(&self) -> (TcpStream, Response) {
         let mut stream = connect(self.address, self.from);
@@ -101,7 +108,7 @@ impl Response {
         stream.read_exact(&mut self.body[have..]).unwrap();
     }
 
-    fn read(stream: &mut TcpStream) -> Self {
+    pub(super) fn read(stream: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
         let end = loop {
             if let Some(end) = find(&bytes, b"\r\n\r\n") {

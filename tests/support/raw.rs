@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use super::http::connect;
+use super::http::{Response, connect};
 
 /// A connection after the handshake, for what no WebSocket library would send. Answers nothing by itself.
 #[derive(Debug)]
@@ -53,7 +53,12 @@ impl Raw {
 
     /// Writes one masked frame of a text message.
     pub fn write_text(&mut self, text: &str) {
-        self.write(&Self::frame(OpCode::Data(Data::Text), text.as_bytes()));
+        self.write(&Self::text(text));
+    }
+
+    /// The bytes of a masked frame of a text message.
+    pub fn text(text: &str) -> Vec<u8> {
+        Self::frame(OpCode::Data(Data::Text), text.as_bytes())
     }
 
     /// The bytes of a final, masked frame.
@@ -64,6 +69,13 @@ impl Raw {
         header.format(payload.len() as u64, &mut bytes).unwrap();
         bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
         bytes
+    }
+
+    /// The head of an HTTP answer; what comes after it is read as frames.
+    pub fn read_head(&mut self) -> Response {
+        let mut response = Response::read(&mut self.stream);
+        self.unread.append(&mut response.body);
+        response
     }
 
     /// The next frame, or nothing at the end of the stream.

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, Request, Response, SECRET};
 
-/// The real binary, serving on free ports of its own. Dropping it ends the process.
+/// The real binary, serving on free ports of its own. Dropping it ends the process, and fails the test if a line
+/// of its log holds a token or a secret.
 pub struct Server {
     /// The public address.
     pub address: SocketAddr,
@@ -21,6 +22,7 @@ pub struct Server {
     process: Child,
     log: Log,
     reader: Option<JoinHandle<()>>,
+    secrets: Vec<String>,
     _files: TempDir,
 }
 
@@ -65,6 +67,17 @@ impl Options {
         self.config = Some(toml.to_owned());
         self
     }
+
+    /// What must not stand in a log, besides tokens.
+    fn secrets(&self) -> Vec<String> {
+        let secrets =
+            self.env.iter().filter(|(name, _)| name.ends_with("SECRET")).map(|(_, value)| value.clone());
+        let in_urls = self.env.values().filter_map(|value| {
+            let (credentials, _) = value.strip_prefix("redis://")?.split_once('@')?;
+            credentials.split_once(':').map(|(_, password)| password.to_owned())
+        });
+        secrets.chain(in_urls).filter(|secret| !secret.is_empty()).collect()
+    }
 }
 
 impl Server {
@@ -105,18 +118,16 @@ impl Server {
             move || log.fill(stderr)
         });
 
-        let Some(line) = log.wait_for(|line| line["message"] == "listening", PATIENCE) else {
+        let Some(line) = log.wait_for(|line| addresses(line).is_some(), PATIENCE) else {
             // Harmless where it has ended by itself.
             let _ = process.kill();
             let status = process.wait().unwrap();
             reader.join().unwrap();
             return Err(Exit { status, log: log.lines() });
         };
-        let address = |field: &str| -> SocketAddr {
-            line[field].as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{line}"))
-        };
-        let (address, admin) = (address("address"), address("admin"));
-        Ok(Self { address, admin, process, log, reader: Some(reader), _files: files })
+        let (address, admin) = addresses(&line).unwrap();
+        let secrets = options.secrets();
+        Ok(Self { address, admin, process, log, reader: Some(reader), secrets, _files: files })
     }
 
     /// `GET` on the public port.
@@ -186,12 +197,38 @@ impl Drop for Server {
             for line in self.log.lines() {
                 eprintln!("yamabiko: {line}");
             }
+            return;
+        }
+        for line in self.log.lines() {
+            let text = line.as_str().map_or_else(|| line.to_string(), str::to_owned);
+            // Every JWT begins with the base64 of `{"`.
+            assert!(!text.contains("eyJ"), "a token is in the log: {text}");
+            assert!(
+                !self.secrets.iter().any(|secret| text.contains(secret)),
+                "a secret is in the log: {text}"
+            );
         }
     }
 }
 
 /// The variables of the developer that the server is given: where to find programs, where coverage goes.
 const KEPT: [&str; 2] = ["PATH", "LLVM_PROFILE_FILE"];
+
+/// The public and the operators' address, out of the line that names them, in JSON or as text.
+fn addresses(line: &Value) -> Option<(SocketAddr, SocketAddr)> {
+    let address = |field: &str| -> Option<SocketAddr> {
+        let text = match line {
+            Value::String(text) => text.split_once(&format!("{field}="))?.1.split(' ').next()?,
+            line => line[field].as_str()?,
+        };
+        text.parse().ok()
+    };
+    let is_it = match line {
+        Value::String(text) => text.contains(" listening "),
+        line => line["message"] == "listening",
+    };
+    if is_it { Some((address("address")?, address("admin")?)) } else { None }
+}
 
 /// What a process has logged, growing.
 #[derive(Clone, Default)]

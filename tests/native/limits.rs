@@ -1,0 +1,237 @@
+//! What one client may use.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Client, PATIENCE, Raw, Request, Server, claims, eventually, token};
+use crate::{OK, join, message, refusal};
+
+#[test]
+fn a_message_of_exactly_the_limit_passes_and_one_more_byte_closes() {
+    let text = |bytes: usize| {
+        let frame = r#"{"data":{"a":""}}"#;
+        frame.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - frame.len())))
+    };
+    let shipped = Server::start(|_| {});
+    let small = Server::start(|options| {
+        options.set("limits.message_bytes", 1000);
+    });
+    for (server, limit) in [(&shipped, 65_536), (&small, 1000)] {
+        let mut aoi = join(server, 7, "Aoi", "notes:");
+        let mut ren = join(server, 8, "Ren", "notes:");
+        let full = text(limit);
+        assert_eq!(full.len(), limit);
+        aoi.send_text(&full);
+        aoi.expect_sent();
+        assert_eq!(ren.expect_text().len(), aoi.expect_text().len());
+        aoi.send_text(&text(limit + 1));
+        assert_eq!(aoi.expect_close().0, 1009);
+        let line = server.expect_log(|line| line["message"] == "disconnected" && line["user"] == 7);
+        assert_eq!((&line["reason"], &line["code"]), (&json!("message_too_large"), &json!(1009)));
+        // Others are not concerned.
+        ren.say(&json!({}));
+        ren.expect_sent();
+    }
+}
+
+#[test]
+fn a_burst_is_taken_then_the_rate_counts() {
+    let server = Server::start(|options| {
+        options.set("limits.burst", 5).set("limits.messages_per_second", 2);
+    });
+    let mut aoi = join(&server, 7, "Aoi", "notes:");
+    let mut ren = join(&server, 8, "Ren", "notes:");
+    let pipelined: Vec<u8> =
+        (0..9).flat_map(|number| Raw::text(&json!({ "data": { "n": number } }).to_string())).collect();
+    std::io::Write::write_all(aoi.stream(), &pipelined).unwrap();
+    let (mut accepted, mut limited, mut copies) = (0, 0, 0);
+    while accepted + limited < 9 || copies < accepted {
+        let answer = aoi.expect_json();
+        if answer["type"] == "message" {
+            assert_eq!(answer["data"], json!({ "n": copies }));
+            copies += 1;
+        } else if answer["ok"] == true {
+            accepted += 1;
+        } else {
+            assert_eq!(answer["error"]["code"], "rate_limited");
+            limited += 1;
+        }
+    }
+    assert_eq!((accepted, limited), (5, 4));
+    // Another connection has a share of its own, of the same user too.
+    let mut tab = join(&server, 7, "Aoi", "other:");
+    tab.say(&json!({}));
+    tab.expect_sent();
+    ren.say(&json!({ "ren": 1 }));
+    for number in 0..5 {
+        let text = ren.expect_json();
+        if text["type"] == "sended" {
+            continue;
+        }
+        assert_eq!(text, message(7, "Aoi", &json!({ "n": number })));
+    }
+    // It recovers by itself.
+    let started = Instant::now();
+    loop {
+        aoi.say(&json!({ "again": true }));
+        let mut answer = aoi.expect_json();
+        while answer["type"] == "message" {
+            answer = aoi.expect_json();
+        }
+        if answer["ok"] == true {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "it does not recover");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(server.metric("yamabiko_messages_refused_total{reason=\"rate_limited\"}") >= 4);
+}
+
+#[test]
+fn the_rate_can_be_switched_off() {
+    let server = Server::start(|options| {
+        options.set("limits.messages_per_second", 0).set("limits.burst", 1);
+    });
+    let mut aoi = join(&server, 7, "Aoi", "notes:");
+    for _ in 0..500 {
+        aoi.say(&json!({}));
+    }
+    let mut answers = 0;
+    while answers < 500 {
+        answers += usize::from(aoi.expect_text() == OK);
+    }
+}
+
+#[test]
+fn the_shipped_rate_is_a_burst_of_200() {
+    let server = Server::start(|_| {});
+    let mut aoi = join(&server, 7, "Aoi", "notes:");
+    let pipelined: Vec<u8> = (0..1000).flat_map(|_| Raw::text(r#"{"data":{}}"#)).collect();
+    std::io::Write::write_all(aoi.stream(), &pipelined).unwrap();
+    let (mut accepted, mut limited) = (0, 0);
+    while accepted + limited < 1000 {
+        let answer = aoi.expect_json();
+        if answer["type"] == "sended" {
+            if answer["ok"] == true { accepted += 1 } else { limited += 1 }
+        }
+    }
+    assert!((200..500).contains(&accepted), "{accepted} of 1,000 at once");
+}
+
+#[test]
+fn connections_have_a_limit_that_a_page_can_see() {
+    let server = Server::start(|options| {
+        options.set("limits.connections", 2);
+    });
+    let mut aoi = join(&server, 7, "Aoi", "notes:");
+    let ren = join(&server, 8, "Ren", "notes:");
+    let mut yui = join(&server, 9, "Yui", "notes:");
+    assert_eq!(yui.expect_close(), (1013, "try again later".to_owned()));
+    // Who was turned away hears nothing and disturbs nobody.
+    aoi.say(&json!({ "n": 1 }));
+    aoi.expect_sent();
+    assert_eq!(aoi.expect_json(), message(7, "Aoi", &json!({ "n": 1 })));
+    ren.close();
+    eventually("room for another", || server.metric("yamabiko_connections") == 1);
+    let mut yui = join(&server, 9, "Yui", "notes:");
+    yui.say(&json!({ "n": 2 }));
+    yui.expect_sent();
+    assert_eq!(aoi.expect_json(), message(9, "Yui", &json!({ "n": 2 })));
+}
+
+#[test]
+fn one_users_connections_have_a_limit_of_their_own() {
+    let server = Server::start(|options| {
+        options.set("limits.connections_per_user", 2);
+    });
+    let first = join(&server, 7, "Aoi", "notes:1");
+    let _second = join(&server, 7, "Aoi", "notes:2");
+    assert_eq!(join(&server, 7, "Aoi", "notes:3").expect_close(), (1013, "try again later".to_owned()));
+    let mut ren = join(&server, 8, "Ren", "notes:1");
+    ren.say(&json!({}));
+    ren.expect_sent();
+    first.vanish();
+    eventually("room for another tab", || server.metric("yamabiko_connections") == 2);
+    let mut third = join(&server, 7, "Aoi", "notes:3");
+    third.say(&json!({}));
+    third.expect_sent();
+}
+
+#[test]
+fn a_slow_consumer_is_closed_with_1013_and_the_others_get_all() {
+    let server = Server::start(|options| {
+        options.set("limits.messages_per_second", 0).set("limits.outbox_bytes", 256 * 1024);
+    });
+    let target = format!("/?token={}", token(&claims(9, "Slow", "notes:")));
+    let mut slow = Client::raw(Request::get(server.address, target)).expect("upgraded");
+    let mut aoi = join(&server, 7, "Aoi", "notes:");
+    let mut ren = join(&server, 8, "Ren", "notes:");
+    let blob = "x".repeat(60_000);
+    // What the kernel takes on both sides, what the outbox takes, and somewhat more.
+    let count = (kernel_buffer() + 256 * 1024 + 1024 * 1024) / blob.len();
+    for number in 0..count {
+        aoi.say(&json!({ "n": number, "blob": blob }));
+        aoi.expect_sent();
+        for client in [&mut aoi, &mut ren] {
+            assert!(client.expect_text().ends_with(&format!("\"n\":{number}}}}}")));
+        }
+    }
+    // It gets what was on its way, whole frames in order, then the close frame.
+    let mut received = 0;
+    let close = loop {
+        match slow.read() {
+            Some(frame) if u8::from(frame.header.opcode) == 1 => received += 1,
+            Some(frame) => break frame,
+            None => panic!("it ended without a close frame after {received} messages"),
+        }
+    };
+    assert_eq!(close.close(), (1013, "try again later"));
+    assert!(received < count, "it got everything");
+    drop(slow);
+    let line = server.expect_log(|line| line["level"] == "WARN" && line["user"] == 9);
+    assert_eq!(line["channel"], "notes:");
+    eventually("counted", || {
+        server.metric("yamabiko_connections_closed_total{reason=\"slow_consumer\"}") == 1
+    });
+    assert_eq!(server.metric("yamabiko_connections"), 2);
+}
+
+#[test]
+fn a_full_queue_refuses_with_unavailable() {
+    // Two messages and no third.
+    let server = Server::start(|options| {
+        options.set("limits.queue_bytes", 65_536).set("limits.messages_per_second", 0);
+    });
+    let mut aoi = join(&server, 7, "Aoi", "notes:");
+    let bytes: Vec<u8> = (0..64)
+        .flat_map(|_| Raw::text(&json!({ "data": { "a": "x".repeat(30_000) } }).to_string()))
+        .collect();
+    let mut writer = aoi.stream().try_clone().unwrap();
+    let writing = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &bytes).unwrap());
+    let (mut accepted, mut refused, mut copies) = (0, 0, 0);
+    while accepted + refused < 64 || copies < accepted {
+        let answer = aoi.expect_json();
+        if answer["type"] == "message" {
+            copies += 1;
+        } else if answer["ok"] == true {
+            accepted += 1;
+        } else {
+            assert_eq!(answer["error"]["code"], "unavailable");
+            refused += 1;
+        }
+    }
+    writing.join().unwrap();
+    assert!(accepted > 0);
+    aoi.say(&json!({ "small": 1 }));
+    aoi.expect_sent();
+    assert_eq!(aoi.expect_json()["data"], json!({ "small": 1 }));
+    aoi.send_text("{}");
+    assert_eq!(refusal(&mut aoi), "invalid_message");
+}
+
+/// The most that the kernel keeps of what a server has sent.
+fn kernel_buffer() -> usize {
+    let sizes = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap();
+    sizes.split_whitespace().last().unwrap().parse().unwrap()
+}

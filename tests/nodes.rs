@@ -1,0 +1,429 @@
+//! Two nodes on one Redis, and a Redis in all kinds of trouble, from the client's end to the other's.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that panics is how a test fails"
+)]
+
+mod support;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::redis::RedisServer;
+use support::{Client, Options, Server, claims, eventually};
+
+const PREFIX: &str = "laravel-test-database-";
+const TOPIC: &str = "laravel-test-database-broadcast";
+const OK: &str = r#"{"type":"sended","ok":true}"#;
+
+/// After this a sender must have been told that its message was not sent.
+const PUBLISH_TIMEOUT: Duration = Duration::from_millis(500);
+
+#[test]
+fn a_message_reaches_both_nodes_once() {
+    let redis = RedisServer::start();
+    let (a, b) = (ready(&redis), ready(&redis));
+    let mut on_a = [join(&a, 7, "Aoi", "chat:"), join(&a, 8, "Ren", "chat:")];
+    let mut on_b = [join(&b, 7, "Aoi", "chat:"), join(&b, 9, "Yui", "chat:")];
+    let mut elsewhere = join(&b, 9, "Yui", "chat:other");
+    on_a[0].say(&json!({ "message": "from A", "x": 1 }));
+    on_a[0].expect_sent();
+    for client in on_a.iter_mut().chain(&mut on_b) {
+        assert_eq!(client.expect_json(), message(7, "Aoi", &json!({ "message": "from A" })));
+    }
+    on_b[1].say(&json!({ "message": "to Aoi", "target_user_id": 7 }));
+    on_b[1].expect_sent();
+    for client in [&mut on_a[0], &mut on_b[0]] {
+        assert_eq!(client.expect_json(), message(9, "Yui", &json!({ "message": "to Aoi" })));
+    }
+    // The next one that each gets is the last: nothing came twice.
+    on_b[1].say(&json!({ "message": "last" }));
+    on_b[1].expect_sent();
+    for client in on_a.iter_mut().chain(&mut on_b) {
+        assert_eq!(client.expect_json(), message(9, "Yui", &json!({ "message": "last" })));
+    }
+    elsewhere.expect_nothing(Duration::from_millis(200));
+}
+
+#[test]
+fn all_receivers_on_all_nodes_see_one_order_and_no_copy_precedes_its_answer() {
+    const SENDERS: usize = 8;
+    const EACH: usize = 250;
+    let redis = RedisServer::start();
+    let nodes = [ready(&redis), ready(&redis)];
+    let clients: Vec<_> =
+        (0..SENDERS).map(|sender| join(&nodes[sender % 2], id_of(sender), "x", "notes:")).collect();
+    let mut silent: Vec<_> = nodes.iter().map(|node| join(node, 100, "silent", "notes:")).collect();
+    let mut seen: Vec<Vec<String>> = thread::scope(|scope| {
+        let threads: Vec<_> = clients
+            .into_iter()
+            .enumerate()
+            .map(|(sender, mut client)| {
+                scope.spawn(move || speak_and_listen(&mut client, sender, EACH, SENDERS * EACH))
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for client in &mut silent {
+        seen.push((0..SENDERS * EACH).map(|_| client.expect_text()).collect());
+    }
+    for other in &seen[1..] {
+        assert!(other == &seen[0], "two receivers saw two orders");
+    }
+    for sender in 0..SENDERS {
+        let by = format!("\"data\":{{\"by\":{sender},");
+        let own: Vec<_> = seen[0].iter().filter(|text| text.contains(&by)).collect();
+        assert_eq!(own.len(), EACH);
+        for (number, text) in own.iter().enumerate() {
+            assert!(text.ends_with(&format!("\"n\":{number}}}}}")), "{text}");
+        }
+    }
+}
+
+#[test]
+fn one_at_a_time_the_answer_still_comes_first() {
+    let redis = RedisServer::start();
+    let node = ready(&redis);
+    let mut aoi = join(&node, 7, "Aoi", "notes:");
+    for number in 0..1000 {
+        aoi.say(&json!({ "n": number }));
+        aoi.expect_sent();
+        assert_eq!(aoi.expect_json()["data"], json!({ "n": number }));
+    }
+}
+
+#[test]
+fn data_is_as_faithful_over_redis() {
+    let redis = RedisServer::start();
+    let (a, b) = (ready(&redis), ready(&redis));
+    let mut aoi = join(&a, 7, "Aoi \"山\"", "notes:ルーム");
+    let mut ren = join(&b, 8, "Ren", "notes:ルーム");
+    let data = r#"{"z":1.0,"a":123456789012345678901234567890,"n":[null,{"x":null}],"u":"\u5c71彦\/🗻","e":1E400,"z":-0}"#;
+    aoi.send_text(&format!(r#"{{"data":{data}}}"#));
+    aoi.expect_sent();
+    let expected = format!(r#"{{"type":"message","sender":{{"name":"Aoi \"山\"","id":7}},"data":{data}}}"#);
+    assert_eq!(aoi.expect_text(), expected);
+    assert_eq!(ren.expect_text(), expected);
+}
+
+#[test]
+fn an_absent_redis_is_awaited() {
+    let mut redis = RedisServer::absent(&[]);
+    let nodes = [start(&redis.url(), |_| {}), start(&redis.url(), |_| {})];
+    let mut outage = Outage::begin(&nodes);
+    outage.is_told();
+    redis.restart();
+    outage.is_over();
+}
+
+#[test]
+fn a_killed_redis_is_found_again() {
+    let mut redis = RedisServer::start();
+    let nodes = [ready(&redis), ready(&redis)];
+    let mut outage = Outage::begin(&nodes);
+    for _ in 0..2 {
+        redis.kill();
+        outage.is_told();
+        redis.restart();
+        outage.is_over();
+    }
+}
+
+#[test]
+fn a_stopped_redis_delivers_nothing_late() {
+    let redis = RedisServer::start();
+    let nodes = [ready(&redis), ready(&redis)];
+    let mut outage = Outage::begin(&nodes);
+    redis.pause();
+    outage.is_told();
+    outage.is_told();
+    redis.resume();
+    outage.is_over();
+}
+
+#[test]
+fn a_paused_redis_delivers_nothing_late() {
+    let redis = RedisServer::start();
+    let nodes = [ready(&redis), ready(&redis)];
+    for mode in ["WRITE", "ALL"] {
+        let mut outage = Outage::begin(&nodes);
+        let mut operator = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+        let () = redis::cmd("CLIENT").arg("PAUSE").arg(2000).arg(mode).query(&mut operator).unwrap();
+        outage.is_told();
+        outage.is_over();
+    }
+}
+
+#[test]
+fn a_wrong_password_is_an_outage_that_an_operator_can_end() {
+    let redis = RedisServer::start_with(&["--requirepass", "the right password"]);
+    // The server's log is searched for its password at the end.
+    let nodes = [0, 1].map(|_| start(&redis.url_as(":the-wrong-password"), |_| {}));
+    let node = &nodes[0];
+    let mut outage = Outage::begin(&nodes);
+    outage.is_told();
+    eventually("a reason", || {
+        node.get_admin("/readyz").json()["broker"].as_str().is_some_and(|why| why.contains("WRONGPASS"))
+    });
+    assert!(!node.get_admin("/readyz").text().contains("the-wrong-password"));
+    let mut operator =
+        redis::Client::open(redis.url_as(":the%20right%20password")).unwrap().get_connection().unwrap();
+    let () = redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("requirepass")
+        .arg("the-wrong-password")
+        .query(&mut operator)
+        .unwrap();
+    outage.is_over();
+}
+
+#[test]
+fn what_is_said_on_a_node_without_redis_stays_unsaid_on_the_other() {
+    let mut redis = RedisServer::start();
+    let (a, b) = (ready(&redis), ready(&redis));
+    let mut on_a = join(&a, 7, "Aoi", "notes:");
+    let mut on_b = join(&b, 8, "Ren", "notes:");
+    redis.kill();
+    for _ in 0..20 {
+        on_a.say(&json!({ "lost": true }));
+        assert_eq!(on_a.expect_json()["error"]["code"], "unavailable");
+    }
+    redis.restart();
+    for node in [&a, &b] {
+        eventually("both are back", || node.get_admin("/readyz").status == 200);
+    }
+    on_a.say(&json!({ "lost": false }));
+    on_a.expect_sent();
+    for client in [&mut on_a, &mut on_b] {
+        assert_eq!(client.expect_json(), message(7, "Aoi", &json!({ "lost": false })));
+    }
+}
+
+#[test]
+fn the_topic_is_the_prefix_and_broadcast_and_nothing_else() {
+    let redis = RedisServer::start();
+    let mut publisher = Laravel::on(&redis);
+    for prefix in [PREFIX, "laravel_database_", "", "a*[b]?_"] {
+        let node = start(&redis.url(), |options| {
+            options.set("redis.prefix", prefix);
+        });
+        eventually("Redis is there", || node.get_admin("/readyz").status == 200);
+        let mut aoi = join(&node, 7, "Aoi", "notes:");
+        for topic in [
+            format!("{prefix}broadcast2"),
+            format!("{prefix}Broadcast"),
+            format!("{prefix}broadcas"),
+            format!("x{prefix}broadcast"),
+            format!("{prefix}_broadcast"),
+            "abb_broadcast".to_owned(),
+            "laravel_broadcast".to_owned(),
+        ] {
+            assert_eq!(
+                publisher.try_publish(&topic, r#"{"channel":"notes:","data":{"wrong":1}}"#),
+                0,
+                "{topic}"
+            );
+        }
+        let topic = format!("{prefix}broadcast");
+        assert_eq!(publisher.try_publish(&topic, r#"{"channel":"notes:","data":{"right":1}}"#), 1, "{topic}");
+        assert_eq!(aoi.expect_json(), message(0, "System", &json!({ "right": 1 })));
+    }
+}
+
+#[test]
+fn who_speaks_for_laravel() {
+    let redis = RedisServer::start();
+    let node = start(&redis.url(), |options| {
+        options.set("sender.name", "運営").set("sender.id", -1);
+    });
+    eventually("Redis is there", || node.get_admin("/readyz").status == 200);
+    let mut aoi = join(&node, 7, "Aoi", "notes:");
+    let mut laravel = Laravel::on(&redis);
+    for (sender, expected) in [
+        ("", json!({ "name": "運営", "id": -1 })),
+        (r#","sender":null"#, json!({ "name": "運営", "id": -1 })),
+        (r#","sender":{"name":"Ren","id":8}"#, json!({ "name": "Ren", "id": 8 })),
+        (
+            r#","sender":{"id":9007199254740993,"name":"\u5c71","email":"x"},"event":"x""#,
+            json!({ "name": "山", "id": 9_007_199_254_740_993_i64 }),
+        ),
+    ] {
+        laravel.publish(&format!(r#"{{"channel":"notes:","data":{{"a":1}}{sender}}}"#));
+        assert_eq!(aoi.expect_json()["sender"], expected, "{sender}");
+    }
+    for wrong in
+        [r#""Ren""#, "8", "[]", r#"{"name":"Ren"}"#, r#"{"name":"Ren","id":"8"}"#, r#"{"name":8,"id":8}"#]
+    {
+        laravel.publish(&format!(r#"{{"channel":"notes:","data":{{"wrong":1}},"sender":{wrong}}}"#));
+    }
+    laravel.publish(r#"{"channel":"notes:","data":[]}"#);
+    assert_eq!(aoi.expect_json(), message(-1, "運営", &json!({})));
+    assert_eq!(node.metric("yamabiko_broker_dropped_total{reason=\"invalid_sender\"}"), 6);
+}
+
+#[test]
+fn rules_and_targets_apply_to_laravel_too() {
+    let redis = RedisServer::start();
+    let (a, b) = (ready(&redis), ready(&redis));
+    let mut aoi = join(&a, 7, "Aoi", "chat:");
+    let mut ren = join(&a, 8, "Ren", "chat:");
+    let mut aoi_on_b = join(&b, 7, "Aoi", "chat:");
+    let mut laravel = Laravel::on(&redis);
+    let mut targeted = |target: &str, message: u32| {
+        laravel.publish(&format!(
+            r#"{{"channel":"chat:","data":{{"secret":1,"target_user_id":{target},"message":{message}}}}}"#
+        ));
+    };
+    targeted("7", 1);
+    for client in [&mut aoi, &mut aoi_on_b] {
+        assert_eq!(client.expect_json(), message(0, "System", &json!({ "message": 1 })));
+    }
+    let wrong = ["\"7\"", "7.0", "-7", "true", "[7]", "{}", "1e1"];
+    for target in wrong {
+        targeted(target, 2);
+    }
+    for (target, number) in [("null", 3), ("0", 4), ("\"\"", 5), ("false", 6)] {
+        targeted(target, number);
+        for client in [&mut aoi, &mut ren, &mut aoi_on_b] {
+            assert_eq!(client.expect_json(), message(0, "System", &json!({ "message": number })), "{target}");
+        }
+    }
+    for node in [&a, &b] {
+        let dropped = node.metric("yamabiko_broker_dropped_total{reason=\"invalid_target\"}");
+        assert_eq!(dropped, i64::try_from(wrong.len()).unwrap());
+        let line = node.expect_log(|line| line["reason"] == "invalid_target");
+        assert_eq!((&line["level"], &line["channel"]), (&json!("WARN"), &json!("chat:")));
+    }
+    // A kind that takes nothing from browsers takes it from Laravel; tested where there is such a kind.
+    let closed = start(&redis.url(), |options| {
+        options.config("[channels.news]\nclient_send = false\nfields = [\"title\"]\n");
+    });
+    eventually("Redis is there", || closed.get_admin("/readyz").status == 200);
+    let mut reader = join(&closed, 7, "Aoi", "news:");
+    laravel.publish(r#"{"channel":"news:","data":{"title":"t","x":1}}"#);
+    assert_eq!(reader.expect_json(), message(0, "System", &json!({ "title": "t" })));
+}
+
+/// A sender and listeners on nodes that have lost Redis, and what they may expect.
+struct Outage<'n> {
+    node: &'n Server,
+    other: &'n Server,
+    sender: Client,
+    listeners: [Client; 2],
+    refused: usize,
+}
+
+impl<'n> Outage<'n> {
+    fn begin([node, other]: &'n [Server; 2]) -> Self {
+        let listeners = [join(node, 8, "Ren", "notes:"), join(other, 9, "Yui", "notes:")];
+        Self { node, other, sender: join(node, 7, "Aoi", "notes:"), listeners, refused: 0 }
+    }
+
+    /// Every sender is told so in time, and readiness and the metrics say it.
+    fn is_told(&mut self) {
+        for _ in 0..3 {
+            let started = Instant::now();
+            self.sender.say(&json!({ "refused": self.refused }));
+            let answer = self.sender.expect_json();
+            assert_eq!((&answer["type"], &answer["ok"]), (&json!("sended"), &json!(false)), "{answer}");
+            assert_eq!(answer["error"]["code"], "unavailable");
+            let waited = started.elapsed();
+            assert!(waited < PUBLISH_TIMEOUT + Duration::from_secs(2), "told after {waited:?}");
+            self.refused += 1;
+        }
+        // What is no message is told so as ever.
+        self.sender.send_text("{}");
+        assert_eq!(self.sender.expect_json()["error"]["code"], "invalid_message");
+        let refused = self.node.metric("yamabiko_messages_refused_total{reason=\"unavailable\"}");
+        assert!(refused >= i64::try_from(self.refused).unwrap());
+        eventually("not ready", || self.node.get_admin("/readyz").status == 503);
+    }
+
+    /// It goes on by itself, on the same connections, and nothing that was refused arrives.
+    fn is_over(&mut self) {
+        for node in [self.node, self.other] {
+            eventually("ready again", || node.get_admin("/readyz").status == 200);
+        }
+        for number in 0..3 {
+            let data = json!({ "accepted": number });
+            self.sender.say(&data);
+            assert_eq!(self.sender.expect_text(), OK);
+            for client in [&mut self.sender].into_iter().chain(&mut self.listeners) {
+                assert_eq!(client.expect_json(), message(7, "Aoi", &data));
+            }
+        }
+    }
+}
+
+/// Publishes as Laravel does.
+struct Laravel(redis::Connection);
+
+impl Laravel {
+    fn on(redis: &RedisServer) -> Self {
+        Self(redis::Client::open(redis.url()).unwrap().get_connection().unwrap())
+    }
+
+    fn publish(&mut self, payload: &str) {
+        assert!(self.try_publish(TOPIC, payload) > 0, "nobody is subscribed");
+    }
+
+    /// Returns how many are subscribed.
+    fn try_publish(&mut self, topic: &str, payload: &str) -> i64 {
+        redis::cmd("PUBLISH").arg(topic).arg(payload).query(&mut self.0).unwrap()
+    }
+}
+
+/// Sends all in one go, and reads until it has heard everybody. Returns what was heard.
+fn speak_and_listen(client: &mut Client, sender: usize, count: usize, due: usize) -> Vec<String> {
+    for number in 0..count {
+        client.say(&json!({ "by": sender, "n": number }));
+    }
+    let own = format!("\"id\":{}}},\"data\":", id_of(sender));
+    let (mut heard, mut answers, mut copies) = (Vec::new(), 0, 0);
+    while heard.len() < due {
+        let text = client.expect_text();
+        if text == OK {
+            answers += 1;
+            continue;
+        }
+        copies += usize::from(text.contains(&own));
+        assert!(copies <= answers, "copy {copies} came after {answers} answers");
+        heard.push(text);
+    }
+    assert_eq!((answers, copies), (count, count));
+    heard
+}
+
+fn id_of(sender: usize) -> i64 {
+    i64::try_from(sender).unwrap() + 1
+}
+
+fn start(url: &str, change: impl FnOnce(&mut Options)) -> Server {
+    Server::start(|options| {
+        options
+            .set("redis.url", url)
+            .set("redis.prefix", PREFIX)
+            .set("redis.publish_timeout", format!("{}ms", PUBLISH_TIMEOUT.as_millis()))
+            .set("limits.messages_per_second", 0);
+        change(options);
+    })
+}
+
+/// A node that is connected.
+fn ready(redis: &RedisServer) -> Server {
+    let node = start(&redis.url(), |_| {});
+    eventually("Redis is there", || node.get_admin("/readyz").status == 200);
+    node
+}
+
+fn join(node: &Server, id: i64, name: &str, channel: &str) -> Client {
+    Client::connect(node, &claims(id, name, channel)).expect("upgraded")
+}
+
+fn message(id: i64, name: &str, data: &Value) -> Value {
+    json!({ "type": "message", "sender": { "name": name, "id": id }, "data": data })
+}
