@@ -65,7 +65,7 @@ pub async fn accept_http(
             Ok((stream, peer)) => {
                 // Small frames must not wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(serve(stream, peer, http.clone(), router.clone()));
+                tokio::spawn(serve(stream, peer, &http, router.clone()));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -80,9 +80,9 @@ pub async fn accept_http(
 fn serve(
     stream: TcpStream,
     peer: SocketAddr,
-    http: http1::Builder,
+    http: &http1::Builder,
     router: Router,
-) -> impl Future<Output = ()> + Send {
+) -> impl Future<Output = ()> + Send + use<> {
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(PeerAddress(peer));

@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -63,14 +64,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         settings.auth.close_on_expiry,
     );
 
-    let console = console(&settings, &broker)?;
+    let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
+    let console = console(&settings, &broker, address)?;
     let load = {
         let edge = edge.clone();
         move || Load { draining: edge.is_draining(), connections: edge.admission.open() }
     };
     let operators = admin(AdminState { broker: broker.clone(), metrics: metrics.clone(), load });
     let everyone = public(move |request| endpoint.connect(request), console);
-    let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let timeout = settings.limits.handshake_timeout;
     tokio::spawn(accept_http(admin_listener, operators, timeout, metrics.clone()));
     let accepting = tokio::spawn(accept_http(listener, everyone, timeout, metrics));
@@ -102,11 +103,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
 }
 
 /// The console's pages, where they are switched on. It signs tokens, so it needs a secret.
-fn console(settings: &Settings, broker: &Arc<Broker>) -> anyhow::Result<Option<Router>> {
+fn console(settings: &Settings, broker: &Arc<Broker>, address: SocketAddr) -> anyhow::Result<Option<Router>> {
     if !settings.console.enabled {
         return Ok(None);
     }
     let minter = Minter::new(&settings.auth).context("console.enabled")?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "console.enabled: whoever reaches this address can make tokens for any user");
+    }
     let state = ConsoleState::new(broker.clone(), minter, Sender::from(&settings.sender));
     Ok(Some(console::router(state)))
 }
