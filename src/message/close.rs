@@ -20,6 +20,18 @@ pub enum Close {
 }
 
 impl Close {
+    /// Every reason there is.
+    pub const ALL: [Self; 8] = [
+        Self::GoingAway,
+        Self::ProtocolError,
+        Self::InvalidUtf8,
+        Self::TooLarge,
+        Self::SlowConsumer,
+        Self::OverCapacity,
+        Self::TokenExpired,
+        Self::Disconnected,
+    ];
+
     /// The close code: of RFC 6455, section 7.4, or from the private range 4000 to 4999.
     #[must_use]
     pub const fn code(self) -> u16 {

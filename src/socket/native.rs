@@ -134,7 +134,7 @@ impl NativeConversation {
             return Err(Refusal::RateLimited);
         }
         let (Message::Text(message) | Message::Binary(message)) = message;
-        let channel = connection.channels().first().ok_or(Refusal::NotAllowed)?;
+        let channel = connection.channels().first().ok_or(Refusal::Internal)?;
         let event = self.endpoint.native.receive(channel, &self.sender, &message)?;
         let (outbox, limit) = (connection.outbox().clone(), connection.outbox_bytes());
         let metrics = self.endpoint.edge.metrics.clone();
