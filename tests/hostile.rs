@@ -392,10 +392,11 @@ fn thousands_come_and_go_and_their_memory_with_them() {
     };
     // The first round is what the allocator takes once.
     let before = come_and_go();
-    let after = come_and_go().min(come_and_go());
+    come_and_go();
+    let after = come_and_go();
     others.talk();
     let grown = after.saturating_sub(before);
-    assert!(grown < 3 << 20, "{grown} bytes stay after {} connections", 2 * ROUND);
+    assert!(grown < 3 << 19, "{grown} bytes stay after {} came and went", 2 * ROUND);
 }
 
 #[test]

@@ -20,7 +20,6 @@ pub(super) async fn relay(
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     while inbound.recv_many(&mut batch, BATCH).await > 0 {
-        metrics.broker_messages.inc_by(batch.len() as u64);
         for Inbound { event, hold } in batch.drain(..) {
             hub.publish(&event.channel, hold, || {
                 let dropped = match native.deliver(&event) {

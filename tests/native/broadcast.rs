@@ -29,6 +29,7 @@ fn everyone_on_the_channel_gets_it_in_every_tab() {
     }
     elsewhere.expect_nothing(BRIEFLY);
     assert_eq!(server.metric("yamabiko_deliveries_total"), 6);
+    assert_eq!(server.metric("yamabiko_broker_messages_total"), 2);
 }
 
 #[test]
