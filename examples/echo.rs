@@ -49,15 +49,15 @@ async fn main() -> anyhow::Result<()> {
         handshake_timeout: timeout,
     };
     let heartbeat = Heartbeat { interval: Duration::from_secs(30), timeout };
-    let options = SessionOptions::new(&limits, &heartbeat);
+    let options = Arc::new(SessionOptions::new(&limits, &heartbeat));
     let metrics = Arc::new(Metrics::new());
     let hub = Hub::start(NonZeroUsize::MIN, limits.outbox_bytes, &metrics);
     let router = Router::new().fallback(move |mut request: Request| {
-        let hub = hub.clone();
+        let (hub, options) = (hub.clone(), options.clone());
         async move {
             match socket::accept(&mut request) {
                 Ok((response, upgrade)) => {
-                    socket::serve(upgrade, hub.connect(0, Arc::new(Outbox::new())), Echo, options);
+                    socket::serve(upgrade, hub.connect(Arc::new(Outbox::new())), Echo, options, None);
                     response
                 }
                 Err(rejection) => rejection.response(),

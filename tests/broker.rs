@@ -1,17 +1,20 @@
 //! One suite for every broker, and what can go wrong with a real Redis.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+#[path = "support/proxy.rs"]
+mod proxy;
 #[path = "support/redis.rs"]
 mod redis_server;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use redis_server::RedisServer;
+use proxy::{Proxy, Traffic};
+use redis_server::{RedisServer, free_port};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use yamabiko::broker::{Broker, Inbound, Receipt, Refused, Settings, Status};
@@ -550,4 +553,131 @@ async fn a_broker_that_is_dropped_keeps_no_sender_waiting() {
     drop(node);
     assert_eq!(timeout(PATIENCE, receiver).await.expect("in time"), Ok(Err(Refused::Unreachable)));
     server.resume();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_network_is_noticed_and_delivers_nothing_late() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let mut node = Node::start(&proxy.url(), 64 << 20, PUBLISH_TIMEOUT);
+    node.ready().await;
+    let mut elsewhere = Node::on(&server).await;
+    assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
+    assert_eq!((number(&node.next().await), number(&elsewhere.next().await)), (1, 1));
+
+    // With nothing to publish, heartbeats notice.
+    proxy.set(Traffic::Blackhole);
+    let began = Instant::now();
+    wait_for("the loss to be noticed", || node.broker.status() != Status::Ready).await;
+    // A heartbeat each second, its answer within the publish timeout; the rest is for a busy machine.
+    let noticed = began.elapsed();
+    assert!(noticed < PUBLISH_TIMEOUT + Duration::from_secs(4), "{noticed:?}");
+    assert_eq!(node.publish(event("chat:", 2)).await, Err(Refused::Unreachable));
+    proxy.set(Traffic::Cut);
+    proxy.set(Traffic::Open);
+    node.ready().await;
+
+    // With something to publish, its sender is told in time.
+    proxy.set(Traffic::Blackhole);
+    let began = Instant::now();
+    assert_eq!(node.publish(event("chat:", 3)).await, Err(Refused::TimedOut));
+    let told = began.elapsed();
+    assert!(told < PUBLISH_TIMEOUT + Duration::from_secs(1), "{told:?}");
+    // What was held on the way comes out late, and Redis refuses it.
+    proxy.set(Traffic::Open);
+    node.publish_when_up(event("chat:", 4)).await;
+    assert_eq!((number(&node.next().await), number(&elsewhere.next().await)), (4, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_copy_is_a_receipt_if_the_reply_is_lost() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let mut node = Node::start(&proxy.url(), 64 << 20, PUBLISH_TIMEOUT);
+    node.ready().await;
+    proxy.set(Traffic::RepliesLost);
+    let began = Instant::now();
+    assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
+    assert!(began.elapsed() < PUBLISH_TIMEOUT);
+    assert_eq!(number(&node.next().await), 1);
+    // The connection that lost a reply is given up, and what it published is not published again.
+    wait_for("the loss to be noticed", || node.metrics.broker_interruptions.get() == 1).await;
+    proxy.set(Traffic::Open);
+    node.publish_when_up(event("chat:", 2)).await;
+    assert_eq!(number(&node.next().await), 2);
+}
+
+/// Runs itself again with an environment of its own: the roots of the system are looked up there.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_with_a_user_and_a_database() {
+    const URL: &str = "TEST_REDIS_URL";
+    if let Ok(url) = std::env::var(URL) {
+        return over_tls(&url).await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new([]).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = authority.self_signed(&key).unwrap();
+    let issuer = rcgen::Issuer::new(authority, key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    std::fs::write(path("root.pem"), root.pem()).unwrap();
+    std::fs::write(path("cert.pem"), certificate.pem()).unwrap();
+    std::fs::write(path("key.pem"), key.serialize_pem()).unwrap();
+    std::fs::write(path("none.pem"), "").unwrap();
+
+    let port = free_port();
+    let acl = format!(
+        "aoi on >p@ss/word resetchannels &{TOPIC} -@all +subscribe +publish +script|load +evalsha +time"
+    );
+    let (port_text, cert, key, root) =
+        (port.to_string(), path("cert.pem"), path("key.pem"), path("root.pem"));
+    let mut arguments = vec!["--tls-port", &*port_text, "--tls-cert-file", &*cert, "--tls-key-file", &*key];
+    arguments.extend(["--tls-ca-cert-file", &*root, "--tls-auth-clients", "no", "--user"]);
+    arguments.extend(acl.split(' '));
+    let _server = RedisServer::start_with(&arguments);
+
+    for (host, roots, expected) in [
+        ("localhost", "root.pem", "in"),
+        // Not the name in the certificate.
+        ("127.0.0.1", "root.pem", "not valid for name"),
+        // Issued by nobody known.
+        ("localhost", "none.pem", "UnknownIssuer"),
+    ] {
+        let output = tokio::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tls_with_a_user_and_a_database", "--nocapture"])
+            .env(URL, format!("rediss://aoi:p%40ss%2Fword@{host}:{port}/3"))
+            .env("SSL_CERT_FILE", path(roots))
+            .env_remove("SSL_CERT_DIR")
+            .env("TEST_EXPECTED", expected)
+            .output();
+        let output = timeout(2 * PATIENCE, output).await.expect("an end").unwrap();
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("1 passed"), "{host}, {roots}: {text}");
+    }
+}
+
+async fn over_tls(url: &str) {
+    let expected = std::env::var("TEST_EXPECTED").unwrap();
+    let mut node = Node::start(url, 64 << 20, PUBLISH_TIMEOUT);
+    if expected != "in" {
+        return wait_for(&expected, || {
+            let Status::Unavailable(reason) = node.broker.status() else { panic!("it got in") };
+            reason.contains(&expected)
+        })
+        .await;
+    }
+    node.ready().await;
+    for number in 0..1000 {
+        node.broker.publish(event("chat:", number), ignore());
+    }
+    for expected in 0..1000 {
+        assert_eq!(number(&node.next().await), expected);
+    }
+    let data = Bytes::from(format!(r#"{{"text":"{}"}}"#, "山".repeat(1 << 20)));
+    assert_eq!(node.publish(Event { data: data.clone(), ..event("chat:", 0) }).await, Ok(()));
+    assert!(node.next().await.data == data);
 }

@@ -2,6 +2,7 @@
 // a token runs out, so each new connection asks for a new one.
 function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {} }) {
   const FOR_GOOD = [1000, 1002, 1003, 1007, 1009, 4403]; // coming back would end the same way
+  const STEADY = 10_000; // a full server opens and closes at once: only what lasts starts the waits over
   let socket, timer, failures = 0, left = false;
 
   async function open() {
@@ -13,7 +14,8 @@ function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {} }) {
     } catch {
       return left || again();
     }
-    socket.onopen = () => { failures = 0; onState("open"); };
+    let opened = Infinity;
+    socket.onopen = () => { opened = Date.now(); onState("open"); };
     socket.onmessage = ({ data }) => {
       const frame = JSON.parse(data);
       if (frame.type === "message") onMessage(frame.data, frame.sender);
@@ -21,6 +23,7 @@ function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {} }) {
     };
     socket.onclose = ({ code, reason }) => {
       if (left) return;
+      if (Date.now() - opened > STEADY) failures = 0;
       if (FOR_GOOD.includes(code)) onState("closed", code, reason);
       else again(code, reason);
     };

@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Seconds since the hub started: coarse, monotonic and four bytes small.
 #[derive(Debug, Clone, Copy)]
@@ -13,5 +13,29 @@ impl Clock {
     #[must_use]
     pub fn now(self) -> u32 {
         u32::try_from(self.0.elapsed().as_secs()).unwrap_or(u32::MAX)
+    }
+
+    /// The first second that is not before a moment in Unix seconds; 0 if that has passed already.
+    #[must_use]
+    pub fn at_unix(self, moment: u64) -> u32 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let Some(left) = Duration::from_secs(moment).checked_sub(now) else { return 0 };
+        let at = self.0.elapsed().saturating_add(left);
+        u32::try_from(at.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_never_too_early() {
+        let clock = Clock::start();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        assert_eq!(clock.at_unix(now.saturating_sub(5)), 0);
+        let at = clock.at_unix(now + 11);
+        assert!([10, 11].contains(&at), "{at}");
+        assert_eq!(clock.at_unix(u64::MAX), u32::MAX);
     }
 }

@@ -9,20 +9,19 @@ use crate::message::ChannelName;
 pub struct Connection {
     hub: Arc<Hub>,
     id: ConnectionId,
-    user: i64,
     outbox: Arc<Outbox>,
     channels: Vec<ChannelName>,
 }
 
 impl Connection {
-    pub(super) fn new(hub: Arc<Hub>, id: ConnectionId, user: i64, outbox: Arc<Outbox>) -> Self {
-        let connection = Self { hub, id, user, outbox, channels: Vec::new() };
+    pub(super) fn new(hub: Arc<Hub>, id: ConnectionId, outbox: Arc<Outbox>) -> Self {
+        let connection = Self { hub, id, outbox, channels: Vec::new() };
         connection.command(Command::Connect { id, outbox: connection.outbox.clone() });
         connection
     }
 
-    /// Joins a channel. What is published from now on is delivered. Joining twice is joining once.
-    pub fn join(&mut self, channel: &ChannelName) {
+    /// Joins a channel as a user. What is published from now on is delivered. Joining twice is joining once.
+    pub fn join(&mut self, channel: &ChannelName, user: i64) {
         if self.channels.contains(channel) {
             return;
         }
@@ -31,7 +30,7 @@ impl Connection {
         self.command(Command::Join {
             channel: channel.clone(),
             id: self.id,
-            user: self.user,
+            user,
             outbox: self.outbox.clone(),
         });
         self.channels.reserve_exact(1);

@@ -62,10 +62,10 @@ impl Hub {
         Arc::new(Self { shards, directory, next: AtomicU64::new(1), clock, outbox_bytes })
     }
 
-    /// Admits a connection of a user. It is on no channel yet; dropping the guard leaves every channel.
-    pub fn connect(self: &Arc<Self>, user: i64, outbox: Arc<Outbox>) -> Connection {
+    /// Admits a connection. It is on no channel yet; dropping the guard leaves every channel.
+    pub fn connect(self: &Arc<Self>, outbox: Arc<Outbox>) -> Connection {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        Connection::new(self.clone(), id, user, outbox)
+        Connection::new(self.clone(), id, outbox)
     }
 
     /// Delivers a frame to those of a channel's subscribers that it is for.

@@ -64,10 +64,8 @@ struct State {
 /// Why nothing more is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// This was the last frame.
+    /// Its close frame was the last one.
     Closed(Close),
-    /// The reader did not keep up. It is sent [`Close::TRY_AGAIN_LATER`].
-    SlowConsumer,
     /// The peer's close frame is answered, or its connection is gone.
     Gone,
 }
@@ -169,7 +167,7 @@ impl<S: Sink> Outbox<S> {
             return false;
         }
         state.ending = Some(Ending::Closed(close));
-        state.keep(Frame::close(&close).bytes().clone(), 0);
+        state.keep(Frame::close(close).bytes().clone(), 0);
         drop(state);
         self.task.wake();
         true
@@ -279,8 +277,8 @@ impl State {
         if let Some(started) = started {
             self.keep(started, written);
         }
-        self.keep(Frame::close(&Close::TRY_AGAIN_LATER).bytes().clone(), 0);
-        self.ending = Some(Ending::SlowConsumer);
+        self.keep(Frame::close(Close::SlowConsumer).bytes().clone(), 0);
+        self.ending = Some(Ending::Closed(Close::SlowConsumer));
     }
 
     fn advance(&mut self, mut count: usize) {
@@ -410,11 +408,11 @@ mod tests {
         assert_eq!(outbox.push(&frame(b"second"), 10), Pushed::Taken);
         assert_eq!(outbox.push(&frame(b"third"), 10), Pushed::Overflow);
         assert_eq!(outbox.push(&frame(b"fourth"), 10), Pushed::Refused);
-        assert_eq!(outbox.ending(), Some(Ending::SlowConsumer));
+        assert_eq!(outbox.ending(), Some(Ending::Closed(Close::SlowConsumer)));
         outbox.sink.get().unwrap().allow(1000);
         outbox.flush().unwrap();
         let mut expected = b"first".to_vec();
-        expected.extend_from_slice(Frame::close(&Close::TRY_AGAIN_LATER).bytes());
+        expected.extend_from_slice(Frame::close(Close::SlowConsumer).bytes());
         assert_eq!(taken(&outbox), expected);
     }
 
@@ -422,12 +420,12 @@ mod tests {
     fn nothing_follows_a_close_frame() {
         let outbox = attached();
         outbox.push(&frame(b"last"), 100);
-        assert!(outbox.close(Close::GOING_AWAY));
-        assert!(!outbox.close(Close::TOKEN_EXPIRED));
+        assert!(outbox.close(Close::GoingAway));
+        assert!(!outbox.close(Close::TokenExpired));
         assert_eq!(outbox.push(&frame(b"late"), 100), Pushed::Refused);
         outbox.sink.get().unwrap().allow(100);
         outbox.flush().unwrap();
-        assert_eq!(taken(&outbox), [b"last", &Frame::close(&Close::GOING_AWAY).bytes()[..]].concat());
+        assert_eq!(taken(&outbox), [b"last", &Frame::close(Close::GoingAway).bytes()[..]].concat());
     }
 
     #[derive(Debug, Clone)]
@@ -467,7 +465,7 @@ mod tests {
                     Step::Allow(count) => outbox.sink.get().unwrap().allow(count),
                     Step::Flush => { outbox.flush().unwrap(); }
                     Step::Cork => outbox.cork(),
-                    Step::Close => { outbox.close(Close::GOING_AWAY); }
+                    Step::Close => { outbox.close(Close::GoingAway); }
                 }
                 let waiting = outbox.lock().bytes;
                 prop_assert!(waiting <= limit + 12 + 40, "{waiting} bytes wait");
@@ -478,10 +476,9 @@ mod tests {
             if let Some(ending) = outbox.ending() {
                 let close = match ending {
                     Ending::Closed(close) => close,
-                    Ending::SlowConsumer => Close::TRY_AGAIN_LATER,
                     Ending::Gone => unreachable!(),
                 };
-                let farewell = Frame::close(&close).bytes().clone();
+                let farewell = Frame::close(close).bytes().clone();
                 prop_assert!(out.ends_with(&farewell));
                 out.truncate(out.len() - farewell.len());
             }

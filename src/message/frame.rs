@@ -39,8 +39,8 @@ impl Frame {
 
     /// The close frame that carries a [`Close`].
     #[must_use]
-    pub fn close(close: &Close) -> Self {
-        Self::encode(CLOSE, &[&close.code.to_be_bytes(), close.reason.as_bytes()])
+    pub fn close(close: Close) -> Self {
+        Self::encode(CLOSE, &[&close.code().to_be_bytes(), close.reason().as_bytes()])
     }
 
     /// Takes bytes that are already what the wire wants: whole frames and nothing else.
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn control_frames() {
         assert_eq!(Frame::ping().bytes().as_ref(), b"\x89\x00");
-        assert_eq!(Frame::close(&Close::GOING_AWAY).bytes().as_ref(), b"\x88\x0c\x03\xe9going away");
+        assert_eq!(Frame::close(Close::GoingAway).bytes().as_ref(), b"\x88\x0c\x03\xe9going away");
         assert_eq!(Frame::binary(b"\0").bytes().as_ref(), b"\x82\x01\x00");
     }
 }

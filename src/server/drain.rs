@@ -23,7 +23,7 @@ pub(super) async fn drain(edge: &Arc<Edge>, grace: Duration) -> usize {
             return 0;
         }
         let of = usize::try_from(left).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN);
-        edge.hub.close_some(of, Close::GOING_AWAY);
+        edge.hub.close_some(of, Close::GoingAway);
         sleep(STEP.min(grace)).await;
     }
     let end = start + grace;

@@ -21,13 +21,6 @@ pub(super) enum Full {
     User,
 }
 
-/// One connection's place; dropping it makes room.
-#[derive(Debug)]
-pub(super) struct Admitted {
-    admission: Arc<Admission>,
-    user: i64,
-}
-
 impl Admission {
     /// Takes the limits of `[limits]`; 0 stands for none.
     #[must_use]
@@ -46,7 +39,8 @@ impl Admission {
         self.open.load(Ordering::Relaxed)
     }
 
-    pub(super) fn admit(self: &Arc<Self>, user: i64) -> Result<Admitted, Full> {
+    /// Gives a connection of a user a place, to be given back with [`leave`](Self::leave).
+    pub(super) fn admit(&self, user: i64) -> Result<(), Full> {
         let open = self.open.fetch_add(1, Ordering::Relaxed);
         if self.connections > 0 && open >= self.connections {
             self.open.fetch_sub(1, Ordering::Relaxed);
@@ -61,21 +55,61 @@ impl Admission {
             }
             *count += 1;
         }
-        Ok(Admitted { admission: self.clone(), user })
+        Ok(())
     }
-}
 
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.admission.open.fetch_sub(1, Ordering::Relaxed);
-        if self.admission.per_user > 0 {
-            let mut users = self.admission.users.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(count) = users.get_mut(&self.user) {
-                *count -= 1;
+    /// Makes room again.
+    pub(super) fn leave(&self, user: i64) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        if self.per_user > 0 {
+            let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = users.get_mut(&user) {
+                *count = count.saturating_sub(1);
                 if *count == 0 {
-                    users.remove(&self.user);
+                    users.remove(&user);
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn admission(connections: usize, connections_per_user: usize) -> Arc<Admission> {
+        Admission::new(&Limits {
+            message_bytes: 1,
+            messages_per_second: 1,
+            burst: 1,
+            outbox_bytes: 1,
+            queue_bytes: 1,
+            connections,
+            connections_per_user,
+            handshake_timeout: Duration::ZERO,
+        })
+    }
+
+    #[test]
+    fn the_node_fills_and_empties() {
+        let admission = admission(2, 0);
+        assert_eq!([1, 1, 1].map(|user| admission.admit(user)), [Ok(()), Ok(()), Err(Full::Node)]);
+        admission.leave(1);
+        assert_eq!(admission.admit(2), Ok(()));
+        assert_eq!(admission.open(), 2);
+    }
+
+    #[test]
+    fn each_user_fills_and_empties() {
+        let admission = admission(0, 1);
+        assert_eq!([1, 2, 1].map(|user| admission.admit(user)), [Ok(()), Ok(()), Err(Full::User)]);
+        assert_eq!(admission.open(), 2);
+        admission.leave(1);
+        assert_eq!(admission.admit(1), Ok(()));
+        admission.leave(1);
+        admission.leave(2);
+        assert!(admission.users.lock().unwrap().is_empty());
     }
 }

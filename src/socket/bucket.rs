@@ -3,7 +3,7 @@ use std::time::Instant;
 use super::Limits;
 
 /// A token bucket of eight bytes: so many at once, so many a second in the long run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Bucket {
     tokens: f32,
     /// Milliseconds between the origin and the last refill.

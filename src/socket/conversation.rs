@@ -17,11 +17,6 @@ pub trait Conversation: Send + Unpin + 'static {
     /// A message has come. Answers go into the connection's outbox.
     fn receive(&mut self, message: Message, connection: &Connection);
 
-    /// When the connection must end, in Unix seconds.
-    fn expires_at(&self) -> Option<u64> {
-        None
-    }
-
     /// The connection has ended.
     fn ended(&self, end: End, connection: &Connection);
 }

@@ -20,7 +20,7 @@ pub struct Edge {
     pub admission: Arc<Admission>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    pub(super) options: SessionOptions,
+    pub(super) options: Arc<SessionOptions>,
     pub(super) rate: Option<Rate>,
     gate: Gate,
     draining: AtomicBool,
@@ -80,7 +80,7 @@ impl Edge {
             hub,
             admission,
             metrics,
-            options: SessionOptions::new(limits, heartbeat),
+            options: Arc::new(SessionOptions::new(limits, heartbeat)),
             rate: Rate::new(limits),
             gate,
             draining: AtomicBool::new(false),

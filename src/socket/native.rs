@@ -5,15 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
-use super::admission::Admitted;
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Rate};
 use super::handshake::asks_for_upgrade;
 use super::session::End;
 use super::{Conversation, Edge, Message, PeerAddress, Rejection, accept, serve};
 use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
 use crate::broker::{Broker, Refused};
 use crate::hub::{Connection, Outbox};
-use crate::message::{ChannelName, Close, Sender};
+use crate::message::{Close, Sender};
 use crate::protocol::native::{Answer, Native, Refusal, encode_answer};
 use crate::telemetry::{Metrics, Reason};
 
@@ -64,12 +63,12 @@ impl NativeEndpoint {
         let (response, upgrade) = accept(request)?;
         let admitted = self.edge.admission.admit(identity.id);
         let outbox = Arc::new(Outbox::new());
-        let mut connection = self.edge.hub.connect(identity.id, outbox);
+        let mut connection = self.edge.hub.connect(outbox);
         if admitted.is_ok() {
-            connection.join(&identity.channel);
+            connection.join(&identity.channel, identity.id);
         } else {
             // A refusal before the upgrade would be invisible to a page; a close code is not.
-            connection.outbox().close(Close::TRY_AGAIN_LATER);
+            connection.outbox().close(Close::OverCapacity);
         }
         let metrics = &self.edge.metrics;
         metrics.connections.inc();
@@ -83,14 +82,12 @@ impl NativeEndpoint {
         );
         let conversation = NativeConversation {
             endpoint: self.clone(),
-            // The hub's name for the channel: all its subscribers share one.
-            channel: connection.channels().first().cloned().unwrap_or(identity.channel),
             sender: Sender { name: identity.name, id: identity.id },
-            expires_at: identity.expires_at,
-            bucket: self.edge.rate.as_ref().map(super::bucket::Rate::bucket),
-            _admitted: admitted.ok(),
+            bucket: self.edge.rate.as_ref().map(Rate::bucket).unwrap_or_default(),
+            admitted: admitted.is_ok(),
         };
-        serve(upgrade, connection, conversation, self.edge.options);
+        let expires_at = self.close_on_expiry.then_some(identity.expires_at);
+        serve(upgrade, connection, conversation, self.edge.options.clone(), expires_at);
         Ok(response)
     }
 
@@ -119,27 +116,26 @@ fn token<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Option<std::borr
     })
 }
 
-/// One client of the native protocol.
+/// One client of the native protocol. There are many: it is as small as can be.
 #[derive(Debug)]
 struct NativeConversation {
     endpoint: Arc<NativeEndpoint>,
-    channel: ChannelName,
     sender: Sender,
-    expires_at: u64,
-    bucket: Option<Bucket>,
-    /// None where there was no room for it.
-    _admitted: Option<Admitted>,
+    bucket: Bucket,
+    /// Whether it was given a place. Where there was no room it only waits to be closed.
+    admitted: bool,
 }
 
 impl NativeConversation {
     fn accept(&mut self, message: Message, connection: &Connection) -> Result<(), Refusal> {
-        if let (Some(rate), Some(bucket)) = (&self.endpoint.edge.rate, &mut self.bucket)
-            && !rate.take(bucket)
+        if let Some(rate) = &self.endpoint.edge.rate
+            && !rate.take(&mut self.bucket)
         {
             return Err(Refusal::RateLimited);
         }
         let (Message::Text(message) | Message::Binary(message)) = message;
-        let event = self.endpoint.native.receive(&self.channel, &self.sender, &message)?;
+        let channel = connection.channels().first().ok_or(Refusal::Internal)?;
+        let event = self.endpoint.native.receive(channel, &self.sender, &message)?;
         let (outbox, limit) = (connection.outbox().clone(), connection.outbox_bytes());
         let metrics = self.endpoint.edge.metrics.clone();
         let receipt = move |accepted: Result<(), Refused>| {
@@ -158,19 +154,16 @@ impl Conversation for NativeConversation {
         }
     }
 
-    fn expires_at(&self) -> Option<u64> {
-        self.endpoint.close_on_expiry.then_some(self.expires_at)
-    }
-
     fn ended(&self, end: End, connection: &Connection) {
         let metrics = &self.endpoint.edge.metrics;
+        let channel = connection.channels().first();
         metrics.connections.dec();
         metrics.connections_closed.get_or_create(&Reason::new(end.reason())).inc();
-        if end == End::SlowConsumer {
+        if end == End::Server(Close::SlowConsumer) {
             tracing::warn!(
                 connection = connection.id(),
                 user = self.sender.id,
-                channel = %self.channel,
+                channel = channel.map(tracing::field::display),
                 limit = connection.outbox_bytes(),
                 "slow consumer: what waited for it was dropped"
             );
@@ -178,11 +171,19 @@ impl Conversation for NativeConversation {
         tracing::info!(
             connection = connection.id(),
             user = self.sender.id,
-            channel = %self.channel,
+            channel = channel.map(tracing::field::display),
             reason = end.reason(),
             code = end.code(),
             "disconnected"
         );
+    }
+}
+
+impl Drop for NativeConversation {
+    fn drop(&mut self) {
+        if self.admitted {
+            self.endpoint.edge.admission.leave(self.sender.id);
+        }
     }
 }
 

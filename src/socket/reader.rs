@@ -13,8 +13,12 @@ use crate::message::{Close, Frame};
 ///
 /// The WebSocket context exists only while a message is under way: an idle connection has none.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
-    context: Option<Box<WebSocketContext>>,
+pub(super) struct Reader(Option<Box<Reading>>);
+
+/// What a message under way needs.
+#[derive(Debug)]
+struct Reading {
+    context: WebSocketContext,
     boundary: Boundary,
 }
 
@@ -43,13 +47,12 @@ impl Reader {
         outbox: &Outbox,
         mut receive: impl FnMut(Message),
     ) -> Result<(), ReadEnd> {
-        let between_messages = self.boundary.advance(bytes);
-        let context =
-            self.context.get_or_insert_with(|| Box::new(new_context(bytes.len(), bounds.message_bytes)));
+        let reading = self.0.get_or_insert_with(|| Box::new(Reading::new(bytes.len(), bounds.message_bytes)));
+        let between_messages = reading.boundary.advance(bytes);
         let mut stream = Adapter { input: bytes, outbox, outbox_bytes: bounds.outbox_bytes };
         let mut closed = None;
         loop {
-            match context.read(&mut stream) {
+            match reading.context.read(&mut stream) {
                 Ok(Received::Text(text)) => receive(Message::Text(Bytes::from(text))),
                 Ok(Received::Binary(binary)) => receive(Message::Binary(binary)),
                 // Pings are answered by the context.
@@ -64,27 +67,30 @@ impl Reader {
             return Err(ReadEnd::Closed(code));
         }
         if between_messages {
-            self.context = None;
+            self.0 = None;
         }
         Ok(())
     }
 }
 
-fn new_context(available: usize, message_bytes: usize) -> WebSocketContext {
-    let config = WebSocketConfig::default()
-        // One read takes all that is there.
-        .read_buffer_size(available)
-        .write_buffer_size(0)
-        .max_message_size(Some(message_bytes))
-        .max_frame_size(Some(message_bytes));
-    WebSocketContext::new(Role::Server, Some(config))
+impl Reading {
+    /// Begins with so many bytes at hand.
+    fn new(available: usize, message_bytes: usize) -> Self {
+        let config = WebSocketConfig::default()
+            // One read takes all that is there.
+            .read_buffer_size(available)
+            .write_buffer_size(0)
+            .max_message_size(Some(message_bytes))
+            .max_frame_size(Some(message_bytes));
+        Self { context: WebSocketContext::new(Role::Server, Some(config)), boundary: Boundary::default() }
+    }
 }
 
 fn close_for(error: &Error) -> Close {
     match error {
-        Error::Capacity(_) => Close::TOO_LARGE,
-        Error::Utf8(_) => Close::INVALID_UTF8,
-        _ => Close::PROTOCOL_ERROR,
+        Error::Capacity(_) => Close::TooLarge,
+        Error::Utf8(_) => Close::InvalidUtf8,
+        _ => Close::ProtocolError,
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -48,8 +48,6 @@ pub enum End {
     Client(Option<u16>),
     /// The server closed it.
     Server(Close),
-    /// The client read too slowly.
-    SlowConsumer,
     /// The client did not answer a ping.
     HeartbeatTimeout,
     /// The connection broke without a close frame.
@@ -62,17 +60,9 @@ impl End {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Client(_) => "client_closed",
-            Self::SlowConsumer => "slow_consumer",
             Self::HeartbeatTimeout => "heartbeat_timeout",
             Self::Lost => "connection_lost",
-            Self::Server(Close::GOING_AWAY) => "going_away",
-            Self::Server(Close::PROTOCOL_ERROR) => "protocol_error",
-            Self::Server(Close::INVALID_UTF8) => "invalid_utf8",
-            Self::Server(Close::TOO_LARGE) => "message_too_large",
-            Self::Server(Close::TRY_AGAIN_LATER) => "over_capacity",
-            Self::Server(Close::TOKEN_EXPIRED) => "token_expired",
-            Self::Server(Close::DISCONNECTED) => "disconnected",
-            Self::Server(_) => "closed",
+            Self::Server(close) => close.word(),
         }
     }
 
@@ -81,19 +71,20 @@ impl End {
     pub fn code(self) -> u16 {
         match self {
             Self::Client(code) => code.unwrap_or(1005),
-            Self::Server(close) => close.code,
-            Self::SlowConsumer => Close::TRY_AGAIN_LATER.code,
+            Self::Server(close) => close.code(),
             Self::HeartbeatTimeout | Self::Lost => 1006,
         }
     }
 }
 
-/// Runs a connection in a task of its own, from the moment that the upgrade is through.
+/// Runs a connection in a task of its own, from the moment that the upgrade is through until it ends, or until
+/// its token does: `expires_at` is in Unix seconds.
 pub fn serve<C: Conversation>(
     upgrade: OnUpgrade,
     connection: Connection,
     conversation: C,
-    options: SessionOptions,
+    options: Arc<SessionOptions>,
+    expires_at: Option<u64>,
 ) {
     tokio::spawn(async move {
         let stream = upgrade.await.ok().and_then(|upgraded| upgraded.downcast::<TokioIo<TcpStream>>().ok());
@@ -105,7 +96,7 @@ pub fn serve<C: Conversation>(
         // hyper's last waker would keep its finished task alive in the socket's slot.
         let _ = stream.poll_write_ready(&mut Context::from_waker(Waker::noop()));
         connection.outbox().attach(stream);
-        let mut session = Session::new(connection, conversation, options);
+        let mut session = Session::new(connection, conversation, options, expires_at);
         if !parts.read_buf.is_empty() {
             session.feed(&parts.read_buf);
         }
@@ -132,15 +123,21 @@ thread_local! {
 struct Session<C: Conversation> {
     connection: Connection,
     conversation: C,
-    options: SessionOptions,
+    options: Arc<SessionOptions>,
     reader: Reader,
     phase: Phase,
-    /// When something last came from the client; all times are seconds of the hub's clock.
-    heard: u32,
-    /// When a ping was sent that is not answered yet.
-    pinged: Option<u32>,
-    /// When the token expires.
+    pulse: Pulse,
+    /// When the token has expired. This and all times are seconds of the hub's clock.
     expires: u32,
+}
+
+/// The last sign of life, and what was done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pulse {
+    /// Something came from the client then.
+    Heard(u32),
+    /// A ping was sent then, and nothing came since.
+    Pinged(u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,13 +164,16 @@ enum Phase {
 }
 
 impl<C: Conversation> Session<C> {
-    fn new(connection: Connection, conversation: C, options: SessionOptions) -> Self {
-        let now = connection.clock().now();
-        let expires = conversation.expires_at().map_or(u32::MAX, |at| {
-            u32::try_from(at.saturating_sub(unix_seconds())).unwrap_or(u32::MAX).saturating_add(now)
-        });
-        let (reader, phase) = (Reader::default(), Phase::Open);
-        Self { connection, conversation, options, reader, phase, heard: now, pinged: None, expires }
+    fn new(
+        connection: Connection,
+        conversation: C,
+        options: Arc<SessionOptions>,
+        expires_at: Option<u64>,
+    ) -> Self {
+        let clock = connection.clock();
+        let expires = expires_at.map_or(u32::MAX, |at| clock.at_unix(at));
+        let (reader, phase, pulse) = (Reader::default(), Phase::Open, Pulse::Heard(clock.now()));
+        Self { connection, conversation, options, reader, phase, pulse, expires }
     }
 
     fn outbox(&self) -> &Arc<Outbox> {
@@ -223,8 +223,7 @@ impl<C: Conversation> Session<C> {
                 match read_now(stream, buffer) {
                     Ok(0) => return Poll::Ready(()),
                     Ok(count) => {
-                        self.heard = self.connection.clock().now();
-                        self.pinged = None;
+                        self.pulse = Pulse::Heard(self.connection.clock().now());
                         self.feed(buffer.get(..count).unwrap_or_default());
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -241,21 +240,19 @@ impl<C: Conversation> Session<C> {
         let now = self.connection.clock().now();
         match self.phase {
             Phase::Open => {
-                if let Some(pinged) = self.pinged {
-                    if now >= pinged.saturating_add(self.options.pong_within) {
+                match self.pulse {
+                    Pulse::Heard(at) if now >= at.saturating_add(self.options.ping_after) => {
+                        self.outbox().push(&Frame::ping(), self.options.bounds.outbox_bytes);
+                        self.pulse = Pulse::Pinged(now);
+                    }
+                    Pulse::Pinged(at) if now >= at.saturating_add(self.options.pong_within) => {
                         self.phase = Phase::Over(End::HeartbeatTimeout);
                         return;
                     }
-                } else if now >= self.heard.saturating_add(self.options.ping_after) {
-                    self.outbox().push(&Frame::ping(), self.options.bounds.outbox_bytes);
-                    self.pinged = Some(now);
+                    Pulse::Heard(_) | Pulse::Pinged(_) => {}
                 }
                 if now >= self.expires {
-                    if self.conversation.expires_at().is_none_or(|at| unix_seconds() < at) {
-                        self.expires = now + 1;
-                    } else {
-                        self.outbox().close(Close::TOKEN_EXPIRED);
-                    }
+                    self.outbox().close(Close::TokenExpired);
                 }
             }
             Phase::Closing { end, until }
@@ -278,7 +275,6 @@ impl<C: Conversation> Session<C> {
         match self.outbox().ending() {
             None => {}
             Some(Ending::Closed(close)) => self.phase = Phase::Closing { end: End::Server(close), until },
-            Some(Ending::SlowConsumer) => self.phase = Phase::Closing { end: End::SlowConsumer, until },
             Some(Ending::Gone) => self.phase = Phase::Over(End::Lost),
         }
     }
@@ -324,9 +320,9 @@ impl<C: Conversation> Session<C> {
     fn set_alarm(&self) {
         let alarm = match self.phase {
             Phase::Open => {
-                let heartbeat = match self.pinged {
-                    Some(pinged) => pinged.saturating_add(self.options.pong_within),
-                    None => self.heard.saturating_add(self.options.ping_after),
+                let heartbeat = match self.pulse {
+                    Pulse::Heard(at) => at.saturating_add(self.options.ping_after),
+                    Pulse::Pinged(at) => at.saturating_add(self.options.pong_within),
                 };
                 heartbeat.min(self.expires)
             }
@@ -342,7 +338,7 @@ impl<C: Conversation> Session<C> {
         self.outbox().end();
         if let Some(stream) = self.outbox().sink() {
             let socket = SockRef::from(stream);
-            if matches!(end, End::SlowConsumer | End::HeartbeatTimeout) {
+            if matches!(end, End::Server(Close::SlowConsumer) | End::HeartbeatTimeout) {
                 // Nobody reads what the kernel still holds for it.
                 let _ = socket.set_linger(Some(Duration::ZERO));
             } else {
@@ -388,8 +384,4 @@ fn read_now(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         Err(error) if count == 0 => Err(error),
         _ => Ok(count),
     }
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }

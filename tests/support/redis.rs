@@ -59,6 +59,11 @@ impl RedisServer {
         format!("redis://{credentials}@127.0.0.1:{}", self.port)
     }
 
+    /// The port for connections without TLS.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A connection of the `redis` crate, for what the test itself does there.
     pub async fn client(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a URL");
@@ -168,7 +173,8 @@ impl Drop for RedisServer {
     }
 }
 
-fn free_port() -> u16 {
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
 }

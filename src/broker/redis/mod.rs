@@ -7,7 +7,7 @@ mod health;
 mod link;
 mod outgoing;
 mod publisher;
-mod resp;
+mod replies;
 mod subscriber;
 mod target;
 

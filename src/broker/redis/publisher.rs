@@ -1,12 +1,12 @@
 use std::time::Duration;
 
+use redis::{Cmd, ServerErrorKind, Value, cmd};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::HEARTBEAT;
 use super::clock::Clock;
-use super::link::{Link, Trouble, error_code};
+use super::link::{Link, Trouble};
 use super::outgoing::{Outgoing, Sending};
-use super::resp::{self, Reply};
 use crate::broker::Refused;
 
 /// Publishes only what is not too late by Redis's own clock: `docs/decisions/0001-publish-with-a-deadline.md`.
@@ -74,7 +74,7 @@ impl<'a> Publisher<'a> {
                 biased;
                 () = self.outgoing.queued.notified() => {}
                 unasked = self.link.read() => return match unasked {
-                    Ok(Reply::Error(text)) => Trouble::Refused("the connection", error_code(&text)),
+                    Ok(Value::ServerError(error)) => Trouble::refused("the connection", &error),
                     Ok(_) => Trouble::Unexpected("nothing"),
                     Err(trouble) => trouble,
                 },
@@ -91,7 +91,7 @@ impl<'a> Publisher<'a> {
         let sending = async {
             match self.mode {
                 Mode::Deadline { .. } => self.send_with_deadline(batch).await,
-                Mode::Plain if batch.is_empty() => self.link.ask("PING", &[b"PING"]).await.map(drop),
+                Mode::Plain if batch.is_empty() => self.link.ask("PING", &cmd("PING")).await.map(drop),
                 Mode::Plain => self.send_plainly(batch).await,
             }
         };
@@ -103,20 +103,21 @@ impl<'a> Publisher<'a> {
         let margin = margin(self.patience);
         let answer = loop {
             let asked = Instant::now();
-            write_batch(&mut self.link, script, self.topic, batch, clock, margin);
+            self.link.write(&publish_batch(script, self.topic, batch, clock, margin));
             self.link.flush().await?;
             match self.link.read().await? {
                 // Someone flushed the scripts: nothing of the batch was published.
-                Reply::Error(text) if text.starts_with(b"NOSCRIPT") => *script = load(&mut self.link).await?,
-                Reply::Error(text) => {
-                    let code = error_code(&text);
-                    if code == "NOPERM" {
+                Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript) => {
+                    *script = load(&mut self.link).await?;
+                }
+                Value::ServerError(error) => {
+                    if error.kind() == Some(ServerErrorKind::NoPerm) {
                         for sending in batch {
                             self.outgoing.refused(sending.seq, Refused::Unreachable);
                         }
                     }
                     // After any other error a part may have been published: copies and deadlines tell.
-                    return Err(Trouble::Refused("PUBLISH", code));
+                    return Err(Trouble::refused("PUBLISH", &error));
                 }
                 reply => break Answer::read(&reply, asked)?,
             }
@@ -136,16 +137,16 @@ impl<'a> Publisher<'a> {
 
     async fn send_plainly(&mut self, batch: &[Sending]) -> Result<(), Trouble> {
         for sending in batch {
-            resp::encode(self.link.output(), &[b"PUBLISH", self.topic, &sending.envelope]);
+            self.link.write(cmd("PUBLISH").arg(self.topic).arg(&sending.envelope[..]));
         }
         self.link.flush().await?;
         let mut trouble = None;
         for sending in batch {
             match self.link.read().await? {
-                Reply::Integer(_) => self.outgoing.accepted(sending.seq),
-                Reply::Error(text) => {
+                Value::Int(_) => self.outgoing.accepted(sending.seq),
+                Value::ServerError(error) => {
                     self.outgoing.refused(sending.seq, Refused::Unreachable);
-                    trouble = Some(Trouble::Refused("PUBLISH", error_code(&text)));
+                    trouble = Some(Trouble::refused("PUBLISH", &error));
                 }
                 _ => return Err(Trouble::Unexpected("PUBLISH")),
             }
@@ -164,7 +165,7 @@ async fn deadline_mode(link: &mut Link, topic: &[u8], patience: Duration) -> Res
     // A first answer can be slow by chance.
     for _ in 0..3 {
         let asked = Instant::now();
-        let reply = link.ask("EVALSHA", &[b"EVALSHA", &script, b"0", topic]).await?;
+        let reply = link.ask("EVALSHA", &run_script(&script, topic)).await?;
         if let Some(clock) = Answer::read(&reply, asked)?.clock(margin(patience)) {
             return Ok(Mode::Deadline { script, clock });
         }
@@ -173,30 +174,24 @@ async fn deadline_mode(link: &mut Link, topic: &[u8], patience: Duration) -> Res
 }
 
 async fn load(link: &mut Link) -> Result<Vec<u8>, Trouble> {
-    match link.ask("SCRIPT LOAD", &[b"SCRIPT", b"LOAD", SCRIPT.as_bytes()]).await? {
-        Reply::Bulk(Some(name)) => Ok(name.to_vec()),
+    match link.ask("SCRIPT LOAD", cmd("SCRIPT").arg("LOAD").arg(SCRIPT)).await? {
+        Value::BulkString(name) => Ok(name),
         _ => Err(Trouble::Unexpected("SCRIPT LOAD")),
     }
 }
 
-fn write_batch(
-    link: &mut Link,
-    script: &[u8],
-    topic: &[u8],
-    batch: &[Sending],
-    clock: &Clock,
-    margin: Duration,
-) {
-    let output = link.output();
-    resp::encode_header(output, 4 + 2 * batch.len());
-    for argument in [b"EVALSHA", script, b"0", topic] {
-        resp::encode_argument(output, argument);
-    }
+/// Without messages it asks for the clock.
+fn run_script(script: &[u8], topic: &[u8]) -> Cmd {
+    cmd("EVALSHA").arg(script).arg(0).arg(topic).take()
+}
+
+fn publish_batch(script: &[u8], topic: &[u8], batch: &[Sending], clock: &Clock, margin: Duration) -> Cmd {
+    let mut command = run_script(script, topic);
     for sending in batch {
         let deadline = sending.deadline.checked_sub(margin).unwrap_or(sending.deadline);
-        resp::encode_argument(output, clock.micros_at(deadline).to_string().as_bytes());
-        resp::encode_argument(output, &sending.envelope);
+        command.arg(clock.micros_at(deadline)).arg(&sending.envelope[..]);
     }
+    command
 }
 
 /// What the script answers.
@@ -208,10 +203,10 @@ struct Answer {
 }
 
 impl Answer {
-    fn read(reply: &Reply, asked: Instant) -> Result<Self, Trouble> {
+    fn read(reply: &Value, asked: Instant) -> Result<Self, Trouble> {
         let unexpected = Trouble::Unexpected("EVALSHA");
-        let Reply::Array(values) = reply else { return Err(unexpected) };
-        let [Reply::Integer(late), Reply::Integer(seconds), Reply::Integer(micros)] = values[..] else {
+        let Value::Array(values) = reply else { return Err(unexpected) };
+        let [Value::Int(late), Value::Int(seconds), Value::Int(micros)] = values[..] else {
             return Err(unexpected);
         };
         let positive = |number: i64| u64::try_from(number).unwrap_or(0);

@@ -2,14 +2,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use redis::{Value, cmd};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::HEARTBEAT;
 use super::drops::Drops;
-use super::link::{Link, Trouble, error_code};
+use super::link::{Link, Trouble};
 use super::outgoing::{Copy, Outgoing};
-use super::resp::{self, Reply};
 use crate::broker::Inbound;
 use crate::broker::budget::Budget;
 use crate::broker::envelope;
@@ -28,8 +28,8 @@ pub(super) struct Delivery {
 
 /// Subscribes; the answer confirms it.
 pub(super) async fn subscribe(link: &mut Link, topic: &[u8]) -> Result<(), Trouble> {
-    match link.ask("SUBSCRIBE", &[b"SUBSCRIBE", topic]).await? {
-        Reply::Array(values) if is(values.first(), b"subscribe") => Ok(()),
+    match link.ask("SUBSCRIBE", cmd("SUBSCRIBE").arg(topic)).await? {
+        Value::Array(values) if is(values.first(), b"subscribe") => Ok(()),
         _ => Err(Trouble::Unexpected("SUBSCRIBE")),
     }
 }
@@ -46,13 +46,13 @@ pub(super) async fn run(link: &mut Link, delivery: &mut Delivery, patience: Dura
             biased;
             reply = link.read() => {
                 match reply {
-                    Ok(Reply::Array(values)) => {
+                    Ok(Value::Array(values)) => {
                         if let Some(payload) = payload(values) && delivery.take(payload).await {
                             // The time that was spent waiting for room says nothing of Redis.
                             timer.as_mut().reset(Instant::now() + HEARTBEAT);
                         }
                     }
-                    Ok(Reply::Error(text)) => return Trouble::Refused("the subscription", error_code(&text)),
+                    Ok(Value::ServerError(error)) => return Trouble::refused("the subscription", &error),
                     Ok(_) => return Trouble::Unexpected("SUBSCRIBE"),
                     Err(trouble) => return trouble,
                 }
@@ -65,7 +65,7 @@ pub(super) async fn run(link: &mut Link, delivery: &mut Delivery, patience: Dura
                     return Trouble::Silent("PING");
                 }
                 let wait = if heard { HEARTBEAT } else {
-                    resp::encode(link.output(), &[b"PING"]);
+                    link.write(&cmd("PING"));
                     match tokio::time::timeout(patience, link.flush()).await {
                         Ok(Ok(())) => {}
                         Ok(Err(trouble)) => return trouble,
@@ -110,16 +110,16 @@ impl Delivery {
 }
 
 /// The payload of a message; a pong and the like have none.
-fn payload(values: Vec<Reply>) -> Option<Bytes> {
+fn payload(values: Vec<Value>) -> Option<Bytes> {
     if !is(values.first(), b"message") {
         return None;
     }
     match values.into_iter().nth(2) {
-        Some(Reply::Bulk(payload)) => payload,
+        Some(Value::BulkString(payload)) => Some(payload.into()),
         _ => None,
     }
 }
 
-fn is(value: Option<&Reply>, word: &[u8]) -> bool {
-    matches!(value, Some(Reply::Bulk(Some(text))) if text == word)
+fn is(value: Option<&Value>, word: &[u8]) -> bool {
+    matches!(value, Some(Value::BulkString(text)) if text == word)
 }

@@ -28,15 +28,19 @@ pub enum Refusal {
     /// The broker is unreachable, or its queue is full. The message was not sent.
     #[error("the message was not sent; try again later")]
     Unavailable,
+    /// The server is at fault.
+    #[error("the server could not handle the message; it was not sent")]
+    Internal,
 }
 
-const ALL: [Refusal; 6] = [
+const ALL: [Refusal; 7] = [
     Refusal::InvalidJson,
     Refusal::InvalidMessage,
     Refusal::InvalidTarget,
     Refusal::NotAllowed,
     Refusal::RateLimited,
     Refusal::Unavailable,
+    Refusal::Internal,
 ];
 
 impl Refusal {
@@ -49,6 +53,7 @@ impl Refusal {
             Self::NotAllowed => "not_allowed",
             Self::RateLimited => "rate_limited",
             Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
         }
     }
 

@@ -5,11 +5,14 @@ import { post, Refused } from "./api.js";
 const FOR_GOOD = new Set([1000, 1002, 1003, 1007, 1009, 4403]);
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
+// A connection that held for so long was a good one: over capacity, it opens too, and closes at once.
+const GOOD = 10_000;
 
 export class Connection extends EventTarget {
   #socket;
   #timer;
   #failures = 0;
+  #opened = Infinity;
   #wanted = false;
   #attempt = 0;
 
@@ -62,6 +65,7 @@ export class Connection extends EventTarget {
   async #open() {
     clearTimeout(this.#timer);
     const attempt = ++this.#attempt;
+    this.#opened = Infinity;
     const current = () => attempt === this.#attempt;
     this.#enter("connecting");
     let token;
@@ -80,7 +84,7 @@ export class Connection extends EventTarget {
     this.#socket = socket;
     socket.onopen = () => {
       if (!current()) return;
-      this.#failures = 0;
+      this.#opened = Date.now();
       this.#tell("frame", { way: "note", text: `open ${this.channel}` });
       this.#enter("open");
     };
@@ -99,6 +103,7 @@ export class Connection extends EventTarget {
     socket.onclose = ({ code, reason }) => {
       if (!current()) return;
       this.#socket = undefined;
+      if (Date.now() - this.#opened > GOOD) this.#failures = 0;
       this.#tell("frame", { way: "note", text: `close ${code}${reason ? ` ${reason}` : ""}` });
       if (FOR_GOOD.has(code)) {
         this.#wanted = false;

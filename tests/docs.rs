@@ -1,0 +1,296 @@
+//! Holds the documents to what the code says: links, settings, names, snippets, codes, metrics.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a helper that panics is how a test fails"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use yamabiko::config::{AuthKeys, Environment, load, show};
+use yamabiko::message::Close;
+use yamabiko::telemetry::{Metrics, Reason};
+
+const READMES: [&str; 2] = ["README.md", "README.ja.md"];
+
+#[test]
+fn every_relative_link_leads_somewhere() {
+    let mut broken = Vec::new();
+    for document in documents() {
+        let text = without_code(&fs::read_to_string(&document).unwrap());
+        for target in links(&text) {
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = match path {
+                "" => document.clone(),
+                path => document.parent().unwrap().join(path),
+            };
+            let leads = file.exists()
+                && (anchor.is_empty() || anchors(&fs::read_to_string(&file).unwrap()).contains(anchor));
+            if !leads {
+                broken.push(format!("{}: {target}", document.strip_prefix(root()).unwrap().display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_readmes_list_every_setting_with_its_default() {
+    let config = load(None, &Environment::default(), AuthKeys::Optional).unwrap();
+    let mut settings = BTreeMap::new();
+    let mut section = String::new();
+    for line in show(&config).lines() {
+        if let Some(header) = line.strip_prefix('[') {
+            header.trim_end_matches(']').clone_into(&mut section);
+        } else if let Some((name, rest)) = line.split_once(" = ") {
+            let default = rest.rsplit_once("  # ").unwrap().0;
+            if section.starts_with("channels.") {
+                // Repeated for each kind: what it is without a line differs from what is shipped.
+                settings.insert(format!("channels.KIND.{name}"), None);
+            } else {
+                settings.insert(format!("{section}.{name}"), Some(format!("`{default}`")));
+            }
+        }
+    }
+    assert!(settings.len() > 25, "{settings:?}");
+    for readme in READMES {
+        let text = read(readme);
+        let rows: BTreeMap<String, Vec<&str>> = rows(&text)
+            .filter(|row| row.len() == 4 && row[1].starts_with("`YAMABIKO__"))
+            .map(|row| (row[0].trim_matches('`').to_owned(), row))
+            .collect();
+        let listed: Vec<&String> = rows.keys().collect();
+        assert_eq!(listed, settings.keys().collect::<Vec<_>>(), "{readme}");
+        for (setting, default) in &settings {
+            let row = &rows[setting];
+            let variable = format!("`YAMABIKO__{}`", setting.replace('.', "__").to_uppercase());
+            assert_eq!(row[1], variable, "{readme}");
+            if let Some(default) = default {
+                assert_eq!(row[2], default, "{readme}: {setting}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_readmes_list_every_other_name() {
+    // In the source a line reads: ("APP_WS_HOST", "server", "host"),
+    let aliases = read("src/config/aliases.rs");
+    let aliases: Vec<Vec<&str>> = aliases
+        .lines()
+        .filter(|line| line.trim_start().starts_with("(\""))
+        .map(|line| line.split('"').skip(1).step_by(2).collect())
+        .collect();
+    assert!(aliases.len() >= 7, "{aliases:?}");
+    let composed = read("src/config/redis_url.rs");
+    let composed: BTreeSet<&str> =
+        composed.split("read(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(composed.contains("REDIS_HOST"), "{composed:?}");
+    for readme in READMES {
+        let text = read(readme);
+        let mut order = Vec::new();
+        for row in rows(&text).filter(|row| row.len() == 2) {
+            order.push((row[0].trim_matches('`').to_owned(), row[1].trim_matches('`').to_owned()));
+        }
+        let order: Vec<_> =
+            order.into_iter().filter(|(name, _)| aliases.iter().any(|alias| alias[0] == *name)).collect();
+        let expected: Vec<_> =
+            aliases.iter().map(|alias| (alias[0].to_owned(), format!("{}.{}", alias[1], alias[2]))).collect();
+        assert_eq!(order, expected, "{readme}");
+        for name in &composed {
+            assert!(text.contains(&format!("`{name}`")), "{readme} does not name {name}");
+        }
+    }
+}
+
+#[test]
+fn the_readmes_show_the_snippets_to_the_letter() {
+    let mut snippets = 0;
+    for entry in fs::read_dir(root().join("docs/snippets")).unwrap() {
+        let path = entry.unwrap().path();
+        let snippet = fs::read_to_string(&path).unwrap();
+        for readme in READMES {
+            assert!(
+                read(readme).contains(&format!("\n{snippet}```\n")),
+                "{readme} does not show {}",
+                path.display()
+            );
+        }
+        snippets += 1;
+    }
+    assert!(snippets >= 5);
+}
+
+#[test]
+fn native_md_has_the_codes_of_the_source_and_no_others() {
+    let native = read("docs/native.md");
+    for (from, to, files) in [
+        ("### Refused handshakes", "## Sending", &["src/auth/refusal.rs", "src/socket/handshake.rs"][..]),
+        ("## Answers", "## Broadcasts", &["src/protocol/native/answer.rs"]),
+        (
+            "What cannot be delivered",
+            "The reply of `PUBLISH`",
+            &["src/broker/envelope.rs", "src/server/relay.rs", "src/broker/redis/subscriber.rs"],
+        ),
+    ] {
+        let part = between(&native, from, to);
+        let documented: BTreeSet<String> = rows(part)
+            .map(|row| if row[0].parse::<u16>().is_ok() { row[1] } else { row[0] })
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
+            .filter(|code| !code.contains('.') && code != "reason")
+            .collect();
+        assert!(documented.len() >= 5, "{from}: {documented:?}");
+        let sources: Vec<String> = files.iter().map(|file| read(file)).collect();
+        let words: BTreeSet<&str> = sources.iter().flat_map(|source| words(source)).collect();
+        for code in &documented {
+            assert!(words.contains(code.as_str()), "{from}: {code} is not in {files:?}");
+        }
+        // Other texts of one word are header names and keys.
+        for word in words.iter().filter(|word| word.contains('_')) {
+            assert!(documented.contains(*word), "{from}: {word} of {files:?} is missing");
+        }
+    }
+}
+
+#[test]
+fn native_md_has_every_close_code() {
+    let native = read("docs/native.md");
+    let part = between(&native, "## The end of a connection", "Coming back well");
+    let documented: BTreeMap<&str, &str> = rows(part).map(|row| (row[0], row[1])).collect();
+    for close in Close::ALL {
+        let (code, reason) = (close.code().to_string(), format!("`{}`", close.reason()));
+        assert_eq!(documented.get(code.as_str()), Some(&reason.as_str()), "{code}");
+    }
+}
+
+#[test]
+fn no_document_names_a_metric_that_is_not_there() {
+    let metrics = metrics();
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for (at, _) in text.match_indices("yamabiko_") {
+            let before = text[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '$' || c == '/' || c == '_') {
+                continue;
+            }
+            let name: String =
+                text[at..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            assert!(metrics.contains(&name), "{}: {name}", document.display());
+        }
+    }
+}
+
+#[test]
+fn deploy_md_names_every_metric() {
+    let deploy = read("docs/deploy.md");
+    for name in metrics() {
+        assert!(deploy.contains(&name), "docs/deploy.md does not name {name}");
+    }
+}
+
+/// The names that Prometheus shows.
+fn metrics() -> BTreeSet<String> {
+    let metrics = Metrics::new();
+    // One with reasons is shown as soon as it has one.
+    for family in [
+        &metrics.connections_closed,
+        &metrics.handshakes_refused,
+        &metrics.messages_refused,
+        &metrics.broker_dropped,
+    ] {
+        family.get_or_create(&Reason::new("some")).inc();
+    }
+    let page = metrics.render();
+    let names: BTreeSet<String> = page
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .map(str::to_owned)
+        .collect();
+    assert!(names.contains("yamabiko_broker_interruptions_total"), "{names:?}");
+    names
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every document of the project.
+fn documents() -> Vec<PathBuf> {
+    let mut documents = Vec::new();
+    for folder in ["", "docs", "docs/decisions"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                documents.push(path);
+            }
+        }
+    }
+    assert!(documents.len() >= 12, "{documents:?}");
+    documents
+}
+
+/// Fenced code blanked: what looks like a link there is none.
+fn without_code(text: &str) -> String {
+    text.split("```").step_by(2).collect::<Vec<_>>().join("\n")
+}
+
+/// The targets of `[text](target)`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+/// The anchors of the headings, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    without_code(text)
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            let heading = line.trim_start_matches('#').trim().to_lowercase();
+            heading
+                .chars()
+                .filter_map(|c| match c {
+                    ' ' => Some('-'),
+                    c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+                    _ => None,
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// The rows of all tables, but for their rules; each a list of its cells.
+fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines()
+        .filter(|line| line.starts_with("| "))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+}
+
+fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let (_, rest) = text.split_once(from).unwrap_or_else(|| panic!("no {from:?}"));
+    rest.split_once(to).unwrap_or_else(|| panic!("no {to:?} after {from:?}")).0
+}
+
+fn before_tests(source: &str) -> &str {
+    source.split("#[cfg(test)]").next().unwrap_or(source)
+}
+
+/// The texts in quotes that could be codes: small letters, perhaps joined by `_`.
+fn words(source: &str) -> BTreeSet<&str> {
+    before_tests(source)
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| line.split('"').skip(1).step_by(2))
+        .filter(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect()
+}
