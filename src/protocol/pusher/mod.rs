@@ -1,0 +1,28 @@
+//! The Pusher protocol, as Laravel Echo and pusher-js speak it, with its HTTP API.
+//!
+//! Pure: bytes in, bytes and decisions out.
+
+mod apps;
+mod channel;
+mod incoming;
+mod json;
+pub mod outgoing;
+mod rate;
+mod refusal;
+mod session;
+mod settings;
+mod socket_id;
+mod user;
+mod webhook;
+
+pub use apps::{App, Apps};
+pub use channel::{Access, Channel, InvalidChannel};
+pub use incoming::{CLIENT_PREFIX, Incoming};
+pub use refusal::{Fatal, Refusal, SubscriptionError};
+pub use session::{Action, ClientEvent, Joined, MAX_EVENT_NAME, Session, Subscribe, Ticket};
+pub use settings::{AppSettings, Problem, PusherSettings, WebhookSettings};
+pub use socket_id::{InvalidSocketId, SocketId};
+pub use user::{InvalidUser, Member, User, UserId};
+pub use webhook::{
+    ChannelText, Dropped, EventKind, MAX_BATCH, RETURN_WITHIN, WebhookEvent, WebhookQueue, webhook_body,
+};
