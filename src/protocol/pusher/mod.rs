@@ -4,9 +4,11 @@
 
 mod apps;
 mod channel;
+mod event;
 mod incoming;
 mod json;
 pub mod outgoing;
+pub mod presence;
 mod rate;
 mod refusal;
 mod session;
@@ -17,6 +19,7 @@ mod webhook;
 
 pub use apps::{App, Apps};
 pub use channel::{Access, Channel, InvalidChannel};
+pub use event::{Broadcast, InvalidBroadcast};
 pub use incoming::{CLIENT_PREFIX, Incoming};
 pub use refusal::{Fatal, Refusal, SubscriptionError};
 pub use session::{Action, ClientEvent, Joined, MAX_EVENT_NAME, Session, Subscribe, Ticket};
