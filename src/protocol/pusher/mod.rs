@@ -5,6 +5,7 @@
 mod apps;
 mod channel;
 mod event;
+pub mod http;
 mod incoming;
 mod json;
 pub mod outgoing;
