@@ -50,7 +50,7 @@ impl Broadcast {
             quoted(&self.data)
         );
         if let Some(socket) = self.except {
-            text += &format!(r#","socket_id":"{socket}""#);
+            text.extend([r#","socket_id":""#, &socket.to_string(), "\""]);
         }
         if let Some(user_id) = &self.user_id {
             text.extend([r#","user_id":"#, &user_id.to_json()]);

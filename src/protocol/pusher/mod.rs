@@ -2,6 +2,7 @@
 //!
 //! Pure: bytes in, bytes and decisions out.
 
+mod action;
 mod apps;
 mod channel;
 mod event;
@@ -18,15 +19,14 @@ mod socket_id;
 mod user;
 mod webhook;
 
+pub use action::{Action, ClientEvent, Joined, Subscribe, Ticket};
 pub use apps::{App, Apps};
 pub use channel::{Access, Channel, InvalidChannel};
 pub use event::{Broadcast, InvalidBroadcast};
 pub use incoming::{CLIENT_PREFIX, Incoming};
 pub use refusal::{Fatal, Refusal, SubscriptionError};
-pub use session::{Action, ClientEvent, Joined, MAX_EVENT_NAME, Session, Subscribe, Ticket};
+pub use session::{MAX_EVENT_NAME, Session};
 pub use settings::{AppSettings, Problem, PusherSettings, WebhookSettings};
 pub use socket_id::{InvalidSocketId, SocketId};
 pub use user::{InvalidUser, Member, User, UserId};
-pub use webhook::{
-    ChannelText, Dropped, EventKind, MAX_BATCH, RETURN_WITHIN, WebhookEvent, WebhookQueue, webhook_body,
-};
+pub use webhook::{Dropped, EventKind, MAX_BATCH, RETURN_WITHIN, WebhookEvent, WebhookQueue, webhook_body};

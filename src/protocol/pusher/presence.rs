@@ -7,6 +7,7 @@
 //! changes and snapshots to its own view too.
 
 mod channel;
+mod transitions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use super::socket_id::SocketId;
 use super::user::{Member, UserId};
 use crate::message::ChannelName;
 use channel::ChannelView;
+use transitions::Transitions;
 
 /// A node's name: a new one at every start, so that what an earlier life said is never mistaken for this one's.
 pub type NodeName = Arc<str>;
@@ -57,7 +59,7 @@ pub enum Transition {
     Occupied(ChannelName),
     /// The last connection has left the channel.
     Vacated(ChannelName),
-    /// The user's first connection is on the channel.
+    /// The user's first connection is on the channel. It is told to all but the user's own connections.
     MemberAdded(ChannelName, Member),
     /// The user's last connection has left the channel.
     MemberRemoved(ChannelName, UserId),
@@ -97,9 +99,9 @@ struct Entry {
     what: What,
 }
 
-/// Nothing is remembered too, until the next snapshot: an older change may still be on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
+    /// Remembered until the next snapshot: an older change may still be on its way.
     Nobody,
     Member(Member),
     Count(u64),
@@ -109,7 +111,7 @@ enum What {
 const FORGET_AFTER: u64 = 10;
 
 impl Presence {
-    /// Takes a change. The numbers of a node rise with everything that it says of this app.
+    /// Takes a change. The numbers of a node start at 1 and rise with everything that it says of this app.
     pub fn change(
         &mut self,
         node: &NodeName,
@@ -267,57 +269,6 @@ impl Presence {
     #[must_use]
     pub fn is_member(&self, channel: &ChannelName, user_id: &UserId) -> bool {
         self.channels.get(channel).is_some_and(|view| view.has(user_id))
-    }
-}
-
-/// Gathers what one message changes. The channels are compared before and after all of it, so that a user that it
-/// moves from one connection to another has not left.
-struct Transitions<'a> {
-    channels: &'a mut HashMap<ChannelName, ChannelView>,
-    touched: HashMap<ChannelName, channel::Before>,
-}
-
-impl<'a> Transitions<'a> {
-    fn new(channels: &'a mut HashMap<ChannelName, ChannelView>) -> Self {
-        Self { channels, touched: HashMap::new() }
-    }
-
-    fn replace(&mut self, node: &NodeName, subject: &Subject, old: Option<What>, new: Option<What>) {
-        let (old, new) = (old.unwrap_or(What::Nobody), new.unwrap_or(What::Nobody));
-        if old == new {
-            return;
-        }
-        let (name, connection) = subject;
-        let view = self.channels.entry(name.clone()).or_default();
-        let before = self.touched.entry(name.clone()).or_insert_with(|| view.before());
-        for what in [&old, &new] {
-            if let What::Member(member) = what {
-                before.note(view, &member.user_id);
-            }
-        }
-        // Of a connection that changes its member, the old one goes first.
-        match old {
-            What::Member(member) => view.remove(node, *connection, &member.user_id),
-            What::Count(count) => view.count -= count.min(view.count),
-            What::Nobody => {}
-        }
-        match new {
-            What::Member(member) => view.add(node, *connection, member),
-            What::Count(count) => view.count = view.count.saturating_add(count),
-            What::Nobody => {}
-        }
-    }
-
-    fn finish(self) -> Vec<Transition> {
-        let mut transitions = Vec::new();
-        for (name, before) in self.touched {
-            let Some(view) = self.channels.get(&name) else { continue };
-            before.compare(&name, view, &mut transitions);
-            if view.connections() == 0 {
-                self.channels.remove(&name);
-            }
-        }
-        transitions
     }
 }
 

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::action::{Action, ClientEvent, Joined, Subscribe, Ticket};
 use super::apps::App;
 use super::channel::{Access, Channel};
 use super::incoming::Incoming;
@@ -9,64 +10,10 @@ use super::rate::Allowance;
 use super::refusal::{Fatal, Refusal, SubscriptionError};
 use super::socket_id::SocketId;
 use super::user::{Member, User, UserId};
-use crate::message::{ChannelName, Close, Frame};
+use crate::message::{ChannelName, Frame};
 
 /// The longest name of an event, in characters: Pusher's limit.
 pub const MAX_EVENT_NAME: usize = 200;
-
-/// What is to be done, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Send this to the client.
-    Reply(Frame),
-    /// Put the connection on the channel, then tell the session by [`Session::joined`] or [`Session::join_failed`].
-    Subscribe(Subscribe),
-    /// Take the connection off the channel. It may still be on its way there.
-    Unsubscribe(Channel),
-    /// Publish this on behalf of the client, to all but itself.
-    Publish(ClientEvent),
-    /// The connection belongs to this user from now on.
-    SignIn(User),
-    /// Send this close frame after what was sent before; nothing more comes of this session.
-    Close(Close),
-}
-
-/// A subscription that is allowed, as far as the session can tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscribe {
-    /// Where to.
-    pub channel: Channel,
-    /// As whom, on a presence channel. Whether there is room for another member is for the hub to say.
-    pub member: Option<Member>,
-    /// Which attempt this is, for the answer.
-    pub ticket: Ticket,
-}
-
-/// An attempt to subscribe. The answer to one that was given up meanwhile does nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket(u32);
-
-/// An event of a client that is allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientEvent {
-    /// Where it is for: private or presence, and subscribed to.
-    pub channel: Channel,
-    /// Its name, which starts with `client-`.
-    pub event: String,
-    /// What the receivers find under `data`.
-    pub data: String,
-    /// Who says it, on a presence channel.
-    pub user_id: Option<UserId>,
-}
-
-/// What the hub has to say about a subscription that is in force.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Joined {
-    /// The members, oneself included, of a presence channel.
-    pub members: Vec<Member>,
-    /// The last event of a cache channel, as it was sent.
-    pub cached: Option<Frame>,
-}
 
 /// One connection: what the client has asked for, and what it may. Does no I/O.
 ///
@@ -254,22 +201,18 @@ impl Session {
         auth: Option<&str>,
         channel_data: Option<&str>,
     ) -> Result<Vec<Action>, Refusal> {
-        let permitted = Channel::new(name, self.app.rules.channel_name_length)
-            .map_err(SubscriptionError::from)
-            .and_then(|channel| {
-                if self.channels.contains_key(channel.name()) {
-                    return Ok((channel, None));
-                }
-                let member = self.permit(&channel, auth, channel_data)?;
-                Ok((channel, member))
-            });
-        let (channel, member) = match permitted {
-            Ok(permitted) => permitted,
-            Err(error) => return Ok(vec![Action::Reply(outgoing::subscription_error(name, error))]),
+        let refused = |error| Ok(vec![Action::Reply(outgoing::subscription_error(name, error))]);
+        let channel = match Channel::new(name, self.app.rules.channel_name_length) {
+            Ok(channel) => channel,
+            Err(error) => return refused(error.into()),
         };
         if self.channels.contains_key(channel.name()) {
             return Err(Refusal::AlreadySubscribed(name.to_owned()));
         }
+        let member = match self.permit(&channel, auth, channel_data) {
+            Ok(member) => member,
+            Err(error) => return refused(error),
+        };
         self.tickets = self.tickets.wrapping_add(1);
         let ticket = Ticket(self.tickets);
         let subscription = Subscription {

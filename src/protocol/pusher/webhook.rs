@@ -1,6 +1,6 @@
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::socket_id::SocketId;
 use super::user::UserId;
@@ -19,31 +19,36 @@ pub enum WebhookEvent {
     /// A channel has its first subscriber.
     ChannelOccupied {
         /// Which one.
-        channel: ChannelText,
+        #[serde(serialize_with = "as_text")]
+        channel: ChannelName,
     },
     /// A channel has lost its last subscriber.
     ChannelVacated {
         /// Which one.
-        channel: ChannelText,
+        #[serde(serialize_with = "as_text")]
+        channel: ChannelName,
     },
     /// A user's first connection has joined a presence channel.
     MemberAdded {
         /// Which one.
-        channel: ChannelText,
+        #[serde(serialize_with = "as_text")]
+        channel: ChannelName,
         /// Who.
         user_id: UserId,
     },
     /// A user's last connection has left a presence channel.
     MemberRemoved {
         /// Which one.
-        channel: ChannelText,
+        #[serde(serialize_with = "as_text")]
+        channel: ChannelName,
         /// Who.
         user_id: UserId,
     },
     /// A client has published an event.
     ClientEvent {
         /// Where.
-        channel: ChannelText,
+        #[serde(serialize_with = "as_text")]
+        channel: ChannelName,
         /// Its name.
         event: String,
         /// What the receivers found under `data`.
@@ -57,25 +62,17 @@ pub enum WebhookEvent {
     /// A cache channel had no event for a new subscriber.
     CacheMiss {
         /// Which one.
-        channel: ChannelText,
+        #[serde(serialize_with = "as_text")]
+        channel: ChannelName,
     },
     /// The number of subscribers of a channel has changed.
     SubscriptionCount {
         /// Which one.
-        channel: ChannelText,
+        #[serde(serialize_with = "as_text")]
+        channel: ChannelName,
         /// How many there are.
         subscription_count: u64,
     },
-}
-
-/// A channel's name as a text of JSON.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChannelText(pub ChannelName);
-
-impl Serialize for ChannelText {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.as_str())
-    }
 }
 
 /// The kinds of events, by which a webhook chooses.
@@ -113,16 +110,29 @@ impl WebhookEvent {
         }
     }
 
-    /// Whether `earlier`, which is still waiting, and this one make nothing of each other.
-    fn undoes(&self, earlier: &Self) -> bool {
-        match (self, earlier) {
-            (Self::ChannelOccupied { channel }, Self::ChannelVacated { channel: left }) => channel == left,
-            (Self::MemberAdded { channel, user_id }, Self::MemberRemoved { channel: left, user_id: who }) => {
-                channel == left && user_id == who
+    /// What it ends, if that may come back, or what it brings back.
+    fn transition(&self) -> Option<(Subject, Way)> {
+        match self {
+            Self::ChannelOccupied { channel } => Some(((channel.clone(), None), Way::Comes)),
+            Self::ChannelVacated { channel } => Some(((channel.clone(), None), Way::Goes)),
+            Self::MemberAdded { channel, user_id } => {
+                Some(((channel.clone(), Some(user_id.clone())), Way::Comes))
             }
-            _ => false,
+            Self::MemberRemoved { channel, user_id } => {
+                Some(((channel.clone(), Some(user_id.clone())), Way::Goes))
+            }
+            _ => None,
         }
     }
+}
+
+/// A channel, or a member of one.
+type Subject = (ChannelName, Option<UserId>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Comes,
+    Goes,
 }
 
 /// What one webhook has still to be told. Never holds more than its capacity.
@@ -130,8 +140,10 @@ impl WebhookEvent {
 pub struct WebhookQueue {
     wanted: Vec<EventKind>,
     capacity: usize,
-    /// Vacated and removed, each with the time when it counts, in order.
-    waiting: VecDeque<(u64, WebhookEvent)>,
+    /// What has gone, and when that counts.
+    gone: HashMap<Subject, (u64, WebhookEvent)>,
+    /// The same in the order of time. What has come back meanwhile stays here until its time.
+    times: VecDeque<(u64, Subject)>,
     ready: VecDeque<WebhookEvent>,
 }
 
@@ -143,36 +155,46 @@ impl WebhookQueue {
     /// A queue for these kinds (none: all) and so many events.
     #[must_use]
     pub fn new(wanted: &[EventKind], capacity: usize) -> Self {
-        Self { wanted: wanted.to_vec(), capacity, waiting: VecDeque::new(), ready: VecDeque::new() }
+        Self {
+            wanted: wanted.to_vec(),
+            capacity,
+            gone: HashMap::new(),
+            times: VecDeque::new(),
+            ready: VecDeque::new(),
+        }
     }
 
     /// Takes an event. `now` is in milliseconds and never goes back.
     pub fn push(&mut self, event: WebhookEvent, now: u64) -> Result<(), Dropped> {
         self.settle(now);
-        if let Some(place) = self.waiting.iter().position(|(_, earlier)| event.undoes(earlier)) {
-            self.waiting.remove(place);
+        let transition = event.transition();
+        if let Some((subject, Way::Comes)) = &transition
+            && self.gone.remove(subject).is_some()
+        {
             return Ok(());
         }
-        let waits = matches!(event.kind(), EventKind::ChannelVacated | EventKind::MemberRemoved);
-        // One that is not wanted may still have to undo, or be undone by, one that is.
-        if !waits && !self.wants(event.kind()) {
+        // What goes is kept also if it is not wanted: its return within the time is not news either.
+        let goes = transition.filter(|(_, way)| *way == Way::Goes);
+        if goes.is_none() && !self.wants(event.kind()) {
             return Ok(());
         }
-        if self.waiting.len() + self.ready.len() >= self.capacity {
+        if self.times.len() + self.ready.len() >= self.capacity {
             return Err(Dropped);
         }
-        if waits {
-            self.waiting.push_back((now.saturating_add(RETURN_WITHIN), event));
+        if let Some((subject, _)) = goes {
+            let at = now.saturating_add(RETURN_WITHIN);
+            self.times.push_back((at, subject.clone()));
+            self.gone.insert(subject, (at, event));
         } else {
             self.ready.push_back(event);
         }
         Ok(())
     }
 
-    /// When something that waits will be ready.
+    /// When to [`take`](Self::take) again: something that waits may be ready then.
     #[must_use]
     pub fn next_ready(&self) -> Option<u64> {
-        self.waiting.front().map(|(at, _)| *at)
+        self.times.front().map(|(at, _)| *at)
     }
 
     /// The events of the next request, none if there is nothing to tell yet.
@@ -184,11 +206,13 @@ impl WebhookQueue {
 
     /// Moves what has waited long enough.
     fn settle(&mut self, now: u64) {
-        while let Some((at, _)) = self.waiting.front()
-            && *at <= now
-            && let Some((_, event)) = self.waiting.pop_front()
-        {
-            if self.wants(event.kind()) {
+        while self.times.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((at, subject)) = self.times.pop_front() else { return };
+            // Of one that came back and went again only the later time counts.
+            if self.gone.get(&subject).is_some_and(|(last, _)| *last == at)
+                && let Some((_, event)) = self.gone.remove(&subject)
+                && self.wants(event.kind())
+            {
                 self.ready.push_back(event);
             }
         }
@@ -211,14 +235,18 @@ pub fn webhook_body(time: u64, events: &[WebhookEvent]) -> Vec<u8> {
     serde_json::to_vec(&Body { time_ms: time, events }).unwrap_or_default()
 }
 
+fn as_text<S: Serializer>(channel: &ChannelName, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(channel.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn channel(text: &str) -> ChannelText {
-        ChannelText(ChannelName::new(text).unwrap())
+    fn channel(text: &str) -> ChannelName {
+        ChannelName::new(text).unwrap()
     }
 
     fn occupied(text: &str) -> WebhookEvent {

@@ -11,6 +11,8 @@ use crate::protocol::pusher::{Member, SocketId, UserId};
 pub(super) struct ChannelView {
     /// Connections that are no members.
     pub(super) count: u64,
+    /// Connections that are members.
+    member_connections: u64,
     /// By the text of their ids.
     users: BTreeMap<String, UserView>,
 }
@@ -24,7 +26,7 @@ struct UserView {
 
 impl ChannelView {
     pub(super) fn connections(&self) -> u64 {
-        self.users.values().map(|user| user.connections.len() as u64).sum::<u64>().saturating_add(self.count)
+        self.count.saturating_add(self.member_connections)
     }
 
     pub(super) fn members(&self) -> Vec<Member> {
@@ -43,12 +45,16 @@ impl ChannelView {
     pub(super) fn add(&mut self, node: &NodeName, connection: Option<SocketId>, member: Member) {
         let key = member.user_id.as_str().to_owned();
         let user = self.users.entry(key).or_insert_with(|| UserView { member, connections: BTreeSet::new() });
-        user.connections.insert((node.clone(), connection));
+        if user.connections.insert((node.clone(), connection)) {
+            self.member_connections += 1;
+        }
     }
 
     pub(super) fn remove(&mut self, node: &NodeName, connection: Option<SocketId>, user_id: &UserId) {
         let Some(user) = self.users.get_mut(user_id.as_str()) else { return };
-        user.connections.remove(&(node.clone(), connection));
+        if user.connections.remove(&(node.clone(), connection)) {
+            self.member_connections -= 1;
+        }
         if user.connections.is_empty() {
             self.users.remove(user_id.as_str());
         }

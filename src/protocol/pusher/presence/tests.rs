@@ -330,9 +330,10 @@ proptest! {
         }
         for (name, truth) in names.iter().zip(&mut truths) {
             truth.number += 1;
-            told.hear(match truth.is_dead {
-                true => view.lose(name, 0),
-                false => view.snapshot(name, truth.number, truth.snapshot(), 0),
+            told.hear(if truth.is_dead {
+                view.lose(name, 0)
+            } else {
+                view.snapshot(name, truth.number, truth.snapshot(), 0)
             })?;
             if !truth.is_dead {
                 let own = view.snapshot_of(name);
