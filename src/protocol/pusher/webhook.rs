@@ -309,6 +309,16 @@ mod tests {
     }
 
     #[test]
+    fn who_goes_again_has_the_whole_time_again() {
+        let mut queue = WebhookQueue::new(&[], 10);
+        queue.push(vacated("a"), 0).unwrap();
+        queue.push(occupied("a"), 1000).unwrap();
+        queue.push(vacated("a"), 2000).unwrap();
+        assert_eq!([queue.take(3000), queue.take(4999)], [vec![], vec![]]);
+        assert_eq!(queue.take(5000), [vacated("a")]);
+    }
+
+    #[test]
     fn members_are_told_apart() {
         let event = |added: bool, user: &str| {
             let (channel, user_id) = (channel("presence-a"), UserId::new(user));

@@ -357,4 +357,52 @@ proptest! {
             prop_assert_eq!(transitions, vec![]);
         }
     }
+
+    /// If everything arrives once at least, in whatever order, the view is the truth without a further snapshot.
+    #[test]
+    fn order_does_not_matter(
+        steps in prop::collection::vec(step(), 0..80),
+        order in prop::collection::vec(any::<u32>(), 160),
+    ) {
+        let names: Vec<NodeName> = (0..NODES).map(|at| node(&at.to_string())).collect();
+        let mut truths: Vec<Truth> = (0..NODES).map(|_| Truth::default()).collect();
+        let mut sent: Vec<(usize, u64, Message)> = Vec::new();
+        let mut sockets = 0;
+        for step in steps {
+            let (at, message) = match step {
+                Step::Join { node, room, user } => {
+                    sockets += 1;
+                    let (room, member) = (channel(ROOMS[room]), member(USERS[user]));
+                    truths[node].connections.insert(socket(sockets), (room.clone(), member.clone()));
+                    (node, Message::Change(room, Change::Join { connection: socket(sockets), member }))
+                }
+                Step::Leave { node, which } if !truths[node].connections.is_empty() => {
+                    let keys: Vec<_> = truths[node].connections.keys().copied().collect();
+                    let connection = *which.get(&keys);
+                    let (room, _) = truths[node].connections.remove(&connection).unwrap();
+                    (node, Message::Change(room, Change::Leave { connection }))
+                }
+                Step::Count { node, count } => {
+                    truths[node].count = count;
+                    (node, Message::Change(channel("news"), Change::Count(count)))
+                }
+                Step::Snapshot { node } => (node, Message::Snapshot(truths[node].snapshot())),
+                _ => continue,
+            };
+            truths[at].number += 1;
+            sent.push((at, truths[at].number, message));
+        }
+        // Each twice, shuffled.
+        let mut arriving: Vec<_> = order.into_iter().zip(sent.iter().chain(&sent)).collect();
+        arriving.sort_by_key(|(key, _)| *key);
+        let (mut view, mut told) = (Presence::default(), Told::default());
+        for (_, (at, number, message)) in arriving {
+            told.hear(match message.clone() {
+                Message::Change(room, change) => view.change(&names[*at], *number, &room, change, 0),
+                Message::Snapshot(snapshot) => view.snapshot(&names[*at], *number, snapshot, 0),
+            })?;
+        }
+        prop_assert_eq!(&told, &Told::from_truth(&truths));
+        prop_assert_eq!(&told, &Told::from_view(&view));
+    }
 }
