@@ -18,7 +18,7 @@ use redis_server::{RedisServer, free_port};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use yamabiko::broker::{Broker, Inbound, Receipt, Refused, Settings, Status};
-use yamabiko::message::{ChannelName, Event, Sender};
+use yamabiko::message::{ChannelName, Dispatch, Event, Sender};
 use yamabiko::telemetry::{Metrics, Reason};
 
 /// Longer than anything here takes on a busy machine.
@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 const PREFIX: &str = "test-database-";
 const TOPIC: &str = "test-database-broadcast";
+const SIGNALS: &str = "test-database-yamabiko";
 
 struct Node {
     broker: Arc<Broker>,
@@ -67,9 +68,9 @@ impl Node {
         wait_for("the broker to be ready", || self.broker.status() == Status::Ready).await;
     }
 
-    async fn publish(&self, event: Event) -> Result<(), Refused> {
+    async fn publish(&self, dispatch: impl Into<Dispatch>) -> Result<(), Refused> {
         let (sender, receiver) = oneshot::channel();
-        self.broker.publish(event, Box::new(move |outcome| sender.send(outcome).unwrap_or(())));
+        self.broker.publish(dispatch, Box::new(move |outcome| sender.send(outcome).unwrap_or(())));
         timeout(PATIENCE, receiver).await.expect("a receipt in time").expect("a receipt")
     }
 
@@ -84,8 +85,12 @@ impl Node {
     }
 
     async fn next(&mut self) -> Event {
-        let inbound = timeout(PATIENCE, self.inbound.recv()).await.expect("an event in time");
-        inbound.expect("an open stream").event
+        event_of(self.next_dispatch().await)
+    }
+
+    async fn next_dispatch(&mut self) -> Dispatch {
+        let inbound = timeout(PATIENCE, self.inbound.recv()).await.expect("a dispatch in time");
+        inbound.expect("an open stream").dispatch
     }
 
     fn dropped(&self, reason: &'static str) -> u64 {
@@ -110,6 +115,13 @@ fn event(channel: &str, number: usize) -> Event {
 
 fn number(event: &Event) -> usize {
     serde_json::from_slice::<HashMap<String, usize>>(&event.data).unwrap()["n"]
+}
+
+fn event_of(dispatch: Dispatch) -> Event {
+    match dispatch {
+        Dispatch::Event(event) => event,
+        other => panic!("an event was due: {other:?}"),
+    }
 }
 
 fn ignore() -> Receipt {
@@ -291,7 +303,7 @@ async fn a_full_node_holds_redis_back_and_loses_nothing() {
     }
     assert!(!held.is_empty() && held.len() < 100, "{} of 500 came at once", held.len());
     let arrived = held.len();
-    assert!(held.drain(..).map(|inbound| number(&inbound.event)).eq(0..arrived));
+    assert!(held.drain(..).map(|inbound| number(&event_of(inbound.dispatch))).eq(0..arrived));
     for expected in arrived..500 {
         assert_eq!(number(&node.next().await), expected);
     }
@@ -511,7 +523,7 @@ async fn few_permissions_are_enough() {
         "+subscribe +publish +ping",
         "+subscribe +publish +ping +script|load +evalsha",
     ] {
-        let acl = format!("aoi on >pass resetchannels &{TOPIC} -@all {permissions}");
+        let acl = format!("aoi on >pass resetchannels &{TOPIC} &{SIGNALS} -@all {permissions}");
         let mut arguments = vec!["--user"];
         arguments.extend(acl.split(' '));
         let server = RedisServer::start_with(&arguments);
@@ -529,7 +541,7 @@ async fn few_permissions_are_enough() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_scripts_a_node_still_drops_its_own_late_copies() {
-    let acl = format!("aoi on >pass resetchannels &{TOPIC} -@all +subscribe +publish +ping");
+    let acl = format!("aoi on >pass resetchannels &{TOPIC} &{SIGNALS} -@all +subscribe +publish +ping");
     let mut arguments = vec!["--user"];
     arguments.extend(acl.split(' '));
     let server = RedisServer::start_with(&arguments);
@@ -631,7 +643,7 @@ async fn tls_with_a_user_and_a_database() {
 
     let port = free_port();
     let acl = format!(
-        "aoi on >p@ss/word resetchannels &{TOPIC} -@all +subscribe +publish +script|load +evalsha +time"
+        "aoi on >p@ss/word resetchannels &{TOPIC} &{SIGNALS} -@all +subscribe +publish +script|load +evalsha +time"
     );
     let (port_text, cert, key, root) =
         (port.to_string(), path("cert.pem"), path("key.pem"), path("root.pem"));

@@ -2,19 +2,24 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::message::Event;
+use crate::message::Dispatch;
 
-/// What an event costs in memory beside its texts: the structures around it and the allocator's rounding.
+/// What a dispatch costs in memory beside its texts: the structures around it and the allocator's rounding.
 const OVERHEAD: usize = 256;
 
-/// How many bytes an event takes of a budget.
-pub(super) fn cost(event: &Event) -> usize {
-    event.data.len() + event.channel.as_str().len() + event.sender.name.len() + OVERHEAD
+/// How many bytes a dispatch takes of a budget.
+pub(super) fn cost(dispatch: &Dispatch) -> usize {
+    let texts = match dispatch {
+        Dispatch::Event(event) => event.data.len() + event.channel.as_str().len() + event.sender.name.len(),
+        Dispatch::Signal(body) => body.len(),
+        Dispatch::Topic { topic, payload } => topic.len() + payload.len(),
+    };
+    texts + OVERHEAD
 }
 
 /// The bytes that may wait for fan-out on this node.
 ///
-/// An event larger than the whole budget takes all of it, so that it passes alone instead of never.
+/// A dispatch larger than the whole budget takes all of it, so that it passes alone instead of never.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
     permits: Arc<Semaphore>,
@@ -27,32 +32,32 @@ impl Budget {
         Self { permits: Arc::new(Semaphore::new(total as usize)), total }
     }
 
-    /// A share for this event, if there is room.
-    pub(super) fn try_take(&self, event: &Event) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).try_acquire_many_owned(self.share(event)).ok()
+    /// A share for this dispatch, if there is room.
+    pub(super) fn try_take(&self, dispatch: &Dispatch) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_many_owned(self.share(dispatch)).ok()
     }
 
-    /// A share for this event, as soon as there is room.
-    pub(super) async fn take(&self, event: &Event) -> Option<OwnedSemaphorePermit> {
+    /// A share for this dispatch, as soon as there is room.
+    pub(super) async fn take(&self, dispatch: &Dispatch) -> Option<OwnedSemaphorePermit> {
         // It fails only on a closed semaphore, and nobody closes this one.
-        Arc::clone(&self.permits).acquire_many_owned(self.share(event)).await.ok()
+        Arc::clone(&self.permits).acquire_many_owned(self.share(dispatch)).await.ok()
     }
 
-    fn share(&self, event: &Event) -> u32 {
-        u32::try_from(cost(event)).unwrap_or(u32::MAX).min(self.total)
+    fn share(&self, dispatch: &Dispatch) -> u32 {
+        u32::try_from(cost(dispatch)).unwrap_or(u32::MAX).min(self.total)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{ChannelName, Sender};
+    use crate::message::{ChannelName, Event, Sender};
     use bytes::Bytes;
 
-    fn event(bytes: usize) -> Event {
+    fn event(bytes: usize) -> Dispatch {
         let data = Bytes::from(format!("{{\"a\":\"{}\"}}", "x".repeat(bytes)));
         let sender = Sender { name: "a".into(), id: 1 };
-        Event { channel: ChannelName::new("chat:").unwrap(), sender, data }
+        Event { channel: ChannelName::new("chat:").unwrap(), sender, data }.into()
     }
 
     #[test]

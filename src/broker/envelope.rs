@@ -1,5 +1,6 @@
-//! What travels over Redis: `{"channel":…,"data":{…},"sender":{"name":…,"id":…}}`, as Laravel writes it.
-//! Nodes add `node` and `seq`, by which each knows its own copies. Pure: bytes in, events out, and back.
+//! What travels over Redis. Events: `{"channel":…,"data":{…},"sender":{"name":…,"id":…}}`, as Laravel writes them.
+//! Signals: `{"body":…}`. Nodes add `node` and `seq`, by which each knows its own copies. Pure: bytes in,
+//! dispatches out, and back.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::message::{ChannelName, Event, Sender};
+use crate::message::{ChannelName, Dispatch, Event, Sender, Signal};
 
 /// Why a payload was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -24,6 +25,10 @@ pub(super) enum Invalid {
     Data,
     #[error("its `sender` is not {{name, id}}")]
     Sender,
+    #[error("its `disconnect` is not {{user, channel}}")]
+    Disconnect,
+    #[error("its `body` is missing")]
+    Signal,
 }
 
 impl Invalid {
@@ -35,6 +40,8 @@ impl Invalid {
             Self::Channel => "invalid_channel",
             Self::Data => "invalid_data",
             Self::Sender => "invalid_sender",
+            Self::Disconnect => "invalid_disconnect",
+            Self::Signal => "invalid_signal",
         }
     }
 }
@@ -54,7 +61,7 @@ impl NodeId {
 }
 
 /// The envelope of an event, all but its end: [`finish`] adds the number when it is known.
-pub(super) fn begin(event: &Event, node: &NodeId) -> Vec<u8> {
+pub(super) fn begin_event(event: &Event, node: &NodeId) -> Vec<u8> {
     let channel = event.channel.as_str();
     let mut out = Vec::with_capacity(event.data.len() + channel.len() + event.sender.name.len() + 120);
     out.extend_from_slice(b"{\"channel\":");
@@ -69,23 +76,35 @@ pub(super) fn begin(event: &Event, node: &NodeId) -> Vec<u8> {
     out
 }
 
-/// Ends what [`begin`] began.
+/// The envelope of a signal, all but its end.
+pub(super) fn begin_signal(body: &[u8], node: &NodeId) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + 80);
+    out.extend_from_slice(b"{\"body\":");
+    out.extend_from_slice(body);
+    out.extend_from_slice(format!(",\"node\":\"{}\",\"seq\":", node.0).as_bytes());
+    out
+}
+
+/// Ends what was begun.
 pub(super) fn finish(envelope: &mut Vec<u8>, seq: u64) {
     envelope.extend_from_slice(format!("{seq}}}").as_bytes());
 }
 
-/// Reads a payload. With the event comes its number if this node published it.
+/// Reads what was published among the events. With it comes its number if this node published it.
 ///
-/// `data` is a slice of the payload, not a copy. As in `JSON.parse`, the last of duplicate keys wins.
-pub(super) fn decode(
+/// `data` is a slice of the payload, not a copy. As in `JSON.parse`, the last of duplicate keys wins. Laravel may
+/// also ask here for what is a signal among nodes: `{"disconnect":…}`, without `channel`.
+pub(super) fn decode_event(
     payload: &Bytes,
     node: &NodeId,
     sender_default: &Sender,
-) -> Result<(Event, Option<u64>), Invalid> {
-    let text = std::str::from_utf8(payload).map_err(|_| Invalid::Json)?;
-    let [channel, data, sender, from, seq] = members(text, ["channel", "data", "sender", "node", "seq"])
-        .map_err(|error| if error.is_data() { Invalid::Envelope } else { Invalid::Json })?;
-
+) -> Result<(Dispatch, Option<u64>), Invalid> {
+    let [channel, data, sender, disconnect, from, seq] =
+        envelope(payload, ["channel", "data", "sender", "disconnect", "node", "seq"])?;
+    if channel.is_none() && disconnect.is_some() {
+        let signal = Signal::decode(payload).map_err(|_| Invalid::Disconnect)?;
+        return Ok((signal.into(), None));
+    }
     let channel = channel.and_then(string).ok_or(Invalid::Channel)?;
     let channel = ChannelName::new(&channel).map_err(|_| Invalid::Channel)?;
     let data = object(payload, data.ok_or(Invalid::Data)?.get())?;
@@ -93,9 +112,28 @@ pub(super) fn decode(
         None | Some("null") => sender_default.clone(),
         Some(text) => sender_of(text, sender_default)?,
     };
+    Ok((Event { channel, sender, data }.into(), own(node, from, seq)))
+}
+
+/// Reads a signal; `body` is a slice of the payload.
+pub(super) fn decode_signal(payload: &Bytes, node: &NodeId) -> Result<(Dispatch, Option<u64>), Invalid> {
+    let [body, from, seq] = envelope(payload, ["body", "node", "seq"])?;
+    let body = payload.slice_ref(body.ok_or(Invalid::Signal)?.get().as_bytes());
+    Ok((Dispatch::Signal(body), own(node, from, seq)))
+}
+
+fn envelope<'a, const N: usize>(
+    payload: &'a [u8],
+    names: [&'static str; N],
+) -> Result<[Option<&'a RawValue>; N], Invalid> {
+    let text = std::str::from_utf8(payload).map_err(|_| Invalid::Json)?;
+    members(text, names).map_err(|error| if error.is_data() { Invalid::Envelope } else { Invalid::Json })
+}
+
+/// The number that this node gave it, if it was this node.
+fn own(node: &NodeId, from: Option<&RawValue>, seq: Option<&RawValue>) -> Option<u64> {
     let own = from.is_some_and(|from| from.get().trim_matches('"') == node.0);
-    let seq = seq.filter(|_| own).and_then(|seq| seq.get().parse().ok());
-    Ok((Event { channel, sender, data }, seq))
+    seq.filter(|_| own).and_then(|seq| seq.get().parse().ok())
 }
 
 fn object(payload: &Bytes, text: &str) -> Result<Bytes, Invalid> {
@@ -196,7 +234,69 @@ mod tests {
     }
 
     fn read(payload: impl Into<Vec<u8>>) -> Result<(Event, Option<u64>), Invalid> {
-        decode(&Bytes::from(payload.into()), &NodeId::from_number(0xab), &system())
+        let payload = Bytes::from(payload.into());
+        let (dispatch, seq) = decode_event(&payload, &NodeId::from_number(0xab), &system())?;
+        let Dispatch::Event(event) = dispatch else { panic!("no event: {dispatch:?}") };
+        Ok((event, seq))
+    }
+
+    /// A random payload may be anything.
+    fn outcome(payload: impl Into<Vec<u8>>) -> [bool; 2] {
+        let (payload, node) = (Bytes::from(payload.into()), NodeId::from_number(0xab));
+        [decode_event(&payload, &node, &system()).is_ok(), decode_signal(&payload, &node).is_ok()]
+    }
+
+    fn read_signal(
+        decoded: Result<(Dispatch, Option<u64>), Invalid>,
+    ) -> Result<(Bytes, Option<u64>), Invalid> {
+        let (dispatch, seq) = decoded?;
+        let Dispatch::Signal(body) = dispatch else { panic!("no signal: {dispatch:?}") };
+        Ok((body, seq))
+    }
+
+    #[test]
+    fn a_signals_body_is_carried_to_the_letter() {
+        let node = NodeId::from_number(0xab);
+        for body in ["{\"a\":1e400, \"a\":\"\\ud800\"}", "[]", "null", "\"山\"", "12345678901234567890123"] {
+            let mut envelope = begin_signal(body.as_bytes(), &node);
+            finish(&mut envelope, 12);
+            assert_eq!(
+                std::str::from_utf8(&envelope).unwrap(),
+                format!(r#"{{"body":{body},"node":"00000000000000ab","seq":12}}"#)
+            );
+            let envelope = Bytes::from(envelope);
+            let (read_back, seq) = read_signal(decode_signal(&envelope, &node)).unwrap();
+            assert_eq!((&read_back[..], seq), (body.as_bytes(), Some(12)));
+            assert!(envelope.as_ptr_range().contains(&read_back.as_ptr()), "it was copied");
+            let other = read_signal(decode_signal(&envelope, &NodeId::from_number(1))).unwrap();
+            assert_eq!((other.0, other.1), (read_back, None));
+        }
+        for (payload, reason) in [
+            (&b"{}"[..], Invalid::Signal),
+            (b"[]", Invalid::Envelope),
+            (b"", Invalid::Json),
+            (b"{\"body\":}", Invalid::Json),
+            (b"{\"body\":\"\xff\"}", Invalid::Json),
+        ] {
+            assert_eq!(read_signal(decode_signal(&Bytes::from_static(payload), &node)).unwrap_err(), reason);
+        }
+    }
+
+    #[test]
+    fn laravel_may_ask_to_disconnect() {
+        let read = |payload: &str| {
+            let payload = Bytes::from(payload.to_owned());
+            read_signal(decode_event(&payload, &NodeId::from_number(0xab), &system()))
+        };
+        let (signal, own) =
+            read(r#"{"socket":null,"disconnect":{"user":7},"node":"00000000000000ab","seq":1}"#).unwrap();
+        assert_eq!((&signal[..], own), (&br#"{"disconnect":{"user":7}}"#[..], None));
+        for text in [r#"{"disconnect":null}"#, r#"{"disconnect":{"user":"7"}}"#, r#"{"disconnect":[7]}"#] {
+            assert_eq!(read(text).unwrap_err(), Invalid::Disconnect, "{text}");
+        }
+        // With a channel it is an event, to which the key says nothing.
+        assert_eq!(read(r#"{"channel":null,"disconnect":{"user":7}}"#).unwrap_err(), Invalid::Channel);
+        assert_eq!(read(r#"{"channel":"a","disconnect":{"user":7}}"#).unwrap_err(), Invalid::Data);
     }
 
     #[test]
@@ -206,7 +306,7 @@ mod tests {
             sender: Sender { name: "Aoi \\ 1".into(), id: -7 },
             data: Bytes::from_static(br#"{"message": "hi"}"#),
         };
-        let mut envelope = begin(&event, &NodeId::from_number(0xab));
+        let mut envelope = begin_event(&event, &NodeId::from_number(0xab));
         finish(&mut envelope, 12);
         assert_eq!(
             String::from_utf8(envelope.clone()).unwrap(),
@@ -233,7 +333,8 @@ mod tests {
         let payload = Bytes::from_static(
             br#"{"channel":"a","data":{"z":1e400,"a":123456789012345678901234567890,"z":"\ud800"}}"#,
         );
-        let (event, _) = decode(&payload, &NodeId::from_number(1), &system()).unwrap();
+        let (dispatch, _) = decode_event(&payload, &NodeId::from_number(1), &system()).unwrap();
+        let Dispatch::Event(event) = dispatch else { panic!("no event: {dispatch:?}") };
         assert_eq!(&event.data[..], br#"{"z":1e400,"a":123456789012345678901234567890,"z":"\ud800"}"#);
         assert!(payload.as_ptr_range().contains(&event.data.as_ptr()), "it was copied");
     }
@@ -318,7 +419,7 @@ mod tests {
                 sender: Sender { name: name.as_str().into(), id },
                 data: data.clone(),
             };
-            let mut envelope = begin(&event, &NodeId::from_number(0xab));
+            let mut envelope = begin_event(&event, &NodeId::from_number(0xab));
             finish(&mut envelope, seq);
             let (read_back, own) = read(envelope).unwrap();
             prop_assert_eq!(read_back.channel, event.channel);
@@ -329,14 +430,14 @@ mod tests {
 
         #[test]
         fn no_bytes_can_hurt(payload in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = read(payload);
+            let _ = outcome(payload);
         }
 
         #[test]
         fn no_near_miss_can_hurt(cut in 0usize..90, byte: u8) {
             let mut payload = br#"{"channel":"chat:","data":{"a":[1,2]},"sender":{"name":"A","id":1},"node":"x","seq":1}"#.to_vec();
             if let Some(place) = payload.get_mut(cut) { *place = byte; }
-            let _ = read(payload);
+            let _ = outcome(payload);
         }
     }
 }

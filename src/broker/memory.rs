@@ -1,11 +1,11 @@
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
 use super::budget::Budget;
 use super::{Inbound, Receipt, Refused, Status};
-use crate::message::Event;
+use crate::message::Dispatch;
 use crate::telemetry::Metrics;
 
 /// The broker of a single node: what is accepted is inbound at once.
@@ -20,8 +20,10 @@ pub struct Memory {
 struct State {
     accepted: VecDeque<(Inbound, Receipt)>,
     /// Some thread is emptying `accepted`. It takes along what others add, so that receipts and inbound
-    /// events have one order without a lock around the receipts.
+    /// stream have one order without a lock around the receipts.
     draining: bool,
+    /// The topics whose messages are inbound.
+    topics: HashSet<Box<str>>,
     /// `None` after shutdown.
     inbound: Option<mpsc::UnboundedSender<Inbound>>,
 }
@@ -33,12 +35,17 @@ impl Memory {
     ) -> (Self, mpsc::UnboundedReceiver<Inbound>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         metrics.broker_up.set(1);
-        let state = State { accepted: VecDeque::new(), draining: false, inbound: Some(sender) };
+        let state = State {
+            accepted: VecDeque::new(),
+            draining: false,
+            topics: HashSet::new(),
+            inbound: Some(sender),
+        };
         (Self { budget: Budget::new(queue_bytes), metrics, state: Mutex::new(state) }, receiver)
     }
 
-    pub(super) fn publish(&self, event: Event, receipt: Receipt) {
-        let Some(hold) = self.budget.try_take(&event) else {
+    pub(super) fn publish(&self, dispatch: Dispatch, receipt: Receipt) {
+        let Some(hold) = self.budget.try_take(&dispatch) else {
             return receipt(Err(Refused::QueueFull));
         };
         let sender = {
@@ -47,7 +54,7 @@ impl Memory {
                 drop(state);
                 return receipt(Err(Refused::Unreachable));
             };
-            state.accepted.push_back((Inbound { event, hold }, receipt));
+            state.accepted.push_back((Inbound { dispatch, hold }, receipt));
             if state.draining {
                 return;
             }
@@ -55,6 +62,14 @@ impl Memory {
             sender
         };
         self.drain(&sender);
+    }
+
+    pub(super) fn listen(&self, topic: &str) {
+        self.lock().topics.insert(topic.into());
+    }
+
+    pub(super) fn unlisten(&self, topic: &str) {
+        self.lock().topics.remove(topic);
     }
 
     pub(super) fn status(&self) -> Status {
@@ -80,9 +95,20 @@ impl Memory {
             };
             let Some((inbound, receipt)) = next else { return };
             receipt(Ok(()));
+            if !self.hears(&inbound.dispatch) {
+                continue;
+            }
             self.metrics.broker_messages.inc();
             // Without a receiver the node is going down, and nobody is left to deliver to.
             let _ = sender.send(inbound);
+        }
+    }
+
+    /// Topics reach only those who listen, as they do over Redis.
+    fn hears(&self, dispatch: &Dispatch) -> bool {
+        match dispatch {
+            Dispatch::Topic { topic, .. } => self.lock().topics.contains(&**topic),
+            Dispatch::Event(_) | Dispatch::Signal(_) => true,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Carries events between nodes, and from Laravel. Knows nobody who is connected.
+//! Carries events and signals between nodes, and what Laravel publishes. Knows nobody who is connected.
 //!
 //! One contract, two variants: [`Memory`] for one node, [`Redis`] for many and for Laravel.
 //!
@@ -6,6 +6,10 @@
 //! * Its order is one order for all nodes; per channel it is the order of acceptance.
 //! * A receipt says `Ok` before the node's own copy enters the inbound stream.
 //! * What was refused is not delivered.
+//!
+//! A message on a topic ([`Dispatch::Topic`]) travels as it is, without a mark of the node that published it, so
+//! two of these do not hold for it over Redis: a node that listens to its own topic may receive the copy before
+//! the receipt, and may receive one that was refused as `TimedOut`.
 
 mod budget;
 mod envelope;
@@ -18,14 +22,14 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use crate::message::{Event, Sender};
+use crate::message::{Dispatch, Sender};
 use crate::telemetry::Metrics;
 
 pub use memory::Memory;
 pub use redis::{InvalidUrl, Redis, check_url};
 pub use settings::Settings;
 
-/// Carries events; which way, the settings say.
+/// Carries dispatches; which way, the settings say.
 #[derive(Debug)]
 pub enum Broker {
     /// Within this process.
@@ -34,19 +38,19 @@ pub enum Broker {
     Redis(Redis),
 }
 
-/// One event that arrived, with its share of the queue budget.
+/// One dispatch that arrived, with its share of the queue budget.
 #[derive(Debug)]
 pub struct Inbound {
     /// What to deliver.
-    pub event: Event,
-    /// Drop it when the event has been fanned out on this node: that makes room for another.
+    pub dispatch: Dispatch,
+    /// Drop it when the dispatch has been fanned out on this node: that makes room for another.
     pub hold: OwnedSemaphorePermit,
 }
 
-/// Told exactly once whether the broker accepted an event. Never called while a lock is held.
+/// Told exactly once whether the broker accepted a dispatch. Never called while a lock is held.
 pub type Receipt = Box<dyn FnOnce(Result<(), Refused>) + Send>;
 
-/// Why an event was not accepted. On every wire they are all `unavailable`.
+/// Why a dispatch was not accepted. On every wire they are all `unavailable`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refused {
     /// There is no working connection, or the broker is shutting down.
@@ -60,14 +64,25 @@ pub enum Refused {
     TimedOut,
 }
 
-/// Whether events can be published now.
+/// Whether anything can be published now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
-    /// They can, and what others publish arrives.
+    /// It can, and what others publish arrives.
     Ready,
-    /// They cannot, for this reason: one short line without secrets.
+    /// It cannot, for this reason: one short line without secrets.
     Unavailable(Arc<str>),
 }
+
+/// Whether the nodes themselves use this topic, so that nobody can listen to it.
+#[must_use]
+pub fn is_reserved(topic: &str) -> bool {
+    [EVENTS, SIGNALS].contains(&topic)
+}
+
+/// Where events travel, Laravel's among them.
+const EVENTS: &str = "broadcast";
+/// Where signals travel.
+const SIGNALS: &str = "yamabiko";
 
 impl Broker {
     /// Starts the broker that the settings name, and the stream of what arrives.
@@ -90,15 +105,40 @@ impl Broker {
         Ok((Self::Redis(redis), inbound))
     }
 
-    /// Hands an event over. Never waits; the receipt says later, or at once, how it went.
-    pub fn publish(&self, event: Event, receipt: Receipt) {
+    /// Hands a dispatch over. Never waits; the receipt says later, or at once, how it went.
+    pub fn publish(&self, dispatch: impl Into<Dispatch>, receipt: Receipt) {
         match self {
-            Self::Memory(memory) => memory.publish(event, receipt),
-            Self::Redis(redis) => redis.publish(&event, receipt),
+            Self::Memory(memory) => memory.publish(dispatch.into(), receipt),
+            Self::Redis(redis) => redis.publish(dispatch.into(), receipt),
         }
     }
 
-    /// Whether events can be published now.
+    /// From soon on, what is published on `<prefix><topic>` is inbound on this node, until
+    /// [`Broker::unlisten`]. Never waits. Listening twice is listening once. Connections that are lost and found
+    /// again make no difference, but what is published meanwhile is missed.
+    ///
+    /// `false` for the topics that the nodes themselves use ([`is_reserved`]): nothing changes then.
+    pub fn listen(&self, topic: &str) -> bool {
+        if is_reserved(topic) {
+            tracing::debug!(topic, "a topic of the nodes themselves: not listened to");
+            return false;
+        }
+        match self {
+            Self::Memory(memory) => memory.listen(topic),
+            Self::Redis(redis) => redis.listen(topic),
+        }
+        true
+    }
+
+    /// Ends what [`Broker::listen`] began. For a topic that is not listened to it does nothing.
+    pub fn unlisten(&self, topic: &str) {
+        match self {
+            Self::Memory(memory) => memory.unlisten(topic),
+            Self::Redis(redis) => redis.unlisten(topic),
+        }
+    }
+
+    /// Whether anything can be published now.
     #[must_use]
     pub fn status(&self) -> Status {
         match self {

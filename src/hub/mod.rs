@@ -104,6 +104,13 @@ impl Hub {
         }
     }
 
+    /// Closes a user's connections: those on this channel, or on any. A connection on no channel has no user.
+    pub fn close_user(&self, user: i64, channel: Option<&ChannelName>, close: Close) {
+        for commands in &self.shards {
+            let _ = commands.send(Command::CloseUser { user, channel: channel.cloned(), close });
+        }
+    }
+
     /// The seconds that alarms are set in.
     #[must_use]
     pub fn clock(&self) -> Clock {

@@ -22,6 +22,7 @@ pub(super) enum Command {
     Leave { channel: ChannelName, id: ConnectionId },
     Deliver(Arc<Delivery>),
     CloseSome { of: NonZeroUsize, close: Close },
+    CloseUser { user: i64, channel: Option<ChannelName>, close: Close },
 }
 
 /// A share of the connections, and the task that writes to them.
@@ -114,6 +115,7 @@ impl Shard {
                 }
                 Command::Leave { channel, id } => self.leave(&channel, id),
                 Command::CloseSome { of, close } => self.close_some(of, close),
+                Command::CloseUser { user, channel, close } => self.close_user(user, channel.as_ref(), close),
                 Command::Deliver(_) => {}
             }
         }
@@ -166,6 +168,18 @@ impl Shard {
             self.connections.values().filter(|outbox| outbox.ending().is_none()).cloned().collect();
         for outbox in open.iter().take(open.len().div_ceil(of.get())) {
             outbox.close(close);
+        }
+    }
+
+    fn close_user(&self, user: i64, channel: Option<&ChannelName>, close: Close) {
+        let of_user = |subscribers: &Subscribers| {
+            for subscriber in subscribers.values().filter(|subscriber| subscriber.user == user) {
+                subscriber.outbox.close(close);
+            }
+        };
+        match channel {
+            Some(channel) => self.channels.get(channel).into_iter().for_each(of_user),
+            None => self.channels.values().for_each(of_user),
         }
     }
 

@@ -2,10 +2,14 @@
 
 mod channel;
 mod close;
+mod dispatch;
 mod event;
 mod frame;
+mod signal;
 
 pub use channel::{ChannelName, InvalidChannelName};
 pub use close::Close;
+pub use dispatch::Dispatch;
 pub use event::{Audience, Event, Sender};
 pub use frame::Frame;
+pub use signal::{InvalidSignal, Signal};

@@ -5,6 +5,7 @@ mod listener;
 mod relay;
 mod run;
 mod settings;
+mod signals;
 
 pub use listener::{accept_http, bind};
 

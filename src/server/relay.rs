@@ -1,13 +1,16 @@
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::signals;
 use crate::broker::Inbound;
 use crate::hub::Hub;
+use crate::message::{Dispatch, Event};
 use crate::protocol::native::Native;
 use crate::telemetry::{Metrics, Reason};
 
-/// So many events are taken from the broker at a time.
+/// So many dispatches are taken from the broker at a time.
 const BATCH: usize = 256;
 
 /// Carries what the broker delivers through the protocol's encoding into the hub: the one way to a subscriber.
@@ -20,17 +23,26 @@ pub(super) async fn relay(
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     while inbound.recv_many(&mut batch, BATCH).await > 0 {
-        for Inbound { event, hold } in batch.drain(..) {
-            hub.publish(&event.channel, hold, || {
-                let dropped = match native.deliver(&event) {
-                    Ok((_, frame)) if frame.bytes().len() > hub.outbox_bytes() => "too_large",
-                    Ok(delivery) => return Some(delivery),
-                    Err(_) => "invalid_target",
-                };
-                metrics.broker_dropped.get_or_create(&Reason::new(dropped)).inc();
-                tracing::warn!(channel = %event.channel, sender = event.sender.id, reason = dropped, "message dropped");
-                None
-            });
+        for Inbound { dispatch, hold } in batch.drain(..) {
+            match dispatch {
+                Dispatch::Event(event) => deliver(&event, hold, &native, &hub, &metrics),
+                Dispatch::Signal(signal) => signals::obey(&signal, &hub),
+                // Nobody on this node listens to a topic.
+                Dispatch::Topic { topic, .. } => tracing::debug!(topic = &*topic, "nobody wants this topic"),
+            }
         }
     }
+}
+
+fn deliver(event: &Event, hold: OwnedSemaphorePermit, native: &Native, hub: &Hub, metrics: &Metrics) {
+    hub.publish(&event.channel, hold, || {
+        let dropped = match native.deliver(event) {
+            Ok((_, frame)) if frame.bytes().len() > hub.outbox_bytes() => "too_large",
+            Ok(delivery) => return Some(delivery),
+            Err(_) => "invalid_target",
+        };
+        metrics.broker_dropped.get_or_create(&Reason::new(dropped)).inc();
+        tracing::warn!(channel = %event.channel, sender = event.sender.id, reason = dropped, "message dropped");
+        None
+    });
 }

@@ -86,11 +86,13 @@ impl Link {
     /// Sends one command and awaits its reply, within the time of a step.
     pub(super) async fn ask(&mut self, name: &'static str, command: &Cmd) -> Result<Value, Trouble> {
         self.write(command);
-        let answer = async {
-            self.flush().await?;
-            self.read().await
-        };
-        match in_time(name, answer).await?? {
+        in_time(name, self.flush()).await??;
+        self.next(name).await
+    }
+
+    /// Awaits a further reply to what was asked, within the time of a step.
+    pub(super) async fn next(&mut self, name: &'static str) -> Result<Value, Trouble> {
+        match in_time(name, self.read()).await?? {
             Value::ServerError(error) => Err(Trouble::refused(name, &error)),
             reply => Ok(reply),
         }
@@ -121,9 +123,12 @@ impl Link {
 impl Trouble {
     /// Of an error only its code is kept: the words after it can repeat a command's arguments.
     pub(super) fn refused(what: &'static str, error: &ServerError) -> Self {
+        Self::refused_with(what, error.code())
+    }
+
+    pub(super) fn refused_with(what: &'static str, code: &str) -> Self {
         // The server may have sent anything as a code, too.
-        let word =
-            error.code().chars().take(32).take_while(|char| char.is_ascii_alphanumeric() || *char == '_');
+        let word = code.chars().take(32).take_while(|char| char.is_ascii_alphanumeric() || *char == '_');
         Self::Refused(what, word.collect())
     }
 }

@@ -5,10 +5,13 @@ mod clock;
 mod drops;
 mod health;
 mod link;
+mod listening;
+mod names;
 mod outgoing;
 mod publisher;
 mod replies;
 mod subscriber;
+mod subscription;
 mod target;
 
 use std::fmt;
@@ -21,12 +24,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::budget::Budget;
 use super::{Inbound, Receipt, Refused, Settings, Status};
-use crate::message::{Event, Sender};
+use crate::message::{Dispatch, Sender};
 use crate::telemetry::Metrics;
 use backoff::Backoff;
 use drops::Drops;
 use health::{Health, Role};
 use link::{Link, Trouble};
+use listening::Listening;
+use names::Names;
 use outgoing::Outgoing;
 use publisher::Publisher;
 use subscriber::Delivery;
@@ -42,6 +47,7 @@ const GOOD: Duration = Duration::from_secs(10);
 /// The broker of many nodes, over Redis or Valkey.
 pub struct Redis {
     outgoing: Arc<Outgoing>,
+    listening: Arc<Listening>,
     health: Arc<Health>,
     patience: Duration,
     task: AbortHandle,
@@ -56,12 +62,15 @@ impl Redis {
     ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), InvalidUrl> {
         let target = Target::parse(&settings.url)?;
         let patience = settings.publish_timeout;
-        let topic = format!("{}broadcast", settings.prefix).into_bytes();
+        let names = Arc::new(Names::new(&settings.prefix));
+        let listening = Arc::new(Listening::default());
         let (inbound, receiver) = mpsc::unbounded_channel();
-        let outgoing = Arc::new(Outgoing::new(patience, queue_bytes));
+        let outgoing = Arc::new(Outgoing::new(patience, queue_bytes, names.clone()));
         let health = Arc::new(Health::new(outgoing.clone(), metrics.clone(), target.to_string()));
         let delivery = Delivery {
             outgoing: outgoing.clone(),
+            names,
+            listening: listening.clone(),
             sender_default,
             budget: Budget::new(queue_bytes),
             inbound,
@@ -69,13 +78,21 @@ impl Redis {
             drops: Drops::default(),
         };
         let connections =
-            Connections { target, topic, patience, outgoing: outgoing.clone(), health: health.clone() };
+            Connections { target, patience, outgoing: outgoing.clone(), health: health.clone() };
         let task = tokio::spawn(connections.run(delivery)).abort_handle();
-        Ok((Self { outgoing, health, patience, task }, receiver))
+        Ok((Self { outgoing, listening, health, patience, task }, receiver))
     }
 
-    pub(super) fn publish(&self, event: &Event, receipt: Receipt) {
-        self.outgoing.publish(event, receipt);
+    pub(super) fn publish(&self, dispatch: Dispatch, receipt: Receipt) {
+        self.outgoing.publish(dispatch, receipt);
+    }
+
+    pub(super) fn listen(&self, topic: &str) {
+        self.listening.listen(topic);
+    }
+
+    pub(super) fn unlisten(&self, topic: &str) {
+        self.listening.unlisten(topic);
     }
 
     pub(super) fn status(&self) -> Status {
@@ -118,7 +135,6 @@ impl fmt::Debug for Redis {
 
 struct Connections {
     target: Target,
-    topic: Vec<u8>,
     patience: Duration,
     outgoing: Arc<Outgoing>,
     health: Arc<Health>,
@@ -143,7 +159,7 @@ impl Connections {
     async fn publish_until_trouble(&self, warned: &mut bool) -> Trouble {
         let started = async {
             let link = Link::open(&self.target).await?;
-            Publisher::start(link, &self.outgoing, &self.topic, self.patience).await
+            Publisher::start(link, &self.outgoing, self.patience).await
         };
         let mut publisher = match started.await {
             Ok(publisher) => publisher,
@@ -171,15 +187,15 @@ impl Connections {
     async fn deliver_until_trouble(&self, delivery: &mut Delivery) -> Trouble {
         let subscribed = async {
             let mut link = Link::open(&self.target).await?;
-            subscriber::subscribe(&mut link, &self.topic).await?;
+            subscriber::subscribe(&mut link, &delivery.names).await?;
             Ok(link)
         };
-        let mut link = match subscribed.await {
-            Ok(link) => link,
-            Err(trouble) => return trouble,
-        };
-        self.health.up(Role::Subscriber);
-        subscriber::run(&mut link, delivery, self.patience).await
+        match subscribed.await {
+            Ok(mut link) => {
+                subscriber::run(&mut link, delivery, self.patience, || self.health.up(Role::Subscriber)).await
+            }
+            Err(trouble) => trouble,
+        }
     }
 
     async fn pause(&self, role: Role, trouble: &Trouble, started: Instant, backoff: &mut Backoff) {

@@ -5,13 +5,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::names::Names;
 use crate::broker::budget::cost;
 use crate::broker::envelope::{self, NodeId};
 use crate::broker::{Receipt, Refused};
-use crate::message::Event;
+use crate::message::Dispatch;
 
 /// One trip to Redis takes no more than this, so that it stays short for everybody else there.
-const BATCH_EVENTS: usize = 256;
+const BATCH_MESSAGES: usize = 256;
 const BATCH_BYTES: usize = 256 << 10;
 /// Refused numbers that are remembered, in case their copies arrive after all.
 const REMEMBERED: usize = 65_536;
@@ -23,9 +24,10 @@ const REMEMBERED: usize = 65_536;
 /// * Those before `unsent` were handed to the publisher, or refused.
 /// * A receipt is taken out under the lock and called after it. All but the refusals within `publish` are
 ///   called by the one task that runs both connections: that is why an acknowledgement cannot be overtaken
-///   by the event's own copy.
+///   by the message's own copy.
 pub(super) struct Outgoing {
     pub(super) node: NodeId,
+    names: Arc<Names>,
     /// How long a sender waits for its receipt.
     patience: Duration,
     /// How many bytes may wait.
@@ -51,18 +53,22 @@ struct State {
 struct Entry {
     receipt: Option<Receipt>,
     deadline: Instant,
+    topic: Arc<[u8]>,
     /// Empty once it was handed to the publisher.
-    envelope: Vec<u8>,
+    payload: Vec<u8>,
     cost: usize,
+    /// Its own copy comes back and can be told by its envelope.
+    returns: bool,
     done: bool,
 }
 
-/// An event on its way to Redis.
+/// A message on its way to Redis.
 #[derive(Debug)]
 pub(super) struct Sending {
     pub(super) seq: u64,
     pub(super) deadline: Instant,
-    pub(super) envelope: Vec<u8>,
+    pub(super) topic: Arc<[u8]>,
+    pub(super) payload: Vec<u8>,
 }
 
 /// What an own copy means.
@@ -74,7 +80,7 @@ pub(super) enum Copy {
 }
 
 impl Outgoing {
-    pub(super) fn new(patience: Duration, limit: usize) -> Self {
+    pub(super) fn new(patience: Duration, limit: usize, names: Arc<Names>) -> Self {
         let state = State {
             closed: Some("connecting to Redis".into()),
             entries: VecDeque::new(),
@@ -85,6 +91,7 @@ impl Outgoing {
         };
         Self {
             node: NodeId::random(),
+            names,
             patience,
             limit,
             state: Mutex::new(state),
@@ -94,10 +101,18 @@ impl Outgoing {
         }
     }
 
-    pub(super) fn publish(&self, event: &Event, receipt: Receipt) {
+    pub(super) fn publish(&self, dispatch: Dispatch, receipt: Receipt) {
+        let cost = cost(&dispatch);
         // Written before the lock is taken; only the number is missing.
-        let mut envelope = envelope::begin(event, &self.node);
-        let cost = cost(event);
+        let (topic, mut payload, returns) = match dispatch {
+            Dispatch::Event(event) => {
+                (self.names.events.clone(), envelope::begin_event(&event, &self.node), true)
+            }
+            Dispatch::Signal(body) => {
+                (self.names.signals.clone(), envelope::begin_signal(&body, &self.node), true)
+            }
+            Dispatch::Topic { topic, payload } => (self.names.of(&topic).into(), payload.into(), false),
+        };
         let first = {
             let mut state = self.lock();
             let refused = if state.closed.is_some() {
@@ -111,10 +126,13 @@ impl Outgoing {
                 drop(state);
                 return receipt(Err(refused));
             }
-            envelope::finish(&mut envelope, state.next());
+            if returns {
+                envelope::finish(&mut payload, state.next());
+            }
             state.bytes += cost;
             let deadline = Instant::now() + self.patience;
-            let entry = Entry { receipt: Some(receipt), deadline, envelope, cost, done: false };
+            let entry =
+                Entry { receipt: Some(receipt), deadline, topic, payload, cost, returns, done: false };
             state.entries.push_back(entry);
             state.entries.len() == 1
         };
@@ -143,13 +161,13 @@ impl Outgoing {
         let mut state = self.lock();
         let mut batch = Vec::new();
         let mut bytes = 0;
-        while batch.len() < BATCH_EVENTS && bytes < BATCH_BYTES {
+        while batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
             let seq = state.unsent;
             let Some(entry) = state.entry(seq) else { break };
             if entry.receipt.is_some() {
-                let envelope = std::mem::take(&mut entry.envelope);
-                bytes += envelope.len();
-                batch.push(Sending { seq, deadline: entry.deadline, envelope });
+                let payload = std::mem::take(&mut entry.payload);
+                bytes += payload.len();
+                batch.push(Sending { seq, deadline: entry.deadline, topic: entry.topic.clone(), payload });
             }
             state.unsent += 1;
         }
@@ -222,9 +240,10 @@ impl Outgoing {
                     _ => return,
                 }
                 let seq = state.first;
-                let waiting = state.entries.front().is_some_and(|entry| entry.receipt.is_some());
+                let awaited =
+                    state.entries.front().is_some_and(|entry| entry.returns && entry.receipt.is_some());
                 // Unsent, it will never be; sent, its copy may come yet.
-                if waiting && seq < state.unsent {
+                if awaited && seq < state.unsent {
                     state.refused.insert(seq);
                     if state.refused.len() > REMEMBERED {
                         state.refused.pop_first();
@@ -240,7 +259,7 @@ impl Outgoing {
         let (receipt, emptied) = {
             let mut state = self.lock();
             let Some(entry) = state.entry(seq) else { return };
-            entry.done |= done;
+            entry.done |= done || !entry.returns;
             let receipt = entry.receipt.take();
             if receipt.is_some() {
                 let cost = entry.cost;
@@ -280,12 +299,12 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{ChannelName, Sender};
+    use crate::message::{ChannelName, Event, Sender};
     use bytes::Bytes;
 
-    fn event() -> Event {
+    fn event() -> Dispatch {
         let sender = Sender { name: "a".into(), id: 1 };
-        Event { channel: ChannelName::new("chat:").unwrap(), sender, data: Bytes::from_static(b"{}") }
+        Event { channel: ChannelName::new("chat:").unwrap(), sender, data: Bytes::from_static(b"{}") }.into()
     }
 
     type Outcomes = Arc<Mutex<Vec<(usize, Result<(), Refused>)>>>;
@@ -294,12 +313,12 @@ mod tests {
         for number in 0..count {
             let outcomes = outcomes.clone();
             outgoing
-                .publish(&event(), Box::new(move |outcome| outcomes.lock().unwrap().push((number, outcome))));
+                .publish(event(), Box::new(move |outcome| outcomes.lock().unwrap().push((number, outcome))));
         }
     }
 
     fn opened(limit: usize) -> (Outgoing, Outcomes) {
-        let outgoing = Outgoing::new(Duration::from_secs(2), limit);
+        let outgoing = Outgoing::new(Duration::from_secs(2), limit, Arc::new(Names::new("app-")));
         outgoing.open();
         (outgoing, Outcomes::default())
     }
@@ -369,8 +388,8 @@ mod tests {
     #[test]
     fn a_batch_is_bounded() {
         let (outgoing, outcomes) = opened(64 << 20);
-        publish(&outgoing, &outcomes, BATCH_EVENTS + 1);
-        assert_eq!([outgoing.batch().len(), outgoing.batch().len()], [BATCH_EVENTS, 1]);
+        publish(&outgoing, &outcomes, BATCH_MESSAGES + 1);
+        assert_eq!([outgoing.batch().len(), outgoing.batch().len()], [BATCH_MESSAGES, 1]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -383,5 +402,23 @@ mod tests {
         publish(&outgoing, &outcomes, 1);
         assert!(tokio::time::timeout(Duration::from_secs(3), &mut expiry).await.is_err());
         assert_eq!(taken(&outcomes), [(0, Err(Refused::TimedOut))]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_published_on_a_topic_is_settled_by_the_reply() {
+        let (outgoing, outcomes) = opened(1 << 20);
+        for outcome in [Ok(()), Err(Refused::TimedOut)] {
+            let told = outcomes.clone();
+            let dispatch = Dispatch::Topic { topic: "orders".into(), payload: Bytes::from_static(b"\xff") };
+            outgoing.publish(dispatch, Box::new(move |outcome| told.lock().unwrap().push((0, outcome))));
+            let batch = outgoing.batch();
+            assert_eq!((&*batch[0].topic, &batch[0].payload[..]), (&b"app-orders"[..], &b"\xff"[..]));
+            match outcome {
+                Ok(()) => outgoing.accepted(batch[0].seq),
+                Err(_) => outgoing.refuse_late(Instant::now() + Duration::from_secs(2)),
+            }
+            assert_eq!(taken(&outcomes), [(0, outcome)]);
+            assert!(outgoing.is_empty() && outgoing.lock().refused.is_empty());
+        }
     }
 }

@@ -11,22 +11,30 @@ use crate::broker::Refused;
 
 /// Publishes only what is not too late by Redis's own clock: `docs/decisions/0001-publish-with-a-deadline.md`.
 ///
-/// Arguments: the channel, then deadline (µs of Unix time) and payload of each message, the oldest first.
-/// Answers: how many of the first were too late, and the clock. Without messages it only tells the clock.
+/// Arguments: topic, deadline (µs of Unix time) and payload of each message, the oldest first. Answers: how many
+/// of the first were too late, and the clock; where Redis refused topics also the first error's code, and the
+/// numbers, from 1, of the messages that it refused. Without messages it only tells the clock.
 const SCRIPT: &str = "\
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
-local late = 0
-for i = 2, #ARGV, 2 do
-  if now <= tonumber(ARGV[i]) then redis.call('PUBLISH', ARGV[1], ARGV[i + 1]) else late = late + 1 end
+local answer = {0, tonumber(t[1]), tonumber(t[2])}
+for i = 1, #ARGV, 3 do
+  if now <= tonumber(ARGV[i + 1]) then
+    local reply = redis.pcall('PUBLISH', ARGV[i], ARGV[i + 2])
+    if type(reply) == 'table' then
+      answer[4] = answer[4] or string.match(reply['err'] or '', '^%S*')
+      answer[#answer + 1] = (i + 2) / 3
+    end
+  else
+    answer[1] = answer[1] + 1
+  end
 end
-return {late, tonumber(t[1]), tonumber(t[2])}";
+return answer";
 
 /// The connection that publishes: one batch at a time, all that waits in one batch.
 pub(super) struct Publisher<'a> {
     link: Link,
     outgoing: &'a Outgoing,
-    topic: &'a [u8],
     /// How long a sender waits, and the longest that Redis may be silent.
     patience: Duration,
     mode: Mode,
@@ -43,15 +51,14 @@ impl<'a> Publisher<'a> {
     pub(super) async fn start(
         mut link: Link,
         outgoing: &'a Outgoing,
-        topic: &'a [u8],
         patience: Duration,
     ) -> Result<Self, Trouble> {
-        let mode = match deadline_mode(&mut link, topic, patience).await {
+        let mode = match deadline_mode(&mut link, patience).await {
             Ok(mode) => mode,
             Err(Trouble::Refused(_, code)) if matches!(&*code, "NOPERM" | "ERR") => Mode::Plain,
             Err(trouble) => return Err(trouble),
         };
-        Ok(Self { link, outgoing, topic, patience, mode })
+        Ok(Self { link, outgoing, patience, mode })
     }
 
     /// Whether Redis itself refuses what is too late.
@@ -103,7 +110,7 @@ impl<'a> Publisher<'a> {
         let margin = margin(self.patience);
         let answer = loop {
             let asked = Instant::now();
-            self.link.write(&publish_batch(script, self.topic, batch, clock, margin));
+            self.link.write(&publish_batch(script, batch, clock, margin));
             self.link.flush().await?;
             match self.link.read().await? {
                 // Someone flushed the scripts: nothing of the batch was published.
@@ -125,6 +132,8 @@ impl<'a> Publisher<'a> {
         for (index, sending) in batch.iter().enumerate() {
             if index < answer.late {
                 self.outgoing.refused(sending.seq, Refused::TimedOut);
+            } else if answer.denied.contains(&(index + 1)) {
+                self.outgoing.refused(sending.seq, Refused::Unreachable);
             } else {
                 self.outgoing.accepted(sending.seq);
             }
@@ -132,12 +141,12 @@ impl<'a> Publisher<'a> {
         if let Some(sample) = answer.clock(margin) {
             *clock = sample;
         }
-        Ok(())
+        answer.trouble.map_or(Ok(()), Err)
     }
 
     async fn send_plainly(&mut self, batch: &[Sending]) -> Result<(), Trouble> {
         for sending in batch {
-            self.link.write(cmd("PUBLISH").arg(self.topic).arg(&sending.envelope[..]));
+            self.link.write(cmd("PUBLISH").arg(&sending.topic[..]).arg(&sending.payload[..]));
         }
         self.link.flush().await?;
         let mut trouble = None;
@@ -160,12 +169,12 @@ fn margin(patience: Duration) -> Duration {
     (patience / 4).min(Duration::from_millis(500))
 }
 
-async fn deadline_mode(link: &mut Link, topic: &[u8], patience: Duration) -> Result<Mode, Trouble> {
+async fn deadline_mode(link: &mut Link, patience: Duration) -> Result<Mode, Trouble> {
     let script = load(link).await?;
     // A first answer can be slow by chance.
     for _ in 0..3 {
         let asked = Instant::now();
-        let reply = link.ask("EVALSHA", &run_script(&script, topic)).await?;
+        let reply = link.ask("EVALSHA", &run_script(&script)).await?;
         if let Some(clock) = Answer::read(&reply, asked)?.clock(margin(patience)) {
             return Ok(Mode::Deadline { script, clock });
         }
@@ -181,15 +190,15 @@ async fn load(link: &mut Link) -> Result<Vec<u8>, Trouble> {
 }
 
 /// Without messages it asks for the clock.
-fn run_script(script: &[u8], topic: &[u8]) -> Cmd {
-    cmd("EVALSHA").arg(script).arg(0).arg(topic).take()
+fn run_script(script: &[u8]) -> Cmd {
+    cmd("EVALSHA").arg(script).arg(0).take()
 }
 
-fn publish_batch(script: &[u8], topic: &[u8], batch: &[Sending], clock: &Clock, margin: Duration) -> Cmd {
-    let mut command = run_script(script, topic);
+fn publish_batch(script: &[u8], batch: &[Sending], clock: &Clock, margin: Duration) -> Cmd {
+    let mut command = run_script(script);
     for sending in batch {
         let deadline = sending.deadline.checked_sub(margin).unwrap_or(sending.deadline);
-        command.arg(clock.micros_at(deadline)).arg(&sending.envelope[..]);
+        command.arg(&sending.topic[..]).arg(clock.micros_at(deadline)).arg(&sending.payload[..]);
     }
     command
 }
@@ -197,6 +206,9 @@ fn publish_batch(script: &[u8], topic: &[u8], batch: &[Sending], clock: &Clock, 
 /// What the script answers.
 struct Answer {
     late: usize,
+    /// The numbers, from 1, of the messages that Redis refused, and why.
+    denied: Vec<usize>,
+    trouble: Option<Trouble>,
     micros: u64,
     asked: Instant,
     received: Instant,
@@ -206,15 +218,29 @@ impl Answer {
     fn read(reply: &Value, asked: Instant) -> Result<Self, Trouble> {
         let unexpected = Trouble::Unexpected("EVALSHA");
         let Value::Array(values) = reply else { return Err(unexpected) };
-        let [Value::Int(late), Value::Int(seconds), Value::Int(micros)] = values[..] else {
+        let [Value::Int(late), Value::Int(seconds), Value::Int(micros), ref refusals @ ..] = values[..]
+        else {
             return Err(unexpected);
+        };
+        let (trouble, denied) = match refusals {
+            [] => (None, Vec::new()),
+            [Value::BulkString(code), numbers @ ..] => {
+                let code = Trouble::refused_with("PUBLISH", &String::from_utf8_lossy(code));
+                (Some(code), numbers.iter().map(position).collect::<Option<_>>().ok_or(unexpected)?)
+            }
+            _ => return Err(unexpected),
         };
         let positive = |number: i64| u64::try_from(number).unwrap_or(0);
         let micros = positive(seconds).saturating_mul(1_000_000).saturating_add(positive(micros));
-        Ok(Self { late: usize::try_from(late).unwrap_or(0), micros, asked, received: Instant::now() })
+        let late = usize::try_from(late).unwrap_or(0);
+        Ok(Self { late, denied, trouble, micros, asked, received: Instant::now() })
     }
 
     fn clock(&self, tolerance: Duration) -> Option<Clock> {
         Clock::sample(self.asked, self.received, self.micros, tolerance)
     }
+}
+
+fn position(value: &Value) -> Option<usize> {
+    if let Value::Int(number) = value { usize::try_from(*number).ok() } else { None }
 }

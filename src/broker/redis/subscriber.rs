@@ -2,23 +2,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Value, cmd};
+use redis::{ServerErrorKind, Value, cmd};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::HEARTBEAT;
 use super::drops::Drops;
 use super::link::{Link, Trouble};
+use super::listening::Listening;
+use super::names::Names;
 use super::outgoing::{Copy, Outgoing};
+use super::subscription::Subscription;
 use crate::broker::Inbound;
 use crate::broker::budget::Budget;
-use crate::broker::envelope;
-use crate::message::Sender;
+use crate::broker::envelope::{self, Invalid};
+use crate::message::{Dispatch, Sender};
 use crate::telemetry::Metrics;
 
-/// Where events go that arrive. It outlives the connections.
+/// Where messages go that arrive. It outlives the connections.
 pub(super) struct Delivery {
     pub(super) outgoing: Arc<Outgoing>,
+    pub(super) names: Arc<Names>,
+    pub(super) listening: Arc<Listening>,
     pub(super) sender_default: Sender,
     pub(super) budget: Budget,
     pub(super) inbound: mpsc::UnboundedSender<Inbound>,
@@ -26,30 +31,74 @@ pub(super) struct Delivery {
     pub(super) drops: Drops,
 }
 
-/// Subscribes; the answer confirms it.
-pub(super) async fn subscribe(link: &mut Link, topic: &[u8]) -> Result<(), Trouble> {
-    match link.ask("SUBSCRIBE", cmd("SUBSCRIBE").arg(topic)).await? {
-        Value::Array(values) if is(values.first(), b"subscribe") => Ok(()),
-        _ => Err(Trouble::Unexpected("SUBSCRIBE")),
+/// Subscribes the topics of the nodes themselves; the answers confirm it.
+pub(super) async fn subscribe(link: &mut Link, names: &Names) -> Result<(), Trouble> {
+    let command = cmd("SUBSCRIBE").arg(&names.events[..]).arg(&names.signals[..]).take();
+    let first = link.ask("SUBSCRIBE", &command).await?;
+    // One command, one execution: nothing can come between its two answers.
+    let second = link.next("SUBSCRIBE").await?;
+    for reply in [first, second] {
+        let Value::Array(values) = reply else { return Err(Trouble::Unexpected("SUBSCRIBE")) };
+        if !is(values.first(), b"subscribe") {
+            return Err(Trouble::Unexpected("SUBSCRIBE"));
+        }
     }
+    Ok(())
 }
 
-/// Delivers what arrives, until the connection fails or is silent for longer than `patience`.
-pub(super) async fn run(link: &mut Link, delivery: &mut Delivery, patience: Duration) -> Trouble {
+/// Delivers what arrives and follows what is listened to, until the connection fails or is silent for longer
+/// than `patience`. `ready` is called when all that is listened to at the beginning is subscribed.
+pub(super) async fn run(
+    link: &mut Link,
+    delivery: &mut Delivery,
+    patience: Duration,
+    ready: impl Fn(),
+) -> Trouble {
+    let trouble = follow(link, delivery, patience, ready).await;
+    delivery.listening.end();
+    trouble
+}
+
+async fn follow(link: &mut Link, delivery: &mut Delivery, patience: Duration, ready: impl Fn()) -> Trouble {
+    let listening = delivery.listening.clone();
+    let mut subscription = Subscription::begin(&listening);
+    let mut told_of_refusal = false;
     // Any reply counts as a sign of life. The timer is not moved for each: it looks back when it fires.
     let mut heard = true;
     let mut asked = false;
     let timer = sleep_until(Instant::now() + HEARTBEAT);
     tokio::pin!(timer);
     loop {
+        if subscription.becomes_ready() {
+            ready();
+        }
+        if subscription.write(link, &delivery.names)
+            && let Err(trouble) = flush(link, "SUBSCRIBE", patience).await
+        {
+            return trouble;
+        }
         tokio::select! {
             biased;
+            // Before the replies, which a busy Redis sends without a pause.
+            () = listening.changed.notified(), if subscription.is_idle() => subscription.look(&listening),
             reply = link.read() => {
                 match reply {
-                    Ok(Value::Array(values)) => {
-                        if let Some(payload) = payload(values) && delivery.take(payload).await {
-                            // The time that was spent waiting for room says nothing of Redis.
+                    Ok(Value::Array(values)) => match Reply::read(values) {
+                        // The time that was spent waiting for room says nothing of Redis.
+                        Reply::Message { name, payload } => if delivery.take(&name, payload).await {
                             timer.as_mut().reset(Instant::now() + HEARTBEAT);
+                        },
+                        Reply::Answer => subscription.answered(),
+                        Reply::Other => {}
+                    },
+                    // A topic of the application that this user may not read, or PING. The others go on.
+                    Ok(Value::ServerError(error)) if error.kind() == Some(ServerErrorKind::NoPerm) => {
+                        subscription.answered();
+                        if !std::mem::replace(&mut told_of_refusal, true) {
+                            tracing::warn!(
+                                "Redis does not permit all that the subscription needs (allow +subscribe +unsubscribe \
+                                 +ping, and the topics under redis.prefix)"
+                            );
                         }
                     }
                     Ok(Value::ServerError(error)) => return Trouble::refused("the subscription", &error),
@@ -66,10 +115,8 @@ pub(super) async fn run(link: &mut Link, delivery: &mut Delivery, patience: Dura
                 }
                 let wait = if heard { HEARTBEAT } else {
                     link.write(&cmd("PING"));
-                    match tokio::time::timeout(patience, link.flush()).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(trouble)) => return trouble,
-                        Err(_) => return Trouble::Silent("PING"),
+                    if let Err(trouble) = flush(link, "PING", patience).await {
+                        return trouble;
                     }
                     asked = true;
                     patience
@@ -81,11 +128,16 @@ pub(super) async fn run(link: &mut Link, delivery: &mut Delivery, patience: Dura
     }
 }
 
+async fn flush(link: &mut Link, what: &'static str, patience: Duration) -> Result<(), Trouble> {
+    timeout(patience, link.flush()).await.unwrap_or(Err(Trouble::Silent(what)))
+}
+
 impl Delivery {
     /// Says whether it had to wait for room: then Redis is held back too, and nothing is dropped.
-    async fn take(&mut self, payload: Bytes) -> bool {
-        let (event, seq) = match envelope::decode(&payload, &self.outgoing.node, &self.sender_default) {
-            Ok(decoded) => decoded,
+    async fn take(&mut self, name: &[u8], payload: Bytes) -> bool {
+        let (dispatch, seq) = match self.read(name, payload) {
+            Ok(Some(read)) => read,
+            Ok(None) => return false,
             Err(invalid) => {
                 self.drops.add(invalid.word(), &self.metrics);
                 return false;
@@ -97,26 +149,58 @@ impl Delivery {
             return false;
         }
         self.metrics.broker_messages.inc();
-        let (hold, waited) = match self.budget.try_take(&event) {
+        let (hold, waited) = match self.budget.try_take(&dispatch) {
             Some(hold) => (Some(hold), false),
-            None => (self.budget.take(&event).await, true),
+            None => (self.budget.take(&dispatch).await, true),
         };
         if let Some(hold) = hold {
             // Without a receiver the node is going down, and nobody is left to deliver to.
-            let _ = self.inbound.send(Inbound { event, hold });
+            let _ = self.inbound.send(Inbound { dispatch, hold });
         }
         waited
     }
+
+    /// What arrived, with its number if this node published it. `None` for a topic that is not listened to any
+    /// more: what was under way when that was told.
+    fn read(&self, name: &[u8], payload: Bytes) -> Result<Option<(Dispatch, Option<u64>)>, Invalid> {
+        if *name == *self.names.events {
+            return envelope::decode_event(&payload, &self.outgoing.node, &self.sender_default).map(Some);
+        }
+        if *name == *self.names.signals {
+            return envelope::decode_signal(&payload, &self.outgoing.node).map(Some);
+        }
+        let topic = self.names.topic(name).and_then(|topic| self.listening.find(topic));
+        Ok(topic.map(|topic| (Dispatch::Topic { topic, payload }, None)))
+    }
 }
 
-/// The payload of a message; a pong and the like have none.
-fn payload(values: Vec<Value>) -> Option<Bytes> {
-    if !is(values.first(), b"message") {
-        return None;
-    }
-    match values.into_iter().nth(2) {
-        Some(Value::BulkString(payload)) => Some(payload.into()),
-        _ => None,
+/// What a subscribed connection hears.
+enum Reply {
+    Message {
+        name: Vec<u8>,
+        payload: Bytes,
+    },
+    /// To SUBSCRIBE or UNSUBSCRIBE.
+    Answer,
+    /// A pong and the like.
+    Other,
+}
+
+impl Reply {
+    fn read(values: Vec<Value>) -> Self {
+        if is(values.first(), b"subscribe") || is(values.first(), b"unsubscribe") {
+            return Self::Answer;
+        }
+        if !is(values.first(), b"message") {
+            return Self::Other;
+        }
+        let mut rest = values.into_iter().skip(1);
+        match (rest.next(), rest.next()) {
+            (Some(Value::BulkString(name)), Some(Value::BulkString(payload))) => {
+                Self::Message { name, payload: payload.into() }
+            }
+            _ => Self::Other,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::auth::{self, Authenticator};
 use crate::broker::{self, Inbound};
+use crate::message::{Dispatch, Event};
 use crate::telemetry::Metrics;
 
 struct Bench {
@@ -44,6 +45,13 @@ fn bench() -> Bench {
 }
 
 impl Bench {
+    async fn event(&mut self) -> Event {
+        match self.inbound.recv().await.unwrap().dispatch {
+            Dispatch::Event(event) => event,
+            other => panic!("an event was due: {other:?}"),
+        }
+    }
+
     async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
         let answer = self.console.clone().oneshot(request).await.unwrap();
         let status = answer.status();
@@ -169,12 +177,12 @@ async fn a_publication_reaches_the_broker_to_the_letter() {
     let data = r#"{"n": 12345678901234567890123, "a":1e400}"#;
     let (status, answer) = bench.post("publish", &format!(r#"{{"channel":"news:","data": {data} }}"#)).await;
     assert_eq!((status, answer), (StatusCode::OK, json!({"ok": true})));
-    let event = bench.inbound.recv().await.unwrap().event;
+    let event = bench.event().await;
     assert_eq!((event.channel.as_str(), &*event.data), ("news:", data.as_bytes()));
     assert_eq!(event.sender, Sender { name: "System".into(), id: 0 });
 
     bench.post("publish", r#"{"channel":"news:","data":{},"sender":{"name":"Aoi","id":7}}"#).await;
-    let event = bench.inbound.recv().await.unwrap().event;
+    let event = bench.event().await;
     assert_eq!(event.sender, Sender { name: "Aoi".into(), id: 7 });
 }
 
@@ -198,7 +206,7 @@ async fn a_job_reports_each_step_and_only_a_few_run_at_once() {
 
     let mut cursors = Vec::new();
     for _ in 0..JOBS * 20 {
-        let event = bench.inbound.recv().await.unwrap().event;
+        let event = bench.event().await;
         let data: Value = serde_json::from_slice(&event.data).unwrap();
         assert_eq!(data["info"]["type"], "sample_job_progress");
         assert_eq!(data["info"]["detail"]["total"], 20);

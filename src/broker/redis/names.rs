@@ -1,0 +1,30 @@
+use std::sync::Arc;
+
+use crate::broker::{EVENTS, SIGNALS};
+
+/// What topics are called in Redis.
+#[derive(Debug)]
+pub(super) struct Names {
+    prefix: String,
+    /// Where events travel.
+    pub(super) events: Arc<[u8]>,
+    /// Where signals travel.
+    pub(super) signals: Arc<[u8]>,
+}
+
+impl Names {
+    pub(super) fn new(prefix: &str) -> Self {
+        let name = |topic| format!("{prefix}{topic}").into_bytes().into();
+        Self { prefix: prefix.to_owned(), events: name(EVENTS), signals: name(SIGNALS) }
+    }
+
+    /// What a topic is called in Redis.
+    pub(super) fn of(&self, topic: &str) -> Vec<u8> {
+        [self.prefix.as_bytes(), topic.as_bytes()].concat()
+    }
+
+    /// The topic of that name, if it is one of the application's.
+    pub(super) fn topic<'n>(&self, name: &'n [u8]) -> Option<&'n str> {
+        std::str::from_utf8(name.strip_prefix(self.prefix.as_bytes())?).ok()
+    }
+}

@@ -1,0 +1,154 @@
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use super::{ChannelName, Dispatch};
+
+/// What is to be done on every node: one key, which names it, with an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signal {
+    /// `{"disconnect":{"user":7,"channel":"chat:room1"}}`: close a user's connections.
+    Disconnect {
+        /// Whose.
+        user: i64,
+        /// Only those on this channel; without it, all.
+        channel: Option<ChannelName>,
+    },
+}
+
+/// Why a text is no signal to this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum InvalidSignal {
+    /// It names nothing that this version knows. A newer node may have sent it.
+    #[error("the signal is unknown")]
+    Unknown,
+    /// `disconnect` is not `{user: integer, channel: a channel name or null}`.
+    #[error("`disconnect` is not {{user, channel}}")]
+    Disconnect,
+}
+
+impl Signal {
+    /// The signal as JSON text.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let Self::Disconnect { user, channel } = self;
+        let disconnect = Outgoing { user: *user, channel: channel.as_ref().map(ChannelName::as_str) };
+        // Numbers and strings written into memory cannot fail.
+        serde_json::to_vec(&Wire { disconnect }).unwrap_or_default().into()
+    }
+
+    /// Reads a signal. Keys beside it are ignored; keys within it are not: one that is not understood may be
+    /// there to close fewer connections.
+    pub fn decode(text: &[u8]) -> Result<Self, InvalidSignal> {
+        let wire: Option<Wire<&RawValue>> = object(text);
+        let disconnect = wire.ok_or(InvalidSignal::Unknown)?.disconnect;
+        let Incoming { user, channel } =
+            object(disconnect.get().as_bytes()).ok_or(InvalidSignal::Disconnect)?;
+        let channel = channel.map(|name| ChannelName::new(&name)).transpose();
+        Ok(Self::Disconnect { user, channel: channel.map_err(|_| InvalidSignal::Disconnect)? })
+    }
+}
+
+impl From<Signal> for Dispatch {
+    fn from(signal: Signal) -> Self {
+        Self::Signal(signal.encode())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wire<T> {
+    disconnect: T,
+}
+
+#[derive(Serialize)]
+struct Outgoing<'a> {
+    user: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Incoming {
+    user: i64,
+    channel: Option<String>,
+}
+
+/// serde would take an array for a struct, too.
+fn object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<T> {
+    let text = text.trim_ascii_start();
+    if text.starts_with(b"{") { serde_json::from_slice(text).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_bytes_on_the_wire() {
+        let everywhere = Signal::Disconnect { user: -7, channel: None };
+        assert_eq!(&everywhere.encode()[..], br#"{"disconnect":{"user":-7}}"#);
+        let channel = Some(ChannelName::new("chat:\"山\"").unwrap());
+        let there = Signal::Disconnect { user: 7, channel };
+        assert_eq!(
+            std::str::from_utf8(&there.encode()).unwrap(),
+            r#"{"disconnect":{"user":7,"channel":"chat:\"山\""}}"#
+        );
+    }
+
+    #[test]
+    fn what_php_and_later_versions_write() {
+        let decode = |text: &str| Signal::decode(text.as_bytes());
+        let channel = ChannelName::new("chat:a").unwrap();
+        assert_eq!(
+            decode(r#" {"socket":[{}],"disconnect":{"channel":"chat\u003aa","user":7}} "#),
+            Ok(Signal::Disconnect { user: 7, channel: Some(channel) })
+        );
+        assert_eq!(
+            decode(r#"{"disconnect":{"user":7,"channel":null}}"#),
+            Ok(Signal::Disconnect { user: 7, channel: None })
+        );
+        for unknown in ["", "{}", "null", "[]", r#"[{"user":7}]"#, r#"{"later":{"user":7}}"#, "{", "\u{0}"] {
+            assert_eq!(decode(unknown), Err(InvalidSignal::Unknown), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_fully_understood_closes_nobody() {
+        for inside in [
+            "null",
+            "7",
+            "[7]",
+            "{}",
+            r#"{"user":"7"}"#,
+            r#"{"user":7.0}"#,
+            r#"{"user":9223372036854775808}"#,
+            r#"{"user":null}"#,
+            r#"{"channel":"chat:"}"#,
+            r#"{"user":7,"channel":""}"#,
+            r#"{"user":7,"channel":"a\n"}"#,
+            r#"{"user":7,"channel":["chat:"]}"#,
+            r#"{"user":7,"chanel":"chat:"}"#,
+            r#"{"user":7,"user":8}"#,
+        ] {
+            let text = format!(r#"{{"disconnect":{inside}}}"#);
+            assert_eq!(Signal::decode(text.as_bytes()), Err(InvalidSignal::Disconnect), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(user: i64, name in prop::option::of("\\P{Cc}{1,40}")) {
+            let channel = name.map(|name| ChannelName::new(&name).unwrap());
+            let signal = Signal::Disconnect { user, channel };
+            prop_assert_eq!(Signal::decode(&signal.encode()), Ok(signal));
+        }
+
+        #[test]
+        fn no_bytes_can_hurt(text in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = Signal::decode(&text);
+        }
+    }
+}
