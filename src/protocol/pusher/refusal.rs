@@ -53,40 +53,26 @@ impl Fatal {
     /// The close code.
     #[must_use]
     pub const fn code(self) -> u16 {
-        match self {
-            Self::NoSuchApp => 4001,
-            Self::AppDisabled => 4003,
-            Self::OverQuota => 4004,
-            Self::PathNotFound => 4005,
-            Self::InvalidVersion => 4006,
-            Self::UnsupportedVersion => 4007,
-            Self::NoVersion => 4008,
-            Self::Unauthorized => 4009,
-            Self::OverCapacity => 4100,
-            Self::Reconnect => 4200,
-            Self::PongTimeout => 4201,
-            Self::Inactive => 4202,
-        }
+        self.close().code()
     }
 
-    /// The close frame's content.
+    /// What the connection ends with.
     #[must_use]
     pub const fn close(self) -> Close {
-        let reason = match self {
-            Self::NoSuchApp => "no such app",
-            Self::AppDisabled => "app disabled",
-            Self::OverQuota => "over quota",
-            Self::PathNotFound => "path not found",
-            Self::InvalidVersion => "invalid protocol version",
-            Self::UnsupportedVersion => "unsupported protocol version",
-            Self::NoVersion => "no protocol version",
-            Self::Unauthorized => "unauthorized",
-            Self::OverCapacity => "over capacity",
-            Self::Reconnect => "reconnect",
-            Self::PongTimeout => "pong timeout",
-            Self::Inactive => "inactive",
-        };
-        Close { code: self.code(), reason, reconnect: self.code() >= 4100 }
+        match self {
+            Self::NoSuchApp => Close::NoSuchApp,
+            Self::AppDisabled => Close::AppDisabled,
+            Self::OverQuota => Close::OverQuota,
+            Self::PathNotFound => Close::PathNotFound,
+            Self::InvalidVersion => Close::InvalidVersion,
+            Self::UnsupportedVersion => Close::UnsupportedVersion,
+            Self::NoVersion => Close::NoVersion,
+            Self::Unauthorized => Close::Unauthorized,
+            Self::OverCapacity => Close::NoRoom,
+            Self::Reconnect => Close::Reconnect,
+            Self::PongTimeout => Close::PongTimeout,
+            Self::Inactive => Close::Inactive,
+        }
     }
 }
 

@@ -207,8 +207,7 @@ fn a_forged_sign_in_ends_the_connection() {
     let message = br#"{"event":"pusher:signin","data":{"auth":"k:00","user_data":"{\"id\":\"7\"}"}}"#;
     let actions = session.receive(message, 0);
     let [Action::Reply(frame), Action::Close(close)] = actions.as_slice() else { panic!("{actions:?}") };
-    assert_eq!((*frame == outgoing::fatal(Fatal::Unauthorized), close.code), (true, 4009));
-    assert!(!close.reconnect);
+    assert_eq!((*frame == outgoing::fatal(Fatal::Unauthorized), close.code()), (true, 4009));
     assert_eq!(session.receive(br#"{"event":"pusher:ping"}"#, 0), []);
     assert_eq!(session.tick(u64::MAX), []);
     assert!(session.user().is_none());
@@ -291,23 +290,23 @@ fn what_cannot_be_understood_is_answered_and_harmless() {
 
 #[test]
 fn codes() {
-    for (fatal, code, reconnect) in [
-        (Fatal::NoSuchApp, 4001, false),
-        (Fatal::AppDisabled, 4003, false),
-        (Fatal::OverQuota, 4004, false),
-        (Fatal::PathNotFound, 4005, false),
-        (Fatal::InvalidVersion, 4006, false),
-        (Fatal::UnsupportedVersion, 4007, false),
-        (Fatal::NoVersion, 4008, false),
-        (Fatal::Unauthorized, 4009, false),
-        (Fatal::OverCapacity, 4100, true),
-        (Fatal::Reconnect, 4200, true),
-        (Fatal::PongTimeout, 4201, true),
-        (Fatal::Inactive, 4202, true),
+    for (fatal, code) in [
+        (Fatal::NoSuchApp, 4001),
+        (Fatal::AppDisabled, 4003),
+        (Fatal::OverQuota, 4004),
+        (Fatal::PathNotFound, 4005),
+        (Fatal::InvalidVersion, 4006),
+        (Fatal::UnsupportedVersion, 4007),
+        (Fatal::NoVersion, 4008),
+        (Fatal::Unauthorized, 4009),
+        (Fatal::OverCapacity, 4100),
+        (Fatal::Reconnect, 4200),
+        (Fatal::PongTimeout, 4201),
+        (Fatal::Inactive, 4202),
     ] {
         let close = fatal.close();
-        assert_eq!((close.code, close.reconnect), (code, reconnect));
-        assert!(close.reason.len() <= 123);
+        assert_eq!(close.code(), code);
+        assert!(close.reason().len() <= 123);
         assert!(text_of(&outgoing::fatal(fatal)).contains(&format!("{{\\\"code\\\":{code},")));
     }
 }
