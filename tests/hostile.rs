@@ -390,12 +390,12 @@ fn thousands_come_and_go_and_their_memory_with_them() {
         eventually("their channels gone", || server.metric("yamabiko_channels") == 1);
         resident(&server)
     };
-    // The first round is what the allocator takes once.
-    let before = come_and_go();
+    // Two rounds each, because how many are there at the same time differs from round to round.
+    let before = come_and_go().max(come_and_go());
     let after = come_and_go().min(come_and_go());
     others.talk();
     let grown = after.saturating_sub(before);
-    assert!(grown < 3 << 20, "{grown} bytes stay after {} connections", 2 * ROUND);
+    assert!(grown < 1 << 20, "{grown} bytes stay after {ROUND} came and went");
 }
 
 #[test]

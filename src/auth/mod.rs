@@ -1,10 +1,12 @@
-//! Who is it? JWT in, [`Identity`] out. Knows no sockets and no runtime.
+//! Who is it? JWT in, [`Identity`] out; signatures of the Pusher protocol in, permits out. Knows no sockets and no
+//! runtime.
 
 mod authenticator;
 mod claims;
 mod identity;
 mod keys;
 mod minter;
+pub mod pusher;
 mod refusal;
 mod settings;
 

@@ -129,7 +129,12 @@ mod tests {
             let mut out: HashMap<(ChannelName, i64), Vec<u8>> = HashMap::new();
             let mut total = 0;
             for block in blocks(&mut run) {
-                let user = match block.audience { Audience::Everyone => 0, Audience::User(user) => user };
+                let Audience::User(user) = block.audience else {
+                    prop_assert_eq!(block.audience, Audience::Everyone);
+                    out.entry((block.channel, 0)).or_default().extend_from_slice(block.frame.bytes());
+                    total += block.messages;
+                    continue;
+                };
                 out.entry((block.channel, user)).or_default().extend_from_slice(block.frame.bytes());
                 total += block.messages;
             }

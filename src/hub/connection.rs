@@ -37,6 +37,15 @@ impl Connection {
         self.channels.push(channel);
     }
 
+    /// Leaves a channel. Whether it was on it.
+    pub fn leave(&mut self, channel: &ChannelName) -> bool {
+        let Some(position) = self.channels.iter().position(|joined| joined == channel) else { return false };
+        let channel = self.channels.swap_remove(position);
+        self.command(Command::Leave { channel: channel.clone(), id: self.id });
+        self.hub.directory.leave(&channel, self.hub.shard_of(self.id).0);
+        true
+    }
+
     /// The channels that it is on.
     #[must_use]
     pub fn channels(&self) -> &[ChannelName] {

@@ -78,6 +78,11 @@ impl Directory {
         Some((name.clone(), Present(present.fold(0, |shards, (shard, _)| shards | 1 << shard))))
     }
 
+    /// How many subscribers a channel has.
+    pub(super) fn subscribers(&self, channel: &ChannelName) -> usize {
+        self.read().get(channel).map_or(0, |counts| counts.iter().map(|count| *count as usize).sum())
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Channels> {
         self.channels.read().unwrap_or_else(PoisonError::into_inner)
     }

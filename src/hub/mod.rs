@@ -14,6 +14,8 @@ mod connection;
 mod directory;
 mod outbox;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -87,6 +89,12 @@ impl Hub {
                 let _ = commands.send(Command::Deliver(delivery.clone()));
             }
         }
+    }
+
+    /// How many connections of this node are on a channel.
+    #[must_use]
+    pub fn subscribers(&self, channel: &ChannelName) -> usize {
+        self.directory.subscribers(channel)
     }
 
     /// Closes one `of`-th of the connections that are still open, on each shard at least one.

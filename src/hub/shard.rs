@@ -126,10 +126,11 @@ impl Shard {
         for block in blocks(run) {
             let Some(subscribers) = self.channels.get(&block.channel) else { continue };
             let mut copies = 0;
-            for subscriber in subscribers.values() {
+            for (id, subscriber) in subscribers {
                 let included = match block.audience {
                     Audience::Everyone => true,
                     Audience::User(user) => subscriber.user == user,
+                    Audience::Except(excluded) => *id != excluded,
                 };
                 if !included {
                     continue;

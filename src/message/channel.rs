@@ -41,6 +41,23 @@ impl ChannelName {
         Ok(Self(name.into()))
     }
 
+    /// A channel of another namespace, such as an application's, which no name of [`new`](Self::new) can reach.
+    ///
+    /// The scope must not contain [`SCOPE_END`](Self::SCOPE_END); the name is taken as it is.
+    #[must_use]
+    pub fn scoped(scope: &str, name: &str) -> Self {
+        Self(format!("{scope}{}{name}", Self::SCOPE_END).into())
+    }
+
+    /// What ends a scope: a control character, which names do not have.
+    pub const SCOPE_END: char = '\u{1f}';
+
+    /// The name without its scope.
+    #[must_use]
+    pub fn unscoped(&self) -> &str {
+        self.0.split_once(Self::SCOPE_END).map_or(&*self.0, |(_, name)| name)
+    }
+
     /// The whole name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -104,6 +121,15 @@ mod tests {
     fn the_kind_is_the_text_before_the_first_colon() {
         let kind = |name: &str| ChannelName::new(name).unwrap().kind().to_owned();
         assert_eq!([kind("chat"), kind("chat:"), kind("chat:a:b"), kind(":x")], ["chat", "chat", "chat", ""]);
+    }
+
+    #[test]
+    fn a_scope_is_out_of_reach() {
+        let scoped = ChannelName::scoped("app", "chat");
+        assert_eq!(scoped.unscoped(), "chat");
+        assert_ne!(scoped, ChannelName::scoped("app2", "chat"));
+        assert_eq!(ChannelName::new(scoped.as_str()), Err(InvalidChannelName::ControlCharacter));
+        assert_eq!(ChannelName::new("chat").unwrap().unscoped(), "chat");
     }
 
     #[test]

@@ -17,11 +17,35 @@ pub enum Close {
     TokenExpired,
     /// The application removed the connection.
     Disconnected,
+    /// Pusher: the key names no application.
+    NoSuchApp,
+    /// Pusher: the application is switched off.
+    AppDisabled,
+    /// Pusher: the application has as many connections as it may have.
+    OverQuota,
+    /// Pusher: there is nothing at this path.
+    PathNotFound,
+    /// Pusher: the `protocol` parameter is not a number.
+    InvalidVersion,
+    /// Pusher: that version of the protocol is not spoken.
+    UnsupportedVersion,
+    /// Pusher: the `protocol` parameter is missing.
+    NoVersion,
+    /// Pusher: a sign-in was forged, or the application ended the user's connections.
+    Unauthorized,
+    /// Pusher: the server has no room for the connection.
+    NoRoom,
+    /// Pusher: the server is shutting down; come back at once.
+    Reconnect,
+    /// Pusher: a ping was not answered.
+    PongTimeout,
+    /// Pusher: closed after long silence.
+    Inactive,
 }
 
 impl Close {
-    /// Every reason there is.
-    pub const ALL: [Self; 8] = [
+    /// Those of the native protocol.
+    pub const NATIVE: [Self; 8] = [
         Self::GoingAway,
         Self::ProtocolError,
         Self::InvalidUtf8,
@@ -43,6 +67,18 @@ impl Close {
             Self::SlowConsumer | Self::OverCapacity => 1013,
             Self::TokenExpired => 4401,
             Self::Disconnected => 4403,
+            Self::NoSuchApp => 4001,
+            Self::AppDisabled => 4003,
+            Self::OverQuota => 4004,
+            Self::PathNotFound => 4005,
+            Self::InvalidVersion => 4006,
+            Self::UnsupportedVersion => 4007,
+            Self::NoVersion => 4008,
+            Self::Unauthorized => 4009,
+            Self::NoRoom => 4100,
+            Self::Reconnect => 4200,
+            Self::PongTimeout => 4201,
+            Self::Inactive => 4202,
         }
     }
 
@@ -57,6 +93,18 @@ impl Close {
             Self::SlowConsumer | Self::OverCapacity => "try again later",
             Self::TokenExpired => "token expired",
             Self::Disconnected => "disconnected",
+            Self::NoSuchApp => "no such app",
+            Self::AppDisabled => "app disabled",
+            Self::OverQuota => "over quota",
+            Self::PathNotFound => "path not found",
+            Self::InvalidVersion => "invalid protocol version",
+            Self::UnsupportedVersion => "unsupported protocol version",
+            Self::NoVersion => "no protocol version",
+            Self::Unauthorized => "unauthorized",
+            Self::NoRoom => "over capacity",
+            Self::Reconnect => "reconnect",
+            Self::PongTimeout => "pong timeout",
+            Self::Inactive => "inactive",
         }
     }
 
@@ -64,14 +112,24 @@ impl Close {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
-            Self::GoingAway => "going_away",
+            Self::GoingAway | Self::Reconnect => "going_away",
             Self::ProtocolError => "protocol_error",
             Self::InvalidUtf8 => "invalid_utf8",
             Self::TooLarge => "message_too_large",
             Self::SlowConsumer => "slow_consumer",
-            Self::OverCapacity => "over_capacity",
+            Self::OverCapacity | Self::NoRoom => "over_capacity",
             Self::TokenExpired => "token_expired",
             Self::Disconnected => "disconnected",
+            Self::NoSuchApp => "no_such_app",
+            Self::AppDisabled => "app_disabled",
+            Self::OverQuota => "over_quota",
+            Self::PathNotFound => "path_not_found",
+            Self::InvalidVersion => "invalid_version",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::NoVersion => "no_version",
+            Self::Unauthorized => "unauthorized",
+            Self::PongTimeout => "heartbeat_timeout",
+            Self::Inactive => "inactive",
         }
     }
 }

@@ -31,4 +31,6 @@ pub enum Audience {
     Everyone,
     /// The connections of one user.
     User(i64),
+    /// All but one connection of this node.
+    Except(u64),
 }

@@ -29,6 +29,7 @@ fn everyone_on_the_channel_gets_it_in_every_tab() {
     }
     elsewhere.expect_nothing(BRIEFLY);
     assert_eq!(server.metric("yamabiko_deliveries_total"), 6);
+    assert_eq!(server.metric("yamabiko_broker_messages_total"), 2);
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn data_is_not_retyped_on_the_way() {
 }
 
 #[test]
-fn all_receivers_see_one_order_and_each_senders_own() {
+fn all_receivers_see_one_order_and_no_copy_precedes_its_answer() {
     const SENDERS: usize = 6;
     const EACH: usize = 150;
     let server = Server::start(|options| {
@@ -82,15 +83,20 @@ fn all_receivers_see_one_order_and_each_senders_own() {
             .enumerate()
             .map(|(sender, mut client)| {
                 scope.spawn(move || {
-                    let mut seen = Vec::new();
+                    let own = format!("\"data\":{{\"by\":{sender},");
                     for number in 0..EACH {
                         client.say(&json!({ "by": sender, "n": number }));
                     }
+                    let (mut seen, mut answers, mut copies) = (Vec::new(), 0, 0);
                     while seen.len() < SENDERS * EACH {
                         let text = client.expect_text();
-                        if text != OK {
-                            seen.push(text);
+                        if text == OK {
+                            answers += 1;
+                            continue;
                         }
+                        copies += usize::from(text.contains(&own));
+                        assert!(copies <= answers, "copy {copies} came after {answers} answers");
+                        seen.push(text);
                     }
                     seen
                 })

@@ -1,0 +1,198 @@
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::message::ChannelName;
+
+/// A channel of the Pusher protocol: its name, and what the prefix of the name says about it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Channel {
+    name: ChannelName,
+    access: Access,
+    is_cache: bool,
+}
+
+/// Who may join, and what they may do there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Anybody.
+    Public,
+    /// Who has a signature of the application: `private-`.
+    Private,
+    /// The same, and everybody sees who is there: `presence-`.
+    Presence,
+    /// As private, with data that the server cannot read: `private-encrypted-`.
+    Encrypted,
+    /// The connections that are signed in as the user that it names: `#server-to-user-`.
+    User,
+}
+
+/// Why a text names no channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum InvalidChannel {
+    /// It has no characters.
+    #[error("a channel name must not be empty")]
+    Empty,
+    /// It has too many characters; this is the limit.
+    #[error("a channel name has at most {0} characters")]
+    TooLong(usize),
+    /// It has a character that Pusher's libraries refuse.
+    #[error("a channel name has letters, digits and - _ = @ , . ; only")]
+    Character,
+    /// It starts with `#` and is not a user's channel.
+    #[error("channels that start with # are reserved; the only one to join is #server-to-user-<id>")]
+    Reserved,
+}
+
+const USER: &str = "#server-to-user-";
+
+impl Channel {
+    /// Reads a name of at most `max_length` characters. The rule is `^#?[-a-zA-Z0-9_=@,.;]+$`, or Laravel's library
+    /// throws.
+    pub fn new(name: &str, max_length: usize) -> Result<Self, InvalidChannel> {
+        if name.is_empty() {
+            return Err(InvalidChannel::Empty);
+        }
+        let max_length = max_length.min(ChannelName::MAX_BYTES);
+        let rest = name.strip_prefix('#').unwrap_or(name);
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=@,.;".contains(&byte);
+        if rest.is_empty() || !rest.bytes().all(allowed) {
+            return Err(InvalidChannel::Character);
+        }
+        if name.len() > max_length {
+            return Err(InvalidChannel::TooLong(max_length));
+        }
+        let (access, is_cache) = kind(name).ok_or(InvalidChannel::Reserved)?;
+        let name = ChannelName::new(name).map_err(|_| InvalidChannel::Character)?;
+        Ok(Self { name, access, is_cache })
+    }
+
+    /// The whole name, prefix included.
+    #[must_use]
+    pub fn name(&self) -> &ChannelName {
+        &self.name
+    }
+
+    /// Who may join.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Whether joining takes a signature.
+    #[must_use]
+    pub fn needs_auth(&self) -> bool {
+        matches!(self.access, Access::Private | Access::Presence | Access::Encrypted)
+    }
+
+    /// Whether its subscribers are members that see each other.
+    #[must_use]
+    pub fn is_presence(&self) -> bool {
+        self.access == Access::Presence
+    }
+
+    /// Whether a new subscriber gets the last event.
+    #[must_use]
+    pub fn is_cache(&self) -> bool {
+        self.is_cache
+    }
+
+    /// Whether subscribers may publish `client-` events, where the app lets them.
+    #[must_use]
+    pub fn allows_client_events(&self) -> bool {
+        matches!(self.access, Access::Private | Access::Presence)
+    }
+
+    /// Whose channel this is, of `#server-to-user-<id>`.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        self.name.as_str().strip_prefix(USER)
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}
+
+fn kind(name: &str) -> Option<(Access, bool)> {
+    if name.starts_with('#') {
+        return name.strip_prefix(USER).filter(|id| !id.is_empty()).map(|_| (Access::User, false));
+    }
+    let (access, rest) = if let Some(rest) = name.strip_prefix("private-encrypted-") {
+        (Access::Encrypted, rest)
+    } else if let Some(rest) = name.strip_prefix("private-") {
+        (Access::Private, rest)
+    } else if let Some(rest) = name.strip_prefix("presence-") {
+        (Access::Presence, rest)
+    } else {
+        (Access::Public, name)
+    };
+    Some((access, rest.starts_with("cache-")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str) -> (Access, bool) {
+        let channel = Channel::new(name, 200).unwrap();
+        (channel.access(), channel.is_cache())
+    }
+
+    #[test]
+    fn kinds() {
+        for (name, access, cache) in [
+            ("a", Access::Public, false),
+            ("private", Access::Public, false),
+            ("Private-a", Access::Public, false),
+            ("my-private-a", Access::Public, false),
+            ("cache-a", Access::Public, true),
+            ("cache", Access::Public, false),
+            ("private-Chat.1", Access::Private, false),
+            ("private-", Access::Private, false),
+            ("private-cache-a", Access::Private, true),
+            ("private-encrypted-a", Access::Encrypted, false),
+            ("private-encrypted", Access::Private, false),
+            ("private-encrypted-cache-a", Access::Encrypted, true),
+            ("presence-a", Access::Presence, false),
+            ("presence-cache-a", Access::Presence, true),
+            ("presence-encrypted-a", Access::Presence, false),
+            ("#server-to-user-7", Access::User, false),
+        ] {
+            assert_eq!(of(name), (access, cache), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_kinds_allow() {
+        let may = |name: &str| {
+            let channel = Channel::new(name, 200).unwrap();
+            (channel.needs_auth(), channel.is_presence(), channel.allows_client_events())
+        };
+        assert_eq!(may("a"), (false, false, false));
+        assert_eq!(may("private-a"), (true, false, true));
+        assert_eq!(may("private-encrypted-a"), (true, false, false));
+        assert_eq!(may("presence-a"), (true, true, true));
+        assert_eq!(may("#server-to-user-a"), (false, false, false));
+        assert_eq!(Channel::new("#server-to-user-a", 200).unwrap().user_id(), Some("a"));
+        assert_eq!(Channel::new("private-a", 200).unwrap().user_id(), None);
+    }
+
+    #[test]
+    fn names() {
+        let all = "abcXYZ019-_=@,.;";
+        assert_eq!(Channel::new(all, 200).unwrap().name().as_str(), all);
+        for name in ["a b", "a/b", "a:b", "山", "a#b", "##a", "#", "a\n", "a\0"] {
+            assert_eq!(Channel::new(name, 200), Err(InvalidChannel::Character), "{name}");
+        }
+        for name in ["#a", "#server-to-user-", "#private-a"] {
+            assert_eq!(Channel::new(name, 200), Err(InvalidChannel::Reserved), "{name}");
+        }
+        assert_eq!(Channel::new("", 200), Err(InvalidChannel::Empty));
+        assert!(Channel::new(&"a".repeat(200), 200).is_ok());
+        assert_eq!(Channel::new(&"a".repeat(201), 900), Err(InvalidChannel::TooLong(200)));
+        assert_eq!(Channel::new("abc", 2), Err(InvalidChannel::TooLong(2)));
+    }
+}

@@ -1,0 +1,139 @@
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::Info;
+use crate::protocol::pusher::{Channel, Member, UserId};
+
+/// What there is to tell about a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChannelInfo {
+    /// How many connections are subscribed.
+    pub subscriptions: u64,
+    /// How many members are there, of a presence channel.
+    pub members: usize,
+}
+
+impl ChannelInfo {
+    /// What was asked, and applies to such a channel.
+    fn attributes(self, name: &str, info: Info) -> Map<String, Value> {
+        let mut attributes = Map::new();
+        if info.user_count && name.starts_with("presence-") {
+            attributes.insert("user_count".into(), self.members.into());
+        }
+        if info.subscription_count {
+            attributes.insert("subscription_count".into(), self.subscriptions.into());
+        }
+        attributes
+    }
+}
+
+/// `{}`: done.
+#[must_use]
+pub fn empty() -> Vec<u8> {
+    b"{}".to_vec()
+}
+
+/// The answer to `POST events`: what was asked of its channels, `{}` if nothing was.
+#[must_use]
+pub fn triggered<'a>(found: impl IntoIterator<Item = (&'a Channel, ChannelInfo)>, info: Info) -> Vec<u8> {
+    if info.is_empty() {
+        return empty();
+    }
+    channels(found.into_iter().map(|(channel, about)| (channel.name().as_str(), about)), info)
+}
+
+/// The answer to `POST batch_events`: for each event what was asked of its channel, `{}` if nothing was of any.
+#[must_use]
+pub fn batch<'a>(found: impl IntoIterator<Item = (&'a Channel, ChannelInfo, Info)>) -> Vec<u8> {
+    let told: Vec<_> = found
+        .into_iter()
+        .map(|(channel, about, info)| about.attributes(channel.name().as_str(), info))
+        .collect();
+    if told.iter().all(Map::is_empty) { empty() } else { write(&json!({ "batch": told })) }
+}
+
+/// The answer to `GET channels`: the channels that have a subscriber.
+#[must_use]
+pub fn channels<'a>(found: impl IntoIterator<Item = (&'a str, ChannelInfo)>, info: Info) -> Vec<u8> {
+    let told: Map<String, Value> = found
+        .into_iter()
+        .map(|(name, about)| (name.to_owned(), Value::Object(about.attributes(name, info))))
+        .collect();
+    write(&json!({ "channels": told }))
+}
+
+/// The answer to `GET channels/{channel}`.
+#[must_use]
+pub fn channel(channel: &Channel, about: ChannelInfo, info: Info) -> Vec<u8> {
+    let mut told = Map::new();
+    told.insert("occupied".into(), (about.subscriptions > 0).into());
+    told.extend(about.attributes(channel.name().as_str(), info));
+    write(&told)
+}
+
+/// The answer to `GET channels/{channel}/users`.
+#[must_use]
+pub fn users(members: &[Member]) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct User<'a> {
+        id: &'a UserId,
+    }
+    #[derive(Serialize)]
+    struct Users<'a> {
+        users: Vec<User<'a>>,
+    }
+    write(&Users { users: members.iter().map(|member| User { id: &member.user_id }).collect() })
+}
+
+/// The answer to `GET connections`.
+#[must_use]
+pub fn connections(count: u64) -> Vec<u8> {
+    write(&json!({ "connections": count }))
+}
+
+/// The answer to `GET /up`.
+#[must_use]
+pub fn health() -> Vec<u8> {
+    write(&json!({ "health": "OK" }))
+}
+
+fn write(value: &impl Serialize) -> Vec<u8> {
+    // Texts and numbers can always be written as JSON.
+    serde_json::to_vec(value).unwrap_or_else(|_| empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bodies() {
+        let about = ChannelInfo { subscriptions: 3, members: 2 };
+        let both = Info { user_count: true, subscription_count: true };
+        let none = Info::default();
+        let (room, news) = (Channel::new("presence-a", 200).unwrap(), Channel::new("news", 200).unwrap());
+        let text = |body: Vec<u8>| String::from_utf8(body).unwrap();
+        assert_eq!(text(triggered([(&news, about)], none)), "{}");
+        assert_eq!(
+            text(triggered([(&news, about), (&room, about)], both)),
+            r#"{"channels":{"news":{"subscription_count":3},"presence-a":{"subscription_count":3,"user_count":2}}}"#
+        );
+        assert_eq!(text(batch([(&news, about, none), (&room, about, none)])), "{}");
+        assert_eq!(
+            text(batch([(&news, about, none), (&room, about, both)])),
+            r#"{"batch":[{},{"subscription_count":3,"user_count":2}]}"#
+        );
+        assert_eq!(text(channels([], both)), r#"{"channels":{}}"#);
+        assert_eq!(text(channels([("news", about)], none)), r#"{"channels":{"news":{}}}"#);
+        assert_eq!(
+            text(channel(&room, about, both)),
+            r#"{"occupied":true,"subscription_count":3,"user_count":2}"#
+        );
+        assert_eq!(text(channel(&news, ChannelInfo::default(), none)), r#"{"occupied":false}"#);
+        let members =
+            [Member::parse(r#"{"user_id":7}"#), Member::parse(r#"{"user_id":"b"}"#)].map(Result::unwrap);
+        assert_eq!(text(users(&members)), r#"{"users":[{"id":7},{"id":"b"}]}"#);
+        assert_eq!(text(connections(4)), r#"{"connections":4}"#);
+        assert_eq!(text(health()), r#"{"health":"OK"}"#);
+    }
+}

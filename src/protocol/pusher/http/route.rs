@@ -1,0 +1,140 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+
+use super::HttpError;
+use crate::auth::pusher::Request;
+use crate::protocol::pusher::{App, Apps};
+
+/// What a request is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// `POST events`
+    Events,
+    /// `POST batch_events`
+    BatchEvents,
+    /// `GET channels`
+    Channels,
+    /// `GET channels/{channel}`
+    Channel(Cow<'a, str>),
+    /// `GET channels/{channel}/users`
+    Users(Cow<'a, str>),
+    /// `POST users/{id}/terminate_connections`
+    Terminate(Cow<'a, str>),
+    /// `GET connections`
+    Connections,
+}
+
+/// The app that a request is for, and what it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The id in the path.
+    pub app_id: Cow<'a, str>,
+    /// What comes after it.
+    pub route: Route<'a>,
+}
+
+/// Reads the method and the path, as they are in the request line.
+pub fn route<'a>(method: &str, path: &'a str) -> Result<Target<'a>, HttpError> {
+    let not_found = || HttpError::new(404, "not_found", "nothing is served at this path");
+    let rest = path.strip_prefix("/apps/").ok_or_else(not_found)?;
+    // Before they are decoded: a slash inside a name is written %2F.
+    let segments: Vec<&str> = rest.split('/').collect();
+    let decoded = |text: &'a str| percent_decode_str(text).decode_utf8().map_err(|_| not_found());
+    let (app_id, route) = match *segments.as_slice() {
+        [app, "events"] => (app, Route::Events),
+        [app, "batch_events"] => (app, Route::BatchEvents),
+        [app, "channels"] => (app, Route::Channels),
+        [app, "channels", channel] => (app, Route::Channel(decoded(channel)?)),
+        [app, "channels", channel, "users"] => (app, Route::Users(decoded(channel)?)),
+        [app, "users", id, "terminate_connections"] => (app, Route::Terminate(decoded(id)?)),
+        [app, "connections"] => (app, Route::Connections),
+        _ => return Err(not_found()),
+    };
+    let wanted = match route {
+        Route::Events | Route::BatchEvents | Route::Terminate(_) => "POST",
+        Route::Channels | Route::Channel(_) | Route::Users(_) | Route::Connections => "GET",
+    };
+    if method != wanted {
+        let message = format!("this path takes {wanted} requests only");
+        return Err(HttpError::new(405, "method_not_allowed", message));
+    }
+    Ok(Target { app_id: decoded(app_id)?, route })
+}
+
+/// Finds the app and checks that one who has its secret made the request. `now` is in seconds since the Unix epoch.
+pub fn authorize<'a>(
+    apps: &'a Apps,
+    target: &Target<'_>,
+    request: &Request<'_>,
+    now: u64,
+) -> Result<&'a Arc<App>, HttpError> {
+    let app = apps.by_id(&target.app_id).ok_or_else(|| {
+        HttpError::new(404, "no_such_app", "no app has this id: is it one of this server's settings?")
+    })?;
+    app.credentials
+        .verify_request(request, now)
+        .map_err(|refusal| HttpError::new(401, "unauthorized", refusal.to_string()))?;
+    if !app.enabled {
+        return Err(HttpError::new(403, "app_disabled", "the app is disabled; set enabled = true for it"));
+    }
+    Ok(app)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::pusher::PusherSettings;
+
+    #[test]
+    fn paths() {
+        for (method, path, app, expected) in [
+            ("POST", "/apps/1/events", "1", Route::Events),
+            ("POST", "/apps/my%20app/batch_events", "my app", Route::BatchEvents),
+            ("GET", "/apps/1/channels", "1", Route::Channels),
+            ("GET", "/apps/1/channels/private-a%40b", "1", Route::Channel("private-a@b".into())),
+            ("GET", "/apps/1/channels/presence-a/users", "1", Route::Users("presence-a".into())),
+            ("POST", "/apps/1/users/a%2Fb/terminate_connections", "1", Route::Terminate("a/b".into())),
+            ("GET", "/apps/1/connections", "1", Route::Connections),
+        ] {
+            assert_eq!(route(method, path), Ok(Target { app_id: app.into(), route: expected }));
+        }
+        let status = |method, path| route(method, path).unwrap_err().status;
+        for path in [
+            "/",
+            "/apps",
+            "/apps/1",
+            "/apps/1/event",
+            "/apps/1/events/",
+            "/apps/1/channels/%ff",
+            "/x/apps/1/events",
+        ] {
+            assert_eq!(status("GET", path), 404, "{path}");
+        }
+        assert_eq!(status("GET", "/apps/1/events"), 405);
+        assert_eq!(status("POST", "/apps/1/channels"), 405);
+    }
+
+    #[test]
+    fn only_who_has_the_secret() {
+        let settings = [
+            r#"{"id":"1","key":"k","secret":"s"}"#,
+            r#"{"id":"2","key":"off","secret":"s","enabled":false}"#,
+        ]
+        .map(|text| serde_json::from_str(text).unwrap());
+        let apps = Apps::new(&PusherSettings::default(), &settings).unwrap();
+        let status = |id: &str, signs: &str| {
+            let path = format!("/apps/{id}/channels");
+            let request = Request { method: "GET", path: &path, query: "", body: b"" };
+            let query = apps.by_id(signs).unwrap().credentials.sign_request(&request, 1000);
+            let target = route("GET", &path).unwrap();
+            authorize(&apps, &target, &Request { query: &query, ..request }, 1000)
+                .map_or_else(|error| error.status, |_| 200)
+        };
+        assert_eq!(
+            [status("1", "1"), status("1", "2"), status("2", "2"), status("2", "1"), status("3", "1")],
+            [200, 401, 403, 401, 404]
+        );
+    }
+}

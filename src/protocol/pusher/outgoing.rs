@@ -1,0 +1,274 @@
+//! What the server says. `data` is always a JSON text inside a string.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::json::quoted;
+use super::refusal::{Fatal, Refusal, SubscriptionError};
+use super::socket_id::SocketId;
+use super::user::{Member, UserId};
+use crate::message::Frame;
+
+/// The first frame. `activity_timeout` counts in whole seconds, one at least: pusher-js throws on 0.
+#[must_use]
+pub fn connection_established(socket_id: SocketId, activity_timeout: Duration) -> Frame {
+    let seconds = activity_timeout.as_secs().max(1);
+    let data = format!(r#"{{"socket_id":"{socket_id}","activity_timeout":{seconds}}}"#);
+    frame("pusher:connection_established", None, &data, None)
+}
+
+/// The answer to `pusher:ping`.
+#[must_use]
+pub fn pong() -> Frame {
+    static PONG: LazyLock<Frame> = LazyLock::new(|| frame("pusher:pong", None, "{}", None));
+    PONG.clone()
+}
+
+/// Asks whether the client is still there.
+#[must_use]
+pub fn ping() -> Frame {
+    static PING: LazyLock<Frame> = LazyLock::new(|| frame("pusher:ping", None, "{}", None));
+    PING.clone()
+}
+
+/// Why the connection is about to be closed.
+#[must_use]
+pub fn fatal(fatal: Fatal) -> Frame {
+    error(Some(fatal.code()), &fatal.to_string())
+}
+
+/// Why a frame of the client did nothing.
+#[must_use]
+pub fn refusal(refusal: &Refusal) -> Frame {
+    error(refusal.code(), &refusal.to_string())
+}
+
+fn error(code: Option<u16>, message: &str) -> Frame {
+    frame("pusher:error", None, &json!({ "code": code, "message": message }).to_string(), None)
+}
+
+/// The subscription is in force.
+#[must_use]
+pub fn subscription_succeeded(channel: &str) -> Frame {
+    frame("pusher_internal:subscription_succeeded", Some(channel), "{}", None)
+}
+
+/// The subscription to a presence channel is in force; these are its members, oneself included.
+#[must_use]
+pub fn presence_succeeded(channel: &str, members: &[Member]) -> Frame {
+    let (mut ids, mut hash) = (String::new(), String::new());
+    let mut separator = "";
+    for member in members {
+        ids.extend([separator, &member.user_id.to_json()]);
+        let info = member.user_info.as_deref().unwrap_or("null");
+        hash.extend([separator, &quoted(member.user_id.as_str()), ":", info]);
+        separator = ",";
+    }
+    let count = members.len();
+    let data = format!(r#"{{"presence":{{"ids":[{ids}],"hash":{{{hash}}},"count":{count}}}}}"#);
+    frame("pusher_internal:subscription_succeeded", Some(channel), &data, None)
+}
+
+/// The subscription is refused, or has been ended. `channel` is what the client wrote.
+#[must_use]
+pub fn subscription_error(channel: &str, error: SubscriptionError) -> Frame {
+    let data = format!(
+        r#"{{"type":"{}","error":{},"status":{}}}"#,
+        error.kind(),
+        quoted(&error.to_string()),
+        error.status()
+    );
+    frame("pusher:subscription_error", Some(channel), &data, None)
+}
+
+/// A user's first connection has joined.
+#[must_use]
+pub fn member_added(channel: &str, member: &Member) -> Frame {
+    let id = member.user_id.to_json();
+    let data = match &member.user_info {
+        Some(info) => format!(r#"{{"user_id":{id},"user_info":{info}}}"#),
+        None => format!(r#"{{"user_id":{id}}}"#),
+    };
+    frame("pusher_internal:member_added", Some(channel), &data, None)
+}
+
+/// A user's last connection has left.
+#[must_use]
+pub fn member_removed(channel: &str, user_id: &UserId) -> Frame {
+    let data = format!(r#"{{"user_id":{}}}"#, user_id.to_json());
+    frame("pusher_internal:member_removed", Some(channel), &data, None)
+}
+
+/// How many connections are subscribed.
+#[must_use]
+pub fn subscription_count(channel: &str, count: u64) -> Frame {
+    let data = format!(r#"{{"subscription_count":{count}}}"#);
+    frame("pusher_internal:subscription_count", Some(channel), &data, None)
+}
+
+/// The cache channel has no last event.
+#[must_use]
+pub fn cache_miss(channel: &str) -> Frame {
+    frame("pusher:cache_miss", Some(channel), "{}", None)
+}
+
+/// The connection is signed in. `user_data` is what the application signed.
+#[must_use]
+pub fn signin_success(user_data: &str) -> Frame {
+    let data = format!(r#"{{"user_data":{}}}"#, quoted(user_data));
+    frame("pusher:signin_success", None, &data, None)
+}
+
+/// Which of the users that a connection watches have come or gone. Empty lists are left out.
+#[must_use]
+pub fn watchlist_events(online: &[UserId], offline: &[UserId]) -> Frame {
+    let events: Vec<_> = [("online", online), ("offline", offline)]
+        .into_iter()
+        .filter(|(_, ids)| !ids.is_empty())
+        .map(|(name, ids)| {
+            let ids: Vec<_> = ids.iter().map(UserId::to_json).collect();
+            format!(r#"{{"name":"{name}","user_ids":[{}]}}"#, ids.join(","))
+        })
+        .collect();
+    let data = format!(r#"{{"events":[{}]}}"#, events.join(","));
+    frame("pusher_internal:watchlist_events", None, &data, None)
+}
+
+/// An event of a channel. `data` is the text that the receivers find under `data`; `user_id` says which member sent a
+/// client event on a presence channel.
+#[must_use]
+pub fn channel_event(channel: &str, event: &str, data: &str, user_id: Option<&UserId>) -> Frame {
+    frame(event, Some(channel), data, user_id)
+}
+
+fn frame(event: &str, channel: Option<&str>, data: &str, user_id: Option<&UserId>) -> Frame {
+    let (event, data) = (quoted(event), quoted(data));
+    let channel = channel.map_or_else(String::new, |channel| format!(r#","channel":{}"#, quoted(channel)));
+    let user_id = user_id.map_or_else(String::new, |id| format!(r#","user_id":{}"#, id.to_json()));
+    Frame::text(&[
+        br#"{"event":"#,
+        event.as_bytes(),
+        channel.as_bytes(),
+        br#","data":"#,
+        data.as_bytes(),
+        user_id.as_bytes(),
+        b"}",
+    ])
+}
+
+#[cfg(test)]
+pub(super) fn text_of(frame: &Frame) -> String {
+    let bytes = frame.bytes();
+    let start = match bytes[1] {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    String::from_utf8(bytes[start..].to_vec()).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::pusher::AuthRefusal;
+
+    #[track_caller]
+    fn golden(frame: &Frame, text: &str) {
+        assert_eq!(text_of(frame), text);
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        let data = value["data"].as_str().expect("data is a string");
+        serde_json::from_str::<serde_json::Value>(data).expect("which holds JSON");
+    }
+
+    #[test]
+    fn of_the_connection() {
+        golden(
+            &connection_established(SocketId::new(1, 2), Duration::from_secs(30)),
+            r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\",\"activity_timeout\":30}"}"#,
+        );
+        assert!(
+            text_of(&connection_established(SocketId::new(1, 2), Duration::ZERO)).contains("timeout\\\":1}")
+        );
+        golden(&ping(), r#"{"event":"pusher:ping","data":"{}"}"#);
+        golden(&pong(), r#"{"event":"pusher:pong","data":"{}"}"#);
+        golden(
+            &fatal(Fatal::AppDisabled),
+            r#"{"event":"pusher:error","data":"{\"code\":4003,\"message\":\"the app is disabled\"}"}"#,
+        );
+        golden(
+            &refusal(&Refusal::AlreadySubscribed("a".into())),
+            r#"{"event":"pusher:error","data":"{\"code\":null,\"message\":\"Existing subscription to channel a\"}"}"#,
+        );
+        golden(
+            &refusal(&Refusal::RateLimited(10)),
+            r#"{"event":"pusher:error","data":"{\"code\":4301,\"message\":\"too many client events: at most 10 a second\"}"}"#,
+        );
+        golden(
+            &signin_success(r#"{"id":"7"}"#),
+            r#"{"event":"pusher:signin_success","data":"{\"user_data\":\"{\\\"id\\\":\\\"7\\\"}\"}"}"#,
+        );
+        golden(
+            &watchlist_events(&[UserId::new("a"), UserId::new("b")], &[UserId::new("c")]),
+            r#"{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"a\",\"b\"]},{\"name\":\"offline\",\"user_ids\":[\"c\"]}]}"}"#,
+        );
+    }
+
+    #[test]
+    fn of_a_subscription() {
+        golden(
+            &subscription_succeeded("private-Chat.1"),
+            r#"{"event":"pusher_internal:subscription_succeeded","channel":"private-Chat.1","data":"{}"}"#,
+        );
+        golden(
+            &subscription_error("private-a", SubscriptionError::Auth(AuthRefusal::OtherApp)),
+            r#"{"event":"pusher:subscription_error","channel":"private-a","data":"{\"type\":\"AuthError\",\"error\":\"`auth` is of another app: does the application sign with the key that the page connects with?\",\"status\":401}"}"#,
+        );
+        golden(
+            &subscription_count("a", 3),
+            r#"{"event":"pusher_internal:subscription_count","channel":"a","data":"{\"subscription_count\":3}"}"#,
+        );
+        golden(&cache_miss("cache-a"), r#"{"event":"pusher:cache_miss","channel":"cache-a","data":"{}"}"#);
+    }
+
+    #[test]
+    fn of_presence() {
+        let members = [
+            Member::parse(r#"{"user_id":7,"user_info":{"name":"A"}}"#).unwrap(),
+            Member::parse(r#"{"user_id":"b"}"#).unwrap(),
+        ];
+        golden(
+            &presence_succeeded("presence-a", &members),
+            r#"{"event":"pusher_internal:subscription_succeeded","channel":"presence-a","data":"{\"presence\":{\"ids\":[7,\"b\"],\"hash\":{\"7\":{\"name\":\"A\"},\"b\":null},\"count\":2}}"}"#,
+        );
+        golden(
+            &presence_succeeded("presence-a", &[]),
+            r#"{"event":"pusher_internal:subscription_succeeded","channel":"presence-a","data":"{\"presence\":{\"ids\":[],\"hash\":{},\"count\":0}}"}"#,
+        );
+        golden(
+            &member_added("presence-a", &members[0]),
+            r#"{"event":"pusher_internal:member_added","channel":"presence-a","data":"{\"user_id\":7,\"user_info\":{\"name\":\"A\"}}"}"#,
+        );
+        golden(
+            &member_added("presence-a", &members[1]),
+            r#"{"event":"pusher_internal:member_added","channel":"presence-a","data":"{\"user_id\":\"b\"}"}"#,
+        );
+        golden(
+            &member_removed("presence-a", &members[0].user_id),
+            r#"{"event":"pusher_internal:member_removed","channel":"presence-a","data":"{\"user_id\":7}"}"#,
+        );
+    }
+
+    #[test]
+    fn of_events() {
+        golden(
+            &channel_event("private-Chat.1", "App\\Events\\ChatMessageSent", r#"{"message":"山\n"}"#, None),
+            r#"{"event":"App\\Events\\ChatMessageSent","channel":"private-Chat.1","data":"{\"message\":\"山\\n\"}"}"#,
+        );
+        golden(
+            &channel_event("presence-a", "client-typing", "{}", Some(&UserId::new("7"))),
+            r#"{"event":"client-typing","channel":"presence-a","data":"{}","user_id":"7"}"#,
+        );
+    }
+}

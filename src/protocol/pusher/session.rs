@@ -1,0 +1,319 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::action::{Action, ClientEvent, Joined, Subscribe, Ticket};
+use super::apps::App;
+use super::channel::{Access, Channel};
+use super::incoming::Incoming;
+use super::outgoing;
+use super::rate::Allowance;
+use super::refusal::{Fatal, Refusal, SubscriptionError};
+use super::socket_id::SocketId;
+use super::user::{Member, User, UserId};
+use crate::message::{ChannelName, Frame};
+
+/// The longest name of an event, in characters: Pusher's limit.
+pub const MAX_EVENT_NAME: usize = 200;
+
+/// One connection: what the client has asked for, and what it may. Does no I/O.
+///
+/// `now` is always in milliseconds, of a clock that never goes back.
+#[derive(Debug)]
+pub struct Session {
+    app: Arc<App>,
+    socket_id: SocketId,
+    channels: HashMap<ChannelName, Subscription>,
+    tickets: u32,
+    user: Option<User>,
+    allowance: Allowance,
+    /// When the client last said anything.
+    heard: u64,
+    /// When it was asked whether it is there, if it has not answered.
+    pinged: Option<u64>,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    channel: Channel,
+    /// Who it is on a presence channel.
+    user_id: Option<UserId>,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Joining(Ticket),
+    Active,
+}
+
+impl Session {
+    /// Starts a session with the frame that the client waits for.
+    #[must_use]
+    pub fn open(app: Arc<App>, socket_id: SocketId, now: u64) -> (Self, Frame) {
+        let greeting = outgoing::connection_established(socket_id, app.rules.activity_timeout);
+        let session = Self {
+            allowance: Allowance::full(app.rules.client_events_per_second, now),
+            app,
+            socket_id,
+            channels: HashMap::new(),
+            tickets: 0,
+            user: None,
+            heard: now,
+            pinged: None,
+            is_closed: false,
+        };
+        (session, greeting)
+    }
+
+    /// The connection's name, by which it is left out of what it caused.
+    #[must_use]
+    pub fn socket_id(&self) -> SocketId {
+        self.socket_id
+    }
+
+    /// Who is signed in.
+    #[must_use]
+    pub fn user(&self) -> Option<&User> {
+        self.user.as_ref()
+    }
+
+    /// The channels that the connection is on, or on its way to.
+    pub fn channels(&self) -> impl Iterator<Item = &Channel> {
+        self.channels.values().map(|subscription| &subscription.channel)
+    }
+
+    /// Takes a message of the client.
+    pub fn receive(&mut self, message: &[u8], now: u64) -> Vec<Action> {
+        if self.is_closed {
+            return Vec::new();
+        }
+        self.heard(now);
+        let actions = Incoming::decode(message).and_then(|incoming| self.act(incoming, now));
+        actions.unwrap_or_else(|refusal| vec![Action::Reply(outgoing::refusal(&refusal))])
+    }
+
+    /// Something came from the client that is no message, such as a WebSocket pong: it is there.
+    pub fn heard(&mut self, now: u64) {
+        self.heard = self.heard.max(now);
+        self.pinged = None;
+    }
+
+    /// Does what the time demands: asks a silent client whether it is there, closes when there is no answer.
+    pub fn tick(&mut self, now: u64) -> Vec<Action> {
+        if self.is_closed || now < self.next_tick() {
+            return Vec::new();
+        }
+        if self.pinged.is_some() {
+            return self.close(Fatal::PongTimeout);
+        }
+        self.pinged = Some(now);
+        vec![Action::Reply(outgoing::ping())]
+    }
+
+    /// When [`tick`](Self::tick) has something to do, if nothing is heard before.
+    #[must_use]
+    pub fn next_tick(&self) -> u64 {
+        let rules = &self.app.rules;
+        let (since, wait) = match self.pinged {
+            Some(pinged) => (pinged, rules.pong_timeout),
+            None => (self.heard, rules.activity_timeout),
+        };
+        since.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The connection is on the channel. The frames must reach the client before any event of the channel that is
+    /// later than what `joined` tells.
+    pub fn joined(&mut self, name: &ChannelName, ticket: Ticket, joined: &Joined) -> Vec<Action> {
+        let Some(subscription) = self.joining(name, ticket) else { return Vec::new() };
+        subscription.state = State::Active;
+        let channel = &subscription.channel;
+        let mut actions = vec![Action::Reply(if channel.is_presence() {
+            outgoing::presence_succeeded(name.as_str(), &joined.members)
+        } else {
+            outgoing::subscription_succeeded(name.as_str())
+        })];
+        if channel.is_cache() {
+            let last = joined.cached.clone().unwrap_or_else(|| outgoing::cache_miss(name.as_str()));
+            actions.push(Action::Reply(last));
+        }
+        actions
+    }
+
+    /// The connection could not be put on the channel.
+    pub fn join_failed(
+        &mut self,
+        name: &ChannelName,
+        ticket: Ticket,
+        error: SubscriptionError,
+    ) -> Vec<Action> {
+        if self.joining(name, ticket).is_none() {
+            return Vec::new();
+        }
+        self.channels.remove(name);
+        vec![Action::Reply(outgoing::subscription_error(name.as_str(), error))]
+    }
+
+    /// The application takes the permission for a channel back.
+    pub fn revoke(&mut self, name: &ChannelName) -> Vec<Action> {
+        if self.is_closed {
+            return Vec::new();
+        }
+        let Some(subscription) = self.channels.remove(name) else { return Vec::new() };
+        let error = outgoing::subscription_error(name.as_str(), SubscriptionError::Revoked);
+        vec![Action::Unsubscribe(subscription.channel), Action::Reply(error)]
+    }
+
+    /// Ends the session: the client is told why, then the socket is closed.
+    pub fn close(&mut self, fatal: Fatal) -> Vec<Action> {
+        if self.is_closed {
+            return Vec::new();
+        }
+        self.is_closed = true;
+        vec![Action::Reply(outgoing::fatal(fatal)), Action::Close(fatal.close())]
+    }
+
+    fn joining(&mut self, name: &ChannelName, ticket: Ticket) -> Option<&mut Subscription> {
+        if self.is_closed {
+            return None;
+        }
+        self.channels.get_mut(name).filter(|subscription| subscription.state == State::Joining(ticket))
+    }
+
+    fn act(&mut self, incoming: Incoming<'_>, now: u64) -> Result<Vec<Action>, Refusal> {
+        match incoming {
+            Incoming::Ping => Ok(vec![Action::Reply(outgoing::pong())]),
+            Incoming::Pong => Ok(Vec::new()),
+            Incoming::Subscribe { channel, auth, channel_data } => {
+                self.subscribe(&channel, auth.as_deref(), channel_data.as_deref())
+            }
+            Incoming::Unsubscribe { channel } => Ok(self.unsubscribe(&channel)),
+            Incoming::SignIn { auth, user_data } => self.sign_in(&auth, &user_data),
+            Incoming::ClientEvent { event, channel, data } => {
+                self.client_event(&event, &channel, &data, now).map(|event| vec![Action::Publish(event)])
+            }
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        name: &str,
+        auth: Option<&str>,
+        channel_data: Option<&str>,
+    ) -> Result<Vec<Action>, Refusal> {
+        let refused = |error| Ok(vec![Action::Reply(outgoing::subscription_error(name, error))]);
+        let channel = match Channel::new(name, self.app.rules.channel_name_length) {
+            Ok(channel) => channel,
+            Err(error) => return refused(error.into()),
+        };
+        if self.channels.contains_key(channel.name()) {
+            return Err(Refusal::AlreadySubscribed(name.to_owned()));
+        }
+        let member = match self.permit(&channel, auth, channel_data) {
+            Ok(member) => member,
+            Err(error) => return refused(error),
+        };
+        self.tickets = self.tickets.wrapping_add(1);
+        let ticket = Ticket(self.tickets);
+        let subscription = Subscription {
+            channel: channel.clone(),
+            user_id: member.as_ref().map(|member| member.user_id.clone()),
+            state: State::Joining(ticket),
+        };
+        self.channels.insert(channel.name().clone(), subscription);
+        Ok(vec![Action::Subscribe(Subscribe { channel, member, ticket })])
+    }
+
+    /// Whether the connection may join, and as whom.
+    fn permit(
+        &self,
+        channel: &Channel,
+        auth: Option<&str>,
+        channel_data: Option<&str>,
+    ) -> Result<Option<Member>, SubscriptionError> {
+        let rules = &self.app.rules;
+        let limit = rules.channels_per_connection;
+        if limit > 0 && self.channels.len() >= limit {
+            return Err(SubscriptionError::TooManyChannels(limit));
+        }
+        match channel.access() {
+            Access::Public => return Ok(None),
+            Access::User => {
+                let owner = self.user.as_ref().map(|user| user.id.as_str());
+                let is_owner = owner.is_some() && owner == channel.user_id();
+                return if is_owner { Ok(None) } else { Err(SubscriptionError::NotThisUser) };
+            }
+            Access::Private | Access::Presence | Access::Encrypted => {}
+        }
+        let (socket_id, name) = (self.socket_id.to_string(), channel.name().as_str());
+        self.app.credentials.verify_channel(auth.unwrap_or_default(), &socket_id, name, channel_data)?;
+        if !channel.is_presence() {
+            return Ok(None);
+        }
+        let data = channel_data.unwrap_or_default();
+        if data.len() > rules.presence_user_bytes {
+            return Err(SubscriptionError::MemberTooLarge(rules.presence_user_bytes));
+        }
+        Ok(Some(Member::parse(data)?))
+    }
+
+    fn unsubscribe(&mut self, name: &str) -> Vec<Action> {
+        let Ok(name) = ChannelName::new(name) else { return Vec::new() };
+        let subscription = self.channels.remove(&name);
+        subscription.map(|subscription| Action::Unsubscribe(subscription.channel)).into_iter().collect()
+    }
+
+    fn sign_in(&mut self, auth: &str, user_data: &str) -> Result<Vec<Action>, Refusal> {
+        if self.app.credentials.verify_user(auth, &self.socket_id.to_string(), user_data).is_err() {
+            return Ok(self.close(Fatal::Unauthorized));
+        }
+        let user = User::parse(user_data).map_err(Refusal::InvalidUser)?;
+        match &self.user {
+            Some(before) if before.id != user.id => Err(Refusal::SignedInAsAnother),
+            Some(before) => Ok(vec![Action::Reply(outgoing::signin_success(&before.data))]),
+            None => {
+                self.user = Some(user.clone());
+                let success = outgoing::signin_success(&user.data);
+                Ok(vec![Action::SignIn(user), Action::Reply(success)])
+            }
+        }
+    }
+
+    fn client_event(
+        &mut self,
+        event: &str,
+        channel: &str,
+        data: &str,
+        now: u64,
+    ) -> Result<ClientEvent, Refusal> {
+        let rules = &self.app.rules;
+        if !rules.client_events {
+            return Err(Refusal::ClientEventsDisabled);
+        }
+        let name = ChannelName::new(channel).map_err(|_| Refusal::NotSubscribed)?;
+        let subscription =
+            self.channels.get(&name).filter(|subscription| subscription.state == State::Active);
+        let subscription = subscription.ok_or(Refusal::NotSubscribed)?;
+        if !subscription.channel.allows_client_events() {
+            return Err(Refusal::ChannelTakesNone);
+        }
+        if event.chars().count() > MAX_EVENT_NAME {
+            return Err(Refusal::EventTooLong(MAX_EVENT_NAME));
+        }
+        if data.len() > rules.event_bytes {
+            return Err(Refusal::DataTooLarge(rules.event_bytes));
+        }
+        if !self.allowance.take(rules.client_events_per_second, now) {
+            return Err(Refusal::RateLimited(rules.client_events_per_second));
+        }
+        Ok(ClientEvent {
+            channel: subscription.channel.clone(),
+            event: event.to_owned(),
+            data: data.to_owned(),
+            user_id: subscription.user_id.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
