@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// A room and the rooms that it may import. `main` is the binary, which sees the crate from outside.
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["server", "config", "auth", "message", "telemetry"]),
+    ("cli", &["server", "config", "protocol", "auth", "message", "telemetry"]),
     ("config", &["server", "auth", "broker", "http", "protocol", "socket", "telemetry"]),
     ("server", &["http", "socket", "cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("http", &["cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
