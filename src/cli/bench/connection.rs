@@ -13,8 +13,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::io::ReadBuf;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
-use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tungstenite::protocol::frame::{Frame, FrameHeader};
 
 use super::frames::{Frames, Received};
 use super::stamp::Stamp;
@@ -199,8 +199,8 @@ impl Connection {
     }
 
     fn queue(&mut self, opcode: OpCode, payload: &[u8]) {
-        let mut frame = Frame::message(payload.to_vec(), opcode, true);
-        frame.header_mut().mask = Some(rand::random());
+        let header = FrameHeader { opcode, mask: Some(rand::random()), ..FrameHeader::default() };
+        let frame = Frame::from_payload(header, payload.to_vec().into());
         // Writing to memory does not fail.
         let _ = frame.format(&mut self.out);
     }

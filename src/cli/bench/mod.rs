@@ -57,7 +57,7 @@ Exit codes: 0 all copies came once and in order; 1 some did not, or a connection
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// A server, as ws://host:port or wss://host; may be repeated [default: the one of the settings, on this machine]
+    /// A server, as `ws://host:port` or `wss://host`; may be repeated [default: the one of the settings, on this machine]
     #[arg(long)]
     url: Vec<String>,
 
@@ -85,7 +85,7 @@ pub(super) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     window: Option<u32>,
 
-    /// Connections that publish on each channel [default: as many as limits.messages_per_second asks for]
+    /// Connections that publish on each channel [default: as many as `limits.messages_per_second` asks for]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     publishers: Option<u16>,
 

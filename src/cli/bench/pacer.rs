@@ -104,8 +104,8 @@ mod tests {
         start(run.clone(), 100.0, publishers).unwrap();
         let firsts: Vec<Due> = at_first.iter().collect();
         let seconds: Vec<Due> = at_second.iter().collect();
-        // The measurement began a little before the pacer did.
-        assert!((4..=5).contains(&firsts.len()), "{firsts:?}");
+        // The measurement began before the pacer did; on a busy machine, well before.
+        assert!((2..=5).contains(&firsts.len()), "{firsts:?}");
         assert!(firsts.len() - seconds.len() <= 1);
         for (one, next) in firsts.iter().zip(firsts.iter().skip(1)) {
             assert_eq!(next.at - one.at, 20_000_000);

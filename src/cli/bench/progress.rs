@@ -10,12 +10,12 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Progress {
     terminal: bool,
-    last: Option<Instant>,
+    last: Instant,
 }
 
 impl Progress {
     pub(super) fn start() -> Self {
-        Self { terminal: io::stderr().is_terminal(), last: None }
+        Self { terminal: io::stderr().is_terminal(), last: Instant::now() }
     }
 
     /// What stays.
@@ -29,8 +29,8 @@ impl Progress {
         if self.terminal {
             // A terminal that is gone needs no progress.
             let _ = write!(io::stderr().lock(), "\r\x1b[K{text}");
-        } else if self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
-            self.last = Some(Instant::now());
+        } else if self.last.elapsed() >= PAUSE {
+            self.last = Instant::now();
             output::complain(text);
         }
     }

@@ -45,10 +45,10 @@ impl Redis {
         let channels = work.channels.len();
         let published = Published { sent: vec![0; channels], accepted: vec![0; channels] };
         let (dues, inbox) = mpsc::channel();
-        let mut publisher = Publishing { client, connection: Some(connection), topic, run, work, published };
+        let mut publishing = Publishing { client, connection: Some(connection), topic, run, work, published };
         let thread = thread::Builder::new().name("redis".to_owned()).spawn(move || {
-            publisher.run(&inbox);
-            publisher.published
+            publishing.run(&inbox);
+            publishing.published
         })?;
         Ok(Self { dues, thread })
     }

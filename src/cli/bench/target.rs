@@ -105,8 +105,9 @@ impl Target {
         let (request, key) = generate_request(request).map_err(|error| error.to_string())?;
         wire.write_all(&request).await.map_err(|error| in_words(&error))?;
         wire.flush().await.map_err(|error| in_words(&error))?;
-        let (response, early) = answer(&mut *wire).await?;
+        let (response, mut early) = answer(&mut *wire).await?;
         if response.status().as_u16() != 101 {
+            finish(&mut *wire, &response, &mut early).await;
             return Err(refusal(&response, &early));
         }
         let accept = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
@@ -157,6 +158,19 @@ async fn answer(wire: &mut dyn Wire) -> Result<(Response, Vec<u8>), String> {
         }
         if bytes.len() > MAX_HEAD {
             return Err("the answer is too long".to_owned());
+        }
+    }
+}
+
+/// Reads the body of a refusal, as far as it comes.
+async fn finish(wire: &mut dyn Wire, response: &Response, body: &mut Vec<u8>) {
+    let length = response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let length = length.and_then(|length| length.parse::<usize>().ok()).unwrap_or_default().min(MAX_HEAD);
+    let mut chunk = [0; 1024];
+    while body.len() < length {
+        match wire.read(&mut chunk).await {
+            Ok(read @ 1..) => body.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+            Ok(0) | Err(_) => return,
         }
     }
 }

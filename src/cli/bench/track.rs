@@ -94,7 +94,9 @@ mod tests {
 
     fn track(sequences: &[u32]) -> Track {
         let mut track = Track::default();
-        sequences.iter().for_each(|sequence| track.receive(*sequence));
+        for sequence in sequences {
+            track.receive(*sequence);
+        }
         track
     }
 

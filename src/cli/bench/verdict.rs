@@ -149,8 +149,8 @@ mod tests {
             |report| report.deliveries.disagreeing = 1,
             |report| report.deliveries.strayed = 1,
             |report| report.messages.unsent = 1,
-            |report| drop(report.connections.refused.insert("no".into(), 1)),
-            |report| drop(report.connections.ended.insert("1001".into(), 1)),
+            |report| report.connections.refused = [("no".into(), 1)].into(),
+            |report| report.connections.ended = [("1001".into(), 1)].into(),
             |report| report.latency_us.count = 0,
         ];
         for (number, change) in changes.into_iter().enumerate() {
