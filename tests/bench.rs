@@ -1,5 +1,5 @@
 //! `yamabiko bench` against the real server: what it counts, what it says when things go wrong, and how it exits.
-#![allow(clippy::unwrap_used, reason = "a helper that panics is how a test fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that panics is how a test fails")]
 
 mod support;
 
@@ -193,9 +193,11 @@ fn it_publishes_over_redis_and_compares_two_nodes() {
     assert!(number(&report, "/messages/sent") > 8, "{report:#}");
 }
 
+type Spoil = fn(usize, Message) -> Vec<Message>;
+
 /// A plain server of two clients that sends each message on, except that it does to some of them what `spoil` says:
 /// the copies of the message with that number, for the second client.
-fn spoiling_server(spoil: fn(usize, Message) -> Vec<Message>) -> String {
+fn spoiling_server(spoil: Spoil) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -215,7 +217,7 @@ fn spoiling_server(spoil: fn(usize, Message) -> Vec<Message>) -> String {
 #[test]
 fn what_a_server_does_wrong_is_found() {
     static KEPT: std::sync::Mutex<Option<Message>> = std::sync::Mutex::new(None);
-    let faults: [(&str, fn(usize, Message) -> Vec<Message>); 4] = [
+    let faults: [(&str, Spoil); 4] = [
         ("", |_, message| vec![message]),
         ("missing", |number, message| if number == 3 { vec![] } else { vec![message] }),
         (

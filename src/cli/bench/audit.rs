@@ -59,6 +59,7 @@ pub(super) fn report(load: Load, run: &Run, seen: &Seen) -> anyhow::Result<Repor
         generator: Generator {
             cores: cores(),
             busy: seen.until.sample.busy_since(&seen.from.sample),
+            waited: seen.until.sample.waited_since(&seen.from.sample),
             late_us: (&late).into(),
             blocked_writes: run.blocked.load(Relaxed),
         },

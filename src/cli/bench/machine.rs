@@ -34,6 +34,8 @@ pub(super) struct Sample {
     at: Instant,
     /// This process's CPU time, where it is known.
     own: Option<Duration>,
+    /// How long its threads were ready to run and had no core.
+    waited: Option<Duration>,
     /// The server's.
     pub(super) server: Option<Process>,
 }
@@ -50,7 +52,12 @@ pub(super) struct Process {
 impl Sample {
     /// Takes one. `server` is the id of a process on this machine.
     pub(super) fn take(server: Option<u32>) -> Self {
-        Self { at: Instant::now(), own: own_cpu(), server: server.and_then(Process::look) }
+        Self {
+            at: Instant::now(),
+            own: own_cpu(),
+            waited: own_wait(),
+            server: server.and_then(Process::look),
+        }
     }
 
     /// The time since `earlier`.
@@ -60,11 +67,19 @@ impl Sample {
 
     /// How much of the cores this process used since `earlier`: 1 is all of them.
     pub(super) fn busy_since(&self, earlier: &Self) -> Option<f64> {
-        let cpu = self.own?.saturating_sub(earlier.own?).as_secs_f64();
-        let wall = self.since(earlier).as_secs_f64();
+        self.share(earlier, self.own?.saturating_sub(earlier.own?))
+    }
+
+    /// How long its threads waited for a core since `earlier`, in the same measure. Not much, unless others use the
+    /// cores, or it needs more than there are.
+    pub(super) fn waited_since(&self, earlier: &Self) -> Option<f64> {
+        self.share(earlier, self.waited?.saturating_sub(earlier.waited?))
+    }
+
+    fn share(&self, earlier: &Self, of: Duration) -> Option<f64> {
         #[expect(clippy::cast_precision_loss, reason = "cores are few")]
-        let possible = wall * cores() as f64;
-        (possible > 0.0).then_some(cpu / possible)
+        let possible = self.since(earlier).as_secs_f64() * cores() as f64;
+        (possible > 0.0).then_some(of.as_secs_f64() / possible)
     }
 
     /// The server's CPU time since `earlier`.
@@ -81,6 +96,18 @@ fn own_cpu() -> Option<Duration> {
     }
     #[cfg(not(unix))]
     None
+}
+
+/// Linux tells of each thread how long it ran, how long it waited to run, and how often it ran.
+fn own_wait() -> Option<Duration> {
+    let mut waited = None;
+    for thread in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
+        // It may have ended meanwhile.
+        let Ok(schedstat) = std::fs::read_to_string(thread.path().join("schedstat")) else { continue };
+        let nanos = schedstat.split_ascii_whitespace().nth(1)?.parse().ok()?;
+        *waited.get_or_insert(Duration::ZERO) += Duration::from_nanos(nanos);
+    }
+    waited
 }
 
 impl Process {

@@ -101,6 +101,8 @@ pub(super) struct Generator {
     pub(super) cores: usize,
     /// How much of these cores it used while it was measured; 1 is all.
     pub(super) busy: Option<f64>,
+    /// How long its threads waited for a core, in the same measure; more than one of them can wait for the same core.
+    pub(super) waited: Option<f64>,
     /// How late it sent. It is part of the latency.
     pub(super) late_us: Percentiles,
     /// Writes that had to wait because the server did not read.

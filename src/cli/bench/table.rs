@@ -47,7 +47,11 @@ pub(super) fn render(report: &Report) -> String {
     row("Latency", percentiles(&report.latency_us));
     row("Sent late", percentiles(&generator.late_us));
     if let Some(busy) = generator.busy {
-        row("Generator", format!("{:.0}% of {} core(s)", busy * 100.0, generator.cores));
+        let waited = generator.waited.unwrap_or_default() * 100.0;
+        row(
+            "Generator",
+            format!("used {:.0}% of {} core(s), waited {waited:.0}%", busy * 100.0, generator.cores),
+        );
     }
     if let Some(server) = &report.server {
         let figure = |value: Option<f64>, unit: &str| {

@@ -5,6 +5,8 @@ use super::table::{count, time};
 
 /// From this share of its cores on, the generator measures itself.
 const BUSY: f64 = 0.85;
+/// From this share on, it was kept waiting for its cores by others, or by itself.
+const WAITED: f64 = 0.10;
 /// Sending so late at the 99th percentile is not punctual any more, in microseconds …
 const LATE_MICROS: u64 = 1_000;
 /// … if it is more than this part of the latency.
@@ -50,6 +52,12 @@ fn cautions(report: &Report) -> Vec<String> {
             "the generator is the bottleneck: it used {:.0}% of its {}; give it more cores, or ask for less",
             busy * 100.0,
             if generator.cores == 1 { "core".to_owned() } else { format!("{} cores", generator.cores) },
+        ));
+    }
+    if let Some(waited) = generator.waited.filter(|waited| *waited >= WAITED) {
+        cautions.push(format!(
+            "the generator had to wait for a core {:.0}% of the time: other programs, or the server, use the same ones",
+            waited * 100.0
         ));
     }
     let late = generator.late_us.p99;
@@ -123,6 +131,8 @@ mod tests {
         assert!(cautions[0].contains("the bottleneck: it used 90% of its 2 cores"), "{cautions:?}");
         let (_, cautions) = judged(|report| report.generator.busy = Some(0.84));
         assert!(cautions.is_empty());
+        let (_, cautions) = judged(|report| report.generator.waited = Some(0.25));
+        assert!(cautions[0].contains("had to wait for a core 25% of the time"), "{cautions:?}");
     }
 
     #[test]
