@@ -6,13 +6,17 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
 use support::redis::RedisServer;
 use support::{SECRET, Server};
+use tokio_rustls::TlsAcceptor;
 use tungstenite::Message;
 
 /// A run against these addresses, small enough for a debug build on a busy machine.
@@ -276,6 +280,49 @@ fn a_peer_that_is_no_websocket_server_is_told_as_such() {
     let Ran { code, report, .. } = finish(start(&[url], &["--connections", "2", "--duration", "100ms"], &[]));
     assert_eq!(code, Some(1));
     assert_eq!(number(&report, "/connections/refused/200 OK"), 2, "{report:#}");
+}
+
+#[test]
+fn it_speaks_tls() {
+    let server = Server::start(|_| {});
+    let address = server.address;
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    std::fs::write(&file, made.cert.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    // A reverse proxy that ends TLS, as there is before most deployments.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    runtime.spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut upstream = tokio::net::TcpStream::connect(address).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
+            });
+        }
+    });
+    let url = [format!("wss://localhost:{port}")];
+    let arguments = ["--connections", "5", "--rate", "50", "--duration", "500ms", "--payload", "20000"];
+    let Ran { code, report, err } =
+        finish(start(&url, &arguments, &[("SSL_CERT_FILE", file.to_str().unwrap())]));
+    assert_eq!(code, Some(0), "{err}\n{report:#}");
+    assert_eq!(number(&report, "/deliveries/received"), number(&report, "/messages/sent") * 5);
+
+    let Ran { code, report, .. } = finish(start(&url, &["--connections", "1", "--duration", "100ms"], &[]));
+    assert_eq!(code, Some(1));
+    assert!(report["connections"]["refused"].to_string().contains("TLS: "), "{report:#}");
 }
 
 #[test]

@@ -363,3 +363,115 @@ impl Opened {
         own
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+    use crate::message::ChannelName;
+
+    struct Bench {
+        run: Arc<Run>,
+        commands: UnboundedSender<Command>,
+        outcome: UnboundedReceiver<Outcome>,
+        server: DuplexStream,
+    }
+
+    /// A connection whose server is this test.
+    fn bench() -> Bench {
+        let run = Arc::new(Run::start(1).unwrap());
+        let work = Arc::new(Workload::new(&ChannelName::new("c").unwrap(), 1, 1, 64, true).unwrap());
+        run.subscribers.set(vec![1]).unwrap();
+        run.measure(0, u64::MAX);
+        let (server, wire) = duplex(10_000);
+        let (outcomes, outcome) = unbounded_channel();
+        let opened = Opened { wire: Box::new(wire), early: Vec::new() };
+        let commands = opened.spawn(&run, &work, 0, outcomes);
+        Bench { run, commands, outcome, server }
+    }
+
+    impl Bench {
+        /// The payload of the next frame, which is short.
+        async fn read(&mut self) -> Vec<u8> {
+            let mut head = [0; 6];
+            self.server.read_exact(&mut head).await.unwrap();
+            let mut payload = vec![0; usize::from(head[1] & 0x7f)];
+            self.server.read_exact(&mut payload).await.unwrap();
+            payload.iter().zip(head[2..].iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
+        }
+
+        async fn write(&mut self, opcode: u8, payload: &[u8]) {
+            let mut frame = vec![0x80 | opcode, u8::try_from(payload.len()).unwrap()];
+            frame.extend_from_slice(payload);
+            self.server.write_all(&frame).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn latency_and_lateness_count_from_the_due_time() {
+        let mut bench = bench();
+        bench.commands.send(Command::Publish { publisher: 3, window: false }).unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // It was due at the start of the clock.
+        bench.commands.send(Command::Send(0)).unwrap();
+        let message = bench.read().await;
+        let stamp = Stamp::find(&message, &mut 0).unwrap();
+        assert_eq!((stamp.due, stamp.publisher, stamp.sequence, message.len()), (0, 3, 0, 64));
+        bench.write(1, &message).await;
+        bench.commands.send(Command::Send(bench.run.now())).unwrap();
+        assert_eq!(Stamp::find(&bench.read().await, &mut 0).unwrap().sequence, 1);
+        while bench.run.received.load(Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let (latency, late) = bench.run.times().unwrap();
+        assert_eq!((latency.len(), late.len()), (1, 2));
+        assert!(latency.min() >= 50_000 && late.max() >= 50_000);
+        assert_eq!(bench.run.expected.load(Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn answers_are_counted_and_the_end_is_told() {
+        let mut bench = bench();
+        bench.write(1, br#"{"type":"sended","ok":true}"#).await;
+        bench.write(1, br#"{"type":"sended","ok":false,"error":{"code":"unavailable","message":""}}"#).await;
+        bench.write(1, b"something else").await;
+        bench.write(9, b"are you there?").await;
+        assert_eq!(bench.read().await, b"are you there?");
+        bench.write(8, b"\x03\xf5try again later").await;
+        let outcome = bench.outcome.recv().await.unwrap();
+        assert_eq!((outcome.accepted, outcome.refused), (1, 1));
+        assert_eq!(outcome.ended.as_deref(), Some("1013 try again later"));
+        assert_eq!(bench.run.reasons(), [("unavailable".to_owned(), 1)].into());
+        assert_eq!(bench.run.foreign.load(Relaxed), 1);
+        assert_eq!(bench.read().await, NORMAL_CLOSE);
+    }
+
+    #[tokio::test]
+    async fn at_the_end_it_closes_and_waits_for_the_answer() {
+        let mut bench = bench();
+        bench.commands.send(Command::Finish).unwrap();
+        assert_eq!(bench.outcome.recv().await.unwrap().ended, None);
+        assert_eq!(bench.read().await, NORMAL_CLOSE);
+        bench.write(8, &NORMAL_CLOSE).await;
+        // The last sender goes with the connection.
+        assert!(bench.outcome.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn messages_of_others_do_not_count() {
+        let mut bench = bench();
+        let stamp = Stamp { run: bench.run.id, channel: 0, publisher: 0, sequence: 0, due: 0 };
+        for stamp in [Stamp { run: !stamp.run, ..stamp }, Stamp { channel: 1, ..stamp }, stamp] {
+            let mut message = Vec::new();
+            stamp.write(&mut message);
+            bench.write(1, &message).await;
+        }
+        bench.commands.send(Command::Publish { publisher: 0, window: false }).unwrap();
+        while bench.run.received.load(Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let counts = [&bench.run.foreign, &bench.run.strayed, &bench.run.received];
+        assert_eq!(counts.map(|count| count.load(Relaxed)), [1, 1, 1]);
+    }
+}

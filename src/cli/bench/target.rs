@@ -39,7 +39,7 @@ pub(super) struct Opened {
 /// One address of the server.
 pub(super) struct Target {
     url: String,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
@@ -55,15 +55,15 @@ impl Target {
         };
         let host = uri.host().ok_or_else(wrong)?.trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let address =
-            lookup_host((host.as_str(), port)).await.ok().and_then(|mut addresses| addresses.next());
-        let address = address.ok_or_else(|| anyhow!("{host} has no address"))?;
+        let addresses = lookup_host((host.as_str(), port)).await.map(Iterator::collect::<Vec<_>>);
+        let addresses = addresses.ok().filter(|addresses| !addresses.is_empty());
+        let addresses = addresses.ok_or_else(|| anyhow!("{host} has no address"))?;
         let tls = if secure {
             Some((connector()?, ServerName::try_from(host).map_err(|_| wrong())?))
         } else {
             None
         };
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), address, tls })
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), addresses, tls })
     }
 
     /// Opens a connection, or says in a few words why not. A token goes into a header; with `path` the address gets
@@ -117,15 +117,29 @@ impl Target {
         Ok(Opened { wire, early })
     }
 
+    /// To the first of the addresses that can be reached from the source.
     async fn dial(&self, source: Option<IpAddr>) -> io::Result<TcpStream> {
-        let socket = if self.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        if let Some(source) = source {
-            socket.bind(SocketAddr::new(source, 0))?;
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let possible =
+            |address: &&SocketAddr| source.is_none_or(|source| source.is_ipv4() == address.is_ipv4());
+        for address in self.addresses.iter().filter(possible) {
+            match connect(*address, source).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
         }
-        let stream = socket.connect(self.address).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        Err(last)
     }
+}
+
+async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(source) = source {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 fn connector() -> anyhow::Result<TlsConnector> {
