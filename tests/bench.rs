@@ -208,11 +208,15 @@ fn spoiling_server(spoil: Spoil) -> String {
         let accept = || tungstenite::accept(listener.accept().unwrap().0).unwrap();
         let (mut first, mut second) = (accept(), accept());
         for number in 0.. {
-            let Ok(message @ Message::Text(_)) = first.read() else { return };
+            let Ok(message @ Message::Text(_)) = first.read() else { break };
             first.send(message.clone()).unwrap();
             for copy in spoil(number, message) {
                 second.send(copy).unwrap();
             }
+        }
+        // The run is over; each is let go when it has said so itself.
+        for mut client in [first, second] {
+            while client.read().is_ok() {}
         }
     });
     format!("ws://{address}")

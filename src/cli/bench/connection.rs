@@ -6,7 +6,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tungstenite::protocol::frame::{Frame, FrameHeader};
 
 use super::frames::{Frames, Received};
+use super::pacer::Publisher;
 use super::stamp::Stamp;
 use super::tally::Run;
 use super::target::{Opened, Wire, in_words};
@@ -41,8 +41,8 @@ pub(super) enum Command {
     /// It sends on its channel, under this number.
     Publish { publisher: u16, window: bool },
     /// It answers for the channel's closed loop: each copy that it receives lets Redis have another message.
-    Refill(mpsc::Sender<Due>),
-    /// Send a message that is due at this time.
+    Refill(Publisher),
+    /// Send a message that is due at this time, and that was begun.
     Send(u64),
     /// The run is over: report and say goodbye.
     Finish,
@@ -93,7 +93,7 @@ pub(super) struct Connection {
     /// The server does not read at the moment.
     blocked: bool,
     window: bool,
-    refill: Option<mpsc::Sender<Due>>,
+    refill: Option<Publisher>,
     finishing: bool,
     dues: Vec<u64>,
     outcome: Outcome,
@@ -140,6 +140,7 @@ impl Connection {
         while let Ok(command) = self.commands.try_recv() {
             if let Command::Send(_) = command {
                 self.run.unsent.fetch_add(1, Relaxed);
+                self.run.end();
             }
         }
         let goodbye = self.outcome.ended.is_none();
@@ -176,7 +177,10 @@ impl Connection {
                 self.window = window;
             }
             Some(Command::Refill(refill)) => self.refill = Some(refill),
-            Some(Command::Send(due)) => self.say(due),
+            Some(Command::Send(due)) => {
+                self.say(due);
+                self.run.end();
+            }
             Some(Command::Finish) | None => self.finishing = true,
         }
     }
@@ -282,14 +286,12 @@ impl Connection {
         let outcome = &mut self.outcome;
         outcome.tracks.entry(stamp.publisher).or_default().receive(stamp.sequence);
         outcome.hear_order(stamp.publisher, stamp.sequence);
-        if self.run.is_over() {
-            return;
-        }
         if let Some(refill) = &self.refill {
-            let _ = refill.send(Due { channel: self.outcome.channel, at: self.run.now() });
+            refill.send(&self.run, Due { channel: self.outcome.channel, at: self.run.now() });
         }
-        if self.window && self.outcome.publisher == Some(stamp.publisher) {
+        if self.window && self.outcome.publisher == Some(stamp.publisher) && self.run.begin() {
             self.say(self.run.now());
+            self.run.end();
         }
     }
 
@@ -325,11 +327,11 @@ impl Connection {
     /// In a closed loop, a refused message is followed by another one, but not at once.
     fn say_later(&self) {
         if self.window && !self.run.is_over() {
-            let (own, run) = (self.own.clone(), self.run.clone());
+            let (own, run, channel) = (self.own.clone(), self.run.clone(), self.outcome.channel);
             tokio::spawn(async move {
                 tokio::time::sleep(PAUSE).await;
-                if let Some(own) = own.upgrade().filter(|_| !run.is_over()) {
-                    let _ = own.send(Command::Send(run.now()));
+                if let Some(own) = own.upgrade() {
+                    Publisher::Connection(own).send(&run, Due { channel, at: run.now() });
                 }
             });
         }
@@ -414,11 +416,13 @@ mod tests {
         bench.commands.send(Command::Publish { publisher: 3, window: false }).unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
         // It was due at the start of the clock.
+        assert!(bench.run.begin());
         bench.commands.send(Command::Send(0)).unwrap();
         let message = bench.read().await;
         let stamp = Stamp::find(&message, &mut 0).unwrap();
         assert_eq!((stamp.due, stamp.publisher, stamp.sequence, message.len()), (0, 3, 0, 64));
         bench.write(1, &message).await;
+        assert!(bench.run.begin());
         bench.commands.send(Command::Send(bench.run.now())).unwrap();
         assert_eq!(Stamp::find(&bench.read().await, &mut 0).unwrap().sequence, 1);
         while bench.run.received.load(Relaxed) == 0 {
@@ -428,6 +432,12 @@ mod tests {
         assert_eq!((latency.len(), late.len()), (1, 2));
         assert!(latency.min() >= 50_000 && late.max() >= 50_000);
         assert_eq!(bench.run.expected.load(Relaxed), 2);
+        bench.run.stop();
+        assert!(!bench.run.is_complete() && !bench.run.begin());
+        bench.write(1, &message).await;
+        while !bench.run.is_complete() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     #[tokio::test]

@@ -210,7 +210,7 @@ impl Drive {
                 let Some(handle) = handles.get(place) else { continue };
                 let publisher = if let Some(redis) = &self.redis {
                     if window {
-                        let _ = handle.send(Command::Refill(redis.dues.clone()));
+                        let _ = handle.send(Command::Refill(Publisher::Redis(redis.dues.clone())));
                     }
                     Publisher::Redis(redis.dues.clone())
                 } else {
@@ -279,7 +279,7 @@ impl Drive {
             if received != last {
                 (last, changed) = (received, Instant::now());
             }
-            if received >= expected || changed.elapsed() > QUIET || begun.elapsed() > DRAIN {
+            if run.is_complete() || changed.elapsed() > QUIET || begun.elapsed() > DRAIN {
                 progress.clear();
                 return self.moment();
             }

@@ -16,7 +16,7 @@ use super::workload::Due;
 const NAP: Duration = Duration::from_millis(50);
 
 /// Somebody who sends on a channel.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) enum Publisher {
     /// A connection.
     Connection(UnboundedSender<Command>),
@@ -25,14 +25,18 @@ pub(super) enum Publisher {
 }
 
 impl Publisher {
-    /// Passes a message on; counts it where there is nobody any more.
+    /// Passes a message on, unless the run is over; counts it where there is nobody any more.
     pub(super) fn send(&self, run: &Run, due: Due) {
+        if !run.begin() {
+            return;
+        }
         let passed = match self {
             Self::Connection(commands) => commands.send(Command::Send(due.at)).is_ok(),
             Self::Redis(dues) => dues.send(due).is_ok(),
         };
         if !passed {
             run.unsent.fetch_add(1, Ordering::Relaxed);
+            run.end();
         }
     }
 }

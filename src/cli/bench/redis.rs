@@ -87,9 +87,12 @@ impl Publishing {
             }
             if self.connection.is_none() {
                 self.run.unsent.fetch_add(batch.len() as u64, Ordering::Relaxed);
-                continue;
+            } else {
+                self.publish(&batch);
             }
-            self.publish(&batch);
+            for _ in &batch {
+                self.run.end();
+            }
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Run {
     until: AtomicU64,
     /// Nothing new is sent any more.
     over: AtomicBool,
+    /// Messages that somebody is about to send.
+    under_way: AtomicU64,
     /// Messages written to a connection or to Redis.
     pub(super) sent: AtomicU64,
     /// Messages that were due and found no connection.
@@ -72,6 +74,7 @@ impl Run {
             from: AtomicU64::new(u64::MAX),
             until: AtomicU64::new(u64::MAX),
             over: AtomicBool::new(false),
+            under_way: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
             expected: AtomicU64::new(0),
@@ -113,12 +116,36 @@ impl Run {
         (from..until).contains(&at)
     }
 
+    /// From here on no message is begun.
     pub(super) fn stop(&self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.over.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
+        self.over.load(Ordering::SeqCst)
+    }
+
+    /// Begins a message, which has to be followed by [`Run::end`]; false if the run is over.
+    ///
+    /// Both orders are sequentially consistent: either this sees the stop, or who stopped sees the message.
+    pub(super) fn begin(&self) -> bool {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        let goes_on = !self.is_over();
+        if !goes_on {
+            self.end();
+        }
+        goes_on
+    }
+
+    /// The message is counted: as sent and expected, or as unsent.
+    pub(super) fn end(&self) {
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// After the stop: whether all that was sent has come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.under_way.load(Ordering::SeqCst) == 0
+            && self.received.load(Ordering::Relaxed) >= self.expected.load(Ordering::Relaxed)
     }
 
     /// A message is on its way, this much after it was due.
