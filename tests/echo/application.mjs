@@ -41,6 +41,11 @@ export class Application {
     this.server.closeAllConnections();
   }
 
+  /** What /broadcasting/auth answers, or nothing. */
+  async authorize(user, socket, channel) {
+    return mayJoin(user, channel) && this.node.sdk().authorizeChannel(socket, channel, member(user, channel));
+  }
+
   async #serve(request, answer) {
     const { method, headers } = request;
     const { pathname } = new URL(request.url, this.url);
@@ -62,9 +67,10 @@ export class Application {
     const form = Object.fromEntries(new URLSearchParams(body));
     const sdk = this.node.sdk();
     switch (pathname) {
-      case "/broadcasting/auth":
-        if (!mayJoin(user, form.channel_name)) return json({ message: "This action is unauthorized." }, 403);
-        return json(sdk.authorizeChannel(form.socket_id, form.channel_name, member(user, form.channel_name)));
+      case "/broadcasting/auth": {
+        const permit = await this.authorize(user, form.socket_id, form.channel_name);
+        return permit ? json(permit) : json({ message: "This action is unauthorized." }, 403);
+      }
       case "/broadcasting/user-auth": {
         const watchlist = Object.values(USERS).map(({ id }) => String(id)).filter((id) => id !== String(user.id));
         const data = { id: String(user.id), user_info: { name: user.name }, watchlist };

@@ -1,14 +1,16 @@
-// Laravel's `redis` broadcaster, its own classes: no SDK and no HTTP call between the application and the server.
+// Laravel's `redis` broadcaster, its own classes, with the signatures of docs/migrate.md: no SDK and no HTTP call between
+// the application and the server.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { fileURLToPath } from "node:url";
+import { readFile } from "node:fs/promises";
 import { after, afterEach, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 import { Application } from "./application.mjs";
-import { closeAll, listening, subscribed, tab } from "./client.mjs";
-import { PREFIX, twoNodes } from "./servers.mjs";
+import { closeAll, listening, present, subscribed, tab } from "./client.mjs";
+import { APP, PREFIX, twoNodes } from "./servers.mjs";
 
 const SCRIPTS = fileURLToPath(new URL("../laravel/", import.meta.url));
 
@@ -17,6 +19,7 @@ before(async () => {
   servers = await twoNodes();
   ({ a, b } = servers);
   application = await Application.start(a);
+  application.authorize = authorize;
 });
 after(async () => {
   application?.stop();
@@ -25,8 +28,25 @@ after(async () => {
 afterEach(closeAll);
 
 async function php(script, args, prefix = PREFIX) {
-  const env = { PATH: process.env.PATH, REDIS_PORT: String(servers.redis.port), REDIS_PREFIX: prefix };
+  const env = {
+    PATH: process.env.PATH,
+    REDIS_PORT: String(servers.redis.port),
+    REDIS_PREFIX: prefix,
+    BROADCAST_CONNECTION: "yamabiko",
+    PUSHER_APP_KEY: APP.key,
+    PUSHER_APP_SECRET: APP.secret,
+  };
   return promisify(execFile)("php", [SCRIPTS + script, ...args], { env });
+}
+
+/** /broadcasting/auth of Laravel's own broadcaster, which ends with 3 where the application refuses. */
+async function authorize(user, socket, channel) {
+  try {
+    return JSON.parse((await php("authorize.php", [JSON.stringify(user), socket, channel])).stdout);
+  } catch (error) {
+    if (error.code === 3) return undefined;
+    throw error;
+  }
 }
 
 const broadcast = (event, channels, data, socket = [], prefix) =>
@@ -63,6 +83,24 @@ test("toOthers leaves out the tab that asked, on whichever node it is", async ()
   for (const [inbox, expected] of [[inboxes[0], ["not for haru", "for all"]], [inboxes[1], ["not for aoi", "for all"]]]) {
     assert.deepEqual([(await inbox.next()).message, (await inbox.next()).message], expected);
   }
+});
+
+test("routes/channels.php decides who may join, and who is who", async () => {
+  const haru = await tab(b, application, "haru");
+  await assert.rejects(subscribed(haru.private("TestChannel.7")), { type: "AuthError", status: 403 });
+  await assert.rejects(subscribed(haru.private("Nowhere.1")), { type: "AuthError", status: 403 });
+  const room = await present(haru, "Room.2");
+  assert.deepEqual(await room.here.next(), ["Haru"]);
+  assert.deepEqual(await a.get("/channels/presence-Room.2/users"), { users: [{ id: 12 }] });
+  // A signature is for one thing: with a colon in what is signed it could be for two.
+  for (const [socket, channel] of [["1.2:private-Chat.1", "private-Chat.2"], ["1.2", "private-Chat.1:x"]]) {
+    assert.equal(await authorize({ id: 7, name: "Aoi" }, socket, channel), undefined);
+  }
+});
+
+test("docs/migrate.md shows the broadcaster to the letter", async () => {
+  const [page, broadcaster] = await Promise.all(["migrate.md", "laravel/YamabikoBroadcaster.php"].map((file) => readFile(new URL(`../../docs/${file}`, import.meta.url), "utf8")));
+  assert.ok(page.includes(`\n${broadcaster}\`\`\`\n`));
 });
 
 test("another application's prefix is another application", async () => {

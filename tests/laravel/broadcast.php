@@ -1,16 +1,12 @@
 <?php
 
-// php broadcast.php EVENT CHANNELS DATA [SOCKET]: `broadcast(new EVENT(…))->toOthers()` in a request of the tab SOCKET, with
-// BROADCAST_CONNECTION=redis. All of it is Laravel's own: the helper's pending broadcast, the event dispatcher, the job, the
-// channels' prefixes, the redis broadcaster. CHANNELS is {"private":["Chat.1"],"presence":[…],"public":[…]}, DATA the named
-// arguments of the event; both are JSON.
+// php broadcast.php EVENT CHANNELS DATA [SOCKET]: `broadcast(new EVENT(…))->toOthers()` in a request of the tab SOCKET, through
+// the connection of $BROADCAST_CONNECTION. All of it is Laravel's own: the pending broadcast of the helper, the event
+// dispatcher, the job, the channels' prefixes, the redis broadcaster. CHANNELS is
+// {"private":["Chat.1"],"presence":[…],"public":[…]}, DATA the named arguments of the event; both are JSON.
 
 namespace App\Events {
-    require 'Illuminate/Broadcasting/autoload.php';
-    require 'Illuminate/Config/autoload.php';
-    require 'Illuminate/Events/autoload.php';
-    require 'Illuminate/Http/autoload.php';
-    require __DIR__.'/bootstrap.php';
+    require __DIR__.'/application.php';
 
     use Illuminate\Broadcasting\Channel;
     use Illuminate\Broadcasting\InteractsWithSockets;
@@ -53,29 +49,11 @@ namespace App\Events {
 }
 
 namespace {
-    use Illuminate\Broadcasting\BroadcastManager;
-    use Illuminate\Bus\Dispatcher as Jobs;
-    use Illuminate\Config\Repository;
-    use Illuminate\Contracts\Broadcasting\Factory;
-    use Illuminate\Contracts\Bus\Dispatcher as BusContract;
-    use Illuminate\Events\Dispatcher as Events;
     use Illuminate\Http\Request;
 
     [, $event, $channels, $data] = $argv;
     $read = fn (string $json) => json_decode($json, true, 512, JSON_THROW_ON_ERROR);
-
-    // What the framework binds, with config/broadcasting.php and the prefix of config/database.php as they are shipped.
-    $app->instance('config', new Repository([
-        'broadcasting' => [
-            'default' => 'redis',
-            'connections' => ['redis' => ['driver' => 'redis', 'connection' => 'default']],
-        ],
-        'database' => ['redis' => ['options' => ['prefix' => getenv('REDIS_PREFIX')]]],
-    ]));
     $app->instance('request', Request::create('/', 'POST', server: isset($argv[4]) ? ['HTTP_X_SOCKET_ID' => $argv[4]] : []));
-    $app->instance('events', new Events($app));
-    $app->instance(BusContract::class, new Jobs($app));
-    $app->instance(Factory::class, $manager = new BroadcastManager($app));
 
     $class = "App\\Events\\{$event}";
     $manager->event((new $class(...$read($data)))->on($read($channels)))->toOthers();
