@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 /// A room and the rooms that it may import. `main` is the binary, which sees the crate from outside.
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["server", "config", "auth", "message", "telemetry"]),
+    ("cli", &["server", "config", "protocol", "auth", "message", "telemetry"]),
     ("config", &["server", "auth", "broker", "http", "protocol", "socket", "telemetry"]),
-    ("server", &["http", "socket", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
-    ("http", &["protocol", "hub", "broker", "auth", "message", "telemetry"]),
-    ("socket", &["protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("server", &["http", "socket", "cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("http", &["cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("socket", &["cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("cluster", &["protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("protocol", &["auth", "message"]),
     ("hub", &["message", "telemetry"]),
     ("broker", &["message", "telemetry"]),

@@ -93,6 +93,25 @@ impl Node {
         inbound.expect("an open stream").dispatch
     }
 
+    /// Listens, and waits until it is so.
+    async fn hear(&self, topic: &str) {
+        assert!(self.broker.listen(topic));
+        self.settle(&[topic]).await;
+    }
+
+    /// Waits until Redis knows that exactly these topics are listened to; in memory it is so at once.
+    async fn settle(&self, topics: &[&str]) {
+        let Some(server) = &self.server_of_its_own else { return };
+        settle(server, topics).await;
+    }
+
+    async fn topic(&mut self) -> (String, String) {
+        match self.next_dispatch().await {
+            Dispatch::Topic { topic, payload } => text(&topic, std::str::from_utf8(&payload).unwrap()),
+            other => panic!("a topic was due: {other:?}"),
+        }
+    }
+
     fn dropped(&self, reason: &'static str) -> u64 {
         self.metrics.broker_dropped.get_or_create(&Reason::new(reason)).get()
     }
@@ -114,7 +133,50 @@ fn event(channel: &str, number: usize) -> Event {
 }
 
 fn number(event: &Event) -> usize {
-    serde_json::from_slice::<HashMap<String, usize>>(&event.data).unwrap()["n"]
+    numbered(&event.data)
+}
+
+fn text(topic: &str, payload: &str) -> (String, String) {
+    (topic.to_owned(), payload.to_owned())
+}
+
+fn topic(topic: &str, payload: &str) -> Dispatch {
+    Dispatch::Topic { topic: topic.into(), payload: payload.to_owned().into() }
+}
+
+fn signal(number: usize) -> Dispatch {
+    Dispatch::Signal(format!(r#"{{"n":{number}}}"#).into())
+}
+
+fn numbered(body: &[u8]) -> usize {
+    serde_json::from_slice::<HashMap<String, usize>>(body).unwrap()["n"]
+}
+
+fn signal_of(dispatch: Dispatch) -> Bytes {
+    match dispatch {
+        Dispatch::Signal(body) => body,
+        other => panic!("a signal was due: {other:?}"),
+    }
+}
+
+/// Waits until a Redis has exactly these topics beside the nodes' own.
+async fn settle(server: &RedisServer, topics: &[&str]) {
+    let mut client = server.client().await;
+    let mut wanted: Vec<String> = topics.iter().map(|topic| format!("{PREFIX}{topic}")).collect();
+    wanted.extend([TOPIC.to_owned(), SIGNALS.to_owned()]);
+    wanted.sort();
+    let settled = async {
+        loop {
+            let mut there: Vec<String> =
+                redis::cmd("PUBSUB").arg("CHANNELS").query_async(&mut client).await.unwrap();
+            there.sort();
+            if there == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, settled).await.expect("the topics in time");
 }
 
 fn event_of(dispatch: Dispatch) -> Event {
@@ -149,6 +211,13 @@ conformance! {
     a_receipt_may_publish,
     large_events_pass,
     shutdown_lets_out_what_was_accepted,
+    a_signal_arrives_as_it_was,
+    events_and_signals_have_one_order,
+    a_signals_receipt_precedes_its_copy,
+    a_topic_is_heard_while_it_is_listened_to,
+    what_arrives_on_a_topic_is_as_it_was,
+    the_nodes_own_topics_cannot_be_listened_to,
+    topics_come_and_go_by_the_thousand,
 }
 
 async fn an_event_arrives_as_it_was(mut node: Node) {
@@ -275,6 +344,145 @@ async fn shutdown_lets_out_what_was_accepted(mut node: Node) {
     node.broker.shutdown().await;
 }
 
+async fn a_signal_arrives_as_it_was(mut node: Node) {
+    for body in [
+        r#"{"disconnect":{"user":7}}"#,
+        r#"{ "f":1e400, "f":123456789012345678901234567890, "t":"\\ud800 山びこ \\/"}"#,
+        "[]",
+        "null",
+        r#""text""#,
+        "-0.0",
+    ] {
+        assert_eq!(node.publish(Dispatch::Signal(Bytes::from_static(body.as_bytes()))).await, Ok(()));
+        assert_eq!(std::str::from_utf8(&signal_of(node.next_dispatch().await)).unwrap(), body);
+    }
+    let large = Bytes::from(format!(r#"{{"text":"{}"}}"#, "山".repeat(1 << 20)));
+    assert_eq!(node.publish(Dispatch::Signal(large.clone())).await, Ok(()));
+    assert!(signal_of(node.next_dispatch().await) == large);
+    assert_eq!(node.metrics.broker_messages.get(), 7);
+}
+
+async fn events_and_signals_have_one_order(mut node: Node) {
+    for number in 0..3000 {
+        let dispatch = if number % 3 == 0 { signal(number) } else { event("chat:", number).into() };
+        node.broker.publish(dispatch, ignore());
+    }
+    for expected in 0..3000 {
+        let arrived = match node.next_dispatch().await {
+            Dispatch::Event(event) => number(&event),
+            other => numbered(&signal_of(other)),
+        };
+        assert_eq!(arrived, expected);
+    }
+}
+
+async fn a_signals_receipt_precedes_its_copy(mut node: Node) {
+    let told = Arc::new(AtomicUsize::new(0));
+    for number in 0..500 {
+        let told = told.clone();
+        let receipt = Box::new(move |outcome| {
+            assert_eq!(outcome, Ok(()));
+            if number % 50 == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            told.fetch_add(1, Ordering::SeqCst);
+        });
+        node.broker.publish(signal(number), receipt);
+    }
+    for expected in 0..500 {
+        assert_eq!(numbered(&signal_of(node.next_dispatch().await)), expected);
+        assert!(told.load(Ordering::SeqCst) > expected, "{expected} came before its receipt");
+    }
+}
+
+async fn a_topic_is_heard_while_it_is_listened_to(mut node: Node) {
+    node.hear("orders").await;
+    // Twice is once.
+    assert!(node.broker.listen("orders"));
+    node.settle(&["orders"]).await;
+    assert_eq!(node.publish(topic("orders", "1")).await, Ok(()));
+    // Names are exact.
+    for other in ["order", "orders2", "Orders", "test-database-orders", "", "*"] {
+        assert_eq!(node.publish(topic(other, "not listened to")).await, Ok(()));
+    }
+    assert_eq!(node.publish(topic("orders", "2")).await, Ok(()));
+    assert_eq!((node.topic().await, node.topic().await), (text("orders", "1"), text("orders", "2")));
+
+    node.broker.unlisten("orders");
+    node.broker.unlisten("orders");
+    node.broker.unlisten("never");
+    assert_eq!(node.publish(topic("orders", "3")).await, Ok(()));
+    assert_eq!(node.publish(event("chat:", 4)).await, Ok(()));
+    assert_eq!(number(&node.next().await), 4);
+
+    node.hear("orders").await;
+    assert_eq!(node.publish(topic("orders", "5")).await, Ok(()));
+    assert_eq!(node.topic().await, text("orders", "5"));
+    assert!(node.inbound.try_recv().is_err());
+}
+
+async fn what_arrives_on_a_topic_is_as_it_was(mut node: Node) {
+    // PHP publishes an empty text where it cannot write JSON.
+    let cases =
+        [("private-ルーム.1", &b""[..]), ("", b"\xff\0"), ("a\r\n*", br#"{"event":"A","data":{"x":1.0}}"#)];
+    for (name, _) in cases {
+        assert!(node.broker.listen(name));
+    }
+    node.settle(&cases.map(|(name, _)| name)).await;
+    for (name, payload) in cases {
+        let payload = Bytes::from_static(payload);
+        let dispatch = Dispatch::Topic { topic: name.into(), payload: payload.clone() };
+        assert_eq!(node.publish(dispatch).await, Ok(()));
+        let Dispatch::Topic { topic, payload: arrived } = node.next_dispatch().await else {
+            panic!("no topic")
+        };
+        assert_eq!((&*topic, arrived), (name, payload));
+    }
+    let large = "山".repeat(1 << 20);
+    assert_eq!(node.publish(topic("", &large)).await, Ok(()));
+    assert!(node.topic().await.1 == large);
+}
+
+async fn the_nodes_own_topics_cannot_be_listened_to(mut node: Node) {
+    for name in ["broadcast", "yamabiko"] {
+        assert!(!node.broker.listen(name));
+        node.broker.unlisten(name);
+    }
+    assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
+    assert_eq!(number(&node.next().await), 1);
+    assert_eq!(node.publish(signal(2)).await, Ok(()));
+    assert_eq!(numbered(&signal_of(node.next_dispatch().await)), 2);
+}
+
+async fn topics_come_and_go_by_the_thousand(mut node: Node) {
+    const TOPICS: usize = 5000;
+    let names: Vec<String> = (0..TOPICS).map(|number| format!("private-Chat.{number}")).collect();
+    for round in 0..3 {
+        for name in &names {
+            assert!(node.broker.listen(name));
+        }
+        // Churn while the first are still on their way.
+        for name in names.iter().filter(|name| name.ends_with('7')) {
+            node.broker.unlisten(name);
+        }
+        let kept: Vec<&str> = names.iter().map(|name| &**name).filter(|name| !name.ends_with('7')).collect();
+        node.settle(&kept).await;
+        for name in &names {
+            node.broker.publish(topic(name, "x"), ignore());
+        }
+        for name in &kept {
+            assert_eq!(node.topic().await, text(name, "x"), "round {round}");
+        }
+        for name in &names {
+            node.broker.unlisten(name);
+        }
+        node.settle(&[]).await;
+    }
+    assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
+    assert_eq!(number(&node.next().await), 1);
+    assert_eq!(node.metrics.broker_interruptions.get(), 0);
+}
+
 #[tokio::test]
 async fn memory_refuses_what_has_no_room() {
     let mut node = Node::memory(1000);
@@ -359,6 +567,12 @@ async fn laravel_is_heard_and_junk_is_counted() {
         ("chat:room1", &br#"{"message":"\u5c71\/"}"#[..])
     );
     assert_eq!(arrived.sender, Sender { name: "System".into(), id: 0 });
+    for (reason, topic, payload) in
+        [("invalid_signal", SIGNALS, "{}"), ("invalid_disconnect", TOPIC, r#"{"disconnect":{"user":"7"}}"#)]
+    {
+        let _: i64 = redis::cmd("PUBLISH").arg(topic).arg(payload).query_async(&mut laravel).await.unwrap();
+        wait_for(reason, || node.dropped(reason) == 1).await;
+    }
     let count = |reason| junk.iter().filter(|(word, _)| *word == reason).count() as u64;
     for reason in ["invalid_json", "invalid_envelope", "invalid_channel", "invalid_data", "invalid_sender"] {
         assert_eq!(node.dropped(reason), count(reason), "{reason}");
@@ -493,6 +707,130 @@ async fn flushed_scripts_are_loaded_again() {
         assert_eq!(number(&node.next().await), expected);
     }
     assert_eq!(node.metrics.broker_interruptions.get(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_listened_to_is_subscribed_again_before_the_broker_is_ready() {
+    const TOPICS: usize = 3000;
+    let mut server = RedisServer::absent(&[]);
+    let mut node = Node::start(&server.url(), 64 << 20, PUBLISH_TIMEOUT);
+    let names: Vec<String> = (0..TOPICS).map(|number| format!("orders.{number}")).collect();
+    for name in &names {
+        assert!(node.broker.listen(name));
+    }
+    for round in 0..3 {
+        server.restart();
+        let mut laravel = server.client().await;
+        node.ready().await;
+        // What was listened to, or not, while there was no Redis counts too.
+        let expected = names.iter().skip(round);
+        let mut pipe = redis::pipe();
+        for name in &names {
+            pipe.publish(format!("{PREFIX}{name}"), round);
+        }
+        let heard: Vec<usize> = pipe.query_async(&mut laravel).await.unwrap();
+        assert_eq!(heard.iter().sum::<usize>(), TOPICS - round);
+        for name in expected {
+            assert_eq!(node.topic().await, text(name, &round.to_string()));
+        }
+        server.kill();
+        wait_for("the loss to be noticed", || node.broker.status() != Status::Ready).await;
+        node.broker.unlisten(&names[round]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_followed_in_a_flood() {
+    let server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    let mut laravel = server.client().await;
+    let payload = r#"{"channel":"chat:","data":{"n":1}}"#;
+    let mut flood = redis::pipe();
+    for _ in 0..10_000 {
+        flood.publish(TOPIC, payload).ignore();
+    }
+    let counted = node.metrics.clone();
+    let metrics = node.metrics.clone();
+    let flooding = tokio::spawn(async move {
+        for sent in (0..).step_by(10_000) {
+            // Always more than is read at once, never so much that Redis gives the subscriber up.
+            while metrics.broker_messages.get() + 20_000 < sent {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            flood.query_async::<()>(&mut laravel).await.unwrap();
+        }
+    });
+    node.next().await;
+    let broker = node.broker.clone();
+    let reading = tokio::spawn(async move { while node.inbound.recv().await.is_some() {} });
+    for round in 0..20 {
+        let topic = format!("orders.{round}");
+        assert!(broker.listen(&topic));
+        settle(&server, &[&topic]).await;
+        broker.unlisten(&topic);
+    }
+    assert_eq!(counted.broker_interruptions.get(), 0);
+    assert!(!flooding.is_finished());
+    flooding.abort();
+    reading.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_node_holds_topics_back_too() {
+    let mut node = Node::redis(10_000).await;
+    node.hear("orders").await;
+    let mut laravel = node.server_of_its_own.as_ref().unwrap().client().await;
+    let mut pipe = redis::pipe();
+    for number in 0..500 {
+        pipe.publish(format!("{PREFIX}orders"), number).ignore();
+    }
+    pipe.query_async::<()>(&mut laravel).await.unwrap();
+    let mut held = Vec::new();
+    while let Ok(Some(inbound)) = timeout(Duration::from_millis(500), node.inbound.recv()).await {
+        held.push(inbound);
+    }
+    assert!(!held.is_empty() && held.len() < 100, "{} of 500 came at once", held.len());
+    let arrived = held.len();
+    drop(held);
+    for expected in arrived..500 {
+        assert_eq!(node.topic().await, text("orders", &expected.to_string()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_not_permitted_takes_nothing_else_along() {
+    for permissions in
+        ["+subscribe +unsubscribe +publish +script|load +evalsha +time", "+subscribe +publish +ping"]
+    {
+        let acl =
+            format!("aoi on >pass resetchannels &{TOPIC} &{SIGNALS} &{PREFIX}orders -@all {permissions}");
+        let mut arguments = vec!["--user"];
+        arguments.extend(acl.split(' '));
+        let server = RedisServer::start_with(&arguments);
+        let mut node = Node::start(&server.url_as("aoi:pass"), 1 << 20, PUBLISH_TIMEOUT);
+        for name in ["secrets", "orders"] {
+            assert!(node.broker.listen(name));
+        }
+        node.ready().await;
+        settle(&server, &["orders"]).await;
+        assert!(node.broker.listen("more secrets"));
+        // Longer than the heartbeat, which this user may not send.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        assert_eq!(node.publish(topic("orders", "1")).await, Ok(()));
+        assert_eq!(node.topic().await, text("orders", "1"));
+        assert_eq!(node.metrics.broker_interruptions.get(), 0, "{permissions}");
+
+        // Of one batch, what is permitted is published, and the rest is refused.
+        let publish = [
+            node.publish(Dispatch::from(event("chat:", 1))),
+            node.publish(topic("secrets", "x")),
+            node.publish(Dispatch::from(event("chat:", 2))),
+        ];
+        let outcomes = futures_util::future::join_all(publish).await;
+        assert_eq!(outcomes, [Ok(()), Err(Refused::Unreachable), Ok(())], "{permissions}");
+        assert_eq!((number(&node.next().await), number(&node.next().await)), (1, 2));
+        node.ready().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

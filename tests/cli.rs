@@ -118,11 +118,21 @@ fn config_check_is_about_the_settings_of_serve() {
     let Ran { code, out, err } = run(&["config", "check"], &[("APP_WS_JWT_SECRET", SECRET)]);
     assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "The settings are good.\n", ""));
 
-    let short = [("APP_WS_JWT_SECRET", "17 bytes of text!"), ("PUSHER_APP_KEY", "k")];
+    let short = [("APP_WS_JWT_SECRET", "17 bytes of text!")];
     let Ran { code, err, .. } = run(&["config", "check"], &short);
     assert_eq!(code, Some(0));
-    assert!(err.contains("warning: auth.secret: has 17 bytes") && err.contains("PUSHER_APP_KEY"), "{err}");
+    assert!(err.contains("warning: auth.secret: has 17 bytes"), "{err}");
     assert!(!err.contains("17 bytes of text"), "{err}");
+
+    let app = [("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "k"), ("REVERB_APP_SECRET", "hunter2")];
+    let Ran { code, out, err } = run(&["config", "check"], &app);
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "The settings are good.\n", ""));
+    let Ran { code, err, .. } = run(&["config", "check"], &app[..2]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("REVERB_APP_SECRET: is missing beside REVERB_APP_ID and REVERB_APP_KEY"), "{err}");
+    let Ran { out, .. } = run(&["config", "show"], &app);
+    let shown = "apps = [{ id = \"1\", key = \"k\", secret = \"********\" }]  # REVERB_APP_ID, REVERB_APP_KEY, REVERB_APP_SECRET\n";
+    assert!(out.starts_with(shown), "{out}");
 }
 
 #[test]
@@ -210,6 +220,16 @@ fn dev_needs_nothing_and_serves_what_it_promises() {
     assert!(child.wait().unwrap().success());
     assert!(!listening.contains(&token) && !listening.contains(secret), "{listening}");
     assert_eq!(listener.wait().code(), Some(1));
+}
+
+#[test]
+fn a_server_with_an_app_only_refuses_every_token() {
+    let server = Server::start(|options| {
+        options.unset("auth.secret");
+        options.env("PUSHER_APP_ID", "1").env("PUSHER_APP_KEY", "k").env("PUSHER_APP_SECRET", "hunter2");
+    });
+    let refused = Client::connect(&server, &claims(7, "Aoi", "chat:default")).unwrap_err();
+    assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (401, Some("no_keys")));
 }
 
 #[test]

@@ -54,7 +54,8 @@ fn the_readmes_list_every_setting_with_its_default() {
                 // Repeated for each kind: what it is without a line differs from what is shipped.
                 settings.insert(format!("channels.KIND.{name}"), None);
             } else {
-                settings.insert(format!("{section}.{name}"), Some(format!("`{default}`")));
+                let table = if section.is_empty() { String::new() } else { format!("{section}.") };
+                settings.insert(format!("{table}{name}"), Some(format!("`{default}`")));
             }
         }
     }
@@ -92,6 +93,10 @@ fn the_readmes_list_every_other_name() {
     let composed: BTreeSet<&str> =
         composed.split("read(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert!(composed.contains("REDIS_HOST"), "{composed:?}");
+    let of_apps = read("src/config/pusher_app.rs");
+    let of_apps: Vec<&str> =
+        of_apps.split('"').filter(|word| word.contains("_APP_") && !word.contains(' ')).collect();
+    assert_eq!(of_apps.len(), 6, "{of_apps:?}");
     for readme in READMES {
         let text = read(readme);
         let mut order = Vec::new();
@@ -103,7 +108,7 @@ fn the_readmes_list_every_other_name() {
         let expected: Vec<_> =
             aliases.iter().map(|alias| (alias[0].to_owned(), format!("{}.{}", alias[1], alias[2]))).collect();
         assert_eq!(order, expected, "{readme}");
-        for name in &composed {
+        for name in composed.iter().chain(&of_apps) {
             assert!(text.contains(&format!("`{name}`")), "{readme} does not name {name}");
         }
     }

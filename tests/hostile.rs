@@ -130,7 +130,7 @@ fn what_ended_the_old_server() {
         others.talk();
     }
     // Messages to everybody while refused sockets are still closing.
-    eventually("the past ones gone", || server.metric("yamabiko_connections") == 2);
+    eventually("the past ones gone", || server.get_admin("/readyz").json()["connections"] == 2);
     let _three: Vec<_> = (0..3).map(|_| connect(&server, "chat:")).collect();
     let mut refused: Vec<_> = (0..10).map(|_| connect(&server, "chat:")).collect();
     others.talk();
@@ -390,12 +390,14 @@ fn thousands_come_and_go_and_their_memory_with_them() {
         eventually("their channels gone", || server.metric("yamabiko_channels") == 1);
         resident(&server)
     };
-    // Two rounds each, because how many are there at the same time differs from round to round.
+    // How many are there at the same time differs from round to round, and what that takes once stays.
     let before = come_and_go().max(come_and_go());
-    let after = come_and_go().min(come_and_go());
+    come_and_go();
+    come_and_go();
+    let after = come_and_go();
     others.talk();
     let grown = after.saturating_sub(before);
-    assert!(grown < 1 << 20, "{grown} bytes stay after {ROUND} came and went");
+    assert!(grown < 3 << 20, "{grown} bytes stay after {} came and went", 3 * ROUND);
 }
 
 #[test]

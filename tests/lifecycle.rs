@@ -23,7 +23,7 @@ const GOING_AWAY: (u16, &str) = (1001, "going away");
 fn everyone_is_sent_away_spread_over_the_grace_period() {
     const CLIENTS: usize = 150;
     let server = Server::start(|options| {
-        options.set("server.shutdown_grace", "2s");
+        options.set("server.shutdown_grace", "4s");
     });
     let clients: Vec<_> = (0..).take(CLIENTS).map(|id| join(&server, id, "notes:")).collect();
     server.signal(Signal::TERM);
@@ -43,18 +43,18 @@ fn everyone_is_sent_away_spread_over_the_grace_period() {
     });
     ends.sort();
     let (first, median, last) = (ends[0], ends[CLIENTS / 2], ends[CLIENTS - 1]);
-    assert!(first < Duration::from_millis(700), "the first waits {first:?}");
-    assert!(median > Duration::from_millis(400), "half are gone after {median:?}");
-    assert!(last > Duration::from_secs(1), "all are gone after {last:?}");
+    assert!(first < Duration::from_secs(1), "the first waits {first:?}");
+    assert!(median > Duration::from_secs(1), "half are gone after {median:?}");
+    assert!(last > Duration::from_secs(2), "all are gone after {last:?}");
 
     let exit = server.wait(PATIENCE);
     assert_eq!(exit.status.code(), Some(0));
-    assert!(started.elapsed() < Duration::from_secs(4), "it took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(6), "it took {:?}", started.elapsed());
+    assert!(!exit.log.iter().any(|line| line["level"] == "WARN"), "{:?}", exit.log);
     let gone =
         exit.log.iter().filter(|line| line["message"] == "disconnected" && line["reason"] == "going_away");
     assert_eq!(gone.count(), CLIENTS);
     assert_eq!(exit.log.last().unwrap()["message"], "stopped");
-    assert!(!exit.log.iter().any(|line| line["level"] == "WARN"), "{:?}", exit.log);
 }
 
 #[test]

@@ -3,7 +3,6 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, crypto};
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -23,22 +22,19 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Reads the keys. The error lists everything that is wrong with them, also that there are none.
+    /// Reads the keys. The error lists everything that is wrong with them. Without any, every token is refused.
     pub fn new(settings: &Settings) -> Result<Self, Vec<Problem>> {
-        let Keys { usable: keys, mut problems, warnings } = Keys::read(settings);
-        if settings.secret.expose_secret().is_empty() && settings.keys.is_empty() {
-            problems.push(Problem {
-                key: "auth.secret".to_owned(),
-                message:
-                    "no key to check tokens with; set YAMABIKO__AUTH__SECRET or APP_WS_JWT_SECRET to the \
-                          secret that Laravel signs with"
-                        .to_owned(),
-            });
-        }
+        let Keys { usable: keys, problems, warnings } = Keys::read(settings);
         if !problems.is_empty() {
             return Err(problems);
         }
         Ok(Self { keys, issuer: settings.issuer.clone(), audience: settings.audience.clone(), warnings })
+    }
+
+    /// Whether there is a key that a token could be good for.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
     }
 
     /// What the owner should know although it works, such as a short secret.
@@ -49,6 +45,9 @@ impl Authenticator {
 
     /// Checks a token's signature and claims. `now` is in seconds since the Unix epoch.
     pub fn verify(&self, token: &str, now: u64) -> Result<Identity, Refusal> {
+        if !self.has_keys() {
+            return Err(Refusal::NoKeys);
+        }
         if token.is_empty() {
             return Err(Refusal::Missing);
         }

@@ -5,6 +5,9 @@ use thiserror::Error;
 /// The text is for the owner of the token and for logs: it names claims and rules, never what the token says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 pub enum Refusal {
+    /// The server has no key: it serves apps of the Pusher protocol only.
+    #[error("no token is accepted: this server has no key to check one with; set auth.secret")]
+    NoKeys,
     /// There is no token at all.
     #[error("a token is required: connect with ?token=<JWT> or with the header Authorization: Bearer <JWT>")]
     Missing,
@@ -42,6 +45,7 @@ impl Refusal {
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
+            Self::NoKeys => "no_keys",
             Self::Missing => "missing_token",
             Self::Malformed => "malformed_token",
             Self::AlgorithmNotAccepted => "algorithm_not_accepted",

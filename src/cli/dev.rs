@@ -8,10 +8,14 @@ use super::{Failure, output, serve};
 use crate::auth::Minter;
 use crate::config::{Config, Key};
 use crate::message::ChannelName;
+use crate::protocol::pusher::AppSettings;
 
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// How many ports are tried after the first.
 const PORTS_TRIED: u16 = 100;
+/// The app that is made up where the settings have none.
+const APP_ID: &str = "dev";
+const APP_KEY: &str = "dev-key";
 const TOKEN_HOURS: u64 = 12;
 
 const EXAMPLES: &str = "\
@@ -31,13 +35,20 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
-    let made_secret = adapt(&mut config, args)?;
-    output::line(&banner(&config, made_secret)?)?;
+    let made = adapt(&mut config, args)?;
+    output::line(&banner(&config, made)?)?;
     serve::run(config)
 }
 
-/// Turns the settings into those of one developer's machine. Says whether it made up a secret.
-fn adapt(config: &mut Config, args: &Args) -> Result<bool, Failure> {
+/// What was made up for this run, because the settings have none.
+#[derive(Debug, Clone, Copy)]
+struct Made {
+    secret: bool,
+    app: bool,
+}
+
+/// Turns the settings into those of one developer's machine.
+fn adapt(config: &mut Config, args: &Args) -> Result<Made, Failure> {
     let port_is_chosen = config.origin(&Key::new("server", "port")).is_some();
     let admin_is_chosen = config.origin(&Key::new("admin", "listen")).is_some();
     let settings = &mut config.settings.server;
@@ -63,7 +74,12 @@ fn adapt(config: &mut Config, args: &Args) -> Result<bool, Failure> {
             settings.auth.algorithms.push("HS256".to_owned());
         }
     }
-    Ok(nothing_to_sign_with)
+    let made_app = settings.apps.is_empty();
+    if made_app {
+        let app = AppSettings::new(APP_ID, APP_KEY, random_secret());
+        settings.apps.push(AppSettings { client_events: Some(true), ..app });
+    }
+    Ok(Made { secret: nothing_to_sign_with, app: made_app })
 }
 
 /// The first port from `first` on that nobody has; 0 takes any.
@@ -86,7 +102,7 @@ fn random_secret() -> SecretString {
     text.into()
 }
 
-fn banner(config: &Config, made_secret: bool) -> Result<String, Failure> {
+fn banner(config: &Config, made: Made) -> Result<String, Failure> {
     let settings = &config.settings.server;
     let (port, admin) = (settings.server.port, settings.admin.listen);
     let channel = ChannelName::new("chat:default")
@@ -97,7 +113,7 @@ fn banner(config: &Config, made_secret: bool) -> Result<String, Failure> {
         Some(origin) => format!("Redis, from {origin}"),
         None => "in memory; set YAMABIKO__REDIS__URL to hear Laravel".to_owned(),
     };
-    let secret = if made_secret {
+    let secret = if made.secret {
         // It is good for this run on this machine, and other terminals and Laravel need it.
         format!(
             "made up for this run:\n            YAMABIKO__AUTH__SECRET={}",
@@ -105,6 +121,18 @@ fn banner(config: &Config, made_secret: bool) -> Result<String, Failure> {
         )
     } else {
         "from the settings".to_owned()
+    };
+    let echo = match settings.apps.as_slice() {
+        [app] if made.app => format!(
+            "an app made up for this run:\n            PUSHER_APP_ID={}\n            PUSHER_APP_KEY={}\n            PUSHER_APP_SECRET={}",
+            app.id,
+            app.key,
+            app.secret.expose_secret()
+        ),
+        apps => {
+            let keys: Vec<_> = apps.iter().map(|app| app.key.as_str()).collect();
+            format!("from the settings, with the key {}", keys.join(" or "))
+        }
     };
     Ok(format!(
         r#"Yamabiko {version}, for development on this machine
@@ -114,6 +142,7 @@ fn banner(config: &Config, made_secret: bool) -> Result<String, Failure> {
   Metrics   http://{admin}/metrics
   Broker    {broker}
   Secret    {secret}
+  Echo      {echo}
 
 A token for Aoi (7) on chat:default, valid for {TOKEN_HOURS} hours:
 
@@ -141,7 +170,7 @@ mod tests {
     use crate::auth::Authenticator;
     use crate::config::{AuthKeys, Environment, load};
 
-    fn adapted(variables: &[(&str, &str)], port: Option<u16>) -> (Config, bool) {
+    fn adapted(variables: &[(&str, &str)], port: Option<u16>) -> (Config, Made) {
         let environment: Environment = variables.iter().copied().collect();
         let mut config = load(None, &environment, AuthKeys::Optional).unwrap();
         let made = adapt(&mut config, &Args { port }).unwrap();
@@ -177,16 +206,35 @@ mod tests {
     #[test]
     fn a_secret_is_made_up_only_where_there_is_none() {
         let (config, made) = adapted(&[], None);
-        assert!(made);
+        assert!(made.secret);
         let (other, _) = adapted(&[], None);
         let secret = |config: &Config| config.settings.server.auth.secret.expose_secret().to_owned();
         assert_eq!(secret(&config).len(), 64);
         assert_ne!(secret(&config), secret(&other));
 
         let (config, made) = adapted(&[("APP_WS_JWT_SECRET", "mine")], None);
-        assert!(!made);
+        assert!(!made.secret);
         assert_eq!(secret(&config), "mine");
         assert!(!banner(&config, made).unwrap().contains("mine"));
+    }
+
+    #[test]
+    fn an_app_is_made_up_only_where_there_is_none() {
+        let (config, made) = adapted(&[], None);
+        assert!(made.app);
+        let app = |config: &Config| config.settings.server.apps[0].clone();
+        assert_eq!((&*app(&config).id, &*app(&config).key), ("dev", "dev-key"));
+        let secret = app(&config).secret.expose_secret().to_owned();
+        assert_eq!(secret.len(), 64);
+        assert_ne!(secret, config.settings.server.auth.secret.expose_secret());
+        assert!(banner(&config, made).unwrap().contains(&format!("PUSHER_APP_SECRET={secret}\n")));
+
+        let mine = [("PUSHER_APP_ID", "1"), ("PUSHER_APP_KEY", "k"), ("PUSHER_APP_SECRET", "hidden")];
+        let (config, made) = adapted(&mine, None);
+        assert!(!made.app);
+        assert_eq!(config.settings.server.apps.len(), 1);
+        let banner = banner(&config, made).unwrap();
+        assert!(banner.contains("with the key k\n") && !banner.contains("hidden"), "{banner}");
     }
 
     #[test]

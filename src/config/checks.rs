@@ -8,7 +8,12 @@ use secrecy::ExposeSecret;
 
 use super::{AuthKeys, Config, Key, Problem};
 use crate::auth::Authenticator;
+use crate::protocol::pusher::Apps;
 use crate::telemetry;
+
+const NOBODY: &str = "no key to check tokens with, and no app of the Pusher protocol: nobody could connect; set \
+                      YAMABIKO__AUTH__SECRET or APP_WS_JWT_SECRET to the secret that Laravel signs with, or for \
+                      Laravel Echo PUSHER_APP_ID, PUSHER_APP_KEY and PUSHER_APP_SECRET";
 
 /// What is wrong with the settings. What is merely worth knowing is added to `config.warnings`.
 pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
@@ -19,6 +24,7 @@ pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     found.limits();
     found.redis();
     found.channels();
+    found.pusher();
     found.log();
     let problems = found.problems;
     let auth = auth(config, keys);
@@ -37,6 +43,11 @@ impl Found<'_> {
         self.problems.push(Problem::new(key, origin.as_deref(), message));
     }
 
+    fn app_problem(&mut self, index: usize, name: &str, message: impl Into<String>) {
+        let origin = self.config.origin(&Key::top("apps")).map(str::to_owned);
+        self.problems.push(Problem::new(format!("apps[{index}].{name}"), origin.as_deref(), message));
+    }
+
     fn ports(&mut self) {
         let server = &self.config.settings.server;
         let (public, admin) = (&server.server, server.admin.listen);
@@ -51,17 +62,17 @@ impl Found<'_> {
     }
 
     fn origins(&mut self) {
-        let wrong: Vec<_> =
-            self.config.settings.server.server.origins.iter().filter(|origin| !is_origin(origin)).collect();
-        for origin in wrong {
-            let message = if origin.as_str() == "*" {
-                "\"*\" is not an origin; leave the list empty to allow any".to_owned()
-            } else {
-                format!(
-                    "{origin:?} is not an origin; write scheme, host and port only, as \"https://app.example.com\""
-                )
-            };
-            self.problem("server", "origins", message);
+        let server = &self.config.settings.server;
+        for (section, origins) in [("server", &server.server.origins), ("pusher", &server.pusher.origins)] {
+            for message in wrong_origins(origins) {
+                self.problem(section, "origins", message);
+            }
+        }
+        let of_apps = server.apps.iter().enumerate();
+        for (index, origins) in of_apps.filter_map(|(index, app)| Some((index, app.origins.as_ref()?))) {
+            for message in wrong_origins(origins) {
+                self.app_problem(index, "origins", message);
+            }
         }
     }
 
@@ -124,6 +135,20 @@ impl Found<'_> {
         }
     }
 
+    fn pusher(&mut self) {
+        let server = &self.config.settings.server;
+        let of_all = server.pusher.problems();
+        for problem in &of_all {
+            self.problem("pusher", problem.key, problem.message.as_str());
+        }
+        for (index, problem) in Apps::new(&server.pusher, &server.apps).err().into_iter().flatten() {
+            // An app inherits the faults of [pusher], which were told.
+            if !of_all.contains(&problem) {
+                self.app_problem(index, problem.key, problem.message);
+            }
+        }
+    }
+
     fn log(&mut self) {
         if let Err(error) = telemetry::validate_filter(&self.config.settings.log.level) {
             self.problem("log", "level", error.to_string());
@@ -133,22 +158,18 @@ impl Found<'_> {
 
 fn auth(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     let settings = &config.settings.server.auth;
-    let without_keys = settings.secret.expose_secret().is_empty() && settings.keys.is_empty();
     let found = match Authenticator::new(settings) {
         Ok(authenticator) => {
             let warnings: Vec<_> = authenticator.warnings().to_vec();
             let warnings: Vec<_> = warnings.into_iter().map(|warning| located(config, warning)).collect();
             config.warnings.extend(warnings);
-            return Vec::new();
+            let nobody_can_connect = !authenticator.has_keys() && config.settings.server.apps.is_empty();
+            let is_wrong = keys == AuthKeys::Required && nobody_can_connect;
+            return is_wrong.then(|| Problem::new("auth.secret", None, NOBODY)).into_iter().collect();
         }
         Err(found) => found,
     };
-    let needless = |key: &str| keys == AuthKeys::Optional && without_keys && key == "auth.secret";
-    found
-        .into_iter()
-        .filter(|problem| !needless(&problem.key))
-        .map(|problem| located(config, problem))
-        .collect()
+    found.into_iter().map(|problem| located(config, problem)).collect()
 }
 
 fn located(config: &Config, found: crate::auth::Problem) -> Problem {
@@ -166,6 +187,15 @@ fn overlap(host: &str, admin: SocketAddr) -> bool {
         Ok(ip) => ip == admin.ip() || ip.is_unspecified() || admin.ip().is_unspecified(),
         Err(_) => false,
     }
+}
+
+fn wrong_origins(origins: &[String]) -> impl Iterator<Item = String> {
+    origins.iter().filter(|origin| !is_origin(origin)).map(|origin| match origin.as_str() {
+        "*" => "\"*\" is not an origin; leave the list empty to allow any".to_owned(),
+        origin => format!(
+            "{origin:?} is not an origin; write scheme, host and port only, as \"https://app.example.com\""
+        ),
+    })
 }
 
 /// What a browser may send as `Origin`: `null`, or scheme, host and port (RFC 6454, section 6).

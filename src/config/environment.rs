@@ -8,7 +8,7 @@ use config::{File, FileFormat, Source, Value, ValueKind};
 use super::aliases::aliases;
 use super::layer::{Layer, Trial};
 use super::schema::{Type, nearest};
-use super::{Key, Problem, pusher, redis_url};
+use super::{Key, Problem, pusher_app, redis_url};
 
 const PREFIX: &str = "YAMABIKO__";
 
@@ -33,6 +33,13 @@ impl Environment {
         None
     }
 
+    /// The same, without what Laravel's `env()` takes for nothing.
+    pub(super) fn laravel_text(&self, name: &str, problems: &mut Vec<Problem>) -> Option<String> {
+        let is_nothing =
+            |text: &str| ["null", "(null)", "empty", "(empty)"].contains(&&*text.to_ascii_lowercase());
+        self.text(name, problems).filter(|text| !is_nothing(text))
+    }
+
     /// The names that are set to something.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.as_str())
@@ -50,14 +57,11 @@ pub(super) fn read(
     environment: &Environment,
     kinds: &[String],
     trial: &Trial<'_>,
-    ignored: &mut pusher::Ignored,
     problems: &mut Vec<Problem>,
 ) -> Layer {
     let mut reader = Reader { environment, trial, layer: Layer::default(), problems, taken: Vec::new() };
     for name in environment.names() {
-        if pusher::is_variable(name) {
-            ignored.note(name.to_owned());
-        } else if let Some(path) = name.strip_prefix(PREFIX) {
+        if let Some(path) = name.strip_prefix(PREFIX) {
             match key(path, kinds) {
                 Some(key) if trial.schema.type_of(&key).is_some() => reader.take(name, key),
                 _ => reader.unknown(name),
@@ -75,6 +79,12 @@ pub(super) fn read(
     {
         let origin = variables.join(", ");
         reader.put(url, Value::new(Some(&origin), text));
+    }
+    let apps = Key::top("apps");
+    if !reader.taken.contains(&apps)
+        && let Some(app) = pusher_app::compose(environment, reader.problems)
+    {
+        reader.put(apps, app);
     }
     reader.layer
 }
@@ -118,6 +128,7 @@ impl Reader<'_> {
 fn key(path: &str, kinds: &[String]) -> Option<Key> {
     let path = path.to_ascii_lowercase();
     match path.split("__").collect::<Vec<_>>().as_slice() {
+        [name] => Some(Key::top(name)),
         [section, name] if *section != "channels" => Some(Key::new(section, name)),
         ["channels", kind, name] if !kind.is_empty() => {
             // A variable's name has neither case nor hyphens: one that matches a known kind means that one.
@@ -129,27 +140,30 @@ fn key(path: &str, kinds: &[String]) -> Option<Key> {
 }
 
 fn variable(key: &Key) -> String {
-    format!("{PREFIX}{}__{}", key.section, key.name).to_ascii_uppercase()
+    let gap = if key.section.is_empty() { "" } else { "__" };
+    format!("{PREFIX}{}{gap}{}", key.section, key.name).to_ascii_uppercase()
 }
 
-fn parse(kind: Type, text: &str) -> Result<ValueKind, &'static str> {
+fn parse(kind: Type, text: &str) -> Result<ValueKind, String> {
     match kind {
         Type::Text => Ok(ValueKind::from(text)),
-        Type::Integer => text.trim().parse::<i64>().map(ValueKind::from).map_err(|_| "a whole number"),
+        Type::Integer => {
+            text.trim().parse::<i64>().map(ValueKind::from).map_err(|_| "a whole number".to_owned())
+        }
         Type::Boolean => match text.trim().to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Ok(ValueKind::from(true)),
             "false" | "0" | "no" | "off" => Ok(ValueKind::from(false)),
-            _ => Err("true or false"),
+            _ => Err("true or false".to_owned()),
         },
         Type::List => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Ok(ValueKind::from(items.map(str::to_owned).collect::<Vec<_>>()))
         }
-        Type::AuthKeys => File::from_str(&format!("keys = {text}"), FileFormat::Toml)
+        Type::Tables(repeated) => File::from_str(&format!("list = {text}"), FileFormat::Toml)
             .collect()
             .ok()
-            .and_then(|mut tables| tables.swap_remove("keys"))
+            .and_then(|mut tables| tables.swap_remove("list"))
             .map(|value| value.kind)
-            .ok_or("a TOML list such as [{ algorithm = \"RS256\", public_key_file = \"key.pem\" }]"),
+            .ok_or_else(|| format!("a TOML list such as {}", repeated.example())),
     }
 }

@@ -6,15 +6,10 @@ use config::{ConfigError, File, FileFormat, Source, ValueKind};
 
 use super::layer::{Layer, Trial};
 use super::schema::Tables;
-use super::{Key, Problem, pusher};
+use super::{Key, Problem};
 
-/// Reads the file into a layer, and notes in `ignored` what belongs to a later version.
-pub(super) fn read(
-    path: &Path,
-    trial: &Trial<'_>,
-    ignored: &mut pusher::Ignored,
-    problems: &mut Vec<Problem>,
-) -> Layer {
+/// Reads the file into a layer.
+pub(super) fn read(path: &Path, trial: &Trial<'_>, problems: &mut Vec<Problem>) -> Layer {
     let mut layer = Layer::default();
     let origin = path.display().to_string();
     let tables = match tables(path, &origin) {
@@ -25,8 +20,9 @@ pub(super) fn read(
         }
     };
     for (section, value) in tables {
-        if pusher::is_section(&section) {
-            ignored.note(format!("[{section}] in {origin}"));
+        let top = Key::top(&section);
+        if trial.schema.type_of(&top).is_some() {
+            layer.put(top, value, trial, problems);
             continue;
         }
         if !trial.schema.has_section(&section) {

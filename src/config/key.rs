@@ -3,7 +3,7 @@ use std::fmt;
 /// The name of one setting: `server.port`, or `channels.chat.fields`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// The table, as `server`.
+    /// The table, as `server`. Empty for what stands in no table: `apps`.
     pub section: String,
     /// The kind of channel, in `[channels.KIND]` only.
     pub kind: Option<String>,
@@ -24,10 +24,19 @@ impl Key {
         Self { section: "channels".to_owned(), kind: Some(kind.to_owned()), name: name.to_owned() }
     }
 
+    /// The setting that stands in no table.
+    #[must_use]
+    pub fn top(name: &str) -> Self {
+        Self::new("", name)
+    }
+
     /// Whether its value is, or contains, something that must not be shown.
     #[must_use]
     pub fn is_secret(&self) -> bool {
-        matches!((&*self.section, &*self.name), ("auth", "secret" | "keys") | ("redis", "url"))
+        matches!(
+            (&*self.section, &*self.name),
+            ("auth", "secret" | "keys") | ("redis", "url") | ("", "apps") | ("pusher", "webhooks")
+        )
     }
 
     /// The table's header in TOML, without brackets.
@@ -42,7 +51,10 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.table(), self.name)
+        match &*self.table() {
+            "" => f.write_str(&self.name),
+            table => write!(f, "{table}.{}", self.name),
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use config::{ConfigError, Map, Source, Value, ValueKind};
 use serde_json::Value as Json;
 
-use super::schema::{OF_AUTH_KEYS, Schema, Type, nearest};
-use super::{Key, Problem, Settings};
+use super::schema::{Schema, Type};
+use super::{Key, Problem, Settings, repeated};
 
 /// The values of one source. Each knows where it comes from.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +22,10 @@ impl Layer {
         problems.extend(found);
     }
 
+    pub(super) fn get(&self, key: &Key) -> Option<&Value> {
+        self.values.iter().find(|(known, _)| known == key).map(|(_, value)| value)
+    }
+
     pub(super) fn kinds(&self) -> impl Iterator<Item = &str> {
         self.values.iter().filter_map(|(key, _)| key.kind.as_deref())
     }
@@ -35,6 +39,10 @@ impl Source for Layer {
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
         let mut sections = Map::new();
         for (key, value) in &self.values {
+            if key.section.is_empty() {
+                sections.insert(key.name.clone(), value.clone());
+                continue;
+            }
             let section = table(sections.entry(key.section.clone()).or_insert_with(empty_table));
             let table = match &key.kind {
                 Some(kind) => table(section.entry(kind.clone()).or_insert_with(empty_table)),
@@ -74,33 +82,36 @@ impl Trial<'_> {
             let message = format!("there is no such setting{}", meant.unwrap_or_default());
             return vec![Problem::new(key, origin, message)];
         };
-        let json = to_json(value);
-        if kind == Type::AuthKeys {
-            return auth_keys(key, &json, origin);
+        self.check(&key.to_string(), key, kind, &to_json(value), origin)
+    }
+
+    /// Checks a value as one of `key`, which stands at `at`.
+    pub(super) fn check(
+        &self,
+        at: &str,
+        key: &Key,
+        kind: Type,
+        json: &Json,
+        origin: Option<&str>,
+    ) -> Vec<Problem> {
+        if let Type::Tables(repeated) = kind {
+            return repeated::problems(repeated, at, json, origin, self);
         }
-        if let Some(expected) = self.wrong_type(key, kind, &json) {
-            let instead = if key.is_secret() { String::new() } else { format!(", not {}", shown(&json)) };
-            return vec![Problem::new(key, origin, format!("must be {expected}{instead}"))];
+        if let Some(expected) = self.wrong_type(key, kind, json) {
+            let instead = if key.is_secret() { String::new() } else { format!(", not {}", shown(json)) };
+            return vec![Problem::new(at, origin, format!("must be {expected}{instead}"))];
         }
         match self.deserialize(key, json.clone()) {
             Ok(_) => Vec::new(),
             Err(error) => {
-                let reason = if key.is_secret() { String::new() } else { reason(&json, &error.to_string()) };
-                vec![Problem::new(key, origin, reason)]
+                let reason = if key.is_secret() { String::new() } else { reason(json, &error.to_string()) };
+                vec![Problem::new(at, origin, reason)]
             }
         }
     }
 
     fn wrong_type(&self, key: &Key, kind: Type, json: &Json) -> Option<String> {
-        let expected = match (kind, json) {
-            (Type::Boolean, Json::Bool(_)) | (Type::Text, Json::String(_)) => return None,
-            (Type::Integer, Json::Number(number)) if !number.is_f64() => return None,
-            (Type::List, Json::Array(items)) if items.iter().all(Json::is_string) => return None,
-            (Type::Boolean, _) => "true or false",
-            (Type::Integer, _) => "a whole number",
-            (Type::List, _) => "a list of strings",
-            (Type::Text | Type::AuthKeys, _) => "a string",
-        };
+        let expected = wrong_type(kind, json)?;
         let example = (kind == Type::Text).then(|| self.schema.example(key)).flatten();
         Some(match example {
             Some(example) => format!("{expected} such as {example:?}"),
@@ -126,35 +137,18 @@ impl Trial<'_> {
     }
 }
 
-fn auth_keys(key: &Key, json: &Json, origin: Option<&str>) -> Vec<Problem> {
-    let Json::Array(items) = json else {
-        return vec![Problem::new(key, origin, "must be tables, each under [[auth.keys]]")];
-    };
-    let mut problems = Vec::new();
-    for (index, item) in items.iter().enumerate() {
-        let at = format!("{key}[{index}]");
-        let Json::Object(table) = item else {
-            problems.push(Problem::new(at, origin, "must be a table under [[auth.keys]]"));
-            continue;
-        };
-        for (name, value) in table {
-            if !OF_AUTH_KEYS.contains(&name.as_str()) {
-                let meant = nearest(name, OF_AUTH_KEYS.into_iter());
-                let meant = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
-                problems.push(Problem::new(
-                    format!("{at}.{name}"),
-                    origin,
-                    format!("there is no such setting{meant}"),
-                ));
-            } else if !value.is_string() {
-                problems.push(Problem::new(format!("{at}.{name}"), origin, "must be a string"));
-            }
-        }
-        if !table.contains_key("algorithm") {
-            problems.push(Problem::new(format!("{at}.algorithm"), origin, "is missing, as \"RS256\""));
-        }
+/// What it should have been, if it is something else.
+pub(super) fn wrong_type(kind: Type, json: &Json) -> Option<&'static str> {
+    match (kind, json) {
+        (Type::Boolean, Json::Bool(_)) | (Type::Text, Json::String(_)) => None,
+        (Type::Integer, Json::Number(number)) if !number.is_f64() => None,
+        (Type::List, Json::Array(items)) if items.iter().all(Json::is_string) => None,
+        (Type::Boolean, _) => Some("true or false"),
+        (Type::Integer, _) => Some("a whole number"),
+        (Type::List, _) => Some("a list of strings"),
+        (Type::Text, _) => Some("a string"),
+        (Type::Tables(_), _) => Some("a list of tables"),
     }
-    problems
 }
 
 /// Turns the deserializer's words into ours.

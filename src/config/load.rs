@@ -4,9 +4,9 @@ use std::path::Path;
 use config::{Config as Layers, ConfigError, Source, Value, ValueKind};
 use serde_json::Value as Json;
 
-use super::layer::{Trial, to_json};
+use super::layer::{Layer, Trial, to_json};
 use super::schema::{Schema, Tables, defaults};
-use super::{Environment, Key, Problem, Problems, Settings, checks, environment, file, pusher};
+use super::{Environment, Key, Problem, Problems, Settings, checks, environment, file};
 
 /// The settings in force, and where each comes from.
 #[derive(Debug, Clone)]
@@ -45,10 +45,10 @@ impl Config {
     }
 }
 
-/// Whether the settings have to name a key to check tokens with.
+/// Whether the settings have to name a key to check tokens with, or an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthKeys {
-    /// The server does not start without one.
+    /// The server does not start without: nobody could connect.
     Required,
     /// One will be made, or none is needed.
     Optional,
@@ -65,9 +65,7 @@ pub fn load(file: Option<&Path>, environment: &Environment, keys: AuthKeys) -> R
     let trial = Trial { schema: &schema, defaults: &default_json };
 
     let mut problems = Vec::new();
-    let mut ignored = pusher::Ignored::default();
-    let from_file =
-        file.map(|path| file::read(path, &trial, &mut ignored, &mut problems)).unwrap_or_default();
+    let from_file = file.map(|path| file::read(path, &trial, &mut problems)).unwrap_or_default();
     let kinds: Vec<_> = default_json
         .get("channels")
         .and_then(Json::as_object)
@@ -76,7 +74,8 @@ pub fn load(file: Option<&Path>, environment: &Environment, keys: AuthKeys) -> R
         .chain(from_file.kinds())
         .map(str::to_owned)
         .collect();
-    let from_environment = environment::read(environment, &kinds, &trial, &mut ignored, &mut problems);
+    let from_environment = environment::read(environment, &kinds, &trial, &mut problems);
+    let warnings = replaced_apps(&from_file, &from_environment);
 
     let layers = Layers::builder()
         .add_source(defaults())
@@ -88,9 +87,29 @@ pub fn load(file: Option<&Path>, environment: &Environment, keys: AuthKeys) -> R
     let settings = Settings::deserialize(&to_object(&tables))
         .map_err(|error| broken(ConfigError::Foreign(error.into())))?;
     let entries = entries(tables);
-    let mut config = Config { settings, entries, warnings: ignored.warning().into_iter().collect() };
+    let mut config = Config { settings, entries, warnings };
+    // An app that is wrong was left out, but it was not forgotten.
+    let keys = if problems.iter().any(is_about_apps) { AuthKeys::Optional } else { keys };
     problems.extend(checks::run(&mut config, keys));
     if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+}
+
+/// A list is replaced as a whole, which is easily overlooked where Laravel's `.env` file names an app.
+fn replaced_apps(from_file: &Layer, from_environment: &Layer) -> Vec<Problem> {
+    let apps = Key::top("apps");
+    let (Some(file), Some(variables)) = (from_file.get(&apps), from_environment.get(&apps)) else {
+        return Vec::new();
+    };
+    if matches!(&file.kind, ValueKind::Array(apps) if apps.is_empty()) {
+        return Vec::new();
+    }
+    let message =
+        format!("those of {} are not served: the environment wins", file.origin().unwrap_or_default());
+    vec![Problem::new(&apps, variables.origin(), message)]
+}
+
+fn is_about_apps(problem: &Problem) -> bool {
+    ["apps", "PUSHER_APP_", "REVERB_APP_"].iter().any(|start| problem.key.starts_with(start))
 }
 
 fn to_object(tables: &Tables) -> serde_json::Map<String, Json> {
@@ -103,7 +122,10 @@ fn entries(tables: Tables) -> Vec<Entry> {
         entries.push(Entry { key, value: to_json(value), origin: value.origin().map(str::to_owned) });
     };
     for (section, value) in tables {
-        let ValueKind::Table(table) = value.kind else { continue };
+        let ValueKind::Table(table) = value.kind else {
+            push(Key::top(&section), &value);
+            continue;
+        };
         for (name, value) in table {
             match &value.kind {
                 ValueKind::Table(rules) => {

@@ -11,7 +11,7 @@ pub(super) fn compose(
 ) -> Option<(String, Vec<&'static str>)> {
     let mut used = Vec::new();
     let mut read = |name: &'static str| {
-        let text = environment.text(name, problems).filter(|text| !is_null(text))?;
+        let text = environment.laravel_text(name, problems)?;
         used.push(name);
         Some(text)
     };
@@ -61,11 +61,6 @@ pub(super) fn compose(
 
 fn is_tls(scheme: &str) -> bool {
     matches!(scheme, "tls" | "ssl" | "rediss")
-}
-
-/// What Laravel's `env()` takes for nothing.
-fn is_null(text: &str) -> bool {
-    matches!(text.to_ascii_lowercase().as_str(), "null" | "(null)" | "empty" | "(empty)")
 }
 
 fn encode(text: &str) -> String {

@@ -3,6 +3,7 @@
 use config::{File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::Key;
+use super::repeated::Repeated;
 
 /// The defaults, and the documentation of every setting.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -11,9 +12,6 @@ pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 const OF_CHANNELS: [(&str, Type); 3] =
     [("fields", Type::List), ("targeting", Type::Boolean), ("client_send", Type::Boolean)];
 
-/// What may be set in each `[[auth.keys]]`; all of it text.
-pub(super) const OF_AUTH_KEYS: [&str; 4] = ["kid", "algorithm", "secret", "public_key_file"];
-
 /// The type of a setting is the type of its default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Type {
@@ -21,7 +19,7 @@ pub(super) enum Type {
     Integer,
     Text,
     List,
-    AuthKeys,
+    Tables(Repeated),
 }
 
 /// A setting that is not a repeated one.
@@ -29,6 +27,18 @@ struct Setting {
     key: Key,
     kind: Type,
     default: Value,
+}
+
+impl Setting {
+    fn new(key: Key, default: Value) -> Self {
+        let kind = match default.kind {
+            ValueKind::Boolean(_) => Type::Boolean,
+            ValueKind::String(_) => Type::Text,
+            ValueKind::Array(_) => Repeated::of(&key).map_or(Type::List, Type::Tables),
+            _ => Type::Integer,
+        };
+        Self { key, kind, default }
+    }
 }
 
 /// All settings.
@@ -41,20 +51,15 @@ impl Schema {
     pub(super) fn read() -> Result<Self, config::ConfigError> {
         let mut settings = Vec::new();
         for (section, table) in defaults().collect()? {
-            let ValueKind::Table(table) = table.kind else { continue };
+            let ValueKind::Table(table) = table.kind else {
+                settings.push(Setting::new(Key::top(&section), table));
+                continue;
+            };
             if section == "channels" {
                 continue;
             }
             for (name, default) in table {
-                let key = Key::new(&section, &name);
-                let kind = match default.kind {
-                    ValueKind::Boolean(_) => Type::Boolean,
-                    ValueKind::String(_) => Type::Text,
-                    ValueKind::Array(_) if section == "auth" && name == "keys" => Type::AuthKeys,
-                    ValueKind::Array(_) => Type::List,
-                    _ => Type::Integer,
-                };
-                settings.push(Setting { key, kind, default });
+                settings.push(Setting::new(Key::new(&section, &name), default));
             }
         }
         Ok(Self { settings })
@@ -84,7 +89,8 @@ impl Schema {
 
     /// The section that was probably meant.
     pub(super) fn nearest_section(&self, name: &str) -> Option<String> {
-        let sections = self.keys().map(|key| key.section.as_str()).chain(["channels"]);
+        let names = self.keys().map(|key| if key.section.is_empty() { &*key.name } else { &*key.section });
+        let sections = names.chain(["channels"]);
         nearest(name, sections).map(str::to_owned)
     }
 

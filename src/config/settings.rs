@@ -26,6 +26,8 @@ impl Settings {
                 heartbeat: section(sections, "heartbeat")?,
                 sender: section(sections, "sender")?,
                 channels: section(sections, "channels")?,
+                pusher: section(sections, "pusher")?,
+                apps: section(sections, "apps")?,
             },
             log: section(sections, "log")?,
         })

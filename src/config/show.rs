@@ -30,6 +30,10 @@ fn masked(entry: &Entry) -> Json {
     match (&*entry.key.section, &*entry.key.name, &entry.value) {
         ("auth", "secret", Json::String(secret)) if !secret.is_empty() => Json::from(HIDDEN),
         ("auth", "keys", Json::Array(keys)) => Json::Array(keys.iter().map(masked_key).collect()),
+        ("", "apps", Json::Array(apps)) => Json::Array(apps.iter().map(masked_app).collect()),
+        ("pusher", "webhooks", Json::Array(webhooks)) => {
+            Json::Array(webhooks.iter().map(masked_webhook).collect())
+        }
         ("redis", "url", Json::String(url)) => Json::from(masked_url(url)),
         (_, _, value) => value.clone(),
     }
@@ -43,10 +47,30 @@ fn masked_key(key: &Json) -> Json {
     key
 }
 
+fn masked_app(app: &Json) -> Json {
+    let mut app = masked_key(app);
+    if let Some(Json::Array(secrets)) = app.get_mut("previous_secrets") {
+        secrets.fill(Json::from(HIDDEN));
+    }
+    if let Some(Json::Array(webhooks)) = app.get_mut("webhooks") {
+        *webhooks = webhooks.iter().map(masked_webhook).collect();
+    }
+    app
+}
+
+/// Its URL may have a password, or a token in the query.
+fn masked_webhook(webhook: &Json) -> Json {
+    let mut webhook = webhook.clone();
+    if let Some(Json::String(url)) = webhook.get_mut("url") {
+        *url = masked_url(url);
+    }
+    webhook
+}
+
 /// Hides what stands between the first colon after the scheme and the last @.
 fn masked_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    // Only redis+unix:// has parameters, and one of them is the password.
+    // One of the parameters of redis+unix:// is the password.
     let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
     let query = query.map(|_| format!("?{HIDDEN}")).unwrap_or_default();
     match rest.rsplit_once('@') {

@@ -1,19 +1,20 @@
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 
+use super::disconnect::disconnect;
 use crate::broker::{Broker, Status};
 use crate::telemetry::Metrics;
 
 /// What the operators' port looks at.
 #[derive(Debug, Clone)]
 pub struct AdminState<L> {
-    /// Is it subscribed?
+    /// Is it subscribed? It takes what operators ask of all nodes, too.
     pub broker: Arc<Broker>,
     /// What was counted.
     pub metrics: Arc<Metrics>,
@@ -30,6 +31,9 @@ pub struct Load {
     pub connections: usize,
 }
 
+/// The largest body of a request, in bytes.
+const BODY_BYTES: usize = 16 * 1024;
+
 /// What the operators' port serves.
 pub fn admin<L>(state: AdminState<L>) -> Router
 where
@@ -39,6 +43,8 @@ where
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<L>))
         .route("/metrics", get(metrics::<L>))
+        .route("/disconnect", post(disconnect::<L>))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(state)
 }
 

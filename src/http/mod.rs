@@ -1,7 +1,9 @@
 //! Routers: what is served on the public port and on the operators' port.
 
 mod admin;
+mod answer;
 pub mod console;
+mod disconnect;
 mod public;
 mod settings;
 

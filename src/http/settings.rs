@@ -6,7 +6,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
-    /// Where metrics and readiness are served.
+    /// Where metrics, readiness and the operators' API are served.
     pub listen: SocketAddr,
 }
 

@@ -10,12 +10,11 @@ use crate::socket::Edge;
 /// The pace of closing.
 const STEP: Duration = Duration::from_millis(50);
 
-/// Refuses newcomers and closes everyone, spread over four fifths of the grace period so that they do not all
+/// Closes everyone, spread over four fifths of the grace period so that they do not all
 /// come back at once; the last fifth is for what is queued and for closing handshakes.
 ///
 /// Returns how many connections were cut because they did not finish in time.
 pub(super) async fn drain(edge: &Arc<Edge>, grace: Duration) -> usize {
-    edge.drain();
     let start = Instant::now();
     let steps = u32::try_from((grace.mul_f64(0.8)).as_millis() / STEP.as_millis()).unwrap_or(u32::MAX);
     for left in (1..=steps.max(1)).rev() {

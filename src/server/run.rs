@@ -87,6 +87,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     }
 
     shutdown.await;
+    // From here on newcomers are refused; the log says so when it is true.
+    edge.drain();
     tracing::info!(
         connections = edge.admission.open(),
         grace = ?settings.server.shutdown_grace,

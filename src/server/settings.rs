@@ -9,6 +9,7 @@ use crate::auth;
 use crate::broker;
 use crate::http::{Admin, Console};
 use crate::protocol::native::{ChannelsSettings, SenderSettings};
+use crate::protocol::pusher::{AppSettings, PusherSettings};
 use crate::socket::{Heartbeat, Limits};
 
 /// The settings of all rooms that serve: what [`super::run()`] is given.
@@ -32,6 +33,10 @@ pub struct Settings {
     pub sender: SenderSettings,
     /// `[channels]`
     pub channels: ChannelsSettings,
+    /// `[pusher]`
+    pub pusher: PusherSettings,
+    /// `[[apps]]`
+    pub apps: Vec<AppSettings>,
 }
 
 /// `[server]`: the public port.

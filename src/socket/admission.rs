@@ -36,7 +36,7 @@ impl Admission {
     /// How many connections are open.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.open.load(Ordering::Acquire)
     }
 
     /// Gives a connection of a user a place, to be given back with [`leave`](Self::leave).
@@ -60,7 +60,6 @@ impl Admission {
 
     /// Makes room again.
     pub(super) fn leave(&self, user: i64) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
         if self.per_user > 0 {
             let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(count) = users.get_mut(&user) {
@@ -70,6 +69,8 @@ impl Admission {
                 }
             }
         }
+        // Last, so that who sees that it is gone finds the user's place free, too.
+        self.open.fetch_sub(1, Ordering::Release);
     }
 }
 

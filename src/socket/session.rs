@@ -127,6 +127,9 @@ struct Session<C: Conversation> {
     reader: Reader,
     phase: Phase,
     pulse: Pulse,
+    /// Messages were answered in the last turn, and the answers wait for this one: a sender's own copy is likely to be
+    /// delivered in between, and then it shares the write of its acknowledgement.
+    answered: bool,
     /// When the token has expired. This and all times are seconds of the hub's clock.
     expires: u32,
 }
@@ -173,7 +176,7 @@ impl<C: Conversation> Session<C> {
         let clock = connection.clock();
         let expires = expires_at.map_or(u32::MAX, |at| clock.at_unix(at));
         let (reader, phase, pulse) = (Reader::default(), Phase::Open, Pulse::Heard(clock.now()));
-        Self { connection, conversation, options, reader, phase, pulse, expires }
+        Self { connection, conversation, options, reader, phase, pulse, answered: false, expires }
     }
 
     fn outbox(&self) -> &Arc<Outbox> {
@@ -185,13 +188,14 @@ impl<C: Conversation> Session<C> {
             Phase::Open | Phase::Closing { .. } => {}
             Phase::Flushing { .. } | Phase::Draining { .. } | Phase::Over(_) => return,
         }
-        let Self { connection, conversation, options, reader, phase, .. } = self;
+        let Self { connection, conversation, options, reader, phase, answered, .. } = self;
         let open = matches!(phase, Phase::Open);
         // The answers to all messages of these bytes share one write.
         connection.outbox().cork();
         let result = reader.feed(bytes, options.bounds, connection.outbox(), |message| {
             if open {
                 conversation.receive(message, connection);
+                *answered = true;
             }
         });
         let Err(end) = result else { return };
@@ -356,9 +360,15 @@ impl<C: Conversation> Future for Session<C> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let session = self.get_mut();
         session.outbox().register(cx.waker());
+        let waited = std::mem::take(&mut session.answered);
         let at_end = session.poll_read(cx).is_ready();
         session.keep_time();
         session.notice_ending();
+        if session.answered && !waited && !at_end && session.phase == Phase::Open {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        session.answered = false;
         session.poll_flush(cx);
         if at_end {
             session.lost();

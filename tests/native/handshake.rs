@@ -38,6 +38,8 @@ fn the_authorization_header_carries_a_token_too() {
         let mut client = Client::upgrade(request).expect("upgraded");
         client.say(&json!({}));
         client.expect_sent();
+        // The next client is on the same channel and must not get it.
+        client.expect_text();
     }
     let basic = Request::get(server.address, "/").header("Authorization", format!("Basic {token}"));
     assert_eq!(unauthorized(Client::upgrade(basic)), "missing_token");

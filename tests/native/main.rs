@@ -18,6 +18,7 @@ mod expiry;
 mod handshake;
 mod heartbeat;
 mod limits;
+mod removal;
 mod rules;
 mod sending;
 mod targeting;

@@ -13,6 +13,7 @@ pub struct Request {
     method: &'static str,
     target: String,
     headers: Vec<(String, String)>,
+    body: String,
 }
 
 impl Request {
@@ -24,7 +25,16 @@ impl Request {
             method: "GET",
             target: target.into(),
             headers: vec![("Host".into(), address.to_string())],
+            body: String::new(),
         }
+    }
+
+    /// `POST target` with a JSON text.
+    pub fn post_json(address: SocketAddr, target: impl Into<String>, json: impl Into<String>) -> Self {
+        let body = json.into();
+        let length = body.len().to_string();
+        let request = Self { body, ..Self::get(address, target) };
+        request.method("POST").header("Content-Type", "application/json").header("Content-Length", length)
     }
 
     /// Another method than GET.
@@ -37,6 +47,12 @@ impl Request {
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
+    }
+
+    /// Gives a header another value.
+    pub fn replace(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.retain(|(known, _)| known != name);
+        self.header(name, value)
     }
 
     /// The source address of the connection: any of 127.0.0.0/8 can be told from the others.
@@ -67,6 +83,7 @@ impl Request {
             head.extend([name, ": ", value, "\r\n"]);
         }
         head.push_str("\r\n");
+        head.push_str(&self.body);
         stream.write_all(head.as_bytes()).unwrap();
         let response = Response::read(&mut stream);
         (stream, response)

@@ -140,6 +140,11 @@ impl Server {
         Request::get(self.admin, target).send()
     }
 
+    /// `POST` of a JSON text on the operators' port.
+    pub fn post_admin(&self, target: &str, json: &str) -> Response {
+        Request::post_json(self.admin, target, json).send()
+    }
+
     /// The value of a metric, spelled as on the page (`yamabiko_connections`,
     /// `yamabiko_broker_dropped_total{reason="invalid_json"}`); 0 where it is not there yet.
     pub fn metric(&self, name: &str) -> i64 {

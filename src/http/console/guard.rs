@@ -3,7 +3,7 @@ use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::answer::Failure;
+use crate::http::answer::Failure;
 
 /// Refuses what a web page elsewhere could have caused.
 ///

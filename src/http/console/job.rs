@@ -10,8 +10,7 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::ConsoleState;
-use super::answer::Failure;
-use super::publish::{Accepted, accepted};
+use crate::http::answer::{Accepted, Failure, accepted};
 use crate::message::{ChannelName, Event};
 
 const STEPS: u32 = 20;

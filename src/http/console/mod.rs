@@ -3,7 +3,6 @@
 //! It hands out tokens, so it answers only requests that a page of this very host, on a loopback name, can
 //! have made; see [`guard`].
 
-mod answer;
 mod assets;
 mod guard;
 mod job;

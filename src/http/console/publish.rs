@@ -2,13 +2,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
 
 use super::ConsoleState;
-use super::answer::Failure;
-use crate::broker::{Broker, Refused};
+use crate::http::answer::{Accepted, Failure, accepted};
 use crate::message::{ChannelName, Event, Sender};
 
 /// What Laravel publishes over Redis.
@@ -26,18 +24,6 @@ struct Speaker {
     id: i64,
 }
 
-/// `{"ok":true}`: the broker has it.
-#[derive(Serialize)]
-pub(super) struct Accepted {
-    ok: bool,
-}
-
-impl Accepted {
-    pub(super) const fn new() -> Self {
-        Self { ok: true }
-    }
-}
-
 /// `POST /console/publish`: publishes as the application does.
 pub(super) async fn publish(
     State(state): State<ConsoleState>,
@@ -52,17 +38,4 @@ pub(super) async fn publish(
     let data = Bytes::from(data.get().to_owned());
     accepted(&state.broker, Event { channel, sender, data }).await?;
     Ok(Json(Accepted::new()))
-}
-
-/// Publishes and waits until the broker has accepted it.
-pub(super) async fn accepted(broker: &Broker, event: Event) -> Result<(), Refused> {
-    let (told, outcome) = oneshot::channel();
-    broker.publish(
-        event,
-        Box::new(|result| {
-            // Whoever gave up waiting does not need to be told.
-            let _ = told.send(result);
-        }),
-    );
-    outcome.await.unwrap_or(Err(Refused::Unreachable))
 }

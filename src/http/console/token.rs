@@ -6,7 +6,7 @@ use axum::extract::rejection::JsonRejection;
 use serde::{Deserialize, Serialize};
 
 use super::ConsoleState;
-use super::answer::Failure;
+use crate::http::answer::Failure;
 use crate::message::ChannelName;
 
 const DEFAULT_TTL: u64 = 60 * 60;

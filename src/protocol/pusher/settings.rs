@@ -42,6 +42,19 @@ macro_rules! settings {
         }
 
         impl AppSettings {
+            /// An app that differs in nothing from `[pusher]`.
+            #[must_use]
+            pub fn new(id: &str, key: &str, secret: SecretString) -> Self {
+                Self {
+                    id: id.to_owned(),
+                    key: key.to_owned(),
+                    secret,
+                    previous_secrets: Vec::new(),
+                    enabled: true,
+                    $($name: None,)*
+                }
+            }
+
             /// What is in force for this app.
             #[must_use]
             pub fn over(&self, defaults: &PusherSettings) -> PusherSettings {

@@ -2,10 +2,37 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::json;
+use tokio::sync::oneshot;
 
-use crate::broker::Refused;
-use crate::message::InvalidChannelName;
+use crate::broker::{Broker, Refused};
+use crate::message::{Dispatch, InvalidChannelName};
+
+/// `{"ok":true}`: the broker has it.
+#[derive(Serialize)]
+pub(super) struct Accepted {
+    ok: bool,
+}
+
+impl Accepted {
+    pub(super) const fn new() -> Self {
+        Self { ok: true }
+    }
+}
+
+/// Publishes and waits until the broker has accepted it.
+pub(super) async fn accepted(broker: &Broker, dispatch: impl Into<Dispatch>) -> Result<(), Refused> {
+    let (told, outcome) = oneshot::channel();
+    broker.publish(
+        dispatch,
+        Box::new(|result| {
+            // Whoever gave up waiting does not need to be told.
+            let _ = told.send(result);
+        }),
+    );
+    outcome.await.unwrap_or(Err(Refused::Unreachable))
+}
 
 /// A request that is not served: a status, and `{"error":{"code","message"}}`.
 #[derive(Debug)]

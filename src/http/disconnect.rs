@@ -1,0 +1,27 @@
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use serde::Deserialize;
+
+use super::AdminState;
+use super::answer::{Accepted, Failure, accepted};
+use crate::message::{ChannelName, Signal};
+
+/// A misspelt `channel` must not close all of a user's connections.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Removal {
+    user: i64,
+    channel: Option<String>,
+}
+
+/// `POST /disconnect`: closes a user's connections on all nodes. 200 when the broker has accepted it.
+pub(super) async fn disconnect<L>(
+    State(state): State<AdminState<L>>,
+    removal: Result<Json<Removal>, JsonRejection>,
+) -> Result<Json<Accepted>, Failure> {
+    let Json(Removal { user, channel }) = removal?;
+    let channel = channel.map(|name| ChannelName::new(&name)).transpose()?;
+    accepted(&state.broker, Signal::Disconnect { user, channel }).await?;
+    Ok(Json(Accepted::new()))
+}
