@@ -5,6 +5,7 @@ mod answer;
 pub mod console;
 mod disconnect;
 mod public;
+pub mod pusher;
 mod settings;
 
 pub use admin::{AdminState, Load, admin};

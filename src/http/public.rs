@@ -5,9 +5,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 
-/// What the public port serves. `connect` answers WebSocket handshakes. `console` adds its pages, and a browser
-/// that opens the root is led to them.
-pub fn public<C>(connect: C, console: Option<Router>) -> Router
+/// What the public port serves. `connect` answers WebSocket handshakes. `pusher` is the HTTP API of the apps.
+/// `console` adds its pages, and a browser that opens the root is led to them.
+pub fn public<C>(connect: C, pusher: Router, console: Option<Router>) -> Router
 where
     C: Fn(Request) -> Response<Body> + Clone + Send + Sync + 'static,
 {
@@ -27,6 +27,7 @@ where
         .route("/", get(root))
         .route("/ws", get(move |request: Request| std::future::ready(connect(request))))
         .route("/healthz", get(|| async { "ok\n" }))
+        .merge(pusher)
         .merge(console.unwrap_or_default())
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here\n") })
 }

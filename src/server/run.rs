@@ -13,11 +13,13 @@ use super::listener::{accept_http, bind};
 use super::relay::relay;
 use crate::auth::{Authenticator, Minter};
 use crate::broker::{Broker, Status};
+use crate::cluster::Cluster;
 use crate::http::console::{self, ConsoleState};
-use crate::http::{AdminState, Load, admin, public};
+use crate::http::{AdminState, Load, admin, public, pusher};
 use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
+use crate::protocol::pusher::Apps;
 use crate::socket::{Admission, Edge, Gate, NativeEndpoint, TrustedProxies};
 use crate::telemetry::Metrics;
 
@@ -34,6 +36,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         tracing::warn!("{warning}");
     }
 
+    let apps = Apps::new(&settings.pusher, &settings.apps).map_err(|problems| {
+        let lines: Vec<String> = problems
+            .iter()
+            .map(|(index, problem)| format!("apps[{index}].{}: {}", problem.key, problem.message))
+            .collect();
+        anyhow!("{}", lines.join("\n"))
+    })?;
+
     let listener = bind(&settings.server.host, settings.server.port, "server.host").await?;
     let admin_address = settings.admin.listen;
     let admin_listener = bind(&admin_address.ip().to_string(), admin_address.port(), "admin.listen").await?;
@@ -44,6 +54,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let broker = Arc::new(broker);
     let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
+    let cluster = Cluster::new(apps, hub.clone(), broker.clone(), metrics.clone());
     let native = Arc::new(Native::new(&settings.channels));
     tokio::spawn(relay(inbound, native.clone(), hub.clone(), metrics.clone()));
 
@@ -71,8 +82,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         move || Load { draining: edge.is_draining(), connections: edge.admission.open() }
     };
     let operators = admin(AdminState { broker: broker.clone(), metrics: metrics.clone(), load });
-    let everyone = public(move |request| endpoint.connect(request), console);
     let timeout = settings.limits.handshake_timeout;
+    let everyone =
+        public(move |request| endpoint.connect(request), pusher::router(cluster, timeout), console);
     tokio::spawn(accept_http(admin_listener, operators, timeout, metrics.clone()));
     let accepting = tokio::spawn(accept_http(listener, everyone, timeout, metrics));
     tracing::info!(

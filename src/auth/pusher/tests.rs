@@ -121,6 +121,15 @@ fn what_is_no_signed_request() {
 }
 
 #[test]
+fn a_head_is_checked_before_its_body_is_there() {
+    let head = |query: &str| app().verify_head(&event(query, ""), THEN);
+    assert_eq!(head(EVENT_QUERY), Ok(()));
+    assert_eq!(head(&EVENT_QUERY.replace("ec365a", "ec365b")), Err(RequestRefusal::BadSignature));
+    assert_eq!(head(&EVENT_QUERY.replace(KEY, "k")), Err(RequestRefusal::UnknownKey));
+    assert_eq!(app().verify_head(&event(EVENT_QUERY, ""), THEN + 601), Err(RequestRefusal::StaleTimestamp));
+}
+
+#[test]
 fn a_secret_can_be_replaced() {
     let both = App::new("3", KEY, vec![SecretString::from("new"), SecretString::from(SECRET)]).unwrap();
     assert_eq!(both.verify_request(&event(EVENT_QUERY, EVENT), THEN), Ok(()));

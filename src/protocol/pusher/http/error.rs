@@ -7,7 +7,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct HttpError {
-    /// The status: 400, 401, 403, 404, 405, 413 or 422.
+    /// The status: 400, 401, 403, 404, 405, 408, 413, 422 or 503.
     pub status: u16,
     /// A word for programs.
     pub code: &'static str,
@@ -16,7 +16,8 @@ pub struct HttpError {
 }
 
 impl HttpError {
-    pub(super) fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+    /// A refusal with this status, code and message.
+    pub fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code, message: message.into() }
     }
 
@@ -28,7 +29,8 @@ impl HttpError {
         Self::new(422, "invalid", message)
     }
 
-    pub(super) fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
+    /// A body or an event that is over a limit.
+    pub fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(413, "too_large", message)
     }
 

@@ -10,4 +10,4 @@ mod route;
 pub use answer::{ChannelInfo, batch, channel, channels, connections, empty, health, triggered, users};
 pub use command::{Command, Info, Trigger, max_body_bytes, parse};
 pub use error::HttpError;
-pub use route::{Route, Target, authorize, route};
+pub use route::{Route, Target, authorize, authorize_head, route};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 
 use super::HttpError;
-use crate::auth::pusher::Request;
+use crate::auth::pusher::{App as Credentials, Request, RequestRefusal};
 use crate::protocol::pusher::{App, Apps};
 
 /// What a request is about.
@@ -70,12 +70,28 @@ pub fn authorize<'a>(
     request: &Request<'_>,
     now: u64,
 ) -> Result<&'a Arc<App>, HttpError> {
+    accept(apps, target, |credentials| credentials.verify_request(request, now))
+}
+
+/// The same, before the body is there: nobody else's has to be read.
+pub fn authorize_head<'a>(
+    apps: &'a Apps,
+    target: &Target<'_>,
+    request: &Request<'_>,
+    now: u64,
+) -> Result<&'a Arc<App>, HttpError> {
+    accept(apps, target, |credentials| credentials.verify_head(request, now))
+}
+
+fn accept<'a>(
+    apps: &'a Apps,
+    target: &Target<'_>,
+    verify: impl FnOnce(&Credentials) -> Result<(), RequestRefusal>,
+) -> Result<&'a Arc<App>, HttpError> {
     let app = apps.by_id(&target.app_id).ok_or_else(|| {
         HttpError::new(404, "no_such_app", "no app has this id: is it one of this server's settings?")
     })?;
-    app.credentials
-        .verify_request(request, now)
-        .map_err(|refusal| HttpError::new(401, "unauthorized", refusal.to_string()))?;
+    verify(&app.credentials).map_err(|refusal| HttpError::new(401, "unauthorized", refusal.to_string()))?;
     if !app.enabled {
         return Err(HttpError::new(403, "app_disabled", "the app is disabled; set enabled = true for it"));
     }

@@ -1,0 +1,73 @@
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::protocol::pusher::http::HttpError;
+
+/// So much of a body that is refused is taken from the connection, in bytes.
+const DISCARDED: usize = 4 * 1024 * 1024;
+
+/// The body of a request, on its way.
+pub(super) struct Incoming {
+    body: Body,
+    deadline: Instant,
+}
+
+impl Incoming {
+    /// A body that has to be there until `deadline`.
+    pub(super) fn new(body: Body, deadline: Instant) -> Self {
+        Self { body, deadline }
+    }
+
+    /// The whole body, of at most `limit` bytes.
+    pub(super) async fn read(&mut self, limit: usize) -> Result<Vec<u8>, HttpError> {
+        let announced = self.body.size_hint();
+        if announced.lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+            return Err(too_large(limit));
+        }
+        let mut read = Vec::new();
+        while let Some(chunk) = self.next().await? {
+            if chunk.len() > limit.saturating_sub(read.len()) {
+                return Err(too_large(limit));
+            }
+            read.extend_from_slice(&chunk);
+        }
+        Ok(read)
+    }
+
+    /// Takes what still comes, within bounds, and forgets it.
+    pub(super) async fn discard(&mut self) {
+        let mut left = DISCARDED;
+        while let Ok(Some(chunk)) = self.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+        loop {
+            let frame = timeout_at(self.deadline, self.body.frame())
+                .await
+                .map_err(|_| HttpError::new(408, "timeout", "the body did not arrive in time"))?;
+            match frame {
+                None => return Ok(None),
+                // Trailers are no part of the body.
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(_)) => {
+                    return Err(HttpError::new(400, "bad_request", "the body broke off or is malformed"));
+                }
+            }
+        }
+    }
+}
+
+fn too_large(limit: usize) -> HttpError {
+    HttpError::too_large(format!("the body has more than {limit} bytes; send fewer or smaller events"))
+}

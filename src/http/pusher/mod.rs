@@ -1,0 +1,67 @@
+//! The HTTP API of the Pusher protocol: what Laravel's broadcaster and Pusher's server libraries call.
+//!
+//! A call is checked as a whole before anything of it is done: one that is answered 4xx has changed nothing. One that
+//! is answered 200 has been accepted by the broker.
+
+mod answer;
+mod body;
+mod obey;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::{any, get};
+use tokio::time::Instant;
+
+use self::answer::{json, refusal};
+use self::body::Incoming;
+use crate::auth::pusher::Request as Signed;
+use crate::cluster::Cluster;
+use crate::protocol::pusher::http::{
+    HttpError, authorize, authorize_head, health, max_body_bytes, parse, route,
+};
+
+#[derive(Debug, Clone)]
+struct Api {
+    cluster: Arc<Cluster>,
+    body_timeout: Duration,
+}
+
+/// The routes under `/apps/`, and `/up`. A body has to arrive within `body_timeout`.
+pub fn router(cluster: Arc<Cluster>, body_timeout: Duration) -> Router {
+    Router::new()
+        .route("/apps/{*call}", any(call))
+        .route("/up", get(|| async { json(health()) }))
+        .with_state(Api { cluster, body_timeout })
+}
+
+async fn call(State(api): State<Api>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let mut body = Incoming::new(body, Instant::now() + api.body_timeout);
+    // The signature is over the path and the query as they are in the request line.
+    let (method, path) = (head.method.as_str(), head.uri.path());
+    let query = head.uri.query().unwrap_or_default();
+    match answer(&api.cluster, Signed { method, path, query, body: b"" }, &mut body).await {
+        Ok(answered) => json(answered),
+        Err(error) => {
+            tracing::debug!(status = error.status, code = error.code, %method, "HTTP API call refused");
+            // Closed on while it still writes, a client would see a broken connection and not the answer.
+            body.discard().await;
+            refusal(&error, method, path)
+        }
+    }
+}
+
+async fn answer(cluster: &Cluster, request: Signed<'_>, body: &mut Incoming) -> Result<Vec<u8>, HttpError> {
+    let target = route(request.method, request.path)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let app = authorize_head(cluster.apps(), &target, &request, now)?;
+    let body = body.read(max_body_bytes(&app.rules)).await?;
+    let request = Signed { body: &body, ..request };
+    let app = authorize(cluster.apps(), &target, &request, now)?;
+    let command = parse(&target.route, request.query, &body, &app.rules)?;
+    obey::obey(cluster, app.credentials.id(), command).await
+}
