@@ -3,30 +3,73 @@
 //! Everything that is said goes through the broker and comes back by it, also on a single node: the broker's one order
 //! is the order in which every node sees events and who comes and goes.
 
-use std::future::Future;
-use std::sync::Arc;
+mod cache;
+mod hear;
+mod names;
+mod peer;
+mod said;
+mod speak;
+mod state;
+mod tend;
+mod webhooks;
 
-use crate::broker::{Broker, Refused};
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, oneshot};
+
+use crate::broker::{Broker, Receipt, Refused};
 use crate::hub::Hub;
-use crate::message::ChannelName;
+use crate::message::{ChannelName, Dispatch, Frame};
 use crate::protocol::pusher::http::ChannelInfo;
-use crate::protocol::pusher::{Apps, Broadcast, Member, UserId};
+use crate::protocol::pusher::presence::NodeName;
+use crate::protocol::pusher::{Apps, Broadcast, Member, SocketId, UserId, WebhookEvent};
 use crate::telemetry::Metrics;
 
+pub use peer::Client;
+
+use said::{Said, Statement};
+use state::{AppState, State};
+use webhooks::Webhook;
+
 /// The Pusher side of one node.
-#[derive(Debug)]
 pub struct Cluster {
     apps: Apps,
     hub: Arc<Hub>,
     broker: Arc<Broker>,
     metrics: Arc<Metrics>,
+    /// This node's part of the names of its connections.
+    number: u64,
+    node: NodeName,
+    /// Held for moments only, never across an await, a receipt or the lock of a peer.
+    state: Mutex<State>,
+    /// There is something to say.
+    wake: Notify,
+    webhooks: HashMap<Arc<str>, Vec<Arc<Webhook>>>,
 }
 
 impl Cluster {
     /// Joins the cluster that the broker connects. Needs a tokio runtime, for the tasks that keep the node known.
+    ///
+    /// What arrives by the broker has to be handed to [`hear`](Self::hear) and [`hear_topic`](Self::hear_topic), in
+    /// its order.
     #[must_use]
     pub fn new(apps: Apps, hub: Arc<Hub>, broker: Arc<Broker>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { apps, hub, broker, metrics })
+        // Few enough bits to be a whole number for JavaScript.
+        let number = rand::random::<u64>() >> 11;
+        let node: NodeName = format!("{number:014x}").into();
+        let webhooks = webhooks::start(&apps, hub.clock(), &metrics);
+        let state = Mutex::new(State::new(&apps, node.clone()));
+        let cluster =
+            Arc::new(Self { apps, hub, broker, metrics, number, node, state, wake: Notify::new(), webhooks });
+        if !cluster.apps.is_empty() {
+            tokio::spawn(cluster.clone().speak());
+            tokio::spawn(cluster.clone().tend());
+        }
+        cluster
     }
 
     /// The apps that are served.
@@ -38,8 +81,7 @@ impl Cluster {
     /// Sends an event to the subscribers of its channels on all nodes, all or nothing. Done when the broker has taken
     /// it.
     pub fn broadcast(&self, event: &Broadcast) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
-        let _ = (event, &self.hub, &self.broker, &self.metrics);
-        std::future::ready(Ok(()))
+        self.send(said::broadcast(event))
     }
 
     /// Ends all connections of an app that are signed in as a user, on all nodes. Done when the broker has taken it.
@@ -48,35 +90,128 @@ impl Cluster {
         app: &Arc<str>,
         user: &UserId,
     ) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
-        let _ = (app, user);
-        std::future::ready(Ok(()))
+        self.say(Said::Terminate { app: app.clone(), user: user.clone() })
     }
 
     /// An app's channels in the cluster that have a subscriber and whose names start with this, by name.
+    ///
+    /// The channels of users are among them only where the prefix is theirs.
     #[must_use]
     pub fn channels(&self, app: &str, prefix: &str) -> Vec<(ChannelName, ChannelInfo)> {
-        let _ = (app, prefix);
-        Vec::new()
+        let state = self.state();
+        let Some(AppState { view, .. }) = state.apps.get(app) else { return Vec::new() };
+        let mut found: Vec<_> = view
+            .channels()
+            .filter(|(name, _)| !name.is_scoped() && name.as_str().starts_with(prefix))
+            .filter(|(name, _)| names::is_told(name) || !prefix.is_empty())
+            .map(|(name, subscriptions)| {
+                (name.clone(), ChannelInfo { subscriptions, members: view.member_count(name) })
+            })
+            .collect();
+        drop(state);
+        found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        found
     }
 
     /// A channel in the cluster: how many connections are on it, and how many members.
     #[must_use]
     pub fn channel(&self, app: &str, channel: &ChannelName) -> ChannelInfo {
-        let _ = (app, channel);
-        ChannelInfo::default()
+        let state = self.state();
+        state.apps.get(app).map_or_else(ChannelInfo::default, |AppState { view, .. }| ChannelInfo {
+            subscriptions: view.connections(channel),
+            members: view.member_count(channel),
+        })
     }
 
     /// The members of a presence channel in the cluster, by their ids.
     #[must_use]
     pub fn users(&self, app: &str, channel: &ChannelName) -> Vec<Member> {
-        let _ = (app, channel);
-        Vec::new()
+        self.state().apps.get(app).map_or_else(Vec::new, |state| state.view.members(channel))
     }
 
     /// An app's connections in the cluster.
     #[must_use]
     pub fn connections(&self, app: &str) -> u64 {
-        let _ = app;
-        0
+        self.channel(app, &names::CONNECTIONS).subscriptions
+    }
+
+    /// Tells the other nodes that this one goes, so that nobody waits for it. The last thing to say.
+    pub fn leave(&self) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
+        self.say(Said::Gone)
+    }
+
+    fn say(&self, said: Said) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
+        self.send(Statement { node: self.node.clone(), said }.encode())
+    }
+
+    fn send(&self, signal: Bytes) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
+        let (accepted, answer) = oneshot::channel();
+        let receipt = move |result| {
+            let _ = accepted.send(result);
+        };
+        self.publish(signal, Box::new(receipt));
+        // A receipt is always called.
+        async move { answer.await.unwrap_or(Err(Refused::Unreachable)) }
+    }
+
+    fn publish(&self, signal: Bytes, receipt: Receipt) {
+        self.broker.publish(Dispatch::Signal(signal), receipt);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds of the hub's clock.
+    fn now(&self) -> u64 {
+        self.hub.clock().millis()
+    }
+
+    /// A connection is off a channel.
+    fn exit(&self, app: &Arc<str>, channel: &ChannelName, connection: SocketId, join: Option<u64>) {
+        let mut state = self.state();
+        if state.exit(app, channel, connection, join) && self.has_topic(app, channel) {
+            self.broker.unlisten(channel.as_str());
+            if let Some(state) = state.apps.get_mut(app) {
+                state.cache.unlistened(channel);
+            }
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// The first connection of this node is on a channel: what Laravel publishes there by Redis is for it.
+    fn listen(&self, app: &Arc<str>, channel: &ChannelName) {
+        if self.has_topic(app, channel) {
+            self.broker.listen(channel.as_str());
+        }
+    }
+
+    /// Laravel's `redis` broadcaster names no app: it speaks to the first one.
+    fn has_topic(&self, app: &Arc<str>, channel: &ChannelName) -> bool {
+        names::is_told(channel) && self.apps.first().is_some_and(|first| first.credentials.id() == app)
+    }
+
+    /// The last event of a cache channel.
+    fn cached(&self, state: &AppState, channel: &ChannelName) -> Option<Frame> {
+        let ttl = u64::try_from(state.app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX);
+        state.cache.get(channel, ttl, self.now())
+    }
+
+    fn tell_webhooks(&self, app: &str, event: WebhookEvent) {
+        let Some((last, others)) = self.webhooks.get(app).and_then(|hooks| hooks.split_last()) else {
+            return;
+        };
+        let now = self.now();
+        for webhook in others {
+            webhook.push(event.clone(), now);
+        }
+        last.push(event, now);
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("node", &self.node).finish_non_exhaustive()
     }
 }

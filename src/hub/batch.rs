@@ -14,7 +14,7 @@ pub(super) struct Delivery {
     pub(super) audience: Audience,
     pub(super) frame: Frame,
     /// The message's share of the queue budget, given back when the last shard is done.
-    pub(super) _hold: OwnedSemaphorePermit,
+    pub(super) _hold: Option<OwnedSemaphorePermit>,
 }
 
 /// Neighbouring messages of a channel with the same audience.

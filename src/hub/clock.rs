@@ -15,6 +15,12 @@ impl Clock {
         u32::try_from(self.0.elapsed().as_secs()).unwrap_or(u32::MAX)
     }
 
+    /// The same moment in milliseconds.
+    #[must_use]
+    pub fn millis(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The first second that is not before a moment in Unix seconds; 0 if that has passed already.
     #[must_use]
     pub fn at_unix(self, moment: u64) -> u32 {

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use super::shard::Command;
-use super::{Clock, ConnectionId, Hub, Outbox};
-use crate::message::ChannelName;
+use super::{Clock, ConnectionId, Hub, Outbox, Pushed};
+use crate::message::{ChannelName, Frame};
 
 /// A connection's place in the hub. Dropping it leaves every channel: admitted cannot miss left.
 #[derive(Debug)]
@@ -58,6 +58,12 @@ impl Connection {
         self.id
     }
 
+    /// What subscribes it from other tasks than its own.
+    #[must_use]
+    pub fn seat(&self) -> Seat {
+        Seat { hub: self.hub.clone(), id: self.id, outbox: self.outbox.clone() }
+    }
+
     /// The seconds that its alarm is set in.
     #[must_use]
     pub fn clock(&self) -> Clock {
@@ -77,10 +83,69 @@ impl Connection {
     }
 
     fn command(&self, command: Command) {
-        if let (_, Some(commands)) = self.hub.shard_of(self.id) {
-            // A shard ends only with the runtime.
-            let _ = commands.send(command);
-        }
+        self.hub.command(self.id, command);
+    }
+}
+
+/// A connection as another task sees it: a place to subscribe it from, and its outbox.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    hub: Arc<Hub>,
+    id: ConnectionId,
+    outbox: Arc<Outbox>,
+}
+
+impl Seat {
+    /// Puts the connection on a channel that it is not on. What is published from now on is delivered, until the
+    /// subscription is dropped.
+    #[must_use]
+    pub fn subscribe(&self, channel: &ChannelName) -> Subscription {
+        let (shard, _) = self.hub.shard_of(self.id);
+        let channel = self.hub.directory.join(channel, shard);
+        // The user of a scoped channel is nobody that native messages are aimed at.
+        let outbox = self.outbox.clone();
+        self.hub.command(self.id, Command::Join { channel: channel.clone(), id: self.id, user: 0, outbox });
+        Subscription { hub: self.hub.clone(), id: self.id, channel }
+    }
+
+    /// The connection's name on this node.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Sends the connection a frame.
+    pub fn push(&self, frame: &Frame) -> Pushed {
+        self.outbox.push(frame, self.hub.outbox_bytes())
+    }
+
+    /// Where the bytes for it go.
+    #[must_use]
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+}
+
+/// A connection's place on one channel. Dropping it leaves.
+#[derive(Debug)]
+pub struct Subscription {
+    hub: Arc<Hub>,
+    id: ConnectionId,
+    channel: ChannelName,
+}
+
+impl Subscription {
+    /// Where it is.
+    #[must_use]
+    pub fn channel(&self) -> &ChannelName {
+        &self.channel
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.hub.command(self.id, Command::Leave { channel: self.channel.clone(), id: self.id });
+        self.hub.directory.leave(&self.channel, self.hub.shard_of(self.id).0);
     }
 }
 

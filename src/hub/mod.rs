@@ -28,7 +28,7 @@ use crate::message::{Audience, ChannelName, Close, Frame};
 use crate::telemetry::Metrics;
 
 pub use clock::Clock;
-pub use connection::Connection;
+pub use connection::{Connection, Seat, Subscription};
 pub use outbox::{Ending, Flushed, Outbox, Pushed, Sink};
 
 use batch::Delivery;
@@ -72,17 +72,17 @@ impl Hub {
 
     /// Delivers a frame to those of a channel's subscribers that it is for.
     ///
-    /// `encode` runs only if somebody on this node is on the channel, once. `hold` is dropped when every
-    /// shard has handed the frame to its sockets.
+    /// `encode` runs only if somebody on this node is on the channel, once. `hold`, if there is one, is dropped when
+    /// every shard has handed the frame to its sockets.
     pub fn publish(
         &self,
         channel: &ChannelName,
-        hold: OwnedSemaphorePermit,
+        hold: impl Into<Option<OwnedSemaphorePermit>>,
         encode: impl FnOnce() -> Option<(Audience, Frame)>,
     ) {
         let Some((channel, present)) = self.directory.find(channel) else { return };
         let Some((audience, frame)) = encode() else { return };
-        let delivery = Arc::new(Delivery { channel, audience, frame, _hold: hold });
+        let delivery = Arc::new(Delivery { channel, audience, frame, _hold: hold.into() });
         for (shard, commands) in self.shards.iter().enumerate() {
             if present.contains(shard) {
                 // A shard ends only with the runtime.
@@ -104,7 +104,8 @@ impl Hub {
         }
     }
 
-    /// Closes a user's connections: those on this channel, or on any. A connection on no channel has no user.
+    /// Closes a user's connections: those on this channel, or on any that has no scope. Of scoped channels the hub
+    /// does not know the users.
     pub fn close_user(&self, user: i64, channel: Option<&ChannelName>, close: Close) {
         for commands in &self.shards {
             let _ = commands.send(Command::CloseUser { user, channel: channel.cloned(), close });
@@ -121,6 +122,13 @@ impl Hub {
     #[must_use]
     pub fn outbox_bytes(&self) -> usize {
         self.outbox_bytes
+    }
+
+    fn command(&self, id: ConnectionId, command: Command) {
+        if let (_, Some(commands)) = self.shard_of(id) {
+            // A shard ends only with the runtime.
+            let _ = commands.send(command);
+        }
     }
 
     fn shard_of(&self, id: ConnectionId) -> (usize, Option<&UnboundedSender<Command>>) {

@@ -59,6 +59,8 @@ struct State {
     /// The connection's task is at work and will flush: pushes only append.
     corked: bool,
     ending: Option<Ending>,
+    /// What stands for [`Close::GoingAway`] in the protocol that is spoken here.
+    going_away: Option<Close>,
 }
 
 /// Why nothing more is taken.
@@ -158,6 +160,11 @@ impl<S: Sink> Outbox<S> {
         Pushed::Taken
     }
 
+    /// From now on [`Close::GoingAway`] is said in this way.
+    pub fn say_going_away(&self, close: Close) {
+        self.lock().going_away = Some(close);
+    }
+
     /// Says goodbye: the close frame goes after what waits, and nothing after it.
     ///
     /// Returns false where the connection was ending already.
@@ -166,6 +173,7 @@ impl<S: Sink> Outbox<S> {
         if state.ending.is_some() {
             return false;
         }
+        let close = state.going_away.filter(|_| close == Close::GoingAway).unwrap_or(close);
         state.ending = Some(Ending::Closed(close));
         state.keep(Frame::close(close).bytes().clone(), 0);
         drop(state);

@@ -179,7 +179,11 @@ impl Shard {
         };
         match channel {
             Some(channel) => self.channels.get(channel).into_iter().for_each(of_user),
-            None => self.channels.values().for_each(of_user),
+            None => self
+                .channels
+                .iter()
+                .filter(|(name, _)| !name.is_scoped())
+                .for_each(|(_, subscribers)| of_user(subscribers)),
         }
     }
 

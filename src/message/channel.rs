@@ -52,6 +52,12 @@ impl ChannelName {
     /// What ends a scope: a control character, which names do not have.
     pub const SCOPE_END: char = '\u{1f}';
 
+    /// Whether it has a scope.
+    #[must_use]
+    pub fn is_scoped(&self) -> bool {
+        self.0.contains(Self::SCOPE_END)
+    }
+
     /// The name without its scope.
     #[must_use]
     pub fn unscoped(&self) -> &str {

@@ -59,6 +59,18 @@ pub struct Metrics {
     pub broker_interruptions: Counter,
     /// Copies handed to subscribers.
     pub deliveries: Counter,
+    /// Open connections that speak the Pusher protocol.
+    pub pusher_connections: Gauge,
+    /// Subscriptions of those on this node.
+    pub pusher_subscriptions: Gauge,
+    /// Events of the Pusher protocol that arrived for delivery; one for several channels counts once.
+    pub pusher_events: Counter,
+    /// Requests that webhooks took.
+    pub webhooks_sent: Counter,
+    /// Requests that a webhook did not take; they are tried again.
+    pub webhooks_failed: Counter,
+    /// Events that webhooks were never told: the queue was full, or trying took too long.
+    pub webhooks_dropped: Counter,
 }
 
 impl Metrics {
@@ -103,6 +115,12 @@ impl Metrics {
             broker_up: metric!("broker_up", "1 while the broker is subscribed and accepts messages"),
             broker_interruptions: metric!("broker_interruptions", "Times that the broker was lost"),
             deliveries: metric!("deliveries", "Copies handed to subscribers"),
+            pusher_connections: metric!("pusher_connections", "Open connections of the Pusher protocol"),
+            pusher_subscriptions: metric!("pusher_subscriptions", "Subscriptions of Pusher connections"),
+            pusher_events: metric!("pusher_events", "Pusher events that arrived for delivery"),
+            webhooks_sent: metric!("webhooks_sent", "Requests that webhooks took"),
+            webhooks_failed: metric!("webhooks_failed", "Requests that webhooks did not take, tried again"),
+            webhooks_dropped: metric!("webhooks_dropped", "Events that webhooks were never told"),
             registry,
         }
     }

@@ -21,6 +21,7 @@ pub struct App {
 pub struct Apps {
     by_key: HashMap<Arc<str>, Arc<App>>,
     by_id: HashMap<Arc<str>, Arc<App>>,
+    first: Option<Arc<App>>,
 }
 
 /// The protocol versions that are served. They differ in what clients must do, not in what the server sends.
@@ -50,6 +51,7 @@ impl Apps {
                 }
             };
             let app = Arc::new(App { credentials, rules, enabled: settings.enabled });
+            all.first.get_or_insert_with(|| app.clone());
             if all.by_id.insert(app.credentials.id().clone(), app.clone()).is_some() {
                 problem("id", format!("{:?} is also another app's", settings.id));
             }
@@ -70,6 +72,12 @@ impl Apps {
     #[must_use]
     pub fn by_id(&self, id: &str) -> Option<&Arc<App>> {
         self.by_id.get(id)
+    }
+
+    /// The one that comes first in the settings: what names no app is its own.
+    #[must_use]
+    pub fn first(&self) -> Option<&Arc<App>> {
+        self.first.as_ref()
     }
 
     /// All of them, in no order.

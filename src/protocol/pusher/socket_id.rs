@@ -25,6 +25,18 @@ impl SocketId {
     pub const fn new(node: u64, connection: u64) -> Self {
         Self { node, connection }
     }
+
+    /// Which node it is on.
+    #[must_use]
+    pub const fn node(self) -> u64 {
+        self.node
+    }
+
+    /// Which of the node's connections it is.
+    #[must_use]
+    pub const fn connection(self) -> u64 {
+        self.connection
+    }
 }
 
 impl fmt::Display for SocketId {

@@ -1,0 +1,347 @@
+//! What arrives by the broker, in its order: to the subscribers of this node, and into its view.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Cluster;
+use super::cache::Kept;
+use super::names::{self, USERS, is_told, watched};
+use super::peer::Peer;
+use super::said::{self, AppSnapshot, CachedEvent, Heard, NumberedChange, Said, Statement};
+use super::state::{Joining, Purpose};
+use crate::message::{Audience, ChannelName};
+use crate::protocol::pusher::presence::{NodeName, Transition};
+use crate::protocol::pusher::{
+    App, Broadcast, CLIENT_PREFIX, Channel, Fatal, Joined, Member, SubscriptionError, Ticket, UserId,
+    WebhookEvent, outgoing,
+};
+use crate::telemetry::Reason;
+
+/// With more subscribers than this, their number is told now and then instead of at every change.
+const MANY: u64 = 100;
+
+/// Who speaks to webhooks of what has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// The speaker of the nodes.
+    Shared,
+    /// Nobody: it is not new, this node has only now heard of it.
+    Old,
+}
+
+impl Cluster {
+    /// Takes a signal. Whether it was for the cluster. `hold` is its share of the broker's budget.
+    pub fn hear(&self, signal: &Bytes, hold: OwnedSemaphorePermit) -> bool {
+        match said::decode(signal) {
+            Some(Heard::Broadcast(event)) => self.deliver(&event, hold, false),
+            Some(Heard::Statement(statement)) => self.hear_node(statement),
+            None => return false,
+        }
+        true
+    }
+
+    /// Takes what Laravel's `redis` broadcaster published on a channel. Every node hears it by itself.
+    pub fn hear_topic(&self, topic: &str, payload: &Bytes, hold: OwnedSemaphorePermit) {
+        let Some(app) = self.apps.first() else { return };
+        let Ok(channel) = ChannelName::new(topic) else { return };
+        match Broadcast::from_laravel(app.credentials.id(), &channel, payload) {
+            Ok(Some(event)) if event.data.len() > app.rules.event_bytes => {
+                self.dropped(&channel, "too_large");
+            }
+            Ok(Some(event)) => self.deliver(&event, hold, true),
+            Ok(None) => self.dropped(&channel, "empty"),
+            Err(error) => {
+                tracing::debug!(%channel, %error, "not what Laravel publishes");
+                self.dropped(&channel, "invalid_event");
+            }
+        }
+    }
+
+    fn dropped(&self, channel: &ChannelName, reason: &'static str) {
+        self.metrics.broker_dropped.get_or_create(&Reason::new(reason)).inc();
+        tracing::warn!(%channel, reason, "message dropped");
+    }
+
+    /// To all subscribers on this node, encoded once a channel.
+    fn deliver(&self, event: &Broadcast, mut hold: OwnedSemaphorePermit, by_topic: bool) {
+        self.metrics.pusher_events.inc();
+        let except = event.except.filter(|socket| socket.node() == self.number);
+        let audience = except.map_or(Audience::Everyone, |socket| Audience::Except(socket.connection()));
+        let share = hold.num_permits() / event.channels.len().max(1);
+        for channel in &event.channels {
+            let hold = hold.split(share);
+            let scoped = ChannelName::scoped(&event.app, channel.as_str());
+            let encode = || {
+                let frame = event.frame(channel);
+                if frame.bytes().len() > self.hub.outbox_bytes() {
+                    self.dropped(channel, "too_large");
+                    return None;
+                }
+                Some(frame)
+            };
+            let is_kept = is_cache(channel) && !event.event.starts_with(CLIENT_PREFIX);
+            if !is_kept {
+                self.hub.publish(&scoped, hold, || encode().map(|frame| (audience, frame)));
+                continue;
+            }
+            let Some(frame) = encode() else { continue };
+            let (name, data) = (event.event.clone(), event.data.clone());
+            let kept = Kept { event: name, data, frame: frame.clone(), at: self.now(), by_topic };
+            // Who subscribes meanwhile gets it either from the cache or from the hub.
+            let mut state = self.state();
+            if let Some(state) = state.apps.get_mut(&event.app) {
+                state.cache.keep(channel, kept);
+            }
+            self.hub.publish(&scoped, hold, || Some((audience, frame)));
+        }
+    }
+
+    fn hear_node(&self, Statement { node, said }: Statement) {
+        let is_own = node == self.node;
+        if let Said::Gone = said {
+            if !is_own {
+                self.node_gone(&node);
+            }
+            return;
+        }
+        {
+            let (now, mut state) = (self.now(), self.state());
+            state.heard(&node, matches!(said, Said::Everything { .. }));
+            if is_own {
+                state.echo = now;
+            }
+        }
+        match said {
+            Said::Alive | Said::Gone => {}
+            Said::Ask => {
+                let mut state = self.state();
+                state.due.everything = true;
+                state.due.cached |= !is_own;
+            }
+            Said::Changes(changes) => {
+                for change in changes {
+                    self.change(&node, change, is_own);
+                }
+            }
+            Said::Everything { number, apps, age } => self.everything(&node, number, apps, age, is_own),
+            Said::Cached(events) if !is_own => self.fill_cache(events),
+            Said::Cached(_) => {}
+            Said::Terminate { app, user } => self.end_user(&app, &user),
+        }
+        self.wake.notify_one();
+    }
+
+    fn change(&self, node: &NodeName, change: NumberedChange, is_own: bool) {
+        let NumberedChange { app, number, channel, change } = change;
+        let Some(name) = names::read(&channel) else { return };
+        let mut state = self.state();
+        let time = state.time;
+        let joining = if is_own { state.joining.remove(&number) } else { None };
+        let Some(app_state) = state.apps.get_mut(&app) else { return };
+        let transitions = app_state.view.change(node, number, &name, change, time);
+        let speaks = app_state.view.is_speaker(&self.node);
+        let app = app_state.app.clone();
+        drop(state);
+        self.tell(&app, transitions, if speaks { News::Shared } else { News::Old });
+        if let Some(Joining { peer, purpose }) = joining {
+            self.came_back(&app, number, &peer, purpose);
+        }
+    }
+
+    /// A join of this node has come back: everybody knows it now.
+    fn came_back(&self, app: &App, number: u64, peer: &Arc<Peer>, purpose: Purpose) {
+        let id = app.credentials.id();
+        match purpose {
+            Purpose::SignIn(user) => {
+                let online: Vec<UserId> = {
+                    let state = self.state();
+                    let Some(state) = state.apps.get(id) else { return };
+                    let watched = user.watchlist.iter();
+                    watched.filter(|user| state.view.is_member(&USERS, user)).cloned().collect()
+                };
+                peer.signed_in(&user, &online);
+            }
+            Purpose::Channel { channel, ticket } => {
+                self.member_came_back(app, number, peer, &channel, ticket)
+            }
+        }
+    }
+
+    fn member_came_back(&self, app: &App, number: u64, peer: &Arc<Peer>, channel: &Channel, ticket: Ticket) {
+        let (id, name) = (app.credentials.id(), channel.name());
+        let (members, cached) = {
+            let state = self.state();
+            let Some(state) = state.apps.get(id) else { return };
+            let cached = if channel.is_cache() { self.cached(state, name) } else { None };
+            (state.view.members(name), cached)
+        };
+        let limit = app.rules.presence_members;
+        if members.len() > limit {
+            // Two nodes let the last one in at the same time. Who came back later goes again.
+            self.exit(id, name, peer.id(), Some(number));
+            peer.join_failed(name, ticket, SubscriptionError::ChannelFull(limit));
+            return;
+        }
+        let missed = channel.is_cache() && cached.is_none();
+        peer.joined(channel, ticket, &Joined { members, cached });
+        if missed {
+            self.tell_webhooks(id, WebhookEvent::CacheMiss { channel: name.clone() });
+        }
+    }
+
+    fn everything(&self, node: &NodeName, number: u64, apps: Vec<AppSnapshot>, age: u64, is_own: bool) {
+        let mut state = self.state();
+        let time = state.time;
+        // What an older node tells a newcomer has been told to webhooks long ago.
+        let is_old = state.settled(node) && !is_own && age > time;
+        let mut told = Vec::new();
+        for snapshot in apps {
+            let Some(app_state) = state.apps.get_mut(&snapshot.app) else { continue };
+            let transitions = app_state.view.snapshot(node, number, snapshot.into_snapshot(), time);
+            let speaks = app_state.view.is_speaker(&self.node) && !is_old;
+            told.push((app_state.app.clone(), transitions, speaks));
+        }
+        // Sign-ins that were refused are in the snapshot.
+        let back: Vec<u64> = if is_own {
+            let is_in = |(own, joining): &(&u64, &Joining)| {
+                **own < number && matches!(joining.purpose, Purpose::SignIn(_))
+            };
+            state.joining.iter().filter(is_in).map(|(own, _)| *own).collect()
+        } else {
+            Vec::new()
+        };
+        let back: Vec<Joining> = back.iter().filter_map(|number| state.joining.remove(number)).collect();
+        drop(state);
+        for (app, transitions, speaks) in told {
+            self.tell(&app, transitions, if speaks { News::Shared } else { News::Old });
+        }
+        for Joining { peer, purpose } in back {
+            let app = peer.app().clone();
+            self.came_back(&app, 0, &peer, purpose);
+        }
+    }
+
+    fn node_gone(&self, node: &NodeName) {
+        let mut told = Vec::new();
+        {
+            let mut state = self.state();
+            let time = state.time;
+            state.gone(node);
+            for app_state in state.apps.values_mut() {
+                let transitions = app_state.view.lose(node, time);
+                told.push((app_state.app.clone(), transitions, app_state.view.is_speaker(&self.node)));
+            }
+        }
+        for (app, transitions, speaks) in told {
+            self.tell(&app, transitions, if speaks { News::Shared } else { News::Old });
+        }
+    }
+
+    fn fill_cache(&self, events: Vec<CachedEvent>) {
+        let now = self.now();
+        let mut state = self.state();
+        for CachedEvent { app, channel, event, data, age } in events {
+            let (Some(state), Ok(name)) = (state.apps.get_mut(&app), ChannelName::new(&channel)) else {
+                continue;
+            };
+            // It may have been kept for longer than this node is there.
+            let Some(at) = now.checked_sub(age) else { continue };
+            let frame = outgoing::channel_event(&channel, &event, &data, None);
+            state.cache.fill(&name, Kept { event, data, frame, at, by_topic: false });
+        }
+    }
+
+    fn end_user(&self, app: &str, user: &UserId) {
+        let peers: Vec<Arc<Peer>> = {
+            let state = self.state();
+            state.apps.get(app).map_or_else(Vec::new, |state| state.users.values().cloned().collect())
+        };
+        for peer in peers.into_iter().filter(|peer| peer.is_user(user)) {
+            peer.close(Fatal::Unauthorized);
+        }
+    }
+
+    /// Tells the subscribers of this node what has changed, and the webhooks if this node is to.
+    ///
+    /// A member's own connections hear nothing of it: the first one is subscribed only after this, and where one is
+    /// already, the user was a member before.
+    pub(super) fn tell(&self, app: &App, transitions: Vec<Transition>, news: News) {
+        let id = app.credentials.id();
+        for transition in transitions {
+            let webhook = match transition {
+                Transition::Occupied(channel) => {
+                    is_told(&channel).then_some(WebhookEvent::ChannelOccupied { channel })
+                }
+                Transition::Vacated(channel) => {
+                    is_told(&channel).then_some(WebhookEvent::ChannelVacated { channel })
+                }
+                Transition::MemberAdded(channel, member) => self.member_added(id, channel, &member),
+                Transition::MemberRemoved(channel, user_id) => self.member_removed(id, channel, user_id),
+                Transition::Count(channel, count) => self.counted(app, channel, count),
+            };
+            if let Some(webhook) = webhook
+                && news == News::Shared
+            {
+                self.tell_webhooks(id, webhook);
+            }
+        }
+    }
+
+    fn member_added(&self, app: &str, channel: ChannelName, member: &Member) -> Option<WebhookEvent> {
+        let user_id = member.user_id.clone();
+        if channel == *USERS {
+            let scoped = watched(app, &user_id);
+            let online = || Some((Audience::Everyone, outgoing::watchlist_events(&[user_id], &[])));
+            self.hub.publish(&scoped, None, online);
+            return None;
+        }
+        let scoped = ChannelName::scoped(app, channel.as_str());
+        let frame = || Some((Audience::Everyone, outgoing::member_added(channel.as_str(), member)));
+        self.hub.publish(&scoped, None, frame);
+        Some(WebhookEvent::MemberAdded { channel, user_id })
+    }
+
+    fn member_removed(&self, app: &str, channel: ChannelName, user_id: UserId) -> Option<WebhookEvent> {
+        if channel == *USERS {
+            let scoped = watched(app, &user_id);
+            let offline = || Some((Audience::Everyone, outgoing::watchlist_events(&[], &[user_id])));
+            self.hub.publish(&scoped, None, offline);
+            return None;
+        }
+        let scoped = ChannelName::scoped(app, channel.as_str());
+        let frame = || Some((Audience::Everyone, outgoing::member_removed(channel.as_str(), &user_id)));
+        self.hub.publish(&scoped, None, frame);
+        Some(WebhookEvent::MemberRemoved { channel, user_id })
+    }
+
+    fn counted(&self, app: &App, channel: ChannelName, count: u64) -> Option<WebhookEvent> {
+        let is_counted = app.rules.subscription_count && is_told(&channel) && !is_presence(&channel);
+        if !is_counted {
+            return None;
+        }
+        if count > MANY {
+            if let Some(state) = self.state().apps.get_mut(app.credentials.id()) {
+                state.uncounted.insert(channel);
+            }
+            return None;
+        }
+        self.tell_count(app.credentials.id(), &channel, count);
+        Some(WebhookEvent::SubscriptionCount { channel, subscription_count: count })
+    }
+
+    pub(super) fn tell_count(&self, app: &str, channel: &ChannelName, count: u64) {
+        let scoped = ChannelName::scoped(app, channel.as_str());
+        let frame = || Some((Audience::Everyone, outgoing::subscription_count(channel.as_str(), count)));
+        self.hub.publish(&scoped, None, frame);
+    }
+}
+
+fn is_cache(name: &ChannelName) -> bool {
+    Channel::new(name.as_str(), ChannelName::MAX_BYTES).is_ok_and(|channel| channel.is_cache())
+}
+
+fn is_presence(name: &ChannelName) -> bool {
+    name.as_str().starts_with("presence-")
+}

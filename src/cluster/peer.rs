@@ -1,0 +1,337 @@
+//! One connection of the Pusher protocol: its session, and what its actions do.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Cluster;
+use super::names::{CONNECTIONS, USERS, watched};
+use super::state::{Joining, Purpose};
+use crate::hub::{Connection, Seat, Subscription};
+use crate::message::ChannelName;
+use crate::protocol::pusher::{
+    Action, App, Broadcast, Channel, ClientEvent, Fatal, Joined, Member, Refusal, Session, SocketId,
+    Subscribe, SubscriptionError, Ticket, User, UserId, WebhookEvent, outgoing,
+};
+use crate::telemetry::Reason;
+
+/// A connection's place in the cluster. Dropping it leaves all of it: admitted cannot miss left.
+#[derive(Debug)]
+pub struct Client(Arc<Peer>);
+
+/// The part of a connection that the cluster knows, too.
+///
+/// The order of locks: a peer's own, then the cluster's state. Who holds the state locks no peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    cluster: Arc<Cluster>,
+    app: Arc<App>,
+    id: SocketId,
+    seat: Seat,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    session: Session,
+    subscriptions: Vec<Subscription>,
+    /// Where it hears of the users that it watches.
+    watching: Vec<Subscription>,
+    is_gone: bool,
+}
+
+impl Client {
+    /// Opens a session of an app; the greeting goes into the connection's outbox.
+    ///
+    /// Fails where the app has as many connections as it may have.
+    pub fn open(cluster: &Arc<Cluster>, app: &Arc<App>, connection: &Connection) -> Result<Self, Fatal> {
+        let limit = app.rules.connections;
+        {
+            let mut state = cluster.state();
+            let (id, connections) = (app.credentials.id(), CONNECTIONS.clone());
+            if limit > 0 && state.local_count(id, &connections) >= u64::try_from(limit).unwrap_or(u64::MAX) {
+                return Err(Fatal::OverQuota);
+            }
+            state.enter(id, &connections);
+        }
+        cluster.wake.notify_one();
+        cluster.metrics.pusher_connections.inc();
+        let id = SocketId::new(cluster.number, connection.id());
+        let (session, greeting) = Session::open(app.clone(), id, cluster.now());
+        let seat = connection.seat();
+        seat.push(&greeting);
+        let inner = Inner { session, subscriptions: Vec::new(), watching: Vec::new(), is_gone: false };
+        Ok(Self(Arc::new(Peer {
+            cluster: cluster.clone(),
+            app: app.clone(),
+            id,
+            seat,
+            inner: Mutex::new(inner),
+        })))
+    }
+
+    /// The connection's name in the cluster.
+    #[must_use]
+    pub fn id(&self) -> SocketId {
+        self.0.id
+    }
+
+    /// Takes a message of the client. Answers go into the connection's outbox.
+    pub fn receive(&self, message: &[u8]) {
+        let peer = &self.0;
+        let mut inner = peer.lock();
+        let actions = inner.session.receive(message, peer.cluster.now());
+        peer.carry_out(&mut inner, actions);
+    }
+
+    /// Refuses a message unread: there are too many.
+    pub fn refuse(&self) {
+        self.heard();
+        self.0.seat.push(&outgoing::refusal(&Refusal::TooManyMessages));
+    }
+
+    /// Something came that is no message: the client is there.
+    pub fn heard(&self) {
+        self.0.lock().session.heard(self.0.cluster.now());
+    }
+
+    /// Does what the time demands.
+    pub fn tick(&self) {
+        let peer = &self.0;
+        let mut inner = peer.lock();
+        let actions = inner.session.tick(peer.cluster.now());
+        peer.carry_out(&mut inner, actions);
+    }
+
+    /// When [`tick`](Self::tick) has something to do, in milliseconds of the hub's clock.
+    #[must_use]
+    pub fn next_tick(&self) -> u64 {
+        self.0.lock().session.next_tick()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+impl Peer {
+    pub(super) fn id(&self) -> SocketId {
+        self.id
+    }
+
+    pub(super) fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The join has come back: the connection is on the channel, and nobody has said anything there since.
+    pub(super) fn joined(self: &Arc<Self>, channel: &Channel, ticket: Ticket, joined: &Joined) {
+        let mut inner = self.lock();
+        self.settle(&mut inner, channel, ticket, joined);
+    }
+
+    /// The join was not possible after all.
+    pub(super) fn join_failed(
+        self: &Arc<Self>,
+        name: &ChannelName,
+        ticket: Ticket,
+        error: SubscriptionError,
+    ) {
+        let mut inner = self.lock();
+        let actions = inner.session.join_failed(name, ticket, error);
+        self.carry_out(&mut inner, actions);
+    }
+
+    /// The sign-in has come back: from now on the connection hears of the users that it watches.
+    pub(super) fn signed_in(&self, user: &User, online: &[UserId]) {
+        let mut inner = self.lock();
+        if inner.is_gone || !inner.watching.is_empty() {
+            return;
+        }
+        if !online.is_empty() {
+            self.seat.push(&outgoing::watchlist_events(online, &[]));
+        }
+        let watched = user.watchlist.iter().map(|id| watched(self.app.credentials.id(), id));
+        let mut channels: Vec<ChannelName> = watched.collect();
+        channels.sort_unstable();
+        channels.dedup();
+        inner.watching = channels.iter().map(|channel| self.seat.subscribe(channel)).collect();
+    }
+
+    /// Ends the connection.
+    pub(super) fn close(self: &Arc<Self>, fatal: Fatal) {
+        let mut inner = self.lock();
+        let actions = inner.session.close(fatal);
+        self.carry_out(&mut inner, actions);
+    }
+
+    /// Whether it is signed in as this user.
+    pub(super) fn is_user(&self, user: &UserId) -> bool {
+        self.lock().session.user().is_some_and(|own| own.id == *user)
+    }
+
+    fn carry_out(self: &Arc<Self>, inner: &mut Inner, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Reply(frame) => {
+                    self.seat.push(&frame);
+                }
+                Action::Subscribe(subscribe) => self.subscribe(inner, subscribe),
+                Action::Unsubscribe(channel) => self.unsubscribe(inner, &channel),
+                Action::Publish(event) => self.publish(event),
+                Action::SignIn(user) => self.sign_in(user),
+                Action::Close(close) => {
+                    self.seat.outbox().close(close);
+                }
+            }
+        }
+    }
+
+    fn subscribe(self: &Arc<Self>, inner: &mut Inner, Subscribe { channel, member, ticket }: Subscribe) {
+        match member {
+            Some(member) => self.become_member(inner, channel, member, ticket),
+            None => self.subscribe_at_once(inner, &channel, ticket),
+        }
+        self.cluster.wake.notify_one();
+    }
+
+    /// A member is there when every node can know it: when the join has come back by the broker.
+    fn become_member(self: &Arc<Self>, inner: &mut Inner, channel: Channel, member: Member, ticket: Ticket) {
+        let (app, name) = (self.app.credentials.id(), channel.name().clone());
+        let mut state = self.cluster.state();
+        let error = if state.is_full() {
+            Some(SubscriptionError::Unavailable)
+        } else if !state.apps.get(app).is_some_and(|state| state.has_room(&name, &member)) {
+            Some(SubscriptionError::ChannelFull(self.app.rules.presence_members))
+        } else {
+            let (number, first) = state.enter_as(app, &name, self.id, member);
+            let purpose = Purpose::Channel { channel, ticket };
+            state.joining.insert(number, Joining { peer: self.clone(), purpose });
+            if first {
+                self.cluster.listen(app, &name);
+            }
+            None
+        };
+        drop(state);
+        if let Some(error) = error {
+            let actions = inner.session.join_failed(&name, ticket, error);
+            self.carry_out(inner, actions);
+        }
+    }
+
+    /// Nobody sees a subscriber of another channel, so that nothing has to be waited for.
+    fn subscribe_at_once(self: &Arc<Self>, inner: &mut Inner, channel: &Channel, ticket: Ticket) {
+        let app = self.app.credentials.id();
+        // The cache and what is delivered after it are read and written under this lock.
+        let mut state = self.cluster.state();
+        if state.enter(app, channel.name()) {
+            self.cluster.listen(app, channel.name());
+        }
+        let cached = if channel.is_cache() {
+            state.apps.get(app).and_then(|state| self.cluster.cached(state, channel.name()))
+        } else {
+            None
+        };
+        let missed = channel.is_cache() && cached.is_none();
+        self.settle(inner, channel, ticket, &Joined { members: Vec::new(), cached });
+        drop(state);
+        if missed {
+            self.cluster.tell_webhooks(app, WebhookEvent::CacheMiss { channel: channel.name().clone() });
+        }
+    }
+
+    /// Answers, then subscribes: what is published after this comes after the answer.
+    fn settle(self: &Arc<Self>, inner: &mut Inner, channel: &Channel, ticket: Ticket, joined: &Joined) {
+        if inner.is_gone {
+            return;
+        }
+        let actions = inner.session.joined(channel.name(), ticket, joined);
+        if actions.is_empty() {
+            return;
+        }
+        for action in actions {
+            if let Action::Reply(frame) = action {
+                self.seat.push(&frame);
+            }
+        }
+        let scoped = ChannelName::scoped(self.app.credentials.id(), channel.name().as_str());
+        inner.subscriptions.reserve_exact(1);
+        inner.subscriptions.push(self.seat.subscribe(&scoped));
+        self.cluster.metrics.pusher_subscriptions.inc();
+    }
+
+    fn unsubscribe(&self, inner: &mut Inner, channel: &Channel) {
+        let name = channel.name();
+        let is_it = |subscription: &Subscription| subscription.channel().unscoped() == name.as_str();
+        if let Some(position) = inner.subscriptions.iter().position(is_it) {
+            inner.subscriptions.swap_remove(position);
+            self.cluster.metrics.pusher_subscriptions.dec();
+        }
+        self.cluster.exit(self.app.credentials.id(), name, self.id, None);
+    }
+
+    fn publish(&self, event: ClientEvent) {
+        let broadcast = Broadcast {
+            app: self.app.credentials.id().clone(),
+            channels: vec![event.channel.name().clone()],
+            event: event.event,
+            data: event.data,
+            except: Some(self.id),
+            user_id: event.user_id,
+        };
+        let (cluster, seat, id) = (self.cluster.clone(), self.seat.clone(), self.id);
+        let signal = super::said::broadcast(&broadcast);
+        let receipt = move |accepted: Result<(), _>| {
+            let metrics = &cluster.metrics;
+            if accepted.is_err() {
+                metrics.messages_refused.get_or_create(&Reason::new("unavailable")).inc();
+                seat.push(&outgoing::refusal(&Refusal::Unavailable));
+                return;
+            }
+            metrics.messages_accepted.inc();
+            let Broadcast { app, channels, event, data, user_id, .. } = broadcast;
+            let Some(channel) = channels.into_iter().next() else { return };
+            let event = WebhookEvent::ClientEvent { channel, event, data, socket_id: id, user_id };
+            cluster.tell_webhooks(&app, event);
+        };
+        self.cluster.publish(signal, Box::new(receipt));
+    }
+
+    fn sign_in(self: &Arc<Self>, user: User) {
+        let app = self.app.credentials.id();
+        let mut state = self.cluster.state();
+        if let Some(state) = state.apps.get_mut(app) {
+            state.users.insert(self.seat.id(), self.clone());
+        }
+        let member = Member { user_id: user.id.clone(), user_info: None };
+        let (number, _) = state.enter_as(app, &USERS, self.id, member);
+        state.joining.insert(number, Joining { peer: self.clone(), purpose: Purpose::SignIn(user) });
+        drop(state);
+        self.cluster.wake.notify_one();
+    }
+
+    fn leave(&self) {
+        let mut inner = self.lock();
+        inner.is_gone = true;
+        let subscriptions = std::mem::take(&mut inner.subscriptions);
+        inner.watching = Vec::new();
+        let gone = i64::try_from(subscriptions.len()).unwrap_or(i64::MAX);
+        self.cluster.metrics.pusher_subscriptions.dec_by(gone);
+        drop(subscriptions);
+        let app = self.app.credentials.id();
+        for channel in inner.session.channels() {
+            self.cluster.exit(app, channel.name(), self.id, None);
+        }
+        if inner.session.user().is_some() {
+            if let Some(state) = self.cluster.state().apps.get_mut(app) {
+                state.users.remove(&self.seat.id());
+            }
+            self.cluster.exit(app, &USERS, self.id, None);
+        }
+        self.cluster.exit(app, &CONNECTIONS, self.id, None);
+        self.cluster.metrics.pusher_connections.dec();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

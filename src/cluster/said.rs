@@ -1,0 +1,193 @@
+//! What nodes tell each other: the bodies of signals. `{"broadcast":{…}}` is an event,
+//! `{"cluster":{"node":…,"said":…}}` is about the nodes themselves.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::names;
+use crate::message::ChannelName;
+use crate::protocol::pusher::presence::{Change, NodeName, Snapshot};
+use crate::protocol::pusher::{Broadcast, Member, SocketId, UserId};
+
+/// A signal that is the cluster's.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Broadcast(Broadcast),
+    Statement(Statement),
+}
+
+/// Something that a node says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Statement {
+    pub(super) node: NodeName,
+    pub(super) said: Said,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Said {
+    /// It is there.
+    Alive,
+    /// It may have missed something: everybody is to tell everything.
+    Ask,
+    /// It is going away for good.
+    Gone,
+    /// What has changed on it.
+    Changes(Vec<NumberedChange>),
+    /// All that is on it.
+    Everything {
+        number: u64,
+        apps: Vec<AppSnapshot>,
+        /// For how long it has been there, in milliseconds.
+        age: u64,
+    },
+    /// The last events of cache channels, for those who have not seen them.
+    Cached(Vec<CachedEvent>),
+    /// A user's connections are to be closed.
+    Terminate { app: Arc<str>, user: UserId },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct NumberedChange {
+    pub(super) app: Arc<str>,
+    pub(super) number: u64,
+    pub(super) channel: Arc<str>,
+    pub(super) change: Change,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct AppSnapshot {
+    pub(super) app: Arc<str>,
+    members: Vec<(Arc<str>, SocketId, Member)>,
+    counts: Vec<(Arc<str>, u64)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct CachedEvent {
+    pub(super) app: Arc<str>,
+    pub(super) channel: Arc<str>,
+    pub(super) event: String,
+    pub(super) data: String,
+    /// For how long it has been kept, in milliseconds.
+    pub(super) age: u64,
+}
+
+impl AppSnapshot {
+    pub(super) fn new(app: Arc<str>, snapshot: Snapshot) -> Self {
+        let text = |name: ChannelName| Arc::from(name.as_str());
+        Self {
+            app,
+            members: snapshot
+                .members
+                .into_iter()
+                .map(|(name, id, member)| (text(name), id, member))
+                .collect(),
+            counts: snapshot.counts.into_iter().map(|(name, count)| (text(name), count)).collect(),
+        }
+    }
+
+    /// What it holds; names that no node writes are left out.
+    pub(super) fn into_snapshot(self) -> Snapshot {
+        let name = names::read;
+        Snapshot {
+            members: self
+                .members
+                .into_iter()
+                .filter_map(|(text, id, member)| Some((name(&text)?, id, member)))
+                .collect(),
+            counts: self.counts.into_iter().filter_map(|(text, count)| Some((name(&text)?, count))).collect(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow, default)]
+    broadcast: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    cluster: Option<&'a RawValue>,
+}
+
+/// Reads a signal. `None`: it is not the cluster's, or this version does not know it.
+pub(super) fn decode(signal: &[u8]) -> Option<Heard> {
+    let wire: Wire<'_> = serde_json::from_slice(signal).ok()?;
+    if let Some(broadcast) = wire.broadcast {
+        return Broadcast::from_json(broadcast.get().as_bytes()).ok().map(Heard::Broadcast);
+    }
+    serde_json::from_str(wire.cluster?.get()).ok().map(Heard::Statement)
+}
+
+/// Writes a signal that [`decode`] reads as a broadcast.
+pub(super) fn broadcast(event: &Broadcast) -> Bytes {
+    [b"{\"broadcast\":", &event.to_json()[..], b"}"].concat().into()
+}
+
+impl Statement {
+    /// Writes a signal that [`decode`] reads as this.
+    pub(super) fn encode(&self) -> Bytes {
+        #[derive(Serialize)]
+        struct Wire<'a> {
+            cluster: &'a Statement,
+        }
+        // Texts and numbers can always be written as JSON.
+        serde_json::to_vec(&Wire { cluster: self }).unwrap_or_default().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn golden_statements() {
+        let member = Member::parse(r#"{"user_id":7,"user_info":{"n":1}}"#).unwrap();
+        for (said, text) in [
+            (Said::Alive, r#""alive""#),
+            (
+                Said::Changes(vec![NumberedChange {
+                    app: "1".into(),
+                    number: 3,
+                    channel: "presence-a".into(),
+                    change: Change::Join { connection: SocketId::new(1, 2), member },
+                }]),
+                r#"{"changes":[{"app":"1","number":3,"channel":"presence-a","change":{"join":{"connection":"1.2","member":{"user_id":7,"user_info":"{\"n\":1}"}}}}]}"#,
+            ),
+            (
+                Said::Terminate { app: "1".into(), user: UserId::new("a") },
+                r#"{"terminate":{"app":"1","user":"a"}}"#,
+            ),
+        ] {
+            let signal = Statement { node: "n".into(), said }.encode();
+            assert_eq!(
+                std::str::from_utf8(&signal).unwrap(),
+                format!(r#"{{"cluster":{{"node":"n","said":{text}}}}}"#)
+            );
+            assert!(matches!(decode(&signal), Some(Heard::Statement(_))));
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_clusters() {
+        for signal in [
+            r#"{"disconnect":{"user":7}}"#,
+            "",
+            "[]",
+            r#"{"broadcast":{}}"#,
+            r#"{"cluster":{"node":"n","said":"later"}}"#,
+        ] {
+            assert!(decode(signal.as_bytes()).is_none(), "{signal}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_can_hurt(signal in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&signal);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The task that says what there is to say: one signal at a time, so that what gathers meanwhile goes together.
+
+use std::sync::Arc;
+
+use super::Cluster;
+use super::said::Said;
+use super::state::{Joining, Next, Purpose};
+use crate::protocol::pusher::SubscriptionError;
+
+impl Cluster {
+    /// Speaks for ever.
+    pub(super) async fn speak(self: Arc<Self>) {
+        loop {
+            self.wake.notified().await;
+            while self.say_next().await {}
+        }
+    }
+
+    /// Says the next thing. Whether there was one and the broker took it.
+    async fn say_next(&self) -> bool {
+        let next = self.state().next();
+        let Some(Next { said, joins }) = next else { return self.say_cached().await };
+        let kind = Kind::of(&said);
+        if self.say(said).await.is_ok() {
+            return true;
+        }
+        self.unsaid(kind, &joins);
+        false
+    }
+
+    /// Gives newcomers the cache. Only one node does.
+    async fn say_cached(&self) -> bool {
+        let portions = {
+            let mut state = self.state();
+            if !std::mem::take(&mut state.due.cached) {
+                return false;
+            }
+            if !state.apps.values().all(|app| app.view.is_speaker(&self.node)) {
+                return true;
+            }
+            state.cached(self.now())
+        };
+        for portion in portions {
+            if self.say(portion).await.is_err() {
+                self.state().due.cached = true;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What was refused was heard by nobody.
+    fn unsaid(&self, kind: Kind, joins: &[u64]) {
+        let mut failed = Vec::new();
+        {
+            let mut state = self.state();
+            match kind {
+                Kind::Ask => state.due.ask = true,
+                Kind::Everything => state.due.everything = true,
+                Kind::Changes => {
+                    // Departures, counts and sign-ins are told by the snapshot instead; joins fail.
+                    state.due.everything = true;
+                    for number in joins {
+                        let is_channel = state
+                            .joining
+                            .get(number)
+                            .is_some_and(|joining| matches!(joining.purpose, Purpose::Channel { .. }));
+                        if is_channel && let Some(joining) = state.joining.remove(number) {
+                            failed.push((*number, joining));
+                        }
+                    }
+                }
+                Kind::Other => {}
+            }
+        }
+        for (number, Joining { peer, purpose }) in failed {
+            if let Purpose::Channel { channel, ticket } = purpose {
+                self.exit(peer.app().credentials.id(), channel.name(), peer.id(), Some(number));
+                peer.join_failed(channel.name(), ticket, SubscriptionError::Unavailable);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Ask,
+    Everything,
+    Changes,
+    Other,
+}
+
+impl Kind {
+    fn of(said: &Said) -> Self {
+        match said {
+            Said::Ask => Self::Ask,
+            Said::Everything { .. } => Self::Everything,
+            Said::Changes(_) => Self::Changes,
+            Said::Alive | Said::Gone | Said::Cached(_) | Said::Terminate { .. } => Self::Other,
+        }
+    }
+}

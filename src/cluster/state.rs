@@ -1,0 +1,412 @@
+//! What the node knows and has still to say. Pure; times are in milliseconds.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use indexmap::IndexSet;
+
+use super::cache::Cache;
+use super::peer::Peer;
+use super::said::{AppSnapshot, CachedEvent, NumberedChange, Said};
+use crate::hub::ConnectionId;
+use crate::message::ChannelName;
+use crate::protocol::pusher::presence::{Change, NodeName, Presence, Snapshot};
+use crate::protocol::pusher::{App, Apps, Channel, Member, SocketId, Ticket, User};
+
+/// A node that has been silent for so long is lost, with all that was on it.
+pub(super) const SILENT_AFTER: u64 = 15_000;
+
+/// So many changes go into one signal.
+const BATCH: usize = 256;
+
+/// With so many changes waiting to be said, nobody joins.
+const MAX_CHANGES: usize = 65_536;
+
+/// So many departures are remembered before the next snapshot lets every node forget them.
+const MAX_DEPARTURES: usize = 1024;
+
+/// Asking everybody for everything is not repeated sooner.
+const ASK_AGAIN: u64 = 2_000;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) apps: HashMap<Arc<str>, AppState>,
+    /// Joins that have been said, by their numbers, until they come back.
+    pub(super) joining: HashMap<u64, Joining>,
+    pub(super) due: Due,
+    nodes: HashMap<NodeName, Node>,
+    own: NodeName,
+    /// Milliseconds during which the others could be heard.
+    pub(super) time: u64,
+    /// The number of the last thing said about what is on this node.
+    number: u64,
+    changes: VecDeque<NumberedChange>,
+    /// The channels whose number of connections has changed and is to be told.
+    counts: IndexSet<(Arc<str>, ChannelName)>,
+    departures: usize,
+    asked: Option<u64>,
+    /// When something of the node's own last came back, in milliseconds of the hub's clock.
+    pub(super) echo: u64,
+    is_deaf: bool,
+}
+
+/// What is to be said beside changes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Due {
+    pub(super) ask: bool,
+    pub(super) everything: bool,
+    pub(super) cached: bool,
+    pub(super) alive: bool,
+}
+
+#[derive(Debug)]
+struct Node {
+    heard: u64,
+    /// Its snapshot has been taken, and it has not been lost since.
+    is_settled: bool,
+}
+
+/// A connection that waits for its own join to come back.
+#[derive(Debug)]
+pub(super) struct Joining {
+    pub(super) peer: Arc<Peer>,
+    pub(super) purpose: Purpose,
+}
+
+#[derive(Debug)]
+pub(super) enum Purpose {
+    Channel { channel: Channel, ticket: Ticket },
+    SignIn(User),
+}
+
+/// An app, as far as it is known here.
+#[derive(Debug)]
+pub(super) struct AppState {
+    pub(super) app: Arc<App>,
+    /// On all nodes, as they have told.
+    pub(super) view: Presence,
+    pub(super) cache: Cache,
+    /// This node's connections that are signed in.
+    pub(super) users: HashMap<ConnectionId, Arc<Peer>>,
+    /// Channels whose subscribers have still to hear how many they are.
+    pub(super) uncounted: HashSet<ChannelName>,
+    /// On this node, as it is, joins under way included.
+    local: HashMap<ChannelName, Local>,
+}
+
+#[derive(Debug)]
+enum Local {
+    Count(u64),
+    /// With the number of each one's join.
+    Members(HashMap<SocketId, (u64, Member)>),
+}
+
+/// What to say next.
+#[derive(Debug)]
+pub(super) struct Next {
+    pub(super) said: Said,
+    /// The joins among the changes.
+    pub(super) joins: Vec<u64>,
+}
+
+impl State {
+    pub(super) fn new(apps: &Apps, own: NodeName) -> Self {
+        let apps = apps.iter().map(|app| (app.credentials.id().clone(), AppState::new(app.clone())));
+        Self {
+            apps: apps.collect(),
+            joining: HashMap::new(),
+            // A newcomer asks, and tells that it has nobody.
+            due: Due { ask: true, everything: true, cached: false, alive: false },
+            nodes: HashMap::new(),
+            own,
+            time: 0,
+            number: 0,
+            changes: VecDeque::new(),
+            counts: IndexSet::new(),
+            departures: 0,
+            asked: None,
+            echo: 0,
+            is_deaf: false,
+        }
+    }
+
+    /// Whether so much is waiting to be said that nobody can join.
+    pub(super) fn is_full(&self) -> bool {
+        self.changes.len() >= MAX_CHANGES
+    }
+
+    /// A connection comes onto a channel without members. Whether it is the node's first.
+    pub(super) fn enter(&mut self, app: &Arc<str>, channel: &ChannelName) -> bool {
+        let Some(state) = self.apps.get_mut(app) else { return false };
+        let first = match state.local.entry(channel.clone()).or_insert(Local::Count(0)) {
+            Local::Count(count) => {
+                *count += 1;
+                *count == 1
+            }
+            Local::Members(_) => false,
+        };
+        self.counts.insert((app.clone(), channel.clone()));
+        first
+    }
+
+    /// A connection is about to become a member of a channel. The number of its join, and whether it is the node's
+    /// first connection there.
+    pub(super) fn enter_as(
+        &mut self,
+        app: &Arc<str>,
+        channel: &ChannelName,
+        connection: SocketId,
+        member: Member,
+    ) -> (u64, bool) {
+        self.number += 1;
+        let number = self.number;
+        let Some(state) = self.apps.get_mut(app) else { return (number, false) };
+        let local = state.local.entry(channel.clone()).or_insert_with(|| Local::Members(HashMap::new()));
+        let mut first = false;
+        if let Local::Members(members) = local {
+            first = members.is_empty();
+            members.insert(connection, (number, member.clone()));
+        }
+        self.change(app, number, channel, Change::Join { connection, member });
+        (number, first)
+    }
+
+    /// A connection leaves a channel; only if its join has this number, where one is given. Whether it was the
+    /// node's last.
+    pub(super) fn exit(
+        &mut self,
+        app: &Arc<str>,
+        channel: &ChannelName,
+        connection: SocketId,
+        join: Option<u64>,
+    ) -> bool {
+        let Some(state) = self.apps.get_mut(app) else { return false };
+        let Some(local) = state.local.get_mut(channel) else { return false };
+        let (is_member, last) = match local {
+            Local::Count(count) => {
+                *count = count.saturating_sub(1);
+                (false, *count == 0)
+            }
+            Local::Members(members) => {
+                let is_it = |(number, _): &(u64, Member)| join.is_none_or(|join| join == *number);
+                if !members.get(&connection).is_some_and(is_it) {
+                    return false;
+                }
+                members.remove(&connection);
+                (true, members.is_empty())
+            }
+        };
+        if last {
+            state.local.remove(channel);
+            if state.local.len() < state.local.capacity() / 8 {
+                state.local.shrink_to_fit();
+            }
+        }
+        if is_member {
+            self.number += 1;
+            self.change(app, self.number, channel, Change::Leave { connection });
+            self.departed();
+        } else {
+            self.counts.insert((app.clone(), channel.clone()));
+            if last {
+                self.departed();
+            }
+        }
+        last
+    }
+
+    /// So many connections of this node are on a channel without members.
+    pub(super) fn local_count(&self, app: &str, channel: &ChannelName) -> u64 {
+        match self.apps.get(app).and_then(|state| state.local.get(channel)) {
+            Some(Local::Count(count)) => *count,
+            _ => 0,
+        }
+    }
+
+    fn change(&mut self, app: &Arc<str>, number: u64, channel: &ChannelName, change: Change) {
+        if self.is_full() {
+            // The snapshot will tell.
+            self.due.everything = true;
+            return;
+        }
+        let (app, channel) = (app.clone(), channel.as_str().into());
+        self.changes.push_back(NumberedChange { app, number, channel, change });
+    }
+
+    fn departed(&mut self) {
+        self.departures += 1;
+        if self.departures > MAX_DEPARTURES && self.departures > self.members_here() {
+            self.departures = 0;
+            self.due.everything = true;
+        }
+    }
+
+    fn members_here(&self) -> usize {
+        let locals = self.apps.values().flat_map(|state| state.local.values());
+        locals.map(|local| if let Local::Members(members) = local { members.len() } else { 1 }).sum()
+    }
+
+    /// Something has come from a node. One that is not known well has to tell everything.
+    pub(super) fn heard(&mut self, node: &NodeName, tells_all: bool) {
+        let (time, own) = (self.time, *node == self.own);
+        let entry = self.nodes.entry(node.clone()).or_insert(Node { heard: time, is_settled: own });
+        entry.heard = time;
+        if !entry.is_settled && !tells_all && self.asked.is_none_or(|asked| time >= asked + ASK_AGAIN) {
+            self.due.ask = true;
+        }
+        for state in self.apps.values_mut() {
+            state.view.heard(node, time);
+        }
+    }
+
+    /// Time goes on, but only while the node hears what it says itself: otherwise it knows nothing of the others.
+    /// After such a time they are given as much of it as if they had just been heard.
+    pub(super) fn pass(&mut self, elapsed: u64, hears: bool) {
+        if !hears {
+            self.is_deaf = true;
+            return;
+        }
+        self.time = self.time.saturating_add(elapsed);
+        if std::mem::take(&mut self.is_deaf) {
+            for (node, entry) in &mut self.nodes {
+                if self.time.saturating_sub(entry.heard) <= SILENT_AFTER {
+                    entry.heard = self.time;
+                    for state in self.apps.values_mut() {
+                        state.view.heard(node, self.time);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A node's snapshot has been taken. Whether it was the first.
+    pub(super) fn settled(&mut self, node: &NodeName) -> bool {
+        let Some(entry) = self.nodes.get_mut(node) else { return true };
+        !std::mem::replace(&mut entry.is_settled, true)
+    }
+
+    /// A node has said that it goes.
+    pub(super) fn gone(&mut self, node: &NodeName) {
+        self.nodes.remove(node);
+    }
+
+    /// Marks who has been silent for too long, so that their return is noticed.
+    pub(super) fn unsettle_silent(&mut self) {
+        let (time, own) = (self.time, self.own.clone());
+        self.nodes.retain(|node, entry| {
+            let silence = time.saturating_sub(entry.heard);
+            if silence > SILENT_AFTER && *node != own {
+                entry.is_settled = false;
+            }
+            silence <= SILENT_AFTER.saturating_mul(10) || *node == own
+        });
+    }
+
+    /// What to say next, most urgent first.
+    pub(super) fn next(&mut self) -> Option<Next> {
+        let say = |said| Some(Next { said, joins: Vec::new() });
+        if std::mem::take(&mut self.due.ask) {
+            self.asked = Some(self.time);
+            return say(Said::Ask);
+        }
+        if !self.changes.is_empty() || !self.counts.is_empty() {
+            return Some(self.next_changes());
+        }
+        if std::mem::take(&mut self.due.everything) {
+            return say(self.everything());
+        }
+        if std::mem::take(&mut self.due.alive) {
+            return say(Said::Alive);
+        }
+        None
+    }
+
+    fn next_changes(&mut self) -> Next {
+        let mut changes: Vec<NumberedChange> = self.changes.drain(..self.changes.len().min(BATCH)).collect();
+        let joins = changes.iter().filter(|change| matches!(change.change, Change::Join { .. }));
+        let joins = joins.map(|change| change.number).collect();
+        while changes.len() < BATCH {
+            let Some((app, channel)) = self.counts.pop() else { break };
+            self.number += 1;
+            let change = Change::Count(self.local_count(&app, &channel));
+            let channel = channel.as_str().into();
+            changes.push(NumberedChange { app, number: self.number, channel, change });
+        }
+        Next { said: Said::Changes(changes), joins }
+    }
+
+    fn everything(&mut self) -> Said {
+        self.number += 1;
+        self.departures = 0;
+        let apps = self.apps.iter().map(|(id, state)| AppSnapshot::new(id.clone(), state.here())).collect();
+        Said::Everything { number: self.number, apps, age: self.time }
+    }
+
+    /// The cache channels' last events, in portions.
+    pub(super) fn cached(&self, now: u64) -> Vec<Said> {
+        const PORTION: usize = 256 * 1024;
+        let (mut portions, mut portion, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for (app, state) in &self.apps {
+            for (channel, event, data, at) in state.cache.shared() {
+                bytes += event.len() + data.len() + channel.as_str().len();
+                portion.push(CachedEvent {
+                    app: app.clone(),
+                    channel: channel.as_str().into(),
+                    event: event.to_owned(),
+                    data: data.to_owned(),
+                    age: now.saturating_sub(at),
+                });
+                if bytes >= PORTION {
+                    portions.push(Said::Cached(std::mem::take(&mut portion)));
+                    bytes = 0;
+                }
+            }
+        }
+        if !portion.is_empty() {
+            portions.push(Said::Cached(portion));
+        }
+        portions
+    }
+}
+
+impl AppState {
+    fn new(app: Arc<App>) -> Self {
+        Self {
+            app,
+            view: Presence::default(),
+            cache: Cache::default(),
+            users: HashMap::new(),
+            uncounted: HashSet::new(),
+            local: HashMap::new(),
+        }
+    }
+
+    /// Whether there is room on a presence channel for a connection of this user. Joins of this node that are under
+    /// way count; those of others are settled when they come back.
+    pub(super) fn has_room(&self, channel: &ChannelName, member: &Member) -> bool {
+        let is_new = |user: &Member| !self.view.is_member(channel, &user.user_id);
+        let mut coming: HashSet<&str> = HashSet::new();
+        if let Some(Local::Members(members)) = self.local.get(channel)
+            && members.len() > self.view.member_count(channel)
+        {
+            let new = members.values().filter(|(_, user)| is_new(user));
+            coming.extend(new.map(|(_, user)| user.user_id.as_str()));
+        }
+        !is_new(member)
+            || coming.contains(member.user_id.as_str())
+            || self.view.member_count(channel) + coming.len() < self.app.rules.presence_members
+    }
+
+    fn here(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for (channel, local) in &self.local {
+            match local {
+                Local::Count(count) => snapshot.counts.push((channel.clone(), *count)),
+                Local::Members(members) => snapshot
+                    .members
+                    .extend(members.iter().map(|(id, (_, member))| (channel.clone(), *id, member.clone()))),
+            }
+        }
+        snapshot
+    }
+}

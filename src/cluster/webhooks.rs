@@ -1,0 +1,191 @@
+//! Tells the applications what happens: one task a webhook, one request at a time, in order.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Request, StatusCode, Uri, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::hub::Clock;
+use crate::protocol::pusher::{App, Apps, WebhookEvent, WebhookQueue, webhook_body};
+use crate::telemetry::Metrics;
+
+/// So many events wait for one webhook.
+const CAPACITY: usize = 10_000;
+
+/// How long an answer may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A request is tried for so long.
+const TRY_FOR: Duration = Duration::from_secs(5 * 60);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What happens within this time goes into one request.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// One URL that is told of an app's events.
+#[derive(Debug)]
+pub(super) struct Webhook {
+    app: Arc<App>,
+    url: Uri,
+    queue: Mutex<WebhookQueue>,
+    pushed: Notify,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Starts the webhooks of all apps. Needs a tokio runtime, if there are any.
+pub(super) fn start(
+    apps: &Apps,
+    clock: Clock,
+    metrics: &Arc<Metrics>,
+) -> HashMap<Arc<str>, Vec<Arc<Webhook>>> {
+    let mut http = None;
+    let mut all: HashMap<Arc<str>, Vec<Arc<Webhook>>> = HashMap::new();
+    for app in apps.iter().filter(|app| app.enabled) {
+        for settings in &app.rules.webhooks {
+            let url: Uri = match settings.url.parse() {
+                Ok(url) => url,
+                Err(error) => {
+                    tracing::warn!(app = &**app.credentials.id(), %error, "a webhook's URL is not valid");
+                    continue;
+                }
+            };
+            let webhook = Arc::new(Webhook {
+                app: app.clone(),
+                url,
+                queue: Mutex::new(WebhookQueue::new(&settings.events, CAPACITY)),
+                pushed: Notify::new(),
+                clock,
+                metrics: metrics.clone(),
+            });
+            tokio::spawn(webhook.clone().run(http.get_or_insert_with(client).clone()));
+            all.entry(app.credentials.id().clone()).or_default().push(webhook);
+        }
+    }
+    all
+}
+
+fn client() -> Http {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    let (_, ignored) = roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        tracing::warn!(
+            ignored,
+            "no certificates of authorities are installed: webhooks over https will fail"
+        );
+    }
+    let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let mut tcp = HttpConnector::new();
+    tcp.set_connect_timeout(Some(ANSWER_WITHIN));
+    tcp.enforce_http(false);
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(LONGEST_PAUSE)
+        .build(connector.wrap_connector(tcp))
+}
+
+impl Webhook {
+    /// Queues an event; `now` is in milliseconds of the hub's clock.
+    pub(super) fn push(&self, event: WebhookEvent, now: u64) {
+        if self.queue().push(event, now).is_err() {
+            self.metrics.webhooks_dropped.inc();
+        }
+        self.pushed.notify_one();
+    }
+
+    async fn run(self: Arc<Self>, http: Http) {
+        loop {
+            let (events, next) = {
+                let mut queue = self.queue();
+                (queue.take(self.clock.millis()), queue.next_ready())
+            };
+            if events.is_empty() {
+                self.wait(next).await;
+                continue;
+            }
+            self.tell(&http, &events).await;
+        }
+    }
+
+    /// Waits for an event, or for the time of one that waits itself.
+    async fn wait(&self, next: Option<u64>) {
+        match next {
+            None => self.pushed.notified().await,
+            Some(at) => {
+                let left = at.saturating_sub(self.clock.millis());
+                let _ = timeout(Duration::from_millis(left), self.pushed.notified()).await;
+            }
+        }
+        sleep(GATHER).await;
+    }
+
+    /// Makes a request until it is taken, or for so long that nobody would care.
+    async fn tell(&self, http: &Http, events: &[WebhookEvent]) {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let body = Bytes::from(webhook_body(u64::try_from(time).unwrap_or(u64::MAX), events));
+        let signature = self.app.credentials.sign_webhook(&body);
+        let end = Instant::now() + TRY_FOR;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let failure = match timeout(ANSWER_WITHIN, self.request(http, body.clone(), &signature)).await {
+                Ok(Ok(status)) if status.is_success() => {
+                    self.metrics.webhooks_sent.inc();
+                    return;
+                }
+                Ok(Ok(status)) => format!("the answer is {status}"),
+                Ok(Err(failure)) => failure,
+                Err(_) => "no answer in time".to_owned(),
+            };
+            self.metrics.webhooks_failed.inc();
+            let host = self.url.host().unwrap_or_default();
+            if Instant::now() + pause >= end {
+                self.metrics.webhooks_dropped.inc_by(events.len() as u64);
+                tracing::warn!(
+                    host,
+                    failure,
+                    events = events.len(),
+                    "a webhook was not taken and is dropped"
+                );
+                return;
+            }
+            tracing::info!(host, failure, again_in = ?pause, "a webhook was not taken");
+            // Spread, so that nodes that fail together do not come back together.
+            sleep(pause.mul_f64(rand::random_range(0.75..1.25))).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn request(&self, http: &Http, body: Bytes, signature: &str) -> Result<StatusCode, String> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(self.url.clone())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, concat!("yamabiko/", env!("CARGO_PKG_VERSION")))
+            .header("x-pusher-key", &**self.app.credentials.key())
+            .header("x-pusher-signature", signature)
+            .body(Full::new(body))
+            .map_err(|error| error.to_string())?;
+        let answer = http.request(request).await.map_err(|error| error.to_string())?;
+        Ok(answer.status())
+    }
+
+    fn queue(&self) -> MutexGuard<'_, WebhookQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
