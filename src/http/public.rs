@@ -5,11 +5,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 
-/// What the public port serves. `connect` answers WebSocket handshakes. `pusher` is the HTTP API of the apps.
+/// What the public port serves. `connect` answers WebSocket handshakes, `connect_pusher` those of
+/// the Pusher protocol. `pusher` is the HTTP API of the apps.
 /// `console` adds its pages, and a browser that opens the root is led to them.
-pub fn public<C>(connect: C, pusher: Router, console: Option<Router>) -> Router
+pub fn public<C, P>(connect: C, connect_pusher: P, pusher: Router, console: Option<Router>) -> Router
 where
     C: Fn(Request) -> Response<Body> + Clone + Send + Sync + 'static,
+    P: Fn(Request) -> Response<Body> + Clone + Send + Sync + 'static,
 {
     let has_console = console.is_some();
     let root = {
@@ -23,10 +25,13 @@ where
             })
         }
     };
+    let pusher_client = move |request: Request| std::future::ready(connect_pusher(request));
     Router::new()
         .route("/", get(root))
         .route("/ws", get(move |request: Request| std::future::ready(connect(request))))
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/app", get(pusher_client.clone()))
+        .route("/app/{*key}", get(pusher_client))
         .merge(pusher)
         .merge(console.unwrap_or_default())
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here\n") })

@@ -5,6 +5,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::signals;
 use crate::broker::Inbound;
+use crate::cluster::Cluster;
 use crate::hub::Hub;
 use crate::message::{Dispatch, Event};
 use crate::protocol::native::Native;
@@ -19,6 +20,7 @@ pub(super) async fn relay(
     mut inbound: UnboundedReceiver<Inbound>,
     native: Arc<Native>,
     hub: Arc<Hub>,
+    cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
@@ -26,9 +28,12 @@ pub(super) async fn relay(
         for Inbound { dispatch, hold } in batch.drain(..) {
             match dispatch {
                 Dispatch::Event(event) => deliver(&event, hold, &native, &hub, &metrics),
-                Dispatch::Signal(signal) => signals::obey(&signal, &hub),
-                // Nobody on this node listens to a topic.
-                Dispatch::Topic { topic, .. } => tracing::debug!(topic = &*topic, "nobody wants this topic"),
+                Dispatch::Signal(signal) => {
+                    if !cluster.hear(&signal, hold) {
+                        signals::obey(&signal, &hub);
+                    }
+                }
+                Dispatch::Topic { topic, payload } => cluster.hear_topic(&topic, &payload, hold),
             }
         }
     }

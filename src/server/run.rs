@@ -20,7 +20,7 @@ use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
 use crate::protocol::pusher::{App, Apps};
-use crate::socket::{Admission, Edge, Gate, NativeEndpoint, TrustedProxies};
+use crate::socket::{Admission, Edge, Gate, NativeEndpoint, PusherEndpoint, TrustedProxies};
 use crate::telemetry::Metrics;
 
 /// Serves until `shutdown` completes, then drains. Needs a multi-threaded tokio runtime.
@@ -56,7 +56,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
     let cluster = Cluster::new(apps, hub.clone(), broker.clone(), metrics.clone());
     let native = Arc::new(Native::new(&settings.channels));
-    tokio::spawn(relay(inbound, native.clone(), hub.clone(), metrics.clone()));
+    tokio::spawn(relay(inbound, native.clone(), hub.clone(), cluster.clone(), metrics.clone()));
 
     let proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
     let edge = Edge::new(
@@ -75,6 +75,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         settings.auth.close_on_expiry,
     );
 
+    let pusher_endpoint = PusherEndpoint::new(edge.clone(), cluster.clone());
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let app = cluster.apps().iter().find(|app| app.enabled).cloned();
     let console = console(&settings, &broker, address, app)?;
@@ -84,8 +85,12 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     };
     let operators = admin(AdminState { broker: broker.clone(), metrics: metrics.clone(), load });
     let timeout = settings.limits.handshake_timeout;
-    let everyone =
-        public(move |request| endpoint.connect(request), pusher::router(cluster, timeout), console);
+    let everyone = public(
+        move |request| endpoint.connect(request),
+        move |request| pusher_endpoint.connect(request),
+        pusher::router(cluster.clone(), timeout),
+        console,
+    );
     tokio::spawn(accept_http(admin_listener, operators, timeout, metrics.clone()));
     let accepting = tokio::spawn(accept_http(listener, everyone, timeout, metrics));
     tracing::info!(
@@ -109,6 +114,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     );
     let cut = drain(&edge, settings.server.shutdown_grace).await;
     accepting.abort();
+    // If the broker is not there, the others will miss this node by its silence.
+    let _ = cluster.leave().await;
     broker.shutdown().await;
     if cut > 0 {
         tracing::warn!(connections = cut, "cut off: they did not finish within server.shutdown_grace");

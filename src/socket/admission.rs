@@ -41,11 +41,7 @@ impl Admission {
 
     /// Gives a connection of a user a place, to be given back with [`leave`](Self::leave).
     pub(super) fn admit(&self, user: i64) -> Result<(), Full> {
-        let open = self.open.fetch_add(1, Ordering::Relaxed);
-        if self.connections > 0 && open >= self.connections {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-            return Err(Full::Node);
-        }
+        self.admit_anyone()?;
         if self.per_user > 0 {
             let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
             let count = users.entry(user).or_default();
@@ -56,6 +52,22 @@ impl Admission {
             *count += 1;
         }
         Ok(())
+    }
+
+    /// Gives a connection of nobody in particular a place, to be given back with
+    /// [`leave_anyone`](Self::leave_anyone).
+    pub(super) fn admit_anyone(&self) -> Result<(), Full> {
+        let open = self.open.fetch_add(1, Ordering::Relaxed);
+        if self.connections > 0 && open >= self.connections {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(Full::Node);
+        }
+        Ok(())
+    }
+
+    /// Makes room for anyone again.
+    pub(super) fn leave_anyone(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Makes room again.

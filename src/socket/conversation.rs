@@ -17,6 +17,17 @@ pub trait Conversation: Send + Unpin + 'static {
     /// A message has come. Answers go into the connection's outbox.
     fn receive(&mut self, message: Message, connection: &Connection);
 
+    /// Bytes have come, of a message or of anything else: the client is there.
+    fn heard(&mut self) {}
+
+    /// The second of the hub's clock at which [`tick`](Self::tick) has something to do.
+    fn next_tick(&self) -> u32 {
+        u32::MAX
+    }
+
+    /// Does what the time demands, beyond the heartbeat that all connections have.
+    fn tick(&mut self) {}
+
     /// The connection has ended.
     fn ended(&self, end: End, connection: &Connection);
 }

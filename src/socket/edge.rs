@@ -54,7 +54,7 @@ impl Gate {
         Ok(())
     }
 
-    fn admits(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
         if self.origins.is_empty() {
             return true;
         }
@@ -107,6 +107,11 @@ impl Edge {
             return Err(Rejection::ORIGIN);
         }
         Ok(())
+    }
+
+    /// Whether pages of this origin may connect.
+    pub(super) fn admits_origin(&self, headers: &HeaderMap) -> bool {
+        self.gate.admits(headers)
     }
 
     /// The address of the client, through trusted proxies.

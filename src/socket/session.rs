@@ -41,6 +41,14 @@ impl SessionOptions {
     }
 }
 
+impl SessionOptions {
+    /// The same, with at least so many seconds for the answer to a ping.
+    #[must_use]
+    pub(super) fn with_pong_within(self, seconds: u32) -> Self {
+        Self { pong_within: self.pong_within.max(seconds), ..self }
+    }
+}
+
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -228,6 +236,7 @@ impl<C: Conversation> Session<C> {
                     Ok(0) => return Poll::Ready(()),
                     Ok(count) => {
                         self.pulse = Pulse::Heard(self.connection.clock().now());
+                        self.conversation.heard();
                         self.feed(buffer.get(..count).unwrap_or_default());
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -254,6 +263,9 @@ impl<C: Conversation> Session<C> {
                         return;
                     }
                     Pulse::Heard(_) | Pulse::Pinged(_) => {}
+                }
+                if now >= self.conversation.next_tick() {
+                    self.conversation.tick();
                 }
                 if now >= self.expires {
                     self.outbox().close(Close::TokenExpired);
@@ -328,7 +340,7 @@ impl<C: Conversation> Session<C> {
                     Pulse::Heard(at) => at.saturating_add(self.options.ping_after),
                     Pulse::Pinged(at) => at.saturating_add(self.options.pong_within),
                 };
-                heartbeat.min(self.expires)
+                heartbeat.min(self.expires).min(self.conversation.next_tick())
             }
             Phase::Closing { until, .. } | Phase::Flushing { until, .. } | Phase::Draining { until, .. } => {
                 until

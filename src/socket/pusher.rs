@@ -1,0 +1,202 @@
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, Response};
+
+use super::bucket::{Bucket, Rate};
+use super::handshake::asks_for_upgrade;
+use super::session::End;
+use super::{
+    Conversation, Edge, Gate, Message, PeerAddress, Rejection, SessionOptions, TrustedProxies, accept, serve,
+};
+use crate::cluster::{Client, Cluster};
+use crate::hub::{Connection, Outbox};
+use crate::message::Close;
+use crate::protocol::pusher::{App, Fatal, outgoing};
+use crate::telemetry::Reason;
+
+/// Where clients of the Pusher protocol connect.
+#[derive(Debug)]
+pub struct PusherEndpoint {
+    edge: Arc<Edge>,
+    cluster: Arc<Cluster>,
+    options: Arc<SessionOptions>,
+    /// Of the apps that name origins, by their ids.
+    gates: HashMap<Arc<str>, Gate>,
+}
+
+/// So much longer than for an answer to `pusher:ping` is waited for one to a ping of WebSocket, in seconds: a client
+/// that is there and does not answer is to be told so.
+const PONG_MARGIN: u32 = 10;
+
+impl PusherEndpoint {
+    /// Puts the Pusher protocol on an edge.
+    #[must_use]
+    pub fn new(edge: Arc<Edge>, cluster: Arc<Cluster>) -> Arc<Self> {
+        let timeouts = cluster.apps().iter().map(|app| app.rules.pong_timeout.as_secs());
+        let longest = u32::try_from(timeouts.max().unwrap_or_default()).unwrap_or(u32::MAX);
+        let options = edge.options.with_pong_within(longest.saturating_add(PONG_MARGIN));
+        let gate = |app: &Arc<App>| {
+            let origins = &app.rules.origins;
+            (!origins.is_empty())
+                .then(|| (app.credentials.id().clone(), Gate::new(origins, TrustedProxies::default())))
+        };
+        let gates = cluster.apps().iter().filter_map(gate).collect();
+        Arc::new(Self { edge, cluster, options: Arc::new(options), gates })
+    }
+
+    /// Answers a handshake: 101 and a session of the app whose key is in the path.
+    ///
+    /// What is fatal is told after the upgrade, as an error frame and a close code: pages see nothing else.
+    pub fn connect(self: &Arc<Self>, mut request: Request<Body>) -> Response<Body> {
+        let client = self.edge.client(request.extensions().get::<PeerAddress>(), request.headers());
+        self.upgrade(&mut request, client).unwrap_or_else(|rejection| {
+            self.edge.refused(&rejection, client);
+            rejection.response()
+        })
+    }
+
+    fn upgrade(
+        self: &Arc<Self>,
+        request: &mut Request<Body>,
+        client: Option<IpAddr>,
+    ) -> Result<Response<Body>, Rejection> {
+        if !asks_for_upgrade(request) {
+            return Err(Rejection::UPGRADE_REQUIRED);
+        }
+        if self.edge.is_draining() {
+            return Err(Rejection::DRAINING);
+        }
+        let app = self.app(request.uri().path(), request.uri().query(), request.headers());
+        let (response, upgrade) = accept(request)?;
+        let outbox = Arc::new(Outbox::new());
+        outbox.say_going_away(Close::Reconnect);
+        let connection = self.edge.hub.connect(outbox);
+        let place = app.and_then(|app| self.admit(&app, &connection));
+        let metrics = &self.edge.metrics;
+        metrics.connections.inc();
+        metrics.connections_opened.inc();
+        let ip = client.map(tracing::field::display);
+        let place = match place {
+            Ok(place) => {
+                tracing::info!(
+                    connection = connection.id(),
+                    app = &**place.app.credentials.id(),
+                    socket_id = %place.client.id(),
+                    ip,
+                    "connected"
+                );
+                Some(place)
+            }
+            Err(fatal) => {
+                tracing::info!(connection = connection.id(), ip, reason = %fatal, "connection refused");
+                connection.outbox().push(&outgoing::fatal(fatal), connection.outbox_bytes());
+                connection.outbox().close(fatal.close());
+                None
+            }
+        };
+        let bucket = self.edge.rate.as_ref().map(Rate::bucket).unwrap_or_default();
+        let conversation = PusherConversation { endpoint: self.clone(), place, bucket };
+        serve(upgrade, connection, conversation, self.options.clone(), None);
+        Ok(response)
+    }
+
+    fn app(&self, path: &str, query: Option<&str>, headers: &HeaderMap) -> Result<Arc<App>, Fatal> {
+        let key = path.strip_prefix("/app/").filter(|key| !key.is_empty() && !key.contains('/'));
+        let app = self.cluster.apps().connect(key.ok_or(Fatal::PathNotFound)?, query)?;
+        let admitted = match self.gates.get(app.credentials.id()) {
+            Some(gate) => gate.admits(headers),
+            None => self.edge.admits_origin(headers),
+        };
+        if admitted { Ok(app.clone()) } else { Err(Fatal::Unauthorized) }
+    }
+
+    fn admit(self: &Arc<Self>, app: &Arc<App>, connection: &Connection) -> Result<Place, Fatal> {
+        self.edge.admission.admit_anyone().map_err(|_| Fatal::OverCapacity)?;
+        match Client::open(&self.cluster, app, connection) {
+            Ok(client) => Ok(Place { app: app.clone(), client }),
+            Err(fatal) => {
+                self.edge.admission.leave_anyone();
+                Err(fatal)
+            }
+        }
+    }
+}
+
+/// One client of the Pusher protocol.
+#[derive(Debug)]
+struct PusherConversation {
+    endpoint: Arc<PusherEndpoint>,
+    /// None where it was refused and only waits to be closed.
+    place: Option<Place>,
+    bucket: Bucket,
+}
+
+#[derive(Debug)]
+struct Place {
+    app: Arc<App>,
+    client: Client,
+}
+
+impl Conversation for PusherConversation {
+    fn receive(&mut self, message: Message, _: &Connection) {
+        let Some(Place { client, .. }) = &self.place else { return };
+        let edge = &self.endpoint.edge;
+        if edge.rate.as_ref().is_some_and(|rate| !rate.take(&mut self.bucket)) {
+            edge.metrics.messages_refused.get_or_create(&Reason::new("rate_limited")).inc();
+            client.refuse();
+            return;
+        }
+        let (Message::Text(message) | Message::Binary(message)) = message;
+        client.receive(&message);
+    }
+
+    fn heard(&mut self) {
+        if let Some(place) = &self.place {
+            place.client.heard();
+        }
+    }
+
+    fn next_tick(&self) -> u32 {
+        let Some(place) = &self.place else { return u32::MAX };
+        u32::try_from(place.client.next_tick().div_ceil(1000)).unwrap_or(u32::MAX)
+    }
+
+    fn tick(&mut self) {
+        if let Some(place) = &self.place {
+            place.client.tick();
+        }
+    }
+
+    fn ended(&self, end: End, connection: &Connection) {
+        let metrics = &self.endpoint.edge.metrics;
+        metrics.connections.dec();
+        metrics.connections_closed.get_or_create(&Reason::new(end.reason())).inc();
+        let app = self.place.as_ref().map(|place| &**place.app.credentials.id());
+        if end == End::Server(Close::SlowConsumer) {
+            tracing::warn!(
+                connection = connection.id(),
+                app,
+                limit = connection.outbox_bytes(),
+                "slow consumer: what waited for it was dropped"
+            );
+        }
+        tracing::info!(
+            connection = connection.id(),
+            app,
+            reason = end.reason(),
+            code = end.code(),
+            "disconnected"
+        );
+    }
+}
+
+impl Drop for PusherConversation {
+    fn drop(&mut self) {
+        if self.place.is_some() {
+            self.endpoint.edge.admission.leave_anyone();
+        }
+    }
+}
