@@ -55,11 +55,13 @@ for (const [where, setUp] of SETUPS) {
     });
 
     test("a signature with another secret, or for another channel, is refused, and the connection stays", async () => {
-      const forged = (socket, channel, secret) => a.sdk({ secret }).authorizeChannel(socket, channel);
-      const signed = { forged: (socket) => forged(socket, "private-forged", "not the secret"), borrowed: (socket) => forged(socket, "private-mine") };
+      const signed = {
+        "private-forged": (socket) => a.sdk({ secret: "not the secret" }).authorizeChannel(socket, "private-forged"),
+        "private-borrowed": (socket) => a.sdk().authorizeChannel(socket, "private-mine"),
+      };
       const echo = await tab(a, application, "aoi", {
         channelAuthorization: {
-          customHandler: ({ socketId, channelName }, done) => done(null, signed[channelName.replace("private-", "")](socketId)),
+          customHandler: ({ socketId, channelName }, done) => done(null, signed[channelName](socketId)),
         },
       });
       for (const channel of ["forged", "borrowed"]) {

@@ -96,6 +96,7 @@ for (const [where, setUp] of SETUPS) {
     test("a sign-in with another secret ends the connection with 4009", async () => {
       const echo = await tab(b, application, "aoi", {
         userAuthentication: {
+          headers: {},
           customHandler: ({ socketId }, done) => done(null, a.sdk({ secret: "not the secret" }).authenticateUser(socketId, { id: "7" })),
         },
       });
