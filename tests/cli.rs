@@ -57,6 +57,7 @@ fn help_is_help_and_wrong_usage_is_2() {
         &["token", "--help"],
         &["publish", "--help"],
         &["listen", "--help"],
+        &["bench", "--help"],
         &["config", "--help"],
         &["--version"],
     ] {

@@ -89,7 +89,7 @@ impl Ended {
 }
 
 /// Where a server with these settings can be reached from here.
-fn local_url(config: &Config) -> String {
+pub(super) fn local_url(config: &Config) -> String {
     let server = &config.settings.server.server;
     let host = match server.host.trim_matches(['[', ']']) {
         "0.0.0.0" => "127.0.0.1",

@@ -65,7 +65,8 @@ impl Cache {
 
     /// What another node has kept: it counts where this one knows nothing better.
     pub(super) fn fill(&mut self, channel: &ChannelName, kept: Kept) {
-        if self.entries.get(channel).is_none_or(|entry| entry.is_doubtful) {
+        let is_better = |entry: &Entry| entry.is_doubtful && entry.kept < kept.at;
+        if self.entries.get(channel).is_none_or(is_better) {
             self.keep(channel, kept);
         }
     }
@@ -155,14 +156,15 @@ mod tests {
     fn others_know_better_only_where_something_was_missed() {
         let mut cache = Cache::default();
         let a = channel("cache-a");
-        let get = |cache: &Cache| cache.get(&a, 10, 0);
+        let get = |cache: &Cache| cache.get(&a, 10, 2);
         cache.fill(&a, kept("1", 0, false));
         cache.fill(&a, kept("2", 0, false));
         assert_eq!(get(&cache), Some(Frame::text(&[b"1"])));
         cache.doubt();
         assert_eq!(get(&cache), Some(Frame::text(&[b"1"])));
-        cache.fill(&a, kept("2", 0, false));
-        cache.fill(&a, kept("3", 0, false));
+        cache.fill(&a, kept("older", 0, false));
+        cache.fill(&a, kept("2", 1, false));
+        cache.fill(&a, kept("3", 2, false));
         assert_eq!(get(&cache), Some(Frame::text(&[b"2"])));
     }
 

@@ -88,7 +88,7 @@ impl Cluster {
             }
             let Some(frame) = encode() else { continue };
             let (name, data) = (event.event.clone(), event.data.clone());
-            let kept = Kept { event: name, data, frame: frame.clone(), at: self.now(), by_topic };
+            let kept = Kept { event: name, data, frame: frame.clone(), at: self.cache_now(), by_topic };
             // Who subscribes meanwhile gets it either from the cache or from the hub.
             let mut state = self.state();
             if let Some(state) = state.apps.get_mut(&event.app) {
@@ -118,14 +118,14 @@ impl Cluster {
             Said::Ask => {
                 let mut state = self.state();
                 state.due.everything = true;
-                state.due.cached |= !is_own;
+                state.due.cached |= !is_own && state.is_oldest_but(&node);
             }
             Said::Changes(changes) => {
                 for change in changes {
                     self.change(&node, change, is_own);
                 }
             }
-            Said::Everything { number, apps, age } => self.everything(&node, number, apps, age, is_own),
+            Said::Everything { number, apps, since } => self.everything(&node, number, apps, since, is_own),
             Said::Cached(events) if !is_own => self.fill_cache(events),
             Said::Cached(_) => {}
             Said::Terminate { app, user } => self.end_user(&app, &user),
@@ -191,11 +191,11 @@ impl Cluster {
         }
     }
 
-    fn everything(&self, node: &NodeName, number: u64, apps: Vec<AppSnapshot>, age: u64, is_own: bool) {
+    fn everything(&self, node: &NodeName, number: u64, apps: Vec<AppSnapshot>, since: u64, is_own: bool) {
         let mut state = self.state();
         let time = state.time;
         // What an older node tells a newcomer has been told to webhooks long ago.
-        let is_old = state.settled(node) && !is_own && age > time;
+        let is_old = state.settled(node, since);
         let mut told = Vec::new();
         for snapshot in apps {
             let Some(app_state) = state.apps.get_mut(&snapshot.app) else { continue };
@@ -240,14 +240,13 @@ impl Cluster {
     }
 
     fn fill_cache(&self, events: Vec<CachedEvent>) {
-        let now = self.now();
+        let now = self.cache_now();
         let mut state = self.state();
         for CachedEvent { app, channel, event, data, age } in events {
             let (Some(state), Ok(name)) = (state.apps.get_mut(&app), ChannelName::new(&channel)) else {
                 continue;
             };
-            // It may have been kept for longer than this node is there.
-            let Some(at) = now.checked_sub(age) else { continue };
+            let at = now.saturating_sub(age);
             let frame = outgoing::channel_event(&channel, &event, &data, None);
             state.cache.fill(&name, Kept { event, data, frame, at, by_topic: false });
         }

@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
@@ -62,7 +63,7 @@ impl Cluster {
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
         let webhooks = webhooks::start(&apps, hub.clock(), &metrics);
-        let state = Mutex::new(State::new(&apps, node.clone()));
+        let state = Mutex::new(State::new(&apps, node.clone(), unix_time()));
         let cluster =
             Arc::new(Self { apps, hub, broker, metrics, number, node, state, wake: Notify::new(), webhooks });
         if !cluster.apps.is_empty() {
@@ -167,6 +168,13 @@ impl Cluster {
         self.hub.clock().millis()
     }
 
+    /// The clock of caches, in milliseconds. What has been kept on other nodes may be older than this one, so that it
+    /// does not begin at 0.
+    fn cache_now(&self) -> u64 {
+        const BEFORE: u64 = 1 << 40;
+        self.now() + BEFORE
+    }
+
     /// A connection is off a channel.
     fn exit(&self, app: &Arc<str>, channel: &ChannelName, connection: SocketId, join: Option<u64>) {
         let mut state = self.state();
@@ -195,7 +203,7 @@ impl Cluster {
     /// The last event of a cache channel.
     fn cached(&self, state: &AppState, channel: &ChannelName) -> Option<Frame> {
         let ttl = u64::try_from(state.app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX);
-        state.cache.get(channel, ttl, self.now())
+        state.cache.get(channel, ttl, self.cache_now())
     }
 
     fn tell_webhooks(&self, app: &str, event: WebhookEvent) {
@@ -208,6 +216,11 @@ impl Cluster {
         }
         last.push(event, now);
     }
+}
+
+fn unix_time() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Cluster {

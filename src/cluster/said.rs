@@ -41,8 +41,8 @@ pub(super) enum Said {
     Everything {
         number: u64,
         apps: Vec<AppSnapshot>,
-        /// For how long it has been there, in milliseconds.
-        age: u64,
+        /// When it was started, in milliseconds since the Unix epoch.
+        since: u64,
     },
     /// The last events of cache channels, for those who have not seen them.
     Cached(Vec<CachedEvent>),

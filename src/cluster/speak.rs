@@ -28,17 +28,14 @@ impl Cluster {
         false
     }
 
-    /// Gives newcomers the cache. Only one node does.
+    /// Gives others the cache.
     async fn say_cached(&self) -> bool {
         let portions = {
             let mut state = self.state();
             if !std::mem::take(&mut state.due.cached) {
                 return false;
             }
-            if !state.apps.values().all(|app| app.view.is_speaker(&self.node)) {
-                return true;
-            }
-            state.cached(self.now())
+            state.cached(self.cache_now())
         };
         for portion in portions {
             if self.say(portion).await.is_err() {

@@ -36,6 +36,8 @@ pub(super) struct State {
     pub(super) due: Due,
     nodes: HashMap<NodeName, Node>,
     own: NodeName,
+    /// When this node was started, in milliseconds since the Unix epoch.
+    since: u64,
     /// Milliseconds during which the others could be heard.
     pub(super) time: u64,
     /// The number of the last thing said about what is on this node.
@@ -62,6 +64,8 @@ pub(super) struct Due {
 #[derive(Debug)]
 struct Node {
     heard: u64,
+    /// When it was started, by its own clock; every node compares the same numbers.
+    since: Option<u64>,
     /// Its snapshot has been taken, and it has not been lost since.
     is_settled: bool,
 }
@@ -110,7 +114,7 @@ pub(super) struct Next {
 }
 
 impl State {
-    pub(super) fn new(apps: &Apps, own: NodeName) -> Self {
+    pub(super) fn new(apps: &Apps, own: NodeName, since: u64) -> Self {
         let apps = apps.iter().map(|app| (app.credentials.id().clone(), AppState::new(app.clone())));
         Self {
             apps: apps.collect(),
@@ -119,6 +123,7 @@ impl State {
             due: Due { ask: true, everything: true, cached: false, alive: false },
             nodes: HashMap::new(),
             own,
+            since,
             time: 0,
             number: 0,
             changes: VecDeque::new(),
@@ -249,7 +254,8 @@ impl State {
     /// Something has come from a node. One that is not known well has to tell everything.
     pub(super) fn heard(&mut self, node: &NodeName, tells_all: bool) {
         let (time, own) = (self.time, *node == self.own);
-        let entry = self.nodes.entry(node.clone()).or_insert(Node { heard: time, is_settled: own });
+        let entry =
+            self.nodes.entry(node.clone()).or_insert(Node { heard: time, since: None, is_settled: own });
         entry.heard = time;
         if !entry.is_settled && !tells_all && self.asked.is_none_or(|asked| time >= asked + ASK_AGAIN) {
             self.due.ask = true;
@@ -279,10 +285,22 @@ impl State {
         }
     }
 
-    /// A node's snapshot has been taken. Whether it was the first.
-    pub(super) fn settled(&mut self, node: &NodeName) -> bool {
-        let Some(entry) = self.nodes.get_mut(node) else { return true };
-        !std::mem::replace(&mut entry.is_settled, true)
+    /// A node's snapshot comes, from one that was started then. Whether it says only what was known before this node
+    /// was there.
+    pub(super) fn settled(&mut self, node: &NodeName, since: u64) -> bool {
+        let Some(entry) = self.nodes.get_mut(node) else { return false };
+        entry.is_settled = true;
+        let first = entry.since.replace(since).is_none();
+        first && *node != self.own && since < self.since
+    }
+
+    /// Whether of all nodes but one this has been there longest.
+    pub(super) fn is_oldest_but(&self, other: &NodeName) -> bool {
+        let own = (self.since, &self.own);
+        self.nodes
+            .iter()
+            .filter(|(node, entry)| *node != other && self.time.saturating_sub(entry.heard) <= SILENT_AFTER)
+            .all(|(node, entry)| entry.since.is_none_or(|since| own <= (since, node)))
     }
 
     /// A node has said that it goes.
@@ -339,7 +357,7 @@ impl State {
         self.number += 1;
         self.departures = 0;
         let apps = self.apps.iter().map(|(id, state)| AppSnapshot::new(id.clone(), state.here())).collect();
-        Said::Everything { number: self.number, apps, age: self.time }
+        Said::Everything { number: self.number, apps, since: self.since }
     }
 
     /// The cache channels' last events, in portions.

@@ -113,7 +113,7 @@ impl Cluster {
     }
 
     fn expire(&self) {
-        let now = self.now();
+        let now = self.cache_now();
         for app in self.state().apps.values_mut() {
             let ttl = u64::try_from(app.app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX);
             app.cache.expire(ttl, now);

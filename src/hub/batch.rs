@@ -83,7 +83,7 @@ mod tests {
     fn delivery(channel: &ChannelName, audience: Audience, bytes: &[u8]) -> Arc<Delivery> {
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let frame = Frame::from_wire(Bytes::copy_from_slice(bytes));
-        Arc::new(Delivery { channel: channel.clone(), audience, frame, _hold: permit })
+        Arc::new(Delivery { channel: channel.clone(), audience, frame, _hold: Some(permit) })
     }
 
     #[test]

@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
+use memchr::memmem;
 use thiserror::Error;
 
 use super::data::{Member, Members};
@@ -12,7 +14,7 @@ const TARGET: &str = "target_user_id";
 /// The rules of all kinds of channels. They are data: a new kind needs no release.
 #[derive(Debug)]
 pub(super) struct Rules {
-    kinds: HashMap<String, Rule>,
+    kinds: HashMap<String, Rule, RandomState>,
     /// For every kind that the settings do not name: all fields, no targeting, clients may send.
     other: Rule,
 }
@@ -52,7 +54,10 @@ impl Rules {
 impl Rule {
     /// Whether [`apply`](Self::apply) will succeed: a client hears at once that it named nobody.
     pub(super) fn check(&self, data: &[u8]) -> Result<(), InvalidTarget> {
-        if self.targeting {
+        // Most messages have no target, which a search for the key (or an escape that could hide it) tells at once.
+        let may_have_target =
+            || memmem::find(data, TARGET.as_bytes()).is_some() || memmem::find(data, b"\\u").is_some();
+        if self.targeting && may_have_target() {
             audience(&Members::parse(data).ok_or(InvalidTarget)?)?;
         }
         Ok(())
@@ -153,6 +158,8 @@ mod tests {
 
     #[test]
     fn nothing_means_everybody_and_nonsense_is_refused() {
+        assert_eq!(applied("chat:", r#"{"t\u0061rget_user_id":7}"#).unwrap().0, Audience::User(7));
+        assert_eq!(applied("chat:", r#"{"t\u0061rget_user_id":-7}"#), Err(InvalidTarget));
         for value in ["null", "0", r#""""#, "false"] {
             let (audience, data) = applied("chat:", &format!(r#"{{"target_user_id":{value}}}"#)).unwrap();
             assert_eq!((audience, data.as_str()), (Audience::Everyone, "{}"), "{value}");

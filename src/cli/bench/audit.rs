@@ -1,0 +1,210 @@
+//! Turns what was seen into a report.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::connection::Outcome;
+use super::drive::{Drive, Moment, Pace, Seen};
+use super::machine::cores;
+use super::report::{Connections, Deliveries, Generator, Load, Messages, Report, Server};
+use super::tally::Run;
+use super::track::{Track, missing_copies};
+use super::verdict::judge;
+
+/// What the load was, as far as it does not depend on how the run went.
+pub(super) fn load(drive: &Drive, urls: &[String]) -> Load {
+    Load {
+        urls: urls.to_vec(),
+        protocol: if drive.work.plain { "plain" } else { "native" },
+        publish: if drive.redis.is_some() { "redis" } else { "websocket" },
+        connections: drive.work.connections,
+        channels: drive.work.channels.len(),
+        publishers_per_channel: drive.publishers,
+        rate: match drive.pace {
+            Pace::Rate(rate) => Some(rate),
+            Pace::Window(_) => None,
+        },
+        window: match drive.pace {
+            Pace::Rate(_) => None,
+            Pace::Window(window) => Some(window),
+        },
+        payload_bytes: drive.work.payload,
+        ramp: drive.ramp,
+        warmup_seconds: drive.warmup.as_secs_f64(),
+        seconds: 0.0,
+    }
+}
+
+/// Counts together what all connections saw, and judges it.
+pub(super) fn report(load: Load, run: &Run, seen: &Seen) -> anyhow::Result<Report> {
+    let (latency, late) = run.times()?;
+    let (from, until) = run.measured();
+    let seconds = seconds(until.saturating_sub(from));
+    let accepted = run.accepted.load(Relaxed);
+    let sent = run.sent.load(Relaxed);
+    let (refused, plain) = (run.refused.load(Relaxed), load.protocol == "plain");
+    let mut report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        load: Load { seconds, ..load },
+        connections: connections(seen),
+        messages: Messages {
+            sent,
+            unsent: run.unsent.load(Relaxed),
+            accepted,
+            refused: run.reasons(),
+            unanswered: if plain { 0 } else { sent.saturating_sub(accepted + refused) },
+            per_second: ratio(seen.until.sent.saturating_sub(seen.from.sent), seconds),
+        },
+        deliveries: deliveries(run, seen, plain, seconds),
+        latency_us: (&latency).into(),
+        generator: Generator {
+            cores: cores(),
+            busy: seen.until.sample.busy_since(&seen.from.sample),
+            waited: seen.until.sample.waited_since(&seen.from.sample),
+            late_us: (&late).into(),
+            blocked_writes: run.blocked.load(Relaxed),
+        },
+        server: server(seen),
+        ..Report::default()
+    };
+    judge(&mut report);
+    Ok(report)
+}
+
+fn connections(seen: &Seen) -> Connections {
+    let mut connections = Connections {
+        opened: seen.opened,
+        refused: seen.refused.clone(),
+        handshake_us: (&seen.handshakes).into(),
+        ..Connections::default()
+    };
+    for end in seen.outcomes.iter().filter_map(|outcome| outcome.ended.clone()) {
+        *connections.ended.entry(end).or_default() += 1;
+    }
+    let silent = seen.opened.saturating_sub(seen.outcomes.len() as u64);
+    if silent > 0 {
+        connections.ended.insert("did not report in time".to_owned(), silent);
+    }
+    connections
+}
+
+fn deliveries(run: &Run, seen: &Seen, plain: bool, seconds: f64) -> Deliveries {
+    let mut deliveries = Deliveries {
+        due: run.expected.load(Relaxed),
+        received: run.received.load(Relaxed),
+        strayed: run.strayed.load(Relaxed),
+        foreign: run.foreign.load(Relaxed),
+        per_second: ratio(run.received_in_time.load(Relaxed), seconds),
+        ..Deliveries::default()
+    };
+    let channels = seen.outcomes.iter().map(|outcome| outcome.channel + 1).max().unwrap_or_default();
+    let mut by_channel: Vec<Vec<&Outcome>> = vec![Vec::new(); channels];
+    for outcome in &seen.outcomes {
+        if let Some(receivers) = by_channel.get_mut(outcome.channel) {
+            receivers.push(outcome);
+        }
+    }
+    let nothing = Track::default();
+    for (channel, receivers) in by_channel.iter().enumerate() {
+        for (publisher, sent, not_accepted) in publishers(channel, receivers, seen, plain) {
+            let tracks = receivers.iter().map(|receiver| receiver.tracks.get(&publisher).unwrap_or(&nothing));
+            let missing = missing_copies(sent, not_accepted, tracks);
+            deliveries.missing += missing.iter().sum::<u64>();
+            let on_ended = receivers.iter().zip(&missing).filter(|(receiver, _)| receiver.ended.is_some());
+            deliveries.missing_on_ended += on_ended.map(|(_, missing)| missing).sum::<u64>();
+        }
+        for track in receivers.iter().flat_map(|receiver| receiver.tracks.values()) {
+            deliveries.doubled += track.doubled;
+            deliveries.reordered += track.reordered;
+        }
+        deliveries.disagreeing += disagreeing(receivers);
+    }
+    deliveries
+}
+
+/// Who published on a channel: the number, how many were sent, and how many of them were not accepted.
+fn publishers(channel: usize, receivers: &[&Outcome], seen: &Seen, plain: bool) -> Vec<(u16, u32, u64)> {
+    if let Some(published) = &seen.published {
+        let sent = published.sent.get(channel).copied().unwrap_or_default();
+        let accepted = published.accepted.get(channel).copied().unwrap_or_default();
+        return vec![(0, sent, u64::from(sent).saturating_sub(accepted))];
+    }
+    receivers
+        .iter()
+        .filter_map(|receiver| {
+            let publisher = receiver.publisher?;
+            let answered = if plain { u64::from(receiver.sent) } else { receiver.accepted };
+            Some((publisher, receiver.sent, u64::from(receiver.sent).saturating_sub(answered)))
+        })
+        .collect()
+}
+
+/// How many of those that got everything got it in another order than the first of them.
+fn disagreeing(receivers: &[&Outcome]) -> u64 {
+    let most = receivers.iter().map(|receiver| receiver.received).max().unwrap_or_default();
+    let mut orders =
+        receivers.iter().filter(|receiver| receiver.received == most).map(|receiver| receiver.order);
+    let first = orders.next();
+    orders.filter(|order| Some(*order) != first).count() as u64
+}
+
+fn server(seen: &Seen) -> Option<Server> {
+    let between = |earlier: &Moment, later: &Moment| later.received.saturating_sub(earlier.received);
+    let each = |cpu: Option<std::time::Duration>, number: u64| {
+        Some(cpu?.as_secs_f64() * 1e6).filter(|_| number > 0).map(|cpu| ratio_of(cpu, number))
+    };
+    let last = seen.drained.sample.server?;
+    let (before, connected) = (seen.before.server, seen.connected.server);
+    let grown = before.zip(connected).map(|(before, connected)| {
+        ratio_of(number(connected.memory_bytes) - number(before.memory_bytes), seen.opened.max(1))
+    });
+    Some(Server {
+        cpu_us_per_delivery: each(
+            seen.drained.sample.server_cpu_since(&seen.from.sample),
+            between(&seen.from, &seen.drained),
+        ),
+        cpu_us_per_connect: each(seen.connected.server_cpu_since(&seen.before), seen.opened),
+        bytes_per_connection: grown,
+        memory_bytes: last.memory_bytes,
+    })
+}
+
+fn seconds(nanos: u64) -> f64 {
+    std::time::Duration::from_nanos(nanos).as_secs_f64()
+}
+
+fn ratio(number_of: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { number(number_of) / seconds } else { 0.0 }
+}
+
+fn ratio_of(sum: f64, count: u64) -> f64 {
+    sum / number(count)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts and bytes are far below 2^53")]
+fn number(number: u64) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receiver(sequences: &[(u16, u32)]) -> Outcome {
+        let mut outcome = Outcome::default();
+        for (publisher, sequence) in sequences {
+            outcome.tracks.entry(*publisher).or_default().receive(*sequence);
+            outcome.hear_order(*publisher, *sequence);
+        }
+        outcome
+    }
+
+    #[test]
+    fn another_order_between_publishers_is_seen() {
+        let one = receiver(&[(0, 0), (1, 0), (0, 1)]);
+        let same = receiver(&[(0, 0), (1, 0), (0, 1)]);
+        let other = receiver(&[(1, 0), (0, 0), (0, 1)]);
+        let late = receiver(&[(1, 0)]);
+        assert_eq!(disagreeing(&[&one, &same, &late]), 0);
+        assert_eq!(disagreeing(&[&one, &same, &other, &late]), 1);
+    }
+}

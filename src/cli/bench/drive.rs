@@ -1,0 +1,338 @@
+//! The course of a run: connect, warm up, measure, wait for the last, say goodbye.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, sleep_until, timeout};
+
+use super::connection::{Command, Outcome};
+use super::machine::Sample;
+use super::pacer::{self, Publisher};
+use super::progress::Progress;
+use super::redis::{Published, Redis};
+use super::table;
+use super::tally::{Run, Times, times};
+use super::target::Target;
+use super::workload::{Due, Workload};
+use crate::auth::Minter;
+
+/// Handshakes at a time.
+const HANDSHAKES: usize = 256;
+/// After the last handshake, until the server is at rest.
+const SETTLE: Duration = Duration::from_millis(300);
+const TICK: Duration = Duration::from_millis(250);
+/// What has not come so long after the one before will not come any more …
+const QUIET: Duration = Duration::from_secs(2);
+/// … nor what has not come so long after the last was sent.
+const DRAIN: Duration = Duration::from_secs(30);
+/// For all connections to report and to close.
+const FINISH: Duration = Duration::from_secs(10);
+const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
+/// Users are numbered from here on: numbers of the same length, and none that an application has.
+const FIRST_USER: usize = 1_000_000_000;
+
+/// What there is to do.
+pub(super) struct Drive {
+    pub(super) run: Arc<Run>,
+    pub(super) work: Arc<Workload>,
+    pub(super) targets: Vec<Arc<Target>>,
+    pub(super) sources: Vec<IpAddr>,
+    /// Signs tokens; a plain server takes none.
+    pub(super) minter: Option<Minter>,
+    pub(super) ramp: f64,
+    pub(super) pace: Pace,
+    pub(super) publishers: usize,
+    pub(super) redis: Option<Redis>,
+    pub(super) warmup: Duration,
+    pub(super) duration: Duration,
+    /// The server's process.
+    pub(super) server: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Pace {
+    /// So many messages a second on all channels together.
+    Rate(f64),
+    /// So many on their way, of each publisher.
+    Window(u32),
+}
+
+/// What was seen.
+pub(super) struct Seen {
+    pub(super) opened: u64,
+    pub(super) refused: BTreeMap<String, u64>,
+    pub(super) handshakes: Times,
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) published: Option<Published>,
+    pub(super) before: Sample,
+    pub(super) connected: Sample,
+    pub(super) from: Moment,
+    pub(super) until: Moment,
+    pub(super) drained: Moment,
+}
+
+/// What had been done at a moment.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) sample: Sample,
+    pub(super) sent: u64,
+    pub(super) received: u64,
+}
+
+/// The connections that are open, by their number.
+struct Open {
+    handles: BTreeMap<usize, UnboundedSender<Command>>,
+    refused: BTreeMap<String, u64>,
+    handshakes: Times,
+}
+
+impl Drive {
+    pub(super) async fn drive(mut self, progress: &mut Progress) -> anyhow::Result<Seen> {
+        let before = Sample::take(self.server);
+        let (outcomes, outcome) = unbounded_channel();
+        let open = self.connect(outcomes, progress).await?;
+        sleep(SETTLE).await;
+        let connected = Sample::take(self.server);
+        let mut subscribers = vec![0; self.work.channels.len()];
+        for number in open.handles.keys() {
+            if let Some(count) = subscribers.get_mut(self.work.channel_of(*number)) {
+                *count += 1;
+            }
+        }
+        let _ = self.run.subscribers.set(subscribers);
+
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let from = self.run.now().saturating_add(nanos(self.warmup));
+        self.run.measure(from, from.saturating_add(nanos(self.duration)));
+        self.begin(&open)?;
+        let (from, until) = self.watch(progress).await;
+        self.run.stop();
+        let drained = self.drain(progress).await;
+
+        for handle in open.handles.values() {
+            let _ = handle.send(Command::Finish);
+        }
+        let outcomes = collect(outcome, open.handles.len()).await;
+        let published = self.redis.take().map(Redis::finish).transpose()?;
+        Ok(Seen {
+            opened: open.handles.len() as u64,
+            refused: open.refused,
+            handshakes: open.handshakes,
+            outcomes,
+            published,
+            before,
+            connected,
+            from,
+            until,
+            drained,
+        })
+    }
+
+    /// Opens the connections, so many a second.
+    async fn connect(
+        &self,
+        outcomes: UnboundedSender<Outcome>,
+        progress: &mut Progress,
+    ) -> anyhow::Result<Open> {
+        let mut open = Open { handles: BTreeMap::new(), refused: BTreeMap::new(), handshakes: times()? };
+        let permits = Arc::new(Semaphore::new(HANDSHAKES));
+        let started = Instant::now();
+        let mut handshakes = JoinSet::new();
+        for number in 0..self.work.connections {
+            #[expect(clippy::cast_precision_loss, reason = "connections are far below 2^53")]
+            let due = started + Duration::try_from_secs_f64(number as f64 / self.ramp).unwrap_or_default();
+            if due > Instant::now() {
+                sleep_until(due.into()).await;
+            }
+            let permit = permits.clone().acquire_owned().await?;
+            let channel = self.work.channel_of(number);
+            // Each channel is spread over all addresses.
+            let Some(target) = cycled(&self.targets, number / self.work.channels.len().max(1)).cloned()
+            else {
+                break;
+            };
+            let source = cycled(&self.sources, number).copied();
+            let name = self.work.channels.get(channel).cloned();
+            let token = self.minter.as_ref().zip(name).map(|(minter, channel)| {
+                let user = i64::try_from(FIRST_USER + number).unwrap_or(i64::MAX);
+                minter.mint(user, "Benchmark", &channel, TOKEN_TTL)
+            });
+            let path = if self.work.plain { format!("bench-{channel}") } else { String::new() };
+            let (run, work, outcomes) = (self.run.clone(), self.work.clone(), outcomes.clone());
+            handshakes.spawn(async move {
+                let begun = Instant::now();
+                let opened = target.open(source, token.as_deref(), &path).await;
+                drop(permit);
+                let opened = opened.map(|opened| opened.spawn(&run, &work, number, outcomes));
+                (number, opened, begun.elapsed())
+            });
+            while let Some(done) = handshakes.try_join_next() {
+                open.note(done?);
+            }
+            if number % 64 == 0 {
+                progress.update(&format!("{} connections", table::count(open.handles.len() as u64)));
+            }
+        }
+        drop(outcomes);
+        while let Some(done) = handshakes.join_next().await {
+            open.note(done?);
+        }
+        progress.say(&format!(
+            "{} connections in {:.1} s",
+            table::count(open.handles.len() as u64),
+            started.elapsed().as_secs_f64()
+        ));
+        for (reason, number) in &open.refused {
+            progress.say(&format!("  {} were not opened: {reason}", table::count(*number)));
+        }
+        Ok(open)
+    }
+
+    /// Names the publishers and lets them begin.
+    fn begin(&self, open: &Open) -> anyhow::Result<()> {
+        let mut by_channel: Vec<Vec<&UnboundedSender<Command>>> = vec![Vec::new(); self.work.channels.len()];
+        for (number, handle) in &open.handles {
+            if let Some(handles) = by_channel.get_mut(self.work.channel_of(*number)) {
+                handles.push(handle);
+            }
+        }
+        let window = matches!(self.pace, Pace::Window(_));
+        let mut publishers = Vec::new();
+        // The first publisher of each channel, then the second of each, so that the channels take turns.
+        for place in 0..self.publishers {
+            for (channel, handles) in by_channel.iter().enumerate() {
+                let Some(handle) = handles.get(place) else { continue };
+                let publisher = if let Some(redis) = &self.redis {
+                    if window {
+                        let _ = handle.send(Command::Refill(Publisher::Redis(redis.dues.clone())));
+                    }
+                    Publisher::Redis(redis.dues.clone())
+                } else {
+                    let publisher = u16::try_from(place)?;
+                    let _ = handle.send(Command::Publish { publisher, window });
+                    Publisher::Connection((*handle).clone())
+                };
+                publishers.push((channel, publisher));
+            }
+        }
+        match self.pace {
+            Pace::Rate(rate) => pacer::start(self.run.clone(), rate, publishers)?,
+            Pace::Window(window) => {
+                for _ in 0..window {
+                    for (channel, publisher) in &publishers {
+                        publisher.send(&self.run, Due { channel: *channel, at: self.run.now() });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the end of the measurement, or for Ctrl-C, which brings it forward.
+    async fn watch(&self, progress: &mut Progress) -> (Moment, Moment) {
+        let (from, until) = self.run.measured();
+        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+        let mut begun = None;
+        let mut last = self.moment();
+        loop {
+            let now = self.run.now();
+            if begun.is_none() && now >= from {
+                begun = Some(self.moment());
+            }
+            if now >= until {
+                break;
+            }
+            let next = if begun.is_none() { from } else { until };
+            let next = self.run.instant(next).min(Instant::now() + TICK);
+            tokio::select! {
+                () = sleep_until(next.into()) => {}
+                _ = &mut interrupt => {
+                    self.run.measure(from, self.run.now());
+                    break;
+                }
+            }
+            let moment = self.moment();
+            progress.update(&Self::line(
+                if begun.is_none() { "warm-up" } else { "measuring" },
+                &last,
+                &moment,
+            ));
+            last = moment;
+        }
+        let until = self.moment();
+        (begun.unwrap_or(until), until)
+    }
+
+    /// Waits for what is still on its way.
+    async fn drain(&self, progress: &mut Progress) -> Moment {
+        let begun = Instant::now();
+        let (mut last, mut changed) = (self.run.received.load(Relaxed), Instant::now());
+        loop {
+            let run = &self.run;
+            let (expected, received) = (run.expected.load(Relaxed), run.received.load(Relaxed));
+            if received != last {
+                (last, changed) = (received, Instant::now());
+            }
+            if run.is_complete() || changed.elapsed() > QUIET || begun.elapsed() > DRAIN {
+                progress.clear();
+                return self.moment();
+            }
+            progress
+                .update(&format!("waiting for {} copies", table::count(expected.saturating_sub(received))));
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            sample: Sample::take(self.server),
+            sent: self.run.sent.load(Relaxed),
+            received: self.run.received.load(Relaxed),
+        }
+    }
+
+    fn line(phase: &str, last: &Moment, now: &Moment) -> String {
+        let millis = u64::try_from(now.sample.since(&last.sample).as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = |now: u64, last: u64| table::count(now.saturating_sub(last) * 1_000 / millis);
+        format!(
+            "{phase}: {} messages/s, {} deliveries/s, {} messages so far",
+            rate(now.sent, last.sent),
+            rate(now.received, last.received),
+            table::count(now.sent)
+        )
+    }
+}
+
+impl Open {
+    fn note(&mut self, (number, opened, took): (usize, Result<UnboundedSender<Command>, String>, Duration)) {
+        match opened {
+            Ok(handle) => {
+                self.handshakes.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1));
+                self.handles.insert(number, handle);
+            }
+            Err(reason) => *self.refused.entry(reason).or_default() += 1,
+        }
+    }
+}
+
+/// The reports of all connections, and then until the last has closed; but not for ever.
+async fn collect(mut outcome: UnboundedReceiver<Outcome>, opened: usize) -> Vec<Outcome> {
+    let mut outcomes = Vec::with_capacity(opened);
+    let _ = timeout(FINISH, async {
+        while let Some(one) = outcome.recv().await {
+            outcomes.push(one);
+        }
+    })
+    .await;
+    outcomes
+}
+
+fn cycled<T>(items: &[T], number: usize) -> Option<&T> {
+    items.get(number.checked_rem(items.len())?)
+}

@@ -1,0 +1,169 @@
+//! Reads a server's frames out of a stream of bytes, without a copy where a frame came whole.
+
+use std::io::Cursor;
+
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+/// More than any message that the benchmark sends.
+const MAX_PAYLOAD: u64 = 1 << 26;
+
+/// The reader of one connection. It keeps only what has come of an unfinished message.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    rest: Vec<u8>,
+    /// The parts so far of a message in several frames.
+    fragments: Option<Vec<u8>>,
+}
+
+/// What came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Received<'a> {
+    /// A text or binary message.
+    Message(&'a [u8]),
+    /// Has to be answered with the same bytes.
+    Ping(&'a [u8]),
+    /// The end: the payload has the code and the reason.
+    Close(&'a [u8]),
+}
+
+/// The server does not speak WebSocket.
+#[derive(Debug)]
+pub(super) struct Malformed;
+
+impl Frames {
+    /// Takes the next bytes and hands on what they complete.
+    pub(super) fn feed(
+        &mut self,
+        bytes: &[u8],
+        mut receive: impl FnMut(Received<'_>),
+    ) -> Result<(), Malformed> {
+        if self.rest.is_empty() {
+            let used = self.read(bytes, &mut receive)?;
+            self.rest.extend_from_slice(bytes.get(used..).unwrap_or_default());
+            return Ok(());
+        }
+        let mut all = std::mem::take(&mut self.rest);
+        all.extend_from_slice(bytes);
+        let used = self.read(&all, &mut receive)?;
+        all.drain(..used);
+        // An idle connection keeps no buffer.
+        self.rest = if all.is_empty() { Vec::new() } else { all };
+        Ok(())
+    }
+
+    /// Reads the whole frames; says how many bytes they have.
+    fn read(&mut self, bytes: &[u8], receive: &mut impl FnMut(Received<'_>)) -> Result<usize, Malformed> {
+        let mut used = 0;
+        loop {
+            let rest = bytes.get(used..).unwrap_or_default();
+            let mut cursor = Cursor::new(rest);
+            let Some((header, length)) = FrameHeader::parse(&mut cursor).map_err(|_| Malformed)? else {
+                return Ok(used);
+            };
+            // A server's frames are not masked (RFC 6455, section 5.1).
+            if length > MAX_PAYLOAD || header.mask.is_some() {
+                return Err(Malformed);
+            }
+            let start = usize::try_from(cursor.position()).map_err(|_| Malformed)?;
+            let end = start.saturating_add(usize::try_from(length).map_err(|_| Malformed)?);
+            let Some(payload) = rest.get(start..end) else { return Ok(used) };
+            used += end;
+            self.frame(&header, payload, receive)?;
+        }
+    }
+
+    fn frame(
+        &mut self,
+        header: &FrameHeader,
+        payload: &[u8],
+        receive: &mut impl FnMut(Received<'_>),
+    ) -> Result<(), Malformed> {
+        match (header.opcode, &mut self.fragments) {
+            (OpCode::Control(Control::Ping), _) => receive(Received::Ping(payload)),
+            (OpCode::Control(Control::Pong), _) => {}
+            (OpCode::Control(Control::Close), _) => receive(Received::Close(payload)),
+            (OpCode::Data(Data::Text | Data::Binary), None) if header.is_final => {
+                receive(Received::Message(payload));
+            }
+            (OpCode::Data(Data::Text | Data::Binary), None) => self.fragments = Some(payload.to_vec()),
+            (OpCode::Data(Data::Continue), Some(message)) => {
+                if (message.len() + payload.len()) as u64 > MAX_PAYLOAD {
+                    return Err(Malformed);
+                }
+                message.extend_from_slice(payload);
+                if header.is_final {
+                    receive(Received::Message(message));
+                    self.fragments = None;
+                }
+            }
+            _ => return Err(Malformed),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tungstenite::protocol::frame::Frame;
+
+    use super::*;
+
+    fn frame(opcode: OpCode, payload: &[u8], is_final: bool) -> Vec<u8> {
+        let header = FrameHeader { is_final, opcode, ..FrameHeader::default() };
+        let mut bytes = Vec::new();
+        Frame::from_payload(header, payload.to_vec().into()).format(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn read(frames: &mut Frames, bytes: &[u8]) -> Result<Vec<String>, Malformed> {
+        let mut got = Vec::new();
+        frames.feed(bytes, |received| got.push(format!("{received:?}"))).map(|()| got)
+    }
+
+    proptest! {
+        #[test]
+        fn messages_come_whole_however_the_bytes_come(
+            messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..6),
+            cuts in prop::collection::vec(1usize..200, 1..20),
+        ) {
+            let (mut stream, mut expected) = (Vec::new(), Vec::new());
+            for message in &messages {
+                let (first, second) = message.split_at(message.len() / 2);
+                stream.extend(frame(OpCode::Data(Data::Text), first, false));
+                stream.extend(frame(OpCode::Control(Control::Ping), b"p", true));
+                stream.extend(frame(OpCode::Data(Data::Continue), second, true));
+                stream.extend(frame(OpCode::Data(Data::Binary), message, true));
+                expected.push(format!("{:?}", Received::Ping(b"p")));
+                expected.push(format!("{:?}", Received::Message(message)));
+                expected.push(format!("{:?}", Received::Message(message)));
+            }
+            let (mut frames, mut got) = (Frames::default(), Vec::new());
+            let mut rest = &stream[..];
+            for cut in cuts.into_iter().cycle() {
+                if rest.is_empty() { break; }
+                let (now, later) = rest.split_at(cut.min(rest.len()));
+                got.extend(read(&mut frames, now).unwrap());
+                rest = later;
+            }
+            prop_assert_eq!(got, expected);
+            prop_assert!(frames.rest.is_empty());
+        }
+
+        #[test]
+        fn junk_does_no_harm(junk in prop::collection::vec(any::<u8>(), 0..100)) {
+            let mut frames = Frames::default();
+            for chunk in junk.chunks(7) { let _ = read(&mut frames, chunk); }
+        }
+    }
+
+    #[test]
+    fn what_is_no_server_is_refused() {
+        for bytes in
+            [&b"\x80\x00"[..], b"\x81\x80....", b"\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff", b"\x83\x00"]
+        {
+            assert!(read(&mut Frames::default(), bytes).is_err(), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! A load generator for one's own deployment, over the native protocol.
+
+mod audit;
+mod connection;
+mod drive;
+mod frames;
+mod machine;
+mod pacer;
+mod progress;
+mod redis;
+mod report;
+mod stamp;
+mod table;
+mod tally;
+mod target;
+mod track;
+mod verdict;
+mod workload;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use clap::ValueEnum;
+use humantime_serde::re::humantime;
+use secrecy::ExposeSecret;
+
+use self::drive::{Drive, Pace};
+use self::progress::Progress;
+use self::redis::Redis;
+use self::report::Report;
+use self::stamp::Stamp;
+use self::tally::Run;
+use self::target::Target;
+use self::workload::Workload;
+use super::speaker::channel;
+use super::{Failure, client, output};
+use crate::auth::Minter;
+use crate::config::Config;
+use crate::message::ChannelName;
+
+const EXAMPLES: &str = "\
+Examples:
+  yamabiko bench                                                     the server of this machine, 100 connections
+  yamabiko bench --connections 5000 --channels 50 --rate 200 --duration 30s
+  yamabiko bench --url ws://node1:8080 --url ws://node2:8080         the two nodes have to agree
+  yamabiko bench --publish redis --rate 50                           publish as Laravel does
+  yamabiko bench --window 64 --json result.json                      as fast as it goes
+
+It needs the server's auth.secret, from the settings or with --secret-file. It puts real load on the server, under
+channels and users of its own. Latency counts from when a message was due, not from when it could be sent.
+
+Exit codes: 0 all copies came once and in order; 1 some did not, or a connection did not last; 2 wrong usage.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// A server, as `ws://host:port` or `wss://host`; may be repeated [default: the one of the settings, on this machine]
+    #[arg(long)]
+    url: Vec<String>,
+
+    /// A file with the secret that tokens are signed with [default: auth.secret]
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+
+    /// Connections in all
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    connections: u32,
+
+    /// Channels, among which the connections are divided
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    channels: u32,
+
+    /// What the channels are called: NAME-0, NAME-1, …
+    #[arg(long, value_name = "NAME", default_value = "chat:bench", value_parser = channel)]
+    channel: ChannelName,
+
+    /// Messages a second in all, by the clock [default: 100]
+    #[arg(long, conflicts_with = "window", value_parser = positive)]
+    rate: Option<f64>,
+
+    /// Instead, so many messages on their way of each publisher, as fast as they come back
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    window: Option<u32>,
+
+    /// Connections that publish on each channel [default: as many as `limits.messages_per_second` asks for]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    publishers: Option<u16>,
+
+    /// Bytes of text in a message
+    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = payload)]
+    payload: usize,
+
+    /// New connections a second
+    #[arg(long, default_value = "500", value_parser = positive)]
+    ramp: f64,
+
+    /// How long messages are sent before it is measured
+    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+    warmup: Duration,
+
+    /// How long it is measured
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    duration: Duration,
+
+    /// Who publishes: the connections, or a publisher on redis.url, as Laravel does
+    #[arg(long, value_enum, default_value_t = Publish::Websocket)]
+    publish: Publish,
+
+    /// A source address; repeat it for more than 28,000 connections to one port of this machine: 127.0.0.1, 127.0.0.2, …
+    #[arg(long, value_name = "ADDRESS")]
+    source: Vec<IpAddr>,
+
+    /// The process of a server on this machine: its CPU time and memory are reported
+    #[arg(long)]
+    pid: Option<u32>,
+
+    /// Write the result as JSON; - prints it instead of the table
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// The server sends each text frame to all on the same path, and knows no tokens: for comparisons
+    #[arg(long, conflicts_with_all = ["publish", "secret_file"])]
+    plain: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Publish {
+    Websocket,
+    Redis,
+}
+
+pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
+    let mut progress = Progress::start();
+    match machine::connections_possible() {
+        Some(possible) if u64::from(args.connections) > possible => {
+            return Err(Failure::Usage(format!(
+                "this process may open {} connections at most, for {} are asked: raise its limit of open files (ulimit -Hn)",
+                table::count(possible),
+                table::count(args.connections.into()),
+            )));
+        }
+        Some(possible) => {
+            progress.say(&format!("this process may open up to {} connections", table::count(possible)));
+        }
+        None => {}
+    }
+    if let Some(file) = &args.secret_file {
+        take_secret(&mut config, file)?;
+    }
+    let threads = machine::cores();
+    // With one core, a scheduler for several only costs.
+    let mut runtime = if threads == 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    let runtime = runtime.worker_threads(threads).enable_all().build().context("cannot start the runtime")?;
+    let report = runtime.block_on(measure(&config, args, threads, &mut progress))?;
+    progress.clear();
+    write(&report, args)?;
+    if report.faults.is_empty() { Ok(()) } else { Err(anyhow!(report.faults.join("; ")).into()) }
+}
+
+async fn measure(
+    config: &Config,
+    args: &Args,
+    threads: usize,
+    progress: &mut Progress,
+) -> Result<Report, Failure> {
+    let urls = if args.url.is_empty() { vec![client::local_url(config)] } else { args.url.clone() };
+    let mut targets = Vec::new();
+    for url in &urls {
+        targets.push(Arc::new(Target::resolve(url).await?));
+    }
+    let (channels, connections) = (args.channels as usize, args.connections as usize);
+    let work = Workload::new(&args.channel, channels, connections, args.payload, args.plain)?;
+    let work = Arc::new(work);
+    let run = Arc::new(Run::start(threads * 4)?);
+    let settings = &config.settings.server;
+    let redis = if args.publish == Publish::Redis {
+        if settings.redis.url.expose_secret().is_empty() {
+            return Err(Failure::Usage("--publish redis needs redis.url (YAMABIKO__REDIS__URL)".to_owned()));
+        }
+        let topic = format!("{}broadcast", settings.redis.prefix);
+        Some(Redis::start(&settings.redis.url, topic, run.clone(), work.clone())?)
+    } else {
+        None
+    };
+    let drive = Drive {
+        run: run.clone(),
+        work,
+        targets,
+        sources: args.source.clone(),
+        minter: if args.plain { None } else { Some(Minter::new(&settings.auth)?) },
+        ramp: args.ramp,
+        pace: args.window.map_or_else(|| Pace::Rate(args.rate.unwrap_or(100.0)), Pace::Window),
+        publishers: args.publishers(settings.limits.messages_per_second),
+        redis,
+        warmup: args.warmup,
+        duration: args.duration,
+        server: args.pid,
+    };
+    let load = audit::load(&drive, &urls);
+    let seen = drive.drive(progress).await?;
+    Ok(audit::report(load, &run, &seen)?)
+}
+
+impl Args {
+    /// Publishers on each channel, so that none says more than the server lets it; 0: it lets it say everything.
+    fn publishers(&self, limit: u32) -> usize {
+        if self.publish == Publish::Redis {
+            return 1;
+        }
+        if let Some(publishers) = self.publishers {
+            return publishers.into();
+        }
+        if limit == 0 || self.plain || self.window.is_some() {
+            return 1;
+        }
+        let rate = self.rate.unwrap_or(100.0) / f64::from(self.channels);
+        // A little below the limit: a clock is not exact.
+        let needed = (rate / (f64::from(limit) * 0.8)).ceil();
+        let most = (self.connections / self.channels).clamp(1, u16::MAX.into());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+        let publishers = needed.clamp(1.0, f64::from(most)) as usize;
+        publishers
+    }
+}
+
+fn take_secret(config: &mut Config, file: &std::path::Path) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::Usage(format!("--secret-file {}: {error}", file.display())))?;
+    let auth = &mut config.settings.server.auth;
+    auth.secret = text.trim_end_matches(['\r', '\n']).into();
+    if auth.algorithms.is_empty() {
+        auth.algorithms.push("HS256".to_owned());
+    }
+    Ok(())
+}
+
+fn write(report: &Report, args: &Args) -> Result<(), Failure> {
+    let Some(file) = &args.json else { return output::line(table::render(report).trim_end()) };
+    let json = serde_json::to_string_pretty(report).context("cannot write JSON")?;
+    if file.as_os_str() == "-" {
+        return output::line(&json);
+    }
+    std::fs::write(file, json + "\n").with_context(|| format!("cannot write {}", file.display()))?;
+    output::line(table::render(report).trim_end())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "write a positive number".to_owned())
+}
+
+fn payload(text: &str) -> Result<usize, String> {
+    let bytes = text.parse::<usize>().map_err(|error| error.to_string())?;
+    if (Stamp::LENGTH..=16 << 20).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("a message has at least {} bytes, and at most 16 MiB", Stamp::LENGTH))
+    }
+}

@@ -1,0 +1,153 @@
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::page::{connect, data};
+use crate::support::{Client, Request};
+use crate::{APPS, Page, serve};
+
+#[test]
+fn what_is_fatal_is_an_error_frame_and_a_close() {
+    let server =
+        serve(&format!("{APPS}\n[[apps]]\nid = \"3\"\nkey = \"off\"\nsecret = \"s3\"\nenabled = false\n"));
+    for (target, code) in [
+        ("/app/nobody?protocol=7", 4001),
+        ("/app/off?protocol=7", 4003),
+        ("/app?protocol=7", 4005),
+        ("/app/page/more?protocol=7", 4005),
+        ("/app/page?protocol=x", 4006),
+        ("/app/page?protocol=4", 4007),
+        ("/app/page", 4008),
+    ] {
+        let mut client = connect(&server, target);
+        let error = client.expect_json();
+        assert_eq!(
+            (&error["event"], &data(&error)["code"]),
+            (&json!("pusher:error"), &json!(code)),
+            "{target}"
+        );
+        assert_eq!(client.expect_close().0, code, "{target}");
+    }
+}
+
+#[test]
+fn a_page_that_is_no_websocket_is_told_so() {
+    let server = serve(APPS);
+    assert_eq!(server.get("/app/page?protocol=7").status, 426);
+}
+
+#[test]
+fn pings_are_answered() {
+    let server = serve(APPS);
+    let mut page = Page::open(&server);
+    page.expect_quiet();
+}
+
+#[test]
+fn what_is_no_message_is_refused_and_the_connection_stays() {
+    let server = serve(APPS);
+    let mut page = Page::open(&server);
+    for text in
+        ["{", "[]", r#"{"event":"pusher:nonsense"}"#, r#"{"event":"App\\Events\\X","channel":"a","data":{}}"#]
+    {
+        page.client.send_text(text);
+        assert_eq!(page.next().0, "pusher:error", "{text}");
+    }
+    page.expect_quiet();
+}
+
+#[test]
+fn origins_and_quotas_are_an_apps_own() {
+    let server = serve(
+        r#"
+[server]
+origins = ["https://native.example.com"]
+[[apps]]
+id = "1"
+key = "page"
+secret = "app-secret-of-the-tests"
+origins = ["https://app.example.com"]
+connections = 1
+[[apps]]
+id = "2"
+key = "other"
+secret = "another-secret-of-the-tests"
+"#,
+    );
+    let open = |key: &str, origin: &str| {
+        let request = Request::get(server.address, format!("/app/{key}?protocol=7")).header("Origin", origin);
+        let mut client = Client::upgrade(request).unwrap();
+        let first = client.expect_json();
+        (client, data(&first)["code"].as_u64())
+    };
+    assert_eq!(open("page", "https://native.example.com").1, Some(4009));
+    assert_eq!(open("other", "https://app.example.com").1, Some(4009));
+    let (_other, refused) = open("other", "https://native.example.com");
+    assert_eq!(refused, None);
+    let (only, refused) = open("page", "https://app.example.com");
+    assert_eq!(refused, None);
+    let (mut second, refused) = open("page", "https://app.example.com");
+    assert_eq!(refused, Some(4004));
+    assert_eq!(second.expect_close().0, 4004);
+    only.close();
+    crate::eventually("there is room again", || open("page", "https://app.example.com").1.is_none());
+}
+
+#[test]
+fn a_full_server_says_so() {
+    let server = crate::Server::start(|options| {
+        options.config(APPS).set("limits.connections", 1);
+    });
+    let _only = Page::open(&server);
+    let mut second = connect(&server, "/app/page?protocol=7");
+    assert_eq!(data(&second.expect_json())["code"], 4100);
+    assert_eq!(second.expect_close().0, 4100);
+}
+
+#[test]
+fn a_silent_client_is_asked_and_then_closed() {
+    let server = serve(
+        r#"
+[[apps]]
+id = "1"
+key = "page"
+secret = "s"
+activity_timeout = "1s"
+pong_timeout = "1s"
+"#,
+    );
+    let mut client = connect(&server, "/app/page?protocol=7");
+    assert_eq!(data(&client.expect_json())["activity_timeout"], 1);
+    assert_eq!(client.expect_json()["event"], "pusher:ping");
+    client.send_json(&json!({ "event": "pusher:pong", "data": {} }));
+    assert_eq!(client.expect_json()["event"], "pusher:ping");
+    assert_eq!(data(&client.expect_json())["code"], 4201);
+    assert_eq!(client.expect_close().0, 4201);
+}
+
+#[test]
+fn a_server_that_goes_sends_pages_to_another() {
+    let server = crate::Server::start(|options| {
+        options.config(APPS).set("server.shutdown_grace", "2s");
+    });
+    let mut page = Page::open(&server);
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(page.client.expect_close().0, 4200);
+    assert!(server.wait(Duration::from_secs(10)).status.success());
+}
+
+#[test]
+fn messages_have_the_limits_of_all() {
+    let server = crate::Server::start(|options| {
+        options.config(APPS).set("limits.message_bytes", 2000).set("limits.messages_per_second", 1);
+        options.set("limits.burst", 2);
+    });
+    let mut page = Page::open(&server);
+    page.expect_quiet();
+    page.expect_quiet();
+    page.send("pusher:ping", json!({}));
+    let (event, _, error) = page.next();
+    assert_eq!((event.as_str(), &error["code"]), ("pusher:error", &json!(4301)));
+    page.client.send_text(&"x".repeat(2001));
+    assert_eq!(page.client.expect_close().0, 1009);
+}

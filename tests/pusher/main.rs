@@ -1,0 +1,71 @@
+//! The Pusher protocol, statement by statement, as a client of the real binary sees it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that panics is how a test fails"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod channels;
+mod events;
+mod handshake;
+mod laravel;
+mod nodes;
+mod page;
+mod presence;
+mod users;
+mod webhooks;
+
+use std::time::Duration;
+
+use page::Page;
+use support::redis::RedisServer;
+use support::{Options, Server, eventually};
+
+/// So long a message that must not come is waited for, where no later message can prove that it did not.
+const BRIEFLY: Duration = Duration::from_millis(150);
+
+/// One app with client events, and one of another kind.
+const APPS: &str = r#"
+[[apps]]
+id = "1"
+key = "page"
+secret = "app-secret-of-the-tests"
+client_events = true
+
+[[apps]]
+id = "2"
+key = "other"
+secret = "another-secret-of-the-tests"
+"#;
+
+/// A server of these apps, with the broker in memory.
+fn serve(apps: &str) -> Server {
+    Server::start(|options| {
+        options.config(apps);
+    })
+}
+
+/// A node of these apps on a Redis, ready.
+fn node(redis: &RedisServer, apps: &str) -> Server {
+    let server = Server::start(|options| {
+        on(redis, options).config(apps);
+    });
+    eventually("the node is ready", || server.get_admin("/readyz").status == 200);
+    server
+}
+
+fn on<'a>(redis: &RedisServer, options: &'a mut Options) -> &'a mut Options {
+    options.set("redis.url", redis.url()).set("redis.prefix", "app-database-")
+}
+
+/// Runs a test with each broker.
+fn with_both(apps: &str, test: impl Fn(&Server)) {
+    test(&serve(apps));
+    let redis = RedisServer::start();
+    test(&node(&redis, apps));
+}

@@ -1,0 +1,182 @@
+//! Two nodes on one Redis.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::page::{get, member, post, trigger};
+use crate::support::redis::RedisServer;
+use crate::support::{Server, eventually};
+use crate::{APPS, Page, node};
+
+/// A node that is gone has left nobody behind after so long.
+const GONE_WITHIN: Duration = Duration::from_secs(30);
+
+fn users(server: &Server, channel: &str) -> Value {
+    get(server, &format!("/apps/1/channels/{channel}/users"), "").json()
+}
+
+fn expect_users(servers: &[&Server], channel: &str, ids: &[i64]) {
+    let ids: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
+    for server in servers {
+        eventually("the nodes agree", || users(server, channel) == json!({ "users": ids }));
+    }
+}
+
+#[test]
+fn presence_is_one_list() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, APPS), node(&redis, APPS));
+    let (mut a, mut b) = (Page::open(&one), Page::open(&two));
+    assert_eq!(a.enter("presence-a", 1), [1]);
+    assert_eq!(b.enter("presence-a", 2), [1, 2]);
+    a.expect_added("presence-a", 2);
+    let (mut tab, mut another) = (Page::open(&one), Page::open(&two));
+    assert_eq!(tab.enter("presence-a", 2), [1, 2]);
+    assert_eq!(another.enter("presence-a", 1), [1, 2]);
+    b.client.close();
+    a.expect_quiet();
+    tab.client.vanish();
+    a.expect_removed("presence-a", 2);
+    another.expect_removed("presence-a", 2);
+    another.expect_quiet();
+    // A node that comes later hears of all that is there.
+    let three = node(&redis, APPS);
+    expect_users(&[&one, &two, &three], "presence-a", &[1]);
+    let mut late = Page::open(&three);
+    assert_eq!(late.enter("presence-a", 3), [1, 3]);
+    a.expect_added("presence-a", 3);
+    eventually("all connections count", || {
+        get(&two, "/apps/1/connections", "").json() == json!({ "connections": 3 })
+    });
+    // One that goes says so.
+    three.signal(Signal::TERM);
+    a.expect_removed("presence-a", 3);
+    assert!(three.wait(Duration::from_secs(20)).status.success());
+}
+
+#[test]
+fn events_caches_and_terminations_are_everywhere() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, APPS), node(&redis, APPS));
+    let (mut a, mut b) = (Page::open(&one), Page::open(&two));
+    for page in [&mut a, &mut b] {
+        page.subscribe("private-a");
+    }
+    trigger(&one, &["private-a"], "E", &json!(1), Some(&b.socket_id));
+    a.expect("E", "private-a", &json!(1));
+    trigger(&one, &["private-a", "cache-a"], "E", &json!(2), None);
+    a.expect("E", "private-a", &json!(2));
+    b.expect("E", "private-a", &json!(2));
+    b.subscribe("cache-a");
+    b.expect("E", "cache-a", &json!(2));
+    let three = node(&redis, APPS);
+    eventually("the newcomer has the cache", || {
+        let mut page = Page::open(&three);
+        page.subscribe("cache-a");
+        page.next().0 == "E"
+    });
+    a.client.send_json(&json!({ "event": "client-x", "channel": "private-a", "data": 3 }));
+    b.expect("client-x", "private-a", &json!(3));
+    b.sign_in(r#"{"id":"7"}"#);
+    assert_eq!(b.next().0, "pusher:signin_success");
+    assert_eq!(post(&one, "/apps/1/users/7/terminate_connections", &json!({})).status, 200);
+    assert_eq!(b.next().0, "pusher:error");
+    assert_eq!(b.client.expect_close().0, 4009);
+    a.expect_quiet();
+}
+
+#[test]
+fn a_node_that_is_killed_leaves_nobody_behind() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, APPS), node(&redis, APPS));
+    let (mut a, mut b) = (Page::open(&one), Page::open(&two));
+    let mut tab = Page::open(&two);
+    a.enter("presence-a", 1);
+    b.enter("presence-a", 2);
+    a.expect_added("presence-a", 2);
+    tab.enter("presence-a", 1);
+    b.subscribe("news");
+    eventually("the channel is known", || {
+        get(&one, "/apps/1/channels/news", "").json() == json!({ "occupied": true })
+    });
+    two.signal(Signal::KILL);
+    let start = Instant::now();
+    loop {
+        // The only thing that comes; meanwhile the page keeps its connection.
+        a.send("pusher:ping", json!({}));
+        let (event, _, data) = a.next();
+        if event == "pusher_internal:member_removed" {
+            assert_eq!(data, json!({ "user_id": 2 }));
+            break;
+        }
+        assert_eq!(event, "pusher:pong");
+        assert!(start.elapsed() < GONE_WITHIN, "the members of a dead node are still there");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    expect_users(&[&one], "presence-a", &[1]);
+    assert_eq!(get(&one, "/apps/1/channels/news", "").json(), json!({ "occupied": false }));
+    assert_eq!(get(&one, "/apps/1/connections", "").json(), json!({ "connections": 1 }));
+}
+
+#[test]
+fn after_an_outage_the_nodes_agree_again() {
+    let mut redis = RedisServer::start();
+    let (one, two) = (node(&redis, APPS), node(&redis, APPS));
+    let (mut a, mut b, mut c) = (Page::open(&one), Page::open(&two), Page::open(&two));
+    a.enter("presence-a", 1);
+    b.enter("presence-a", 2);
+    a.expect_added("presence-a", 2);
+    c.enter("presence-a", 3);
+    a.expect_added("presence-a", 3);
+    b.expect_added("presence-a", 3);
+    for outage in ["pause", "restart"] {
+        if outage == "pause" {
+            redis.pause()
+        } else {
+            redis.kill()
+        }
+        eventually("the outage is noticed", || one.get_admin("/readyz").status == 503);
+        // Public channels need nobody else; a list of members does.
+        let mut newcomer = Page::open(&one);
+        newcomer.subscribe("news");
+        newcomer.ask("presence-a", Some(&member(4)));
+        let (event, _, error) = newcomer.next();
+        assert_eq!((event.as_str(), &error["status"]), ("pusher:subscription_error", &json!(503)));
+        if outage == "pause" {
+            c.client.close();
+            std::thread::sleep(Duration::from_secs(8));
+            redis.resume();
+            c = Page::open(&two);
+        } else {
+            c.unsubscribe("presence-a");
+            redis.restart();
+        }
+        for server in [&one, &two] {
+            eventually("the node is back", || server.get_admin("/readyz").status == 200);
+        }
+        for page in [&mut a, &mut b] {
+            page.expect_removed("presence-a", 3);
+        }
+        expect_users(&[&one, &two], "presence-a", &[1, 2]);
+        for server in [&one, &two] {
+            eventually("counts are told after the outage", || {
+                get(server, "/apps/1/channels/news", "").json() == json!({ "occupied": true })
+            });
+        }
+        assert_eq!(newcomer.enter("presence-a", 4), [1, 2, 4]);
+        for page in [&mut a, &mut b] {
+            page.expect_added("presence-a", 4);
+        }
+        drop(newcomer);
+        for page in [&mut a, &mut b] {
+            page.expect_removed("presence-a", 4);
+        }
+        assert_eq!(c.enter("presence-a", 3), [1, 2, 3]);
+        for page in [&mut a, &mut b] {
+            page.expect_added("presence-a", 3);
+            page.expect_quiet();
+        }
+    }
+}

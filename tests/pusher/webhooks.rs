@@ -1,0 +1,93 @@
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::page::{SECRET, sign};
+use crate::support::PATIENCE;
+use crate::{Page, eventually, serve};
+
+/// The application's end: answers the first request with 500 and all others with 200.
+fn application() -> (u16, Receiver<(u16, Value)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (requests, received) = channel();
+    std::thread::spawn(move || {
+        let mut status = 500;
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut bytes = Vec::new();
+            let (head, body) = loop {
+                let mut chunk = [0; 4096];
+                let count = stream.read(&mut chunk).unwrap();
+                assert_ne!(count, 0);
+                bytes.extend_from_slice(&chunk[..count]);
+                let text = String::from_utf8(bytes.clone()).unwrap();
+                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                let header = |name: &str| {
+                    let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(name));
+                    line.and_then(|line| line.split_once(": ")).map(|(_, value)| value.to_owned())
+                };
+                if body.len() == header("content-length").unwrap().parse::<usize>().unwrap() {
+                    assert_eq!(header("x-pusher-key").unwrap(), "page");
+                    assert_eq!(header("x-pusher-signature").unwrap(), sign(SECRET, body));
+                    break (head.to_owned(), body.to_owned());
+                }
+            };
+            assert!(head.starts_with("POST /hook HTTP/1.1"), "{head}");
+            write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+            if requests.send((status, serde_json::from_str(&body).unwrap())).is_err() {
+                return;
+            }
+            status = 200;
+        }
+    });
+    (port, received)
+}
+
+#[test]
+fn the_application_is_told_once_and_again_where_it_failed() {
+    let (port, received) = application();
+    let server = serve(&format!(
+        r#"
+[[apps]]
+id = "1"
+key = "page"
+secret = "{SECRET}"
+client_events = true
+webhooks = [{{ url = "http://127.0.0.1:{port}/hook" }}]
+"#
+    ));
+    let mut page = Page::open(&server);
+    page.enter("presence-a", 7);
+    let (status, first) = received.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(status, 500);
+    let events = json!([
+        { "name": "channel_occupied", "channel": "presence-a" },
+        { "name": "member_added", "channel": "presence-a", "user_id": 7 },
+    ]);
+    assert_eq!(first["events"], events);
+    assert_eq!(received.recv_timeout(PATIENCE).unwrap(), (200, first));
+    // A page that is reloaded has not been away.
+    page.client.close();
+    let mut page = Page::open(&server);
+    page.enter("presence-a", 7);
+    page.client.send_json(&json!({ "event": "client-x", "channel": "presence-a", "data": "d" }));
+    let event = json!({
+        "name": "client_event", "channel": "presence-a", "event": "client-x", "data": "d",
+        "socket_id": page.socket_id, "user_id": 7,
+    });
+    assert_eq!(received.recv_timeout(PATIENCE).unwrap().1["events"], json!([event]));
+    drop(page);
+    let (_, last) = received.recv_timeout(PATIENCE).unwrap();
+    let events = json!([
+        { "name": "member_removed", "channel": "presence-a", "user_id": 7 },
+        { "name": "channel_vacated", "channel": "presence-a" },
+    ]);
+    assert_eq!(last["events"], events);
+    eventually("it is counted", || server.metric("yamabiko_webhooks_sent_total") == 3);
+    assert_eq!(server.metric("yamabiko_webhooks_failed_total"), 1);
+    assert!(received.recv_timeout(Duration::from_millis(300)).is_err());
+}
