@@ -25,10 +25,18 @@ const MANY: u64 = 100;
 /// Who speaks to webhooks of what has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum News {
-    /// The speaker of the nodes.
-    Shared,
+    /// This node.
+    Own,
+    /// Another node.
+    Others,
     /// Nobody: it is not new, this node has only now heard of it.
     Old,
+}
+
+impl News {
+    pub(super) fn of(speaks: bool) -> Self {
+        if speaks { Self::Own } else { Self::Others }
+    }
 }
 
 impl Cluster {
@@ -126,8 +134,11 @@ impl Cluster {
                 }
             }
             Said::Everything { number, apps, since } => self.everything(&node, number, apps, since, is_own),
-            Said::Cached(events) if !is_own => self.fill_cache(events),
-            Said::Cached(_) => {}
+            Said::Cached(events) => {
+                if !is_own {
+                    self.fill_cache(events);
+                }
+            }
             Said::Terminate { app, user } => self.end_user(&app, &user),
         }
         self.wake.notify_one();
@@ -144,7 +155,7 @@ impl Cluster {
         let speaks = app_state.view.is_speaker(&self.node);
         let app = app_state.app.clone();
         drop(state);
-        self.tell(&app, transitions, if speaks { News::Shared } else { News::Old });
+        self.tell(&app, transitions, News::of(speaks));
         if let Some(Joining { peer, purpose }) = joining {
             self.came_back(&app, number, &peer, purpose);
         }
@@ -164,7 +175,7 @@ impl Cluster {
                 peer.signed_in(&user, &online);
             }
             Purpose::Channel { channel, ticket } => {
-                self.member_came_back(app, number, peer, &channel, ticket)
+                self.member_came_back(app, number, peer, &channel, ticket);
             }
         }
     }
@@ -200,8 +211,8 @@ impl Cluster {
         for snapshot in apps {
             let Some(app_state) = state.apps.get_mut(&snapshot.app) else { continue };
             let transitions = app_state.view.snapshot(node, number, snapshot.into_snapshot(), time);
-            let speaks = app_state.view.is_speaker(&self.node) && !is_old;
-            told.push((app_state.app.clone(), transitions, speaks));
+            let news = if is_old { News::Old } else { News::of(app_state.view.is_speaker(&self.node)) };
+            told.push((app_state.app.clone(), transitions, news));
         }
         // Sign-ins that were refused are in the snapshot.
         let back: Vec<u64> = if is_own {
@@ -214,8 +225,8 @@ impl Cluster {
         };
         let back: Vec<Joining> = back.iter().filter_map(|number| state.joining.remove(number)).collect();
         drop(state);
-        for (app, transitions, speaks) in told {
-            self.tell(&app, transitions, if speaks { News::Shared } else { News::Old });
+        for (app, transitions, news) in told {
+            self.tell(&app, transitions, news);
         }
         for Joining { peer, purpose } in back {
             let app = peer.app().clone();
@@ -235,7 +246,7 @@ impl Cluster {
             }
         }
         for (app, transitions, speaks) in told {
-            self.tell(&app, transitions, if speaks { News::Shared } else { News::Old });
+            self.tell(&app, transitions, News::of(speaks));
         }
     }
 
@@ -280,10 +291,15 @@ impl Cluster {
                 Transition::MemberRemoved(channel, user_id) => self.member_removed(id, channel, user_id),
                 Transition::Count(channel, count) => self.counted(app, channel, count),
             };
-            if let Some(webhook) = webhook
-                && news == News::Shared
-            {
-                self.tell_webhooks(id, webhook);
+            let Some(webhook) = webhook else { continue };
+            match news {
+                News::Own => self.tell_webhooks(id, webhook),
+                News::Others if self.webhooks.contains_key(id) => {
+                    let mut state = self.state();
+                    let time = state.time;
+                    state.untold.remember(time, id, webhook);
+                }
+                News::Others | News::Old => {}
             }
         }
     }

@@ -11,7 +11,7 @@ use super::said::{AppSnapshot, CachedEvent, NumberedChange, Said};
 use crate::hub::ConnectionId;
 use crate::message::ChannelName;
 use crate::protocol::pusher::presence::{Change, NodeName, Presence, Snapshot};
-use crate::protocol::pusher::{App, Apps, Channel, Member, SocketId, Ticket, User};
+use crate::protocol::pusher::{App, Apps, Channel, Member, SocketId, Ticket, User, WebhookEvent};
 
 /// A node that has been silent for so long is lost, with all that was on it.
 pub(super) const SILENT_AFTER: u64 = 15_000;
@@ -34,6 +34,7 @@ pub(super) struct State {
     /// Joins that have been said, by their numbers, until they come back.
     pub(super) joining: HashMap<u64, Joining>,
     pub(super) due: Due,
+    pub(super) untold: Untold,
     nodes: HashMap<NodeName, Node>,
     own: NodeName,
     /// When this node was started, in milliseconds since the Unix epoch.
@@ -54,6 +55,7 @@ pub(super) struct State {
 
 /// What is to be said beside changes.
 #[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each may be due without the others")]
 pub(super) struct Due {
     pub(super) ask: bool,
     pub(super) everything: bool,
@@ -68,6 +70,31 @@ struct Node {
     since: Option<u64>,
     /// Its snapshot has been taken, and it has not been lost since.
     is_settled: bool,
+    is_lost: bool,
+}
+
+/// What another node is to tell webhooks, in case that it is gone.
+#[derive(Debug, Default)]
+pub(super) struct Untold(VecDeque<(u64, Arc<str>, WebhookEvent)>);
+
+impl Untold {
+    /// So many events are remembered.
+    const MAX: usize = 4096;
+
+    pub(super) fn remember(&mut self, time: u64, app: &Arc<str>, event: WebhookEvent) {
+        let is_old =
+            |(then, ..): &(u64, Arc<str>, WebhookEvent)| time.saturating_sub(*then) > 2 * SILENT_AFTER;
+        while self.0.len() >= Self::MAX || self.0.front().is_some_and(is_old) {
+            self.0.pop_front();
+        }
+        self.0.push_back((time, app.clone(), event));
+    }
+
+    /// What has happened in an app from this time on.
+    pub(super) fn since(&self, time: u64, app: &str) -> Vec<WebhookEvent> {
+        let is_meant = |(then, id, _): &&(u64, Arc<str>, WebhookEvent)| *then >= time && **id == *app;
+        self.0.iter().filter(is_meant).map(|(_, _, event)| event.clone()).collect()
+    }
 }
 
 /// A connection that waits for its own join to come back.
@@ -121,6 +148,7 @@ impl State {
             joining: HashMap::new(),
             // A newcomer asks, and tells that it has nobody.
             due: Due { ask: true, everything: true, cached: false, alive: false },
+            untold: Untold::default(),
             nodes: HashMap::new(),
             own,
             since,
@@ -254,9 +282,14 @@ impl State {
     /// Something has come from a node. One that is not known well has to tell everything.
     pub(super) fn heard(&mut self, node: &NodeName, tells_all: bool) {
         let (time, own) = (self.time, *node == self.own);
-        let entry =
-            self.nodes.entry(node.clone()).or_insert(Node { heard: time, since: None, is_settled: own });
+        let entry = self.nodes.entry(node.clone()).or_insert(Node {
+            heard: time,
+            since: None,
+            is_settled: own,
+            is_lost: false,
+        });
         entry.heard = time;
+        entry.is_lost = false;
         if !entry.is_settled && !tells_all && self.asked.is_none_or(|asked| time >= asked + ASK_AGAIN) {
             self.due.ask = true;
         }
@@ -308,16 +341,20 @@ impl State {
         self.nodes.remove(node);
     }
 
-    /// Marks who has been silent for too long, so that their return is noticed.
-    pub(super) fn unsettle_silent(&mut self) {
+    /// Marks who has been silent for too long, so that their return is noticed. If there is such a node: when the
+    /// first one was last heard.
+    pub(super) fn unsettle_silent(&mut self) -> Option<u64> {
         let (time, own) = (self.time, self.own.clone());
+        let mut last_heard: Option<u64> = None;
         self.nodes.retain(|node, entry| {
             let silence = time.saturating_sub(entry.heard);
-            if silence > SILENT_AFTER && *node != own {
+            if silence > SILENT_AFTER && *node != own && !std::mem::replace(&mut entry.is_lost, true) {
                 entry.is_settled = false;
+                last_heard = Some(last_heard.map_or(entry.heard, |heard| heard.min(entry.heard)));
             }
             silence <= SILENT_AFTER.saturating_mul(10) || *node == own
         });
+        last_heard
     }
 
     /// What to say next, most urgent first.

@@ -7,6 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Cluster;
 use super::hear::News;
+use super::state::{SILENT_AFTER, State};
 use crate::broker::Status;
 use crate::message::ChannelName;
 use crate::protocol::pusher::WebhookEvent;
@@ -39,9 +40,9 @@ impl Cluster {
             let now = ticks.tick().await;
             let elapsed = u64::try_from((now - last).as_millis()).unwrap_or(u64::MAX);
             last = now;
-            let lost = self.metrics.broker_interruptions.get();
-            if lost != interruptions {
-                interruptions = lost;
+            let interrupted = self.metrics.broker_interruptions.get();
+            if interrupted != interruptions {
+                interruptions = interrupted;
                 self.may_have_missed();
             }
             self.find_silent(elapsed.min(LONGEST_TICK));
@@ -77,18 +78,28 @@ impl Cluster {
             let hears =
                 self.broker.status() == Status::Ready && now.saturating_sub(state.echo) <= HEARS_WITHIN;
             state.pass(elapsed, hears);
-            state.unsettle_silent();
+            let Some(last_heard) = state.unsettle_silent() else { return };
             let time = state.time;
-            for app in state.apps.values_mut() {
-                let transitions = app.view.lose_silent(&self.node, super::state::SILENT_AFTER, time);
-                if !transitions.is_empty() {
-                    told.push((app.app.clone(), transitions, app.view.is_speaker(&self.node)));
-                }
+            let State { apps, untold, .. } = &mut *state;
+            for app in apps.values_mut() {
+                let spoke = app.view.is_speaker(&self.node);
+                let transitions = app.view.lose_silent(&self.node, SILENT_AFTER, time);
+                let speaks = app.view.is_speaker(&self.node);
+                // The one that is gone was to tell this, and perhaps could not any more.
+                let inherited = if speaks && !spoke {
+                    untold.since(last_heard, app.app.credentials.id())
+                } else {
+                    Vec::new()
+                };
+                told.push((app.app.clone(), inherited, transitions, speaks));
             }
         }
-        for (app, transitions, speaks) in told {
-            tracing::warn!(app = &**app.credentials.id(), "a node is gone, with all that was on it");
-            self.tell(&app, transitions, if speaks { News::Shared } else { News::Old });
+        tracing::warn!("a node is gone, with all that was on it");
+        for (app, inherited, transitions, speaks) in told {
+            for event in inherited {
+                self.tell_webhooks(app.credentials.id(), event);
+            }
+            self.tell(&app, transitions, News::of(speaks));
         }
     }
 

@@ -142,7 +142,8 @@ async fn a_page_of_echo_gets_the_key_and_permits_that_the_server_accepts() {
     let (_, permit) = bench.post("echo/auth", &wanted("1.2", "private-Chat.1")).await;
     app.verify_channel(permit["auth"].as_str().unwrap(), "1.2", "private-Chat.1", None).unwrap();
     assert_eq!(permit.as_object().unwrap().len(), 1);
-    for (socket, channel) in [("1.2:private-a", "private-b"), ("1.2", "private-a:b"), ("", "a"), ("1.2", "")] {
+    for (socket, channel) in [("1.2:private-a", "private-b"), ("1.2", "private-a:b"), ("", "a"), ("1.2", "")]
+    {
         let (status, answer) = bench.post("echo/auth", &wanted(socket, channel)).await;
         assert_eq!((status.as_u16(), code(&answer)), (422, "invalid_message"), "{socket} {channel}");
     }
