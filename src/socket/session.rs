@@ -12,9 +12,8 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::Conversation;
 use super::reader::{Bounds, ReadEnd, Reader};
-use super::{End, Heartbeat, Limits};
+use super::{Conversation, End, Heartbeat, Limits};
 use crate::hub::{Connection, Ending, Flushed, Outbox};
 use crate::message::{Close, Frame};
 
