@@ -3,6 +3,7 @@
 //! Everything that is said goes through the broker and comes back by it, also on a single node: the broker's one order
 //! is the order in which every node sees events and who comes and goes.
 
+mod app;
 mod cache;
 mod hear;
 mod names;
@@ -11,6 +12,7 @@ mod said;
 mod speak;
 mod state;
 mod tend;
+mod untold;
 mod webhooks;
 
 use std::collections::HashMap;
@@ -32,8 +34,9 @@ use crate::telemetry::Metrics;
 
 pub use peer::Client;
 
+use app::AppState;
 use said::{Said, Statement};
-use state::{AppState, State};
+use state::State;
 use webhooks::Webhook;
 
 /// The Pusher side of one node.

@@ -1,17 +1,17 @@
 //! What the node knows and has still to say. Pure; times are in milliseconds.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use indexmap::IndexSet;
 
-use super::cache::Cache;
+use super::app::{AppState, Local};
 use super::peer::Peer;
 use super::said::{AppSnapshot, CachedEvent, NumberedChange, Said};
-use crate::hub::ConnectionId;
+use super::untold::Untold;
 use crate::message::ChannelName;
-use crate::protocol::pusher::presence::{Change, NodeName, Presence, Snapshot};
-use crate::protocol::pusher::{App, Apps, Channel, Member, SocketId, Ticket, User, WebhookEvent};
+use crate::protocol::pusher::presence::{Change, NodeName};
+use crate::protocol::pusher::{Apps, Channel, Member, SocketId, Ticket, User};
 
 /// A node that has been silent for so long is lost, with all that was on it.
 pub(super) const SILENT_AFTER: u64 = 15_000;
@@ -73,30 +73,6 @@ struct Node {
     is_lost: bool,
 }
 
-/// What another node is to tell webhooks, in case that it is gone.
-#[derive(Debug, Default)]
-pub(super) struct Untold(VecDeque<(u64, Arc<str>, WebhookEvent)>);
-
-impl Untold {
-    /// So many events are remembered.
-    const MAX: usize = 4096;
-
-    pub(super) fn remember(&mut self, time: u64, app: &Arc<str>, event: WebhookEvent) {
-        let is_old =
-            |(then, ..): &(u64, Arc<str>, WebhookEvent)| time.saturating_sub(*then) > 2 * SILENT_AFTER;
-        while self.0.len() >= Self::MAX || self.0.front().is_some_and(is_old) {
-            self.0.pop_front();
-        }
-        self.0.push_back((time, app.clone(), event));
-    }
-
-    /// What has happened in an app from this time on.
-    pub(super) fn since(&self, time: u64, app: &str) -> Vec<WebhookEvent> {
-        let is_meant = |(then, id, _): &&(u64, Arc<str>, WebhookEvent)| *then >= time && **id == *app;
-        self.0.iter().filter(is_meant).map(|(_, _, event)| event.clone()).collect()
-    }
-}
-
 /// A connection that waits for its own join to come back.
 #[derive(Debug)]
 pub(super) struct Joining {
@@ -108,28 +84,6 @@ pub(super) struct Joining {
 pub(super) enum Purpose {
     Channel { channel: Channel, ticket: Ticket },
     SignIn(User),
-}
-
-/// An app, as far as it is known here.
-#[derive(Debug)]
-pub(super) struct AppState {
-    pub(super) app: Arc<App>,
-    /// On all nodes, as they have told.
-    pub(super) view: Presence,
-    pub(super) cache: Cache,
-    /// This node's connections that are signed in.
-    pub(super) users: HashMap<ConnectionId, Arc<Peer>>,
-    /// Channels whose subscribers have still to hear how many they are.
-    pub(super) uncounted: HashSet<ChannelName>,
-    /// On this node, as it is, joins under way included.
-    local: HashMap<ChannelName, Local>,
-}
-
-#[derive(Debug)]
-enum Local {
-    Count(u64),
-    /// With the number of each one's join.
-    Members(HashMap<SocketId, (u64, Member)>),
 }
 
 /// What to say next.
@@ -424,44 +378,136 @@ impl State {
     }
 }
 
-impl AppState {
-    fn new(app: Arc<App>) -> Self {
-        Self {
-            app,
-            view: Presence::default(),
-            cache: Cache::default(),
-            users: HashMap::new(),
-            uncounted: HashSet::new(),
-            local: HashMap::new(),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::pusher::{PusherSettings, UserId};
+
+    fn state() -> (State, Arc<str>) {
+        let app = serde_json::from_str(r#"{"id":"1","key":"k","secret":"s","presence_members":2}"#).unwrap();
+        let apps = Apps::new(&PusherSettings::default(), &[app]).unwrap();
+        let mut state = State::new(&apps, "own".into(), 10);
+        state.due = Due::default();
+        (state, "1".into())
     }
 
-    /// Whether there is room on a presence channel for a connection of this user. Joins of this node that are under
-    /// way count; those of others are settled when they come back.
-    pub(super) fn has_room(&self, channel: &ChannelName, member: &Member) -> bool {
-        let is_new = |user: &Member| !self.view.is_member(channel, &user.user_id);
-        let mut coming: HashSet<&str> = HashSet::new();
-        if let Some(Local::Members(members)) = self.local.get(channel)
-            && members.len() > self.view.member_count(channel)
-        {
-            let new = members.values().filter(|(_, user)| is_new(user));
-            coming.extend(new.map(|(_, user)| user.user_id.as_str()));
-        }
-        !is_new(member)
-            || coming.contains(member.user_id.as_str())
-            || self.view.member_count(channel) + coming.len() < self.app.rules.presence_members
+    fn channel(text: &str) -> ChannelName {
+        ChannelName::new(text).unwrap()
     }
 
-    fn here(&self) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        for (channel, local) in &self.local {
-            match local {
-                Local::Count(count) => snapshot.counts.push((channel.clone(), *count)),
-                Local::Members(members) => snapshot
-                    .members
-                    .extend(members.iter().map(|(id, (_, member))| (channel.clone(), *id, member.clone()))),
+    fn member(id: &str) -> Member {
+        Member { user_id: UserId::new(id), user_info: None }
+    }
+
+    fn socket(number: u64) -> SocketId {
+        SocketId::new(1, number)
+    }
+
+    fn said(state: &mut State) -> String {
+        let next = state.next().map(|next| next.said);
+        serde_json::to_string(&next).unwrap()
+    }
+
+    #[test]
+    fn what_gathers_is_said_together_and_a_count_once() {
+        let (mut state, app) = state();
+        let (a, b) = (channel("presence-a"), channel("b"));
+        assert!(state.enter(&app, &b));
+        assert!(!state.enter(&app, &b));
+        assert_eq!(state.enter_as(&app, &a, socket(1), member("x")), (1, true));
+        assert_eq!(state.enter_as(&app, &a, socket(2), member("x")), (2, false));
+        assert!(!state.exit(&app, &a, socket(1), None));
+        let next = state.next().unwrap();
+        assert_eq!(next.joins, [1, 2]);
+        let text = serde_json::to_string(&next.said).unwrap();
+        let numbers: Vec<_> = ["\"number\":1,", "\"number\":2,", "\"number\":3,", "\"number\":4,"].into();
+        assert!(numbers.iter().all(|number| text.contains(number)), "{text}");
+        assert!(
+            text.contains(r#"{"count":2}"#) && text.contains(r#"{"leave":{"connection":"1.1"}}"#),
+            "{text}"
+        );
+        assert!(state.next().is_none());
+        assert!(state.exit(&app, &a, socket(2), None));
+    }
+
+    #[test]
+    fn a_join_that_failed_does_not_undo_the_next() {
+        let (mut state, app) = state();
+        let a = channel("presence-a");
+        let (first, _) = state.enter_as(&app, &a, socket(1), member("x"));
+        state.exit(&app, &a, socket(1), None);
+        let (second, _) = state.enter_as(&app, &a, socket(1), member("x"));
+        assert!(!state.exit(&app, &a, socket(1), Some(first)));
+        assert!(state.exit(&app, &a, socket(1), Some(second)));
+    }
+
+    #[test]
+    fn the_snapshot_holds_joins_that_are_under_way_and_has_the_last_number() {
+        let (mut state, app) = state();
+        state.enter_as(&app, &channel("presence-a"), socket(1), member("x"));
+        state.enter(&app, &channel("b"));
+        let _ = state.next();
+        state.due.everything = true;
+        assert_eq!(
+            said(&mut state),
+            r#"{"everything":{"number":3,"apps":[{"app":"1","members":[["presence-a","1.1",{"user_id":"x"}]],"counts":[["b",1]]}],"since":10}}"#
+        );
+    }
+
+    #[test]
+    fn there_is_room_for_users_not_for_connections() {
+        let (mut state, app) = state();
+        let a = channel("presence-a");
+        state.enter_as(&app, &a, socket(1), member("x"));
+        state.enter_as(&app, &a, socket(2), member("x"));
+        let room = |state: &State, id: &str| state.apps[&app].has_room(&a, &member(id));
+        assert!(room(&state, "y"));
+        state.enter_as(&app, &a, socket(3), member("y"));
+        assert!(!room(&state, "z") && room(&state, "x") && room(&state, "y"));
+    }
+
+    #[test]
+    fn departures_are_forgotten_with_a_snapshot_now_and_then() {
+        let (mut state, app) = state();
+        let a = channel("presence-a");
+        let mut snapshots = 0;
+        for number in 0..10_000 {
+            state.enter_as(&app, &a, socket(number), member("x"));
+            state.exit(&app, &a, socket(number), None);
+            while let Some(next) = state.next() {
+                snapshots += u32::from(matches!(next.said, Said::Everything { .. }));
             }
         }
-        snapshot
+        assert!((5..20).contains(&snapshots), "{snapshots}");
+    }
+
+    #[test]
+    fn a_node_is_silent_only_while_others_can_be_heard() {
+        let (mut state, _) = state();
+        let other: NodeName = "other".into();
+        state.heard(&other, true);
+        assert!(!state.settled(&other, 20));
+        for _ in 0..100 {
+            state.pass(1000, false);
+        }
+        state.pass(SILENT_AFTER, true);
+        assert_eq!(state.unsettle_silent(), None, "it is heard anew after the time of deafness");
+        state.pass(SILENT_AFTER + 1, true);
+        assert_eq!(state.unsettle_silent(), Some(SILENT_AFTER));
+        assert_eq!(state.unsettle_silent(), None);
+        // It is there after all: it has to tell everything again.
+        state.heard(&other, false);
+        assert!(state.due.ask);
+    }
+
+    #[test]
+    fn the_oldest_answers_newcomers() {
+        let (mut state, _) = state();
+        let (older, newer): (NodeName, NodeName) = ("older".into(), "newer".into());
+        state.heard(&older, true);
+        assert!(state.settled(&older, 5), "what it says is older than this node");
+        state.heard(&newer, true);
+        assert!(!state.settled(&newer, 15));
+        assert!(!state.is_oldest_but(&newer) && state.is_oldest_but(&older));
     }
 }

@@ -134,3 +134,36 @@ async fn a_drain_closes_each_connection_once_and_a_share_at_a_time() {
         assert_eq!(closed(&places), expected);
     }
 }
+
+#[tokio::test]
+async fn a_seat_subscribes_from_anywhere_until_it_is_dropped() {
+    let node = Node::start(2).await;
+    let (connection, mut client) = node.connect().await;
+    let scoped = ChannelName::scoped("app", "a");
+    let seat = connection.seat();
+    let subscription =
+        tokio::spawn(async move { seat.subscribe(&ChannelName::scoped("app", "a")) }).await.unwrap();
+    assert_eq!(subscription.channel(), &scoped);
+    let publish = |text: &str| {
+        let frame = Frame::from_wire(Bytes::copy_from_slice(text.as_bytes()));
+        node.hub.publish(&scoped, None, || Some((Audience::Everyone, frame)));
+    };
+    publish("first ");
+    // Users of scoped channels are not native ones.
+    node.hub.close_user(0, None, Close::Disconnected);
+    publish("second ");
+    expect(&mut client, "first second ").await;
+    drop(subscription);
+    assert_eq!(node.hub.subscribers(&scoped), 0);
+    publish("third");
+    connection.outbox().say_going_away(Close::Reconnect);
+    node.hub.close_some(NonZeroUsize::MIN, Close::GoingAway);
+    // What a connection's task does when it is woken.
+    while connection.outbox().ending().is_none() {
+        tokio::task::yield_now().await;
+    }
+    connection.outbox().flush().unwrap();
+    let mut close = [0; 13];
+    timeout(PATIENCE, client.read_exact(&mut close)).await.unwrap().unwrap();
+    assert_eq!(close, *b"\x88\x0b\x10\x68reconnect");
+}

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::session::End;
+use super::End;
 use crate::hub::Connection;
 
 /// A whole message of a client.

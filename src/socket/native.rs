@@ -5,9 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
+use super::End;
 use super::bucket::{Bucket, Rate};
 use super::handshake::asks_for_upgrade;
-use super::session::End;
 use super::{Conversation, Edge, Message, PeerAddress, Rejection, accept, serve};
 use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
 use crate::broker::{Broker, Refused};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response};
 
+use super::End;
 use super::bucket::{Bucket, Rate};
 use super::handshake::asks_for_upgrade;
-use super::session::End;
 use super::{
     Conversation, Edge, Gate, Message, PeerAddress, Rejection, SessionOptions, TrustedProxies, accept, serve,
 };

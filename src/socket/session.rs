@@ -12,8 +12,8 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::Conversation;
 use super::reader::{Bounds, ReadEnd, Reader};
+use super::{Conversation, End};
 use super::{Heartbeat, Limits};
 use crate::hub::{Connection, Ending, Flushed, Outbox};
 use crate::message::{Close, Frame};
@@ -46,42 +46,6 @@ impl SessionOptions {
     #[must_use]
     pub(super) fn with_pong_within(self, seconds: u32) -> Self {
         Self { pong_within: self.pong_within.max(seconds), ..self }
-    }
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The client closed it, with this code if it gave one.
-    Client(Option<u16>),
-    /// The server closed it.
-    Server(Close),
-    /// The client did not answer a ping.
-    HeartbeatTimeout,
-    /// The connection broke without a close frame.
-    Lost,
-}
-
-impl End {
-    /// One word for logs and metrics.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Client(_) => "client_closed",
-            Self::HeartbeatTimeout => "heartbeat_timeout",
-            Self::Lost => "connection_lost",
-            Self::Server(close) => close.word(),
-        }
-    }
-
-    /// The close code that the client sees or sent; 1006 where there was none.
-    #[must_use]
-    pub fn code(self) -> u16 {
-        match self {
-            Self::Client(code) => code.unwrap_or(1005),
-            Self::Server(close) => close.code(),
-            Self::HeartbeatTimeout | Self::Lost => 1006,
-        }
     }
 }
 

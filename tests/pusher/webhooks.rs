@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::page::{SECRET, sign};
 use crate::support::PATIENCE;
-use crate::{Page, eventually, serve};
+use crate::support::redis::RedisServer;
+use crate::{Page, eventually, node, serve};
 
 /// The application's end: answers the first request with 500 and all others with 200.
 fn application() -> (u16, Receiver<(u16, Value)>) {
@@ -90,4 +91,39 @@ webhooks = [{{ url = "http://127.0.0.1:{port}/hook" }}]
     eventually("it is counted", || server.metric("yamabiko_webhooks_sent_total") == 3);
     assert_eq!(server.metric("yamabiko_webhooks_failed_total"), 1);
     assert!(received.recv_timeout(Duration::from_millis(300)).is_err());
+}
+
+#[test]
+fn of_two_nodes_one_tells() {
+    let (port, received) = application();
+    let apps = format!(
+        r#"
+[[apps]]
+id = "1"
+key = "page"
+secret = "{SECRET}"
+webhooks = [{{ url = "http://127.0.0.1:{port}/hook", events = ["channel_occupied", "member_added"] }}]
+"#
+    );
+    let redis = RedisServer::start();
+    let nodes = [node(&redis, &apps), node(&redis, &apps)];
+    let (mut a, mut b) = (Page::open(&nodes[0]), Page::open(&nodes[1]));
+    a.enter("presence-a", 1);
+    b.enter("presence-a", 2);
+    let expected = [
+        json!({ "name": "channel_occupied", "channel": "presence-a" }),
+        json!({ "name": "member_added", "channel": "presence-a", "user_id": 1 }),
+        json!({ "name": "member_added", "channel": "presence-a", "user_id": 2 }),
+    ];
+    let mut told = Vec::new();
+    while told.len() < expected.len() {
+        let (status, body) = received.recv_timeout(PATIENCE).unwrap();
+        if status == 200 {
+            told.extend(body["events"].as_array().unwrap().clone());
+        }
+    }
+    assert_eq!(told, expected);
+    // A node that comes later has no news for the application.
+    let _late = node(&redis, &apps);
+    assert!(received.recv_timeout(Duration::from_millis(1500)).is_err());
 }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
@@ -21,7 +21,8 @@ pub(super) struct ChannelView {
 #[derive(Debug)]
 struct UserView {
     member: Member,
-    connections: BTreeSet<(NodeName, Option<SocketId>)>,
+    /// In order. Few: a set would cost every member ten times as much.
+    connections: Vec<(NodeName, Option<SocketId>)>,
 }
 
 impl ChannelView {
@@ -44,15 +45,19 @@ impl ChannelView {
     /// What is said of a user is what its first connection said, as long as the user is here.
     pub(super) fn add(&mut self, node: &NodeName, connection: Option<SocketId>, member: Member) {
         let key = member.user_id.as_str().to_owned();
-        let user = self.users.entry(key).or_insert_with(|| UserView { member, connections: BTreeSet::new() });
-        if user.connections.insert((node.clone(), connection)) {
+        let user =
+            self.users.entry(key).or_insert_with(|| UserView { member, connections: Vec::with_capacity(1) });
+        let connection = (node.clone(), connection);
+        if let Err(position) = user.connections.binary_search(&connection) {
+            user.connections.insert(position, connection);
             self.member_connections += 1;
         }
     }
 
     pub(super) fn remove(&mut self, node: &NodeName, connection: Option<SocketId>, user_id: &UserId) {
         let Some(user) = self.users.get_mut(user_id.as_str()) else { return };
-        if user.connections.remove(&(node.clone(), connection)) {
+        if let Ok(position) = user.connections.binary_search(&(node.clone(), connection)) {
+            user.connections.remove(position);
             self.member_connections -= 1;
         }
         if user.connections.is_empty() {

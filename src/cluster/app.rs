@@ -1,0 +1,75 @@
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::cache::Cache;
+use super::peer::Peer;
+use crate::hub::ConnectionId;
+use crate::message::ChannelName;
+use crate::protocol::pusher::presence::{Presence, Snapshot};
+use crate::protocol::pusher::{App, Member, SocketId};
+
+/// An app, as far as it is known here.
+#[derive(Debug)]
+pub(super) struct AppState {
+    pub(super) app: Arc<App>,
+    /// On all nodes, as they have told.
+    pub(super) view: Presence,
+    pub(super) cache: Cache,
+    /// This node's connections that are signed in.
+    pub(super) users: HashMap<ConnectionId, Arc<Peer>>,
+    /// Channels whose subscribers have still to hear how many they are.
+    pub(super) uncounted: HashSet<ChannelName>,
+    /// On this node, as it is, joins under way included.
+    pub(super) local: HashMap<ChannelName, Local>,
+}
+
+/// The connections of this node on a channel.
+#[derive(Debug)]
+pub(super) enum Local {
+    Count(u64),
+    /// With the number of each one's join.
+    Members(HashMap<SocketId, (u64, Member)>),
+}
+
+impl AppState {
+    pub(super) fn new(app: Arc<App>) -> Self {
+        Self {
+            app,
+            view: Presence::default(),
+            cache: Cache::default(),
+            users: HashMap::new(),
+            uncounted: HashSet::new(),
+            local: HashMap::new(),
+        }
+    }
+
+    /// Whether there is room on a presence channel for a connection of this user. Joins of this node that are under
+    /// way count; those of others are settled when they come back.
+    pub(super) fn has_room(&self, channel: &ChannelName, member: &Member) -> bool {
+        let is_new = |user: &Member| !self.view.is_member(channel, &user.user_id);
+        let mut coming: HashSet<&str> = HashSet::new();
+        if let Some(Local::Members(members)) = self.local.get(channel)
+            && members.len() > self.view.member_count(channel)
+        {
+            let new = members.values().filter(|(_, user)| is_new(user));
+            coming.extend(new.map(|(_, user)| user.user_id.as_str()));
+        }
+        !is_new(member)
+            || coming.contains(member.user_id.as_str())
+            || self.view.member_count(channel) + coming.len() < self.app.rules.presence_members
+    }
+
+    /// All that is on this node.
+    pub(super) fn here(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for (channel, local) in &self.local {
+            match local {
+                Local::Count(count) => snapshot.counts.push((channel.clone(), *count)),
+                Local::Members(members) => snapshot
+                    .members
+                    .extend(members.iter().map(|(id, (_, member))| (channel.clone(), *id, member.clone()))),
+            }
+        }
+        snapshot
+    }
+}
