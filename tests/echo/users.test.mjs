@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Application } from "./application.mjs";
-import { closeAll, Inbox, tab } from "./client.mjs";
+import { closeAll, Inbox, present, tab } from "./client.mjs";
 import { SETUPS } from "./servers.mjs";
 
 for (const [where, setUp] of SETUPS) {
@@ -91,6 +91,16 @@ for (const [where, setUp] of SETUPS) {
       echo.pusher.send_event("pusher:signin", { auth, user_data });
       await echo.errors.next("the refusal");
       assert.equal(echo.connectionStatus(), "connected");
+    });
+
+    test("who has signed in joins a presence channel as this user, if the application names no other", async () => {
+      const authorize = application.authorize;
+      application.authorize = (_, socket, channel) => a.sdk().authorizeChannel(socket, channel);
+      const haru = await signedIn(b, "haru");
+      const room = await present(haru, "Room.1");
+      assert.deepEqual(await room.here.next(), ["Haru"]);
+      assert.equal(haru.pusher.channel("presence-Room.1").members.me.id, "12");
+      application.authorize = authorize;
     });
 
     test("a sign-in with another secret ends the connection with 4009", async () => {

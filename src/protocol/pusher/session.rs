@@ -244,11 +244,14 @@ impl Session {
         if !channel.is_presence() {
             return Ok(None);
         }
-        let data = channel_data.unwrap_or_default();
-        if data.len() > rules.presence_user_bytes {
-            return Err(SubscriptionError::MemberTooLarge(rules.presence_user_bytes));
-        }
-        Ok(Some(Member::parse(data)?))
+        // Who has signed in need not be named once more.
+        let member = match (channel_data, &self.user) {
+            (None, Some(user)) if user.data.len() <= rules.presence_user_bytes => user.member(),
+            (Some(data), _) if data.len() <= rules.presence_user_bytes => Member::parse(data)?,
+            (None, None) => Member::parse("")?,
+            _ => return Err(SubscriptionError::MemberTooLarge(rules.presence_user_bytes)),
+        };
+        Ok(Some(member))
     }
 
     fn unsubscribe(&mut self, name: &str) -> Vec<Action> {
