@@ -34,7 +34,8 @@ impl Page {
         Self { client, socket_id, key, secret }
     }
 
-    pub(crate) fn send(&mut self, event: &str, data: Value) {
+    pub(crate) fn send(&mut self, event: &str, data: impl Into<Value>) {
+        let data: Value = data.into();
         self.client.send_json(&json!({ "event": event, "data": data }));
     }
 
@@ -44,7 +45,8 @@ impl Page {
         if channel.starts_with("private-") || channel.starts_with("presence-") {
             let mut signed = format!("{}:{channel}", self.socket_id);
             if let Some(channel_data) = channel_data {
-                signed += &format!(":{channel_data}");
+                signed.push(':');
+                signed.push_str(channel_data);
                 data["channel_data"] = channel_data.into();
             }
             data["auth"] = format!("{}:{}", self.key, sign(self.secret, &signed)).into();
