@@ -2,14 +2,10 @@
 //! Signals: `{"body":…}`. Nodes add `node` and `seq`, by which each knows its own copies. Pure: bytes in,
 //! dispatches out, and back.
 
-use std::fmt;
-
 use bytes::Bytes;
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
 use thiserror::Error;
 
+use crate::message::json::{members, string};
 use crate::message::{ChannelName, Dispatch, Event, Sender, Signal};
 
 /// Why a payload was dropped.
@@ -107,8 +103,8 @@ pub(super) fn decode_event(
     }
     let channel = channel.and_then(string).ok_or(Invalid::Channel)?;
     let channel = ChannelName::new(&channel).map_err(|_| Invalid::Channel)?;
-    let data = object(payload, data.ok_or(Invalid::Data)?.get())?;
-    let sender = match sender.map(RawValue::get) {
+    let data = object(payload, data.ok_or(Invalid::Data)?)?;
+    let sender = match sender {
         None | Some("null") => sender_default.clone(),
         Some(text) => sender_of(text, sender_default)?,
     };
@@ -118,22 +114,22 @@ pub(super) fn decode_event(
 /// Reads a signal; `body` is a slice of the payload.
 pub(super) fn decode_signal(payload: &Bytes, node: &NodeId) -> Result<(Dispatch, Option<u64>), Invalid> {
     let [body, from, seq] = envelope(payload, ["body", "node", "seq"])?;
-    let body = payload.slice_ref(body.ok_or(Invalid::Signal)?.get().as_bytes());
+    let body = payload.slice_ref(body.ok_or(Invalid::Signal)?.as_bytes());
     Ok((Dispatch::Signal(body), own(node, from, seq)))
 }
 
 fn envelope<'a, const N: usize>(
     payload: &'a [u8],
     names: [&'static str; N],
-) -> Result<[Option<&'a RawValue>; N], Invalid> {
+) -> Result<[Option<&'a str>; N], Invalid> {
     let text = std::str::from_utf8(payload).map_err(|_| Invalid::Json)?;
     members(text, names).map_err(|error| if error.is_data() { Invalid::Envelope } else { Invalid::Json })
 }
 
 /// The number that this node gave it, if it was this node.
-fn own(node: &NodeId, from: Option<&RawValue>, seq: Option<&RawValue>) -> Option<u64> {
-    let own = from.is_some_and(|from| from.get().trim_matches('"') == node.0);
-    seq.filter(|_| own).and_then(|seq| seq.get().parse().ok())
+fn own(node: &NodeId, from: Option<&str>, seq: Option<&str>) -> Option<u64> {
+    let own = from.is_some_and(|from| from.trim_matches('"') == node.0);
+    seq.filter(|_| own).and_then(|seq| seq.parse().ok())
 }
 
 fn object(payload: &Bytes, text: &str) -> Result<Bytes, Invalid> {
@@ -151,77 +147,15 @@ fn object(payload: &Bytes, text: &str) -> Result<Bytes, Invalid> {
 fn sender_of(text: &str, sender_default: &Sender) -> Result<Sender, Invalid> {
     let [name, id] = members(text, ["name", "id"]).map_err(|_| Invalid::Sender)?;
     let name = name.and_then(string).ok_or(Invalid::Sender)?;
-    let id = id.and_then(|id| id.get().parse().ok()).ok_or(Invalid::Sender)?;
+    let id = id.and_then(|id| id.parse().ok()).ok_or(Invalid::Sender)?;
     // Sharing the text of the default saves an allocation for each message of the application.
     let name = if *name == *sender_default.name { sender_default.name.clone() } else { name.into() };
     Ok(Sender { name, id })
 }
 
-fn string(raw: &RawValue) -> Option<std::borrow::Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
-    serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
-}
-
 fn push_string(out: &mut Vec<u8>, text: &str) {
     // Writing a string into memory cannot fail.
     let _ = serde_json::to_writer(out, text);
-}
-
-/// The raw values of these keys in the text of an object. Nothing else is kept, nothing is nested: depth and
-/// size of the other values cost no memory and no stack.
-fn members<'a, const N: usize>(
-    text: &'a str,
-    names: [&'static str; N],
-) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let found = json.deserialize_map(Members(names))?;
-    json.end()?;
-    Ok(found)
-}
-
-struct Members<const N: usize>([&'static str; N]);
-
-impl<'de, const N: usize> Visitor<'de> for Members<N> {
-    type Value = [Option<&'de RawValue>; N];
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = [None; N];
-        while let Some(position) = map.next_key_seed(Position(&self.0))? {
-            match position.and_then(|position| found.get_mut(position)) {
-                Some(value) => *value = Some(map.next_value()?),
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// Which of the names a key is, without keeping the key.
-struct Position<'n>(&'n [&'static str]);
-
-impl<'de> DeserializeSeed<'de> for Position<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Position<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().position(|name| *name == key))
-    }
 }
 
 #[cfg(test)]

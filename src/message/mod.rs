@@ -5,6 +5,7 @@ mod close;
 mod dispatch;
 mod event;
 mod frame;
+pub mod json;
 mod signal;
 
 pub use channel::{ChannelName, InvalidChannelName};

@@ -1,28 +1,23 @@
 use bytes::Bytes;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::error::Category;
-use serde_json::value::RawValue;
 
 use super::Refusal;
+use crate::message::json::{members, quoted};
 use crate::message::{Frame, Sender};
 
 /// The text of the object under `data`; the last one where there are several, as `JSON.parse` has it.
 pub(super) fn decode(message: &Bytes) -> Result<Bytes, Refusal> {
     let text = std::str::from_utf8(message).map_err(|_| Refusal::InvalidJson)?;
-    let mut json = serde_json::Deserializer::from_str(text);
-    let data = json.deserialize_map(Data).and_then(|data| json.end().map(|()| data));
-    match data {
-        Ok(Some(data)) if data.get().starts_with('{') => Ok(message.slice_ref(data.get().as_bytes())),
+    match members(text, ["data"]) {
+        Ok([Some(data)]) if data.starts_with('{') => Ok(message.slice_ref(data.as_bytes())),
         Ok(_) => Err(Refusal::InvalidMessage),
-        Err(error) if error.classify() == Category::Data => Err(Refusal::InvalidMessage),
+        Err(error) if error.is_data() => Err(Refusal::InvalidMessage),
         Err(_) => Err(Refusal::InvalidJson),
     }
 }
 
 /// What every receiver gets.
 pub(super) fn encode(sender: &Sender, data: &[u8]) -> Frame {
-    // A string can always be written as JSON.
-    let name = serde_json::to_string(&*sender.name).unwrap_or_else(|_| "\"\"".into());
+    let name = quoted(&sender.name);
     let mut id = itoa::Buffer::new();
     Frame::text(&[
         br#"{"type":"message","sender":{"name":"#,
@@ -33,28 +28,6 @@ pub(super) fn encode(sender: &Sender, data: &[u8]) -> Frame {
         data,
         b"}",
     ])
-}
-
-struct Data;
-
-impl<'de> Visitor<'de> for Data {
-    type Value = Option<&'de RawValue>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut data = None;
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            if key == "data" {
-                data = Some(map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(data)
-    }
 }
 
 #[cfg(test)]

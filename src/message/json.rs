@@ -1,0 +1,79 @@
+//! Reading and writing JSON without re-typing or nesting what is inside: depth and size cost no stack.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The texts of the values of these keys in the text of an object; the last where there are several, as
+/// `JSON.parse` has it.
+pub fn members<'a, const N: usize>(
+    text: &'a str,
+    names: [&'static str; N],
+) -> Result<[Option<&'a str>; N], serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let found = json.deserialize_map(Members(names))?;
+    json.end()?;
+    Ok(found.map(|value| value.map(RawValue::get)))
+}
+
+/// The text that a JSON string stands for; `None` where the value is another one.
+#[must_use]
+pub fn string(value: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'_>>(value).ok().map(|text| text.0)
+}
+
+/// A text as a JSON string.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    // A string can always be written as JSON.
+    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".into())
+}
+
+struct Members<const N: usize>([&'static str; N]);
+
+impl<'de, const N: usize> Visitor<'de> for Members<N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = [None; N];
+        while let Some(position) = map.next_key_seed(Position(&self.0))? {
+            match position.and_then(|position| found.get_mut(position)) {
+                Some(value) => *value = Some(map.next_value()?),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Which of the names a key is, without keeping the key.
+struct Position<'n>(&'n [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Position<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Position<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|name| *name == key))
+    }
+}
