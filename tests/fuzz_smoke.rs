@@ -106,8 +106,11 @@ fn no_settings_end_the_process_without_a_word() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("yamabiko.toml");
     let shipped = include_str!("../config/default.toml");
-    let samples =
-        [shipped, "[channels.x]\nfields = []\n[[auth.keys]]\nalgorithm = \"HS256\"\nsecret = \"s\"\n"];
+    let samples = [
+        shipped,
+        "[channels.x]\nfields = []\n[[auth.keys]]\nalgorithm = \"HS256\"\nsecret = \"s\"\n",
+        "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\npong_timeout = \"1s\"\n[[apps.webhooks]]\nurl = \"http://a\"\n",
+    ];
     let variable = select(VARIABLES).prop_flat_map(|name| (Just(name), "\\PC{0,12}"));
     run(1_000, &(mutations(&samples), vec(variable, 0..3)), |(toml, variables)| {
         std::fs::write(&file, toml).unwrap();
@@ -225,10 +228,16 @@ const VARIABLES: &[&str] = &[
     "YAMABIKO__REDIS__URL",
     "YAMABIKO__HEARTBEAT__INTERVAL",
     "YAMABIKO__CHANNELS__CHAT__FIELDS",
+    "YAMABIKO__APPS",
+    "YAMABIKO__PUSHER__WEBHOOKS",
+    "YAMABIKO__PUSHER__ACTIVITY_TIMEOUT",
     "YAMABIKO__",
     "YAMABIKO____",
     "REDIS_URL",
     "APP_WS_PORT",
+    "PUSHER_APP_ID",
+    "PUSHER_APP_KEY",
+    "PUSHER_APP_SECRET",
 ];
 
 /// The settings of an installation that has only a secret.

@@ -161,11 +161,11 @@ impl Page {
 
     /// On a presence channel, as this user.
     fn enter(&mut self, channel: &str, user: &Value) {
-        self.join(channel, Some(json!({ "user_id": user }).to_string()));
+        self.join(channel, Some(&json!({ "user_id": user }).to_string()));
     }
 
-    fn join(&mut self, channel: &str, member: Option<String>) {
-        let auth = self.app.sign_channel(&self.socket_id, channel, member.as_deref());
+    fn join(&mut self, channel: &str, member: Option<&str>) {
+        let auth = self.app.sign_channel(&self.socket_id, channel, member);
         let data = json!({ "channel": channel, "auth": auth, "channel_data": member });
         self.client.send_json(&json!({ "event": "pusher:subscribe", "data": data }));
         let answer = self.client.expect_json();

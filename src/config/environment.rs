@@ -129,7 +129,7 @@ fn key(path: &str, kinds: &[String]) -> Option<Key> {
     let path = path.to_ascii_lowercase();
     match path.split("__").collect::<Vec<_>>().as_slice() {
         [name] => Some(Key::top(name)),
-        [section, name] if *section != "channels" => Some(Key::new(section, name)),
+        [section, name] if !section.is_empty() && *section != "channels" => Some(Key::new(section, name)),
         ["channels", kind, name] if !kind.is_empty() => {
             // A variable's name has neither case nor hyphens: one that matches a known kind means that one.
             let known = kinds.iter().find(|known| known.to_ascii_lowercase().replace('-', "_") == *kind);

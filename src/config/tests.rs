@@ -460,7 +460,7 @@ fn what_is_wrong_with_an_app_is_told_with_its_place() {
         "apps[1].webhooks[0].url: is missing, as \"https://app.example.com/webhook\" (from /",
         "apps[1].webhooks[1].events: unknown variant `channel_vacate`",
         "pusher.event_bytes: must be at least 1 (from /",
-        "pusher.webhooks: \"a.example\" is not a URL",
+        "pusher.webhooks: the url of number 0 is not one of http or https",
     ];
     let environment = Environment::default();
     let found = load(Some(&file(text).path), &environment, AuthKeys::Required).unwrap_err();
@@ -489,6 +489,7 @@ fn what_is_wrong_with_an_app_is_told_with_its_place() {
         let found = problem(setting, &[]);
         assert!(found.starts_with(start), "{setting}\n{found}");
     }
+    assert!(problem("", &[("YAMABIKO____APPS", "[]")]).contains("no such setting"));
     let found = problem("", &[("YAMABIKO__APPS", "[{ secret = \"hunter2 }]")]);
     assert!(found.starts_with("apps: must be a TOML list such as [{ id = "), "{found}");
     assert!(!found.contains("hunter2"));

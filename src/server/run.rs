@@ -19,7 +19,7 @@ use crate::http::{AdminState, Load, admin, public, pusher};
 use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
-use crate::protocol::pusher::Apps;
+use crate::protocol::pusher::{App, Apps};
 use crate::socket::{Admission, Edge, Gate, NativeEndpoint, PusherEndpoint, TrustedProxies};
 use crate::telemetry::Metrics;
 
@@ -77,7 +77,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
 
     let pusher_endpoint = PusherEndpoint::new(edge.clone(), cluster.clone());
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
-    let console = console(&settings, &broker, address)?;
+    let app = cluster.apps().iter().find(|app| app.enabled).cloned();
+    let console = console(&settings, &broker, address, app)?;
     let load = {
         let edge = edge.clone();
         move || Load { draining: edge.is_draining(), connections: edge.admission.open() }
@@ -124,7 +125,12 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
 }
 
 /// The console's pages, where they are switched on. It signs tokens, so it needs a secret.
-fn console(settings: &Settings, broker: &Arc<Broker>, address: SocketAddr) -> anyhow::Result<Option<Router>> {
+fn console(
+    settings: &Settings,
+    broker: &Arc<Broker>,
+    address: SocketAddr,
+    app: Option<Arc<App>>,
+) -> anyhow::Result<Option<Router>> {
     if !settings.console.enabled {
         return Ok(None);
     }
@@ -132,6 +138,6 @@ fn console(settings: &Settings, broker: &Arc<Broker>, address: SocketAddr) -> an
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "console.enabled: whoever reaches this address can make tokens for any user");
     }
-    let state = ConsoleState::new(broker.clone(), minter, Sender::from(&settings.sender));
+    let state = ConsoleState::new(broker.clone(), minter, Sender::from(&settings.sender)).with_app(app);
     Ok(Some(console::router(state)))
 }

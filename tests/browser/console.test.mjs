@@ -171,6 +171,33 @@ describe("with the server up", () => {
     await heard("Umi", "on a channel of our own");
   });
 
+  test("the tabs of Laravel Echo see who is there, once a user, and hear whispers", async () => {
+    const tabs = page.locator("#echo-tabs > li");
+    const here = (n) => tabs.nth(n).locator(".here li");
+    const members = (n, names) =>
+      page.waitForFunction(
+        ([n, names]) => [...document.querySelectorAll("#echo-tabs > li")[n].querySelectorAll(".here li")].map((item) => item.textContent).sort().join() === names,
+        [n, names.join()],
+      );
+    for (const n of [0, 1]) await members(n, ["Aoi", "Haru"]);
+    await page.getByRole("button", { name: "Open a tab" }).click();
+    await members(2, ["Aoi", "Haru"]);
+    await page.locator("#echo-who").selectOption("Sora");
+    await page.getByRole("button", { name: "Open a tab" }).click();
+    for (const n of [0, 1, 2, 3]) await members(n, ["Aoi", "Haru", "Sora"]);
+    await tabs.nth(0).getByRole("button", { name: "Whisper" }).click();
+    for (const n of [1, 2, 3]) await tabs.nth(n).getByText("Aoi whispers").waitFor();
+    await page.getByRole("button", { name: "Close Aoi (Echo 1)" }).click();
+    await page.getByRole("button", { name: "Close Sora (Echo 4)" }).click();
+    await tabs.nth(0).getByText("Sora has gone").waitFor();
+    assert.deepEqual((await here(0).allTextContents()).sort(), ["Aoi", "Haru"]);
+    await page.getByRole("button", { name: "Close Aoi (Echo 3)" }).click();
+    await tabs.nth(0).getByText("Aoi has gone").waitFor();
+    // It was Aoi's last tab that told: the first one's end went unsaid.
+    assert.deepEqual(await tabs.nth(0).locator(".happened li").allTextContents(), ["Sora has come", "Aoi whispers", "Sora has gone", "Aoi has gone"]);
+    assert.match((await wire("Haru (Echo 2)")).map(([, , text]) => text).join("\n"), /pusher_internal:subscription_succeeded/);
+  });
+
   test("the wire can be paused, filtered and cleared", async () => {
     await say("Aoi", "before the pause");
     await heard("Aoi", "before the pause");
@@ -181,6 +208,7 @@ describe("with the server up", () => {
     assert.equal(await page.locator("#wire .frame").count(), lines);
     await page.getByRole("button", { name: "Resume" }).click();
     await page.locator("#wire .frame", { hasText: "during the pause" }).first().waitFor();
+    await page.locator("#wire-who").selectOption("Aoi");
     await page.locator("#wire-way").selectOption("out");
     assert.equal(await page.locator("#wire .frame").count(), 2);
     await page.locator("#wire-text").fill("BEFORE");

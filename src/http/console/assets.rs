@@ -37,6 +37,8 @@ pub(super) async fn asset(Path(name): Path<String>) -> Response {
         "console.js" => file(JS, page!("console.js")),
         "api.js" => file(JS, page!("api.js")),
         "connection.js" => file(JS, page!("connection.js")),
+        "echo.js" => file(JS, page!("echo.js")),
+        "echo-tab.js" => file(JS, page!("echo-tab.js")),
         "job.js" => file(JS, page!("job.js")),
         "kinds.js" => file(JS, page!("kinds.js")),
         "publish.js" => file(JS, page!("publish.js")),

@@ -4,6 +4,7 @@
 //! have made; see [`guard`].
 
 mod assets;
+mod echo;
 mod guard;
 mod job;
 mod publish;
@@ -20,6 +21,7 @@ use tokio::sync::Semaphore;
 use crate::auth::Minter;
 use crate::broker::Broker;
 use crate::message::Sender;
+use crate::protocol::pusher::App;
 
 /// Sample jobs that may run at the same time.
 const JOBS: usize = 4;
@@ -33,13 +35,20 @@ pub struct ConsoleState {
     minter: Arc<Minter>,
     system: Sender,
     jobs: Arc<Semaphore>,
+    app: Option<Arc<App>>,
 }
 
 impl ConsoleState {
     /// Publishes through `broker`, signs with `minter`, and speaks as `system` where no sender is named.
     #[must_use]
     pub fn new(broker: Arc<Broker>, minter: Minter, system: Sender) -> Self {
-        Self { broker, minter: Arc::new(minter), system, jobs: Arc::new(Semaphore::new(JOBS)) }
+        Self { broker, minter: Arc::new(minter), system, jobs: Arc::new(Semaphore::new(JOBS)), app: None }
+    }
+
+    /// Adds the app of the Pusher protocol that the page shows.
+    #[must_use]
+    pub fn with_app(self, app: Option<Arc<App>>) -> Self {
+        Self { app, ..self }
     }
 }
 
@@ -51,6 +60,8 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/token", post(token::create))
         .route("/console/publish", post(publish::publish))
         .route("/console/job", post(job::start))
+        .route("/console/echo", post(echo::key))
+        .route("/console/echo/auth", post(echo::authorize))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .route_layer(from_fn(guard::same_machine))
         .with_state(state)

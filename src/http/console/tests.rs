@@ -11,10 +11,13 @@ use super::*;
 use crate::auth::{self, Authenticator};
 use crate::broker::{self, Inbound};
 use crate::message::{Dispatch, Event};
+use crate::protocol::pusher::{AppSettings, Apps, PusherSettings};
 use crate::telemetry::Metrics;
 
 struct Bench {
     console: Router,
+    state: ConsoleState,
+    app: Arc<App>,
     broker: Arc<Broker>,
     inbound: UnboundedReceiver<Inbound>,
 }
@@ -41,7 +44,11 @@ fn bench() -> Bench {
     let (broker, inbound) = Broker::start(&settings, system.clone(), 1 << 20, metrics).unwrap();
     let broker = Arc::new(broker);
     let minter = Minter::new(&auth_settings()).unwrap();
-    Bench { console: router(ConsoleState::new(broker.clone(), minter, system)), broker, inbound }
+    let app = AppSettings::new("dev", "dev-key", "the app's secret".into());
+    let apps = Apps::new(&PusherSettings::default(), &[app]).unwrap();
+    let app = apps.by_id("dev").unwrap().clone();
+    let state = ConsoleState::new(broker.clone(), minter, system).with_app(Some(app.clone()));
+    Bench { console: router(state.clone()), state, app, broker, inbound }
 }
 
 impl Bench {
@@ -114,6 +121,37 @@ async fn a_token_is_one_that_the_server_accepts() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let identity = Authenticator::new(&auth_settings()).unwrap().verify(token, now).unwrap();
     assert_eq!((identity.id, identity.channel.as_str()), (7, "chat:default"));
+}
+
+#[tokio::test]
+async fn a_page_of_echo_gets_the_key_and_permits_that_the_server_accepts() {
+    let bench = bench();
+    let app = bench.app.credentials.clone();
+    assert_eq!(bench.post("echo", "{}").await, (StatusCode::OK, json!({"key": "dev-key"})));
+    let wanted = |socket: &str, channel: &str| {
+        json!({"socket_id": socket, "channel": channel, "id": 7, "name": "Aoi"}).to_string()
+    };
+    let (status, permit) = bench.post("echo/auth", &wanted("1.2", "presence-Room.1")).await;
+    assert_eq!(status, StatusCode::OK);
+    let data = permit["channel_data"].as_str().unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(data).unwrap(),
+        json!({"user_id": 7, "user_info": {"name": "Aoi"}})
+    );
+    app.verify_channel(permit["auth"].as_str().unwrap(), "1.2", "presence-Room.1", Some(data)).unwrap();
+    let (_, permit) = bench.post("echo/auth", &wanted("1.2", "private-Chat.1")).await;
+    app.verify_channel(permit["auth"].as_str().unwrap(), "1.2", "private-Chat.1", None).unwrap();
+    assert_eq!(permit.as_object().unwrap().len(), 1);
+    for (socket, channel) in [("1.2:private-a", "private-b"), ("1.2", "private-a:b"), ("", "a"), ("1.2", "")]
+    {
+        let (status, answer) = bench.post("echo/auth", &wanted(socket, channel)).await;
+        assert_eq!((status.as_u16(), code(&answer)), (422, "invalid_message"), "{socket} {channel}");
+    }
+    let without = router(ConsoleState { app: None, ..bench.state.clone() });
+    let bench = Bench { console: without, ..bench };
+    assert_eq!(bench.post("echo", "{}").await, (StatusCode::OK, json!({"key": null})));
+    let (status, _) = bench.post("echo/auth", &wanted("1.2", "private-a")).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
 }
 
 #[tokio::test]

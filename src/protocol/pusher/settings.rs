@@ -155,12 +155,12 @@ impl PusherSettings {
         if self.cache_ttl.is_zero() {
             problem("cache_ttl", "must be longer than 0s");
         }
-        for webhook in &self.webhooks {
+        for (index, webhook) in self.webhooks.iter().enumerate() {
             let rest = webhook.url.strip_prefix("https://").or_else(|| webhook.url.strip_prefix("http://"));
             if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
+                // Without the URL, which may have a token in it.
                 let message = format!(
-                    "{:?} is not a URL; write it as \"https://app.example.com/webhook\"",
-                    webhook.url
+                    "the url of number {index} is not one of http or https; write it as \"https://app.example.com/webhook\""
                 );
                 problem("webhooks", &message);
             }

@@ -141,6 +141,13 @@ impl User {
         }
         Ok(Self { id, data: user_data.into(), watchlist })
     }
+
+    /// The user on a presence channel for which the application signed no `channel_data`.
+    #[must_use]
+    pub fn member(&self) -> Member {
+        let info = json::members(&self.data, ["user_info"]).ok().and_then(|[info]| info);
+        Member { user_id: self.id.clone(), user_info: info.map(Arc::from) }
+    }
 }
 
 #[cfg(test)]
@@ -174,6 +181,7 @@ mod tests {
     fn users() {
         let user = User::parse(r#"{"id":"a","user_info":{},"watchlist":["b",7]}"#).unwrap();
         assert_eq!(user.watchlist, [UserId::new("b"), UserId::new("7")]);
+        assert_eq!(user.member(), Member { user_id: UserId::new("a"), user_info: Some("{}".into()) });
         assert_eq!(User::parse(r#"{"user_id":"a"}"#), Err(InvalidUser::Id("id")));
         for list in ["7", "[{}]", "{}", "[\"\"]"] {
             let data = format!(r#"{{"id":"a","watchlist":{list}}}"#);

@@ -1,5 +1,6 @@
 // The console: users side by side on one channel, and everything around them.
 
+import { startEcho } from "./echo.js";
 import { startJob } from "./job.js";
 import { propose, startPublish } from "./publish.js";
 import { plainText } from "./kinds.js";
@@ -126,3 +127,4 @@ for (const name of ["Aoi", "Haru", "Sora"]) addUser(name);
 startPublish(channel);
 startJob(lifetime);
 startSnippets();
+startEcho();

@@ -73,6 +73,37 @@ fn the_greeting() {
 }
 
 #[test]
+fn who_has_signed_in_is_that_member_unless_another_is_named() {
+    let mut session = Session::open(app(r#""presence_user_bytes":60"#), SOCKET, 0).0;
+    let sign_in = |session: &mut Session, data: &str| {
+        let auth = session.app.credentials.sign_user(&SOCKET.to_string(), data);
+        let message = json!({"event":"pusher:signin","data":{"auth":auth,"user_data":data}}).to_string();
+        session.receive(message.as_bytes(), 0)
+    };
+    let actions = {
+        let message = subscribe_message(&session, "presence-a", None);
+        session.receive(message.as_bytes(), 0)
+    };
+    assert_not_subscribed(
+        &actions,
+        "presence-a",
+        SubscriptionError::InvalidMember(crate::protocol::pusher::InvalidUser::NotAnObject),
+    );
+    assert_eq!(sign_in(&mut session, r#"{"id":"7","user_info":{"name":"Aoi"}}"#).len(), 2);
+    let member = subscribe(&mut session, "presence-a", None).member;
+    assert_eq!(member, Some(Member::parse(r#"{"user_id":"7","user_info":{"name":"Aoi"}}"#).unwrap()));
+    let other = r#"{"user_id":"8"}"#;
+    let member = subscribe(&mut session, "presence-b", Some(other)).member;
+    assert_eq!(member, Some(Member::parse(other).unwrap()));
+
+    let mut long = Session::open(app(r#""presence_user_bytes":9"#), SOCKET, 0).0;
+    assert_eq!(sign_in(&mut long, r#"{"id":"7"}"#).len(), 2);
+    let message = subscribe_message(&long, "presence-a", None);
+    let actions = long.receive(message.as_bytes(), 0);
+    assert_not_subscribed(&actions, "presence-a", SubscriptionError::MemberTooLarge(9));
+}
+
+#[test]
 fn a_public_channel_needs_no_signature() {
     let mut session = session("");
     let message = br#"{"event":"pusher:subscribe","data":{"auth":"","channel":"news"}}"#;
@@ -101,7 +132,7 @@ fn private_channels_need_the_apps_signature_for_this_socket() {
 
 #[test]
 fn a_presence_channel_has_members() {
-    let mut session = session(r#""presence_user_bytes":60"#);
+    let mut session = Session::open(app(r#""presence_user_bytes":60"#), SOCKET, 0).0;
     let data = r#"{"user_id":7,"user_info":{"name":"A"}}"#;
     let subscribe = subscribe(&mut session, "presence-a", Some(data));
     let member = subscribe.member.clone().unwrap();

@@ -1,0 +1,111 @@
+// Who is there: one member however many tabs, the same on every node.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, describe, test } from "node:test";
+
+import { Application } from "./application.mjs";
+import { closeAll, present, tab } from "./client.mjs";
+import { SETUPS, twoNodes } from "./servers.mjs";
+
+for (const [where, setUp] of SETUPS) {
+  describe(where, () => {
+    let servers, application, a, b;
+    before(async () => {
+      servers = await setUp();
+      ({ a, b } = servers);
+      application = await Application.start(a);
+    });
+    after(async () => {
+      application?.stop();
+      await servers?.stop();
+    });
+    afterEach(closeAll);
+
+    test("several tabs are one member: it comes with the first and goes with the last", async () => {
+      const haru = await present(await tab(b, application, "haru"), "Room.1");
+      assert.deepEqual(await haru.here.next(), ["Haru"]);
+      const first = await tab(a, application, "aoi");
+      assert.deepEqual(await (await present(first, "Room.1")).here.next(), ["Aoi", "Haru"]);
+      assert.equal(await haru.joining.next(), "Aoi");
+      const second = await tab(b, application, "aoi");
+      assert.deepEqual(await (await present(second, "Room.1")).here.next(), ["Aoi", "Haru"]);
+      first.disconnect();
+      // Sora's coming and going stand between what must not be seen and what must.
+      const sora = await tab(a, application, "sora");
+      assert.deepEqual(await (await present(sora, "Room.1")).here.next(), ["Aoi", "Haru", "Sora"]);
+      assert.equal(await haru.joining.next(), "Sora");
+      sora.leave("Room.1");
+      assert.equal(await haru.leaving.next(), "Sora");
+      second.leave("Room.1");
+      assert.equal(await haru.leaving.next(), "Aoi");
+      assert.deepEqual([haru.joining.waiting, haru.leaving.waiting], [[], []]);
+    });
+
+    test("ids stay what they are, and a member knows itself", async () => {
+      const echo = await tab(a, application, "aoi");
+      await present(echo, "Room.2");
+      const { me, members, count } = echo.pusher.channel("presence-Room.2").members;
+      const aoi = { id: 7, name: "Aoi" };
+      assert.deepEqual([me, members, count], [{ id: 7, info: aoi }, { 7: aoi }, 1]);
+      assert.deepEqual(await b.get("/channels/presence-Room.2/users"), { users: [{ id: 7 }] });
+    });
+
+    test("all who come at once see each other", async () => {
+      const names = ["aoi", "haru", "sora"];
+      const echoes = await Promise.all([...names, ...names].map((name, n) => tab(n % 2 ? a : b, application, name)));
+      const rooms = await Promise.all(echoes.map((echo) => present(echo, "Room.3")));
+      for (const [n, { here, joining }] of rooms.entries()) {
+        const seen = new Set(await here.next());
+        while (seen.size < 3) {
+          const name = await joining.next(`all three, in tab ${n}: ${[...seen]}`);
+          assert.ok(!seen.has(name), `${name} came twice`);
+          seen.add(name);
+        }
+      }
+      assert.equal((await a.get("/channels/presence-Room.3", { info: "user_count,subscription_count" })).user_count, 3);
+      assert.deepEqual(
+        (await b.get("/channels/presence-Room.3/users")).users.map(({ id }) => id).sort((one, other) => one - other),
+        [7, 12, 23],
+      );
+    });
+  });
+}
+
+describe("when a node is lost", () => {
+  let servers, application;
+  before(async () => {
+    servers = await twoNodes();
+    application = await Application.start(servers.b);
+  });
+  after(async () => {
+    application?.stop();
+    await servers?.stop();
+  });
+  afterEach(closeAll);
+
+  test("its members leave, and come back once with a new one", async () => {
+    const { a, b } = servers;
+    const haru = await present(await tab(b, application, "haru"), "Room.1");
+    const aoi = await present(await tab(a, application, "aoi"), "Room.1");
+    assert.equal(await haru.joining.next(), "Aoi");
+    assert.deepEqual(await aoi.here.next(), ["Aoi", "Haru"]);
+    await a.stop("SIGKILL");
+    assert.equal(await haru.leaving.next("Aoi's leaving", 60_000), "Aoi");
+    assert.deepEqual(await b.get("/channels/presence-Room.1/users"), { users: [{ id: 12 }] });
+    await a.start();
+    assert.equal(await haru.joining.next("Aoi's return", 60_000), "Aoi");
+    assert.deepEqual(await aoi.here.next("the members", 60_000), ["Aoi", "Haru"]);
+    assert.deepEqual([haru.joining.waiting, haru.leaving.waiting], [[], []]);
+  });
+
+  test("a node that says goodbye takes its members along at once", async () => {
+    const { a, b } = servers;
+    const haru = await present(await tab(b, application, "haru"), "Room.2");
+    const echo = await tab(a, application, "aoi");
+    await present(echo, "Room.2");
+    assert.equal(await haru.joining.next(), "Aoi");
+    await a.stop("SIGTERM");
+    assert.equal(await haru.leaving.next("Aoi's leaving", 5_000), "Aoi");
+    await a.start();
+  });
+});

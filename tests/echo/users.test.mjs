@@ -1,0 +1,117 @@
+// Users who sign in: their own channel, who of those they watch is online, and their end.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, describe, test } from "node:test";
+
+import { Application } from "./application.mjs";
+import { closeAll, Inbox, present, tab } from "./client.mjs";
+import { SETUPS } from "./servers.mjs";
+
+for (const [where, setUp] of SETUPS) {
+  describe(where, () => {
+    let servers, application, a, b;
+    before(async () => {
+      servers = await setUp();
+      ({ a, b } = servers);
+      application = await Application.start(a);
+    });
+    after(async () => {
+      application?.stop();
+      await servers?.stop();
+    });
+    afterEach(closeAll);
+
+    /** A tab that has signed in and is on its own channel. */
+    async function signedIn(node, user) {
+      const echo = await tab(node, application, user);
+      const done = new Inbox();
+      echo.pusher.connection.bind("message", ({ event, channel }) => {
+        if (event === "pusher_internal:subscription_succeeded" && channel?.startsWith("#server-to-user-")) done.put(event);
+      });
+      echo.changes = new Inbox();
+      for (const change of ["online", "offline"]) {
+        echo.pusher.user.watchlist.bind(change, ({ user_ids: ids }) => ids.forEach((id) => echo.changes.put(`${id} ${change}`)));
+      }
+      echo.connector.signin();
+      await done.next("the user's channel");
+      return echo;
+    }
+
+    test("an event for a user reaches all tabs of the user, and nobody else", async () => {
+      const tabs = [await signedIn(a, "aoi"), await signedIn(b, "aoi"), await signedIn(b, "haru")];
+      const inboxes = tabs.map((echo) => {
+        const inbox = new Inbox();
+        echo.pusher.user.bind("notice", inbox.put);
+        return inbox;
+      });
+      await b.sdk().sendToUser("7", "notice", { for: "aoi" });
+      await a.sdk().sendToUser("12", "notice", { for: "haru" });
+      for (const inbox of inboxes.slice(0, 2)) assert.deepEqual(await inbox.next(), { for: "aoi" });
+      assert.deepEqual(await inboxes[2].next(), { for: "haru" });
+    });
+
+    test("a user's channel is closed to those who have not signed in as this user", async () => {
+      const echo = await signedIn(a, "haru");
+      const refused = new Inbox();
+      echo.pusher.connection.bind("message", ({ event, channel, data }) => event === "pusher:subscription_error" && refused.put([channel, data.status]));
+      echo.pusher.send_event("pusher:subscribe", { channel: "#server-to-user-7" });
+      assert.deepEqual(await refused.next(), ["#server-to-user-7", 403]);
+    });
+
+    test("who is watched is seen coming with the first tab and going with the last", async () => {
+      const haru = await signedIn(b, "haru");
+      const seen = (what) => haru.changes.until((change) => change === what, what);
+      const first = await signedIn(a, "aoi");
+      await seen("7 online");
+      const second = await signedIn(b, "aoi");
+      await second.changes.until((change) => change === "12 online", "who is there already");
+      first.disconnect();
+      const sora = await signedIn(a, "sora");
+      assert.equal(await haru.changes.next(), "23 online");
+      second.disconnect();
+      await seen("7 offline");
+      sora.disconnect();
+    });
+
+    test("terminated, all of a user's connections end with 4009 for good, and no one else's", async () => {
+      const tabs = [await signedIn(a, "aoi"), await signedIn(b, "aoi")];
+      const haru = await signedIn(a, "haru");
+      await b.sdk().terminateUserConnections("7");
+      for (const echo of tabs) {
+        assert.equal((await echo.errors.next("the end")).code, 4009);
+      }
+      await new Promise((wake) => setTimeout(wake, 1_500));
+      for (const echo of tabs) assert.equal(echo.connectionStatus(), "disconnected");
+      assert.equal(haru.connectionStatus(), "connected");
+    });
+
+    test("a second sign-in as someone else is refused", async () => {
+      const echo = await signedIn(a, "aoi");
+      const { auth, user_data } = a.sdk().authenticateUser(echo.socketId(), { id: "12" });
+      echo.pusher.send_event("pusher:signin", { auth, user_data });
+      await echo.errors.next("the refusal");
+      assert.equal(echo.connectionStatus(), "connected");
+    });
+
+    test("who has signed in joins a presence channel as this user, if the application names no other", async () => {
+      const authorize = application.authorize;
+      application.authorize = (_, socket, channel) => a.sdk().authorizeChannel(socket, channel);
+      const haru = await signedIn(b, "haru");
+      const room = await present(haru, "Room.1");
+      assert.deepEqual(await room.here.next(), ["Haru"]);
+      assert.equal(haru.pusher.channel("presence-Room.1").members.me.id, "12");
+      application.authorize = authorize;
+    });
+
+    test("a sign-in with another secret ends the connection with 4009", async () => {
+      const echo = await tab(b, application, "aoi", {
+        userAuthentication: {
+          headers: {},
+          customHandler: ({ socketId }, done) => done(null, a.sdk({ secret: "not the secret" }).authenticateUser(socketId, { id: "7" })),
+        },
+      });
+      echo.connector.signin();
+      assert.equal((await echo.errors.next("the end")).code, 4009);
+    });
+  });
+}
