@@ -10,6 +10,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/proxy.rs"]
+mod proxy;
+
 mod channels;
 mod events;
 mod handshake;
@@ -24,7 +27,7 @@ use std::time::Duration;
 
 use page::Page;
 use support::redis::RedisServer;
-use support::{Options, Server, eventually};
+use support::{Server, eventually};
 
 /// So long a message that must not come is waited for, where no later message can prove that it did not.
 const BRIEFLY: Duration = Duration::from_millis(150);
@@ -52,15 +55,16 @@ fn serve(apps: &str) -> Server {
 
 /// A node of these apps on a Redis, ready.
 fn node(redis: &RedisServer, apps: &str) -> Server {
+    node_at(&redis.url(), apps)
+}
+
+/// A node that reaches its Redis at this URL.
+fn node_at(redis: &str, apps: &str) -> Server {
     let server = Server::start(|options| {
-        on(redis, options).config(apps);
+        options.set("redis.url", redis).set("redis.prefix", "app-database-").config(apps);
     });
     eventually("the node is ready", || server.get_admin("/readyz").status == 200);
     server
-}
-
-fn on<'a>(redis: &RedisServer, options: &'a mut Options) -> &'a mut Options {
-    options.set("redis.url", redis.url()).set("redis.prefix", "app-database-")
 }
 
 /// Runs a test with each broker.

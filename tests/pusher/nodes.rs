@@ -6,9 +6,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::page::{get, member, post, trigger};
+use crate::proxy::{Proxy, Traffic};
 use crate::support::redis::RedisServer;
 use crate::support::{Server, eventually};
-use crate::{APPS, Page, node};
+use crate::{APPS, Page, node, node_at};
 
 /// A node that is gone has left nobody behind after so long.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
@@ -179,4 +180,38 @@ fn after_an_outage_the_nodes_agree_again() {
             page.expect_quiet();
         }
     }
+}
+
+#[test]
+fn a_node_that_was_cut_off_alone_hears_what_it_missed() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let redis = RedisServer::start();
+    let proxy = runtime.block_on(Proxy::start(redis.port()));
+    let (one, two) = (node(&redis, APPS), node_at(&proxy.url(), APPS));
+    let (mut gone, mut stays, mut cut) = (Page::open(&one), Page::open(&one), Page::open(&two));
+    assert_eq!(gone.enter("presence-a", 1), [1]);
+    stays.enter("presence-a", 2);
+    cut.enter("presence-a", 3);
+    trigger(&one, &["cache-a"], "E", &json!("before"), None);
+    expect_users(&[&one, &two], "presence-a", &[1, 2, 3]);
+    proxy.set(Traffic::Cut);
+    eventually("the cut is noticed", || two.get_admin("/readyz").status == 503);
+    // Nothing changes on the node that is cut off, so that it has nothing to repair by itself.
+    gone.client.close();
+    let mut late = Page::open(&one);
+    assert_eq!(late.enter("presence-a", 4), [2, 3, 4]);
+    trigger(&one, &["cache-a"], "E", &json!("meanwhile"), None);
+    proxy.set(Traffic::Open);
+    eventually("the node is back", || two.get_admin("/readyz").status == 200);
+    let mut seen = [cut.next(), cut.next()].map(|(event, _, data)| (event, data["user_id"].clone()));
+    seen.sort_by_key(|(event, _)| event.clone());
+    let expected = [("pusher_internal:member_added", 4), ("pusher_internal:member_removed", 1)];
+    assert_eq!(seen, expected.map(|(event, user)| (event.to_owned(), json!(user))));
+    expect_users(&[&one, &two], "presence-a", &[2, 3, 4]);
+    eventually("the cache is that of the others", || {
+        let mut page = Page::open(&two);
+        page.subscribe("cache-a");
+        page.next() == ("E".into(), "cache-a".into(), json!("meanwhile"))
+    });
+    cut.expect_quiet();
 }
