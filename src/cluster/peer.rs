@@ -255,6 +255,10 @@ impl Peer {
         }
         let scoped = ChannelName::scoped(self.app.credentials.id(), channel.name().as_str());
         inner.subscriptions.reserve_exact(1);
+        if inner.subscriptions.is_empty() {
+            // Most connections have one, and a vector that grows makes room for four.
+            inner.subscriptions.reserve_exact(1);
+        }
         inner.subscriptions.push(self.seat.subscribe(&scoped));
         self.cluster.metrics.pusher_subscriptions.inc();
     }

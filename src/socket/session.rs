@@ -13,8 +13,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::reader::{Bounds, ReadEnd, Reader};
-use super::{Conversation, End};
-use super::{Heartbeat, Limits};
+use super::{Conversation, End, Heartbeat, Limits};
 use crate::hub::{Connection, Ending, Flushed, Outbox};
 use crate::message::{Close, Frame};
 

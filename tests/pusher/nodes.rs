@@ -133,9 +133,9 @@ fn after_an_outage_the_nodes_agree_again() {
     b.expect_added("presence-a", 3);
     for outage in ["pause", "restart"] {
         if outage == "pause" {
-            redis.pause()
+            redis.pause();
         } else {
-            redis.kill()
+            redis.kill();
         }
         eventually("the outage is noticed", || one.get_admin("/readyz").status == 503);
         // Public channels need nobody else; a list of members does.

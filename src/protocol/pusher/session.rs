@@ -1,4 +1,5 @@
-use std::collections::HashMap;
+mod subscriptions;
+
 use std::sync::Arc;
 
 use super::action::{Action, ClientEvent, Joined, Subscribe, Ticket};
@@ -11,6 +12,7 @@ use super::refusal::{Fatal, Refusal, SubscriptionError};
 use super::socket_id::SocketId;
 use super::user::{Member, User, UserId};
 use crate::message::{ChannelName, Frame};
+use subscriptions::{Subscription, Subscriptions};
 
 /// The longest name of an event, in characters: Pusher's limit.
 pub const MAX_EVENT_NAME: usize = 200;
@@ -22,7 +24,7 @@ pub const MAX_EVENT_NAME: usize = 200;
 pub struct Session {
     app: Arc<App>,
     socket_id: SocketId,
-    channels: HashMap<ChannelName, Subscription>,
+    channels: Subscriptions,
     tickets: u32,
     user: Option<User>,
     allowance: Allowance,
@@ -31,14 +33,6 @@ pub struct Session {
     /// When it was asked whether it is there, if it has not answered.
     pinged: Option<u64>,
     is_closed: bool,
-}
-
-#[derive(Debug)]
-struct Subscription {
-    channel: Channel,
-    /// Who it is on a presence channel.
-    user_id: Option<UserId>,
-    state: State,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -56,7 +50,7 @@ impl Session {
             allowance: Allowance::full(app.rules.client_events_per_second, now),
             app,
             socket_id,
-            channels: HashMap::new(),
+            channels: Subscriptions::default(),
             tickets: 0,
             user: None,
             heard: now,
@@ -80,7 +74,7 @@ impl Session {
 
     /// The channels that the connection is on, or on its way to.
     pub fn channels(&self) -> impl Iterator<Item = &Channel> {
-        self.channels.values().map(|subscription| &subscription.channel)
+        self.channels.iter().map(|subscription| &subscription.channel)
     }
 
     /// Takes a message of the client.
@@ -206,7 +200,7 @@ impl Session {
             Ok(channel) => channel,
             Err(error) => return refused(error.into()),
         };
-        if self.channels.contains_key(channel.name()) {
+        if self.channels.get(channel.name()).is_some() {
             return Err(Refusal::AlreadySubscribed(name.to_owned()));
         }
         let member = match self.permit(&channel, auth, channel_data) {
@@ -220,7 +214,7 @@ impl Session {
             user_id: member.as_ref().map(|member| member.user_id.clone()),
             state: State::Joining(ticket),
         };
-        self.channels.insert(channel.name().clone(), subscription);
+        self.channels.add(subscription);
         Ok(vec![Action::Subscribe(Subscribe { channel, member, ticket })])
     }
 
