@@ -44,6 +44,19 @@ export class Inbox {
   }
 }
 
+/** Repeats what nodes come to agree on within a moment, until it does not throw. */
+export async function eventually(check) {
+  const until = Date.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      return await check();
+    } catch (error) {
+      if (Date.now() > until) throw error;
+      await new Promise((wake) => setTimeout(wake, 50));
+    }
+  }
+}
+
 const open = new Set();
 
 /** A tab of a user: an Echo that is connected to a node. `user` is a token of the application's. */

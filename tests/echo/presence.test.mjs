@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Application } from "./application.mjs";
-import { closeAll, present, tab } from "./client.mjs";
+import { closeAll, eventually, present, tab } from "./client.mjs";
 import { SETUPS, twoNodes } from "./servers.mjs";
 
 for (const [where, setUp] of SETUPS) {
@@ -47,7 +47,7 @@ for (const [where, setUp] of SETUPS) {
       const { me, members, count } = echo.pusher.channel("presence-Room.2").members;
       const aoi = { id: 7, name: "Aoi" };
       assert.deepEqual([me, members, count], [{ id: 7, info: aoi }, { 7: aoi }, 1]);
-      assert.deepEqual(await b.get("/channels/presence-Room.2/users"), { users: [{ id: 7 }] });
+      await eventually(async () => assert.deepEqual(await b.get("/channels/presence-Room.2/users"), { users: [{ id: 7 }] }));
     });
 
     test("all who come at once see each other", async () => {
@@ -62,11 +62,11 @@ for (const [where, setUp] of SETUPS) {
           seen.add(name);
         }
       }
-      assert.equal((await a.get("/channels/presence-Room.3", { info: "user_count,subscription_count" })).user_count, 3);
-      assert.deepEqual(
-        (await b.get("/channels/presence-Room.3/users")).users.map(({ id }) => id).sort((one, other) => one - other),
-        [7, 12, 23],
-      );
+      await eventually(async () => {
+        assert.equal((await a.get("/channels/presence-Room.3", { info: "user_count" })).user_count, 3);
+        const { users } = await b.get("/channels/presence-Room.3/users");
+        assert.deepEqual(users.map(({ id }) => id).sort((one, other) => one - other), [7, 12, 23]);
+      });
     });
   });
 }
@@ -91,7 +91,7 @@ describe("when a node is lost", () => {
     assert.deepEqual(await aoi.here.next(), ["Aoi", "Haru"]);
     await a.stop("SIGKILL");
     assert.equal(await haru.leaving.next("Aoi's leaving", 60_000), "Aoi");
-    assert.deepEqual(await b.get("/channels/presence-Room.1/users"), { users: [{ id: 12 }] });
+    await eventually(async () => assert.deepEqual(await b.get("/channels/presence-Room.1/users"), { users: [{ id: 12 }] }));
     await a.start();
     assert.equal(await haru.joining.next("Aoi's return", 60_000), "Aoi");
     assert.deepEqual(await aoi.here.next("the members", 60_000), ["Aoi", "Haru"]);

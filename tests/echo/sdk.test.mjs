@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 import { Application } from "./application.mjs";
-import { closeAll, Inbox, listening, present, subscribed, tab } from "./client.mjs";
+import { closeAll, eventually, Inbox, listening, present, subscribed, tab } from "./client.mjs";
 import { SETUPS } from "./servers.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -34,25 +34,27 @@ for (const [where, setUp] of SETUPS) {
       await Promise.all([aoi, again, haru].map((echo) => present(echo, "Room.1")));
       await Promise.all([subscribed(aoi.channel("news")), subscribed(haru.channel("news"))]);
       for (const node of [a, b]) {
-        const all = await node.get("/channels");
-        assert.deepEqual(all, { channels: { news: {}, "presence-Room.1": {} } });
+        await eventually(async () => {
+          assert.deepEqual(await node.get("/channels"), { channels: { news: {}, "presence-Room.1": {} } });
+          assert.deepEqual(await node.get("/channels/news", { info: "subscription_count" }), { occupied: true, subscription_count: 2 });
+          assert.equal((await node.get("/connections")).connections, 3);
+        });
         assert.deepEqual(await node.get("/channels", { filter_by_prefix: "presence-", info: "user_count" }), {
           channels: { "presence-Room.1": { user_count: 2 } },
         });
         assert.deepEqual(await node.get("/channels/presence-Room.1", { info: "user_count,subscription_count" }), {
           occupied: true, user_count: 2, subscription_count: 3,
         });
-        assert.deepEqual(await node.get("/channels/news", { info: "subscription_count" }), { occupied: true, subscription_count: 2 });
         assert.deepEqual(await node.get("/channels/nobody"), { occupied: false });
         const { users } = await node.get("/channels/presence-Room.1/users");
         assert.deepEqual(users.map(({ id }) => id).sort((one, other) => one - other), [7, 12]);
-        assert.equal((await node.get("/connections")).connections, 3);
       }
     });
 
     test("an event to many channels, a batch, and what they tell", async () => {
       const echo = await tab(b, application, "aoi");
       const [one, two] = await Promise.all(["one", "two"].map((name) => listening(echo.channel(name), ".e")));
+      await eventually(async () => assert.deepEqual(Object.keys((await a.get("/channels")).channels).sort(), ["one", "two"]));
       const told = await a.sdk().trigger(["one", "two", "three"], "e", { n: 1 }, { info: "subscription_count" });
       assert.deepEqual(await told.json(), {
         channels: { one: { subscription_count: 1 }, two: { subscription_count: 1 }, three: { subscription_count: 0 } },
@@ -112,6 +114,7 @@ for (const [where, setUp] of SETUPS) {
       const echo = await tab(b, application, "aoi");
       const news = await listening(echo.channel("news"), ".e");
       await present(echo, "Room.1");
+      await eventually(async () => assert.deepEqual(Object.keys((await a.get("/channels")).channels).sort(), ["news", "presence-Room.1"]));
       const { stdout } = await promisify(execFile)(PYTHON, [fileURLToPath(new URL("sdk.py", import.meta.url)), String(a.port)]);
       assert.deepEqual(await news.next(), { from: "Python", text: "山彦" });
       assert.deepEqual(await news.next(), { n: 1 });
