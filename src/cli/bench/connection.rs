@@ -74,6 +74,8 @@ pub(super) struct Connection {
     stalled: bool,
     vanishing: bool,
     finishing: bool,
+    /// From then on it only hears the server's goodbye.
+    reported: bool,
     dues: Vec<u64>,
     outcome: Outcome,
 }
@@ -104,6 +106,7 @@ impl Connection {
             stalled: false,
             vanishing: false,
             finishing: false,
+            reported: false,
             dues: Vec::new(),
             outcome,
         }
@@ -129,6 +132,7 @@ impl Connection {
         }
         let goodbye = self.outcome.ended.is_none() && !self.vanishing;
         let _ = outcomes.send(std::mem::take(&mut self.outcome));
+        self.reported = true;
         if goodbye {
             self.queue(OpCode::Control(Control::Close), &NORMAL_CLOSE);
             let _ = tokio::time::timeout(CLOSE_WITHIN, poll_fn(|cx| self.poll(cx))).await;
@@ -150,7 +154,7 @@ impl Connection {
                 return Poll::Pending;
             }
             // What is due was written; what comes is read only as long as it counts, or to hear the server's goodbye.
-            if self.finishing && !self.commands.is_closed() {
+            if self.finishing && !self.reported {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_read(cx))?;
@@ -250,6 +254,8 @@ impl Connection {
         let mut frames = std::mem::take(&mut self.frames);
         let mut closed = None;
         let result = frames.feed(bytes, |received| match received {
+            // Who passes by goes while messages come, and has told what it saw.
+            Received::Message(_) if self.reported => {}
             Received::Message(message) => self.receive(message),
             Received::Ping(payload) => self.queue(OpCode::Control(Control::Pong), payload),
             Received::Close(payload) => closed = Some(close_in_words(payload)),
@@ -450,6 +456,8 @@ mod tests {
     async fn at_the_end_it_closes_and_waits_for_the_answer() {
         let mut bench = bench();
         bench.commands.send(Command::Finish).unwrap();
+        // Nobody has to keep the other end of the commands.
+        drop(std::mem::replace(&mut bench.commands, unbounded_channel().0));
         assert_eq!(bench.outcome.recv().await.unwrap().ended, None);
         assert_eq!(bench.read().await, NORMAL_CLOSE);
         bench.write(8, &NORMAL_CLOSE).await;
