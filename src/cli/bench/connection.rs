@@ -53,6 +53,17 @@ pub(super) enum Command {
     Finish,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Working,
+    /// It has been told to end, with a goodbye …
+    Finishing,
+    /// … or without.
+    Vanishing,
+    /// It has told what it saw, and only hears the server's goodbye.
+    Reported,
+}
+
 /// A connection at work.
 pub(super) struct Connection {
     run: Arc<Run>,
@@ -72,10 +83,7 @@ pub(super) struct Connection {
     window: bool,
     refill: Option<Publisher>,
     stalled: bool,
-    vanishing: bool,
-    finishing: bool,
-    /// From then on it only hears the server's goodbye.
-    reported: bool,
+    phase: Phase,
     dues: Vec<u64>,
     outcome: Outcome,
 }
@@ -104,9 +112,7 @@ impl Connection {
             window: false,
             refill: None,
             stalled: false,
-            vanishing: false,
-            finishing: false,
-            reported: false,
+            phase: Phase::Working,
             dues: Vec::new(),
             outcome,
         }
@@ -130,9 +136,9 @@ impl Connection {
                 self.run.end();
             }
         }
-        let goodbye = self.outcome.ended.is_none() && !self.vanishing;
+        let goodbye = self.outcome.ended.is_none() && self.phase != Phase::Vanishing;
         let _ = outcomes.send(std::mem::take(&mut self.outcome));
-        self.reported = true;
+        self.phase = Phase::Reported;
         if goodbye {
             self.queue(OpCode::Control(Control::Close), &NORMAL_CLOSE);
             let _ = tokio::time::timeout(CLOSE_WITHIN, poll_fn(|cx| self.poll(cx))).await;
@@ -144,17 +150,17 @@ impl Connection {
     /// Ready when it is told to finish, or with the reason why it ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         loop {
-            while !self.finishing
+            while self.phase == Phase::Working
                 && let Poll::Ready(command) = self.commands.poll_recv(cx)
             {
                 self.obey(command);
             }
             self.poll_write(cx)?;
-            if self.stalled && !self.finishing {
+            if self.stalled && self.phase == Phase::Working {
                 return Poll::Pending;
             }
             // What is due was written; what comes is read only as long as it counts, or to hear the server's goodbye.
-            if self.finishing && !self.reported {
+            if matches!(self.phase, Phase::Finishing | Phase::Vanishing) {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_read(cx))?;
@@ -183,8 +189,8 @@ impl Connection {
                 self.run.end();
             }
             Some(Command::Stall) => self.stalled = true,
-            Some(Command::Vanish) => (self.vanishing, self.finishing) = (true, true),
-            Some(Command::Finish) | None => self.finishing = true,
+            Some(Command::Vanish) => self.phase = Phase::Vanishing,
+            Some(Command::Finish) | None => self.phase = Phase::Finishing,
         }
     }
 
@@ -255,7 +261,7 @@ impl Connection {
         let mut closed = None;
         let result = frames.feed(bytes, |received| match received {
             // Who passes by goes while messages come, and has told what it saw.
-            Received::Message(_) if self.reported => {}
+            Received::Message(_) if self.phase == Phase::Reported => {}
             Received::Message(message) => self.receive(message),
             Received::Ping(payload) => self.queue(OpCode::Control(Control::Pong), payload),
             Received::Close(payload) => closed = Some(close_in_words(payload)),
@@ -263,7 +269,7 @@ impl Connection {
         self.frames = frames;
         if self.outcome.part != Part::Steady {
             self.run.apart.fetch_add(self.dues.len() as u64, Relaxed);
-        } else if !self.dues.is_empty() && !self.finishing {
+        } else if !self.dues.is_empty() && self.phase == Phase::Working {
             self.run.received(self.number, &self.dues, now);
         }
         self.dues.clear();

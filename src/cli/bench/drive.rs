@@ -107,7 +107,7 @@ impl Drive {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let from = self.run.now().saturating_add(nanos(self.warmup));
         self.run.measure(from, from.saturating_add(nanos(self.duration)));
-        let disturber = self.disturbance.map(|plan| {
+        let storm = self.disturbance.map(|plan| {
             let middle = from.saturating_add(nanos(self.duration / 2));
             self.run.disturb(middle);
             let (door, handles) = (self.door.clone(), open.handles.clone());
@@ -121,8 +121,8 @@ impl Drive {
         self.run.stop();
         let drained = self.drain(progress).await;
 
-        let disturbed = match disturber {
-            Some(disturber) => disturber.await??,
+        let disturbed = match storm {
+            Some(storm) => storm.await??,
             None => None,
         };
         let returned = disturbed.iter().flat_map(|disturbed| &disturbed.handles);
