@@ -261,9 +261,9 @@ fn sum(report: &Value, pointer: &str) -> u64 {
 #[test]
 fn slow_readers_are_let_go_of_and_the_others_miss_nothing() {
     let server = Server::start(|options| {
-        options.set("limits.outbox_bytes", 65_536).set("limits.messages_per_second", 0);
+        options.set("limits.messages_per_second", 0);
     });
-    // In the second half more for each than the kernel and the outbox take.
+    // In the second half more for each than the kernel and the outbox take; who reads may be late by a good part of it.
     let arguments = ["--connections", "6", "--rate", "150", "--duration", "4s", "--payload", "60000"];
     let slow = [&arguments[..], &["--slow", "0.3"]].concat();
     let Ran { code, report, err } = bench(&server, &slow);

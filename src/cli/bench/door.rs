@@ -9,13 +9,17 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use super::connection::{Command, Connection};
 use super::outcome::{Outcome, Part};
 use super::tally::Run;
-use super::target::Target;
+use super::target::{Origin, Target};
 use super::workload::Workload;
 use crate::auth::Minter;
 
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Users are numbered from here on: numbers of the same length, and none that an application has.
 const FIRST_USER: usize = 1_000_000_000;
+
+/// Bytes that the kernel keeps for one that does not read. By itself it may take megabytes, which no server could tell
+/// from a client that reads.
+const SLOW_BUFFER: u32 = 64 * 1024;
 
 /// Where connections go, and as whom.
 pub(super) struct Door {
@@ -61,8 +65,11 @@ impl Door {
         });
         let path = if self.work.plain { format!("bench-{channel}") } else { String::new() };
         let begun = Instant::now();
-        let source = cycled(&self.sources, number).copied();
-        let opened = target.open(source, token.as_deref(), &path).await?;
+        let from = Origin {
+            address: cycled(&self.sources, number).copied(),
+            receive_buffer: (part == Part::Slow).then_some(SLOW_BUFFER),
+        };
+        let opened = target.open(from, token.as_deref(), &path).await?;
         let took = begun.elapsed();
         let (handle, commands) = unbounded_channel();
         let part = part.entered(self.run.sent_on(channel));
