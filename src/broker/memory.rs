@@ -1,10 +1,10 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::budget::Budget;
-use super::{Inbound, Receipt, Refused, Status};
+use super::{Inbound, Listen, Receipt, Refused, Status};
 use crate::message::Dispatch;
 use crate::telemetry::Metrics;
 
@@ -18,7 +18,7 @@ pub struct Memory {
 }
 
 struct State {
-    accepted: VecDeque<(Inbound, Receipt)>,
+    accepted: VecDeque<(Dispatch, OwnedSemaphorePermit, Receipt)>,
     /// Some thread is emptying `accepted`. It takes along what others add, so that receipts and inbound
     /// stream have one order without a lock around the receipts.
     draining: bool,
@@ -54,7 +54,7 @@ impl Memory {
                 drop(state);
                 return receipt(Err(Refused::Unreachable));
             };
-            state.accepted.push_back((Inbound { dispatch, hold }, receipt));
+            state.accepted.push_back((dispatch, hold, receipt));
             if state.draining {
                 return;
             }
@@ -64,8 +64,8 @@ impl Memory {
         self.drain(&sender);
     }
 
-    pub(super) fn listen(&self, topic: &str) {
-        self.lock().topics.insert(topic.into());
+    pub(super) fn listen(&self, topic: &str) -> Listen {
+        if self.lock().topics.insert(topic.into()) { Listen::Now } else { Listen::Before }
     }
 
     pub(super) fn unlisten(&self, topic: &str) {
@@ -93,14 +93,14 @@ impl Memory {
                 state.draining = next.is_some();
                 next
             };
-            let Some((inbound, receipt)) = next else { return };
+            let Some((dispatch, hold, receipt)) = next else { return };
             receipt(Ok(()));
-            if !self.hears(&inbound.dispatch) {
+            if !self.hears(&dispatch) {
                 continue;
             }
             self.metrics.broker_messages.inc();
             // Without a receiver the node is going down, and nobody is left to deliver to.
-            let _ = sender.send(inbound);
+            let _ = sender.send(Inbound::Dispatch { dispatch, hold });
         }
     }
 

@@ -11,11 +11,12 @@ use super::names::{self, USERS, is_told, watched};
 use super::peer::Peer;
 use super::said::{self, AppSnapshot, CachedEvent, Heard, NumberedChange, Said, Statement};
 use super::state::{Joining, Purpose};
+use crate::broker::Listening;
 use crate::message::{Audience, ChannelName};
 use crate::protocol::pusher::presence::{NodeName, Transition};
 use crate::protocol::pusher::{
-    App, Broadcast, CLIENT_PREFIX, Channel, Fatal, Joined, Member, SubscriptionError, Ticket, UserId,
-    WebhookEvent, outgoing,
+    App, Broadcast, CLIENT_PREFIX, Channel, Fatal, Member, SubscriptionError, Ticket, UserId, WebhookEvent,
+    outgoing,
 };
 use crate::telemetry::Reason;
 
@@ -48,6 +49,20 @@ impl Cluster {
             None => return false,
         }
         true
+    }
+
+    /// Takes the broker's word that it hears a channel's topic now. Who waited for it is on the channel: what is
+    /// published there after the answer comes to it.
+    pub fn listens(&self, listening: &Listening) {
+        let Ok(name) = ChannelName::new(&listening.topic) else { return };
+        let awaited = {
+            let mut state = self.state();
+            let is_it = state.awaited.get(&name).is_some_and(|awaited| awaited.number == listening.number);
+            if is_it { state.unawait(&name) } else { None }
+        };
+        for (peer, channel, ticket) in awaited.into_iter().flat_map(|awaited| awaited.waiting) {
+            peer.listens(&channel, ticket);
+        }
     }
 
     /// Takes what Laravel's `redis` broadcaster published on a channel. Every node hears it by itself.
@@ -182,24 +197,15 @@ impl Cluster {
 
     fn member_came_back(&self, app: &App, number: u64, peer: &Arc<Peer>, channel: &Channel, ticket: Ticket) {
         let (id, name) = (app.credentials.id(), channel.name());
-        let (members, cached) = {
-            let state = self.state();
-            let Some(state) = state.apps.get(id) else { return };
-            let cached = if channel.is_cache() { self.cached(state, name) } else { None };
-            (state.view.members(name), cached)
-        };
+        let members = self.state().apps.get(id).map_or(0, |state| state.view.member_count(name));
         let limit = app.rules.presence_members;
-        if members.len() > limit {
+        if members > limit {
             // Two nodes let the last one in at the same time. Who came back later goes again.
             self.exit(id, name, peer.id(), Some(number));
             peer.join_failed(name, ticket, SubscriptionError::ChannelFull(limit));
             return;
         }
-        let missed = channel.is_cache() && cached.is_none();
-        peer.joined(channel, ticket, &Joined { members, cached });
-        if missed {
-            self.tell_webhooks(id, WebhookEvent::CacheMiss { channel: name.clone() });
-        }
+        peer.joined(channel, ticket);
     }
 
     fn everything(&self, node: &NodeName, number: u64, apps: Vec<AppSnapshot>, since: u64, is_own: bool) {

@@ -24,7 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
-use crate::broker::{Broker, Receipt, Refused};
+use crate::broker::{Broker, Listen, Listening, Receipt, Refused};
 use crate::hub::Hub;
 use crate::message::{ChannelName, Dispatch, Frame};
 use crate::protocol::pusher::http::ChannelInfo;
@@ -36,7 +36,7 @@ pub use peer::Client;
 
 use app::AppState;
 use said::{Said, Statement};
-use state::State;
+use state::{Awaited, State};
 use webhooks::Webhook;
 
 /// The Pusher side of one node.
@@ -181,20 +181,25 @@ impl Cluster {
     /// A connection is off a channel.
     fn exit(&self, app: &Arc<str>, channel: &ChannelName, connection: SocketId, join: Option<u64>) {
         let mut state = self.state();
+        let mut awaited = None;
         if state.exit(app, channel, connection, join) && self.has_topic(app, channel) {
             self.broker.unlisten(channel.as_str());
+            awaited = state.unawait(channel);
             if let Some(state) = state.apps.get_mut(app) {
                 state.cache.unlistened(channel);
             }
         }
         drop(state);
+        drop(awaited);
         self.wake.notify_one();
     }
 
     /// The first connection of this node is on a channel: what Laravel publishes there by Redis is for it.
-    fn listen(&self, app: &Arc<str>, channel: &ChannelName) {
-        if self.has_topic(app, channel) {
-            self.broker.listen(channel.as_str());
+    fn listen(&self, state: &mut State, app: &Arc<str>, channel: &ChannelName) {
+        if self.has_topic(app, channel)
+            && let Listen::Awaited(Listening { number, .. }) = self.broker.listen(channel.as_str())
+        {
+            state.awaited.insert(channel.clone(), Awaited { number, waiting: Vec::new() });
         }
     }
 

@@ -123,10 +123,16 @@ impl Peer {
         &self.app
     }
 
-    /// The join has come back: the connection is on the channel, and nobody has said anything there since.
-    pub(super) fn joined(self: &Arc<Self>, channel: &Channel, ticket: Ticket, joined: &Joined) {
+    /// The join has come back: everybody knows it, and nobody has said anything on the channel since.
+    pub(super) fn joined(self: &Arc<Self>, channel: &Channel, ticket: Ticket) {
         let mut inner = self.lock();
-        self.settle(&mut inner, channel, ticket, joined);
+        self.be_on(&mut inner, channel, ticket);
+    }
+
+    /// The broker hears the channel's topic now.
+    pub(super) fn listens(self: &Arc<Self>, channel: &Channel, ticket: Ticket) {
+        let mut inner = self.lock();
+        self.be_on(&mut inner, channel, ticket);
     }
 
     /// The join was not possible after all.
@@ -189,7 +195,7 @@ impl Peer {
     fn subscribe(self: &Arc<Self>, inner: &mut Inner, Subscribe { channel, member, ticket }: Subscribe) {
         match member {
             Some(member) => self.become_member(inner, channel, member, ticket),
-            None => self.subscribe_at_once(inner, &channel, ticket),
+            None => self.enter(inner, &channel, ticket),
         }
         self.cluster.wake.notify_one();
     }
@@ -207,7 +213,7 @@ impl Peer {
             let purpose = Purpose::Channel { channel, ticket };
             state.joining.insert(number, Joining { peer: self.clone(), purpose });
             if first {
-                self.cluster.listen(app, &name);
+                self.cluster.listen(&mut state, app, &name);
             }
             None
         };
@@ -218,35 +224,53 @@ impl Peer {
         }
     }
 
-    /// Nobody sees a subscriber of another channel, so that nothing has to be waited for.
-    fn subscribe_at_once(self: &Arc<Self>, inner: &mut Inner, channel: &Channel, ticket: Ticket) {
+    /// Nobody sees a subscriber of another channel, so that the others have not to be waited for.
+    fn enter(self: &Arc<Self>, inner: &mut Inner, channel: &Channel, ticket: Ticket) {
         let app = self.app.credentials.id();
-        // The cache and what is delivered after it are read and written under this lock.
-        let mut state = self.cluster.state();
-        if state.enter(app, channel.name()) {
-            self.cluster.listen(app, channel.name());
+        {
+            let mut state = self.cluster.state();
+            if state.enter(app, channel.name()) {
+                self.cluster.listen(&mut state, app, channel.name());
+            }
         }
-        let cached = if channel.is_cache() {
-            state.apps.get(app).and_then(|state| self.cluster.cached(state, channel.name()))
-        } else {
-            None
-        };
-        let missed = channel.is_cache() && cached.is_none();
-        self.settle(inner, channel, ticket, &Joined { members: Vec::new(), cached });
-        drop(state);
-        if missed {
-            self.cluster.tell_webhooks(app, WebhookEvent::CacheMiss { channel: channel.name().clone() });
-        }
+        self.be_on(inner, channel, ticket);
     }
 
-    /// Answers, then subscribes: what is published after this comes after the answer.
-    fn settle(self: &Arc<Self>, inner: &mut Inner, channel: &Channel, ticket: Ticket, joined: &Joined) {
+    /// Puts the connection on the channel, now or as soon as the broker hears the channel's topic.
+    fn be_on(self: &Arc<Self>, inner: &mut Inner, channel: &Channel, ticket: Ticket) {
         if inner.is_gone {
             return;
         }
+        let (app, name) = (self.app.credentials.id(), channel.name());
+        let mut state = self.cluster.state();
+        if let Some(awaited) = state.awaited.get_mut(name).filter(|_| self.cluster.has_topic(app, name)) {
+            awaited.waiting.push((self.clone(), channel.clone(), ticket));
+            return;
+        }
+        let Some(app_state) = state.apps.get(app) else { return };
+        let members = if channel.is_presence() { app_state.view.members(name) } else { Vec::new() };
+        let cached = if channel.is_cache() { self.cluster.cached(app_state, name) } else { None };
+        let missed = channel.is_cache() && cached.is_none();
+        // What is delivered to a cache channel is kept under this lock: it comes either from the cache or after it.
+        let state = if channel.is_cache() { Some(state) } else { None };
+        let is_on = self.settle(inner, channel, ticket, &Joined { members, cached });
+        drop(state);
+        if is_on && missed {
+            self.cluster.tell_webhooks(app, WebhookEvent::CacheMiss { channel: name.clone() });
+        }
+    }
+
+    /// Answers, then subscribes: what is published after this comes after the answer. Whether it is so.
+    fn settle(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        channel: &Channel,
+        ticket: Ticket,
+        joined: &Joined,
+    ) -> bool {
         let actions = inner.session.joined(channel.name(), ticket, joined);
         if actions.is_empty() {
-            return;
+            return false;
         }
         for action in actions {
             if let Action::Reply(frame) = action {
@@ -261,6 +285,7 @@ impl Peer {
         }
         inner.subscriptions.push(self.seat.subscribe(&scoped));
         self.cluster.metrics.pusher_subscriptions.inc();
+        true
     }
 
     fn unsubscribe(&self, inner: &mut Inner, channel: &Channel) {

@@ -24,7 +24,7 @@ impl Cluster {
         if self.say(said).await.is_ok() {
             return true;
         }
-        self.unsaid(kind, &joins);
+        self.unsaid(kind, joins);
         false
     }
 
@@ -46,28 +46,27 @@ impl Cluster {
         true
     }
 
-    /// What was refused was heard by nobody.
-    fn unsaid(&self, kind: Kind, joins: &[u64]) {
+    /// What was refused was heard by nobody. Changes that wait behind it would be refused as well, and nobody is to
+    /// wait for that.
+    fn unsaid(&self, kind: Kind, mut joins: Vec<u64>) {
         let mut failed = Vec::new();
         {
             let mut state = self.state();
+            joins.extend(state.give_changes_up());
             match kind {
                 Kind::Ask => state.due.ask = true,
-                Kind::Everything => state.due.everything = true,
-                Kind::Changes => {
-                    // Departures, counts and sign-ins are told by the snapshot instead; joins fail.
-                    state.due.everything = true;
-                    for number in joins {
-                        let is_channel = state
-                            .joining
-                            .get(number)
-                            .is_some_and(|joining| matches!(joining.purpose, Purpose::Channel { .. }));
-                        if is_channel && let Some(joining) = state.joining.remove(number) {
-                            failed.push((*number, joining));
-                        }
-                    }
-                }
+                // Departures, counts and sign-ins are told by the snapshot instead; joins fail.
+                Kind::Everything | Kind::Changes => state.due.everything = true,
                 Kind::Other => {}
+            }
+            for number in joins {
+                let is_channel = state
+                    .joining
+                    .get(&number)
+                    .is_some_and(|joining| matches!(joining.purpose, Purpose::Channel { .. }));
+                if is_channel && let Some(joining) = state.joining.remove(&number) {
+                    failed.push((number, joining));
+                }
             }
         }
         for (number, Joining { peer, purpose }) in failed {

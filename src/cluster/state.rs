@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) apps: HashMap<Arc<str>, AppState>,
     /// Joins that have been said, by their numbers, until they come back.
     pub(super) joining: HashMap<u64, Joining>,
+    /// Channels of the first app whose topics the broker has still to confirm: nobody is told to be on them before.
+    pub(super) awaited: HashMap<ChannelName, Awaited>,
     pub(super) due: Due,
     pub(super) untold: Untold,
     nodes: HashMap<NodeName, Node>,
@@ -80,6 +82,15 @@ pub(super) struct Joining {
     pub(super) purpose: Purpose,
 }
 
+/// A topic that the broker has still to confirm.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    /// That of the broker's listening.
+    pub(super) number: u64,
+    /// Who is to be told then.
+    pub(super) waiting: Vec<(Arc<Peer>, Channel, Ticket)>,
+}
+
 #[derive(Debug)]
 pub(super) enum Purpose {
     Channel { channel: Channel, ticket: Ticket },
@@ -100,6 +111,7 @@ impl State {
         Self {
             apps: apps.collect(),
             joining: HashMap::new(),
+            awaited: HashMap::new(),
             // A newcomer asks, and tells that it has nobody.
             due: Due { ask: true, everything: true, cached: false, alive: false },
             untold: Untold::default(),
@@ -200,6 +212,15 @@ impl State {
             }
         }
         last
+    }
+
+    /// Nobody waits for a channel's topic any more.
+    pub(super) fn unawait(&mut self, channel: &ChannelName) -> Option<Awaited> {
+        let awaited = self.awaited.remove(channel)?;
+        if self.awaited.len() < self.awaited.capacity() / 8 {
+            self.awaited.shrink_to_fit();
+        }
+        Some(awaited)
     }
 
     /// So many connections of this node are on a channel without members.
@@ -328,6 +349,16 @@ impl State {
             return say(Said::Alive);
         }
         None
+    }
+
+    /// Leaves the changes that wait to the next snapshot. The joins among them.
+    pub(super) fn give_changes_up(&mut self) -> Vec<u64> {
+        if !self.changes.is_empty() || !self.counts.is_empty() {
+            self.due.everything = true;
+        }
+        self.counts.clear();
+        let joins = self.changes.drain(..).filter(|change| matches!(change.change, Change::Join { .. }));
+        joins.map(|change| change.number).collect()
     }
 
     fn next_changes(&mut self) -> Next {
