@@ -103,28 +103,28 @@ impl Cluster {
     #[must_use]
     pub fn channels(&self, app: &str, prefix: &str) -> Vec<(ChannelName, ChannelInfo)> {
         let state = self.state();
-        let Some(AppState { view, .. }) = state.apps.get(app) else { return Vec::new() };
-        let mut found: Vec<_> = view
-            .channels()
-            .filter(|(name, _)| !name.is_scoped() && name.as_str().starts_with(prefix))
-            .filter(|(name, _)| names::is_told(name) || !prefix.is_empty())
-            .map(|(name, subscriptions)| {
-                (name.clone(), ChannelInfo { subscriptions, members: view.member_count(name) })
-            })
+        let Some(app) = state.apps.get(app) else { return Vec::new() };
+        let names = app.view.channels().map(|(name, _)| name);
+        // Those that nobody has heard of yet are on this node.
+        let new = app.local.keys().filter(|name| app.view.connections(name) == 0);
+        let mut found: Vec<_> = names
+            .chain(new)
+            .filter(|name| !name.is_scoped() && name.as_str().starts_with(prefix))
+            .filter(|name| names::is_told(name) || !prefix.is_empty())
+            .map(|name| (name.clone(), app.about(&self.node, name)))
+            .filter(|(_, about)| about.subscriptions > 0)
             .collect();
         drop(state);
         found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         found
     }
 
-    /// A channel in the cluster: how many connections are on it, and how many members.
+    /// A channel in the cluster: how many connections are on it, and how many members. Of this node's own connections it
+    /// says how it is, of the others how they have told.
     #[must_use]
     pub fn channel(&self, app: &str, channel: &ChannelName) -> ChannelInfo {
         let state = self.state();
-        state.apps.get(app).map_or_else(ChannelInfo::default, |AppState { view, .. }| ChannelInfo {
-            subscriptions: view.connections(channel),
-            members: view.member_count(channel),
-        })
+        state.apps.get(app).map_or_else(ChannelInfo::default, |state| state.about(&self.node, channel))
     }
 
     /// The members of a presence channel in the cluster, by their ids.
