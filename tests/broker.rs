@@ -248,6 +248,7 @@ conformance! {
     a_signals_receipt_precedes_its_copy,
     a_topic_is_heard_while_it_is_listened_to,
     what_is_published_after_the_confirmation_arrives,
+    all_topics_that_begin_so_are_heard,
     what_arrives_on_a_topic_is_as_it_was,
     the_nodes_own_topics_cannot_be_listened_to,
     topics_come_and_go_by_the_thousand,
@@ -471,6 +472,29 @@ async fn what_is_published_after_the_confirmation_arrives(mut node: Node) {
         assert_eq!(node.topic().await, text(&name, "again"));
         node.broker.unlisten(&name);
     }
+}
+
+async fn all_topics_that_begin_so_are_heard(mut node: Node) {
+    for beginning in ["cache-", "a*?[b]\\-", "", "yama", "broadcast"] {
+        node.broker.listen_all(beginning);
+    }
+    node.hear("cache-1").await;
+    node.hear("a*?[b]\\-1").await;
+    for name in ["cache-1", "cache-2", "cache-", "a*?[b]\\-1", "a*?[b]\\-2"] {
+        assert!(node.broker.hears(name));
+        for other in ["cache", "1cache-", "test-database-cache-1", "axxb\\-1", "a*?b\\-"] {
+            assert!(!node.broker.hears(other));
+            assert_eq!(node.publish(topic(other, "not listened to")).await, Ok(()));
+        }
+        // Once, also where it is listened to by its name.
+        assert_eq!(node.publish(topic(name, "x")).await, Ok(()));
+        assert_eq!(node.topic().await, text(name, "x"));
+    }
+    node.broker.unlisten("cache-1");
+    assert_eq!(node.publish(topic("cache-1", "still")).await, Ok(()));
+    assert_eq!(node.topic().await, text("cache-1", "still"));
+    assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
+    assert_eq!(number(&node.next().await), 1);
 }
 
 async fn what_arrives_on_a_topic_is_as_it_was(mut node: Node) {
@@ -920,6 +944,38 @@ async fn a_topic_that_is_not_permitted_takes_nothing_else_along() {
         assert_eq!(outcomes, [Ok(()), Err(Refused::Unreachable), Ok(())], "{permissions}");
         assert_eq!((number(&node.next().await), number(&node.next().await)), (1, 2));
         node.ready().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_patterns_topics_are_heard_one_by_one() {
+    for denied in [
+        "--user aoi on >pass allchannels -@all +subscribe +unsubscribe +ping +publish +script|load +evalsha +time",
+        "--rename-command PSUBSCRIBE hidden --user aoi on >pass allchannels allcommands",
+    ] {
+        let arguments: Vec<&str> = denied.split(' ').collect();
+        let mut server = RedisServer::start_with(&arguments);
+        let mut node = Node::start(&server.url_as("aoi:pass"), 1 << 20, PUBLISH_TIMEOUT);
+        node.broker.listen_all("cache-");
+        node.ready().await;
+        for round in 0..2 {
+            if round > 0 {
+                server.restart();
+                wait_for("the loss to be noticed", || node.metrics.broker_interruptions.get() > 0).await;
+                node.ready().await;
+            } else {
+                node.hear("cache-1").await;
+            }
+            let refused = || !node.broker.hears("cache-2");
+            wait_for("the refusal", refused).await;
+            settle(&server, &["cache-1"]).await;
+            node.publish_when_up(event("chat:", 1)).await;
+            assert_eq!(number(&node.next().await), 1);
+            assert_eq!(node.publish(topic("cache-2", "not listened to")).await, Ok(()));
+            assert_eq!(node.publish(topic("cache-1", "x")).await, Ok(()));
+            assert_eq!(node.topic().await, text("cache-1", "x"));
+        }
+        assert_eq!(node.metrics.broker_interruptions.get(), 1, "{denied}");
     }
 }
 

@@ -24,6 +24,8 @@ struct State {
     draining: bool,
     /// The topics whose messages are inbound.
     topics: HashSet<Box<str>>,
+    /// Their beginnings, where all that begin so are.
+    beginnings: Vec<Box<str>>,
     /// `None` after shutdown.
     inbound: Option<mpsc::UnboundedSender<Inbound>>,
 }
@@ -39,6 +41,7 @@ impl Memory {
             accepted: VecDeque::new(),
             draining: false,
             topics: HashSet::new(),
+            beginnings: Vec::new(),
             inbound: Some(sender),
         };
         (Self { budget: Budget::new(queue_bytes), metrics, state: Mutex::new(state) }, receiver)
@@ -68,6 +71,16 @@ impl Memory {
         if self.lock().topics.insert(topic.into()) { Listen::Now } else { Listen::Before }
     }
 
+    pub(super) fn listen_all(&self, beginning: &str) {
+        self.lock().beginnings.push(beginning.into());
+    }
+
+    pub(super) fn hears(&self, topic: &str) -> bool {
+        let state = self.lock();
+        state.topics.contains(topic)
+            || state.beginnings.iter().any(|beginning| topic.starts_with(&**beginning))
+    }
+
     pub(super) fn unlisten(&self, topic: &str) {
         self.lock().topics.remove(topic);
     }
@@ -95,7 +108,7 @@ impl Memory {
             };
             let Some((dispatch, hold, receipt)) = next else { return };
             receipt(Ok(()));
-            if !self.hears(&dispatch) {
+            if !self.is_heard(&dispatch) {
                 continue;
             }
             self.metrics.broker_messages.inc();
@@ -105,9 +118,9 @@ impl Memory {
     }
 
     /// Topics reach only those who listen, as they do over Redis.
-    fn hears(&self, dispatch: &Dispatch) -> bool {
+    fn is_heard(&self, dispatch: &Dispatch) -> bool {
         match dispatch {
-            Dispatch::Topic { topic, .. } => self.lock().topics.contains(&**topic),
+            Dispatch::Topic { topic, .. } => self.hears(topic),
             Dispatch::Event(_) | Dispatch::Signal(_) => true,
         }
     }

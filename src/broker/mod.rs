@@ -162,6 +162,30 @@ impl Broker {
         }
     }
 
+    /// From soon on, what is published on `<prefix><topic>` is inbound on this node for all topics that begin so, for
+    /// good. To be called before one of them is listened to.
+    ///
+    /// Redis may not permit it. Then it is as if nobody had asked, and [`Broker::hears`] tells.
+    pub fn listen_all(&self, beginning: &str) {
+        if [EVENTS, SIGNALS].iter().any(|topic| topic.starts_with(beginning)) {
+            tracing::debug!(beginning, "topics of the nodes themselves: not listened to");
+            return;
+        }
+        match self {
+            Self::Memory(memory) => memory.listen_all(beginning),
+            Self::Redis(redis) => redis.listen_all(beginning),
+        }
+    }
+
+    /// Whether this node listens to a topic, by its name or its beginning; not whether the broker is there.
+    #[must_use]
+    pub fn hears(&self, topic: &str) -> bool {
+        match self {
+            Self::Memory(memory) => memory.hears(topic),
+            Self::Redis(redis) => redis.hears(topic),
+        }
+    }
+
     /// Ends what [`Broker::listen`] began. For a topic that is not listened to it does nothing.
     pub fn unlisten(&self, topic: &str) {
         match self {

@@ -10,7 +10,7 @@ use super::cache::Kept;
 use super::names::{self, USERS, is_told, watched};
 use super::peer::Peer;
 use super::said::{self, AppSnapshot, CachedEvent, Heard, NumberedChange, Said, Statement};
-use super::state::{Joining, Purpose};
+use super::waiting::{Joining, Purpose};
 use crate::broker::Listening;
 use crate::message::{Audience, ChannelName};
 use crate::protocol::pusher::presence::{NodeName, Transition};
@@ -104,7 +104,9 @@ impl Cluster {
                 }
                 Some(frame)
             };
-            let is_kept = is_cache(channel) && !event.event.starts_with(CLIENT_PREFIX);
+            // A topic may have been given up since: the next event there would be missed.
+            let is_last = !by_topic || self.broker.hears(channel.as_str());
+            let is_kept = is_last && is_cache(channel) && !event.event.starts_with(CLIENT_PREFIX);
             if !is_kept {
                 self.hub.publish(&scoped, hold, || encode().map(|frame| (audience, frame)));
                 continue;
@@ -259,13 +261,16 @@ impl Cluster {
     fn fill_cache(&self, events: Vec<CachedEvent>) {
         let now = self.cache_now();
         let mut state = self.state();
-        for CachedEvent { app, channel, event, data, age } in events {
+        for CachedEvent { app, channel, event, data, age, by_topic } in events {
+            if by_topic && !self.broker.hears(&channel) {
+                continue;
+            }
             let (Some(state), Ok(name)) = (state.apps.get_mut(&app), ChannelName::new(&channel)) else {
                 continue;
             };
             let at = now.saturating_sub(age);
             let frame = outgoing::channel_event(&channel, &event, &data, None);
-            state.cache.fill(&name, Kept { event, data, frame, at, by_topic: false });
+            state.cache.fill(&name, Kept { event, data, frame, at, by_topic });
         }
     }
 

@@ -13,6 +13,7 @@ mod speak;
 mod state;
 mod tend;
 mod untold;
+mod waiting;
 mod webhooks;
 
 use std::collections::HashMap;
@@ -36,7 +37,8 @@ pub use peer::Client;
 
 use app::AppState;
 use said::{Said, Statement};
-use state::{Awaited, State};
+use state::State;
+use waiting::Awaited;
 use webhooks::Webhook;
 
 /// The Pusher side of one node.
@@ -70,6 +72,9 @@ impl Cluster {
         let cluster =
             Arc::new(Self { apps, hub, broker, metrics, number, node, state, wake: Notify::new(), webhooks });
         if !cluster.apps.is_empty() {
+            for beginning in names::CACHES {
+                cluster.broker.listen_all(beginning);
+            }
             tokio::spawn(cluster.clone().speak());
             tokio::spawn(cluster.clone().tend());
         }
@@ -185,7 +190,9 @@ impl Cluster {
         if state.exit(app, channel, connection, join) && self.has_topic(app, channel) {
             self.broker.unlisten(channel.as_str());
             awaited = state.unawait(channel);
-            if let Some(state) = state.apps.get_mut(app) {
+            if !self.broker.hears(channel.as_str())
+                && let Some(state) = state.apps.get_mut(app)
+            {
                 state.cache.unlistened(channel);
             }
         }

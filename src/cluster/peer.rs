@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Cluster;
 use super::names::{CONNECTIONS, USERS, watched};
-use super::state::{Joining, Purpose};
+use super::waiting::{Joining, Purpose};
 use crate::hub::{Connection, Seat, Subscription};
 use crate::message::ChannelName;
 use crate::protocol::pusher::{

@@ -73,6 +73,9 @@ pub(super) struct CachedEvent {
     pub(super) data: String,
     /// For how long it has been kept, in milliseconds.
     pub(super) age: u64,
+    /// It came by a topic, so that it is only for nodes that hear what is published there later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) by_topic: bool,
 }
 
 impl AppSnapshot {

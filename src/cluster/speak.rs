@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Cluster;
 use super::said::Said;
-use super::state::{Joining, Next, Purpose};
+use super::state::Next;
+use super::waiting::{Joining, Purpose};
 use crate::protocol::pusher::SubscriptionError;
 
 impl Cluster {

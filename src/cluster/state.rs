@@ -6,12 +6,13 @@ use std::sync::Arc;
 use indexmap::IndexSet;
 
 use super::app::{AppState, Local};
-use super::peer::Peer;
+use super::cache::Shared;
 use super::said::{AppSnapshot, CachedEvent, NumberedChange, Said};
 use super::untold::Untold;
+use super::waiting::{Awaited, Joining};
 use crate::message::ChannelName;
 use crate::protocol::pusher::presence::{Change, NodeName};
-use crate::protocol::pusher::{Apps, Channel, Member, SocketId, Ticket, User};
+use crate::protocol::pusher::{Apps, Member, SocketId};
 
 /// A node that has been silent for so long is lost, with all that was on it.
 pub(super) const SILENT_AFTER: u64 = 15_000;
@@ -73,28 +74,6 @@ struct Node {
     /// Its snapshot has been taken, and it has not been lost since.
     is_settled: bool,
     is_lost: bool,
-}
-
-/// A connection that waits for its own join to come back.
-#[derive(Debug)]
-pub(super) struct Joining {
-    pub(super) peer: Arc<Peer>,
-    pub(super) purpose: Purpose,
-}
-
-/// A topic that the broker has still to confirm.
-#[derive(Debug)]
-pub(super) struct Awaited {
-    /// That of the broker's listening.
-    pub(super) number: u64,
-    /// Who is to be told then.
-    pub(super) waiting: Vec<(Arc<Peer>, Channel, Ticket)>,
-}
-
-#[derive(Debug)]
-pub(super) enum Purpose {
-    Channel { channel: Channel, ticket: Ticket },
-    SignIn(User),
 }
 
 /// What to say next.
@@ -387,14 +366,15 @@ impl State {
         const PORTION: usize = 256 * 1024;
         let (mut portions, mut portion, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (app, state) in &self.apps {
-            for (channel, event, data, at) in state.cache.shared() {
+            for (channel, Shared { event, data, age, by_topic }) in state.cache.all(now) {
                 bytes += event.len() + data.len() + channel.as_str().len();
                 portion.push(CachedEvent {
                     app: app.clone(),
                     channel: channel.as_str().into(),
                     event: event.to_owned(),
                     data: data.to_owned(),
-                    age: now.saturating_sub(at),
+                    age,
+                    by_topic,
                 });
                 if bytes >= PORTION {
                     portions.push(Said::Cached(std::mem::take(&mut portion)));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::page::{member, trigger};
 use crate::support::redis::RedisServer;
-use crate::{APPS, BRIEFLY, Page, eventually, node};
+use crate::{APPS, BRIEFLY, Page, eventually, node, node_at};
 
 /// Publishes on a topic until somebody hears it: subscribing takes Redis a moment.
 fn publish(redis: &RedisServer, topic: &str, payload: &str, receivers: i64) {
@@ -73,6 +73,79 @@ fn who_is_told_to_be_on_a_channel_misses_nothing_that_is_published_then() {
         first.unsubscribe(&channel);
         first.expect_quiet();
     }
+}
+
+#[test]
+fn a_cache_channel_keeps_what_was_published_when_nobody_was_there() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, APPS), node(&redis, APPS));
+    let mut laravel = application(&redis);
+    let channels = ["cache-a", "private-cache-a"];
+    for channel in channels {
+        for data in [1, 2] {
+            publish_now(&mut laravel, channel, &json!(data));
+        }
+    }
+    publish_now(&mut laravel, "presence-cache-a", &json!(2));
+    for server in [&one, &two] {
+        let mut page = Page::open(server);
+        for channel in channels {
+            page.subscribe(channel);
+            page.expect("E", channel, &json!(2));
+        }
+        page.enter("presence-cache-a", 1);
+        page.expect("E", "presence-cache-a", &json!(2));
+        // Once, as to everybody.
+        publish_now(&mut laravel, "cache-a", &json!(2));
+        page.expect("E", "cache-a", &json!(2));
+        page.expect_quiet();
+    }
+    // Nobody is there again.
+    publish_now(&mut laravel, "cache-a", &json!(3));
+    // Also a node that comes later knows it.
+    let three = node(&redis, APPS);
+    for server in [&one, &two, &three] {
+        eventually("the cache has the last event", || {
+            let mut page = Page::open(server);
+            page.subscribe("cache-a");
+            page.next() == ("E".into(), "cache-a".into(), json!(3))
+        });
+    }
+}
+
+#[test]
+fn a_redis_user_without_patterns_keeps_only_what_somebody_heard() {
+    let user = "--user aoi on >pass ~* &app-database-* -@all +subscribe +unsubscribe +ping +publish +script|load +evalsha +time";
+    let redis = RedisServer::start_with(&user.split(' ').collect::<Vec<_>>());
+    let server = node_at(&redis.url_as("aoi:pass"), APPS);
+    let mut laravel = application(&redis);
+    publish_now(&mut laravel, "cache-a", &json!(1));
+    let (mut page, mut late) = (Page::open(&server), Page::open(&server));
+    page.subscribe("cache-a");
+    page.expect("pusher:cache_miss", "cache-a", &json!({}));
+    publish_now(&mut laravel, "cache-a", &json!(2));
+    page.expect("E", "cache-a", &json!(2));
+    late.subscribe("cache-a");
+    late.expect("E", "cache-a", &json!(2));
+    for page in [&mut page, &mut late] {
+        page.unsubscribe("cache-a");
+        page.expect_quiet();
+    }
+    publish(&redis, "app-database-cache-a", r#"{"event":"E","data":3,"socket":null}"#, 0);
+    page.subscribe("cache-a");
+    page.expect("pusher:cache_miss", "cache-a", &json!({}));
+    page.expect_quiet();
+    // With what docs/deploy.md adds, everything is kept.
+    let patterns =
+        ["cache-", "private-cache-", "presence-cache-"].map(|name| format!("&app-database-{name}*"));
+    let more = ::redis::cmd("ACL").arg("SETUSER").arg("aoi").arg("+psubscribe").arg(&patterns[..]).take();
+    let _: () = more.query(&mut laravel).unwrap();
+    let permitted = node_at(&redis.url_as("aoi:pass"), APPS);
+    publish_now(&mut laravel, "cache-a", &json!(4));
+    let mut page = Page::open(&permitted);
+    page.subscribe("cache-a");
+    page.expect("E", "cache-a", &json!(4));
+    page.expect_quiet();
 }
 
 #[test]

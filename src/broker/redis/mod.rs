@@ -91,6 +91,14 @@ impl Redis {
         self.topics.listen(topic)
     }
 
+    pub(super) fn listen_all(&self, beginning: &str) {
+        self.topics.listen_all(beginning);
+    }
+
+    pub(super) fn hears(&self, topic: &str) -> bool {
+        self.topics.hears(topic)
+    }
+
     pub(super) fn unlisten(&self, topic: &str) {
         self.topics.unlisten(topic);
     }

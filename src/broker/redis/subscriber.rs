@@ -81,9 +81,7 @@ async fn follow(link: &mut Link, delivery: &mut Delivery, patience: Duration, re
             biased;
             // Before the replies, which a busy Redis sends without a pause.
             () = topics.changed.notified(), if subscription.is_idle() => {
-                for listening in subscription.look(&topics) {
-                    delivery.tell(listening);
-                }
+                delivery.tell(subscription.look(&topics));
             }
             reply = link.read() => {
                 match reply {
@@ -92,17 +90,16 @@ async fn follow(link: &mut Link, delivery: &mut Delivery, patience: Duration, re
                         Reply::Message { name, payload } => if delivery.take(&name, payload).await {
                             timer.as_mut().reset(Instant::now() + HEARTBEAT);
                         },
-                        Reply::Answer => if let Some(listening) = subscription.answered(&topics) {
-                            delivery.tell(listening);
-                        },
+                        Reply::Answer => delivery.tell(subscription.answered(&topics)),
                         Reply::Pong => subscription.ponged(),
                         Reply::Other => {}
                     },
+                    Ok(Value::ServerError(_)) if subscription.is_optional() => {
+                        delivery.tell(subscription.refused(&topics));
+                    }
                     // A topic of the application that this user may not read, or PING. The others go on.
                     Ok(Value::ServerError(error)) if error.kind() == Some(ServerErrorKind::NoPerm) => {
-                        if let Some(listening) = subscription.answered(&topics) {
-                            delivery.tell(listening);
-                        }
+                        delivery.tell(subscription.refused(&topics));
                         if !std::mem::replace(&mut told_of_refusal, true) {
                             tracing::warn!(
                                 "Redis does not permit all that the subscription needs (allow +subscribe +unsubscribe \
@@ -144,9 +141,11 @@ async fn flush(link: &mut Link, what: &'static str, patience: Duration) -> Resul
 
 impl Delivery {
     /// What is read after this was published later.
-    fn tell(&self, listening: Listening) {
-        // Without a receiver the node is going down.
-        let _ = self.inbound.send(Inbound::Listening(listening));
+    fn tell(&self, confirmed: Vec<Listening>) {
+        for listening in confirmed {
+            // Without a receiver the node is going down.
+            let _ = self.inbound.send(Inbound::Listening(listening));
+        }
     }
 
     /// Says whether it had to wait for room: then Redis is held back too, and nothing is dropped.
@@ -196,7 +195,7 @@ enum Reply {
         name: Vec<u8>,
         payload: Bytes,
     },
-    /// To SUBSCRIBE or UNSUBSCRIBE.
+    /// To SUBSCRIBE, UNSUBSCRIBE or PSUBSCRIBE.
     Answer,
     Pong,
     Other,
@@ -204,16 +203,20 @@ enum Reply {
 
 impl Reply {
     fn read(values: Vec<Value>) -> Self {
-        if is(values.first(), b"subscribe") || is(values.first(), b"unsubscribe") {
+        let answers: [&[u8]; 3] = [b"subscribe", b"unsubscribe", b"psubscribe"];
+        if answers.iter().any(|word| is(values.first(), word)) {
             return Self::Answer;
         }
         if is(values.first(), b"pong") {
             return Self::Pong;
         }
-        if !is(values.first(), b"message") {
-            return Self::Other;
-        }
-        let mut rest = values.into_iter().skip(1);
+        let before = match values.first() {
+            first if is(first, b"message") => 1,
+            // The pattern stands before the name.
+            first if is(first, b"pmessage") => 2,
+            _ => return Self::Other,
+        };
+        let mut rest = values.into_iter().skip(before);
         match (rest.next(), rest.next()) {
             (Some(Value::BulkString(name)), Some(Value::BulkString(payload))) => {
                 Self::Message { name, payload: payload.into() }

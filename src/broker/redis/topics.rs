@@ -20,6 +20,9 @@ pub(super) struct Topics {
 #[derive(Debug, Default)]
 struct State {
     topics: HashSet<Arc<str>>,
+    beginnings: Vec<Beginning>,
+    /// Those that the connection has not seen yet.
+    new_beginnings: Vec<Arc<str>>,
     /// Those among them that Redis has still to confirm, with the numbers of their listenings.
     awaited: HashMap<Arc<str>, u64>,
     /// When to give up waiting, in order; also for those that are confirmed or given up by now.
@@ -30,11 +33,21 @@ struct State {
     changes: Option<HashSet<Arc<str>>>,
 }
 
+/// Of topics that are all listened to.
+#[derive(Debug)]
+struct Beginning {
+    text: Arc<str>,
+    /// The last connection was not permitted to: its topics are listened to one by one.
+    is_refused: bool,
+}
+
 /// What a connection has subscribed, so that it only sends what makes a difference. Of what Redis has not confirmed
 /// yet: the number of the step, for an older one's answer says nothing.
 #[derive(Debug, Default)]
 pub(super) struct Subscribed {
     topics: HashMap<Arc<str>, Option<NonZeroU64>>,
+    /// The beginnings that Redis has confirmed.
+    beginnings: Vec<Arc<str>>,
     steps: u64,
 }
 
@@ -43,6 +56,8 @@ pub(super) struct Subscribed {
 pub(super) enum Step {
     Subscribe(Arc<str>, NonZeroU64),
     Unsubscribe(Arc<str>),
+    /// All topics that begin so.
+    SubscribeAll(Arc<str>),
 }
 
 impl Topics {
@@ -80,19 +95,43 @@ impl Topics {
         }
     }
 
-    /// The shared text of a topic, if it is listened to.
+    /// Listens to all topics that begin so, for good.
+    pub(super) fn listen_all(&self, beginning: &str) {
+        let text: Arc<str> = beginning.into();
+        let mut state = self.lock();
+        state.beginnings.push(Beginning { text: text.clone(), is_refused: false });
+        state.new_beginnings.push(text);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The text of a topic, if it is listened to; a shared one, if it is by its name.
     pub(super) fn find(&self, topic: &str) -> Option<Arc<str>> {
-        self.lock().topics.get(topic).cloned()
+        let state = self.lock();
+        state.topics.get(topic).cloned().or_else(|| state.beginning(topic).map(|_| topic.into()))
+    }
+
+    /// Whether a topic is listened to.
+    pub(super) fn hears(&self, topic: &str) -> bool {
+        let state = self.lock();
+        state.topics.contains(topic) || state.beginning(topic).is_some()
     }
 
     /// All steps of a new connection, which from now on is told the changes.
     pub(super) fn begin(&self) -> (Subscribed, Vec<Step>) {
         let mut state = self.lock();
         state.changes = Some(HashSet::new());
-        let topics = state.topics.clone();
+        state.new_beginnings.clear();
+        for beginning in &mut state.beginnings {
+            beginning.is_refused = false;
+        }
+        let mut steps: Vec<Step> =
+            state.beginnings.iter().map(|beginning| Step::SubscribeAll(beginning.text.clone())).collect();
+        let topics: Vec<Arc<str>> =
+            state.topics.iter().filter(|topic| state.beginning(topic).is_none()).cloned().collect();
         drop(state);
         let mut subscribed = Subscribed::default();
-        let steps = topics.into_iter().map(|topic| subscribed.subscribe(topic)).collect();
+        steps.extend(topics.into_iter().map(|topic| subscribed.subscribe(topic)));
         (subscribed, steps)
     }
 
@@ -106,8 +145,15 @@ impl Topics {
     pub(super) fn steps(&self, subscribed: &mut Subscribed) -> (Vec<Step>, Vec<Listening>) {
         let mut state = self.lock();
         let changes = state.changes.as_mut().map(std::mem::take).unwrap_or_default();
-        let (mut steps, mut confirmed) = (Vec::new(), Vec::new());
+        let new = std::mem::take(&mut state.new_beginnings).into_iter();
+        let (mut steps, mut confirmed): (Vec<_>, _) = (new.map(Step::SubscribeAll).collect(), Vec::new());
         for topic in changes {
+            if let Some(beginning) = state.beginning(&topic) {
+                if subscribed.beginnings.contains(beginning) {
+                    confirmed.extend(state.settle(&topic));
+                }
+                continue;
+            }
             match (state.topics.contains(&topic), subscribed.topics.get(&topic)) {
                 (true, None) => steps.push(subscribed.subscribe(topic)),
                 (true, Some(None)) => confirmed.extend(state.settle(&topic)),
@@ -121,13 +167,37 @@ impl Topics {
         (steps, confirmed)
     }
 
-    /// Redis has answered a step, or refused it: then nothing can be waited for. The listening that this confirms.
+    /// Redis has answered a step. The listenings that this confirms.
     ///
     /// Only the task that sends the steps may call it: what is subscribed now, nobody else can have given up.
-    pub(super) fn answered(&self, step: &Step, subscribed: &mut Subscribed) -> Option<Listening> {
-        let Step::Subscribe(topic, number) = step else { return None };
-        subscribed.topics.get_mut(topic)?.take_if(|asked| asked == number)?;
-        self.lock().settle(topic)
+    pub(super) fn answered(&self, step: &Step, subscribed: &mut Subscribed) -> Vec<Listening> {
+        match step {
+            Step::Subscribe(topic, number) => {
+                let asked = subscribed.topics.get_mut(topic);
+                let is_latest = asked.and_then(|asked| asked.take_if(|asked| asked == number)).is_some();
+                if is_latest { self.lock().settle(topic).into_iter().collect() } else { Vec::new() }
+            }
+            Step::Unsubscribe(_) => Vec::new(),
+            Step::SubscribeAll(beginning) => {
+                subscribed.beginnings.push(beginning.clone());
+                let mut state = self.lock();
+                let topics: Vec<Arc<str>> =
+                    state.awaited.keys().filter(|topic| topic.starts_with(&**beginning)).cloned().collect();
+                topics.iter().filter_map(|topic| state.settle(topic)).collect()
+            }
+        }
+    }
+
+    /// Redis does not permit to listen to all topics that begin so. The steps that take their place.
+    pub(super) fn refused(&self, beginning: &Arc<str>, subscribed: &mut Subscribed) -> Vec<Step> {
+        let mut state = self.lock();
+        for refused in state.beginnings.iter_mut().filter(|other| other.text == *beginning) {
+            refused.is_refused = true;
+        }
+        let topics = state.topics.iter().filter(|topic| topic.starts_with(&**beginning));
+        let new: Vec<Arc<str>> =
+            topics.filter(|topic| !subscribed.topics.contains_key(*topic)).cloned().collect();
+        new.into_iter().map(|topic| subscribed.subscribe(topic)).collect()
     }
 
     /// Tells, for ever, what was not confirmed in time.
@@ -172,6 +242,12 @@ impl State {
         if let Some(changes) = &mut self.changes {
             changes.insert(topic);
         }
+    }
+
+    /// The beginning by which a topic is listened to.
+    fn beginning(&self, topic: &str) -> Option<&Arc<str>> {
+        let listened = self.beginnings.iter().filter(|beginning| !beginning.is_refused);
+        listened.map(|beginning| &beginning.text).find(|text| topic.starts_with(&***text))
     }
 
     /// The topic's listening, if it was awaited; it is not any more.
@@ -219,6 +295,7 @@ mod tests {
             .map(|step| match step {
                 Step::Subscribe(topic, _) => format!("+{topic}"),
                 Step::Unsubscribe(topic) => format!("-{topic}"),
+                Step::SubscribeAll(beginning) => format!("+{beginning}*"),
             })
             .collect();
         names.sort();
@@ -262,8 +339,8 @@ mod tests {
         let (step, _, seen) = look();
         subscribed = seen;
         let step = step.unwrap();
-        assert_eq!(topics.answered(&step, &mut subscribed), Some(first));
-        assert_eq!(topics.answered(&step, &mut subscribed), None);
+        assert_eq!(topics.answered(&step, &mut subscribed), [first]);
+        assert_eq!(topics.answered(&step, &mut subscribed), []);
 
         // Subscribed all the time, so that there is nothing to wait for.
         topics.unlisten("a");
@@ -278,10 +355,45 @@ mod tests {
         topics.unlisten("a");
         let _ = topics.steps(&mut subscribed);
         let late = awaited(topics.listen("a"));
-        assert_eq!(topics.answered(&old, &mut subscribed), None);
+        assert_eq!(topics.answered(&old, &mut subscribed), []);
         let new = topics.steps(&mut subscribed).0.pop().unwrap();
-        assert_eq!(topics.answered(&old, &mut subscribed), None);
-        assert_eq!(topics.answered(&new, &mut subscribed), Some(late));
+        assert_eq!(topics.answered(&old, &mut subscribed), []);
+        assert_eq!(topics.answered(&new, &mut subscribed), [late]);
+    }
+
+    #[test]
+    fn a_beginning_stands_for_its_topics_where_it_is_permitted() {
+        let topics = Topics::default();
+        let (mut subscribed, _) = topics.begin();
+        topics.listen_all("cache-");
+        let (steps, _) = topics.steps(&mut subscribed);
+        assert_eq!(names(&steps), ["+cache-*"]);
+        let (before, other) = (awaited(topics.listen("cache-a")), awaited(topics.listen("a")));
+        let more = topics.steps(&mut subscribed).0;
+        assert_eq!(names(&more), ["+a"]);
+        assert_eq!(topics.answered(&steps[0], &mut subscribed), [before]);
+        let after = awaited(topics.listen("cache-b"));
+        assert_eq!(topics.steps(&mut subscribed), (vec![], vec![after]));
+        assert_eq!(topics.answered(&more[0], &mut subscribed), [other]);
+        topics.unlisten("cache-a");
+        assert_eq!(topics.steps(&mut subscribed), (vec![], vec![]));
+        assert!(topics.hears("cache-a") && topics.find("cache-c").is_some() && !topics.hears("b"));
+
+        // Another connection, which is not permitted to.
+        let (mut subscribed, steps) = topics.begin();
+        assert_eq!(names(&steps), ["+a", "+cache-*"]);
+        let new = awaited(topics.listen("cache-c"));
+        assert_eq!(topics.steps(&mut subscribed), (vec![], vec![]));
+        let steps = topics.refused(&"cache-".into(), &mut subscribed);
+        assert_eq!(names(&steps), ["+cache-b", "+cache-c"]);
+        let confirmed: Vec<_> =
+            steps.iter().flat_map(|step| topics.answered(step, &mut subscribed)).collect();
+        assert_eq!(confirmed, [new]);
+        let _ = topics.listen("cache-a");
+        assert_eq!(names(&topics.steps(&mut subscribed).0), ["+cache-a"]);
+        topics.unlisten("cache-a");
+        assert_eq!(names(&topics.steps(&mut subscribed).0), ["-cache-a"]);
+        assert!(!topics.hears("cache-a") && topics.find("cache-d").is_none());
     }
 
     #[test]
@@ -295,7 +407,7 @@ mod tests {
         assert!(topics.late(Instant::now()).is_empty());
         assert_eq!(topics.late(after), [listening]);
         let step = topics.steps(&mut subscribed).0.pop().unwrap();
-        assert_eq!(topics.answered(&step, &mut subscribed), None);
+        assert_eq!(topics.answered(&step, &mut subscribed), []);
         assert!(topics.late(after).is_empty());
     }
 
