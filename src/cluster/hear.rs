@@ -133,7 +133,7 @@ impl Cluster {
         }
         {
             let (now, mut state) = (self.now(), self.state());
-            state.heard(&node, matches!(said, Said::Everything { .. }));
+            state.heard(&node, matches!(said, Said::Everything { .. } | Said::Portion { .. }));
             if is_own {
                 state.echo = now;
             }
@@ -151,6 +151,12 @@ impl Cluster {
                 }
             }
             Said::Everything { number, apps, since } => self.everything(&node, number, apps, since, is_own),
+            Said::Portion { number, index, of, apps, since } => {
+                let all = self.state().gather(&node, number, index, of, apps);
+                if let Some(apps) = all {
+                    self.everything(&node, number, apps, since, is_own);
+                }
+            }
             Said::Cached(events) => {
                 if !is_own {
                     self.fill_cache(events);

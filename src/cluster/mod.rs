@@ -9,6 +9,7 @@ mod hear;
 mod names;
 mod peer;
 mod said;
+mod snapshot;
 mod speak;
 mod state;
 mod tend;

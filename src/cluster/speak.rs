@@ -57,7 +57,7 @@ impl Cluster {
             match kind {
                 Kind::Ask => state.due.ask = true,
                 // Departures, counts and sign-ins are told by the snapshot instead; joins fail.
-                Kind::Everything | Kind::Changes => state.due.everything = true,
+                Kind::Everything | Kind::Changes => state.repeat_snapshot(),
                 Kind::Other => {}
             }
             for number in joins {
@@ -91,7 +91,7 @@ impl Kind {
     fn of(said: &Said) -> Self {
         match said {
             Said::Ask => Self::Ask,
-            Said::Everything { .. } => Self::Everything,
+            Said::Everything { .. } | Said::Portion { .. } => Self::Everything,
             Said::Changes(_) => Self::Changes,
             Said::Alive | Said::Gone | Said::Cached(_) | Said::Terminate { .. } => Self::Other,
         }

@@ -8,6 +8,7 @@ use indexmap::IndexSet;
 use super::app::{AppState, Local};
 use super::cache::Shared;
 use super::said::{AppSnapshot, CachedEvent, NumberedChange, Said};
+use super::snapshot::{Gathered, Portion, portions};
 use super::untold::Untold;
 use super::waiting::{Awaited, Joining};
 use crate::message::ChannelName;
@@ -47,6 +48,8 @@ pub(super) struct State {
     /// The number of the last thing said about what is on this node.
     number: u64,
     changes: VecDeque<NumberedChange>,
+    /// What is left to say of a snapshot. No change may come in between.
+    snapshot: VecDeque<Said>,
     /// The channels whose number of connections has changed and is to be told.
     counts: IndexSet<(Arc<str>, ChannelName)>,
     departures: usize,
@@ -74,6 +77,8 @@ struct Node {
     /// Its snapshot has been taken, and it has not been lost since.
     is_settled: bool,
     is_lost: bool,
+    /// The portions of its snapshot, as long as they are not all.
+    gathered: Option<Gathered>,
 }
 
 /// What to say next.
@@ -100,6 +105,7 @@ impl State {
             time: 0,
             number: 0,
             changes: VecDeque::new(),
+            snapshot: VecDeque::new(),
             counts: IndexSet::new(),
             departures: 0,
             asked: None,
@@ -241,11 +247,12 @@ impl State {
             since: None,
             is_settled: own,
             is_lost: false,
+            gathered: None,
         });
         entry.heard = time;
         entry.is_lost = false;
-        if !entry.is_settled && !tells_all && self.asked.is_none_or(|asked| time >= asked + ASK_AGAIN) {
-            self.due.ask = true;
+        if !entry.is_settled && !tells_all {
+            self.ask();
         }
         for state in self.apps.values_mut() {
             state.view.heard(node, time);
@@ -270,6 +277,29 @@ impl State {
                 }
             }
         }
+    }
+
+    /// A portion of a node's snapshot comes. All of it, if this was the last one.
+    pub(super) fn gather(
+        &mut self,
+        node: &NodeName,
+        number: u64,
+        index: usize,
+        of: usize,
+        apps: Vec<AppSnapshot>,
+    ) -> Option<Vec<AppSnapshot>> {
+        let entry = self.nodes.get_mut(node)?;
+        match Gathered::add(entry.gathered.take(), number, index, of, apps) {
+            Portion::Complete(apps) => return Some(apps),
+            Portion::Waiting(gathered) => entry.gathered = Some(gathered),
+            Portion::Gap => self.ask(),
+        }
+        None
+    }
+
+    /// Everybody is to tell everything, if that has not been asked just now.
+    fn ask(&mut self) {
+        self.due.ask |= self.asked.is_none_or(|asked| self.time >= asked + ASK_AGAIN);
     }
 
     /// A node's snapshot comes, from one that was started then. Whether it says only what was known before this node
@@ -304,6 +334,7 @@ impl State {
             let silence = time.saturating_sub(entry.heard);
             if silence > SILENT_AFTER && *node != own && !std::mem::replace(&mut entry.is_lost, true) {
                 entry.is_settled = false;
+                entry.gathered = None;
                 last_heard = Some(last_heard.map_or(entry.heard, |heard| heard.min(entry.heard)));
             }
             silence <= SILENT_AFTER.saturating_mul(10) || *node == own
@@ -314,6 +345,9 @@ impl State {
     /// What to say next, most urgent first.
     pub(super) fn next(&mut self) -> Option<Next> {
         let say = |said| Some(Next { said, joins: Vec::new() });
+        if let Some(said) = self.snapshot.pop_front() {
+            return say(said);
+        }
         if std::mem::take(&mut self.due.ask) {
             self.asked = Some(self.time);
             return say(Said::Ask);
@@ -322,7 +356,8 @@ impl State {
             return Some(self.next_changes());
         }
         if std::mem::take(&mut self.due.everything) {
-            return say(self.everything());
+            self.snapshot = self.everything().into();
+            return self.snapshot.pop_front().and_then(say);
         }
         if std::mem::take(&mut self.due.alive) {
             return say(Said::Alive);
@@ -354,11 +389,17 @@ impl State {
         Next { said: Said::Changes(changes), joins }
     }
 
-    fn everything(&mut self) -> Said {
+    fn everything(&mut self) -> Vec<Said> {
         self.number += 1;
         self.departures = 0;
-        let apps = self.apps.iter().map(|(id, state)| AppSnapshot::new(id.clone(), state.here())).collect();
-        Said::Everything { number: self.number, apps, since: self.since }
+        let apps = self.apps.iter().map(|(id, state)| (id.clone(), state.here()));
+        portions(self.number, self.since, apps)
+    }
+
+    /// Not all of the last snapshot was heard: it has to be said anew.
+    pub(super) fn repeat_snapshot(&mut self) {
+        self.snapshot.clear();
+        self.due.everything = true;
     }
 
     /// The cache channels' last events, in portions.
