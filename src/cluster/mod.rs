@@ -88,6 +88,12 @@ impl Cluster {
         &self.apps
     }
 
+    /// Where what happens is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Sends an event to the subscribers of its channels on all nodes, all or nothing. Done when the broker has taken
     /// it.
     pub fn broadcast(&self, event: &Broadcast) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
