@@ -90,8 +90,18 @@ impl Cache {
 
     /// The last event, not older than `ttl`.
     pub(super) fn get(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<Frame> {
+        self.find(channel, ttl, now).map(|(entry, _)| entry.frame.clone())
+    }
+
+    /// Its data, and for how long it is still kept.
+    pub(super) fn data(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&str, u64)> {
+        self.find(channel, ttl, now).map(|(entry, left)| (&*entry.data, left))
+    }
+
+    fn find(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&Entry, u64)> {
         let entry = self.entries.get(channel)?;
-        (now.saturating_sub(entry.kept) < ttl).then(|| entry.frame.clone())
+        let left = ttl.saturating_sub(now.saturating_sub(entry.kept));
+        (left > 0).then_some((entry, left))
     }
 
     /// The node listens to the channel's topic no more, so that what came by it would grow stale.
@@ -160,6 +170,7 @@ mod tests {
         cache.keep(&a, kept("2", 5, false));
         assert_eq!(cache.get(&a, 10, 14), Some(Frame::text(&[b"2"])));
         assert_eq!(cache.get(&a, 10, 15), None);
+        assert_eq!((cache.data(&a, 10, 14), cache.data(&a, 10, 15)), (Some(("2", 1)), None));
         cache.expire(10, 15);
         assert_eq!((cache.bytes, cache.order.len(), cache.entries.len()), (0, 0, 0));
     }

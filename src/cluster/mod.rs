@@ -29,7 +29,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::broker::{Broker, Listen, Listening, Receipt, Refused};
 use crate::hub::Hub;
 use crate::message::{ChannelName, Dispatch, Frame};
-use crate::protocol::pusher::http::ChannelInfo;
+use crate::protocol::pusher::http::{Cached, ChannelInfo};
 use crate::protocol::pusher::presence::NodeName;
 use crate::protocol::pusher::{Apps, Broadcast, Member, SocketId, UserId, WebhookEvent};
 use crate::telemetry::Metrics;
@@ -139,6 +139,15 @@ impl Cluster {
         state.apps.get(app).map_or_else(ChannelInfo::default, |state| state.about(&self.node, channel))
     }
 
+    /// The last event of a cache channel, as far as this node knows.
+    #[must_use]
+    pub fn last_event(&self, app: &str, channel: &ChannelName) -> Option<Cached> {
+        let state = self.state();
+        let state = state.apps.get(app)?;
+        let (data, left) = state.cache.data(channel, cache_ttl(state), self.cache_now())?;
+        Some(Cached { data: data.to_owned(), ttl: left.div_ceil(1000) })
+    }
+
     /// The members of a presence channel in the cluster, by their ids.
     #[must_use]
     pub fn users(&self, app: &str, channel: &ChannelName) -> Vec<Member> {
@@ -224,8 +233,7 @@ impl Cluster {
 
     /// The last event of a cache channel.
     fn cached(&self, state: &AppState, channel: &ChannelName) -> Option<Frame> {
-        let ttl = u64::try_from(state.app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX);
-        state.cache.get(channel, ttl, self.cache_now())
+        state.cache.get(channel, cache_ttl(state), self.cache_now())
     }
 
     fn tell_webhooks(&self, app: &str, event: WebhookEvent) {
@@ -238,6 +246,11 @@ impl Cluster {
         }
         last.push(event, now);
     }
+}
+
+/// In milliseconds.
+fn cache_ttl(state: &AppState) -> u64 {
+    u64::try_from(state.app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn unix_time() -> u64 {

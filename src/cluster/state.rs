@@ -1,5 +1,7 @@
 //! What the node knows and has still to say. Pure; times are in milliseconds.
 
+mod nodes;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -7,16 +9,17 @@ use indexmap::IndexSet;
 
 use super::app::{AppState, Local};
 use super::cache::Shared;
-use super::said::{AppSnapshot, CachedEvent, NumberedChange, Said};
-use super::snapshot::{Gathered, Portion, portions};
+use super::said::{CachedEvent, NumberedChange, Said};
+use super::snapshot::portions;
 use super::untold::Untold;
 use super::waiting::{Awaited, Joining};
 use crate::message::ChannelName;
 use crate::protocol::pusher::presence::{Change, NodeName};
 use crate::protocol::pusher::{Apps, Member, SocketId};
 
-/// A node that has been silent for so long is lost, with all that was on it.
-pub(super) const SILENT_AFTER: u64 = 15_000;
+pub(super) use nodes::SILENT_AFTER;
+
+use nodes::Node;
 
 /// So many changes go into one signal.
 const BATCH: usize = 256;
@@ -26,9 +29,6 @@ const MAX_CHANGES: usize = 65_536;
 
 /// So many departures are remembered before the next snapshot lets every node forget them.
 const MAX_DEPARTURES: usize = 1024;
-
-/// Asking everybody for everything is not repeated sooner.
-const ASK_AGAIN: u64 = 2_000;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -67,18 +67,6 @@ pub(super) struct Due {
     pub(super) everything: bool,
     pub(super) cached: bool,
     pub(super) alive: bool,
-}
-
-#[derive(Debug)]
-struct Node {
-    heard: u64,
-    /// When it was started, by its own clock; every node compares the same numbers.
-    since: Option<u64>,
-    /// Its snapshot has been taken, and it has not been lost since.
-    is_settled: bool,
-    is_lost: bool,
-    /// The portions of its snapshot, as long as they are not all.
-    gathered: Option<Gathered>,
 }
 
 /// What to say next.
@@ -237,109 +225,6 @@ impl State {
     fn members_here(&self) -> usize {
         let locals = self.apps.values().flat_map(|state| state.local.values());
         locals.map(|local| if let Local::Members(members) = local { members.len() } else { 1 }).sum()
-    }
-
-    /// Something has come from a node. One that is not known well has to tell everything.
-    pub(super) fn heard(&mut self, node: &NodeName, tells_all: bool) {
-        let (time, own) = (self.time, *node == self.own);
-        let entry = self.nodes.entry(node.clone()).or_insert(Node {
-            heard: time,
-            since: None,
-            is_settled: own,
-            is_lost: false,
-            gathered: None,
-        });
-        entry.heard = time;
-        entry.is_lost = false;
-        if !entry.is_settled && !tells_all {
-            self.ask();
-        }
-        for state in self.apps.values_mut() {
-            state.view.heard(node, time);
-        }
-    }
-
-    /// Time goes on, but only while the node hears what it says itself: otherwise it knows nothing of the others.
-    /// After such a time they are given as much of it as if they had just been heard.
-    pub(super) fn pass(&mut self, elapsed: u64, hears: bool) {
-        if !hears {
-            self.is_deaf = true;
-            return;
-        }
-        self.time = self.time.saturating_add(elapsed);
-        if std::mem::take(&mut self.is_deaf) {
-            for (node, entry) in &mut self.nodes {
-                if self.time.saturating_sub(entry.heard) <= SILENT_AFTER {
-                    entry.heard = self.time;
-                    for state in self.apps.values_mut() {
-                        state.view.heard(node, self.time);
-                    }
-                }
-            }
-        }
-    }
-
-    /// A portion of a node's snapshot comes. All of it, if this was the last one.
-    pub(super) fn gather(
-        &mut self,
-        node: &NodeName,
-        number: u64,
-        index: usize,
-        of: usize,
-        apps: Vec<AppSnapshot>,
-    ) -> Option<Vec<AppSnapshot>> {
-        let entry = self.nodes.get_mut(node)?;
-        match Gathered::add(entry.gathered.take(), number, index, of, apps) {
-            Portion::Complete(apps) => return Some(apps),
-            Portion::Waiting(gathered) => entry.gathered = Some(gathered),
-            Portion::Gap => self.ask(),
-        }
-        None
-    }
-
-    /// Everybody is to tell everything, if that has not been asked just now.
-    fn ask(&mut self) {
-        self.due.ask |= self.asked.is_none_or(|asked| self.time >= asked + ASK_AGAIN);
-    }
-
-    /// A node's snapshot comes, from one that was started then. Whether it says only what was known before this node
-    /// was there.
-    pub(super) fn settled(&mut self, node: &NodeName, since: u64) -> bool {
-        let Some(entry) = self.nodes.get_mut(node) else { return false };
-        entry.is_settled = true;
-        let first = entry.since.replace(since).is_none();
-        first && *node != self.own && since < self.since
-    }
-
-    /// Whether of all nodes but one this has been there longest.
-    pub(super) fn is_oldest_but(&self, other: &NodeName) -> bool {
-        let own = (self.since, &self.own);
-        self.nodes
-            .iter()
-            .filter(|(node, entry)| *node != other && self.time.saturating_sub(entry.heard) <= SILENT_AFTER)
-            .all(|(node, entry)| entry.since.is_none_or(|since| own <= (since, node)))
-    }
-
-    /// A node has said that it goes.
-    pub(super) fn gone(&mut self, node: &NodeName) {
-        self.nodes.remove(node);
-    }
-
-    /// Marks who has been silent for too long, so that their return is noticed. If there is such a node: when the
-    /// first one was last heard.
-    pub(super) fn unsettle_silent(&mut self) -> Option<u64> {
-        let (time, own) = (self.time, self.own.clone());
-        let mut last_heard: Option<u64> = None;
-        self.nodes.retain(|node, entry| {
-            let silence = time.saturating_sub(entry.heard);
-            if silence > SILENT_AFTER && *node != own && !std::mem::replace(&mut entry.is_lost, true) {
-                entry.is_settled = false;
-                entry.gathered = None;
-                last_heard = Some(last_heard.map_or(entry.heard, |heard| heard.min(entry.heard)));
-            }
-            silence <= SILENT_AFTER.saturating_mul(10) || *node == own
-        });
-        last_heard
     }
 
     /// What to say next, most urgent first.
