@@ -174,6 +174,8 @@ impl Cluster {
         let time = state.time;
         let joining = if is_own { state.joining.remove(&number) } else { None };
         let Some(app_state) = state.apps.get_mut(&app) else { return };
+        // One text for what is on this node, too.
+        let name = app_state.local.get_key_value(&name).map_or(name, |(name, _)| name.clone());
         let transitions = app_state.view.change(node, number, &name, change, time);
         let speaks = app_state.view.is_speaker(&self.node);
         let app = app_state.app.clone();

@@ -24,7 +24,6 @@ pub struct Client(Arc<Peer>);
 pub(super) struct Peer {
     cluster: Arc<Cluster>,
     app: Arc<App>,
-    id: SocketId,
     seat: Seat,
     inner: Mutex<Inner>,
 }
@@ -34,8 +33,7 @@ struct Inner {
     session: Session,
     subscriptions: Vec<Subscription>,
     /// Where it hears of the users that it watches.
-    watching: Vec<Subscription>,
-    is_gone: bool,
+    watching: Box<[Subscription]>,
 }
 
 impl Client {
@@ -58,11 +56,10 @@ impl Client {
         let (session, greeting) = Session::open(app.clone(), id, cluster.now());
         let seat = connection.seat();
         seat.push(&greeting);
-        let inner = Inner { session, subscriptions: Vec::new(), watching: Vec::new(), is_gone: false };
+        let inner = Inner { session, subscriptions: Vec::new(), watching: Box::default() };
         Ok(Self(Arc::new(Peer {
             cluster: cluster.clone(),
             app: app.clone(),
-            id,
             seat,
             inner: Mutex::new(inner),
         })))
@@ -71,7 +68,7 @@ impl Client {
     /// The connection's name in the cluster.
     #[must_use]
     pub fn id(&self) -> SocketId {
-        self.0.id
+        self.0.id()
     }
 
     /// Takes a message of the client. Answers go into the connection's outbox.
@@ -116,7 +113,7 @@ impl Drop for Client {
 
 impl Peer {
     pub(super) fn id(&self) -> SocketId {
-        self.id
+        SocketId::new(self.cluster.number, self.seat.id())
     }
 
     pub(super) fn app(&self) -> &Arc<App> {
@@ -150,7 +147,7 @@ impl Peer {
     /// The sign-in has come back: from now on the connection hears of the users that it watches.
     pub(super) fn signed_in(&self, user: &User, online: &[UserId]) {
         let mut inner = self.lock();
-        if inner.is_gone || !inner.watching.is_empty() {
+        if inner.session.is_closed() || !inner.watching.is_empty() {
             return;
         }
         if !online.is_empty() {
@@ -209,7 +206,7 @@ impl Peer {
         } else if !state.apps.get(app).is_some_and(|state| state.has_room(&name, &member)) {
             Some(SubscriptionError::ChannelFull(self.app.rules.presence_members))
         } else {
-            let (number, first) = state.enter_as(app, &name, self.id, member);
+            let (number, first) = state.enter_as(app, &name, self.id(), member);
             let purpose = Purpose::Channel { channel, ticket };
             state.joining.insert(number, Joining { peer: self.clone(), purpose });
             if first {
@@ -238,7 +235,7 @@ impl Peer {
 
     /// Puts the connection on the channel, now or as soon as the broker hears the channel's topic.
     fn be_on(self: &Arc<Self>, inner: &mut Inner, channel: &Channel, ticket: Ticket) {
-        if inner.is_gone {
+        if inner.session.is_closed() {
             return;
         }
         let (app, name) = (self.app.credentials.id(), channel.name());
@@ -248,12 +245,15 @@ impl Peer {
             return;
         }
         let Some(app_state) = state.apps.get(app) else { return };
+        // One text for all who are on the channel.
+        let shared =
+            app_state.local.get_key_value(name).map_or_else(|| name.clone(), |(name, _)| name.clone());
         let members = if channel.is_presence() { app_state.view.members(name) } else { Vec::new() };
         let cached = if channel.is_cache() { self.cluster.cached(app_state, name) } else { None };
         let missed = channel.is_cache() && cached.is_none();
         // What is delivered to a cache channel is kept under this lock: it comes either from the cache or after it.
         let state = if channel.is_cache() { Some(state) } else { None };
-        let is_on = self.settle(inner, channel, ticket, &Joined { members, cached });
+        let is_on = self.settle(inner, &shared, ticket, &Joined { members, cached });
         drop(state);
         if is_on && missed {
             self.cluster.tell_webhooks(app, WebhookEvent::CacheMiss { channel: name.clone() });
@@ -264,11 +264,11 @@ impl Peer {
     fn settle(
         self: &Arc<Self>,
         inner: &mut Inner,
-        channel: &Channel,
+        channel: &ChannelName,
         ticket: Ticket,
         joined: &Joined,
     ) -> bool {
-        let actions = inner.session.joined(channel.name(), ticket, joined);
+        let actions = inner.session.joined(channel, ticket, joined);
         if actions.is_empty() {
             return false;
         }
@@ -277,7 +277,7 @@ impl Peer {
                 self.seat.push(&frame);
             }
         }
-        let scoped = ChannelName::scoped(self.app.credentials.id(), channel.name().as_str());
+        let scoped = ChannelName::scoped(self.app.credentials.id(), channel.as_str());
         inner.subscriptions.reserve_exact(1);
         if inner.subscriptions.is_empty() {
             // Most connections have one, and a vector that grows makes room for four.
@@ -295,7 +295,7 @@ impl Peer {
             inner.subscriptions.swap_remove(position);
             self.cluster.metrics.pusher_subscriptions.dec();
         }
-        self.cluster.exit(self.app.credentials.id(), name, self.id, None);
+        self.cluster.exit(self.app.credentials.id(), name, self.id(), None);
     }
 
     fn publish(&self, event: ClientEvent) {
@@ -304,10 +304,10 @@ impl Peer {
             channels: vec![event.channel.name().clone()],
             event: event.event,
             data: event.data,
-            except: Some(self.id),
+            except: Some(self.id()),
             user_id: event.user_id,
         };
-        let (cluster, seat, id) = (self.cluster.clone(), self.seat.clone(), self.id);
+        let (cluster, seat, id) = (self.cluster.clone(), self.seat.clone(), self.id());
         let signal = super::said::broadcast(&broadcast);
         let receipt = move |accepted: Result<(), _>| {
             let metrics = &cluster.metrics;
@@ -332,7 +332,7 @@ impl Peer {
             state.users.insert(self.seat.id(), self.clone());
         }
         let member = Member { user_id: user.id.clone(), user_info: None };
-        let (number, _) = state.enter_as(app, &USERS, self.id, member);
+        let (number, _) = state.enter_as(app, &USERS, self.id(), member);
         state.joining.insert(number, Joining { peer: self.clone(), purpose: Purpose::SignIn(user) });
         drop(state);
         self.cluster.wake.notify_one();
@@ -340,23 +340,23 @@ impl Peer {
 
     fn leave(&self) {
         let mut inner = self.lock();
-        inner.is_gone = true;
+        inner.session.abandon();
         let subscriptions = std::mem::take(&mut inner.subscriptions);
-        inner.watching = Vec::new();
+        inner.watching = Box::default();
         let gone = i64::try_from(subscriptions.len()).unwrap_or(i64::MAX);
         self.cluster.metrics.pusher_subscriptions.dec_by(gone);
         drop(subscriptions);
         let app = self.app.credentials.id();
         for channel in inner.session.channels() {
-            self.cluster.exit(app, channel.name(), self.id, None);
+            self.cluster.exit(app, channel.name(), self.id(), None);
         }
         if inner.session.user().is_some() {
             if let Some(state) = self.cluster.state().apps.get_mut(app) {
                 state.users.remove(&self.seat.id());
             }
-            self.cluster.exit(app, &USERS, self.id, None);
+            self.cluster.exit(app, &USERS, self.id(), None);
         }
-        self.cluster.exit(app, &CONNECTIONS, self.id, None);
+        self.cluster.exit(app, &CONNECTIONS, self.id(), None);
         self.cluster.metrics.pusher_connections.dec();
     }
 

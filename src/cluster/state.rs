@@ -133,7 +133,7 @@ impl State {
         self.number += 1;
         let number = self.number;
         let Some(state) = self.apps.get_mut(app) else { return (number, false) };
-        let local = state.local.entry(channel.clone()).or_insert_with(|| Local::Members(HashMap::new()));
+        let local = state.local.entry(channel.clone()).or_insert_with(|| Local::Members(Box::default()));
         let mut first = false;
         if let Local::Members(members) = local {
             first = members.is_empty();
@@ -270,6 +270,11 @@ impl State {
             let change = Change::Count(self.local_count(&app, &channel));
             let channel = channel.as_str().into();
             changes.push(NumberedChange { app, number: self.number, channel, change });
+        }
+        if self.counts.is_empty() && self.changes.is_empty() {
+            // After a burst they would keep the room for all of it.
+            self.counts.shrink_to(BATCH);
+            self.changes.shrink_to(BATCH);
         }
         Next { said: Said::Changes(changes), joins }
     }
