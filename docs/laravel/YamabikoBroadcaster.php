@@ -18,6 +18,10 @@ class YamabikoBroadcaster extends RedisBroadcaster
 
     public function validAuthenticationResponse($request, $result)
     {
+        // laravel-echo-server asks without a socket, and is answered as before: pages can move one by one.
+        if (! $request->has('socket_id')) {
+            return parent::validAuthenticationResponse($request, $result);
+        }
         [$socket, $channel] = [(string) $request->socket_id, (string) $request->channel_name];
         // What is signed is joined by colons: nothing that has one may get in.
         if (! preg_match('/\A\d+\.\d+\z/', $socket) || ! preg_match('/\A[-\w=@,.;]+\z/', $channel)) {

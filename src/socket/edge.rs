@@ -2,11 +2,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::http::{HeaderMap, header};
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, Response, header};
 use thiserror::Error;
 
 use super::admission::Admission;
 use super::bucket::Rate;
+use super::handshake::asks_for_upgrade;
 use super::{Heartbeat, Limits, PeerAddress, Rejection, SessionOptions, TrustedProxies};
 use crate::hub::Hub;
 use crate::telemetry::{Metrics, Reason};
@@ -115,12 +117,37 @@ impl Edge {
     }
 
     /// The address of the client, through trusted proxies.
-    pub(super) fn client(&self, peer: Option<&PeerAddress>, headers: &HeaderMap) -> Option<IpAddr> {
+    fn client(&self, peer: Option<&PeerAddress>, headers: &HeaderMap) -> Option<IpAddr> {
         peer.map(|PeerAddress(peer)| self.gate.proxies.client(peer.ip(), headers))
     }
 
+    /// Answers a handshake with what `upgrade` makes of it for the client at this address. A refusal is counted
+    /// and logged.
+    pub(super) fn handshake(
+        &self,
+        mut request: Request<Body>,
+        upgrade: impl FnOnce(&mut Request<Body>, Option<IpAddr>) -> Result<Response<Body>, Rejection>,
+    ) -> Response<Body> {
+        let client = self.client(request.extensions().get::<PeerAddress>(), request.headers());
+        let answer = if asks_for_upgrade(&request) {
+            upgrade(&mut request, client)
+        } else {
+            Err(Rejection::UPGRADE_REQUIRED)
+        };
+        answer.unwrap_or_else(|rejection| {
+            self.refused(&rejection, client);
+            rejection.response()
+        })
+    }
+
+    /// Counts a connection that was accepted.
+    pub(super) fn opened(&self) {
+        self.metrics.connections.inc();
+        self.metrics.connections_opened.inc();
+    }
+
     /// Counts and logs a refused handshake.
-    pub(super) fn refused(&self, rejection: &Rejection, client: Option<IpAddr>) {
+    fn refused(&self, rejection: &Rejection, client: Option<IpAddr>) {
         self.metrics.handshakes_refused.get_or_create(&Reason::new(rejection.code)).inc();
         tracing::info!(
             reason = rejection.code,

@@ -80,12 +80,9 @@ pub(super) fn asks_for_upgrade(request: &Request<Body>) -> bool {
         && has_token(request.headers(), &header::UPGRADE, "websocket")
 }
 
-/// Accepts a WebSocket handshake (RFC 6455, section 4.2): the 101 answer, and what becomes the connection once
-/// that is sent.
-pub fn accept(request: &mut Request<Body>) -> Result<(Response<Body>, OnUpgrade), Rejection> {
-    if !asks_for_upgrade(request) {
-        return Err(Rejection::UPGRADE_REQUIRED);
-    }
+/// Accepts the WebSocket handshake (RFC 6455, section 4.2) of a request that [asks for it](asks_for_upgrade): the 101
+/// answer, and what becomes the connection once that is sent.
+pub(super) fn accept(request: &mut Request<Body>) -> Result<(Response<Body>, OnUpgrade), Rejection> {
     let headers = request.headers();
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(Rejection::VERSION);

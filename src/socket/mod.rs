@@ -20,7 +20,7 @@ pub use admission::Admission;
 pub use conversation::{Conversation, Message};
 pub use edge::{Edge, Gate, InvalidOrigin};
 pub use end::End;
-pub use handshake::{Rejection, accept};
+pub use handshake::Rejection;
 pub use native::NativeEndpoint;
 pub use pusher::PusherEndpoint;
 pub use session::{SessionOptions, serve};

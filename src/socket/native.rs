@@ -7,8 +7,8 @@ use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
 use super::End;
 use super::bucket::{Bucket, Rate};
-use super::handshake::asks_for_upgrade;
-use super::{Conversation, Edge, Message, PeerAddress, Rejection, accept, serve};
+use super::handshake::accept;
+use super::{Conversation, Edge, Message, Rejection, serve};
 use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
 use crate::broker::{Broker, Refused};
 use crate::hub::{Connection, Outbox};
@@ -42,12 +42,8 @@ impl NativeEndpoint {
     /// Answers a handshake: 101 and a connection in its channel, or why not.
     ///
     /// The connection has joined before the answer is written, so that a client that sees `open` misses nothing.
-    pub fn connect(self: &Arc<Self>, mut request: Request<Body>) -> Response<Body> {
-        let client = self.edge.client(request.extensions().get::<PeerAddress>(), request.headers());
-        self.upgrade(&mut request, client).unwrap_or_else(|rejection| {
-            self.edge.refused(&rejection, client);
-            rejection.response()
-        })
+    pub fn connect(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
+        self.edge.handshake(request, |request, client| self.upgrade(request, client))
     }
 
     fn upgrade(
@@ -55,9 +51,6 @@ impl NativeEndpoint {
         request: &mut Request<Body>,
         client: Option<IpAddr>,
     ) -> Result<Response<Body>, Rejection> {
-        if !asks_for_upgrade(request) {
-            return Err(Rejection::UPGRADE_REQUIRED);
-        }
         self.edge.check(request.headers())?;
         let identity = self.authenticate(request)?;
         let (response, upgrade) = accept(request)?;
@@ -70,9 +63,7 @@ impl NativeEndpoint {
             // A refusal before the upgrade would be invisible to a page; a close code is not.
             connection.outbox().close(Close::OverCapacity);
         }
-        let metrics = &self.edge.metrics;
-        metrics.connections.inc();
-        metrics.connections_opened.inc();
+        self.edge.opened();
         tracing::info!(
             connection = connection.id(),
             user = identity.id,

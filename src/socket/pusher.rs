@@ -7,10 +7,8 @@ use axum::http::{HeaderMap, Request, Response};
 
 use super::End;
 use super::bucket::{Bucket, Rate};
-use super::handshake::asks_for_upgrade;
-use super::{
-    Conversation, Edge, Gate, Message, PeerAddress, Rejection, SessionOptions, TrustedProxies, accept, serve,
-};
+use super::handshake::accept;
+use super::{Conversation, Edge, Gate, Message, Rejection, SessionOptions, TrustedProxies, serve};
 use crate::cluster::{Client, Cluster};
 use crate::hub::{Connection, Outbox};
 use crate::message::Close;
@@ -50,12 +48,8 @@ impl PusherEndpoint {
     /// Answers a handshake: 101 and a session of the app whose key is in the path.
     ///
     /// What is fatal is told after the upgrade, as an error frame and a close code: pages see nothing else.
-    pub fn connect(self: &Arc<Self>, mut request: Request<Body>) -> Response<Body> {
-        let client = self.edge.client(request.extensions().get::<PeerAddress>(), request.headers());
-        self.upgrade(&mut request, client).unwrap_or_else(|rejection| {
-            self.edge.refused(&rejection, client);
-            rejection.response()
-        })
+    pub fn connect(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
+        self.edge.handshake(request, |request, client| self.upgrade(request, client))
     }
 
     fn upgrade(
@@ -63,9 +57,6 @@ impl PusherEndpoint {
         request: &mut Request<Body>,
         client: Option<IpAddr>,
     ) -> Result<Response<Body>, Rejection> {
-        if !asks_for_upgrade(request) {
-            return Err(Rejection::UPGRADE_REQUIRED);
-        }
         if self.edge.is_draining() {
             return Err(Rejection::DRAINING);
         }
@@ -75,9 +66,7 @@ impl PusherEndpoint {
         outbox.say_going_away(Close::Reconnect);
         let connection = self.edge.hub.connect(outbox);
         let place = app.and_then(|app| self.admit(&app, &connection));
-        let metrics = &self.edge.metrics;
-        metrics.connections.inc();
-        metrics.connections_opened.inc();
+        self.edge.opened();
         let ip = client.map(tracing::field::display);
         let place = match place {
             Ok(place) => {

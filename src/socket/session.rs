@@ -69,7 +69,8 @@ pub fn serve<C: Conversation>(
         connection.outbox().attach(stream);
         let mut session = Session::new(connection, conversation, options, expires_at);
         if !parts.read_buf.is_empty() {
-            session.feed(&parts.read_buf);
+            let now = session.connection.clock().now();
+            session.feed(&parts.read_buf, now);
         }
         // A task of its own, so that what the upgrade needed is not kept for the life of the connection.
         tokio::spawn(session);
@@ -154,7 +155,7 @@ impl<C: Conversation> Session<C> {
         self.connection.outbox()
     }
 
-    fn feed(&mut self, bytes: &[u8]) {
+    fn feed(&mut self, bytes: &[u8], now: u32) {
         match self.phase {
             Phase::Open | Phase::Closing { .. } => {}
             Phase::Flushing { .. } | Phase::Draining { .. } | Phase::Over(_) => return,
@@ -170,7 +171,7 @@ impl<C: Conversation> Session<C> {
             }
         });
         let Err(end) = result else { return };
-        let until = connection.clock().now() + CLOSE_WITHIN;
+        let until = now.saturating_add(CLOSE_WITHIN);
         *phase = match (end, *phase) {
             (_, Phase::Closing { end, .. }) => Phase::Flushing { end, until },
             (ReadEnd::Closed(code), _) => {
@@ -185,7 +186,7 @@ impl<C: Conversation> Session<C> {
     }
 
     /// Reads what is there. Ready when the client has closed its side.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, now: u32) -> Poll<()> {
         let outbox = self.outbox().clone();
         let Some(stream) = outbox.sink() else { return Poll::Ready(()) };
         BUFFER.with_borrow_mut(|buffer| {
@@ -198,9 +199,9 @@ impl<C: Conversation> Session<C> {
                 match read_now(stream, buffer) {
                     Ok(0) => return Poll::Ready(()),
                     Ok(count) => {
-                        self.pulse = Pulse::Heard(self.connection.clock().now());
+                        self.pulse = Pulse::Heard(now);
                         self.conversation.heard();
-                        self.feed(buffer.get(..count).unwrap_or_default());
+                        self.feed(buffer.get(..count).unwrap_or_default(), now);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => return Poll::Ready(()),
@@ -212,8 +213,7 @@ impl<C: Conversation> Session<C> {
     }
 
     /// Does what the time demands.
-    fn keep_time(&mut self) {
-        let now = self.connection.clock().now();
+    fn keep_time(&mut self, now: u32) {
         match self.phase {
             Phase::Open => {
                 match self.pulse {
@@ -246,11 +246,11 @@ impl<C: Conversation> Session<C> {
     }
 
     /// Notices that the hub has closed the connection, or that a write failed.
-    fn notice_ending(&mut self) {
+    fn notice_ending(&mut self, now: u32) {
         if self.phase != Phase::Open {
             return;
         }
-        let until = self.connection.clock().now() + CLOSE_WITHIN;
+        let until = now.saturating_add(CLOSE_WITHIN);
         match self.outbox().ending() {
             None => {}
             Some(Ending::Closed(close)) => self.phase = Phase::Closing { end: End::Server(close), until },
@@ -335,10 +335,12 @@ impl<C: Conversation> Future for Session<C> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let session = self.get_mut();
         session.outbox().register(cx.waker());
+        // A turn is short: one look at the clock does for all of it.
+        let now = session.connection.clock().now();
         let waited = std::mem::take(&mut session.answered);
-        let at_end = session.poll_read(cx).is_ready();
-        session.keep_time();
-        session.notice_ending();
+        let at_end = session.poll_read(cx, now).is_ready();
+        session.keep_time(now);
+        session.notice_ending(now);
         if session.answered && !waited && !at_end && session.phase == Phase::Open {
             cx.waker().wake_by_ref();
             return Poll::Pending;

@@ -98,6 +98,20 @@ test("routes/channels.php decides who may join, and who is who", async () => {
   }
 });
 
+test("laravel-echo-server, which asks without a socket, is answered as by Laravel's redis broadcaster", async () => {
+  const haru = { id: 12, name: "Haru" };
+  assert.equal(await authorize(haru, "", "private-Chat.1"), true);
+  assert.deepEqual(await authorize(haru, "", "presence-Room.1"), { channel_data: { user_id: 12, user_info: haru } });
+  assert.equal(await authorize(haru, "", "private-TestChannel.7"), undefined);
+});
+
+test("an event from a page of laravel-echo-server, whose socket ids are others, reaches everybody", async () => {
+  const aoi = await tab(a, application, "aoi");
+  const inbox = await listening(aoi.private("Chat.5"), "ChatMessageSent");
+  await broadcast("ChatMessageSent", { private: ["Chat.5"] }, said("from an old page"), ["H7mpY38dogvFlajsAAAA"]);
+  assert.equal((await inbox.next()).message, "from an old page");
+});
+
 test("docs/migrate.md shows the broadcaster to the letter", async () => {
   const [page, broadcaster] = await Promise.all(["migrate.md", "laravel/YamabikoBroadcaster.php"].map((file) => readFile(new URL(`../../docs/${file}`, import.meta.url), "utf8")));
   assert.ok(page.includes(`\n${broadcaster}\`\`\`\n`));

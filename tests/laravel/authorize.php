@@ -1,6 +1,7 @@
 <?php
 
 // php authorize.php USER SOCKET CHANNEL: what /broadcasting/auth answers to this user. USER is JSON, as {"id":7,"name":"Aoi"}.
+// An empty SOCKET is none: so laravel-echo-server asks for its pages.
 
 require __DIR__.'/application.php';
 
@@ -22,10 +23,12 @@ $manager->channel('Chat.{room}', fn ($user, string $room) => true);
 $manager->channel('Room.{room}', fn ($user, string $room) => $user->attributes);
 $manager->channel('TestChannel.{id}', fn ($user, string $id) => (int) $id === $user->getAuthIdentifier());
 
-$request = Request::create('/broadcasting/auth', 'POST', ['socket_id' => $socket, 'channel_name' => $channel]);
+$request = Request::create('/broadcasting/auth', 'POST', array_filter(['socket_id' => $socket, 'channel_name' => $channel]));
 $request->setUserResolver(fn () => $user);
 try {
-    echo json_encode($manager->auth($request), JSON_THROW_ON_ERROR);
+    $answer = $manager->auth($request);
+    // Laravel sends a text as it is, and anything else as JSON.
+    echo is_string($answer) ? $answer : json_encode($answer, JSON_THROW_ON_ERROR);
 } catch (AccessDeniedHttpException) {
     exit(3);
 }

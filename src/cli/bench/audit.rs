@@ -2,12 +2,13 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::connection::Outcome;
+use super::apart::{Sent, apart};
 use super::drive::{Drive, Moment, Pace, Seen};
 use super::machine::cores;
-use super::report::{Connections, Deliveries, Generator, Load, Messages, Report, Server};
+use super::outcome::{Outcome, Part};
+use super::report::{Apart, Connections, Deliveries, Generator, Load, Messages, Report, Server};
 use super::tally::Run;
-use super::track::{Track, missing_copies};
+use super::track::{Track, missing_copies, missing_everywhere};
 use super::verdict::judge;
 
 /// What the load was, as far as it does not depend on how the run went.
@@ -36,12 +37,20 @@ pub(super) fn load(drive: &Drive, urls: &[String]) -> Load {
 
 /// Counts together what all connections saw, and judges it.
 pub(super) fn report(load: Load, run: &Run, seen: &Seen) -> anyhow::Result<Report> {
-    let (latency, late) = run.times()?;
+    let (halves, late) = run.times()?;
+    let mut latency = halves[0].clone();
+    latency.add(&halves[1])?;
     let (from, until) = run.measured();
     let seconds = seconds(until.saturating_sub(from));
     let accepted = run.accepted.load(Relaxed);
     let sent = run.sent.load(Relaxed);
     let (refused, plain) = (run.refused.load(Relaxed), load.protocol == "plain");
+    let (deliveries, on_channels) = deliveries(run, seen, plain, seconds);
+    let disturbance = seen.disturbed.as_ref().map(|done| Apart {
+        generator_busy: seen.until.sample.busy_since(&done.begun),
+        generator_waited: seen.until.sample.waited_since(&done.begun),
+        ..apart(run, done, &halves, &seen.outcomes, &on_channels)
+    });
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         load: Load { seconds, ..load },
@@ -54,8 +63,9 @@ pub(super) fn report(load: Load, run: &Run, seen: &Seen) -> anyhow::Result<Repor
             unanswered: if plain { 0 } else { sent.saturating_sub(accepted + refused) },
             per_second: ratio(seen.until.sent.saturating_sub(seen.from.sent), seconds),
         },
-        deliveries: deliveries(run, seen, plain, seconds),
+        deliveries,
         latency_us: (&latency).into(),
+        disturbance,
         generator: Generator {
             cores: cores(),
             busy: seen.until.sample.busy_since(&seen.from.sample),
@@ -77,17 +87,21 @@ fn connections(seen: &Seen) -> Connections {
         handshake_us: (&seen.handshakes).into(),
         ..Connections::default()
     };
-    for end in seen.outcomes.iter().filter_map(|outcome| outcome.ended.clone()) {
+    // That the server lets go of those who do not read is told apart, and no fault.
+    let others = seen.outcomes.iter().filter(|outcome| outcome.part != Part::Slow);
+    for end in others.filter_map(|outcome| outcome.ended.clone()) {
         *connections.ended.entry(end).or_default() += 1;
     }
-    let silent = seen.opened.saturating_sub(seen.outcomes.len() as u64);
+    let came = seen.disturbed.iter().map(|done| done.reconnects.opened + done.passing.opened).sum::<u64>();
+    let silent = (seen.opened + came).saturating_sub(seen.outcomes.len() as u64);
     if silent > 0 {
         connections.ended.insert("did not report in time".to_owned(), silent);
     }
     connections
 }
 
-fn deliveries(run: &Run, seen: &Seen, plain: bool, seconds: f64) -> Deliveries {
+/// What the undisturbed got, and what was sent on each channel.
+fn deliveries(run: &Run, seen: &Seen, plain: bool, seconds: f64) -> (Deliveries, Vec<Sent>) {
     let mut deliveries = Deliveries {
         due: run.expected.load(Relaxed),
         received: run.received.load(Relaxed),
@@ -98,16 +112,21 @@ fn deliveries(run: &Run, seen: &Seen, plain: bool, seconds: f64) -> Deliveries {
     };
     let channels = seen.outcomes.iter().map(|outcome| outcome.channel + 1).max().unwrap_or_default();
     let mut by_channel: Vec<Vec<&Outcome>> = vec![Vec::new(); channels];
-    for outcome in &seen.outcomes {
+    for outcome in seen.outcomes.iter().filter(|outcome| outcome.part == Part::Steady) {
         if let Some(receivers) = by_channel.get_mut(outcome.channel) {
             receivers.push(outcome);
         }
     }
     let nothing = Track::default();
+    let mut on_channels = Vec::new();
     for (channel, receivers) in by_channel.iter().enumerate() {
+        let mut on_channel = Sent::default();
         for (publisher, sent, not_accepted) in publishers(channel, receivers, seen, plain) {
             let tracks = receivers.iter().map(|receiver| receiver.tracks.get(&publisher).unwrap_or(&nothing));
-            let missing = missing_copies(sent, not_accepted, tracks);
+            let by_nobody = missing_everywhere(sent, tracks.clone());
+            let missing = missing_copies(sent, not_accepted, &by_nobody, tracks);
+            on_channel.publishers.push((publisher, sent, by_nobody));
+            on_channel.not_accepted += not_accepted;
             deliveries.missing += missing.iter().sum::<u64>();
             let on_ended = receivers.iter().zip(&missing).filter(|(receiver, _)| receiver.ended.is_some());
             deliveries.missing_on_ended += on_ended.map(|(_, missing)| missing).sum::<u64>();
@@ -117,8 +136,9 @@ fn deliveries(run: &Run, seen: &Seen, plain: bool, seconds: f64) -> Deliveries {
             deliveries.reordered += track.reordered;
         }
         deliveries.disagreeing += disagreeing(receivers);
+        on_channels.push(on_channel);
     }
-    deliveries
+    (deliveries, on_channels)
 }
 
 /// Who published on a channel: the number, how many were sent, and how many of them were not accepted.
@@ -148,7 +168,9 @@ fn disagreeing(receivers: &[&Outcome]) -> u64 {
 }
 
 fn server(seen: &Seen) -> Option<Server> {
-    let between = |earlier: &Moment, later: &Moment| later.received.saturating_sub(earlier.received);
+    let between = |earlier: &Moment, later: &Moment| {
+        (later.received + later.apart).saturating_sub(earlier.received + earlier.apart)
+    };
     let each = |cpu: Option<std::time::Duration>, number: u64| {
         Some(cpu?.as_secs_f64() * 1e6).filter(|_| number > 0).map(|cpu| ratio_of(cpu, number))
     };
@@ -192,8 +214,7 @@ mod tests {
     fn receiver(sequences: &[(u16, u32)]) -> Outcome {
         let mut outcome = Outcome::default();
         for (publisher, sequence) in sequences {
-            outcome.tracks.entry(*publisher).or_default().receive(*sequence);
-            outcome.hear_order(*publisher, *sequence);
+            outcome.hear(*publisher, *sequence);
         }
         outcome
     }

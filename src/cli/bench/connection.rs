@@ -1,7 +1,6 @@
 //! One connection of the benchmark: it receives, and sends where it is told to.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,20 +10,22 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::io::ReadBuf;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tungstenite::protocol::frame::{Frame, FrameHeader};
 
 use super::frames::{Frames, Received};
+use super::outcome::{Outcome, Part};
 use super::pacer::Publisher;
 use super::stamp::Stamp;
 use super::tally::Run;
-use super::target::{Opened, Wire, in_words};
-use super::track::Track;
+use super::target::{Wire, in_words};
 use super::workload::{Due, Workload};
 
 /// How long the server has to answer a close frame.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// Who has read nothing for long has read all that waited for it when nothing has come for so long.
+const CAUGHT_UP: Duration = Duration::from_secs(1);
 /// A refused message of a closed loop is followed by another one after this.
 const PAUSE: Duration = Duration::from_millis(10);
 const NORMAL_CLOSE: [u8; 2] = 1000u16.to_be_bytes();
@@ -44,36 +45,23 @@ pub(super) enum Command {
     Refill(Publisher),
     /// Send a message that is due at this time, and that was begun.
     Send(u64),
+    /// Read nothing any more, until the run is over.
+    Stall,
+    /// Report, and be gone without a word, as when a network is lost.
+    Vanish,
     /// The run is over: report and say goodbye.
     Finish,
 }
 
-/// What a connection has seen, told once: at its end or at that of the run.
-#[derive(Debug, Default)]
-pub(super) struct Outcome {
-    pub(super) channel: usize,
-    /// Its number on the channel, where it was a publisher.
-    pub(super) publisher: Option<u16>,
-    pub(super) sent: u32,
-    pub(super) accepted: u64,
-    pub(super) refused: u64,
-    /// What it got of each publisher of its channel.
-    pub(super) tracks: BTreeMap<u16, Track>,
-    /// How many messages it got, and a hash of their order.
-    pub(super) received: u64,
-    pub(super) order: u64,
-    /// Why it ended before the run did.
-    pub(super) ended: Option<String>,
-}
-
-impl Outcome {
-    /// Notes where in the order a message came.
-    pub(super) fn hear_order(&mut self, publisher: u16, sequence: u32) {
-        self.received += 1;
-        let one = u64::from(publisher) << 32 | u64::from(sequence);
-        // Any hash does that depends on the order; this one is FNV-1a's step on a longer word.
-        self.order = (self.order ^ one).wrapping_mul(0x0000_0100_0000_01b3);
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Working,
+    /// It has been told to end, with a goodbye …
+    Finishing,
+    /// … or without.
+    Vanishing,
+    /// It has told what it saw, and only hears the server's goodbye.
+    Reported,
 }
 
 /// A connection at work.
@@ -94,7 +82,8 @@ pub(super) struct Connection {
     blocked: bool,
     window: bool,
     refill: Option<Publisher>,
-    finishing: bool,
+    stalled: bool,
+    phase: Phase,
     dues: Vec<u64>,
     outcome: Outcome,
 }
@@ -103,11 +92,11 @@ impl Connection {
     pub(super) fn new(
         run: Arc<Run>,
         work: Arc<Workload>,
-        number: usize,
+        (number, part): (usize, Part),
         wire: Box<dyn Wire>,
         (own, commands): (WeakUnboundedSender<Command>, UnboundedReceiver<Command>),
     ) -> Self {
-        let outcome = Outcome { channel: work.channel_of(number), ..Outcome::default() };
+        let outcome = Outcome { part, channel: work.channel_of(number), ..Outcome::default() };
         Self {
             run,
             work,
@@ -122,7 +111,8 @@ impl Connection {
             blocked: false,
             window: false,
             refill: None,
-            finishing: false,
+            stalled: false,
+            phase: Phase::Working,
             dues: Vec::new(),
             outcome,
         }
@@ -134,6 +124,9 @@ impl Connection {
         if end.is_none() {
             end = poll_fn(|cx| self.poll(cx)).await.err();
         }
+        if self.stalled && end.is_none() {
+            end = self.catch_up().await.err();
+        }
         self.outcome.ended = end;
         // What was still to be sent is told by the channel that is closed now.
         self.commands.close();
@@ -143,8 +136,9 @@ impl Connection {
                 self.run.end();
             }
         }
-        let goodbye = self.outcome.ended.is_none();
+        let goodbye = self.outcome.ended.is_none() && self.phase != Phase::Vanishing;
         let _ = outcomes.send(std::mem::take(&mut self.outcome));
+        self.phase = Phase::Reported;
         if goodbye {
             self.queue(OpCode::Control(Control::Close), &NORMAL_CLOSE);
             let _ = tokio::time::timeout(CLOSE_WITHIN, poll_fn(|cx| self.poll(cx))).await;
@@ -156,17 +150,30 @@ impl Connection {
     /// Ready when it is told to finish, or with the reason why it ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         loop {
-            while !self.finishing
+            while self.phase == Phase::Working
                 && let Poll::Ready(command) = self.commands.poll_recv(cx)
             {
                 self.obey(command);
             }
             self.poll_write(cx)?;
+            if self.stalled && self.phase == Phase::Working {
+                return Poll::Pending;
+            }
             // What is due was written; what comes is read only as long as it counts, or to hear the server's goodbye.
-            if self.finishing && !self.commands.is_closed() {
+            if matches!(self.phase, Phase::Finishing | Phase::Vanishing) {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_read(cx))?;
+        }
+    }
+
+    /// Reads what waited while it did not read: perhaps a goodbye.
+    async fn catch_up(&mut self) -> Result<(), String> {
+        loop {
+            match tokio::time::timeout(CAUGHT_UP, poll_fn(|cx| self.poll_read(cx))).await {
+                Ok(read) => read?,
+                Err(_) => return Ok(()),
+            }
         }
     }
 
@@ -181,7 +188,9 @@ impl Connection {
                 self.say(due);
                 self.run.end();
             }
-            Some(Command::Finish) | None => self.finishing = true,
+            Some(Command::Stall) => self.stalled = true,
+            Some(Command::Vanish) => self.phase = Phase::Vanishing,
+            Some(Command::Finish) | None => self.phase = Phase::Finishing,
         }
     }
 
@@ -251,12 +260,16 @@ impl Connection {
         let mut frames = std::mem::take(&mut self.frames);
         let mut closed = None;
         let result = frames.feed(bytes, |received| match received {
+            // Who passes by goes while messages come, and has told what it saw.
+            Received::Message(_) if self.phase == Phase::Reported => {}
             Received::Message(message) => self.receive(message),
             Received::Ping(payload) => self.queue(OpCode::Control(Control::Pong), payload),
             Received::Close(payload) => closed = Some(close_in_words(payload)),
         });
         self.frames = frames;
-        if !self.dues.is_empty() && !self.finishing {
+        if self.outcome.part != Part::Steady {
+            self.run.apart.fetch_add(self.dues.len() as u64, Relaxed);
+        } else if !self.dues.is_empty() && self.phase == Phase::Working {
             self.run.received(self.number, &self.dues, now);
         }
         self.dues.clear();
@@ -283,9 +296,7 @@ impl Connection {
             return;
         }
         self.dues.push(stamp.due);
-        let outcome = &mut self.outcome;
-        outcome.tracks.entry(stamp.publisher).or_default().receive(stamp.sequence);
-        outcome.hear_order(stamp.publisher, stamp.sequence);
+        self.outcome.hear(stamp.publisher, stamp.sequence);
         if let Some(refill) = &self.refill {
             refill.send(&self.run, Due { channel: self.outcome.channel, at: self.run.now() });
         }
@@ -349,26 +360,10 @@ fn close_in_words(payload: &[u8]) -> String {
     }
 }
 
-impl Opened {
-    /// Begins to receive; what it is told comes over the sender.
-    pub(super) fn spawn(
-        self,
-        run: &Arc<Run>,
-        work: &Arc<Workload>,
-        number: usize,
-        outcomes: UnboundedSender<Outcome>,
-    ) -> UnboundedSender<Command> {
-        let (own, commands) = unbounded_channel();
-        let commands = (own.downgrade(), commands);
-        let connection = Connection::new(run.clone(), work.clone(), number, self.wire, commands);
-        tokio::spawn(connection.run(self.early, outcomes));
-        own
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
     use crate::message::ChannelName;
@@ -382,14 +377,20 @@ mod tests {
 
     /// A connection whose server is this test.
     fn bench() -> Bench {
-        let run = Arc::new(Run::start(1).unwrap());
+        bench_as(Part::Steady)
+    }
+
+    fn bench_as(part: Part) -> Bench {
+        let run = Arc::new(Run::start(1, 1).unwrap());
         let work = Arc::new(Workload::new(&ChannelName::new("c").unwrap(), 1, 1, 64, true).unwrap());
         run.subscribers.set(vec![1]).unwrap();
         run.measure(0, u64::MAX);
         let (server, wire) = duplex(10_000);
         let (outcomes, outcome) = unbounded_channel();
-        let opened = Opened { wire: Box::new(wire), early: Vec::new() };
-        let commands = opened.spawn(&run, &work, 0, outcomes);
+        let (commands, inbox) = unbounded_channel();
+        let inbox = (commands.downgrade(), inbox);
+        let connection = Connection::new(run.clone(), work, (0, part), Box::new(wire), inbox);
+        tokio::spawn(connection.run(Vec::new(), outcomes));
         Bench { run, commands, outcome, server }
     }
 
@@ -428,7 +429,7 @@ mod tests {
         while bench.run.received.load(Relaxed) == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let (latency, late) = bench.run.times().unwrap();
+        let ([latency, _], late) = bench.run.times().unwrap();
         assert_eq!((latency.len(), late.len()), (1, 2));
         assert!(latency.min() >= 50_000 && late.max() >= 50_000);
         assert_eq!(bench.run.expected.load(Relaxed), 2);
@@ -461,11 +462,49 @@ mod tests {
     async fn at_the_end_it_closes_and_waits_for_the_answer() {
         let mut bench = bench();
         bench.commands.send(Command::Finish).unwrap();
+        // Nobody has to keep the other end of the commands.
+        drop(std::mem::replace(&mut bench.commands, unbounded_channel().0));
         assert_eq!(bench.outcome.recv().await.unwrap().ended, None);
         assert_eq!(bench.read().await, NORMAL_CLOSE);
         bench.write(8, &NORMAL_CLOSE).await;
         // The last sender goes with the connection.
         assert!(bench.outcome.recv().await.is_none());
+    }
+
+    fn message(run: &Run, sequence: u32) -> Vec<u8> {
+        let mut message = Vec::new();
+        Stamp { run: run.id, channel: 0, publisher: 0, sequence, due: 0 }.write(&mut message);
+        message
+    }
+
+    #[tokio::test]
+    async fn one_that_stalls_reads_at_the_end_and_counts_apart() {
+        let mut bench = bench_as(Part::Slow);
+        let messages: Vec<_> = (0..3).map(|sequence| message(&bench.run, sequence)).collect();
+        bench.write(1, &messages[0]).await;
+        while bench.run.apart.load(Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        bench.commands.send(Command::Stall).unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        bench.write(1, &messages[1]).await;
+        bench.write(1, &messages[2]).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(bench.run.apart.load(Relaxed), 1);
+        bench.commands.send(Command::Finish).unwrap();
+        let outcome = bench.outcome.recv().await.unwrap();
+        assert_eq!((outcome.received, outcome.ended), (3, None));
+        assert_eq!((bench.run.apart.load(Relaxed), bench.run.received.load(Relaxed)), (3, 0));
+    }
+
+    #[tokio::test]
+    async fn one_that_vanishes_says_nothing() {
+        let mut bench = bench_as(Part::Dropping);
+        bench.commands.send(Command::Vanish).unwrap();
+        assert_eq!(bench.outcome.recv().await.unwrap().ended, None);
+        let mut rest = Vec::new();
+        bench.server.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"");
     }
 
     #[tokio::test]

@@ -1,7 +1,6 @@
 //! The course of a run: connect, warm up, measure, wait for the last, say goodbye.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -11,16 +10,17 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::connection::{Command, Outcome};
+use super::connection::Command;
+use super::disturb::{Disturbance, Disturbed, Disturber};
+use super::door::{Door, Entered};
 use super::machine::Sample;
+use super::outcome::{Outcome, Part};
 use super::pacer::{self, Publisher};
 use super::progress::Progress;
 use super::redis::{Published, Redis};
 use super::table;
 use super::tally::{Run, Times, times};
-use super::target::Target;
 use super::workload::{Due, Workload};
-use crate::auth::Minter;
 
 /// Handshakes at a time.
 const HANDSHAKES: usize = 256;
@@ -32,23 +32,18 @@ const QUIET: Duration = Duration::from_secs(2);
 /// … nor what has not come so long after the last was sent.
 const DRAIN: Duration = Duration::from_secs(30);
 /// For all connections to report and to close.
-const FINISH: Duration = Duration::from_secs(10);
-const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
-/// Users are numbered from here on: numbers of the same length, and none that an application has.
-const FIRST_USER: usize = 1_000_000_000;
+const FINISH: Duration = Duration::from_secs(30);
 
 /// What there is to do.
 pub(super) struct Drive {
     pub(super) run: Arc<Run>,
     pub(super) work: Arc<Workload>,
-    pub(super) targets: Vec<Arc<Target>>,
-    pub(super) sources: Vec<IpAddr>,
-    /// Signs tokens; a plain server takes none.
-    pub(super) minter: Option<Minter>,
+    pub(super) door: Arc<Door>,
     pub(super) ramp: f64,
     pub(super) pace: Pace,
     pub(super) publishers: usize,
     pub(super) redis: Option<Redis>,
+    pub(super) disturbance: Option<Disturbance>,
     pub(super) warmup: Duration,
     pub(super) duration: Duration,
     /// The server's process.
@@ -75,6 +70,7 @@ pub(super) struct Seen {
     pub(super) from: Moment,
     pub(super) until: Moment,
     pub(super) drained: Moment,
+    pub(super) disturbed: Option<Disturbed>,
 }
 
 /// What had been done at a moment.
@@ -83,6 +79,7 @@ pub(super) struct Moment {
     pub(super) sample: Sample,
     pub(super) sent: u64,
     pub(super) received: u64,
+    pub(super) apart: u64,
 }
 
 /// The connections that are open, by their number.
@@ -96,11 +93,11 @@ impl Drive {
     pub(super) async fn drive(mut self, progress: &mut Progress) -> anyhow::Result<Seen> {
         let before = Sample::take(self.server);
         let (outcomes, outcome) = unbounded_channel();
-        let open = self.connect(outcomes, progress).await?;
+        let open = self.connect(&outcomes, progress).await?;
         sleep(SETTLE).await;
         let connected = Sample::take(self.server);
         let mut subscribers = vec![0; self.work.channels.len()];
-        for number in open.handles.keys() {
+        for number in open.handles.keys().filter(|number| self.part(**number) == Part::Steady) {
             if let Some(count) = subscribers.get_mut(self.work.channel_of(*number)) {
                 *count += 1;
             }
@@ -110,12 +107,26 @@ impl Drive {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let from = self.run.now().saturating_add(nanos(self.warmup));
         self.run.measure(from, from.saturating_add(nanos(self.duration)));
+        let storm = self.disturbance.map(|plan| {
+            let middle = from.saturating_add(nanos(self.duration / 2));
+            self.run.disturb(middle);
+            let (door, handles) = (self.door.clone(), open.handles.clone());
+            let disturber =
+                Disturber { door, plan, handles, outcomes: outcomes.clone(), server: self.server };
+            tokio::spawn(disturber.run(middle))
+        });
+        drop(outcomes);
         self.begin(&open)?;
         let (from, until) = self.watch(progress).await;
         self.run.stop();
         let drained = self.drain(progress).await;
 
-        for handle in open.handles.values() {
+        let disturbed = match storm {
+            Some(storm) => storm.await??,
+            None => None,
+        };
+        let returned = disturbed.iter().flat_map(|disturbed| &disturbed.handles);
+        for handle in open.handles.values().chain(returned) {
             let _ = handle.send(Command::Finish);
         }
         let outcomes = collect(outcome, open.handles.len()).await;
@@ -131,13 +142,14 @@ impl Drive {
             from,
             until,
             drained,
+            disturbed,
         })
     }
 
     /// Opens the connections, so many a second.
     async fn connect(
         &self,
-        outcomes: UnboundedSender<Outcome>,
+        outcomes: &UnboundedSender<Outcome>,
         progress: &mut Progress,
     ) -> anyhow::Result<Open> {
         let mut open = Open { handles: BTreeMap::new(), refused: BTreeMap::new(), handshakes: times()? };
@@ -151,26 +163,11 @@ impl Drive {
                 sleep_until(due.into()).await;
             }
             let permit = permits.clone().acquire_owned().await?;
-            let channel = self.work.channel_of(number);
-            // Each channel is spread over all addresses.
-            let Some(target) = cycled(&self.targets, number / self.work.channels.len().max(1)).cloned()
-            else {
-                break;
-            };
-            let source = cycled(&self.sources, number).copied();
-            let name = self.work.channels.get(channel).cloned();
-            let token = self.minter.as_ref().zip(name).map(|(minter, channel)| {
-                let user = i64::try_from(FIRST_USER + number).unwrap_or(i64::MAX);
-                minter.mint(user, "Benchmark", &channel, TOKEN_TTL)
-            });
-            let path = if self.work.plain { format!("bench-{channel}") } else { String::new() };
-            let (run, work, outcomes) = (self.run.clone(), self.work.clone(), outcomes.clone());
+            let (door, part, outcomes) = (self.door.clone(), self.part(number), outcomes.clone());
             handshakes.spawn(async move {
-                let begun = Instant::now();
-                let opened = target.open(source, token.as_deref(), &path).await;
+                let entered = door.open(number, part, outcomes).await;
                 drop(permit);
-                let opened = opened.map(|opened| opened.spawn(&run, &work, number, outcomes));
-                (number, opened, begun.elapsed())
+                (number, entered)
             });
             while let Some(done) = handshakes.try_join_next() {
                 open.note(done?);
@@ -179,7 +176,6 @@ impl Drive {
                 progress.update(&format!("{} connections", table::count(open.handles.len() as u64)));
             }
         }
-        drop(outcomes);
         while let Some(done) = handshakes.join_next().await {
             open.note(done?);
         }
@@ -198,6 +194,9 @@ impl Drive {
     fn begin(&self, open: &Open) -> anyhow::Result<()> {
         let mut by_channel: Vec<Vec<&UnboundedSender<Command>>> = vec![Vec::new(); self.work.channels.len()];
         for (number, handle) in &open.handles {
+            if self.part(*number) != Part::Steady {
+                continue;
+            }
             if let Some(handles) = by_channel.get_mut(self.work.channel_of(*number)) {
                 handles.push(handle);
             }
@@ -289,11 +288,16 @@ impl Drive {
         }
     }
 
+    fn part(&self, number: usize) -> Part {
+        self.disturbance.map_or(Part::Steady, |plan| plan.part(number))
+    }
+
     fn moment(&self) -> Moment {
         Moment {
             sample: Sample::take(self.server),
             sent: self.run.sent.load(Relaxed),
             received: self.run.received.load(Relaxed),
+            apart: self.run.apart.load(Relaxed),
         }
     }
 
@@ -310,11 +314,11 @@ impl Drive {
 }
 
 impl Open {
-    fn note(&mut self, (number, opened, took): (usize, Result<UnboundedSender<Command>, String>, Duration)) {
-        match opened {
-            Ok(handle) => {
-                self.handshakes.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1));
-                self.handles.insert(number, handle);
+    fn note(&mut self, (number, entered): (usize, Result<Entered, String>)) {
+        match entered {
+            Ok(entered) => {
+                self.handshakes.saturating_record(entered.micros());
+                self.handles.insert(number, entered.handle);
             }
             Err(reason) => *self.refused.entry(reason).or_default() += 1,
         }
@@ -331,8 +335,4 @@ async fn collect(mut outcome: UnboundedReceiver<Outcome>, opened: usize) -> Vec<
     })
     .await;
     outcomes
-}
-
-fn cycled<T>(items: &[T], number: usize) -> Option<&T> {
-    items.get(number.checked_rem(items.len())?)
 }

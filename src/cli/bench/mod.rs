@@ -1,10 +1,14 @@
 //! A load generator for one's own deployment, over the native protocol.
 
+mod apart;
 mod audit;
 mod connection;
+mod disturb;
+mod door;
 mod drive;
 mod frames;
 mod machine;
+mod outcome;
 mod pacer;
 mod progress;
 mod redis;
@@ -27,6 +31,8 @@ use clap::ValueEnum;
 use humantime_serde::re::humantime;
 use secrecy::ExposeSecret;
 
+use self::disturb::Disturbance;
+use self::door::Door;
 use self::drive::{Drive, Pace};
 use self::progress::Progress;
 use self::redis::Redis;
@@ -48,11 +54,15 @@ Examples:
   yamabiko bench --url ws://node1:8080 --url ws://node2:8080         the two nodes have to agree
   yamabiko bench --publish redis --rate 50                           publish as Laravel does
   yamabiko bench --window 64 --json result.json                      as fast as it goes
+  yamabiko bench --connections 2000 --reconnect 0.1 --slow 0.1       what do the others feel of it?
 
 It needs the server's auth.secret, from the settings or with --secret-file. It puts real load on the server, under
 channels and users of its own. Latency counts from when a message was due, not from when it could be sent.
 
 Exit codes: 0 all copies came once and in order; 1 some did not, or a connection did not last; 2 wrong usage.";
+
+const DISTURBANCES: &str =
+    "Disturbances (latency and faults are those of the others; they are told for both halves)";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -113,6 +123,19 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS")]
     source: Vec<IpAddr>,
 
+    /// This share of the connections stops reading in the middle of the measurement; 0.1 is a tenth. 0 disturbs nobody,
+    /// and shows how far the two halves differ anyway
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = DISTURBANCES)]
+    slow: Option<f64>,
+
+    /// This share of the connections is gone in the middle, without a word, and comes back at once
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = DISTURBANCES)]
+    reconnect: Option<f64>,
+
+    /// From the middle on so many more connections come every second, and go after a second
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = DISTURBANCES)]
+    churn: Option<f64>,
+
     /// The process of a server on this machine: its CPU time and memory are reported
     #[arg(long)]
     pid: Option<u32>,
@@ -134,12 +157,14 @@ enum Publish {
 
 pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
     let mut progress = Progress::start();
+    let disturbance = args.disturbance(config.settings.server.limits.messages_per_second)?;
+    let connections = u64::from(args.connections) + disturbance.map_or(0, |plan| plan.besides());
     match machine::connections_possible() {
-        Some(possible) if u64::from(args.connections) > possible => {
+        Some(possible) if connections > possible => {
             return Err(Failure::Usage(format!(
                 "this process may open {} connections at most, for {} are asked: raise its limit of open files (ulimit -Hn)",
                 table::count(possible),
-                table::count(args.connections.into()),
+                table::count(connections),
             )));
         }
         Some(possible) => {
@@ -158,7 +183,7 @@ pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
         tokio::runtime::Builder::new_multi_thread()
     };
     let runtime = runtime.worker_threads(threads).enable_all().build().context("cannot start the runtime")?;
-    let report = runtime.block_on(measure(&config, args, threads, &mut progress))?;
+    let report = runtime.block_on(measure(&config, args, disturbance, threads, &mut progress))?;
     progress.clear();
     write(&report, args)?;
     if report.faults.is_empty() { Ok(()) } else { Err(anyhow!(report.faults.join("; ")).into()) }
@@ -167,6 +192,7 @@ pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
 async fn measure(
     config: &Config,
     args: &Args,
+    disturbance: Option<Disturbance>,
     threads: usize,
     progress: &mut Progress,
 ) -> Result<Report, Failure> {
@@ -178,7 +204,7 @@ async fn measure(
     let (channels, connections) = (args.channels as usize, args.connections as usize);
     let work = Workload::new(&args.channel, channels, connections, args.payload, args.plain)?;
     let work = Arc::new(work);
-    let run = Arc::new(Run::start(threads * 4)?);
+    let run = Arc::new(Run::start(threads * 4, channels)?);
     let settings = &config.settings.server;
     let redis = if args.publish == Publish::Redis {
         if settings.redis.url.expose_secret().is_empty() {
@@ -189,16 +215,18 @@ async fn measure(
     } else {
         None
     };
+    let minter = if args.plain { None } else { Some(Minter::new(&settings.auth)?) };
+    let sources = args.source.clone();
+    let door = Arc::new(Door { run: run.clone(), work: work.clone(), targets, sources, minter });
     let drive = Drive {
         run: run.clone(),
         work,
-        targets,
-        sources: args.source.clone(),
-        minter: if args.plain { None } else { Some(Minter::new(&settings.auth)?) },
+        door,
         ramp: args.ramp,
         pace: args.window.map_or_else(|| Pace::Rate(args.rate.unwrap_or(100.0)), Pace::Window),
         publishers: args.publishers(settings.limits.messages_per_second),
         redis,
+        disturbance,
         warmup: args.warmup,
         duration: args.duration,
         server: args.pid,
@@ -209,6 +237,16 @@ async fn measure(
 }
 
 impl Args {
+    /// Whose limit on messages decides how many connections have to be left to publish.
+    fn disturbance(&self, limit: u32) -> Result<Option<Disturbance>, Failure> {
+        if self.slow.or(self.reconnect).or(self.churn).is_none() {
+            return Ok(None);
+        }
+        let shares = [self.slow, self.reconnect, self.churn].map(Option::unwrap_or_default);
+        let publishing = self.publishers(limit) * self.channels as usize;
+        Disturbance::new(self.connections as usize, shares, publishing).map(Some)
+    }
+
     /// Publishers on each channel, so that none says more than the server lets it; 0: it lets it say everything.
     fn publishers(&self, limit: u32) -> usize {
         if self.publish == Publish::Redis {
@@ -254,6 +292,11 @@ fn write(report: &Report, args: &Args) -> Result<(), Failure> {
 fn positive(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
     number.ok_or_else(|| "write a positive number".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..1.0).contains(share));
+    share.ok_or_else(|| "write a share, from 0 to below 1".to_owned())
 }
 
 fn payload(text: &str) -> Result<usize, String> {

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn it_sends_by_the_clock_to_one_after_the_other() {
-        let run = Arc::new(Run::start(1).unwrap());
+        let run = Arc::new(Run::start(1, 1).unwrap());
         let (first, at_first) = mpsc::channel();
         let (second, at_second) = mpsc::channel();
         run.measure(0, run.now() + 100_000_000);
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_publisher_that_is_gone_is_counted() {
-        let run = Run::start(1).unwrap();
+        let run = Run::start(1, 1).unwrap();
         let (gone, _) = mpsc::channel();
         Publisher::Redis(gone).send(&run, Due { channel: 0, at: 0 });
         assert_eq!(run.unsent.load(Ordering::Relaxed), 1);

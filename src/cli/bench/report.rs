@@ -17,6 +17,8 @@ pub(super) struct Report {
     pub(super) deliveries: Deliveries,
     /// From when a message was due to when a copy of it was read.
     pub(super) latency_us: Percentiles,
+    /// What some connections did to disturb the others; the figures above are of the others only.
+    pub(super) disturbance: Option<Apart>,
     pub(super) generator: Generator,
     /// The process given with `--pid`.
     pub(super) server: Option<Server>,
@@ -51,7 +53,7 @@ pub(super) struct Connections {
     pub(super) opened: u64,
     /// Those that were not opened, by reason.
     pub(super) refused: BTreeMap<String, u64>,
-    /// Those that ended before the run did, by close code and reason; 1006 where there was no close frame.
+    /// Those that ended before the run did, but for slow readers, by close code and reason; 1006 where there was no close frame.
     pub(super) ended: BTreeMap<String, u64>,
     /// From the first packet to the answer to the handshake.
     pub(super) handshake_us: Percentiles,
@@ -94,6 +96,58 @@ pub(super) struct Deliveries {
     pub(super) foreign: u64,
     /// Read while it was measured, a second.
     pub(super) per_second: f64,
+}
+
+/// What those did and saw who disturbed the others, from the middle of the measurement on.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Apart {
+    /// The others' latency, of messages that were due before the middle …
+    pub(super) latency_before_us: Percentiles,
+    /// … and of those due from then on.
+    pub(super) latency_during_us: Percentiles,
+    pub(super) slow: SlowReaders,
+    pub(super) reconnect: Reconnects,
+    /// As asked for.
+    pub(super) churn_per_second: f64,
+    pub(super) churn: Newcomers,
+    /// Copies that came to them.
+    pub(super) received: u64,
+    /// Copies that they should have got: all while they were there and read, but for what was still on its way when they
+    /// came or went.
+    pub(super) missing: u64,
+    pub(super) doubled: u64,
+    pub(super) reordered: u64,
+    /// How much of its cores the generator used from the middle on.
+    pub(super) generator_busy: Option<f64>,
+    pub(super) generator_waited: Option<f64>,
+}
+
+/// Those who stopped reading.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct SlowReaders {
+    pub(super) stalled: u64,
+    /// Those whom the server disconnected, by close code and reason. As a rule one does not read the code any more: a
+    /// reset is 1006.
+    pub(super) ended: BTreeMap<String, u64>,
+}
+
+/// Those who were gone and came back all at once.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Reconnects {
+    #[serde(flatten)]
+    pub(super) newcomers: Newcomers,
+    /// Until the last was back; none if not all came back.
+    pub(super) all_back_seconds: Option<f64>,
+}
+
+/// Those who came meanwhile.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Newcomers {
+    pub(super) tried: u64,
+    pub(super) opened: u64,
+    /// Handshakes that failed, by reason. Who comes back tries again, and can be here more than once.
+    pub(super) refused: BTreeMap<String, u64>,
+    pub(super) handshake_us: Percentiles,
 }
 
 #[derive(Debug, Default, Serialize)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::report::{Percentiles, Report};
+use super::report::{Apart, Newcomers, Percentiles, Report};
 
 /// The whole report as text.
 pub(super) fn render(report: &Report) -> String {
@@ -45,6 +45,9 @@ pub(super) fn render(report: &Report) -> String {
     }
     row("Handshake", percentiles(&connections.handshake_us));
     row("Latency", percentiles(&report.latency_us));
+    if let Some(apart) = &report.disturbance {
+        disturbance(apart, &mut row);
+    }
     row("Sent late", percentiles(&generator.late_us));
     if let Some(busy) = generator.busy {
         let waited = generator.waited.unwrap_or_default() * 100.0;
@@ -74,6 +77,41 @@ pub(super) fn render(report: &Report) -> String {
         let _ = writeln!(text, "  Caution: {caution}");
     }
     text
+}
+
+/// What some connections did, and what the others felt of it.
+fn disturbance(apart: &Apart, row: &mut impl FnMut(&str, String)) {
+    row("  first half", percentiles(&apart.latency_before_us));
+    row("  disturbed", percentiles(&apart.latency_during_us));
+    let came = |newcomers: &Newcomers, row: &mut dyn FnMut(&str, String)| {
+        for (reason, number) in &newcomers.refused {
+            row("", format!("{} handshakes failed: {reason}", count(*number)));
+        }
+        row("  handshake", percentiles(&newcomers.handshake_us));
+    };
+    if apart.slow.stalled > 0 {
+        let ended = apart.slow.ended.values().sum();
+        row(
+            "Slow",
+            format!("{} stopped reading, {} were disconnected", count(apart.slow.stalled), count(ended)),
+        );
+        for (reason, number) in &apart.slow.ended {
+            row("", format!("{} ended: {reason}", count(*number)));
+        }
+    }
+    let back = &apart.reconnect.newcomers;
+    if back.tried > 0 {
+        let after = apart.reconnect.all_back_seconds.map(|after| format!(", the last after {after:.2} s"));
+        row(
+            "Reconnect",
+            format!("{} of {} are back{}", count(back.opened), count(back.tried), after.unwrap_or_default()),
+        );
+        came(back, row);
+    }
+    if apart.churn.tried > 0 {
+        row("Churn", format!("{} of {} came and went", count(apart.churn.opened), count(apart.churn.tried)));
+        came(&apart.churn, row);
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^53 bytes")]

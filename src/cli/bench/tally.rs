@@ -22,11 +22,15 @@ pub(super) struct Run {
     /// Told in every message.
     pub(super) id: u32,
     started: Instant,
-    /// Connections on each channel, once they are all there.
+    /// Connections on each channel that stay and read, once they are all there.
     pub(super) subscribers: OnceLock<Vec<u64>>,
     /// From when until when it is measured, in nanoseconds of the clock.
     from: AtomicU64,
     until: AtomicU64,
+    /// When some connections begin to disturb the others.
+    disturbed_from: AtomicU64,
+    /// Messages on each channel, as counted in `sent`.
+    sent_on: Vec<AtomicU64>,
     /// Nothing new is sent any more.
     over: AtomicBool,
     /// Messages that somebody is about to send.
@@ -39,6 +43,8 @@ pub(super) struct Run {
     pub(super) expected: AtomicU64,
     /// Copies that came.
     pub(super) received: AtomicU64,
+    /// Copies that came to connections that disturb the others; not among those that came or are due.
+    pub(super) apart: AtomicU64,
     /// Copies that came while it was measured.
     pub(super) received_in_time: AtomicU64,
     /// Messages whose sender was told so.
@@ -57,15 +63,16 @@ pub(super) struct Run {
 
 /// The times of some of the connections.
 pub(super) struct Recorder {
-    latency: Times,
+    /// Of messages that were due before some connections began to disturb the others, and from then on.
+    latency: [Times; 2],
     late: Times,
 }
 
 impl Run {
     /// Starts the clock. So many `recorders` share the work.
-    pub(super) fn start(recorders: usize) -> anyhow::Result<Self> {
+    pub(super) fn start(recorders: usize, channels: usize) -> anyhow::Result<Self> {
         let recorders = (0..recorders.max(1))
-            .map(|_| Ok(Mutex::new(Recorder { latency: times()?, late: times()? })))
+            .map(|_| Ok(Mutex::new(Recorder { latency: [times()?, times()?], late: times()? })))
             .collect::<anyhow::Result<_>>()?;
         Ok(Self {
             id: rand::random(),
@@ -73,12 +80,15 @@ impl Run {
             subscribers: OnceLock::new(),
             from: AtomicU64::new(u64::MAX),
             until: AtomicU64::new(u64::MAX),
+            disturbed_from: AtomicU64::new(u64::MAX),
+            sent_on: (0..channels).map(|_| AtomicU64::new(0)).collect(),
             over: AtomicBool::new(false),
             under_way: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
             expected: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            apart: AtomicU64::new(0),
             received_in_time: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -109,6 +119,16 @@ impl Run {
     /// From when until when it is measured.
     pub(super) fn measured(&self) -> (u64, u64) {
         (self.from.load(Ordering::Relaxed), self.until.load(Ordering::Relaxed))
+    }
+
+    /// From this time on some connections disturb the others.
+    pub(super) fn disturb(&self, from: u64) {
+        self.disturbed_from.store(from, Ordering::Relaxed);
+    }
+
+    /// Messages sent on a channel so far.
+    pub(super) fn sent_on(&self, channel: usize) -> u64 {
+        self.sent_on.get(channel).map(|sent| sent.load(Ordering::Relaxed)).unwrap_or_default()
     }
 
     fn measures(&self, at: u64) -> bool {
@@ -151,6 +171,9 @@ impl Run {
     /// A message is on its way, this much after it was due.
     pub(super) fn sending(&self, recorder: usize, channel: usize, due: u64, now: u64) {
         self.sent.fetch_add(1, Ordering::Relaxed);
+        if let Some(sent) = self.sent_on.get(channel) {
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
         let copies = self.subscribers.get().and_then(|subscribers| subscribers.get(channel));
         self.expected.fetch_add(copies.copied().unwrap_or_default(), Ordering::Relaxed);
         if self.measures(due)
@@ -167,9 +190,12 @@ impl Run {
         if self.measures(now) {
             self.received_in_time.fetch_add(count, Ordering::Relaxed);
         }
+        let disturbed_from = self.disturbed_from.load(Ordering::Relaxed);
         if let Some(mut recorder) = self.recorder(recorder) {
+            let [before, during] = &mut recorder.latency;
             for due in dues.iter().filter(|due| self.measures(**due)) {
-                recorder.latency.saturating_record(micros(now.saturating_sub(*due)));
+                let latency = if *due < disturbed_from { &mut *before } else { &mut *during };
+                latency.saturating_record(micros(now.saturating_sub(*due)));
             }
         }
     }
@@ -185,15 +211,17 @@ impl Run {
         lock(&self.reasons).clone()
     }
 
-    /// All latencies, and how late messages were sent.
-    pub(super) fn times(&self) -> anyhow::Result<(Times, Times)> {
-        let (mut latency, mut late) = (times()?, times()?);
+    /// The latencies until some connections began to disturb the others and from then on, and how late messages were
+    /// sent.
+    pub(super) fn times(&self) -> anyhow::Result<([Times; 2], Times)> {
+        let ([mut before, mut during], mut late) = ([times()?, times()?], times()?);
         for recorder in &self.recorders {
             let recorder = lock(recorder);
-            latency.add(&recorder.latency)?;
+            before.add(&recorder.latency[0])?;
+            during.add(&recorder.latency[1])?;
             late.add(&recorder.late)?;
         }
-        Ok((latency, late))
+        Ok(([before, during], late))
     }
 
     fn recorder(&self, number: usize) -> Option<MutexGuard<'_, Recorder>> {

@@ -36,6 +36,15 @@ pub(super) struct Opened {
     pub(super) early: Vec<u8>,
 }
 
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Origin {
+    /// Any, if none is given.
+    pub(super) address: Option<IpAddr>,
+    /// Bytes that the kernel may keep of what is not read yet; it decides itself, if none are given.
+    pub(super) receive_buffer: Option<u32>,
+}
+
 /// One address of the server.
 pub(super) struct Target {
     url: String,
@@ -68,25 +77,15 @@ impl Target {
 
     /// Opens a connection, or says in a few words why not. A token goes into a header; with `path` the address gets
     /// that path.
-    pub(super) async fn open(
-        &self,
-        source: Option<IpAddr>,
-        token: Option<&str>,
-        path: &str,
-    ) -> Result<Opened, String> {
-        match tokio::time::timeout(PATIENCE, self.try_open(source, token, path)).await {
+    pub(super) async fn open(&self, from: Origin, token: Option<&str>, path: &str) -> Result<Opened, String> {
+        match tokio::time::timeout(PATIENCE, self.try_open(from, token, path)).await {
             Ok(opened) => opened,
             Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
         }
     }
 
-    async fn try_open(
-        &self,
-        source: Option<IpAddr>,
-        token: Option<&str>,
-        path: &str,
-    ) -> Result<Opened, String> {
-        let stream = self.dial(source).await.map_err(|error| in_words(&error))?;
+    async fn try_open(&self, from: Origin, token: Option<&str>, path: &str) -> Result<Opened, String> {
+        let stream = self.dial(from).await.map_err(|error| in_words(&error))?;
         let mut wire: Box<dyn Wire> = match &self.tls {
             None => Box::new(stream),
             Some((connector, name)) => {
@@ -118,12 +117,12 @@ impl Target {
     }
 
     /// To the first of the addresses that can be reached from the source.
-    async fn dial(&self, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    async fn dial(&self, from: Origin) -> io::Result<TcpStream> {
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         let possible =
-            |address: &&SocketAddr| source.is_none_or(|source| source.is_ipv4() == address.is_ipv4());
+            |address: &&SocketAddr| from.address.is_none_or(|source| source.is_ipv4() == address.is_ipv4());
         for address in self.addresses.iter().filter(possible) {
-            match connect(*address, source).await {
+            match connect(*address, from).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
@@ -132,9 +131,12 @@ impl Target {
     }
 }
 
-async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr, from: Origin) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(source) = source {
+    if let Some(bytes) = from.receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if let Some(source) = from.address {
         socket.bind(SocketAddr::new(source, 0))?;
     }
     let stream = socket.connect(address).await?;

@@ -5,6 +5,10 @@ use std::ops::Range;
 /// What one receiver got of one publisher.
 #[derive(Debug, Default)]
 pub(super) struct Track {
+    /// The first number counts as the one that was due: the receiver came when others had been sent.
+    late: bool,
+    /// The lowest number that is due.
+    first: u32,
     /// One more than the highest number that came.
     next: u32,
     /// What has not come of the numbers below `next`, in order.
@@ -16,8 +20,21 @@ pub(super) struct Track {
 }
 
 impl Track {
+    /// What was sent before the first that comes was not due.
+    pub(super) fn from_the_next() -> Self {
+        Self { late: true, ..Self::default() }
+    }
+
     /// Notes a message.
     pub(super) fn receive(&mut self, sequence: u32) {
+        if std::mem::take(&mut self.late) {
+            (self.first, self.next) = (sequence, sequence);
+        }
+        if sequence < self.first {
+            self.reordered += 1;
+            self.first = sequence;
+            return;
+        }
         if sequence >= self.next {
             if sequence > self.next {
                 self.gaps.push(self.next..sequence);
@@ -43,24 +60,38 @@ impl Track {
         }
         missing
     }
+
+    /// How many did not come of those before the last that did, without those of `except`.
+    pub(super) fn holes(&self, except: &[Range<u32>]) -> u64 {
+        count(&self.gaps) - count(&intersection(&self.gaps, except))
+    }
+
+    /// How many did not come of all `sent`, without those of `except`.
+    pub(super) fn lacks(&self, sent: u32, except: &[Range<u32>]) -> u64 {
+        let missing = self.missing(sent);
+        count(&missing) - count(&intersection(&missing, except))
+    }
+}
+
+/// What none of these receivers got.
+pub(super) fn missing_everywhere<'a>(sent: u32, tracks: impl Iterator<Item = &'a Track>) -> Vec<Range<u32>> {
+    let common = tracks.map(|track| track.missing(sent)).reduce(|one, other| intersection(&one, &other));
+    common.unwrap_or_default()
 }
 
 /// How many copies are missing of what one publisher sent.
 ///
 /// A message that nobody got was perhaps refused: as many as `not_accepted` are taken for that, and not for missing.
-/// The server does not say which message it refused, only that it refused one.
+/// The server does not say which message it refused, only that it refused one. `by_nobody` is what
+/// [`missing_everywhere`] says of the same receivers.
 pub(super) fn missing_copies<'a>(
     sent: u32,
     not_accepted: u64,
+    by_nobody: &[Range<u32>],
     tracks: impl Iterator<Item = &'a Track>,
 ) -> Vec<u64> {
-    let missing: Vec<_> = tracks.map(|track| track.missing(sent)).collect();
-    let mut by_nobody = missing.first().cloned().unwrap_or_default();
-    for other in missing.iter().skip(1) {
-        by_nobody = intersection(&by_nobody, other);
-    }
-    let excused = count(&by_nobody).min(not_accepted);
-    missing.iter().map(|ranges| count(ranges) - excused).collect()
+    let excused = count(by_nobody).min(not_accepted);
+    tracks.map(|track| count(&track.missing(sent)) - excused).collect()
 }
 
 fn count(ranges: &[Range<u32>]) -> u64 {
@@ -116,10 +147,27 @@ mod tests {
     fn what_was_refused_is_not_missing() {
         let tracks = [track(&[0, 1, 3]), track(&[0, 3])];
         // 2 and 4 came to nobody, 1 only to one.
-        assert_eq!(missing_copies(5, 0, tracks.iter()), [2, 3]);
-        assert_eq!(missing_copies(5, 1, tracks.iter()), [1, 2]);
-        assert_eq!(missing_copies(5, 2, tracks.iter()), [0, 1]);
-        assert_eq!(missing_copies(5, 9, tracks.iter()), [0, 1]);
+        let by_nobody = missing_everywhere(5, tracks.iter());
+        assert_eq!(by_nobody, [2..3, 4..5]);
+        assert_eq!(missing_copies(5, 0, &by_nobody, tracks.iter()), [2, 3]);
+        assert_eq!(missing_copies(5, 1, &by_nobody, tracks.iter()), [1, 2]);
+        assert_eq!(missing_copies(5, 2, &by_nobody, tracks.iter()), [0, 1]);
+        assert_eq!(missing_copies(5, 9, &by_nobody, tracks.iter()), [0, 1]);
+    }
+
+    #[test]
+    fn who_comes_late_lacks_only_what_came_after() {
+        let mut late = Track::from_the_next();
+        for sequence in [5, 6, 8, 10] {
+            late.receive(sequence);
+        }
+        assert_eq!((late.missing(12), late.doubled, late.reordered), (vec![7..8, 9..10, 11..12], 0, 0));
+        let by_nobody = [9..10, 11..12];
+        assert_eq!((late.holes(&[]), late.holes(&by_nobody)), (2, 1));
+        assert_eq!((late.lacks(12, &[]), late.lacks(12, &by_nobody)), (3, 1));
+        late.receive(4);
+        late.receive(5);
+        assert_eq!((late.doubled, late.reordered), (1, 1));
     }
 
     proptest! {

@@ -38,6 +38,14 @@ fn faults(report: &Report) -> Vec<String> {
     fault(deliveries.reordered, "copies came out of order");
     fault(deliveries.disagreeing, "receivers saw another order than the others on their channel");
     fault(deliveries.strayed, "copies came on a channel that they were not sent on");
+    if let Some(apart) = &report.disturbance {
+        fault(apart.missing, "copies are missing where connections were disturbed on purpose");
+        fault(apart.doubled, "copies came twice where connections were disturbed on purpose");
+        fault(apart.reordered, "copies came out of order where connections were disturbed on purpose");
+        let newcomers = &apart.reconnect.newcomers;
+        fault(newcomers.tried.saturating_sub(newcomers.opened), "connections did not come back");
+        fault(apart.churn.tried.saturating_sub(apart.churn.opened), "passing connections were not opened");
+    }
     if report.latency_us.count == 0 {
         faults.push("nothing was delivered while it was measured".to_owned());
     }
@@ -47,14 +55,18 @@ fn faults(report: &Report) -> Vec<String> {
 fn cautions(report: &Report) -> Vec<String> {
     let (messages, generator) = (&report.messages, &report.generator);
     let mut cautions = Vec::new();
-    if let Some(busy) = generator.busy.filter(|busy| *busy >= BUSY) {
+    let halves = report.disturbance.as_ref();
+    let worst = |all: Option<f64>, half: Option<f64>| half.map_or(all, |half| all.map(|all| all.max(half)));
+    let busy = worst(generator.busy, halves.and_then(|apart| apart.generator_busy));
+    let waited = worst(generator.waited, halves.and_then(|apart| apart.generator_waited));
+    if let Some(busy) = busy.filter(|busy| *busy >= BUSY) {
         cautions.push(format!(
             "the generator is the bottleneck: it used {:.0}% of its {}; give it more cores, or ask for less",
             busy * 100.0,
             if generator.cores == 1 { "core".to_owned() } else { format!("{} cores", generator.cores) },
         ));
     }
-    if let Some(waited) = generator.waited.filter(|waited| *waited >= WAITED) {
+    if let Some(waited) = waited.filter(|waited| *waited >= WAITED) {
         cautions.push(format!(
             "the generator had to wait for a core {:.0}% of the time: other programs, or the server, use the same ones",
             waited * 100.0
@@ -90,6 +102,12 @@ fn cautions(report: &Report) -> Vec<String> {
         cautions
             .push(format!("{} messages came that are none of this run", count(report.deliveries.foreign)));
     }
+    if let Some(apart) = halves.filter(|apart| apart.slow.stalled > 0 && apart.slow.ended.is_empty()) {
+        cautions.push(format!(
+            "none of the {} slow readers was disconnected: not so much waited for them as the server lets wait",
+            count(apart.slow.stalled)
+        ));
+    }
     if (1..FEW).contains(&report.latency_us.count) {
         cautions.push(format!("the percentiles are of {} copies only", count(report.latency_us.count)));
     }
@@ -98,6 +116,7 @@ fn cautions(report: &Report) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::{Apart, Newcomers};
     use super::*;
 
     /// A run in which all went well.
@@ -166,6 +185,40 @@ mod tests {
         for (number, change) in changes.into_iter().enumerate() {
             assert_eq!(judged(change).0.len(), 1, "{number}");
         }
+    }
+
+    /// With connections that disturb.
+    fn disturbed(change: impl FnOnce(&mut Apart)) -> (Vec<String>, Vec<String>) {
+        judged(|report| {
+            let mut apart = Apart::default();
+            apart.slow.stalled = 2;
+            apart.slow.ended = [("1013 try again later".into(), 2)].into();
+            apart.churn = Newcomers { tried: 3, opened: 3, ..Newcomers::default() };
+            apart.reconnect.newcomers = Newcomers { tried: 4, opened: 4, ..Newcomers::default() };
+            change(&mut apart);
+            report.disturbance = Some(apart);
+        })
+    }
+
+    #[test]
+    fn connections_that_disturb_are_judged_too() {
+        assert_eq!(disturbed(|_| {}), (vec![], vec![]));
+        let changes: [fn(&mut Apart); 5] = [
+            |apart| apart.missing = 1,
+            |apart| apart.doubled = 1,
+            |apart| apart.reordered = 1,
+            |apart| apart.churn.opened = 2,
+            |apart| apart.reconnect.newcomers.opened = 3,
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let (faults, cautions) = disturbed(change);
+            assert_eq!((faults.len(), cautions.len()), (1, 0), "{number}");
+        }
+        let (_, cautions) = disturbed(|apart| apart.slow.ended.clear());
+        assert!(cautions[0].contains("none of the 2 slow readers was disconnected"), "{cautions:?}");
+        // It may be the storm itself that the generator is too slow for.
+        let (_, cautions) = disturbed(|apart| apart.generator_busy = Some(0.97));
+        assert!(cautions[0].contains("it used 97% of its 2 cores"), "{cautions:?}");
     }
 
     #[test]
