@@ -17,7 +17,9 @@ use proxy::{Proxy, Traffic};
 use redis_server::{RedisServer, free_port};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use yamabiko::broker::{Broker, Inbound, Receipt, Refused, Settings, Status};
+use yamabiko::broker::{
+    Broker, CONFIRM_WITHIN, Inbound, Listen, Listening, Receipt, Refused, Settings, Status,
+};
 use yamabiko::message::{ChannelName, Dispatch, Event, Sender};
 use yamabiko::telemetry::{Metrics, Reason};
 
@@ -89,14 +91,36 @@ impl Node {
     }
 
     async fn next_dispatch(&mut self) -> Dispatch {
-        let inbound = timeout(PATIENCE, self.inbound.recv()).await.expect("a dispatch in time");
-        inbound.expect("an open stream").dispatch
+        loop {
+            if let Inbound::Dispatch { dispatch, .. } = self.next_inbound().await {
+                return dispatch;
+            }
+        }
     }
 
-    /// Listens, and waits until it is so.
-    async fn hear(&self, topic: &str) {
-        assert!(self.broker.listen(topic));
-        self.settle(&[topic]).await;
+    async fn next_inbound(&mut self) -> Inbound {
+        let inbound = timeout(PATIENCE, self.inbound.recv()).await.expect("something in time");
+        inbound.expect("an open stream")
+    }
+
+    /// Listens, and waits until it is so. Nothing else may come before.
+    async fn hear(&mut self, topic: &str) {
+        match self.broker.listen(topic) {
+            Listen::Now => {}
+            Listen::Awaited(awaited) => {
+                let inbound = self.next_inbound().await;
+                assert!(
+                    matches!(&inbound, Inbound::Listening(listening) if *listening == awaited),
+                    "{inbound:?}"
+                );
+            }
+            other => panic!("{topic} is new and not reserved: {other:?}"),
+        }
+    }
+
+    /// Listens, without waiting.
+    fn listen(&self, topic: &str) -> Option<Listening> {
+        listen(&self.broker, topic)
     }
 
     /// Waits until Redis knows that exactly these topics are listened to; in memory it is so at once.
@@ -114,6 +138,14 @@ impl Node {
 
     fn dropped(&self, reason: &'static str) -> u64 {
         self.metrics.broker_dropped.get_or_create(&Reason::new(reason)).get()
+    }
+}
+
+fn listen(broker: &Broker, topic: &str) -> Option<Listening> {
+    match broker.listen(topic) {
+        Listen::Now => None,
+        Listen::Awaited(listening) => Some(listening),
+        other => panic!("{topic} is new and not reserved: {other:?}"),
     }
 }
 
@@ -215,6 +247,8 @@ conformance! {
     events_and_signals_have_one_order,
     a_signals_receipt_precedes_its_copy,
     a_topic_is_heard_while_it_is_listened_to,
+    what_is_published_after_the_confirmation_arrives,
+    all_topics_that_begin_so_are_heard,
     what_arrives_on_a_topic_is_as_it_was,
     the_nodes_own_topics_cannot_be_listened_to,
     topics_come_and_go_by_the_thousand,
@@ -398,7 +432,7 @@ async fn a_signals_receipt_precedes_its_copy(mut node: Node) {
 async fn a_topic_is_heard_while_it_is_listened_to(mut node: Node) {
     node.hear("orders").await;
     // Twice is once.
-    assert!(node.broker.listen("orders"));
+    assert_eq!(node.broker.listen("orders"), Listen::Before);
     node.settle(&["orders"]).await;
     assert_eq!(node.publish(topic("orders", "1")).await, Ok(()));
     // Names are exact.
@@ -421,12 +455,54 @@ async fn a_topic_is_heard_while_it_is_listened_to(mut node: Node) {
     assert!(node.inbound.try_recv().is_err());
 }
 
+async fn what_is_published_after_the_confirmation_arrives(mut node: Node) {
+    for round in 0..300 {
+        let name = format!("private-Chat.{round}");
+        node.hear(&name).await;
+        let round = round.to_string();
+        assert_eq!(node.publish(topic(&name, &round)).await, Ok(()));
+        assert_eq!(node.topic().await, text(&name, &round));
+        // Given up and listened to again, sooner or later than Redis is told.
+        node.broker.unlisten(&name);
+        if round.ends_with('7') {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        node.hear(&name).await;
+        assert_eq!(node.publish(topic(&name, "again")).await, Ok(()));
+        assert_eq!(node.topic().await, text(&name, "again"));
+        node.broker.unlisten(&name);
+    }
+}
+
+async fn all_topics_that_begin_so_are_heard(mut node: Node) {
+    for beginning in ["cache-", "a*?[b]\\-", "", "yama", "broadcast"] {
+        node.broker.listen_all(beginning);
+    }
+    node.hear("cache-1").await;
+    node.hear("a*?[b]\\-1").await;
+    for name in ["cache-1", "cache-2", "cache-", "a*?[b]\\-1", "a*?[b]\\-2"] {
+        assert!(node.broker.hears(name));
+        for other in ["cache", "1cache-", "test-database-cache-1", "axxb\\-1", "a*?b\\-"] {
+            assert!(!node.broker.hears(other));
+            assert_eq!(node.publish(topic(other, "not listened to")).await, Ok(()));
+        }
+        // Once, also where it is listened to by its name.
+        assert_eq!(node.publish(topic(name, "x")).await, Ok(()));
+        assert_eq!(node.topic().await, text(name, "x"));
+    }
+    node.broker.unlisten("cache-1");
+    assert_eq!(node.publish(topic("cache-1", "still")).await, Ok(()));
+    assert_eq!(node.topic().await, text("cache-1", "still"));
+    assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
+    assert_eq!(number(&node.next().await), 1);
+}
+
 async fn what_arrives_on_a_topic_is_as_it_was(mut node: Node) {
     // PHP publishes an empty text where it cannot write JSON.
     let cases =
         [("private-ルーム.1", &b""[..]), ("", b"\xff\0"), ("a\r\n*", br#"{"event":"A","data":{"x":1.0}}"#)];
     for (name, _) in cases {
-        assert!(node.broker.listen(name));
+        node.listen(name);
     }
     node.settle(&cases.map(|(name, _)| name)).await;
     for (name, payload) in cases {
@@ -445,7 +521,7 @@ async fn what_arrives_on_a_topic_is_as_it_was(mut node: Node) {
 
 async fn the_nodes_own_topics_cannot_be_listened_to(mut node: Node) {
     for name in ["broadcast", "yamabiko"] {
-        assert!(!node.broker.listen(name));
+        assert_eq!(node.broker.listen(name), Listen::Reserved);
         node.broker.unlisten(name);
     }
     assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
@@ -459,7 +535,7 @@ async fn topics_come_and_go_by_the_thousand(mut node: Node) {
     let names: Vec<String> = (0..TOPICS).map(|number| format!("private-Chat.{number}")).collect();
     for round in 0..3 {
         for name in &names {
-            assert!(node.broker.listen(name));
+            node.listen(name);
         }
         // Churn while the first are still on their way.
         for name in names.iter().filter(|name| name.ends_with('7')) {
@@ -507,11 +583,12 @@ async fn a_full_node_holds_redis_back_and_loses_nothing() {
     }
     let mut held = Vec::new();
     while let Ok(Some(inbound)) = timeout(Duration::from_millis(500), node.inbound.recv()).await {
-        held.push(inbound);
+        let Inbound::Dispatch { dispatch, hold } = inbound else { continue };
+        held.push((dispatch, hold));
     }
     assert!(!held.is_empty() && held.len() < 100, "{} of 500 came at once", held.len());
     let arrived = held.len();
-    assert!(held.drain(..).map(|inbound| number(&event_of(inbound.dispatch))).eq(0..arrived));
+    assert!(held.drain(..).map(|(dispatch, _)| number(&event_of(dispatch))).eq(0..arrived));
     for expected in arrived..500 {
         assert_eq!(number(&node.next().await), expected);
     }
@@ -716,7 +793,7 @@ async fn what_is_listened_to_is_subscribed_again_before_the_broker_is_ready() {
     let mut node = Node::start(&server.url(), 64 << 20, PUBLISH_TIMEOUT);
     let names: Vec<String> = (0..TOPICS).map(|number| format!("orders.{number}")).collect();
     for name in &names {
-        assert!(node.broker.listen(name));
+        node.listen(name);
     }
     for round in 0..3 {
         server.restart();
@@ -736,6 +813,39 @@ async fn what_is_listened_to_is_subscribed_again_before_the_broker_is_ready() {
         server.kill();
         wait_for("the loss to be noticed", || node.broker.status() != Status::Ready).await;
         node.broker.unlisten(&names[round]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_is_not_awaited_for_ever() {
+    let mut server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    for (name, outage) in [("silent", true), ("absent", false)] {
+        if outage {
+            server.pause();
+        } else {
+            server.kill();
+            wait_for("the loss to be noticed", || node.broker.status() != Status::Ready).await;
+        }
+        let asked = Instant::now();
+        node.hear(name).await;
+        assert!(asked.elapsed() >= CONFIRM_WITHIN);
+        assert!(asked.elapsed() < CONFIRM_WITHIN + Duration::from_secs(1), "{:?}", asked.elapsed());
+        // One that is given up is not answered.
+        node.listen("given up");
+        node.broker.unlisten("given up");
+        if outage {
+            server.resume();
+        } else {
+            server.restart();
+        }
+        node.ready().await;
+        settle(&server, if outage { &["silent"] } else { &["silent", "absent"] }).await;
+        // Answered once, and heard from now on.
+        node.publish_when_up(event("chat:", 1)).await;
+        assert!(matches!(node.next_inbound().await, Inbound::Dispatch { .. }));
+        assert_eq!(node.publish(topic(name, "x")).await, Ok(()));
+        assert_eq!(node.topic().await, text(name, "x"));
     }
 }
 
@@ -765,7 +875,7 @@ async fn changes_are_followed_in_a_flood() {
     let reading = tokio::spawn(async move { while node.inbound.recv().await.is_some() {} });
     for round in 0..20 {
         let topic = format!("orders.{round}");
-        assert!(broker.listen(&topic));
+        listen(&broker, &topic);
         settle(&server, &[&topic]).await;
         broker.unlisten(&topic);
     }
@@ -809,11 +919,15 @@ async fn a_topic_that_is_not_permitted_takes_nothing_else_along() {
         let server = RedisServer::start_with(&arguments);
         let mut node = Node::start(&server.url_as("aoi:pass"), 1 << 20, PUBLISH_TIMEOUT);
         for name in ["secrets", "orders"] {
-            assert!(node.broker.listen(name));
+            node.listen(name);
         }
         node.ready().await;
         settle(&server, &["orders"]).await;
-        assert!(node.broker.listen("more secrets"));
+        // Also the one that is refused is answered: it is not worth waiting for.
+        for _ in 0..2 {
+            assert!(matches!(node.next_inbound().await, Inbound::Listening(_)));
+        }
+        node.listen("more secrets");
         // Longer than the heartbeat, which this user may not send.
         tokio::time::sleep(Duration::from_millis(2500)).await;
         assert_eq!(node.publish(topic("orders", "1")).await, Ok(()));
@@ -830,6 +944,38 @@ async fn a_topic_that_is_not_permitted_takes_nothing_else_along() {
         assert_eq!(outcomes, [Ok(()), Err(Refused::Unreachable), Ok(())], "{permissions}");
         assert_eq!((number(&node.next().await), number(&node.next().await)), (1, 2));
         node.ready().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_patterns_topics_are_heard_one_by_one() {
+    for denied in [
+        "--user aoi on >pass allchannels -@all +subscribe +unsubscribe +ping +publish +script|load +evalsha +time",
+        "--rename-command PSUBSCRIBE hidden --user aoi on >pass allchannels allcommands",
+    ] {
+        let arguments: Vec<&str> = denied.split(' ').collect();
+        let mut server = RedisServer::start_with(&arguments);
+        let mut node = Node::start(&server.url_as("aoi:pass"), 1 << 20, PUBLISH_TIMEOUT);
+        node.broker.listen_all("cache-");
+        node.ready().await;
+        for round in 0..2 {
+            if round > 0 {
+                server.restart();
+                wait_for("the loss to be noticed", || node.metrics.broker_interruptions.get() > 0).await;
+                node.ready().await;
+            } else {
+                node.hear("cache-1").await;
+            }
+            let refused = || !node.broker.hears("cache-2");
+            wait_for("the refusal", refused).await;
+            settle(&server, &["cache-1"]).await;
+            node.publish_when_up(event("chat:", 1)).await;
+            assert_eq!(number(&node.next().await), 1);
+            assert_eq!(node.publish(topic("cache-2", "not listened to")).await, Ok(()));
+            assert_eq!(node.publish(topic("cache-1", "x")).await, Ok(()));
+            assert_eq!(node.topic().await, text("cache-1", "x"));
+        }
+        assert_eq!(node.metrics.broker_interruptions.get(), 1, "{denied}");
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use yamabiko::config::{AuthKeys, Environment, load, show};
 use yamabiko::message::Close;
-use yamabiko::telemetry::{Metrics, Reason};
+use yamabiko::telemetry::{Call, Metrics, Reason};
 
 const READMES: [&str; 2] = ["README.md", "README.ja.md"];
 
@@ -211,6 +211,7 @@ fn metrics() -> BTreeSet<String> {
     ] {
         family.get_or_create(&Reason::new("some")).inc();
     }
+    metrics.pusher_calls.get_or_create(&Call::new("some", "some")).inc();
     let page = metrics.render();
     let names: BTreeSet<String> = page
         .lines()

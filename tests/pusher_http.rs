@@ -647,3 +647,52 @@ fn without_an_app_nothing_is_there() {
     let server = Server::start(|_| {});
     assert_eq!(refused(&call(&server, &one(), "GET", "/apps/1/channels", "")), is(404, "no_such_app"));
 }
+
+#[test]
+fn every_call_is_counted() {
+    let server = serve();
+    let count = |endpoint: &str, outcome: &str| {
+        server.metric(&format!(r#"yamabiko_pusher_calls_total{{endpoint="{endpoint}",outcome="{outcome}"}}"#))
+    };
+    let good = event(&json!(["a"]), "{}");
+    let other = app("1", "one", "a wrong secret");
+    for _ in 0..2 {
+        assert_eq!(call(&server, &one(), "POST", "/apps/1/events", &good).status, 200);
+    }
+    assert_eq!(call(&server, &other, "POST", "/apps/1/events", &good).status, 401);
+    assert_eq!(call(&server, &one(), "POST", "/apps/1/batch_events", "{}").status, 422);
+    for target in
+        ["/apps/1/channels", "/apps/1/channels/a", "/apps/1/channels/presence-a/users", "/apps/1/connections"]
+    {
+        assert_eq!(call(&server, &one(), "GET", target, "").status, 200);
+    }
+    assert_eq!(call(&server, &one(), "POST", "/apps/1/users/7/terminate_connections", "{}").status, 200);
+    assert_eq!(call(&server, &one(), "GET", "/apps/1/channels/a%20b", "").status, 422);
+    assert_eq!(call(&server, &one(), "GET", "/apps/nobody/channels", "").status, 404);
+    for number in 0..3 {
+        assert_eq!(send(&server, "GET", &format!("/apps/1/whatever{number}"), "").status, 404);
+    }
+    assert_eq!(send(&server, "DELETE", "/apps/1/events", "").status, 405);
+    for (endpoint, outcome, times) in [
+        ("events", "ok", 2),
+        ("events", "unauthorized", 1),
+        ("batch_events", "invalid", 1),
+        ("channels", "ok", 1),
+        ("channels", "no_such_app", 1),
+        ("channel", "ok", 1),
+        ("channel", "invalid", 1),
+        ("users", "ok", 1),
+        ("connections", "ok", 1),
+        ("terminate_connections", "ok", 1),
+        ("none", "not_found", 3),
+        ("none", "method_not_allowed", 1),
+    ] {
+        assert_eq!(count(endpoint, outcome), times, "{endpoint} {outcome}");
+    }
+    let page = server.get_admin("/metrics").text().to_owned();
+    assert_eq!(
+        page.lines().filter(|line| line.starts_with("yamabiko_pusher_calls_total{")).count(),
+        12,
+        "{page}"
+    );
+}

@@ -1,10 +1,10 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::budget::Budget;
-use super::{Inbound, Receipt, Refused, Status};
+use super::{Inbound, Listen, Receipt, Refused, Status};
 use crate::message::Dispatch;
 use crate::telemetry::Metrics;
 
@@ -18,12 +18,14 @@ pub struct Memory {
 }
 
 struct State {
-    accepted: VecDeque<(Inbound, Receipt)>,
+    accepted: VecDeque<(Dispatch, OwnedSemaphorePermit, Receipt)>,
     /// Some thread is emptying `accepted`. It takes along what others add, so that receipts and inbound
     /// stream have one order without a lock around the receipts.
     draining: bool,
     /// The topics whose messages are inbound.
     topics: HashSet<Box<str>>,
+    /// Their beginnings, where all that begin so are.
+    beginnings: Vec<Box<str>>,
     /// `None` after shutdown.
     inbound: Option<mpsc::UnboundedSender<Inbound>>,
 }
@@ -39,6 +41,7 @@ impl Memory {
             accepted: VecDeque::new(),
             draining: false,
             topics: HashSet::new(),
+            beginnings: Vec::new(),
             inbound: Some(sender),
         };
         (Self { budget: Budget::new(queue_bytes), metrics, state: Mutex::new(state) }, receiver)
@@ -54,7 +57,7 @@ impl Memory {
                 drop(state);
                 return receipt(Err(Refused::Unreachable));
             };
-            state.accepted.push_back((Inbound { dispatch, hold }, receipt));
+            state.accepted.push_back((dispatch, hold, receipt));
             if state.draining {
                 return;
             }
@@ -64,8 +67,18 @@ impl Memory {
         self.drain(&sender);
     }
 
-    pub(super) fn listen(&self, topic: &str) {
-        self.lock().topics.insert(topic.into());
+    pub(super) fn listen(&self, topic: &str) -> Listen {
+        if self.lock().topics.insert(topic.into()) { Listen::Now } else { Listen::Before }
+    }
+
+    pub(super) fn listen_all(&self, beginning: &str) {
+        self.lock().beginnings.push(beginning.into());
+    }
+
+    pub(super) fn hears(&self, topic: &str) -> bool {
+        let state = self.lock();
+        state.topics.contains(topic)
+            || state.beginnings.iter().any(|beginning| topic.starts_with(&**beginning))
     }
 
     pub(super) fn unlisten(&self, topic: &str) {
@@ -93,21 +106,21 @@ impl Memory {
                 state.draining = next.is_some();
                 next
             };
-            let Some((inbound, receipt)) = next else { return };
+            let Some((dispatch, hold, receipt)) = next else { return };
             receipt(Ok(()));
-            if !self.hears(&inbound.dispatch) {
+            if !self.is_heard(&dispatch) {
                 continue;
             }
             self.metrics.broker_messages.inc();
             // Without a receiver the node is going down, and nobody is left to deliver to.
-            let _ = sender.send(inbound);
+            let _ = sender.send(Inbound::Dispatch { dispatch, hold });
         }
     }
 
     /// Topics reach only those who listen, as they do over Redis.
-    fn hears(&self, dispatch: &Dispatch) -> bool {
+    fn is_heard(&self, dispatch: &Dispatch) -> bool {
         match dispatch {
-            Dispatch::Topic { topic, .. } => self.lock().topics.contains(&**topic),
+            Dispatch::Topic { topic, .. } => self.hears(topic),
             Dispatch::Event(_) | Dispatch::Signal(_) => true,
         }
     }

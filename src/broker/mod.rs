@@ -18,6 +18,7 @@ mod redis;
 mod settings;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -38,14 +39,47 @@ pub enum Broker {
     Redis(Redis),
 }
 
-/// One dispatch that arrived, with its share of the queue budget.
+/// What the inbound stream brings.
 #[derive(Debug)]
-pub struct Inbound {
-    /// What to deliver.
-    pub dispatch: Dispatch,
-    /// Drop it when the dispatch has been fanned out on this node: that makes room for another.
-    pub hold: OwnedSemaphorePermit,
+pub enum Inbound {
+    /// A dispatch that arrived, with its share of the queue budget.
+    Dispatch {
+        /// What to deliver.
+        dispatch: Dispatch,
+        /// Drop it when the dispatch has been fanned out on this node: that makes room for another.
+        hold: OwnedSemaphorePermit,
+    },
+    /// The answer to a [`Listen::Awaited`]: what is published on the topic from now on comes after this.
+    ///
+    /// Without a confirmation it comes after [`CONFIRM_WITHIN`] all the same: then Redis is away, and what is published
+    /// meanwhile is missed.
+    Listening(Listening),
 }
+
+/// A [`Broker::listen`] that is answered later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listening {
+    /// The topic, without the prefix.
+    pub topic: Arc<str>,
+    /// Which of all listenings it is: a topic that was given up meanwhile may be listened to anew.
+    pub number: u64,
+}
+
+/// How a [`Broker::listen`] stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// What is published from now on is inbound.
+    Now,
+    /// What is published after [`Inbound::Listening`] is, which comes exactly once, unless the topic is given up before.
+    Awaited(Listening),
+    /// It was listened to before; if that is still to be answered, it will be.
+    Before,
+    /// The nodes themselves use the topic ([`is_reserved`]): nothing has changed.
+    Reserved,
+}
+
+/// The longest wait for the confirmation of a topic.
+pub const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 /// Told exactly once whether the broker accepted a dispatch. Never called while a lock is held.
 pub type Receipt = Box<dyn FnOnce(Result<(), Refused>) + Send>;
@@ -113,21 +147,43 @@ impl Broker {
         }
     }
 
-    /// From soon on, what is published on `<prefix><topic>` is inbound on this node, until
+    /// From now or soon on, as the answer says, what is published on `<prefix><topic>` is inbound on this node, until
     /// [`Broker::unlisten`]. Never waits. Listening twice is listening once. Connections that are lost and found
     /// again make no difference, but what is published meanwhile is missed.
-    ///
-    /// `false` for the topics that the nodes themselves use ([`is_reserved`]): nothing changes then.
-    pub fn listen(&self, topic: &str) -> bool {
+    #[must_use]
+    pub fn listen(&self, topic: &str) -> Listen {
         if is_reserved(topic) {
             tracing::debug!(topic, "a topic of the nodes themselves: not listened to");
-            return false;
+            return Listen::Reserved;
         }
         match self {
             Self::Memory(memory) => memory.listen(topic),
             Self::Redis(redis) => redis.listen(topic),
         }
-        true
+    }
+
+    /// From soon on, what is published on `<prefix><topic>` is inbound on this node for all topics that begin so, for
+    /// good. To be called before one of them is listened to.
+    ///
+    /// Redis may not permit it. Then it is as if nobody had asked, and [`Broker::hears`] tells.
+    pub fn listen_all(&self, beginning: &str) {
+        if [EVENTS, SIGNALS].iter().any(|topic| topic.starts_with(beginning)) {
+            tracing::debug!(beginning, "topics of the nodes themselves: not listened to");
+            return;
+        }
+        match self {
+            Self::Memory(memory) => memory.listen_all(beginning),
+            Self::Redis(redis) => redis.listen_all(beginning),
+        }
+    }
+
+    /// Whether this node listens to a topic, by its name or its beginning; not whether the broker is there.
+    #[must_use]
+    pub fn hears(&self, topic: &str) -> bool {
+        match self {
+            Self::Memory(memory) => memory.hears(topic),
+            Self::Redis(redis) => redis.hears(topic),
+        }
     }
 
     /// Ends what [`Broker::listen`] began. For a topic that is not listened to it does nothing.

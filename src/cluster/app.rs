@@ -5,7 +5,8 @@ use super::cache::Cache;
 use super::peer::Peer;
 use crate::hub::ConnectionId;
 use crate::message::ChannelName;
-use crate::protocol::pusher::presence::{Presence, Snapshot};
+use crate::protocol::pusher::http::ChannelInfo;
+use crate::protocol::pusher::presence::{NodeName, Presence, Snapshot};
 use crate::protocol::pusher::{App, Member, SocketId};
 
 /// An app, as far as it is known here.
@@ -28,7 +29,10 @@ pub(super) struct AppState {
 pub(super) enum Local {
     Count(u64),
     /// With the number of each one's join.
-    Members(HashMap<SocketId, (u64, Member)>),
+    ///
+    /// Apart, for most channels have none, and each would have room for them.
+    #[expect(clippy::box_collection, reason = "an empty map has no room on the heap, but it has 48 bytes")]
+    Members(Box<HashMap<SocketId, (u64, Member)>>),
 }
 
 impl AppState {
@@ -57,6 +61,15 @@ impl AppState {
         !is_new(member)
             || coming.contains(member.user_id.as_str())
             || self.view.member_count(channel) + coming.len() < self.app.rules.presence_members
+    }
+
+    /// Who is on a channel in the cluster. What this node has still to tell counts already, so that who has been told to
+    /// be on a channel is.
+    pub(super) fn about(&self, own: &NodeName, channel: &ChannelName) -> ChannelInfo {
+        let told = self.view.count_of(own, channel);
+        let here = if let Some(Local::Count(count)) = self.local.get(channel) { *count } else { 0 };
+        let subscriptions = self.view.connections(channel).saturating_sub(told).saturating_add(here);
+        ChannelInfo { subscriptions, members: self.view.member_count(channel) }
     }
 
     /// All that is on this node.

@@ -27,7 +27,7 @@ struct Entry {
     frame: Frame,
     kept: u64,
     order: u64,
-    /// It came by a topic, which the node may cease to listen to.
+    /// It came by a topic, which not every node may listen to.
     by_topic: bool,
     /// Something may have been missed since.
     is_doubtful: bool,
@@ -48,6 +48,16 @@ pub(super) struct Kept {
     pub(super) frame: Frame,
     /// When it was published.
     pub(super) at: u64,
+    pub(super) by_topic: bool,
+}
+
+/// An event that is kept, for other nodes.
+#[derive(Debug)]
+pub(super) struct Shared<'a> {
+    pub(super) event: &'a str,
+    pub(super) data: &'a str,
+    /// For how long it has been kept, in milliseconds.
+    pub(super) age: u64,
     pub(super) by_topic: bool,
 }
 
@@ -80,8 +90,18 @@ impl Cache {
 
     /// The last event, not older than `ttl`.
     pub(super) fn get(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<Frame> {
+        self.find(channel, ttl, now).map(|(entry, _)| entry.frame.clone())
+    }
+
+    /// Its data, and for how long it is still kept.
+    pub(super) fn data(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&str, u64)> {
+        self.find(channel, ttl, now).map(|(entry, left)| (&*entry.data, left))
+    }
+
+    fn find(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&Entry, u64)> {
         let entry = self.entries.get(channel)?;
-        (now.saturating_sub(entry.kept) < ttl).then(|| entry.frame.clone())
+        let left = ttl.saturating_sub(now.saturating_sub(entry.kept));
+        (left > 0).then_some((entry, left))
     }
 
     /// The node listens to the channel's topic no more, so that what came by it would grow stale.
@@ -107,10 +127,12 @@ impl Cache {
         }
     }
 
-    /// All that every node has kept: the channel, the event, its data, and when it was published.
-    pub(super) fn shared(&self) -> impl Iterator<Item = (&ChannelName, &str, &str, u64)> {
-        let shared = self.entries.iter().filter(|(_, entry)| !entry.by_topic);
-        shared.map(|(channel, entry)| (channel, &*entry.event, &*entry.data, entry.kept))
+    /// All that is kept, as it is now.
+    pub(super) fn all(&self, now: u64) -> impl Iterator<Item = (&ChannelName, Shared<'_>)> {
+        self.entries.iter().map(move |(channel, entry)| {
+            let Entry { event, data, kept, by_topic, .. } = entry;
+            (channel, Shared { event, data, age: now.saturating_sub(*kept), by_topic: *by_topic })
+        })
     }
 
     fn evict(&mut self) -> bool {
@@ -148,6 +170,7 @@ mod tests {
         cache.keep(&a, kept("2", 5, false));
         assert_eq!(cache.get(&a, 10, 14), Some(Frame::text(&[b"2"])));
         assert_eq!(cache.get(&a, 10, 15), None);
+        assert_eq!((cache.data(&a, 10, 14), cache.data(&a, 10, 15)), (Some(("2", 1)), None));
         cache.expire(10, 15);
         assert_eq!((cache.bytes, cache.order.len(), cache.entries.len()), (0, 0, 0));
     }
@@ -174,7 +197,9 @@ mod tests {
         let (a, b) = (channel("cache-a"), channel("cache-b"));
         cache.keep(&a, kept("1", 0, true));
         cache.keep(&b, kept("1", 0, false));
-        assert_eq!(cache.shared().count(), 1);
+        let mut ages: Vec<_> = cache.all(3).map(|(_, event)| (event.by_topic, event.age)).collect();
+        ages.sort_unstable();
+        assert_eq!(ages, [(false, 3), (true, 3)]);
         cache.unlistened(&a);
         cache.unlistened(&b);
         assert!(cache.get(&a, 10, 0).is_none() && cache.get(&b, 10, 0).is_some());

@@ -10,12 +10,13 @@ use super::cache::Kept;
 use super::names::{self, USERS, is_told, watched};
 use super::peer::Peer;
 use super::said::{self, AppSnapshot, CachedEvent, Heard, NumberedChange, Said, Statement};
-use super::state::{Joining, Purpose};
+use super::waiting::{Joining, Purpose};
+use crate::broker::Listening;
 use crate::message::{Audience, ChannelName};
 use crate::protocol::pusher::presence::{NodeName, Transition};
 use crate::protocol::pusher::{
-    App, Broadcast, CLIENT_PREFIX, Channel, Fatal, Joined, Member, SubscriptionError, Ticket, UserId,
-    WebhookEvent, outgoing,
+    App, Broadcast, CLIENT_PREFIX, Channel, Fatal, Member, SubscriptionError, Ticket, UserId, WebhookEvent,
+    outgoing,
 };
 use crate::telemetry::Reason;
 
@@ -48,6 +49,20 @@ impl Cluster {
             None => return false,
         }
         true
+    }
+
+    /// Takes the broker's word that it hears a channel's topic now. Who waited for it is on the channel: what is
+    /// published there after the answer comes to it.
+    pub fn listens(&self, listening: &Listening) {
+        let Ok(name) = ChannelName::new(&listening.topic) else { return };
+        let awaited = {
+            let mut state = self.state();
+            let is_it = state.awaited.get(&name).is_some_and(|awaited| awaited.number == listening.number);
+            if is_it { state.unawait(&name) } else { None }
+        };
+        for (peer, channel, ticket) in awaited.into_iter().flat_map(|awaited| awaited.waiting) {
+            peer.listens(&channel, ticket);
+        }
     }
 
     /// Takes what Laravel's `redis` broadcaster published on a channel. Every node hears it by itself.
@@ -89,7 +104,9 @@ impl Cluster {
                 }
                 Some(frame)
             };
-            let is_kept = is_cache(channel) && !event.event.starts_with(CLIENT_PREFIX);
+            // A topic may have been given up since: the next event there would be missed.
+            let is_last = !by_topic || self.broker.hears(channel.as_str());
+            let is_kept = is_last && is_cache(channel) && !event.event.starts_with(CLIENT_PREFIX);
             if !is_kept {
                 self.hub.publish(&scoped, hold, || encode().map(|frame| (audience, frame)));
                 continue;
@@ -116,7 +133,7 @@ impl Cluster {
         }
         {
             let (now, mut state) = (self.now(), self.state());
-            state.heard(&node, matches!(said, Said::Everything { .. }));
+            state.heard(&node, matches!(said, Said::Everything { .. } | Said::Portion { .. }));
             if is_own {
                 state.echo = now;
             }
@@ -134,6 +151,12 @@ impl Cluster {
                 }
             }
             Said::Everything { number, apps, since } => self.everything(&node, number, apps, since, is_own),
+            Said::Portion { number, index, of, apps, since } => {
+                let all = self.state().gather(&node, number, index, of, apps);
+                if let Some(apps) = all {
+                    self.everything(&node, number, apps, since, is_own);
+                }
+            }
             Said::Cached(events) => {
                 if !is_own {
                     self.fill_cache(events);
@@ -151,6 +174,8 @@ impl Cluster {
         let time = state.time;
         let joining = if is_own { state.joining.remove(&number) } else { None };
         let Some(app_state) = state.apps.get_mut(&app) else { return };
+        // One text for what is on this node, too.
+        let name = app_state.local.get_key_value(&name).map_or(name, |(name, _)| name.clone());
         let transitions = app_state.view.change(node, number, &name, change, time);
         let speaks = app_state.view.is_speaker(&self.node);
         let app = app_state.app.clone();
@@ -182,24 +207,15 @@ impl Cluster {
 
     fn member_came_back(&self, app: &App, number: u64, peer: &Arc<Peer>, channel: &Channel, ticket: Ticket) {
         let (id, name) = (app.credentials.id(), channel.name());
-        let (members, cached) = {
-            let state = self.state();
-            let Some(state) = state.apps.get(id) else { return };
-            let cached = if channel.is_cache() { self.cached(state, name) } else { None };
-            (state.view.members(name), cached)
-        };
+        let members = self.state().apps.get(id).map_or(0, |state| state.view.member_count(name));
         let limit = app.rules.presence_members;
-        if members.len() > limit {
+        if members > limit {
             // Two nodes let the last one in at the same time. Who came back later goes again.
             self.exit(id, name, peer.id(), Some(number));
             peer.join_failed(name, ticket, SubscriptionError::ChannelFull(limit));
             return;
         }
-        let missed = channel.is_cache() && cached.is_none();
-        peer.joined(channel, ticket, &Joined { members, cached });
-        if missed {
-            self.tell_webhooks(id, WebhookEvent::CacheMiss { channel: name.clone() });
-        }
+        peer.joined(channel, ticket);
     }
 
     fn everything(&self, node: &NodeName, number: u64, apps: Vec<AppSnapshot>, since: u64, is_own: bool) {
@@ -253,13 +269,16 @@ impl Cluster {
     fn fill_cache(&self, events: Vec<CachedEvent>) {
         let now = self.cache_now();
         let mut state = self.state();
-        for CachedEvent { app, channel, event, data, age } in events {
+        for CachedEvent { app, channel, event, data, age, by_topic } in events {
+            if by_topic && !self.broker.hears(&channel) {
+                continue;
+            }
             let (Some(state), Ok(name)) = (state.apps.get_mut(&app), ChannelName::new(&channel)) else {
                 continue;
             };
             let at = now.saturating_sub(age);
             let frame = outgoing::channel_event(&channel, &event, &data, None);
-            state.cache.fill(&name, Kept { event, data, frame, at, by_topic: false });
+            state.cache.fill(&name, Kept { event, data, frame, at, by_topic });
         }
     }
 

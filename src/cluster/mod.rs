@@ -9,10 +9,12 @@ mod hear;
 mod names;
 mod peer;
 mod said;
+mod snapshot;
 mod speak;
 mod state;
 mod tend;
 mod untold;
+mod waiting;
 mod webhooks;
 
 use std::collections::HashMap;
@@ -24,10 +26,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
-use crate::broker::{Broker, Receipt, Refused};
+use crate::broker::{Broker, Listen, Listening, Receipt, Refused};
 use crate::hub::Hub;
 use crate::message::{ChannelName, Dispatch, Frame};
-use crate::protocol::pusher::http::ChannelInfo;
+use crate::protocol::pusher::http::{Cached, ChannelInfo};
 use crate::protocol::pusher::presence::NodeName;
 use crate::protocol::pusher::{Apps, Broadcast, Member, SocketId, UserId, WebhookEvent};
 use crate::telemetry::Metrics;
@@ -37,6 +39,7 @@ pub use peer::Client;
 use app::AppState;
 use said::{Said, Statement};
 use state::State;
+use waiting::Awaited;
 use webhooks::Webhook;
 
 /// The Pusher side of one node.
@@ -70,6 +73,9 @@ impl Cluster {
         let cluster =
             Arc::new(Self { apps, hub, broker, metrics, number, node, state, wake: Notify::new(), webhooks });
         if !cluster.apps.is_empty() {
+            for beginning in names::CACHES {
+                cluster.broker.listen_all(beginning);
+            }
             tokio::spawn(cluster.clone().speak());
             tokio::spawn(cluster.clone().tend());
         }
@@ -80,6 +86,12 @@ impl Cluster {
     #[must_use]
     pub fn apps(&self) -> &Apps {
         &self.apps
+    }
+
+    /// Where what happens is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Sends an event to the subscribers of its channels on all nodes, all or nothing. Done when the broker has taken
@@ -103,28 +115,37 @@ impl Cluster {
     #[must_use]
     pub fn channels(&self, app: &str, prefix: &str) -> Vec<(ChannelName, ChannelInfo)> {
         let state = self.state();
-        let Some(AppState { view, .. }) = state.apps.get(app) else { return Vec::new() };
-        let mut found: Vec<_> = view
-            .channels()
-            .filter(|(name, _)| !name.is_scoped() && name.as_str().starts_with(prefix))
-            .filter(|(name, _)| names::is_told(name) || !prefix.is_empty())
-            .map(|(name, subscriptions)| {
-                (name.clone(), ChannelInfo { subscriptions, members: view.member_count(name) })
-            })
+        let Some(app) = state.apps.get(app) else { return Vec::new() };
+        let names = app.view.channels().map(|(name, _)| name);
+        // Those that nobody has heard of yet are on this node.
+        let new = app.local.keys().filter(|name| app.view.connections(name) == 0);
+        let mut found: Vec<_> = names
+            .chain(new)
+            .filter(|name| !name.is_scoped() && name.as_str().starts_with(prefix))
+            .filter(|name| names::is_told(name) || !prefix.is_empty())
+            .map(|name| (name.clone(), app.about(&self.node, name)))
+            .filter(|(_, about)| about.subscriptions > 0)
             .collect();
         drop(state);
         found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         found
     }
 
-    /// A channel in the cluster: how many connections are on it, and how many members.
+    /// A channel in the cluster: how many connections are on it, and how many members. Of this node's own connections it
+    /// says how it is, of the others how they have told.
     #[must_use]
     pub fn channel(&self, app: &str, channel: &ChannelName) -> ChannelInfo {
         let state = self.state();
-        state.apps.get(app).map_or_else(ChannelInfo::default, |AppState { view, .. }| ChannelInfo {
-            subscriptions: view.connections(channel),
-            members: view.member_count(channel),
-        })
+        state.apps.get(app).map_or_else(ChannelInfo::default, |state| state.about(&self.node, channel))
+    }
+
+    /// The last event of a cache channel, as far as this node knows.
+    #[must_use]
+    pub fn last_event(&self, app: &str, channel: &ChannelName) -> Option<Cached> {
+        let state = self.state();
+        let state = state.apps.get(app)?;
+        let (data, left) = state.cache.data(channel, cache_ttl(state), self.cache_now())?;
+        Some(Cached { data: data.to_owned(), ttl: left.div_ceil(1000) })
     }
 
     /// The members of a presence channel in the cluster, by their ids.
@@ -181,20 +202,27 @@ impl Cluster {
     /// A connection is off a channel.
     fn exit(&self, app: &Arc<str>, channel: &ChannelName, connection: SocketId, join: Option<u64>) {
         let mut state = self.state();
+        let mut awaited = None;
         if state.exit(app, channel, connection, join) && self.has_topic(app, channel) {
             self.broker.unlisten(channel.as_str());
-            if let Some(state) = state.apps.get_mut(app) {
+            awaited = state.unawait(channel);
+            if !self.broker.hears(channel.as_str())
+                && let Some(state) = state.apps.get_mut(app)
+            {
                 state.cache.unlistened(channel);
             }
         }
         drop(state);
+        drop(awaited);
         self.wake.notify_one();
     }
 
     /// The first connection of this node is on a channel: what Laravel publishes there by Redis is for it.
-    fn listen(&self, app: &Arc<str>, channel: &ChannelName) {
-        if self.has_topic(app, channel) {
-            self.broker.listen(channel.as_str());
+    fn listen(&self, state: &mut State, app: &Arc<str>, channel: &ChannelName) {
+        if self.has_topic(app, channel)
+            && let Listen::Awaited(Listening { number, .. }) = self.broker.listen(channel.as_str())
+        {
+            state.awaited.insert(channel.clone(), Awaited { number, waiting: Vec::new() });
         }
     }
 
@@ -205,8 +233,7 @@ impl Cluster {
 
     /// The last event of a cache channel.
     fn cached(&self, state: &AppState, channel: &ChannelName) -> Option<Frame> {
-        let ttl = u64::try_from(state.app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX);
-        state.cache.get(channel, ttl, self.cache_now())
+        state.cache.get(channel, cache_ttl(state), self.cache_now())
     }
 
     fn tell_webhooks(&self, app: &str, event: WebhookEvent) {
@@ -219,6 +246,11 @@ impl Cluster {
         }
         last.push(event, now);
     }
+}
+
+/// In milliseconds.
+fn cache_ttl(state: &AppState) -> u64 {
+    u64::try_from(state.app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn unix_time() -> u64 {

@@ -12,6 +12,11 @@ pub(super) static USERS: LazyLock<ChannelName> = LazyLock::new(|| ChannelName::s
 pub(super) static CONNECTIONS: LazyLock<ChannelName> =
     LazyLock::new(|| ChannelName::scoped("#", "connections"));
 
+/// How the topics begin that a node listens to even if nobody is subscribed: who comes later is to get the last event.
+///
+/// Encrypted channels are not among them, for Laravel's `redis` broadcaster does not encrypt.
+pub(super) const CACHES: [&str; 3] = ["cache-", "private-cache-", "presence-cache-"];
+
 /// Where those are on this node who watch a user.
 pub(super) fn watched(app: &str, user: &UserId) -> ChannelName {
     ChannelName::scoped(app, &format!("#watched-{}", user.as_str()))

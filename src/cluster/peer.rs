@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Cluster;
 use super::names::{CONNECTIONS, USERS, watched};
-use super::state::{Joining, Purpose};
+use super::waiting::{Joining, Purpose};
 use crate::hub::{Connection, Seat, Subscription};
 use crate::message::ChannelName;
 use crate::protocol::pusher::{
@@ -24,7 +24,6 @@ pub struct Client(Arc<Peer>);
 pub(super) struct Peer {
     cluster: Arc<Cluster>,
     app: Arc<App>,
-    id: SocketId,
     seat: Seat,
     inner: Mutex<Inner>,
 }
@@ -34,8 +33,7 @@ struct Inner {
     session: Session,
     subscriptions: Vec<Subscription>,
     /// Where it hears of the users that it watches.
-    watching: Vec<Subscription>,
-    is_gone: bool,
+    watching: Box<[Subscription]>,
 }
 
 impl Client {
@@ -58,11 +56,10 @@ impl Client {
         let (session, greeting) = Session::open(app.clone(), id, cluster.now());
         let seat = connection.seat();
         seat.push(&greeting);
-        let inner = Inner { session, subscriptions: Vec::new(), watching: Vec::new(), is_gone: false };
+        let inner = Inner { session, subscriptions: Vec::new(), watching: Box::default() };
         Ok(Self(Arc::new(Peer {
             cluster: cluster.clone(),
             app: app.clone(),
-            id,
             seat,
             inner: Mutex::new(inner),
         })))
@@ -71,7 +68,7 @@ impl Client {
     /// The connection's name in the cluster.
     #[must_use]
     pub fn id(&self) -> SocketId {
-        self.0.id
+        self.0.id()
     }
 
     /// Takes a message of the client. Answers go into the connection's outbox.
@@ -116,17 +113,23 @@ impl Drop for Client {
 
 impl Peer {
     pub(super) fn id(&self) -> SocketId {
-        self.id
+        SocketId::new(self.cluster.number, self.seat.id())
     }
 
     pub(super) fn app(&self) -> &Arc<App> {
         &self.app
     }
 
-    /// The join has come back: the connection is on the channel, and nobody has said anything there since.
-    pub(super) fn joined(self: &Arc<Self>, channel: &Channel, ticket: Ticket, joined: &Joined) {
+    /// The join has come back: everybody knows it, and nobody has said anything on the channel since.
+    pub(super) fn joined(self: &Arc<Self>, channel: &Channel, ticket: Ticket) {
         let mut inner = self.lock();
-        self.settle(&mut inner, channel, ticket, joined);
+        self.be_on(&mut inner, channel, ticket);
+    }
+
+    /// The broker hears the channel's topic now.
+    pub(super) fn listens(self: &Arc<Self>, channel: &Channel, ticket: Ticket) {
+        let mut inner = self.lock();
+        self.be_on(&mut inner, channel, ticket);
     }
 
     /// The join was not possible after all.
@@ -144,7 +147,7 @@ impl Peer {
     /// The sign-in has come back: from now on the connection hears of the users that it watches.
     pub(super) fn signed_in(&self, user: &User, online: &[UserId]) {
         let mut inner = self.lock();
-        if inner.is_gone || !inner.watching.is_empty() {
+        if inner.session.is_closed() || !inner.watching.is_empty() {
             return;
         }
         if !online.is_empty() {
@@ -189,7 +192,7 @@ impl Peer {
     fn subscribe(self: &Arc<Self>, inner: &mut Inner, Subscribe { channel, member, ticket }: Subscribe) {
         match member {
             Some(member) => self.become_member(inner, channel, member, ticket),
-            None => self.subscribe_at_once(inner, &channel, ticket),
+            None => self.enter(inner, &channel, ticket),
         }
         self.cluster.wake.notify_one();
     }
@@ -203,11 +206,11 @@ impl Peer {
         } else if !state.apps.get(app).is_some_and(|state| state.has_room(&name, &member)) {
             Some(SubscriptionError::ChannelFull(self.app.rules.presence_members))
         } else {
-            let (number, first) = state.enter_as(app, &name, self.id, member);
+            let (number, first) = state.enter_as(app, &name, self.id(), member);
             let purpose = Purpose::Channel { channel, ticket };
             state.joining.insert(number, Joining { peer: self.clone(), purpose });
             if first {
-                self.cluster.listen(app, &name);
+                self.cluster.listen(&mut state, app, &name);
             }
             None
         };
@@ -218,42 +221,63 @@ impl Peer {
         }
     }
 
-    /// Nobody sees a subscriber of another channel, so that nothing has to be waited for.
-    fn subscribe_at_once(self: &Arc<Self>, inner: &mut Inner, channel: &Channel, ticket: Ticket) {
+    /// Nobody sees a subscriber of another channel, so that the others have not to be waited for.
+    fn enter(self: &Arc<Self>, inner: &mut Inner, channel: &Channel, ticket: Ticket) {
         let app = self.app.credentials.id();
-        // The cache and what is delivered after it are read and written under this lock.
-        let mut state = self.cluster.state();
-        if state.enter(app, channel.name()) {
-            self.cluster.listen(app, channel.name());
+        {
+            let mut state = self.cluster.state();
+            if state.enter(app, channel.name()) {
+                self.cluster.listen(&mut state, app, channel.name());
+            }
         }
-        let cached = if channel.is_cache() {
-            state.apps.get(app).and_then(|state| self.cluster.cached(state, channel.name()))
-        } else {
-            None
-        };
+        self.be_on(inner, channel, ticket);
+    }
+
+    /// Puts the connection on the channel, now or as soon as the broker hears the channel's topic.
+    fn be_on(self: &Arc<Self>, inner: &mut Inner, channel: &Channel, ticket: Ticket) {
+        if inner.session.is_closed() {
+            return;
+        }
+        let (app, name) = (self.app.credentials.id(), channel.name());
+        let mut state = self.cluster.state();
+        if let Some(awaited) = state.awaited.get_mut(name).filter(|_| self.cluster.has_topic(app, name)) {
+            awaited.waiting.push((self.clone(), channel.clone(), ticket));
+            return;
+        }
+        let Some(app_state) = state.apps.get(app) else { return };
+        // One text for all who are on the channel.
+        let shared =
+            app_state.local.get_key_value(name).map_or_else(|| name.clone(), |(name, _)| name.clone());
+        let members = if channel.is_presence() { app_state.view.members(name) } else { Vec::new() };
+        let cached = if channel.is_cache() { self.cluster.cached(app_state, name) } else { None };
         let missed = channel.is_cache() && cached.is_none();
-        self.settle(inner, channel, ticket, &Joined { members: Vec::new(), cached });
+        // What is delivered to a cache channel is kept under this lock: it comes either from the cache or after it.
+        let state = if channel.is_cache() { Some(state) } else { None };
+        let is_on = self.settle(inner, &shared, ticket, &Joined { members, cached });
         drop(state);
-        if missed {
-            self.cluster.tell_webhooks(app, WebhookEvent::CacheMiss { channel: channel.name().clone() });
+        if is_on && missed {
+            self.cluster.tell_webhooks(app, WebhookEvent::CacheMiss { channel: name.clone() });
         }
     }
 
-    /// Answers, then subscribes: what is published after this comes after the answer.
-    fn settle(self: &Arc<Self>, inner: &mut Inner, channel: &Channel, ticket: Ticket, joined: &Joined) {
-        if inner.is_gone {
-            return;
-        }
-        let actions = inner.session.joined(channel.name(), ticket, joined);
+    /// Answers, then subscribes: what is published after this comes after the answer. Whether it is so.
+    fn settle(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        channel: &ChannelName,
+        ticket: Ticket,
+        joined: &Joined,
+    ) -> bool {
+        let actions = inner.session.joined(channel, ticket, joined);
         if actions.is_empty() {
-            return;
+            return false;
         }
         for action in actions {
             if let Action::Reply(frame) = action {
                 self.seat.push(&frame);
             }
         }
-        let scoped = ChannelName::scoped(self.app.credentials.id(), channel.name().as_str());
+        let scoped = ChannelName::scoped(self.app.credentials.id(), channel.as_str());
         inner.subscriptions.reserve_exact(1);
         if inner.subscriptions.is_empty() {
             // Most connections have one, and a vector that grows makes room for four.
@@ -261,6 +285,7 @@ impl Peer {
         }
         inner.subscriptions.push(self.seat.subscribe(&scoped));
         self.cluster.metrics.pusher_subscriptions.inc();
+        true
     }
 
     fn unsubscribe(&self, inner: &mut Inner, channel: &Channel) {
@@ -270,7 +295,7 @@ impl Peer {
             inner.subscriptions.swap_remove(position);
             self.cluster.metrics.pusher_subscriptions.dec();
         }
-        self.cluster.exit(self.app.credentials.id(), name, self.id, None);
+        self.cluster.exit(self.app.credentials.id(), name, self.id(), None);
     }
 
     fn publish(&self, event: ClientEvent) {
@@ -279,10 +304,10 @@ impl Peer {
             channels: vec![event.channel.name().clone()],
             event: event.event,
             data: event.data,
-            except: Some(self.id),
+            except: Some(self.id()),
             user_id: event.user_id,
         };
-        let (cluster, seat, id) = (self.cluster.clone(), self.seat.clone(), self.id);
+        let (cluster, seat, id) = (self.cluster.clone(), self.seat.clone(), self.id());
         let signal = super::said::broadcast(&broadcast);
         let receipt = move |accepted: Result<(), _>| {
             let metrics = &cluster.metrics;
@@ -307,7 +332,7 @@ impl Peer {
             state.users.insert(self.seat.id(), self.clone());
         }
         let member = Member { user_id: user.id.clone(), user_info: None };
-        let (number, _) = state.enter_as(app, &USERS, self.id, member);
+        let (number, _) = state.enter_as(app, &USERS, self.id(), member);
         state.joining.insert(number, Joining { peer: self.clone(), purpose: Purpose::SignIn(user) });
         drop(state);
         self.cluster.wake.notify_one();
@@ -315,23 +340,23 @@ impl Peer {
 
     fn leave(&self) {
         let mut inner = self.lock();
-        inner.is_gone = true;
+        inner.session.abandon();
         let subscriptions = std::mem::take(&mut inner.subscriptions);
-        inner.watching = Vec::new();
+        inner.watching = Box::default();
         let gone = i64::try_from(subscriptions.len()).unwrap_or(i64::MAX);
         self.cluster.metrics.pusher_subscriptions.dec_by(gone);
         drop(subscriptions);
         let app = self.app.credentials.id();
         for channel in inner.session.channels() {
-            self.cluster.exit(app, channel.name(), self.id, None);
+            self.cluster.exit(app, channel.name(), self.id(), None);
         }
         if inner.session.user().is_some() {
             if let Some(state) = self.cluster.state().apps.get_mut(app) {
                 state.users.remove(&self.seat.id());
             }
-            self.cluster.exit(app, &USERS, self.id, None);
+            self.cluster.exit(app, &USERS, self.id(), None);
         }
-        self.cluster.exit(app, &CONNECTIONS, self.id, None);
+        self.cluster.exit(app, &CONNECTIONS, self.id(), None);
         self.cluster.metrics.pusher_connections.dec();
     }
 

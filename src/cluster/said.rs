@@ -44,6 +44,8 @@ pub(super) enum Said {
         /// When it was started, in milliseconds since the Unix epoch.
         since: u64,
     },
+    /// A part of all that is on it, where that is much: as `Everything`, once all of them have come.
+    Portion { number: u64, index: usize, of: usize, apps: Vec<AppSnapshot>, since: u64 },
     /// The last events of cache channels, for those who have not seen them.
     Cached(Vec<CachedEvent>),
     /// A user's connections are to be closed.
@@ -73,20 +75,29 @@ pub(super) struct CachedEvent {
     pub(super) data: String,
     /// For how long it has been kept, in milliseconds.
     pub(super) age: u64,
+    /// It came by a topic, so that it is only for nodes that hear what is published there later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) by_topic: bool,
 }
 
 impl AppSnapshot {
-    pub(super) fn new(app: Arc<str>, snapshot: Snapshot) -> Self {
-        let text = |name: ChannelName| Arc::from(name.as_str());
-        Self {
-            app,
-            members: snapshot
-                .members
-                .into_iter()
-                .map(|(name, id, member)| (text(name), id, member))
-                .collect(),
-            counts: snapshot.counts.into_iter().map(|(name, count)| (text(name), count)).collect(),
-        }
+    /// Of an app without anybody.
+    pub(super) fn new(app: Arc<str>) -> Self {
+        Self { app, members: Vec::new(), counts: Vec::new() }
+    }
+
+    pub(super) fn add_member(&mut self, channel: &ChannelName, connection: SocketId, member: Member) {
+        self.members.push((channel.as_str().into(), connection, member));
+    }
+
+    pub(super) fn add_count(&mut self, channel: &ChannelName, count: u64) {
+        self.counts.push((channel.as_str().into(), count));
+    }
+
+    /// Takes what another one of the same app holds.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.members.extend(other.members);
+        self.counts.extend(other.counts);
     }
 
     /// What it holds; names that no node writes are left out.

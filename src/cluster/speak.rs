@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Cluster;
 use super::said::Said;
-use super::state::{Joining, Next, Purpose};
+use super::state::Next;
+use super::waiting::{Joining, Purpose};
 use crate::protocol::pusher::SubscriptionError;
 
 impl Cluster {
@@ -24,7 +25,7 @@ impl Cluster {
         if self.say(said).await.is_ok() {
             return true;
         }
-        self.unsaid(kind, &joins);
+        self.unsaid(kind, joins);
         false
     }
 
@@ -46,28 +47,27 @@ impl Cluster {
         true
     }
 
-    /// What was refused was heard by nobody.
-    fn unsaid(&self, kind: Kind, joins: &[u64]) {
+    /// What was refused was heard by nobody. Changes that wait behind it would be refused as well, and nobody is to
+    /// wait for that.
+    fn unsaid(&self, kind: Kind, mut joins: Vec<u64>) {
         let mut failed = Vec::new();
         {
             let mut state = self.state();
+            joins.extend(state.give_changes_up());
             match kind {
                 Kind::Ask => state.due.ask = true,
-                Kind::Everything => state.due.everything = true,
-                Kind::Changes => {
-                    // Departures, counts and sign-ins are told by the snapshot instead; joins fail.
-                    state.due.everything = true;
-                    for number in joins {
-                        let is_channel = state
-                            .joining
-                            .get(number)
-                            .is_some_and(|joining| matches!(joining.purpose, Purpose::Channel { .. }));
-                        if is_channel && let Some(joining) = state.joining.remove(number) {
-                            failed.push((*number, joining));
-                        }
-                    }
-                }
+                // Departures, counts and sign-ins are told by the snapshot instead; joins fail.
+                Kind::Everything | Kind::Changes => state.repeat_snapshot(),
                 Kind::Other => {}
+            }
+            for number in joins {
+                let is_channel = state
+                    .joining
+                    .get(&number)
+                    .is_some_and(|joining| matches!(joining.purpose, Purpose::Channel { .. }));
+                if is_channel && let Some(joining) = state.joining.remove(&number) {
+                    failed.push((number, joining));
+                }
             }
         }
         for (number, Joining { peer, purpose }) in failed {
@@ -91,7 +91,7 @@ impl Kind {
     fn of(said: &Said) -> Self {
         match said {
             Said::Ask => Self::Ask,
-            Said::Everything { .. } => Self::Everything,
+            Said::Everything { .. } | Said::Portion { .. } => Self::Everything,
             Said::Changes(_) => Self::Changes,
             Said::Alive | Said::Gone | Said::Cached(_) | Said::Terminate { .. } => Self::Other,
         }

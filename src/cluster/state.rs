@@ -1,20 +1,25 @@
 //! What the node knows and has still to say. Pure; times are in milliseconds.
 
+mod nodes;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use indexmap::IndexSet;
 
 use super::app::{AppState, Local};
-use super::peer::Peer;
-use super::said::{AppSnapshot, CachedEvent, NumberedChange, Said};
+use super::cache::Shared;
+use super::said::{CachedEvent, NumberedChange, Said};
+use super::snapshot::portions;
 use super::untold::Untold;
+use super::waiting::{Awaited, Joining};
 use crate::message::ChannelName;
 use crate::protocol::pusher::presence::{Change, NodeName};
-use crate::protocol::pusher::{Apps, Channel, Member, SocketId, Ticket, User};
+use crate::protocol::pusher::{Apps, Member, SocketId};
 
-/// A node that has been silent for so long is lost, with all that was on it.
-pub(super) const SILENT_AFTER: u64 = 15_000;
+pub(super) use nodes::SILENT_AFTER;
+
+use nodes::Node;
 
 /// So many changes go into one signal.
 const BATCH: usize = 256;
@@ -25,14 +30,13 @@ const MAX_CHANGES: usize = 65_536;
 /// So many departures are remembered before the next snapshot lets every node forget them.
 const MAX_DEPARTURES: usize = 1024;
 
-/// Asking everybody for everything is not repeated sooner.
-const ASK_AGAIN: u64 = 2_000;
-
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) apps: HashMap<Arc<str>, AppState>,
     /// Joins that have been said, by their numbers, until they come back.
     pub(super) joining: HashMap<u64, Joining>,
+    /// Channels of the first app whose topics the broker has still to confirm: nobody is told to be on them before.
+    pub(super) awaited: HashMap<ChannelName, Awaited>,
     pub(super) due: Due,
     pub(super) untold: Untold,
     nodes: HashMap<NodeName, Node>,
@@ -44,6 +48,8 @@ pub(super) struct State {
     /// The number of the last thing said about what is on this node.
     number: u64,
     changes: VecDeque<NumberedChange>,
+    /// What is left to say of a snapshot. No change may come in between.
+    snapshot: VecDeque<Said>,
     /// The channels whose number of connections has changed and is to be told.
     counts: IndexSet<(Arc<str>, ChannelName)>,
     departures: usize,
@@ -63,29 +69,6 @@ pub(super) struct Due {
     pub(super) alive: bool,
 }
 
-#[derive(Debug)]
-struct Node {
-    heard: u64,
-    /// When it was started, by its own clock; every node compares the same numbers.
-    since: Option<u64>,
-    /// Its snapshot has been taken, and it has not been lost since.
-    is_settled: bool,
-    is_lost: bool,
-}
-
-/// A connection that waits for its own join to come back.
-#[derive(Debug)]
-pub(super) struct Joining {
-    pub(super) peer: Arc<Peer>,
-    pub(super) purpose: Purpose,
-}
-
-#[derive(Debug)]
-pub(super) enum Purpose {
-    Channel { channel: Channel, ticket: Ticket },
-    SignIn(User),
-}
-
 /// What to say next.
 #[derive(Debug)]
 pub(super) struct Next {
@@ -100,6 +83,7 @@ impl State {
         Self {
             apps: apps.collect(),
             joining: HashMap::new(),
+            awaited: HashMap::new(),
             // A newcomer asks, and tells that it has nobody.
             due: Due { ask: true, everything: true, cached: false, alive: false },
             untold: Untold::default(),
@@ -109,6 +93,7 @@ impl State {
             time: 0,
             number: 0,
             changes: VecDeque::new(),
+            snapshot: VecDeque::new(),
             counts: IndexSet::new(),
             departures: 0,
             asked: None,
@@ -148,7 +133,7 @@ impl State {
         self.number += 1;
         let number = self.number;
         let Some(state) = self.apps.get_mut(app) else { return (number, false) };
-        let local = state.local.entry(channel.clone()).or_insert_with(|| Local::Members(HashMap::new()));
+        let local = state.local.entry(channel.clone()).or_insert_with(|| Local::Members(Box::default()));
         let mut first = false;
         if let Local::Members(members) = local {
             first = members.is_empty();
@@ -202,6 +187,15 @@ impl State {
         last
     }
 
+    /// Nobody waits for a channel's topic any more.
+    pub(super) fn unawait(&mut self, channel: &ChannelName) -> Option<Awaited> {
+        let awaited = self.awaited.remove(channel)?;
+        if self.awaited.len() < self.awaited.capacity() / 8 {
+            self.awaited.shrink_to_fit();
+        }
+        Some(awaited)
+    }
+
     /// So many connections of this node are on a channel without members.
     pub(super) fn local_count(&self, app: &str, channel: &ChannelName) -> u64 {
         match self.apps.get(app).and_then(|state| state.local.get(channel)) {
@@ -233,87 +227,12 @@ impl State {
         locals.map(|local| if let Local::Members(members) = local { members.len() } else { 1 }).sum()
     }
 
-    /// Something has come from a node. One that is not known well has to tell everything.
-    pub(super) fn heard(&mut self, node: &NodeName, tells_all: bool) {
-        let (time, own) = (self.time, *node == self.own);
-        let entry = self.nodes.entry(node.clone()).or_insert(Node {
-            heard: time,
-            since: None,
-            is_settled: own,
-            is_lost: false,
-        });
-        entry.heard = time;
-        entry.is_lost = false;
-        if !entry.is_settled && !tells_all && self.asked.is_none_or(|asked| time >= asked + ASK_AGAIN) {
-            self.due.ask = true;
-        }
-        for state in self.apps.values_mut() {
-            state.view.heard(node, time);
-        }
-    }
-
-    /// Time goes on, but only while the node hears what it says itself: otherwise it knows nothing of the others.
-    /// After such a time they are given as much of it as if they had just been heard.
-    pub(super) fn pass(&mut self, elapsed: u64, hears: bool) {
-        if !hears {
-            self.is_deaf = true;
-            return;
-        }
-        self.time = self.time.saturating_add(elapsed);
-        if std::mem::take(&mut self.is_deaf) {
-            for (node, entry) in &mut self.nodes {
-                if self.time.saturating_sub(entry.heard) <= SILENT_AFTER {
-                    entry.heard = self.time;
-                    for state in self.apps.values_mut() {
-                        state.view.heard(node, self.time);
-                    }
-                }
-            }
-        }
-    }
-
-    /// A node's snapshot comes, from one that was started then. Whether it says only what was known before this node
-    /// was there.
-    pub(super) fn settled(&mut self, node: &NodeName, since: u64) -> bool {
-        let Some(entry) = self.nodes.get_mut(node) else { return false };
-        entry.is_settled = true;
-        let first = entry.since.replace(since).is_none();
-        first && *node != self.own && since < self.since
-    }
-
-    /// Whether of all nodes but one this has been there longest.
-    pub(super) fn is_oldest_but(&self, other: &NodeName) -> bool {
-        let own = (self.since, &self.own);
-        self.nodes
-            .iter()
-            .filter(|(node, entry)| *node != other && self.time.saturating_sub(entry.heard) <= SILENT_AFTER)
-            .all(|(node, entry)| entry.since.is_none_or(|since| own <= (since, node)))
-    }
-
-    /// A node has said that it goes.
-    pub(super) fn gone(&mut self, node: &NodeName) {
-        self.nodes.remove(node);
-    }
-
-    /// Marks who has been silent for too long, so that their return is noticed. If there is such a node: when the
-    /// first one was last heard.
-    pub(super) fn unsettle_silent(&mut self) -> Option<u64> {
-        let (time, own) = (self.time, self.own.clone());
-        let mut last_heard: Option<u64> = None;
-        self.nodes.retain(|node, entry| {
-            let silence = time.saturating_sub(entry.heard);
-            if silence > SILENT_AFTER && *node != own && !std::mem::replace(&mut entry.is_lost, true) {
-                entry.is_settled = false;
-                last_heard = Some(last_heard.map_or(entry.heard, |heard| heard.min(entry.heard)));
-            }
-            silence <= SILENT_AFTER.saturating_mul(10) || *node == own
-        });
-        last_heard
-    }
-
     /// What to say next, most urgent first.
     pub(super) fn next(&mut self) -> Option<Next> {
         let say = |said| Some(Next { said, joins: Vec::new() });
+        if let Some(said) = self.snapshot.pop_front() {
+            return say(said);
+        }
         if std::mem::take(&mut self.due.ask) {
             self.asked = Some(self.time);
             return say(Said::Ask);
@@ -322,12 +241,23 @@ impl State {
             return Some(self.next_changes());
         }
         if std::mem::take(&mut self.due.everything) {
-            return say(self.everything());
+            self.snapshot = self.everything().into();
+            return self.snapshot.pop_front().and_then(say);
         }
         if std::mem::take(&mut self.due.alive) {
             return say(Said::Alive);
         }
         None
+    }
+
+    /// Leaves the changes that wait to the next snapshot. The joins among them.
+    pub(super) fn give_changes_up(&mut self) -> Vec<u64> {
+        if !self.changes.is_empty() || !self.counts.is_empty() {
+            self.due.everything = true;
+        }
+        self.counts.clear();
+        let joins = self.changes.drain(..).filter(|change| matches!(change.change, Change::Join { .. }));
+        joins.map(|change| change.number).collect()
     }
 
     fn next_changes(&mut self) -> Next {
@@ -341,14 +271,25 @@ impl State {
             let channel = channel.as_str().into();
             changes.push(NumberedChange { app, number: self.number, channel, change });
         }
+        if self.counts.is_empty() && self.changes.is_empty() {
+            // After a burst they would keep the room for all of it.
+            self.counts.shrink_to(BATCH);
+            self.changes.shrink_to(BATCH);
+        }
         Next { said: Said::Changes(changes), joins }
     }
 
-    fn everything(&mut self) -> Said {
+    fn everything(&mut self) -> Vec<Said> {
         self.number += 1;
         self.departures = 0;
-        let apps = self.apps.iter().map(|(id, state)| AppSnapshot::new(id.clone(), state.here())).collect();
-        Said::Everything { number: self.number, apps, since: self.since }
+        let apps = self.apps.iter().map(|(id, state)| (id.clone(), state.here()));
+        portions(self.number, self.since, apps)
+    }
+
+    /// Not all of the last snapshot was heard: it has to be said anew.
+    pub(super) fn repeat_snapshot(&mut self) {
+        self.snapshot.clear();
+        self.due.everything = true;
     }
 
     /// The cache channels' last events, in portions.
@@ -356,14 +297,15 @@ impl State {
         const PORTION: usize = 256 * 1024;
         let (mut portions, mut portion, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (app, state) in &self.apps {
-            for (channel, event, data, at) in state.cache.shared() {
+            for (channel, Shared { event, data, age, by_topic }) in state.cache.all(now) {
                 bytes += event.len() + data.len() + channel.as_str().len();
                 portion.push(CachedEvent {
                     app: app.clone(),
                     channel: channel.as_str().into(),
                     event: event.to_owned(),
                     data: data.to_owned(),
-                    age: now.saturating_sub(at),
+                    age,
+                    by_topic,
                 });
                 if bytes >= PORTION {
                     portions.push(Said::Cached(std::mem::take(&mut portion)));

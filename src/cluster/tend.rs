@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Cluster;
 use super::hear::News;
 use super::state::{SILENT_AFTER, State};
+use super::{Cluster, cache_ttl};
 use crate::broker::Status;
 use crate::message::ChannelName;
 use crate::protocol::pusher::WebhookEvent;
@@ -126,8 +126,7 @@ impl Cluster {
     fn expire(&self) {
         let now = self.cache_now();
         for app in self.state().apps.values_mut() {
-            let ttl = u64::try_from(app.app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX);
-            app.cache.expire(ttl, now);
+            app.cache.expire(cache_ttl(app), now);
         }
     }
 }

@@ -25,7 +25,14 @@ pub(super) async fn relay(
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     while inbound.recv_many(&mut batch, BATCH).await > 0 {
-        for Inbound { dispatch, hold } in batch.drain(..) {
+        for inbound in batch.drain(..) {
+            let (dispatch, hold) = match inbound {
+                Inbound::Dispatch { dispatch, hold } => (dispatch, hold),
+                Inbound::Listening(listening) => {
+                    cluster.listens(&listening);
+                    continue;
+                }
+            };
             match dispatch {
                 Dispatch::Event(event) => deliver(&event, hold, &native, &hub, &metrics),
                 Dispatch::Signal(signal) => {

@@ -19,6 +19,21 @@ impl Reason {
     }
 }
 
+/// The labels of a call of the HTTP API: which endpoint, and what became of it. Each is one of a fixed set of words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Call {
+    endpoint: Word,
+    outcome: Word,
+}
+
+impl Call {
+    /// The labels `endpoint="…",outcome="…"`.
+    #[must_use]
+    pub const fn new(endpoint: &'static str, outcome: &'static str) -> Self {
+        Self { endpoint: Word(endpoint), outcome: Word(outcome) }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Word(&'static str);
 
@@ -65,6 +80,8 @@ pub struct Metrics {
     pub pusher_subscriptions: Gauge,
     /// Events of the Pusher protocol that arrived for delivery; one for several channels counts once.
     pub pusher_events: Counter,
+    /// Calls of the HTTP API that were answered, by endpoint and outcome.
+    pub pusher_calls: Family<Call, Counter>,
     /// Requests that webhooks took.
     pub webhooks_sent: Counter,
     /// Requests that a webhook did not take; they are tried again.
@@ -118,6 +135,7 @@ impl Metrics {
             pusher_connections: metric!("pusher_connections", "Open connections of the Pusher protocol"),
             pusher_subscriptions: metric!("pusher_subscriptions", "Subscriptions of Pusher connections"),
             pusher_events: metric!("pusher_events", "Pusher events that arrived for delivery"),
+            pusher_calls: metric!("pusher_calls", "Calls of the Pusher HTTP API, by endpoint and outcome"),
             webhooks_sent: metric!("webhooks_sent", "Requests that webhooks took"),
             webhooks_failed: metric!("webhooks_failed", "Requests that webhooks did not take, tried again"),
             webhooks_dropped: metric!("webhooks_dropped", "Events that webhooks were never told"),

@@ -5,5 +5,5 @@ mod metrics;
 mod settings;
 
 pub use logs::{InvalidFilter, init_logs, validate_filter};
-pub use metrics::{Metrics, Reason};
+pub use metrics::{Call, Metrics, Reason};
 pub use settings::{Format, Settings};

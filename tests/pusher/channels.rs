@@ -160,3 +160,45 @@ fn subscribers_hear_how_many_they_are_where_the_app_wants_it() {
     b.client.close();
     count(&mut a, 1);
 }
+
+#[test]
+fn who_has_been_told_to_be_on_a_channel_is_counted() {
+    with_both(APPS, |server| {
+        let mut page = Page::open(server);
+        for round in 0..40 {
+            let channel = format!("news{}", round % 3);
+            let info =
+                || get(server, &format!("/apps/1/channels/{channel}"), "&info=subscription_count").json();
+            page.subscribe(&channel);
+            assert_eq!(info(), json!({ "occupied": true, "subscription_count": 1 }), "round {round}");
+            let listed = get(server, "/apps/1/channels", "").json();
+            assert_eq!(listed["channels"][&channel], json!({}), "round {round}: {listed}");
+            page.unsubscribe(&channel);
+            page.expect_quiet();
+            assert_eq!(info(), json!({ "occupied": false, "subscription_count": 0 }), "round {round}");
+        }
+        page.enter("presence-a", 1);
+        let info = get(server, "/apps/1/channels/presence-a", "&info=user_count").json();
+        assert_eq!(info, json!({ "occupied": true, "user_count": 1 }));
+    });
+}
+
+#[test]
+fn the_application_can_read_the_last_event() {
+    with_both(APPS, |server| {
+        let cached = |channel: &str| {
+            get(server, &format!("/apps/1/channels/{channel}"), "&info=cache,subscription_count").json()
+        };
+        for channel in ["cache-a", "private-cache-a", "presence-cache-a", "private-encrypted-cache-a"] {
+            assert_eq!(cached(channel), json!({ "occupied": false, "subscription_count": 0, "cache": null }));
+            trigger(server, &[channel], "E", &json!({ "n": [1] }), None);
+            eventually("the event is kept", || !cached(channel)["cache"].is_null());
+            let cache = &cached(channel)["cache"];
+            assert_eq!(cache["data"], r#"{"n":[1]}"#);
+            let ttl = cache["ttl"].as_u64().unwrap();
+            assert!((1700..=1800).contains(&ttl), "{ttl}");
+        }
+        assert_eq!(get(server, "/apps/1/channels/a", "&info=cache").status, 400);
+        assert_eq!(get(server, "/apps/1/channels", "&filter_by_prefix=cache-&info=cache").status, 400);
+    });
+}

@@ -183,6 +183,62 @@ fn after_an_outage_the_nodes_agree_again() {
 }
 
 #[test]
+fn a_node_with_thousands_of_members_tells_them_in_portions() {
+    const PAGES: usize = 4;
+    const CHANNELS: usize = 1000;
+    let apps = format!("limits.messages_per_second = 0\n{APPS}");
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps), node(&redis, &apps));
+    let info = "山".repeat(200);
+    let mut pages: Vec<Page> = (0..PAGES).map(|_| Page::open(&one)).collect();
+    for (number, page) in pages.iter_mut().enumerate() {
+        let data = json!({ "user_id": number, "user_info": { "name": info } }).to_string();
+        let names: Vec<String> =
+            (0..CHANNELS).map(|channel| format!("presence-{number}-{channel}")).collect();
+        for names in names.chunks(100) {
+            for name in names {
+                page.ask(name, Some(&data));
+            }
+            for _ in names {
+                assert_eq!(page.next().0, "pusher_internal:subscription_succeeded");
+            }
+        }
+    }
+    // From now on everything that nodes say to each other is watched.
+    let mut connection = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut signals = connection.as_pubsub();
+    signals.subscribe("app-database-yamabiko").unwrap();
+    let three = node(&redis, &apps);
+    let listed = |server: &Server| {
+        let channels = get(server, "/apps/1/channels", "").json();
+        channels["channels"].as_object().map_or(0, serde_json::Map::len)
+    };
+    for server in [&one, &two, &three] {
+        eventually("the nodes agree", || listed(server) == PAGES * CHANNELS);
+    }
+    expect_users(&[&one, &two, &three], "presence-3-999", &[3]);
+    let (mut portions, mut bytes) = (0, 0);
+    while let Ok(signal) = signals.get_message() {
+        let signal = signal.get_payload_bytes();
+        assert!(signal.len() < 400 * 1024, "a signal of {} bytes", signal.len());
+        if signal.windows(10).any(|word| word == b"\"portion\":") {
+            portions += 1;
+            bytes += signal.len();
+        }
+        if portions > 0 && signal.windows(7).any(|word| word == b"\"alive\"") {
+            break;
+        }
+    }
+    assert!(portions > 8 && bytes > PAGES * CHANNELS * info.len(), "{portions} portions of {bytes} bytes");
+    // What is told in portions does not stay for longer than what is told at once.
+    pages.truncate(1);
+    for server in [&one, &two, &three] {
+        eventually("those that are gone are gone", || listed(server) == CHANNELS);
+    }
+}
+
+#[test]
 fn a_node_that_was_cut_off_alone_hears_what_it_missed() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let redis = RedisServer::start();

@@ -1,8 +1,9 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::page::{SECRET, sign};
@@ -12,11 +13,16 @@ use crate::{Page, eventually, node, serve};
 
 /// The application's end: answers the first request with 500 and all others with 200.
 fn application() -> (u16, Receiver<(u16, Value)>) {
+    application_that_answers(500)
+}
+
+/// The same with another status for the first request.
+fn application_that_answers(first: u16) -> (u16, Receiver<(u16, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (requests, received) = channel();
     std::thread::spawn(move || {
-        let mut status = 500;
+        let mut status = first;
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let mut bytes = Vec::new();
@@ -126,4 +132,87 @@ webhooks = [{{ url = "http://127.0.0.1:{port}/hook", events = ["channel_occupied
     // Nodes that come later have no news for the application, also where one of them is to speak from now on.
     let _late = [(); 3].map(|()| node(&redis, &apps));
     assert!(received.recv_timeout(Duration::from_millis(1500)).is_err());
+}
+
+/// What is heard of a node at least this often.
+const ALIVE: Duration = Duration::from_secs(3);
+
+#[test]
+fn when_the_node_that_tells_is_killed_another_one_tells_what_it_could_not() {
+    let (port, received) = application_that_answers(200);
+    let apps = format!(
+        r#"
+[[apps]]
+id = "1"
+key = "page"
+secret = "{SECRET}"
+webhooks = [{{ url = "http://127.0.0.1:{port}/hook" }}]
+"#
+    );
+    let redis = RedisServer::start();
+    let nodes = [node(&redis, &apps), node(&redis, &apps)];
+    let number = |page: &Page| -> u64 { page.socket_id.split_once('.').unwrap().0.parse().unwrap() };
+    let [first, second] = [0, 1].map(|index: usize| number(&Page::open(&nodes[index])));
+    let [one, two] = nodes;
+    // The one whose name comes first tells.
+    let (speaker, other) = if first < second { (one, two) } else { (two, one) };
+
+    let mut told: Vec<(String, Value)> = Vec::new();
+    let mut take = |patience: Duration| -> Option<(String, Value)> {
+        while told.is_empty() {
+            let (status, body) = received.recv_timeout(patience).ok()?;
+            assert_eq!(status, 200);
+            let text = |event: &Value| event["name"].as_str().unwrap().to_owned();
+            told.extend(
+                body["events"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|event| (text(event), event["user_id"].clone())),
+            );
+        }
+        Some(told.remove(0))
+    };
+    let added = |user: i64| ("member_added".to_owned(), json!(user));
+    let removed = |user: i64| ("member_removed".to_owned(), json!(user));
+
+    let mut on_speaker = Page::open(&speaker);
+    on_speaker.enter("presence-a", 100);
+    let enter = |user: i64| {
+        let mut page = Page::open(&other);
+        page.enter("presence-a", user);
+        page
+    };
+    let leaves = enter(1);
+    for expected in [("channel_occupied".to_owned(), Value::Null), added(100), added(1)] {
+        assert_eq!(take(PATIENCE), Some(expected));
+    }
+    // It has been heard since, so that this is not told again.
+    std::thread::sleep(ALIVE + Duration::from_secs(1));
+    let mut stays = enter(2);
+    assert_eq!(take(PATIENCE), Some(added(2)));
+    speaker.signal(Signal::KILL);
+    let killed = Instant::now();
+    let _pages = [3, 4, 5].map(enter);
+    leaves.client.close();
+
+    let mut events = Vec::new();
+    while !events.contains(&removed(100)) {
+        assert!(killed.elapsed() < Duration::from_secs(40), "{events:?}");
+        events.extend(take(Duration::from_secs(1)));
+        stays.send("pusher:ping", json!({}));
+    }
+    while let Some(event) = take(Duration::from_secs(5)) {
+        events.push(event);
+    }
+    // Only what happened shortly before may come twice.
+    assert!(events.iter().filter(|event| **event == added(2)).count() <= 1, "{events:?}");
+    events.retain(|event| *event != added(2));
+    let (came, mut went): (Vec<_>, Vec<_>) = events.into_iter().partition(|(name, _)| name == "member_added");
+    assert_eq!(came, [added(3), added(4), added(5)]);
+    went.sort_by_key(|(_, user)| user.as_i64());
+    assert_eq!(went, [removed(1), removed(100)]);
+    // From now on it tells at once.
+    let _late = enter(6);
+    assert_eq!(take(PATIENCE), Some(added(6)));
 }

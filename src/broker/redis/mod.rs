@@ -5,7 +5,6 @@ mod clock;
 mod drops;
 mod health;
 mod link;
-mod listening;
 mod names;
 mod outgoing;
 mod publisher;
@@ -13,6 +12,7 @@ mod replies;
 mod subscriber;
 mod subscription;
 mod target;
+mod topics;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,19 +23,19 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::budget::Budget;
-use super::{Inbound, Receipt, Refused, Settings, Status};
+use super::{Inbound, Listen, Receipt, Refused, Settings, Status};
 use crate::message::{Dispatch, Sender};
 use crate::telemetry::Metrics;
 use backoff::Backoff;
 use drops::Drops;
 use health::{Health, Role};
 use link::{Link, Trouble};
-use listening::Listening;
 use names::Names;
 use outgoing::Outgoing;
 use publisher::Publisher;
 use subscriber::Delivery;
 use target::Target;
+use topics::Topics;
 
 pub use target::{InvalidUrl, check_url};
 
@@ -47,7 +47,7 @@ const GOOD: Duration = Duration::from_secs(10);
 /// The broker of many nodes, over Redis or Valkey.
 pub struct Redis {
     outgoing: Arc<Outgoing>,
-    listening: Arc<Listening>,
+    topics: Arc<Topics>,
     health: Arc<Health>,
     patience: Duration,
     task: AbortHandle,
@@ -63,14 +63,14 @@ impl Redis {
         let target = Target::parse(&settings.url)?;
         let patience = settings.publish_timeout;
         let names = Arc::new(Names::new(&settings.prefix));
-        let listening = Arc::new(Listening::default());
         let (inbound, receiver) = mpsc::unbounded_channel();
+        let topics = Arc::new(Topics::default());
         let outgoing = Arc::new(Outgoing::new(patience, queue_bytes, names.clone()));
         let health = Arc::new(Health::new(outgoing.clone(), metrics.clone(), target.to_string()));
         let delivery = Delivery {
             outgoing: outgoing.clone(),
             names,
-            listening: listening.clone(),
+            topics: topics.clone(),
             sender_default,
             budget: Budget::new(queue_bytes),
             inbound,
@@ -80,19 +80,27 @@ impl Redis {
         let connections =
             Connections { target, patience, outgoing: outgoing.clone(), health: health.clone() };
         let task = tokio::spawn(connections.run(delivery)).abort_handle();
-        Ok((Self { outgoing, listening, health, patience, task }, receiver))
+        Ok((Self { outgoing, topics, health, patience, task }, receiver))
     }
 
     pub(super) fn publish(&self, dispatch: Dispatch, receipt: Receipt) {
         self.outgoing.publish(dispatch, receipt);
     }
 
-    pub(super) fn listen(&self, topic: &str) {
-        self.listening.listen(topic);
+    pub(super) fn listen(&self, topic: &str) -> Listen {
+        self.topics.listen(topic)
+    }
+
+    pub(super) fn listen_all(&self, beginning: &str) {
+        self.topics.listen_all(beginning);
+    }
+
+    pub(super) fn hears(&self, topic: &str) -> bool {
+        self.topics.hears(topic)
     }
 
     pub(super) fn unlisten(&self, topic: &str) {
-        self.listening.unlisten(topic);
+        self.topics.unlisten(topic);
     }
 
     pub(super) fn status(&self) -> Status {
@@ -143,7 +151,13 @@ struct Connections {
 impl Connections {
     /// One task, so that receipts and arrivals have one order (see [`Outgoing`]).
     async fn run(self, mut delivery: Delivery) {
-        tokio::join!(self.keep_publishing(), self.keep_subscribed(&mut delivery), self.outgoing.expire());
+        let (topics, inbound) = (delivery.topics.clone(), delivery.inbound.clone());
+        tokio::join!(
+            self.keep_publishing(),
+            self.keep_subscribed(&mut delivery),
+            self.outgoing.expire(),
+            topics.expire(inbound)
+        );
     }
 
     async fn keep_publishing(&self) {

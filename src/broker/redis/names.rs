@@ -23,6 +23,19 @@ impl Names {
         [self.prefix.as_bytes(), topic.as_bytes()].concat()
     }
 
+    /// The pattern of all topics that begin so.
+    pub(super) fn all(&self, beginning: &str) -> Vec<u8> {
+        let mut pattern = Vec::new();
+        for byte in self.of(beginning) {
+            if b"*?[]\\".contains(&byte) {
+                pattern.push(b'\\');
+            }
+            pattern.push(byte);
+        }
+        pattern.push(b'*');
+        pattern
+    }
+
     /// The topic of that name, if it is one of the application's.
     pub(super) fn topic<'n>(&self, name: &'n [u8]) -> Option<&'n str> {
         std::str::from_utf8(name.strip_prefix(self.prefix.as_bytes())?).ok()

@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::HEARTBEAT;
 use super::drops::Drops;
 use super::link::{Link, Trouble};
-use super::listening::Listening;
 use super::names::Names;
 use super::outgoing::{Copy, Outgoing};
 use super::subscription::Subscription;
-use crate::broker::Inbound;
+use super::topics::Topics;
 use crate::broker::budget::Budget;
 use crate::broker::envelope::{self, Invalid};
+use crate::broker::{Inbound, Listening};
 use crate::message::{Dispatch, Sender};
 use crate::telemetry::Metrics;
 
@@ -23,7 +23,7 @@ use crate::telemetry::Metrics;
 pub(super) struct Delivery {
     pub(super) outgoing: Arc<Outgoing>,
     pub(super) names: Arc<Names>,
-    pub(super) listening: Arc<Listening>,
+    pub(super) topics: Arc<Topics>,
     pub(super) sender_default: Sender,
     pub(super) budget: Budget,
     pub(super) inbound: mpsc::UnboundedSender<Inbound>,
@@ -55,13 +55,13 @@ pub(super) async fn run(
     ready: impl Fn(),
 ) -> Trouble {
     let trouble = follow(link, delivery, patience, ready).await;
-    delivery.listening.end();
+    delivery.topics.end();
     trouble
 }
 
 async fn follow(link: &mut Link, delivery: &mut Delivery, patience: Duration, ready: impl Fn()) -> Trouble {
-    let listening = delivery.listening.clone();
-    let mut subscription = Subscription::begin(&listening);
+    let topics = delivery.topics.clone();
+    let mut subscription = Subscription::begin(&topics);
     let mut told_of_refusal = false;
     // Any reply counts as a sign of life. The timer is not moved for each: it looks back when it fires.
     let mut heard = true;
@@ -80,7 +80,9 @@ async fn follow(link: &mut Link, delivery: &mut Delivery, patience: Duration, re
         tokio::select! {
             biased;
             // Before the replies, which a busy Redis sends without a pause.
-            () = listening.changed.notified(), if subscription.is_idle() => subscription.look(&listening),
+            () = topics.changed.notified(), if subscription.is_idle() => {
+                delivery.tell(subscription.look(&topics));
+            }
             reply = link.read() => {
                 match reply {
                     Ok(Value::Array(values)) => match Reply::read(values) {
@@ -88,12 +90,16 @@ async fn follow(link: &mut Link, delivery: &mut Delivery, patience: Duration, re
                         Reply::Message { name, payload } => if delivery.take(&name, payload).await {
                             timer.as_mut().reset(Instant::now() + HEARTBEAT);
                         },
-                        Reply::Answer => subscription.answered(),
+                        Reply::Answer => delivery.tell(subscription.answered(&topics)),
+                        Reply::Pong => subscription.ponged(),
                         Reply::Other => {}
                     },
+                    Ok(Value::ServerError(_)) if subscription.is_optional() => {
+                        delivery.tell(subscription.refused(&topics));
+                    }
                     // A topic of the application that this user may not read, or PING. The others go on.
                     Ok(Value::ServerError(error)) if error.kind() == Some(ServerErrorKind::NoPerm) => {
-                        subscription.answered();
+                        delivery.tell(subscription.refused(&topics));
                         if !std::mem::replace(&mut told_of_refusal, true) {
                             tracing::warn!(
                                 "Redis does not permit all that the subscription needs (allow +subscribe +unsubscribe \
@@ -115,6 +121,7 @@ async fn follow(link: &mut Link, delivery: &mut Delivery, patience: Duration, re
                 }
                 let wait = if heard { HEARTBEAT } else {
                     link.write(&cmd("PING"));
+                    subscription.pinged();
                     if let Err(trouble) = flush(link, "PING", patience).await {
                         return trouble;
                     }
@@ -133,6 +140,14 @@ async fn flush(link: &mut Link, what: &'static str, patience: Duration) -> Resul
 }
 
 impl Delivery {
+    /// What is read after this was published later.
+    fn tell(&self, confirmed: Vec<Listening>) {
+        for listening in confirmed {
+            // Without a receiver the node is going down.
+            let _ = self.inbound.send(Inbound::Listening(listening));
+        }
+    }
+
     /// Says whether it had to wait for room: then Redis is held back too, and nothing is dropped.
     async fn take(&mut self, name: &[u8], payload: Bytes) -> bool {
         let (dispatch, seq) = match self.read(name, payload) {
@@ -155,7 +170,7 @@ impl Delivery {
         };
         if let Some(hold) = hold {
             // Without a receiver the node is going down, and nobody is left to deliver to.
-            let _ = self.inbound.send(Inbound { dispatch, hold });
+            let _ = self.inbound.send(Inbound::Dispatch { dispatch, hold });
         }
         waited
     }
@@ -169,7 +184,7 @@ impl Delivery {
         if *name == *self.names.signals {
             return envelope::decode_signal(&payload, &self.outgoing.node).map(Some);
         }
-        let topic = self.names.topic(name).and_then(|topic| self.listening.find(topic));
+        let topic = self.names.topic(name).and_then(|topic| self.topics.find(topic));
         Ok(topic.map(|topic| (Dispatch::Topic { topic, payload }, None)))
     }
 }
@@ -180,21 +195,28 @@ enum Reply {
         name: Vec<u8>,
         payload: Bytes,
     },
-    /// To SUBSCRIBE or UNSUBSCRIBE.
+    /// To SUBSCRIBE, UNSUBSCRIBE or PSUBSCRIBE.
     Answer,
-    /// A pong and the like.
+    Pong,
     Other,
 }
 
 impl Reply {
     fn read(values: Vec<Value>) -> Self {
-        if is(values.first(), b"subscribe") || is(values.first(), b"unsubscribe") {
+        let answers: [&[u8]; 3] = [b"subscribe", b"unsubscribe", b"psubscribe"];
+        if answers.iter().any(|word| is(values.first(), word)) {
             return Self::Answer;
         }
-        if !is(values.first(), b"message") {
-            return Self::Other;
+        if is(values.first(), b"pong") {
+            return Self::Pong;
         }
-        let mut rest = values.into_iter().skip(1);
+        let before = match values.first() {
+            first if is(first, b"message") => 1,
+            // The pattern stands before the name.
+            first if is(first, b"pmessage") => 2,
+            _ => return Self::Other,
+        };
+        let mut rest = values.into_iter().skip(before);
         match (rest.next(), rest.next()) {
             (Some(Value::BulkString(name)), Some(Value::BulkString(payload))) => {
                 Self::Message { name, payload: payload.into() }

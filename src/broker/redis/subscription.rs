@@ -1,8 +1,11 @@
+use std::collections::VecDeque;
+
 use redis::cmd;
 
 use super::link::Link;
-use super::listening::{Listening, Step, Subscribed};
 use super::names::Names;
+use super::topics::{Step, Subscribed, Topics};
+use crate::broker::Listening;
 
 /// So many SUBSCRIBE and UNSUBSCRIBE may await their answers: more would fill buffers on both sides.
 const WINDOW: usize = 1024;
@@ -11,54 +14,96 @@ const WINDOW: usize = 1024;
 pub(super) struct Subscription {
     subscribed: Subscribed,
     /// Steps that were not sent yet.
-    steps: std::vec::IntoIter<Step>,
-    /// How many that were sent have no answer yet.
-    unanswered: usize,
+    steps: VecDeque<Step>,
+    /// Those that were sent and have no answer yet, for answers come in their order. `None` is a PING.
+    unanswered: VecDeque<Option<Step>>,
     ready: bool,
 }
 
 impl Subscription {
-    pub(super) fn begin(listening: &Listening) -> Self {
-        let (subscribed, steps) = listening.begin();
-        Self { subscribed, steps: steps.into_iter(), unanswered: 0, ready: false }
+    pub(super) fn begin(topics: &Topics) -> Self {
+        let (subscribed, steps) = topics.begin();
+        Self { subscribed, steps: steps.into(), unanswered: VecDeque::new(), ready: false }
     }
 
     /// Whether it has just become ready: all that was listened to when the connection began is subscribed.
     pub(super) fn becomes_ready(&mut self) -> bool {
-        let ready = self.steps.len() == 0 && self.unanswered == 0;
+        let ready = self.steps.is_empty() && self.unanswered.is_empty();
         ready && !std::mem::replace(&mut self.ready, true)
     }
 
     /// Whether it can look for changes. Until it is ready, and until all steps are sent, there is enough to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.ready && self.steps.len() == 0
+        self.ready && self.steps.is_empty()
     }
 
-    /// Looks what has changed.
-    pub(super) fn look(&mut self, listening: &Listening) {
-        self.steps = listening.steps(&mut self.subscribed).into_iter();
+    /// Looks what has changed. The listenings that this confirms.
+    pub(super) fn look(&mut self, topics: &Topics) -> Vec<Listening> {
+        let (steps, confirmed) = topics.steps(&mut self.subscribed);
+        self.steps = steps.into();
+        confirmed
     }
 
     /// Writes the next steps, as far as there is room. Says whether there is something to flush.
     pub(super) fn write(&mut self, link: &mut Link, names: &Names) -> bool {
         // Not for each answer a small write.
-        if self.steps.len() == 0 || self.unanswered > WINDOW / 2 {
+        if self.steps.is_empty() || self.unanswered.len() > WINDOW / 2 {
             return false;
         }
-        for step in self.steps.by_ref().take(WINDOW - self.unanswered) {
-            let (name, topic) = match &step {
-                Step::Subscribe(topic) => ("SUBSCRIBE", topic),
-                Step::Unsubscribe(topic) => ("UNSUBSCRIBE", topic),
-            };
+        while self.unanswered.len() < WINDOW
+            && let Some(step) = self.steps.pop_front()
+        {
             // One topic a command: one that is not permitted takes no other along.
-            link.write(cmd(name).arg(names.of(topic)));
-            self.unanswered += 1;
+            link.write(&match &step {
+                Step::Subscribe(topic, _) => cmd("SUBSCRIBE").arg(names.of(topic)).take(),
+                Step::Unsubscribe(topic) => cmd("UNSUBSCRIBE").arg(names.of(topic)).take(),
+                Step::SubscribeAll(beginning) => cmd("PSUBSCRIBE").arg(names.all(beginning)).take(),
+            });
+            self.unanswered.push_back(Some(step));
         }
         true
     }
 
-    /// An answer arrived, or a refusal.
-    pub(super) fn answered(&mut self) {
-        self.unanswered = self.unanswered.saturating_sub(1);
+    /// An answer arrived. The listenings that it confirms.
+    pub(super) fn answered(&mut self, topics: &Topics) -> Vec<Listening> {
+        match self.unanswered.pop_front() {
+            Some(Some(step)) => topics.answered(&step, &mut self.subscribed),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Instead of an answer a refusal arrived. The listenings that cannot be confirmed.
+    pub(super) fn refused(&mut self, topics: &Topics) -> Vec<Listening> {
+        match self.unanswered.pop_front() {
+            Some(Some(Step::SubscribeAll(beginning))) => {
+                tracing::warn!(
+                    beginning = &*beginning,
+                    "Redis does not permit to listen to all topics that begin so: cache channels keep what Laravel's redis \
+                     broadcaster publishes only while they have a subscriber (allow +psubscribe and this pattern)"
+                );
+                self.steps.extend(topics.refused(&beginning, &mut self.subscribed));
+                Vec::new()
+            }
+            // It is not worth waiting for.
+            Some(Some(step)) => topics.answered(&step, &mut self.subscribed),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the next answer is to something that can be done without.
+    pub(super) fn is_optional(&self) -> bool {
+        matches!(self.unanswered.front(), Some(Some(Step::SubscribeAll(_))))
+    }
+
+    /// A PING was written.
+    pub(super) fn pinged(&mut self) {
+        self.unanswered.push_back(None);
+    }
+
+    /// The answer to a PING arrived.
+    pub(super) fn ponged(&mut self) {
+        if let Some(None) = self.unanswered.front() {
+            self.unanswered.pop_front();
+        }
     }
 }

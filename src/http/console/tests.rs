@@ -53,8 +53,8 @@ fn bench() -> Bench {
 
 impl Bench {
     async fn event(&mut self) -> Event {
-        match self.inbound.recv().await.unwrap().dispatch {
-            Dispatch::Event(event) => event,
+        match self.inbound.recv().await.unwrap() {
+            Inbound::Dispatch { dispatch: Dispatch::Event(event), .. } => event,
             other => panic!("an event was due: {other:?}"),
         }
     }

@@ -21,8 +21,9 @@ use self::body::Incoming;
 use crate::auth::pusher::Request as Signed;
 use crate::cluster::Cluster;
 use crate::protocol::pusher::http::{
-    HttpError, authorize, authorize_head, health, max_body_bytes, parse, route,
+    HttpError, Target, authorize, authorize_head, health, max_body_bytes, parse, route,
 };
+use crate::telemetry::Call;
 
 #[derive(Debug, Clone)]
 struct Api {
@@ -44,7 +45,17 @@ async fn call(State(api): State<Api>, request: Request) -> Response {
     // The signature is over the path and the query as they are in the request line.
     let (method, path) = (head.method.as_str(), head.uri.path());
     let query = head.uri.query().unwrap_or_default();
-    match answer(&api.cluster, Signed { method, path, query, body: b"" }, &mut body).await {
+    let target = route(method, path);
+    // What is no endpoint's has one name, for anybody can ask for anything.
+    let endpoint = target.as_ref().map_or("none", |target| target.route.endpoint());
+    let request = Signed { method, path, query, body: b"" };
+    let answered = match target {
+        Ok(target) => answer(&api.cluster, &target, request, &mut body).await,
+        Err(error) => Err(error),
+    };
+    let outcome = answered.as_ref().err().map_or("ok", |error| error.code);
+    api.cluster.metrics().pusher_calls.get_or_create(&Call::new(endpoint, outcome)).inc();
+    match answered {
         Ok(answered) => json(answered),
         Err(error) => {
             tracing::debug!(status = error.status, code = error.code, %method, "HTTP API call refused");
@@ -55,13 +66,17 @@ async fn call(State(api): State<Api>, request: Request) -> Response {
     }
 }
 
-async fn answer(cluster: &Cluster, request: Signed<'_>, body: &mut Incoming) -> Result<Vec<u8>, HttpError> {
-    let target = route(request.method, request.path)?;
+async fn answer(
+    cluster: &Cluster,
+    target: &Target<'_>,
+    request: Signed<'_>,
+    body: &mut Incoming,
+) -> Result<Vec<u8>, HttpError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let app = authorize_head(cluster.apps(), &target, &request, now)?;
+    let app = authorize_head(cluster.apps(), target, &request, now)?;
     let body = body.read(max_body_bytes(&app.rules)).await?;
     let request = Signed { body: &body, ..request };
-    let app = authorize(cluster.apps(), &target, &request, now)?;
+    let app = authorize(cluster.apps(), target, &request, now)?;
     let command = parse(&target.route, request.query, &body, &app.rules)?;
     obey::obey(cluster, app.credentials.id(), command).await
 }

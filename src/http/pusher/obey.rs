@@ -34,7 +34,8 @@ pub(super) async fn obey(cluster: &Cluster, app: &Arc<str>, command: Command) ->
             Ok(channels(found.iter().map(|(name, about)| (name.as_str(), *about)), info))
         }
         Command::Channel { channel: asked, info } => {
-            Ok(channel(&asked, cluster.channel(app, asked.name()), info))
+            let cached = if info.cache { cluster.last_event(app, asked.name()) } else { None };
+            Ok(channel(&asked, cluster.channel(app, asked.name()), cached.as_ref(), info))
         }
         Command::Users { channel } => Ok(users(&cluster.users(app, channel.name()))),
         Command::Terminate { user } => {

@@ -79,6 +79,13 @@ impl Channel {
         self.access
     }
 
+    /// Uses this copy of its name, so that all who are on the channel share one.
+    pub(super) fn share(&mut self, name: &ChannelName) {
+        if self.name == *name {
+            self.name = name.clone();
+        }
+    }
+
     /// Whether joining takes a signature.
     #[must_use]
     pub fn needs_auth(&self) -> bool {

@@ -253,6 +253,13 @@ impl Presence {
         self.channels.get(channel).map_or(0, ChannelView::connections)
     }
 
+    /// How many of them are a node's own and no members, as it has told.
+    #[must_use]
+    pub fn count_of(&self, node: &NodeName, channel: &ChannelName) -> u64 {
+        let entry = self.nodes.get(node).and_then(|view| view.entries.get(&(channel.clone(), None)));
+        if let Some(Entry { what: What::Count(count), .. }) = entry { *count } else { 0 }
+    }
+
     /// The members of a presence channel, in the order of their ids.
     #[must_use]
     pub fn members(&self, channel: &ChannelName) -> Vec<Member> {

@@ -26,12 +26,12 @@ pub struct Session {
     socket_id: SocketId,
     channels: Subscriptions,
     tickets: u32,
-    user: Option<User>,
+    /// Apart, for most connections never sign in.
+    user: Option<Box<User>>,
     allowance: Allowance,
-    /// When the client last said anything.
-    heard: u64,
-    /// When it was asked whether it is there, if it has not answered.
-    pinged: Option<u64>,
+    /// When the client last said anything; or, if it has not answered, when it was asked whether it is there.
+    since: u64,
+    is_asked: bool,
     is_closed: bool,
 }
 
@@ -53,8 +53,8 @@ impl Session {
             channels: Subscriptions::default(),
             tickets: 0,
             user: None,
-            heard: now,
-            pinged: None,
+            since: now,
+            is_asked: false,
             is_closed: false,
         };
         (session, greeting)
@@ -69,7 +69,13 @@ impl Session {
     /// Who is signed in.
     #[must_use]
     pub fn user(&self) -> Option<&User> {
-        self.user.as_ref()
+        self.user.as_deref()
+    }
+
+    /// Whether it has ended, so that nothing comes of it any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// The channels that the connection is on, or on its way to.
@@ -89,8 +95,8 @@ impl Session {
 
     /// Something came from the client that is no message, such as a WebSocket pong: it is there.
     pub fn heard(&mut self, now: u64) {
-        self.heard = self.heard.max(now);
-        self.pinged = None;
+        self.since = self.since.max(now);
+        self.is_asked = false;
     }
 
     /// Does what the time demands: asks a silent client whether it is there, closes when there is no answer.
@@ -98,10 +104,11 @@ impl Session {
         if self.is_closed || now < self.next_tick() {
             return Vec::new();
         }
-        if self.pinged.is_some() {
+        if self.is_asked {
             return self.close(Fatal::PongTimeout);
         }
-        self.pinged = Some(now);
+        self.is_asked = true;
+        self.since = now;
         vec![Action::Reply(outgoing::ping())]
     }
 
@@ -109,18 +116,16 @@ impl Session {
     #[must_use]
     pub fn next_tick(&self) -> u64 {
         let rules = &self.app.rules;
-        let (since, wait) = match self.pinged {
-            Some(pinged) => (pinged, rules.pong_timeout),
-            None => (self.heard, rules.activity_timeout),
-        };
-        since.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+        let wait = if self.is_asked { rules.pong_timeout } else { rules.activity_timeout };
+        self.since.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// The connection is on the channel. The frames must reach the client before any event of the channel that is
-    /// later than what `joined` tells.
+    /// later than what `joined` tells. The text of `name` is shared from now on.
     pub fn joined(&mut self, name: &ChannelName, ticket: Ticket, joined: &Joined) -> Vec<Action> {
         let Some(subscription) = self.joining(name, ticket) else { return Vec::new() };
         subscription.state = State::Active;
+        subscription.channel.share(name);
         let channel = &subscription.channel;
         let mut actions = vec![Action::Reply(if channel.is_presence() {
             outgoing::presence_succeeded(name.as_str(), &joined.members)
@@ -156,6 +161,11 @@ impl Session {
         let Some(subscription) = self.channels.remove(name) else { return Vec::new() };
         let error = outgoing::subscription_error(name.as_str(), SubscriptionError::Revoked);
         vec![Action::Unsubscribe(subscription.channel), Action::Reply(error)]
+    }
+
+    /// The connection is gone: nobody is left to be told anything.
+    pub fn abandon(&mut self) {
+        self.is_closed = true;
     }
 
     /// Ends the session: the client is told why, then the socket is closed.
@@ -269,7 +279,7 @@ impl Session {
             Some(before) if before.id != user.id => Err(Refusal::SignedInAsAnother),
             Some(before) => Ok(vec![Action::Reply(outgoing::signin_success(&before.data))]),
             None => {
-                self.user = Some(user.clone());
+                self.user = Some(Box::new(user.clone()));
                 let success = outgoing::signin_success(&user.data);
                 Ok(vec![Action::SignIn(user), Action::Reply(success)])
             }

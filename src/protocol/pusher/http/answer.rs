@@ -13,6 +13,15 @@ pub struct ChannelInfo {
     pub members: usize,
 }
 
+/// The last event of a cache channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cached {
+    /// What subscribers find under `data`.
+    pub data: String,
+    /// For how many seconds more it is kept.
+    pub ttl: u64,
+}
+
 impl ChannelInfo {
     /// What was asked, and applies to such a channel.
     fn attributes(self, name: &str, info: Info) -> Map<String, Value> {
@@ -62,12 +71,16 @@ pub fn channels<'a>(found: impl IntoIterator<Item = (&'a str, ChannelInfo)>, inf
     write(&json!({ "channels": told }))
 }
 
-/// The answer to `GET channels/{channel}`.
+/// The answer to `GET channels/{channel}`. `cached` is told where it was asked, also that there is none.
 #[must_use]
-pub fn channel(channel: &Channel, about: ChannelInfo, info: Info) -> Vec<u8> {
+pub fn channel(channel: &Channel, about: ChannelInfo, cached: Option<&Cached>, info: Info) -> Vec<u8> {
     let mut told = Map::new();
     told.insert("occupied".into(), (about.subscriptions > 0).into());
     told.extend(about.attributes(channel.name().as_str(), info));
+    if info.cache {
+        let cached = cached.map(|cached| json!({ "data": cached.data, "ttl": cached.ttl }));
+        told.insert("cache".into(), cached.unwrap_or_default());
+    }
     write(&told)
 }
 
@@ -109,7 +122,7 @@ mod tests {
     #[test]
     fn golden_bodies() {
         let about = ChannelInfo { subscriptions: 3, members: 2 };
-        let both = Info { user_count: true, subscription_count: true };
+        let both = Info { user_count: true, subscription_count: true, cache: false };
         let none = Info::default();
         let (room, news) = (Channel::new("presence-a", 200).unwrap(), Channel::new("news", 200).unwrap());
         let text = |body: Vec<u8>| String::from_utf8(body).unwrap();
@@ -126,10 +139,17 @@ mod tests {
         assert_eq!(text(channels([], both)), r#"{"channels":{}}"#);
         assert_eq!(text(channels([("news", about)], none)), r#"{"channels":{"news":{}}}"#);
         assert_eq!(
-            text(channel(&room, about, both)),
+            text(channel(&room, about, None, both)),
             r#"{"occupied":true,"subscription_count":3,"user_count":2}"#
         );
-        assert_eq!(text(channel(&news, ChannelInfo::default(), none)), r#"{"occupied":false}"#);
+        assert_eq!(text(channel(&news, ChannelInfo::default(), None, none)), r#"{"occupied":false}"#);
+        let (score, asked) = (Channel::new("cache-a", 200).unwrap(), Info { cache: true, ..none });
+        let cached = Cached { data: r#"{"a":1}"#.into(), ttl: 1440 };
+        assert_eq!(
+            text(channel(&score, about, Some(&cached), asked)),
+            r#"{"cache":{"data":"{\"a\":1}","ttl":1440},"occupied":true}"#
+        );
+        assert_eq!(text(channel(&score, about, None, asked)), r#"{"cache":null,"occupied":true}"#);
         let members =
             [Member::parse(r#"{"user_id":7}"#), Member::parse(r#"{"user_id":"b"}"#)].map(Result::unwrap);
         assert_eq!(text(users(&members)), r#"{"users":[{"id":7},{"id":"b"}]}"#);

@@ -62,6 +62,8 @@ pub struct Info {
     pub user_count: bool,
     /// The number of connections.
     pub subscription_count: bool,
+    /// The last event, of a cache channel; only where one channel is asked for.
+    pub cache: bool,
 }
 
 impl Trigger {
@@ -87,13 +89,24 @@ impl Info {
     }
 
     fn parse(list: &str) -> Result<Self, HttpError> {
+        let info = Self::parse_of_one(list)?;
+        if info.cache {
+            let message = "cache is told of one channel at a time: GET channels/{channel}?info=cache";
+            return Err(HttpError::bad_request(message));
+        }
+        Ok(info)
+    }
+
+    fn parse_of_one(list: &str) -> Result<Self, HttpError> {
         let mut info = Self::default();
         for attribute in list.split(',').map(str::trim).filter(|attribute| !attribute.is_empty()) {
             match attribute {
                 "user_count" => info.user_count = true,
                 "subscription_count" => info.subscription_count = true,
+                "cache" => info.cache = true,
                 _ => {
-                    let message = "info is a list, separated by commas, of user_count and subscription_count";
+                    let message =
+                        "info is a list, separated by commas, of user_count, subscription_count and cache";
                     return Err(HttpError::bad_request(message));
                 }
             }
@@ -123,7 +136,7 @@ pub fn parse(
         Route::BatchEvents => batch(text(body)?, rules).map(Command::Batch),
         Route::Channels => {
             let prefix = parameter(query, "filter_by_prefix").unwrap_or_default().into_owned();
-            let info = info(query)?;
+            let info = Info::parse(&info(query))?;
             if info.user_count && !prefix.starts_with("presence-") {
                 let message =
                     "user_count is for presence channels: set filter_by_prefix to presence- or longer";
@@ -132,9 +145,12 @@ pub fn parse(
             Ok(Command::Channels { prefix, info })
         }
         Route::Channel(name) => {
-            let (channel, info) = (channel(name, rules)?, info(query)?);
+            let (channel, info) = (channel(name, rules)?, Info::parse_of_one(&info(query))?);
             if info.user_count && !channel.is_presence() {
                 return Err(HttpError::bad_request("user_count is for presence channels only"));
+            }
+            if info.cache && !channel.is_cache() {
+                return Err(HttpError::bad_request("cache is for cache channels only"));
             }
             Ok(Command::Channel { channel, info })
         }
@@ -260,8 +276,8 @@ fn object<'a, const N: usize>(
     members(text, names).map_err(|_| HttpError::bad_request("the body is not a JSON object"))
 }
 
-fn info(query: &str) -> Result<Info, HttpError> {
-    Info::parse(&parameter(query, "info").unwrap_or_default())
+fn info(query: &str) -> Cow<'_, str> {
+    parameter(query, "info").unwrap_or_default()
 }
 
 /// A parameter of the query. The signature is over lower-case names, so that is how they are read.

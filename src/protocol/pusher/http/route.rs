@@ -26,6 +26,22 @@ pub enum Route<'a> {
     Connections,
 }
 
+impl Route<'_> {
+    /// One word for what it asks, whatever it names.
+    #[must_use]
+    pub fn endpoint(&self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::BatchEvents => "batch_events",
+            Self::Channels => "channels",
+            Self::Channel(_) => "channel",
+            Self::Users(_) => "users",
+            Self::Terminate(_) => "terminate_connections",
+            Self::Connections => "connections",
+        }
+    }
+}
+
 /// The app that a request is for, and what it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target<'a> {

@@ -43,7 +43,7 @@ fn what_laravel_sends() {
     assert_eq!(trigger.event, "App\\Events\\MessageSent");
     assert_eq!(trigger.channels, [public("private-TestChannel.7"), public("private-TestChannel.8")]);
     assert_eq!(trigger.except, Some(SocketId::new(12, 34)));
-    assert_eq!(trigger.info, Info { user_count: true, subscription_count: true });
+    assert_eq!(trigger.info, Info { user_count: true, subscription_count: true, cache: false });
     let one = r##"{"name":"e","data":"","channel":"#server-to-user-7","socket_id":null,"channels":null,"extra":[]}"##;
     assert!(matches!(events(one), Ok(Command::Trigger(_))));
 }
@@ -76,6 +76,7 @@ fn every_fault_has_its_status() {
         ("socket_id", json!("undefined"), 422),
         ("socket_id", json!(12.34), 422),
         ("info", json!("members"), 400),
+        ("info", json!("cache"), 400),
         ("info", json!(7), 400),
     ] {
         assert_eq!(with(key, value.clone()), status, "{key} {value}");
@@ -112,7 +113,7 @@ fn a_batch_is_all_or_nothing() {
 
 #[test]
 fn questions() {
-    let both = Info { user_count: true, subscription_count: true };
+    let both = Info { user_count: true, subscription_count: true, cache: false };
     assert_eq!(
         get(&Route::Channels, "auth_key=k&filter_by_prefix=presence-&info=user_count%2Csubscription_count"),
         Ok(Command::Channels { prefix: "presence-".into(), info: both })
@@ -127,6 +128,15 @@ fn questions() {
         Ok(Command::Channel { channel: public("presence-a"), info: both })
     );
     assert_eq!(get(&room("a"), "info=user_count").unwrap_err().status, 400);
+    assert_eq!(
+        get(&room("presence-cache-a"), "info=cache,user_count"),
+        Ok(Command::Channel {
+            channel: public("presence-cache-a"),
+            info: Info { user_count: true, subscription_count: false, cache: true }
+        })
+    );
+    assert_eq!(get(&room("presence-a"), "info=cache").unwrap_err().status, 400);
+    assert_eq!(get(&Route::Channels, "filter_by_prefix=cache-&info=cache").unwrap_err().status, 400);
     assert_eq!(get(&room("a b"), "").unwrap_err().status, 422);
     assert!(get(&Route::Users("presence-a".into()), "").is_ok());
     assert_eq!(get(&Route::Users("private-a".into()), "").unwrap_err().status, 400);

@@ -1,0 +1,129 @@
+//! What is known of the nodes themselves.
+
+use super::State;
+use crate::cluster::said::AppSnapshot;
+use crate::cluster::snapshot::{Gathered, Portion};
+use crate::protocol::pusher::presence::NodeName;
+
+/// A node that has been silent for so long is lost, with all that was on it.
+pub(in crate::cluster) const SILENT_AFTER: u64 = 15_000;
+
+/// Asking everybody for everything is not repeated sooner.
+const ASK_AGAIN: u64 = 2_000;
+
+#[derive(Debug)]
+pub(super) struct Node {
+    heard: u64,
+    /// When it was started, by its own clock; every node compares the same numbers.
+    since: Option<u64>,
+    /// Its snapshot has been taken, and it has not been lost since.
+    is_settled: bool,
+    is_lost: bool,
+    /// The portions of its snapshot, as long as they are not all.
+    gathered: Option<Gathered>,
+}
+
+impl State {
+    /// Something has come from a node. One that is not known well has to tell everything.
+    pub(in crate::cluster) fn heard(&mut self, node: &NodeName, tells_all: bool) {
+        let (time, own) = (self.time, *node == self.own);
+        let entry = self.nodes.entry(node.clone()).or_insert(Node {
+            heard: time,
+            since: None,
+            is_settled: own,
+            is_lost: false,
+            gathered: None,
+        });
+        entry.heard = time;
+        entry.is_lost = false;
+        if !entry.is_settled && !tells_all {
+            self.ask();
+        }
+        for state in self.apps.values_mut() {
+            state.view.heard(node, time);
+        }
+    }
+
+    /// Time goes on, but only while the node hears what it says itself: otherwise it knows nothing of the others.
+    /// After such a time they are given as much of it as if they had just been heard.
+    pub(in crate::cluster) fn pass(&mut self, elapsed: u64, hears: bool) {
+        if !hears {
+            self.is_deaf = true;
+            return;
+        }
+        self.time = self.time.saturating_add(elapsed);
+        if std::mem::take(&mut self.is_deaf) {
+            for (node, entry) in &mut self.nodes {
+                if self.time.saturating_sub(entry.heard) <= SILENT_AFTER {
+                    entry.heard = self.time;
+                    for state in self.apps.values_mut() {
+                        state.view.heard(node, self.time);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A portion of a node's snapshot comes. All of it, if this was the last one.
+    pub(in crate::cluster) fn gather(
+        &mut self,
+        node: &NodeName,
+        number: u64,
+        index: usize,
+        of: usize,
+        apps: Vec<AppSnapshot>,
+    ) -> Option<Vec<AppSnapshot>> {
+        let entry = self.nodes.get_mut(node)?;
+        match Gathered::add(entry.gathered.take(), number, index, of, apps) {
+            Portion::Complete(apps) => return Some(apps),
+            Portion::Waiting(gathered) => entry.gathered = Some(gathered),
+            Portion::Gap => self.ask(),
+        }
+        None
+    }
+
+    /// Everybody is to tell everything, if that has not been asked just now.
+    fn ask(&mut self) {
+        self.due.ask |= self.asked.is_none_or(|asked| self.time >= asked + ASK_AGAIN);
+    }
+
+    /// A node's snapshot comes, from one that was started then. Whether it says only what was known before this node
+    /// was there.
+    pub(in crate::cluster) fn settled(&mut self, node: &NodeName, since: u64) -> bool {
+        let Some(entry) = self.nodes.get_mut(node) else { return false };
+        entry.is_settled = true;
+        let first = entry.since.replace(since).is_none();
+        first && *node != self.own && since < self.since
+    }
+
+    /// Whether of all nodes but one this has been there longest.
+    pub(in crate::cluster) fn is_oldest_but(&self, other: &NodeName) -> bool {
+        let own = (self.since, &self.own);
+        self.nodes
+            .iter()
+            .filter(|(node, entry)| *node != other && self.time.saturating_sub(entry.heard) <= SILENT_AFTER)
+            .all(|(node, entry)| entry.since.is_none_or(|since| own <= (since, node)))
+    }
+
+    /// A node has said that it goes.
+    pub(in crate::cluster) fn gone(&mut self, node: &NodeName) {
+        self.nodes.remove(node);
+    }
+
+    /// Marks who has been silent for too long, so that their return is noticed. If there is such a node: when the
+    /// first one was last heard.
+    pub(in crate::cluster) fn unsettle_silent(&mut self) -> Option<u64> {
+        let (time, own) = (self.time, self.own.clone());
+        let mut last_heard: Option<u64> = None;
+        self.nodes.retain(|node, entry| {
+            let silence = time.saturating_sub(entry.heard);
+            if silence > SILENT_AFTER && *node != own && !std::mem::replace(&mut entry.is_lost, true) {
+                entry.is_settled = false;
+                entry.gathered = None;
+                last_heard = Some(last_heard.map_or(entry.heard, |heard| heard.min(entry.heard)));
+            }
+            silence <= SILENT_AFTER.saturating_mul(10) || *node == own
+        });
+        last_heard
+    }
+}
