@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Idle connections cost 200 bytes less with it than with glibc's.
+/// Idle connections cost less with it than with glibc's. Without huge pages (`no_thp`): with them, what a burst of
+/// handshakes has touched stays resident in pieces of 2 MiB, and an idle connection takes twice as much.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
