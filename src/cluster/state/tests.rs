@@ -1,0 +1,127 @@
+use super::*;
+use crate::protocol::pusher::{PusherSettings, UserId};
+
+fn state() -> (State, Arc<str>) {
+    let app = serde_json::from_str(r#"{"id":"1","key":"k","secret":"s","presence_members":2}"#).unwrap();
+    let apps = Apps::new(&PusherSettings::default(), &[app]).unwrap();
+    let mut state = State::new(&apps, "own".into(), 10);
+    state.due = Due::default();
+    (state, "1".into())
+}
+
+fn channel(text: &str) -> ChannelName {
+    ChannelName::new(text).unwrap()
+}
+
+fn member(id: &str) -> Member {
+    Member { user_id: UserId::new(id), user_info: None }
+}
+
+fn socket(number: u64) -> SocketId {
+    SocketId::new(1, number)
+}
+
+fn said(state: &mut State) -> String {
+    let next = state.next().map(|next| next.said);
+    serde_json::to_string(&next).unwrap()
+}
+
+#[test]
+fn what_gathers_is_said_together_and_a_count_once() {
+    let (mut state, app) = state();
+    let (a, b) = (channel("presence-a"), channel("b"));
+    assert!(state.enter(&app, &b));
+    assert!(!state.enter(&app, &b));
+    assert_eq!(state.enter_as(&app, &a, socket(1), member("x")), (1, true));
+    assert_eq!(state.enter_as(&app, &a, socket(2), member("x")), (2, false));
+    assert!(!state.exit(&app, &a, socket(1), None));
+    let next = state.next().unwrap();
+    assert_eq!(next.joins, [1, 2]);
+    let text = serde_json::to_string(&next.said).unwrap();
+    let numbers: Vec<_> = ["\"number\":1,", "\"number\":2,", "\"number\":3,", "\"number\":4,"].into();
+    assert!(numbers.iter().all(|number| text.contains(number)), "{text}");
+    assert!(text.contains(r#"{"count":2}"#) && text.contains(r#"{"leave":{"connection":"1.1"}}"#), "{text}");
+    assert!(state.next().is_none());
+    assert!(state.exit(&app, &a, socket(2), None));
+}
+
+#[test]
+fn a_join_that_failed_does_not_undo_the_next() {
+    let (mut state, app) = state();
+    let a = channel("presence-a");
+    let (first, _) = state.enter_as(&app, &a, socket(1), member("x"));
+    state.exit(&app, &a, socket(1), None);
+    let (second, _) = state.enter_as(&app, &a, socket(1), member("x"));
+    assert!(!state.exit(&app, &a, socket(1), Some(first)));
+    assert!(state.exit(&app, &a, socket(1), Some(second)));
+}
+
+#[test]
+fn the_snapshot_holds_joins_that_are_under_way_and_has_the_last_number() {
+    let (mut state, app) = state();
+    state.enter_as(&app, &channel("presence-a"), socket(1), member("x"));
+    state.enter(&app, &channel("b"));
+    let _ = state.next();
+    state.due.everything = true;
+    assert_eq!(
+        said(&mut state),
+        r#"{"everything":{"number":3,"apps":[{"app":"1","members":[["presence-a","1.1",{"user_id":"x"}]],"counts":[["b",1]]}],"since":10}}"#
+    );
+}
+
+#[test]
+fn there_is_room_for_users_not_for_connections() {
+    let (mut state, app) = state();
+    let a = channel("presence-a");
+    state.enter_as(&app, &a, socket(1), member("x"));
+    state.enter_as(&app, &a, socket(2), member("x"));
+    let room = |state: &State, id: &str| state.apps[&app].has_room(&a, &member(id));
+    assert!(room(&state, "y"));
+    state.enter_as(&app, &a, socket(3), member("y"));
+    assert!(!room(&state, "z") && room(&state, "x") && room(&state, "y"));
+}
+
+#[test]
+fn departures_are_forgotten_with_a_snapshot_now_and_then() {
+    let (mut state, app) = state();
+    let a = channel("presence-a");
+    let mut snapshots = 0;
+    for number in 0..10_000 {
+        state.enter_as(&app, &a, socket(number), member("x"));
+        state.exit(&app, &a, socket(number), None);
+        while let Some(next) = state.next() {
+            snapshots += u32::from(matches!(next.said, Said::Everything { .. }));
+        }
+    }
+    assert!((5..20).contains(&snapshots), "{snapshots}");
+}
+
+#[test]
+fn a_node_is_silent_only_while_others_can_be_heard() {
+    let (mut state, _) = state();
+    let other: NodeName = "other".into();
+    state.heard(&other, true);
+    assert!(!state.settled(&other, 20));
+    for _ in 0..100 {
+        state.pass(1000, false);
+    }
+    state.pass(SILENT_AFTER, true);
+    assert_eq!(state.unsettle_silent(), None, "it is heard anew after the time of deafness");
+    state.pass(SILENT_AFTER + 1, true);
+    assert_eq!(state.unsettle_silent(), Some(SILENT_AFTER));
+    assert_eq!(state.unsettle_silent(), None);
+    // It is there after all: it has to tell everything again.
+    state.heard(&other, false);
+    assert!(state.due.ask);
+}
+
+#[test]
+fn the_oldest_answers_newcomers() {
+    let (mut state, _) = state();
+    let (older, newer): (NodeName, NodeName) = ("older".into(), "newer".into());
+    state.heard(&older, true);
+    assert!(state.settled(&older, 5), "what it says is older than this node");
+    state.heard(&newer, true);
+    assert!(!state.settled(&newer, 15));
+    assert!(!state.is_oldest_but(&newer) && state.is_oldest_but(&older));
+}

@@ -1,0 +1,194 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::Wake;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Takes as many bytes at a time as its script says; none where the script is at an end.
+#[derive(Debug, Default)]
+struct Scripted {
+    allowances: Mutex<VecDeque<usize>>,
+    taken: Mutex<Vec<u8>>,
+}
+
+impl Scripted {
+    fn allow(&self, count: usize) {
+        self.allowances.lock().unwrap().push_back(count);
+    }
+}
+
+impl Sink for Scripted {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.allowances.lock().unwrap().pop_front() {
+            None | Some(0) => Err(io::ErrorKind::WouldBlock.into()),
+            Some(allowed) => {
+                let count = allowed.min(bytes.len());
+                self.taken.lock().unwrap().extend_from_slice(&bytes[..count]);
+                Ok(count)
+            }
+        }
+    }
+
+    fn try_write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let joined: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        self.try_write(&joined)
+    }
+}
+
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn attached() -> Outbox<Scripted> {
+    let outbox = Outbox::new();
+    outbox.attach(Scripted::default());
+    outbox
+}
+
+fn taken(outbox: &Outbox<Scripted>) -> Vec<u8> {
+    outbox.sink.get().unwrap().taken.lock().unwrap().clone()
+}
+
+fn frame(text: &[u8]) -> Frame {
+    Frame::from_wire(Bytes::copy_from_slice(text))
+}
+
+#[test]
+fn a_push_that_cannot_be_written_wakes_the_task() {
+    let outbox = attached();
+    let flag = Arc::new(Flag::default());
+    outbox.register(&Waker::from(flag.clone()));
+    outbox.sink.get().unwrap().allow(2);
+    assert_eq!(outbox.push(&frame(b"abc"), 100), Pushed::Taken);
+    assert!(flag.0.load(Ordering::Relaxed));
+    assert_eq!(taken(&outbox), b"ab");
+    outbox.sink.get().unwrap().allow(5);
+    assert_eq!(outbox.flush().unwrap(), Flushed::Empty);
+    assert_eq!(taken(&outbox), b"abc");
+}
+
+#[test]
+fn what_is_pushed_before_the_connection_waits_for_it() {
+    let outbox = Outbox::<Scripted>::new();
+    assert_eq!(outbox.push(&frame(b"early"), 100), Pushed::Taken);
+    assert_eq!(outbox.flush().unwrap(), Flushed::Blocked);
+    outbox.attach(Scripted::default()).allow(5);
+    assert_eq!(outbox.flush().unwrap(), Flushed::Empty);
+    assert_eq!(taken(&outbox), b"early");
+}
+
+#[test]
+fn a_corked_outbox_writes_once() {
+    let outbox = attached();
+    outbox.sink.get().unwrap().allow(100);
+    outbox.cork();
+    outbox.push(&frame(b"ack"), 100);
+    outbox.push(&frame(b"copy"), 100);
+    assert!(taken(&outbox).is_empty());
+    assert_eq!(outbox.flush().unwrap(), Flushed::Empty);
+    assert_eq!(taken(&outbox), b"ackcopy");
+}
+
+#[test]
+fn a_slow_consumer_gets_the_rest_of_its_frame_and_the_close_frame() {
+    let outbox = attached();
+    outbox.sink.get().unwrap().allow(1);
+    outbox.push(&frame(b"first"), 10);
+    assert_eq!(outbox.push(&frame(b"second"), 10), Pushed::Taken);
+    assert_eq!(outbox.push(&frame(b"third"), 10), Pushed::Overflow);
+    assert_eq!(outbox.push(&frame(b"fourth"), 10), Pushed::Refused);
+    assert_eq!(outbox.ending(), Some(Ending::Closed(Close::SlowConsumer)));
+    outbox.sink.get().unwrap().allow(1000);
+    outbox.flush().unwrap();
+    let mut expected = b"first".to_vec();
+    expected.extend_from_slice(Frame::close(Close::SlowConsumer).bytes());
+    assert_eq!(taken(&outbox), expected);
+}
+
+#[test]
+fn nothing_follows_a_close_frame() {
+    let outbox = attached();
+    outbox.push(&frame(b"last"), 100);
+    assert!(outbox.close(Close::GoingAway));
+    assert!(!outbox.close(Close::TokenExpired));
+    assert_eq!(outbox.push(&frame(b"late"), 100), Pushed::Refused);
+    outbox.sink.get().unwrap().allow(100);
+    outbox.flush().unwrap();
+    assert_eq!(taken(&outbox), [b"last", &Frame::close(Close::GoingAway).bytes()[..]].concat());
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Push(Vec<u8>),
+    Allow(usize),
+    Flush,
+    Cork,
+    Close,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => prop::collection::vec(any::<u8>(), 1..12).prop_map(Step::Push),
+        4 => (0usize..16).prop_map(Step::Allow),
+        2 => Just(Step::Flush),
+        1 => Just(Step::Cork),
+        1 => Just(Step::Close),
+    ];
+    prop::collection::vec(step, 0..80)
+}
+
+proptest! {
+    #[test]
+    fn bytes_leave_in_order_whole_and_bounded(steps in steps(), limit in 0usize..60) {
+        let outbox = attached();
+        let mut accepted: Vec<Vec<u8>> = Vec::new();
+        let mut overflowed = false;
+        for step in steps {
+            match step {
+                Step::Push(bytes) => match outbox.push(&frame(&bytes), limit) {
+                    Pushed::Taken => accepted.push(bytes),
+                    // It may be the one that is partly out.
+                    Pushed::Overflow => { overflowed = true; accepted.push(bytes); }
+                    Pushed::Refused => prop_assert!(outbox.ending().is_some()),
+                },
+                Step::Allow(count) => outbox.sink.get().unwrap().allow(count),
+                Step::Flush => { outbox.flush().unwrap(); }
+                Step::Cork => outbox.cork(),
+                Step::Close => { outbox.close(Close::GoingAway); }
+            }
+            let waiting = outbox.lock().bytes;
+            prop_assert!(waiting <= limit + 12 + 40, "{waiting} bytes wait");
+        }
+        *outbox.sink.get().unwrap().allowances.lock().unwrap() = vec![1000; 200].into();
+        prop_assert_eq!(outbox.flush().unwrap(), Flushed::Empty);
+        let mut out = taken(&outbox);
+        if let Some(ending) = outbox.ending() {
+            let close = match ending {
+                Ending::Closed(close) => close,
+                Ending::Gone => unreachable!(),
+            };
+            let farewell = Frame::close(close).bytes().clone();
+            prop_assert!(out.ends_with(&farewell));
+            out.truncate(out.len() - farewell.len());
+        }
+        if overflowed {
+            // A prefix of what was accepted, cut between two frames.
+            let mut rest = &out[..];
+            for bytes in &accepted {
+                if rest.is_empty() { break; }
+                prop_assert!(rest.starts_with(bytes));
+                rest = &rest[bytes.len()..];
+            }
+            prop_assert!(rest.is_empty());
+        } else {
+            prop_assert_eq!(out, accepted.concat());
+        }
+    }
+}
