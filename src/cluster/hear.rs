@@ -230,23 +230,22 @@ impl Cluster {
             let news = if is_old { News::Old } else { News::of(app_state.view.is_speaker(&self.node)) };
             told.push((app_state.app.clone(), transitions, news));
         }
-        // Sign-ins that were refused are in the snapshot.
-        let back: Vec<u64> = if is_own {
-            let is_in = |(own, joining): &(&u64, &Joining)| {
-                **own < number && matches!(joining.purpose, Purpose::SignIn(_))
-            };
-            state.joining.iter().filter(is_in).map(|(own, _)| *own).collect()
+        // What was said before the snapshot and has not come back never will: it was lost on the way, or is a sign-in that
+        // was refused. The snapshot holds it.
+        let mut back: Vec<(u64, Joining)> = if is_own {
+            let is_before = |own: &u64, _: &mut Joining| *own < number;
+            state.joining.extract_if(is_before).collect()
         } else {
             Vec::new()
         };
-        let back: Vec<Joining> = back.iter().filter_map(|number| state.joining.remove(number)).collect();
+        back.sort_unstable_by_key(|(own, _)| *own);
         drop(state);
         for (app, transitions, news) in told {
             self.tell(&app, transitions, news);
         }
-        for Joining { peer, purpose } in back {
+        for (own, Joining { peer, purpose }) in back {
             let app = peer.app().clone();
-            self.came_back(&app, 0, &peer, purpose);
+            self.came_back(&app, own, &peer, purpose);
         }
     }
 

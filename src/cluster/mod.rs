@@ -13,6 +13,8 @@ mod snapshot;
 mod speak;
 mod state;
 mod tend;
+#[cfg(test)]
+mod tests;
 mod untold;
 mod waiting;
 mod webhooks;

@@ -1,0 +1,151 @@
+//! One node with an embedded broker, whose stream the tests hold in their hands.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
+
+use super::said::NumberedChange;
+use super::*;
+use crate::broker::{Inbound, Settings};
+use crate::hub::{Connection, Outbox};
+use crate::message::Sender;
+use crate::protocol::pusher::PusherSettings;
+use crate::protocol::pusher::presence::Change;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const APP: &str = r#"{"id":"1","key":"k","secret":"s","presence_members":1"#;
+
+struct Node {
+    cluster: Arc<Cluster>,
+    inbound: UnboundedReceiver<Inbound>,
+    listener: TcpListener,
+    budget: Arc<Semaphore>,
+}
+
+/// A page, and what it has read so far.
+struct Page {
+    client: Client,
+    socket: TcpStream,
+    read: String,
+    _connection: Connection,
+}
+
+impl Node {
+    /// With one app, to which these settings are added.
+    async fn start(more: &str) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let app = serde_json::from_str(&format!("{APP}{more}}}")).unwrap();
+        let apps = Apps::new(&PusherSettings::default(), &[app]).unwrap();
+        let memory = Settings {
+            url: SecretString::from(""),
+            prefix: String::new(),
+            publish_timeout: Duration::from_secs(2),
+        };
+        let sender = Sender { name: "System".into(), id: 0 };
+        let (broker, inbound) = Broker::start(&memory, sender, 1 << 20, metrics.clone()).unwrap();
+        let hub = Hub::start(NonZeroUsize::MIN, 1 << 20, &metrics);
+        let cluster = Cluster::new(apps, hub, Arc::new(broker), metrics);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { cluster, inbound, listener, budget: Arc::new(Semaphore::new(1 << 20)) }
+    }
+
+    async fn open(&self) -> Page {
+        let socket = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = self.listener.accept().await.unwrap();
+        let outbox = Arc::new(Outbox::new());
+        outbox.attach(server);
+        let connection = self.cluster.hub.connect(outbox);
+        let app = self.cluster.apps.by_id("1").unwrap();
+        let client = Client::open(&self.cluster, app, &connection).unwrap();
+        Page { client, socket, read: String::new(), _connection: connection }
+    }
+
+    fn hear(&self, signal: &Bytes) {
+        let hold = self.budget.clone().try_acquire_many_owned(u32::try_from(signal.len()).unwrap()).unwrap();
+        assert!(self.cluster.hear(signal, hold));
+    }
+
+    /// Another node says this. Its name comes before that of any real one.
+    fn hear_other(&self, said: Said) {
+        self.hear(&Statement { node: "!".into(), said }.encode());
+    }
+
+    /// The next signal that this node has said.
+    async fn next(&mut self) -> Bytes {
+        loop {
+            match timeout(PATIENCE, self.inbound.recv()).await.expect("nothing is said").unwrap() {
+                Inbound::Dispatch { dispatch: Dispatch::Signal(signal), .. } => return signal,
+                Inbound::Dispatch { .. } | Inbound::Listening(_) => {}
+            }
+        }
+    }
+
+    /// Loses the next signal that has this text. What comes before it is heard.
+    async fn lose(&mut self, text: &str) {
+        loop {
+            let signal = self.next().await;
+            if std::str::from_utf8(&signal).unwrap().contains(text) {
+                return;
+            }
+            self.hear(&signal);
+        }
+    }
+
+    /// Goes on until the page has read this text.
+    async fn until(&mut self, page: &mut Page, text: &str) {
+        let reading = async {
+            while !page.read.contains(text) {
+                let mut bytes = [0; 1024];
+                tokio::select! {
+                    count = page.socket.read(&mut bytes) => {
+                        let count = count.unwrap();
+                        assert_ne!(count, 0, "closed: {}", page.read);
+                        page.read.push_str(&String::from_utf8_lossy(&bytes[..count]));
+                    }
+                    signal = self.next() => self.hear(&signal),
+                }
+            }
+        };
+        timeout(PATIENCE, reading).await.unwrap_or_else(|_| panic!("no {text} in {}", page.read));
+    }
+}
+
+impl Page {
+    fn enter(&self, node: &Node, channel: &str, user: u32) {
+        let credentials = &node.cluster.apps.by_id("1").unwrap().credentials;
+        let data = format!(r#"{{"user_id":{user}}}"#);
+        let auth = credentials.sign_channel(&self.client.id().to_string(), channel, Some(&data));
+        let data = serde_json::json!({ "channel": channel, "auth": auth, "channel_data": data });
+        let message = serde_json::json!({ "event": "pusher:subscribe", "data": data });
+        self.client.receive(message.to_string().as_bytes());
+    }
+}
+
+fn changes(channel: &str, changes: impl IntoIterator<Item = Change>) -> Said {
+    let change = |(number, change)| NumberedChange { app: "1".into(), number, channel: channel.into(), change };
+    Said::Changes((1..).zip(changes).map(change).collect())
+}
+
+fn join(connection: u64, user: &str) -> Change {
+    let member = Member { user_id: UserId::new(user), user_info: None };
+    Change::Join { connection: SocketId::new(1, connection), member }
+}
+
+#[tokio::test]
+async fn a_join_whose_copy_is_lost_is_answered_with_the_next_snapshot() {
+    let mut node = Node::start("").await;
+    let mut page = node.open().await;
+    page.enter(&node, "presence-a", 7);
+    // Redis has taken it, and the subscribed connection broke before it came back.
+    node.lose("join").await;
+    node.cluster.metrics.broker_interruptions.inc();
+    node.until(&mut page, "subscription_succeeded").await;
+    assert!(page.read.contains(r#"\"ids\":[7]"#), "{}", page.read);
+    assert!(node.cluster.state().joining.is_empty());
+}
