@@ -15,8 +15,7 @@ use crate::broker::Listening;
 use crate::message::{Audience, ChannelName};
 use crate::protocol::pusher::presence::{NodeName, Transition};
 use crate::protocol::pusher::{
-    App, Broadcast, CLIENT_PREFIX, Channel, Fatal, Member, SubscriptionError, Ticket, UserId, WebhookEvent,
-    outgoing,
+    App, Broadcast, CLIENT_PREFIX, Channel, Fatal, Member, SubscriptionError, UserId, WebhookEvent, outgoing,
 };
 use crate::telemetry::Reason;
 
@@ -177,17 +176,18 @@ impl Cluster {
         // One text for what is on this node, too.
         let name = app_state.local.get_key_value(&name).map_or(name, |(name, _)| name.clone());
         let transitions = app_state.view.change(node, number, &name, change, time);
+        let is_new = transitions.iter().any(|transition| matches!(transition, Transition::MemberAdded(..)));
         let speaks = app_state.view.is_speaker(&self.node);
         let app = app_state.app.clone();
         drop(state);
         self.tell(&app, transitions, News::of(speaks));
         if let Some(Joining { peer, purpose }) = joining {
-            self.came_back(&app, number, &peer, purpose);
+            self.came_back(&app, number, &peer, purpose, is_new);
         }
     }
 
-    /// A join of this node has come back: everybody knows it now.
-    fn came_back(&self, app: &App, number: u64, peer: &Arc<Peer>, purpose: Purpose) {
+    /// A join of this node has come back: everybody knows it now. `is_new`: it is a user's first one, as far as is known.
+    fn came_back(&self, app: &App, number: u64, peer: &Arc<Peer>, purpose: Purpose, is_new: bool) {
         let id = app.credentials.id();
         match purpose {
             Purpose::SignIn(user) => {
@@ -200,22 +200,18 @@ impl Cluster {
                 peer.signed_in(&user, &online);
             }
             Purpose::Channel { channel, ticket } => {
-                self.member_came_back(app, number, peer, &channel, ticket);
+                let name = channel.name();
+                let members = self.state().apps.get(id).map_or(0, |state| state.view.member_count(name));
+                let limit = app.rules.presence_members;
+                if is_new && members > limit {
+                    // Two nodes let the last one in at the same time. Who came back later goes again.
+                    self.exit(id, name, peer.id(), Some(number));
+                    peer.join_failed(name, ticket, SubscriptionError::ChannelFull(limit));
+                    return;
+                }
+                peer.joined(&channel, ticket);
             }
         }
-    }
-
-    fn member_came_back(&self, app: &App, number: u64, peer: &Arc<Peer>, channel: &Channel, ticket: Ticket) {
-        let (id, name) = (app.credentials.id(), channel.name());
-        let members = self.state().apps.get(id).map_or(0, |state| state.view.member_count(name));
-        let limit = app.rules.presence_members;
-        if members > limit {
-            // Two nodes let the last one in at the same time. Who came back later goes again.
-            self.exit(id, name, peer.id(), Some(number));
-            peer.join_failed(name, ticket, SubscriptionError::ChannelFull(limit));
-            return;
-        }
-        peer.joined(channel, ticket);
     }
 
     fn everything(&self, node: &NodeName, number: u64, apps: Vec<AppSnapshot>, since: u64, is_own: bool) {
@@ -245,7 +241,7 @@ impl Cluster {
         }
         for (own, Joining { peer, purpose }) in back {
             let app = peer.app().clone();
-            self.came_back(&app, own, &peer, purpose);
+            self.came_back(&app, own, &peer, purpose, true);
         }
     }
 

@@ -149,3 +149,17 @@ async fn a_join_whose_copy_is_lost_is_answered_with_the_next_snapshot() {
     assert!(page.read.contains(r#"\"ids\":[7]"#), "{}", page.read);
     assert!(node.cluster.state().joining.is_empty());
 }
+
+#[tokio::test]
+async fn who_is_a_member_already_takes_no_room_of_a_channel_that_is_over_its_limit() {
+    let mut node = Node::start("").await;
+    // Two nodes let the last one in at the same time, and none of them is gone again yet.
+    node.hear_other(changes("presence-a", [join(1, "7"), join(2, "8")]));
+    let mut page = node.open().await;
+    page.enter(&node, "presence-a", 7);
+    node.until(&mut page, "subscription_").await;
+    assert!(page.read.contains("subscription_succeeded"), "{}", page.read);
+    let mut other = node.open().await;
+    other.enter(&node, "presence-a", 9);
+    node.until(&mut other, "presence channel is full").await;
+}
