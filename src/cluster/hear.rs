@@ -132,7 +132,9 @@ impl Cluster {
         }
         {
             let (now, mut state) = (self.now(), self.state());
-            state.heard(&node, matches!(said, Said::Everything { .. } | Said::Portion { .. }));
+            if !state.heard(&node, matches!(said, Said::Everything { .. } | Said::Portion { .. })) {
+                return;
+            }
             if is_own {
                 state.echo = now;
             }

@@ -19,21 +19,28 @@ pub(super) struct Node {
     /// Its snapshot has been taken, and it has not been lost since.
     is_settled: bool,
     is_lost: bool,
+    /// It has said that it goes.
+    is_gone: bool,
     /// The portions of its snapshot, as long as they are not all.
     gathered: Option<Gathered>,
 }
 
 impl State {
-    /// Something has come from a node. One that is not known well has to tell everything.
-    pub(in crate::cluster) fn heard(&mut self, node: &NodeName, tells_all: bool) {
+    /// Something has come from a node. One that is not known well has to tell everything. Whether it counts: what a node
+    /// says after it has said that it goes was under way then, and its name is not used again.
+    pub(in crate::cluster) fn heard(&mut self, node: &NodeName, tells_all: bool) -> bool {
         let (time, own) = (self.time, *node == self.own);
         let entry = self.nodes.entry(node.clone()).or_insert(Node {
             heard: time,
             since: None,
             is_settled: own,
             is_lost: false,
+            is_gone: false,
             gathered: None,
         });
+        if entry.is_gone {
+            return false;
+        }
         entry.heard = time;
         entry.is_lost = false;
         if !entry.is_settled && !tells_all {
@@ -42,6 +49,7 @@ impl State {
         for state in self.apps.values_mut() {
             state.view.heard(node, time);
         }
+        true
     }
 
     /// Time goes on, but only while the node hears what it says itself: otherwise it knows nothing of the others.
@@ -101,13 +109,17 @@ impl State {
         let own = (self.since, &self.own);
         self.nodes
             .iter()
-            .filter(|(node, entry)| *node != other && self.time.saturating_sub(entry.heard) <= SILENT_AFTER)
+            .filter(|(node, entry)| *node != other && !entry.is_gone)
+            .filter(|(_, entry)| self.time.saturating_sub(entry.heard) <= SILENT_AFTER)
             .all(|(node, entry)| entry.since.is_none_or(|since| own <= (since, node)))
     }
 
-    /// A node has said that it goes.
+    /// A node has said that it goes. It is forgotten when nothing of it can be under way any more.
     pub(in crate::cluster) fn gone(&mut self, node: &NodeName) {
-        self.nodes.remove(node);
+        self.heard(node, true);
+        if let Some(entry) = self.nodes.get_mut(node) {
+            (entry.is_gone, entry.is_lost, entry.gathered) = (true, true, None);
+        }
     }
 
     /// Marks who has been silent for too long, so that their return is noticed. If there is such a node: when the

@@ -125,3 +125,20 @@ fn the_oldest_answers_newcomers() {
     assert!(!state.settled(&newer, 15));
     assert!(!state.is_oldest_but(&newer) && state.is_oldest_but(&older));
 }
+
+#[test]
+fn what_a_node_says_after_its_farewell_does_not_bring_it_back() {
+    let (mut state, _) = state();
+    let other: NodeName = "other".into();
+    state.heard(&other, true);
+    assert!(state.settled(&other, 5) && !state.is_oldest_but(&"newer".into()));
+    state.gone(&other);
+    assert!(state.is_oldest_but(&"newer".into()));
+    // A count that was under way.
+    assert!(!state.heard(&other, false) && !state.due.ask);
+    state.pass(SILENT_AFTER + 1, true);
+    assert_eq!(state.unsettle_silent(), None, "nobody is missed");
+    state.pass(SILENT_AFTER * 10, true);
+    state.unsettle_silent();
+    assert!(state.heard(&other, false), "it is forgotten in the end");
+}
