@@ -22,6 +22,9 @@ use crate::telemetry::Reason;
 /// With more subscribers than this, their number is told now and then instead of at every change.
 const MANY: u64 = 100;
 
+/// What a node was to tell webhooks so shortly before it went, in milliseconds, it may not have told any more.
+const LAST_WORDS: u64 = 1_000;
+
 /// Who speaks to webhooks of what has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum News {
@@ -248,19 +251,13 @@ impl Cluster {
     }
 
     fn node_gone(&self, node: &NodeName) {
-        let mut told = Vec::new();
-        {
+        let lost = {
             let mut state = self.state();
-            let time = state.time;
             state.gone(node);
-            for app_state in state.apps.values_mut() {
-                let transitions = app_state.view.lose(node, time);
-                told.push((app_state.app.clone(), transitions, app_state.view.is_speaker(&self.node)));
-            }
-        }
-        for (app, transitions, speaks) in told {
-            self.tell(&app, transitions, News::of(speaks));
-        }
+            let last_told = state.time.saturating_sub(LAST_WORDS);
+            self.lose(&mut state, last_told, |view, time| view.lose(node, time))
+        };
+        self.tell_lost(lost);
     }
 
     fn fill_cache(&self, events: Vec<CachedEvent>) {

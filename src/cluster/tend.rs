@@ -10,7 +10,8 @@ use super::state::{SILENT_AFTER, State};
 use super::{Cluster, cache_ttl};
 use crate::broker::Status;
 use crate::message::ChannelName;
-use crate::protocol::pusher::WebhookEvent;
+use crate::protocol::pusher::presence::{Presence, Transition};
+use crate::protocol::pusher::{App, WebhookEvent};
 
 const TICK: Duration = Duration::from_millis(500);
 
@@ -28,6 +29,15 @@ const LONGEST_TICK: u64 = 1_000;
 
 /// The broker is believed to carry what the others say if something came that recently, in milliseconds.
 const HEARS_WITHIN: u64 = 5_000;
+
+/// What the loss of nodes means for an app.
+pub(super) struct Lost {
+    app: Arc<App>,
+    /// What one of them was to tell webhooks, and perhaps could not any more.
+    untold: Vec<WebhookEvent>,
+    transitions: Vec<Transition>,
+    news: News,
+}
 
 impl Cluster {
     /// Tends for ever.
@@ -72,34 +82,44 @@ impl Cluster {
     /// Loses the nodes that are silent. A node that hears not even itself knows nothing of the others, so that time
     /// stands still for it.
     fn find_silent(&self, elapsed: u64) {
-        let (now, mut told) = (self.now(), Vec::new());
-        {
-            let mut state = self.state();
+        let lost = {
+            let (now, mut state) = (self.now(), self.state());
             let hears =
                 self.broker.status() == Status::Ready && now.saturating_sub(state.echo) <= HEARS_WITHIN;
             state.pass(elapsed, hears);
             let Some(last_heard) = state.unsettle_silent() else { return };
-            let time = state.time;
-            let State { apps, untold, .. } = &mut *state;
-            for app in apps.values_mut() {
-                let spoke = app.view.is_speaker(&self.node);
-                let transitions = app.view.lose_silent(&self.node, SILENT_AFTER, time);
-                let speaks = app.view.is_speaker(&self.node);
-                // The one that is gone was to tell this, and perhaps could not any more.
-                let inherited = if speaks && !spoke {
-                    untold.since(last_heard, app.app.credentials.id())
-                } else {
-                    Vec::new()
-                };
-                told.push((app.app.clone(), inherited, transitions, speaks));
-            }
-        }
+            self.lose(&mut state, last_heard, |view, time| view.lose_silent(&self.node, SILENT_AFTER, time))
+        };
         tracing::warn!("a node is gone, with all that was on it");
-        for (app, inherited, transitions, speaks) in told {
-            for event in inherited {
+        self.tell_lost(lost);
+    }
+
+    /// Takes nodes out of the views. From `last_heard` on they may not have told webhooks what they were to tell.
+    pub(super) fn lose(
+        &self,
+        state: &mut State,
+        last_heard: u64,
+        lose: impl Fn(&mut Presence, u64) -> Vec<Transition>,
+    ) -> Vec<Lost> {
+        let State { apps, untold, time, .. } = state;
+        let lost = apps.values_mut().map(|app| {
+            let spoke = app.view.is_speaker(&self.node);
+            let transitions = lose(&mut app.view, *time);
+            let speaks = app.view.is_speaker(&self.node);
+            let is_heir = speaks && !spoke;
+            let untold =
+                if is_heir { untold.since(last_heard, app.app.credentials.id()) } else { Vec::new() };
+            Lost { app: app.app.clone(), untold, transitions, news: News::of(speaks) }
+        });
+        lost.collect()
+    }
+
+    pub(super) fn tell_lost(&self, lost: Vec<Lost>) {
+        for Lost { app, untold, transitions, news } in lost {
+            for event in untold {
                 self.tell_webhooks(app.credentials.id(), event);
             }
-            self.tell(&app, transitions, News::of(speaks));
+            self.tell(&app, transitions, news);
         }
     }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -127,8 +127,10 @@ impl Page {
     }
 }
 
+/// Changes on a channel of the app, numbered.
 fn changes(channel: &str, changes: impl IntoIterator<Item = Change>) -> Said {
-    let change = |(number, change)| NumberedChange { app: "1".into(), number, channel: channel.into(), change };
+    let change =
+        |(number, change)| NumberedChange { app: "1".into(), number, channel: channel.into(), change };
     Said::Changes((1..).zip(changes).map(change).collect())
 }
 
@@ -162,4 +164,33 @@ async fn who_is_a_member_already_takes_no_room_of_a_channel_that_is_over_its_lim
     let mut other = node.open().await;
     other.enter(&node, "presence-a", 9);
     node.until(&mut other, "presence channel is full").await;
+}
+
+#[tokio::test]
+async fn what_a_node_that_goes_was_to_tell_webhooks_its_successor_tells() {
+    let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", application.local_addr().unwrap());
+    let node = Node::start(&format!(r#","webhooks":[{{"url":"{url}"}}]"#)).await;
+    // Its name comes first, so that it tells. Before it does, it waits whether anybody comes back.
+    node.hear_other(changes("a", [Change::Count(1), Change::Count(0)]));
+    node.hear_other(Said::Gone);
+    let told = async {
+        loop {
+            let (mut stream, _) = application.accept().await.unwrap();
+            let (mut request, mut bytes) = (String::new(), [0; 4096]);
+            while !request.ends_with("}]}") {
+                let count = stream.read(&mut bytes).await.unwrap();
+                assert_ne!(count, 0);
+                request.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+            }
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .await
+                .unwrap();
+            if request.contains(r#"{"name":"channel_vacated","channel":"a"}"#) {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, told).await.expect("nobody tells");
 }

@@ -1,8 +1,8 @@
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::state::SILENT_AFTER;
-use crate::protocol::pusher::WebhookEvent;
+use crate::protocol::pusher::{RETURN_WITHIN, Subject, Way, WebhookEvent};
 
 /// What another node is to tell webhooks, in case that it is gone.
 #[derive(Debug, Default)]
@@ -21,10 +21,31 @@ impl Untold {
         self.0.push_back((time, app.clone(), event));
     }
 
-    /// What has happened in an app from this time on.
+    /// What has happened in an app from this time on, and what had gone shortly before: that was not told yet, for it might
+    /// have come back.
     pub(super) fn since(&self, time: u64, app: &str) -> Vec<WebhookEvent> {
-        let is_meant = |(then, id, _): &&(u64, Arc<str>, WebhookEvent)| *then >= time && **id == *app;
-        self.0.iter().filter(is_meant).map(|(_, _, event)| event.clone()).collect()
+        let from = time.saturating_sub(RETURN_WITHIN);
+        let meant = self.0.iter().filter(|(then, id, _)| *then >= from && **id == *app);
+        let mut untold: Vec<Option<WebhookEvent>> = Vec::new();
+        let mut gone: HashMap<Subject, usize> = HashMap::new();
+        for (then, _, event) in meant {
+            match event.transition() {
+                _ if *then >= time => {}
+                Some((subject, Way::Goes)) => {
+                    gone.insert(subject, untold.len());
+                }
+                Some((subject, Way::Comes)) => {
+                    // It was back in time, so that there was nothing to tell.
+                    if let Some(event) = gone.remove(&subject).and_then(|place| untold.get_mut(place)) {
+                        *event = None;
+                    }
+                    continue;
+                }
+                None => continue,
+            }
+            untold.push(Some(event.clone()));
+        }
+        untold.into_iter().flatten().collect()
     }
 }
 
@@ -33,21 +54,46 @@ mod tests {
     use super::*;
     use crate::message::ChannelName;
 
-    fn channel(text: &str) -> ChannelName {
-        ChannelName::new(text).unwrap()
+    fn occupied(text: &str) -> WebhookEvent {
+        WebhookEvent::ChannelOccupied { channel: ChannelName::new(text).unwrap() }
+    }
+
+    fn vacated(text: &str) -> WebhookEvent {
+        WebhookEvent::ChannelVacated { channel: ChannelName::new(text).unwrap() }
     }
 
     #[test]
     fn what_others_may_not_have_told_is_remembered_for_a_while() {
         let mut untold = Untold::default();
         let app: Arc<str> = "1".into();
-        let event = |text: &str| WebhookEvent::ChannelOccupied { channel: channel(text) };
         for (time, name) in [(1, "a"), (5, "b"), (9, "c")] {
-            untold.remember(time, &app, event(name));
+            untold.remember(time, &app, occupied(name));
         }
-        assert_eq!(untold.since(5, "1"), [event("b"), event("c")]);
+        assert_eq!(untold.since(5, "1"), [occupied("b"), occupied("c")]);
         assert!(untold.since(0, "2").is_empty());
-        untold.remember(10 + 2 * SILENT_AFTER, &app, event("d"));
-        assert_eq!(untold.since(0, "1"), [event("d")]);
+        untold.remember(10 + 2 * SILENT_AFTER, &app, occupied("d"));
+        assert_eq!(untold.since(0, "1"), [occupied("d")]);
+    }
+
+    #[test]
+    fn a_departure_that_waited_for_its_return_was_not_told() {
+        let mut untold = Untold::default();
+        let app: Arc<str> = "1".into();
+        for (time, event) in [
+            (1_000, vacated("told")),
+            (4_000, vacated("back")),
+            (4_100, vacated("waits")),
+            (4_200, occupied("back")),
+            (4_300, occupied("told")),
+            (6_000, occupied("new")),
+        ] {
+            untold.remember(time, &app, event);
+        }
+        assert_eq!(untold.since(5_000, "1"), [vacated("waits"), occupied("new")]);
+        // Who had it to tell heard of the departure, and not of the return.
+        assert_eq!(
+            untold.since(4_150, "1"),
+            [vacated("back"), vacated("waits"), occupied("back"), occupied("told"), occupied("new")]
+        );
     }
 }

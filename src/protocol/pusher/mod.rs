@@ -29,4 +29,6 @@ pub use session::{MAX_EVENT_NAME, Session};
 pub use settings::{AppSettings, Problem, PusherSettings, WebhookSettings};
 pub use socket_id::{InvalidSocketId, SocketId};
 pub use user::{InvalidUser, Member, User, UserId};
-pub use webhook::{Dropped, EventKind, MAX_BATCH, RETURN_WITHIN, WebhookEvent, WebhookQueue, webhook_body};
+pub use webhook::{
+    Dropped, EventKind, RETURN_WITHIN, Subject, Way, WebhookEvent, WebhookQueue, webhook_body,
+};

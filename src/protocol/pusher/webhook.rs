@@ -10,7 +10,7 @@ use crate::message::ChannelName;
 pub const RETURN_WITHIN: u64 = 3000;
 
 /// Events in one request at most.
-pub const MAX_BATCH: usize = 100;
+const MAX_BATCH: usize = 100;
 
 /// Something that the application is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -110,8 +110,9 @@ impl WebhookEvent {
         }
     }
 
-    /// What it ends, if that may come back, or what it brings back.
-    fn transition(&self) -> Option<(Subject, Way)> {
+    /// What it says has gone, or has come.
+    #[must_use]
+    pub fn transition(&self) -> Option<(Subject, Way)> {
         match self {
             Self::ChannelOccupied { channel } => Some(((channel.clone(), None), Way::Comes)),
             Self::ChannelVacated { channel } => Some(((channel.clone(), None), Way::Goes)),
@@ -127,11 +128,14 @@ impl WebhookEvent {
 }
 
 /// A channel, or a member of one.
-type Subject = (ChannelName, Option<UserId>);
+pub type Subject = (ChannelName, Option<UserId>);
 
+/// What has become of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub enum Way {
+    /// It is there.
     Comes,
+    /// It is not any more. The application hears of that only after [`RETURN_WITHIN`].
     Goes,
 }
 
