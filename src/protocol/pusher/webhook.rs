@@ -12,6 +12,13 @@ pub const RETURN_WITHIN: u64 = 3000;
 /// Events in one request at most.
 const MAX_BATCH: usize = 100;
 
+/// The texts of one request, in bytes, or one event that is larger. What JSON adds to them leaves it below the megabyte that
+/// web servers take: a request that is too large for them would be tried for minutes, and hold up all that come after it.
+const MAX_REQUEST_BYTES: usize = 128 * 1024;
+
+/// The texts of all events that are ready, in bytes.
+const MAX_READY_BYTES: usize = 16 * 1024 * 1024;
+
 /// Something that the application is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
@@ -110,6 +117,11 @@ impl WebhookEvent {
         }
     }
 
+    /// How long its texts are that clients write.
+    fn text_bytes(&self) -> usize {
+        if let Self::ClientEvent { event, data, .. } = self { event.len() + data.len() } else { 0 }
+    }
+
     /// What it says has gone, or has come.
     #[must_use]
     pub fn transition(&self) -> Option<(Subject, Way)> {
@@ -139,7 +151,7 @@ pub enum Way {
     Goes,
 }
 
-/// What one webhook has still to be told. Never holds more than its capacity.
+/// What one webhook has still to be told. Never holds more than its capacity, in events and in bytes.
 #[derive(Debug)]
 pub struct WebhookQueue {
     wanted: Vec<EventKind>,
@@ -149,6 +161,8 @@ pub struct WebhookQueue {
     /// The same in the order of time. What has come back meanwhile stays here until its time.
     times: VecDeque<(u64, Subject)>,
     ready: VecDeque<WebhookEvent>,
+    /// The texts of those that are ready.
+    bytes: usize,
 }
 
 /// An event was dropped: the queue is full because the application does not take what it is told.
@@ -165,6 +179,7 @@ impl WebhookQueue {
             gone: HashMap::new(),
             times: VecDeque::new(),
             ready: VecDeque::new(),
+            bytes: 0,
         }
     }
 
@@ -190,6 +205,11 @@ impl WebhookQueue {
             self.times.push_back((at, subject.clone()));
             self.gone.insert(subject, (at, event));
         } else {
+            let bytes = event.text_bytes();
+            if self.bytes + bytes > MAX_READY_BYTES {
+                return Err(Dropped);
+            }
+            self.bytes += bytes;
             self.ready.push_back(event);
         }
         Ok(())
@@ -204,8 +224,16 @@ impl WebhookQueue {
     /// The events of the next request, none if there is nothing to tell yet.
     pub fn take(&mut self, now: u64) -> Vec<WebhookEvent> {
         self.settle(now);
-        let count = self.ready.len().min(MAX_BATCH);
-        self.ready.drain(..count).collect()
+        let mut bytes = 0;
+        let fits = |event: &&WebhookEvent| {
+            let is_first = bytes == 0;
+            bytes += event.text_bytes();
+            is_first || bytes <= MAX_REQUEST_BYTES
+        };
+        let count = self.ready.iter().take(MAX_BATCH).take_while(fits).count();
+        let events: Vec<WebhookEvent> = self.ready.drain(..count).collect();
+        self.bytes -= events.iter().map(WebhookEvent::text_bytes).sum::<usize>();
+        events
     }
 
     /// Moves what has waited long enough.
@@ -244,142 +272,4 @@ fn as_text<S: Serializer>(channel: &ChannelName, serializer: S) -> Result<S::Ok,
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn channel(text: &str) -> ChannelName {
-        ChannelName::new(text).unwrap()
-    }
-
-    fn occupied(text: &str) -> WebhookEvent {
-        WebhookEvent::ChannelOccupied { channel: channel(text) }
-    }
-
-    fn vacated(text: &str) -> WebhookEvent {
-        WebhookEvent::ChannelVacated { channel: channel(text) }
-    }
-
-    #[test]
-    fn golden_body() {
-        let events = [
-            occupied("a"),
-            vacated("a"),
-            WebhookEvent::MemberAdded { channel: channel("presence-a"), user_id: UserId::new("7") },
-            WebhookEvent::MemberRemoved {
-                channel: channel("presence-a"),
-                user_id: serde_json::from_str("7").unwrap(),
-            },
-            WebhookEvent::ClientEvent {
-                channel: channel("private-a"),
-                event: "client-x".into(),
-                data: "{}".into(),
-                socket_id: SocketId::new(1, 2),
-                user_id: None,
-            },
-            WebhookEvent::CacheMiss { channel: channel("cache-a") },
-            WebhookEvent::SubscriptionCount { channel: channel("a"), subscription_count: 2 },
-        ];
-        assert_eq!(
-            String::from_utf8(webhook_body(1_700_000_000_000, &events)).unwrap(),
-            concat!(
-                r#"{"time_ms":1700000000000,"events":[{"name":"channel_occupied","channel":"a"},"#,
-                r#"{"name":"channel_vacated","channel":"a"},"#,
-                r#"{"name":"member_added","channel":"presence-a","user_id":"7"},"#,
-                r#"{"name":"member_removed","channel":"presence-a","user_id":7},"#,
-                r#"{"name":"client_event","channel":"private-a","event":"client-x","data":"{}","socket_id":"1.2"},"#,
-                r#"{"name":"cache_miss","channel":"cache-a"},"#,
-                r#"{"name":"subscription_count","channel":"a","subscription_count":2}]}"#
-            )
-        );
-    }
-
-    #[test]
-    fn who_comes_back_in_time_never_left() {
-        let mut queue = WebhookQueue::new(&[], 10);
-        queue.push(occupied("a"), 0).unwrap();
-        assert_eq!(queue.take(0), [occupied("a")]);
-        queue.push(vacated("a"), 100).unwrap();
-        assert_eq!((queue.take(3099), queue.next_ready()), (vec![], Some(3100)));
-        queue.push(occupied("a"), 3099).unwrap();
-        assert_eq!((queue.take(9000), queue.next_ready()), (vec![], None));
-        queue.push(vacated("a"), 9000).unwrap();
-        queue.push(occupied("b"), 9000).unwrap();
-        assert_eq!(queue.take(12_000), [occupied("b"), vacated("a")]);
-        queue.push(vacated("a"), 20_000).unwrap();
-        queue.push(occupied("a"), 23_000).unwrap();
-        assert_eq!(queue.take(23_000), [vacated("a"), occupied("a")]);
-    }
-
-    #[test]
-    fn who_goes_again_has_the_whole_time_again() {
-        let mut queue = WebhookQueue::new(&[], 10);
-        queue.push(vacated("a"), 0).unwrap();
-        queue.push(occupied("a"), 1000).unwrap();
-        queue.push(vacated("a"), 2000).unwrap();
-        assert_eq!([queue.take(3000), queue.take(4999)], [vec![], vec![]]);
-        assert_eq!(queue.take(5000), [vacated("a")]);
-    }
-
-    #[test]
-    fn members_are_told_apart() {
-        let event = |added: bool, user: &str| {
-            let (channel, user_id) = (channel("presence-a"), UserId::new(user));
-            if added {
-                WebhookEvent::MemberAdded { channel, user_id }
-            } else {
-                WebhookEvent::MemberRemoved { channel, user_id }
-            }
-        };
-        let mut queue = WebhookQueue::new(&[], 10);
-        queue.push(event(false, "7"), 0).unwrap();
-        queue.push(event(true, "8"), 1).unwrap();
-        queue.push(event(true, "7"), 2).unwrap();
-        assert_eq!(queue.take(9000), [event(true, "8")]);
-    }
-
-    #[test]
-    fn only_what_is_wanted_and_only_so_much() {
-        let mut queue = WebhookQueue::new(&[EventKind::ChannelVacated], 2);
-        queue.push(occupied("a"), 0).unwrap();
-        queue.push(vacated("a"), 0).unwrap();
-        queue.push(occupied("a"), 1).unwrap();
-        assert_eq!(queue.take(9000), []);
-        queue.push(vacated("a"), 9000).unwrap();
-        queue.push(vacated("b"), 9000).unwrap();
-        assert_eq!(queue.push(vacated("c"), 9000), Err(Dropped));
-        assert_eq!(queue.take(12_000), [vacated("a"), vacated("b")]);
-        let mut queue = WebhookQueue::new(&[EventKind::ChannelOccupied], 200);
-        queue.push(vacated("a"), 0).unwrap();
-        queue.push(occupied("a"), 1).unwrap();
-        assert_eq!(queue.take(9000), [], "a return within three seconds is none");
-        for at in 0..150 {
-            queue.push(occupied(&format!("c{at}")), 9000).unwrap();
-        }
-        assert_eq!([queue.take(9000).len(), queue.take(9000).len(), queue.take(9000).len()], [100, 50, 0]);
-    }
-
-    proptest! {
-        /// Whatever flickers, the application is told occupied and vacated in turn, and ends up knowing the truth.
-        #[test]
-        fn the_application_knows_the_truth(steps in prop::collection::vec(0u64..4000, 0..40)) {
-            let mut queue = WebhookQueue::new(&[], 100);
-            let (mut now, mut is, mut told) = (0, false, false);
-            for step in steps {
-                now += step;
-                is = !is;
-                queue.push(if is { occupied("a") } else { vacated("a") }, now).unwrap();
-                for event in queue.take(now) {
-                    prop_assert_ne!(event == occupied("a"), told);
-                    told = !told;
-                }
-            }
-            for event in queue.take(now + RETURN_WITHIN) {
-                prop_assert_ne!(event == occupied("a"), told);
-                told = !told;
-            }
-            prop_assert_eq!(is, told);
-        }
-    }
-}
+mod tests;
