@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::names;
+use super::snapshot::OVERHEAD;
 use crate::message::ChannelName;
 use crate::protocol::pusher::presence::{Change, NodeName, Snapshot};
 use crate::protocol::pusher::{Broadcast, Member, SocketId, UserId};
@@ -78,6 +79,14 @@ pub(super) struct CachedEvent {
     /// It came by a topic, so that it is only for nodes that hear what is published there later.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) by_topic: bool,
+}
+
+impl NumberedChange {
+    /// How many bytes it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let member = if let Change::Join { member, .. } = &self.change { member.text_bytes() } else { 0 };
+        self.channel.len() + member + OVERHEAD
+    }
 }
 
 impl AppSnapshot {

@@ -6,10 +6,10 @@ use super::said::{AppSnapshot, Said};
 use crate::protocol::pusher::presence::Snapshot;
 
 /// So many bytes of names and members go into one signal, or one entry that is larger.
-const PORTION: usize = 256 * 1024;
+pub(super) const PORTION: usize = 256 * 1024;
 
 /// What an entry costs beside its texts, in bytes of JSON.
-const OVERHEAD: usize = 64;
+pub(super) const OVERHEAD: usize = 64;
 
 /// All that is on a node, as it is to be said: without a change in between.
 pub(super) fn portions(
@@ -21,8 +21,7 @@ pub(super) fn portions(
     for (app, snapshot) in apps {
         portions.begin(&app);
         for (name, id, member) in snapshot.members {
-            let info = member.user_info.as_ref().map_or(0, |info| info.len());
-            let bytes = name.as_str().len() + member.user_id.as_str().len() + info;
+            let bytes = name.as_str().len() + member.text_bytes();
             portions.add(&app, bytes, |snapshot| snapshot.add_member(&name, id, member));
         }
         for (name, count) in snapshot.counts {

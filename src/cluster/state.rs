@@ -10,7 +10,7 @@ use indexmap::IndexSet;
 use super::app::{AppState, Local};
 use super::cache::Shared;
 use super::said::{CachedEvent, NumberedChange, Said};
-use super::snapshot::portions;
+use super::snapshot::{PORTION, portions};
 use super::untold::Untold;
 use super::waiting::{Awaited, Joining};
 use crate::message::ChannelName;
@@ -24,8 +24,9 @@ use nodes::Node;
 /// So many changes go into one signal.
 const BATCH: usize = 256;
 
-/// With so many changes waiting to be said, nobody joins.
+/// With so many changes waiting to be said, or so many bytes of them, nobody joins.
 const MAX_CHANGES: usize = 65_536;
+const MAX_CHANGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// So many departures are remembered before the next snapshot lets every node forget them.
 const MAX_DEPARTURES: usize = 1024;
@@ -48,6 +49,8 @@ pub(super) struct State {
     /// The number of the last thing said about what is on this node.
     number: u64,
     changes: VecDeque<NumberedChange>,
+    /// How many bytes they take.
+    change_bytes: usize,
     /// What is left to say of a snapshot. No change may come in between.
     snapshot: VecDeque<Said>,
     /// The channels whose number of connections has changed and is to be told.
@@ -93,6 +96,7 @@ impl State {
             time: 0,
             number: 0,
             changes: VecDeque::new(),
+            change_bytes: 0,
             snapshot: VecDeque::new(),
             counts: IndexSet::new(),
             departures: 0,
@@ -104,7 +108,7 @@ impl State {
 
     /// Whether so much is waiting to be said that nobody can join.
     pub(super) fn is_full(&self) -> bool {
-        self.changes.len() >= MAX_CHANGES
+        self.changes.len() >= MAX_CHANGES || self.change_bytes >= MAX_CHANGE_BYTES
     }
 
     /// A connection comes onto a channel without members. Whether it is the node's first.
@@ -211,7 +215,9 @@ impl State {
             return;
         }
         let (app, channel) = (app.clone(), channel.as_str().into());
-        self.changes.push_back(NumberedChange { app, number, channel, change });
+        let change = NumberedChange { app, number, channel, change };
+        self.change_bytes += change.bytes();
+        self.changes.push_back(change);
     }
 
     fn departed(&mut self) {
@@ -256,12 +262,21 @@ impl State {
             self.due.everything = true;
         }
         self.counts.clear();
+        self.change_bytes = 0;
         let joins = self.changes.drain(..).filter(|change| matches!(change.change, Change::Join { .. }));
         joins.map(|change| change.number).collect()
     }
 
     fn next_changes(&mut self) -> Next {
-        let mut changes: Vec<NumberedChange> = self.changes.drain(..self.changes.len().min(BATCH)).collect();
+        let mut bytes = 0;
+        let fits = |change: &&NumberedChange| {
+            let is_first = bytes == 0;
+            bytes += change.bytes();
+            is_first || bytes <= PORTION
+        };
+        let count = self.changes.iter().take(BATCH).take_while(fits).count();
+        let mut changes: Vec<NumberedChange> = self.changes.drain(..count).collect();
+        self.change_bytes -= changes.iter().map(NumberedChange::bytes).sum::<usize>();
         let joins = changes.iter().filter(|change| matches!(change.change, Change::Join { .. }));
         let joins = joins.map(|change| change.number).collect();
         while changes.len() < BATCH {

@@ -142,3 +142,23 @@ fn what_a_node_says_after_its_farewell_does_not_bring_it_back() {
     state.unsettle_silent();
     assert!(state.heard(&other, false), "it is forgotten in the end");
 }
+
+#[test]
+fn what_waits_to_be_said_is_bounded_in_bytes_and_so_is_each_signal() {
+    let (mut state, app) = state();
+    let a = channel("presence-a");
+    let large = Member { user_info: Some("7".repeat(50_000).into()), ..member("x") };
+    let mut joined = 0;
+    while !state.is_full() {
+        state.enter_as(&app, &a, socket(joined), large.clone());
+        joined += 1;
+    }
+    assert!((200..500).contains(&joined), "{joined}");
+    let mut joins = 0;
+    while let Some(next) = state.next() {
+        joins += next.joins.len() as u64;
+        let signal = serde_json::to_string(&next.said).unwrap();
+        assert!(signal.len() < 2 * PORTION, "{}", signal.len());
+    }
+    assert_eq!((joins, state.change_bytes, state.is_full()), (joined, 0, false));
+}

@@ -121,6 +121,12 @@ impl Member {
         let user_id = id.and_then(UserId::from_json).ok_or(InvalidUser::Id("user_id"))?;
         Ok(Self { user_id, user_info: info.map(Arc::from) })
     }
+
+    /// How long its texts are.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        self.user_id.as_str().len() + self.user_info.as_ref().map_or(0, |info| info.len())
+    }
 }
 
 impl User {
