@@ -94,6 +94,7 @@ impl Cluster {
         self.metrics.pusher_events.inc();
         let except = event.except.filter(|socket| socket.node() == self.number);
         let audience = except.map_or(Audience::Everyone, |socket| Audience::Except(socket.connection()));
+        charge(&mut hold, event);
         let share = hold.num_permits() / event.channels.len().max(1);
         for channel in &event.channels {
             let hold = hold.split(share);
@@ -363,6 +364,21 @@ impl Cluster {
         let scoped = ChannelName::scoped(app, channel.as_str());
         let frame = || Some((Audience::Everyone, outgoing::subscription_count(channel.as_str(), count)));
         self.hub.publish(&scoped, None, frame);
+    }
+}
+
+/// Takes the room of all its frames: each channel has one with its own copy of the data. Nobody can wait for room here; where
+/// there is not enough left, the broker lets nothing in until there is.
+fn charge(hold: &mut OwnedSemaphorePermit, event: &Broadcast) {
+    let copies = event.channels.len().saturating_sub(1);
+    if copies == 0 {
+        return;
+    }
+    let budget = hold.semaphore().clone();
+    let wanted = copies.saturating_mul(event.data.len()).min(budget.available_permits());
+    let more = u32::try_from(wanted).ok().and_then(|wanted| budget.try_acquire_many_owned(wanted).ok());
+    if let Some(more) = more {
+        hold.merge(more);
     }
 }
 

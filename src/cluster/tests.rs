@@ -194,3 +194,43 @@ async fn what_a_node_that_goes_was_to_tell_webhooks_its_successor_tells() {
     };
     timeout(PATIENCE, told).await.expect("nobody tells");
 }
+
+#[tokio::test]
+async fn an_event_takes_room_for_the_copy_of_each_channel() {
+    let node = Node::start("").await;
+    let page = node.open().await;
+    let names: Vec<String> = (0..10).map(|number| format!("c{number}")).collect();
+    for name in &names {
+        let data = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{name}"}}}}"#);
+        page.client.receive(data.as_bytes());
+    }
+    let event = |names: &[String], bytes: usize| {
+        let channels = names.iter().map(|name| ChannelName::new(name).unwrap()).collect();
+        let (app, event, data) = ("1".into(), "e".to_owned(), "x".repeat(bytes));
+        said::broadcast(&Broadcast { app, channels, event, data, except: None, user_id: None })
+    };
+    let before = node.budget.available_permits();
+    let taken = |signal: &Bytes| {
+        let before = node.budget.available_permits();
+        node.hear(signal);
+        before - node.budget.available_permits()
+    };
+    let one = event(&names[..1], 10_000);
+    assert_eq!(taken(&one), one.len());
+    let ten = event(&names, 10_000);
+    // Shared equally, but for what is left over.
+    let all = ten.len() + 9 * 10_000;
+    assert!((all - 9..=all).contains(&taken(&ten)));
+    // Nobody is there: no frames.
+    assert_eq!(taken(&event(&["d".into(), "e".into()], 10_000)), 0);
+    // The budget has not so much, and takes no harm.
+    let rest = node.budget.available_permits() - 200_000;
+    let others = node.budget.clone().try_acquire_many_owned(u32::try_from(rest).unwrap()).unwrap();
+    node.hear(&ten);
+    node.hear(&ten);
+    // All of it is given back when the frames are out.
+    drop(others);
+    while node.budget.available_permits() < before {
+        tokio::task::yield_now().await;
+    }
+}
