@@ -92,6 +92,12 @@ pub enum Flushed {
     Blocked,
 }
 
+/// A block that waits takes about so much memory however short it is, in bytes: many empty pongs are not little.
+const BLOCK_COST: usize = 64;
+
+/// So many blocks may wait in any case.
+const FREE_BLOCKS: usize = 64;
+
 /// So many slices go into one vectored write; the kernel's limit is 1,024.
 const MAX_SLICES: usize = 64;
 
@@ -142,7 +148,7 @@ impl<S: Sink> Outbox<S> {
             }
         }
         let left = bytes.len() - from;
-        if state.bytes + left > limit {
+        if state.bytes + left > limit || state.waiting.len() >= most_blocks(limit) {
             if from > 0 {
                 state.keep(bytes.clone(), from);
             }
@@ -302,6 +308,11 @@ impl State {
             self.waiting.pop_front();
         }
     }
+}
+
+/// So many blocks may wait where so many bytes may.
+fn most_blocks(limit: usize) -> usize {
+    (limit / BLOCK_COST).max(FREE_BLOCKS)
 }
 
 fn is_not_now(error: &io::Error) -> bool {

@@ -124,6 +124,15 @@ fn nothing_follows_a_close_frame() {
     assert_eq!(taken(&outbox), [b"last", &Frame::close(Close::GoingAway).bytes()[..]].concat());
 }
 
+#[test]
+fn many_short_frames_are_not_little() {
+    let outbox = attached();
+    let limit = 1 << 20;
+    let taken = (0..limit).take_while(|_| outbox.push(&frame(b"\x8a\x00"), limit) == Pushed::Taken).count();
+    assert_eq!(taken, limit / BLOCK_COST);
+    assert_eq!(outbox.ending(), Some(Ending::Closed(Close::SlowConsumer)));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Push(Vec<u8>),
