@@ -74,7 +74,7 @@ pub enum Listen {
     Awaited(Listening),
     /// It was listened to before; if that is still to be answered, it will be.
     Before,
-    /// The nodes themselves use the topic ([`is_reserved`]): nothing has changed.
+    /// The nodes themselves use the topic, so that nobody can listen to it: nothing has changed.
     Reserved,
 }
 
@@ -105,12 +105,6 @@ pub enum Status {
     Ready,
     /// It cannot, for this reason: one short line without secrets.
     Unavailable(Arc<str>),
-}
-
-/// Whether the nodes themselves use this topic, so that nobody can listen to it.
-#[must_use]
-pub fn is_reserved(topic: &str) -> bool {
-    [EVENTS, SIGNALS].contains(&topic)
 }
 
 /// Where events travel, Laravel's among them.
@@ -152,7 +146,7 @@ impl Broker {
     /// again make no difference, but what is published meanwhile is missed.
     #[must_use]
     pub fn listen(&self, topic: &str) -> Listen {
-        if is_reserved(topic) {
+        if [EVENTS, SIGNALS].contains(&topic) {
             tracing::debug!(topic, "a topic of the nodes themselves: not listened to");
             return Listen::Reserved;
         }

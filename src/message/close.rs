@@ -39,8 +39,6 @@ pub enum Close {
     Reconnect,
     /// Pusher: a ping was not answered.
     PongTimeout,
-    /// Pusher: closed after long silence.
-    Inactive,
 }
 
 impl Close {
@@ -78,7 +76,6 @@ impl Close {
             Self::NoRoom => 4100,
             Self::Reconnect => 4200,
             Self::PongTimeout => 4201,
-            Self::Inactive => 4202,
         }
     }
 
@@ -104,7 +101,6 @@ impl Close {
             Self::NoRoom => "over capacity",
             Self::Reconnect => "reconnect",
             Self::PongTimeout => "pong timeout",
-            Self::Inactive => "inactive",
         }
     }
 
@@ -129,7 +125,6 @@ impl Close {
             Self::NoVersion => "no_version",
             Self::Unauthorized => "unauthorized",
             Self::PongTimeout => "heartbeat_timeout",
-            Self::Inactive => "inactive",
         }
     }
 }

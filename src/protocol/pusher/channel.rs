@@ -86,12 +86,6 @@ impl Channel {
         }
     }
 
-    /// Whether joining takes a signature.
-    #[must_use]
-    pub fn needs_auth(&self) -> bool {
-        matches!(self.access, Access::Private | Access::Presence | Access::Encrypted)
-    }
-
     /// Whether its subscribers are members that see each other.
     #[must_use]
     pub fn is_presence(&self) -> bool {
@@ -176,13 +170,13 @@ mod tests {
     fn what_the_kinds_allow() {
         let may = |name: &str| {
             let channel = Channel::new(name, 200).unwrap();
-            (channel.needs_auth(), channel.is_presence(), channel.allows_client_events())
+            (channel.is_presence(), channel.allows_client_events())
         };
-        assert_eq!(may("a"), (false, false, false));
-        assert_eq!(may("private-a"), (true, false, true));
-        assert_eq!(may("private-encrypted-a"), (true, false, false));
-        assert_eq!(may("presence-a"), (true, true, true));
-        assert_eq!(may("#server-to-user-a"), (false, false, false));
+        assert_eq!(may("a"), (false, false));
+        assert_eq!(may("private-a"), (false, true));
+        assert_eq!(may("private-encrypted-a"), (false, false));
+        assert_eq!(may("presence-a"), (true, true));
+        assert_eq!(may("#server-to-user-a"), (false, false));
         assert_eq!(Channel::new("#server-to-user-a", 200).unwrap().user_id(), Some("a"));
         assert_eq!(Channel::new("private-a", 200).unwrap().user_id(), None);
     }

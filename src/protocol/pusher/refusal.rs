@@ -38,15 +38,9 @@ pub enum Fatal {
     /// The server is full.
     #[error("over capacity")]
     OverCapacity,
-    /// The server is going away; another one is there.
-    #[error("reconnect")]
-    Reconnect,
     /// A ping was not answered.
     #[error("pong reply not received in time")]
     PongTimeout,
-    /// The connection was silent for too long.
-    #[error("closed after inactivity")]
-    Inactive,
 }
 
 impl Fatal {
@@ -69,9 +63,7 @@ impl Fatal {
             Self::NoVersion => Close::NoVersion,
             Self::Unauthorized => Close::Unauthorized,
             Self::OverCapacity => Close::NoRoom,
-            Self::Reconnect => Close::Reconnect,
             Self::PongTimeout => Close::PongTimeout,
-            Self::Inactive => Close::Inactive,
         }
     }
 }
@@ -158,9 +150,6 @@ pub enum SubscriptionError {
     /// The channel has as many members as it may have.
     #[error("the presence channel is full: it has at most {0} members")]
     ChannelFull(usize),
-    /// The application has taken the permission back.
-    #[error("the application has ended this subscription")]
-    Revoked,
     /// The server cannot do it now.
     #[error("the server cannot subscribe you now; try again later")]
     Unavailable,
@@ -172,7 +161,7 @@ impl SubscriptionError {
     pub const fn kind(self) -> &'static str {
         match self {
             Self::InvalidChannel(_) => "InvalidChannel",
-            Self::Auth(_) | Self::NotThisUser | Self::Revoked => "AuthError",
+            Self::Auth(_) | Self::NotThisUser => "AuthError",
             Self::InvalidMember(_) | Self::MemberTooLarge(_) => "InvalidData",
             Self::TooManyChannels(_) | Self::ChannelFull(_) => "LimitReached",
             Self::Unavailable => "Unavailable",
@@ -185,7 +174,7 @@ impl SubscriptionError {
         match self {
             Self::InvalidChannel(_) | Self::InvalidMember(_) => 400,
             Self::Auth(_) => 401,
-            Self::NotThisUser | Self::TooManyChannels(_) | Self::ChannelFull(_) | Self::Revoked => 403,
+            Self::NotThisUser | Self::TooManyChannels(_) | Self::ChannelFull(_) => 403,
             Self::MemberTooLarge(_) => 413,
             Self::Unavailable => 503,
         }

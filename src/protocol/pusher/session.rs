@@ -60,12 +60,6 @@ impl Session {
         (session, greeting)
     }
 
-    /// The connection's name, by which it is left out of what it caused.
-    #[must_use]
-    pub fn socket_id(&self) -> SocketId {
-        self.socket_id
-    }
-
     /// Who is signed in.
     #[must_use]
     pub fn user(&self) -> Option<&User> {
@@ -151,16 +145,6 @@ impl Session {
         }
         self.channels.remove(name);
         vec![Action::Reply(outgoing::subscription_error(name.as_str(), error))]
-    }
-
-    /// The application takes the permission for a channel back.
-    pub fn revoke(&mut self, name: &ChannelName) -> Vec<Action> {
-        if self.is_closed {
-            return Vec::new();
-        }
-        let Some(subscription) = self.channels.remove(name) else { return Vec::new() };
-        let error = outgoing::subscription_error(name.as_str(), SubscriptionError::Revoked);
-        vec![Action::Unsubscribe(subscription.channel), Action::Reply(error)]
     }
 
     /// The connection is gone: nobody is left to be told anything.

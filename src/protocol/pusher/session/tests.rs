@@ -197,16 +197,6 @@ fn the_answer_to_an_attempt_that_was_given_up_does_nothing() {
 }
 
 #[test]
-fn a_subscription_can_be_revoked() {
-    let mut session = session(r#""client_events":true"#);
-    join(&mut session, "private-a", None);
-    let actions = session.revoke(&name("private-a"));
-    assert!(matches!(actions.as_slice(), [Action::Unsubscribe(_), Action::Reply(_)]));
-    assert_refused(&trigger(&mut session, "private-a", "client-x", 0), &Refusal::NotSubscribed);
-    assert_eq!(session.revoke(&name("private-a")), []);
-}
-
-#[test]
 fn a_connection_signs_in_once() {
     let mut session = session("");
     let message = |session: &Session, data: &str| {
@@ -331,9 +321,7 @@ fn codes() {
         (Fatal::NoVersion, 4008),
         (Fatal::Unauthorized, 4009),
         (Fatal::OverCapacity, 4100),
-        (Fatal::Reconnect, 4200),
         (Fatal::PongTimeout, 4201),
-        (Fatal::Inactive, 4202),
     ] {
         let close = fatal.close();
         assert_eq!(close.code(), code);
@@ -351,7 +339,6 @@ enum Step {
     Event(usize, String),
     SignIn(bool),
     Answer(bool),
-    Revoke(usize),
     Wait(u64),
 }
 
@@ -384,10 +371,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|text| Step::Frame(text.into_bytes())),
         4 => (channel.clone(), prop::bool::weighted(0.8)).prop_map(|(at, signed)| Step::Subscribe(at, signed)),
         1 => channel.clone().prop_map(Step::Unsubscribe),
-        4 => (channel.clone(), event_name()).prop_map(|(at, event)| Step::Event(at, event)),
+        4 => (channel, event_name()).prop_map(|(at, event)| Step::Event(at, event)),
         1 => any::<bool>().prop_map(Step::SignIn),
         4 => prop::bool::weighted(0.8).prop_map(Step::Answer),
-        1 => channel.prop_map(Step::Revoke),
         1 => (0u64..40_000).prop_map(Step::Wait),
     ]
 }
@@ -436,7 +422,6 @@ proptest! {
                         session.join_failed(&channel, subscribe.ticket, SubscriptionError::Unavailable)
                     }
                 }
-                Step::Revoke(at) => ChannelName::new(CHANNELS[at]).map_or_else(|_| Vec::new(), |name| session.revoke(&name)),
                 Step::Wait(time) => {
                     now += time;
                     if time >= 1000 { (started, published) = (now, 0); }
