@@ -14,8 +14,6 @@ mod connection;
 mod directory;
 mod outbox;
 mod shard;
-#[cfg(test)]
-mod tests;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -136,3 +134,6 @@ impl Hub {
         (index, self.shards.get(index))
     }
 }
+
+#[cfg(test)]
+mod tests;
