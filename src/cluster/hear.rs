@@ -10,6 +10,7 @@ use super::cache::Kept;
 use super::names::{self, USERS, is_told, watched};
 use super::peer::Peer;
 use super::said::{self, AppSnapshot, CachedEvent, Heard, NumberedChange, Said, Statement};
+use super::tend::lose;
 use super::waiting::{Joining, Purpose};
 use crate::broker::Listening;
 use crate::message::{Audience, ChannelName};
@@ -126,17 +127,17 @@ impl Cluster {
         }
     }
 
-    fn hear_node(&self, Statement { node, said }: Statement) {
+    fn hear_node(&self, Statement { node, since, said }: Statement) {
         let is_own = node == self.node;
         if let Said::Gone = said {
             if !is_own {
-                self.node_gone(&node);
+                self.node_gone(&node, since);
             }
             return;
         }
         {
             let (now, mut state) = (self.now(), self.state());
-            if !state.heard(&node, matches!(said, Said::Everything { .. } | Said::Portion { .. })) {
+            if !state.heard(&node, since, matches!(said, Said::Everything { .. } | Said::Portion { .. })) {
                 return;
             }
             if is_own {
@@ -155,11 +156,11 @@ impl Cluster {
                     self.change(&node, change, is_own);
                 }
             }
-            Said::Everything { number, apps, since } => self.everything(&node, number, apps, since, is_own),
-            Said::Portion { number, index, of, apps, since } => {
+            Said::Everything { number, apps } => self.everything(&node, number, apps, is_own),
+            Said::Portion { number, index, of, apps } => {
                 let all = self.state().gather(&node, number, index, of, apps);
                 if let Some(apps) = all {
-                    self.everything(&node, number, apps, since, is_own);
+                    self.everything(&node, number, apps, is_own);
                 }
             }
             Said::Cached(events) => {
@@ -183,8 +184,8 @@ impl Cluster {
         let name = app_state.local.get_key_value(&name).map_or(name, |(name, _)| name.clone());
         let transitions = app_state.view.change(node, number, &name, change, time);
         let is_new = transitions.iter().any(|transition| matches!(transition, Transition::MemberAdded(..)));
-        let speaks = app_state.view.is_speaker(&self.node);
         let app = app_state.app.clone();
+        let speaks = state.is_speaker();
         drop(state);
         self.tell(&app, transitions, News::of(speaks));
         if let Some(Joining { peer, purpose }) = joining {
@@ -220,17 +221,18 @@ impl Cluster {
         }
     }
 
-    fn everything(&self, node: &NodeName, number: u64, apps: Vec<AppSnapshot>, since: u64, is_own: bool) {
+    fn everything(&self, node: &NodeName, number: u64, apps: Vec<AppSnapshot>, is_own: bool) {
         let mut state = self.state();
         let time = state.time;
+        // A node that comes back may be the one to speak from now on, but does not see that it comes.
+        let news = News::of(state.is_speaker());
         // What an older node tells a newcomer has been told to webhooks long ago.
-        let is_old = state.settled(node, since);
+        let news = if state.settled(node) { News::Old } else { news };
         let mut told = Vec::new();
         for snapshot in apps {
             let Some(app_state) = state.apps.get_mut(&snapshot.app) else { continue };
             let transitions = app_state.view.snapshot(node, number, snapshot.into_snapshot(), time);
-            let news = if is_old { News::Old } else { News::of(app_state.view.is_speaker(&self.node)) };
-            told.push((app_state.app.clone(), transitions, news));
+            told.push((app_state.app.clone(), transitions));
         }
         // What was said before the snapshot and has not come back never will: it was lost on the way, or is a sign-in that
         // was refused. The snapshot holds it.
@@ -242,7 +244,7 @@ impl Cluster {
         };
         back.sort_unstable_by_key(|(own, _)| *own);
         drop(state);
-        for (app, transitions, news) in told {
+        for (app, transitions) in told {
             self.tell(&app, transitions, news);
         }
         for (own, Joining { peer, purpose }) in back {
@@ -251,12 +253,13 @@ impl Cluster {
         }
     }
 
-    fn node_gone(&self, node: &NodeName) {
+    fn node_gone(&self, node: &NodeName, since: u64) {
         let lost = {
             let mut state = self.state();
-            state.gone(node);
-            let last_told = state.time.saturating_sub(LAST_WORDS);
-            self.lose(&mut state, last_told, |view, time| view.lose(node, time))
+            let spoke = state.is_speaker();
+            state.gone(node, since);
+            let last_told = (!spoke).then(|| state.time.saturating_sub(LAST_WORDS));
+            lose(&mut state, last_told, |view, time| view.lose(node, time))
         };
         self.tell_lost(lost);
     }

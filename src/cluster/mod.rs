@@ -13,8 +13,6 @@ mod snapshot;
 mod speak;
 mod state;
 mod tend;
-#[cfg(test)]
-mod tests;
 mod untold;
 mod waiting;
 mod webhooks;
@@ -53,6 +51,8 @@ pub struct Cluster {
     /// This node's part of the names of its connections.
     number: u64,
     node: NodeName,
+    /// When it was started, in milliseconds since the Unix epoch.
+    since: u64,
     /// Held for moments only, never across an await, a receipt or the lock of a peer.
     state: Mutex<State>,
     /// There is something to say.
@@ -71,9 +71,20 @@ impl Cluster {
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
         let webhooks = webhooks::start(&apps, hub.clock(), &metrics);
-        let state = Mutex::new(State::new(&apps, node.clone(), unix_time()));
-        let cluster =
-            Arc::new(Self { apps, hub, broker, metrics, number, node, state, wake: Notify::new(), webhooks });
+        let since = unix_time();
+        let state = Mutex::new(State::new(&apps, node.clone(), since));
+        let cluster = Arc::new(Self {
+            apps,
+            hub,
+            broker,
+            metrics,
+            number,
+            node,
+            since,
+            state,
+            wake: Notify::new(),
+            webhooks,
+        });
         if !cluster.apps.is_empty() {
             for beginning in names::CACHES {
                 cluster.broker.listen_all(beginning);
@@ -168,7 +179,7 @@ impl Cluster {
     }
 
     fn say(&self, said: Said) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
-        self.send(Statement { node: self.node.clone(), said }.encode())
+        self.send(Statement { node: self.node.clone(), since: self.since, said }.encode())
     }
 
     fn send(&self, signal: Bytes) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
@@ -265,3 +276,6 @@ impl fmt::Debug for Cluster {
         f.debug_struct("Cluster").field("node", &self.node).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

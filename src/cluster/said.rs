@@ -24,6 +24,8 @@ pub(super) enum Heard {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Statement {
     pub(super) node: NodeName,
+    /// When the node was started, in milliseconds since the Unix epoch.
+    pub(super) since: u64,
     pub(super) said: Said,
 }
 
@@ -39,14 +41,9 @@ pub(super) enum Said {
     /// What has changed on it.
     Changes(Vec<NumberedChange>),
     /// All that is on it.
-    Everything {
-        number: u64,
-        apps: Vec<AppSnapshot>,
-        /// When it was started, in milliseconds since the Unix epoch.
-        since: u64,
-    },
+    Everything { number: u64, apps: Vec<AppSnapshot> },
     /// A part of all that is on it, where that is much: as `Everything`, once all of them have come.
-    Portion { number: u64, index: usize, of: usize, apps: Vec<AppSnapshot>, since: u64 },
+    Portion { number: u64, index: usize, of: usize, apps: Vec<AppSnapshot> },
     /// The last events of cache channels, for those who have not seen them.
     Cached(Vec<CachedEvent>),
     /// A user's connections are to be closed.
@@ -182,10 +179,10 @@ mod tests {
                 r#"{"terminate":{"app":"1","user":"a"}}"#,
             ),
         ] {
-            let signal = Statement { node: "n".into(), said }.encode();
+            let signal = Statement { node: "n".into(), since: 5, said }.encode();
             assert_eq!(
                 std::str::from_utf8(&signal).unwrap(),
-                format!(r#"{{"cluster":{{"node":"n","said":{text}}}}}"#)
+                format!(r#"{{"cluster":{{"node":"n","since":5,"said":{text}}}}}"#)
             );
             assert!(matches!(decode(&signal), Some(Heard::Statement(_))));
         }
@@ -198,7 +195,7 @@ mod tests {
             "",
             "[]",
             r#"{"broadcast":{}}"#,
-            r#"{"cluster":{"node":"n","said":"later"}}"#,
+            r#"{"cluster":{"node":"n","since":5,"said":"later"}}"#,
         ] {
             assert!(decode(signal.as_bytes()).is_none(), "{signal}");
         }

@@ -12,11 +12,7 @@ pub(super) const PORTION: usize = 256 * 1024;
 pub(super) const OVERHEAD: usize = 64;
 
 /// All that is on a node, as it is to be said: without a change in between.
-pub(super) fn portions(
-    number: u64,
-    since: u64,
-    apps: impl Iterator<Item = (Arc<str>, Snapshot)>,
-) -> Vec<Said> {
+pub(super) fn portions(number: u64, apps: impl Iterator<Item = (Arc<str>, Snapshot)>) -> Vec<Said> {
     let mut portions = Portions::default();
     for (app, snapshot) in apps {
         portions.begin(&app);
@@ -30,11 +26,11 @@ pub(super) fn portions(
     }
     let Portions { mut done, current, .. } = portions;
     if done.is_empty() {
-        return vec![Said::Everything { number, apps: current, since }];
+        return vec![Said::Everything { number, apps: current }];
     }
     done.push(current);
     let of = done.len();
-    let said = |(index, apps)| Said::Portion { number, index, of, apps, since };
+    let said = |(index, apps)| Said::Portion { number, index, of, apps };
     done.into_iter().enumerate().map(said).collect()
 }
 
@@ -138,7 +134,7 @@ mod tests {
     fn gathered(portions: Vec<Said>) -> Option<Vec<AppSnapshot>> {
         let mut before = None;
         for said in portions {
-            let Said::Portion { number, index, of, apps, .. } = said else { panic!("{said:?}") };
+            let Said::Portion { number, index, of, apps } = said else { panic!("{said:?}") };
             match Gathered::add(before.take(), number, index, of, apps) {
                 Portion::Waiting(gathered) => before = Some(gathered),
                 Portion::Complete(apps) => return Some(apps),
@@ -150,7 +146,7 @@ mod tests {
 
     fn all() -> Vec<Said> {
         let apps = [("1", snapshot(0)), ("2", snapshot(3000)), ("3", snapshot(10))];
-        portions(7, 5, apps.into_iter().map(|(app, snapshot)| (app.into(), snapshot)))
+        portions(7, apps.into_iter().map(|(app, snapshot)| (app.into(), snapshot)))
     }
 
     #[test]
@@ -158,7 +154,7 @@ mod tests {
         let portions = all();
         assert!((5..20).contains(&portions.len()), "{}", portions.len());
         for said in all() {
-            let bytes = Statement { node: "n".into(), said }.encode().len();
+            let bytes = Statement { node: "n".into(), since: 5, said }.encode().len();
             assert!(bytes < PORTION * 3 / 2, "{bytes}");
         }
         let apps = gathered(portions).unwrap();
@@ -173,7 +169,7 @@ mod tests {
     #[test]
     fn what_is_small_is_said_at_once() {
         let apps = [("1", snapshot(0)), ("2", snapshot(3))];
-        let said = portions(7, 5, apps.into_iter().map(|(app, snapshot)| (app.into(), snapshot)));
+        let said = portions(7, apps.into_iter().map(|(app, snapshot)| (app.into(), snapshot)));
         assert!(matches!(&said[..], [Said::Everything { apps, .. }] if apps.len() == 2));
     }
 

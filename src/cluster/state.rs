@@ -298,7 +298,7 @@ impl State {
         self.number += 1;
         self.departures = 0;
         let apps = self.apps.iter().map(|(id, state)| (id.clone(), state.here()));
-        portions(self.number, self.since, apps)
+        portions(self.number, apps)
     }
 
     /// Not all of the last snapshot was heard: it has to be said anew.

@@ -87,31 +87,13 @@ impl Cluster {
             let hears =
                 self.broker.status() == Status::Ready && now.saturating_sub(state.echo) <= HEARS_WITHIN;
             state.pass(elapsed, hears);
+            let spoke = state.is_speaker();
             let Some(last_heard) = state.unsettle_silent() else { return };
-            self.lose(&mut state, last_heard, |view, time| view.lose_silent(&self.node, SILENT_AFTER, time))
+            let last_heard = (!spoke).then_some(last_heard);
+            lose(&mut state, last_heard, |view, time| view.lose_silent(&self.node, SILENT_AFTER, time))
         };
         tracing::warn!("a node is gone, with all that was on it");
         self.tell_lost(lost);
-    }
-
-    /// Takes nodes out of the views. From `last_heard` on they may not have told webhooks what they were to tell.
-    pub(super) fn lose(
-        &self,
-        state: &mut State,
-        last_heard: u64,
-        lose: impl Fn(&mut Presence, u64) -> Vec<Transition>,
-    ) -> Vec<Lost> {
-        let State { apps, untold, time, .. } = state;
-        let lost = apps.values_mut().map(|app| {
-            let spoke = app.view.is_speaker(&self.node);
-            let transitions = lose(&mut app.view, *time);
-            let speaks = app.view.is_speaker(&self.node);
-            let is_heir = speaks && !spoke;
-            let untold =
-                if is_heir { untold.since(last_heard, app.app.credentials.id()) } else { Vec::new() };
-            Lost { app: app.app.clone(), untold, transitions, news: News::of(speaks) }
-        });
-        lost.collect()
     }
 
     pub(super) fn tell_lost(&self, lost: Vec<Lost>) {
@@ -124,15 +106,18 @@ impl Cluster {
     }
 
     fn tell_counts(&self) {
-        let mut due: Vec<(Arc<str>, ChannelName, u64, bool)> = Vec::new();
-        for (id, app) in &mut self.state().apps {
-            let speaks = app.view.is_speaker(&self.node);
-            for channel in std::mem::take(&mut app.uncounted) {
-                let count = app.view.connections(&channel);
-                due.push((id.clone(), channel, count, speaks));
+        let mut due: Vec<(Arc<str>, ChannelName, u64)> = Vec::new();
+        let speaks = {
+            let mut state = self.state();
+            for (id, app) in &mut state.apps {
+                for channel in std::mem::take(&mut app.uncounted) {
+                    let count = app.view.connections(&channel);
+                    due.push((id.clone(), channel, count));
+                }
             }
-        }
-        for (app, channel, count, speaks) in due {
+            state.is_speaker()
+        };
+        for (app, channel, count) in due {
             self.tell_count(&app, &channel, count);
             if speaks {
                 self.tell_webhooks(
@@ -149,4 +134,22 @@ impl Cluster {
             app.cache.expire(cache_ttl(app), now);
         }
     }
+}
+
+/// Takes nodes out of the views. If one of them spoke to webhooks: from when on it may not have told them what it was to tell.
+pub(super) fn lose(
+    state: &mut State,
+    spoke_until: Option<u64>,
+    lose: impl Fn(&mut Presence, u64) -> Vec<Transition>,
+) -> Vec<Lost> {
+    let speaks = state.is_speaker();
+    let inherits = spoke_until.filter(|_| speaks);
+    let State { apps, untold, time, .. } = state;
+    let all = apps.values_mut().map(|app| Lost {
+        app: app.app.clone(),
+        untold: inherits.map_or_else(Vec::new, |until| untold.since(until, app.app.credentials.id())),
+        transitions: lose(&mut app.view, *time),
+        news: News::of(speaks),
+    });
+    all.collect()
 }

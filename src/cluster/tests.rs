@@ -71,15 +71,15 @@ impl Node {
         assert!(self.cluster.hear(signal, hold));
     }
 
-    /// Another node says this. Its name comes before that of any real one.
-    fn hear_other(&self, said: Said) {
-        self.hear(&Statement { node: "!".into(), said }.encode());
+    /// Another node says this, that was there long before.
+    fn hear_older(&self, said: Said) {
+        self.hear(&Statement { node: "!".into(), since: 0, said }.encode());
     }
 
     /// The next signal that this node has said.
     async fn next(&mut self) -> Bytes {
         loop {
-            match timeout(PATIENCE, self.inbound.recv()).await.expect("nothing is said").unwrap() {
+            match self.inbound.recv().await.unwrap() {
                 Inbound::Dispatch { dispatch: Dispatch::Signal(signal), .. } => return signal,
                 Inbound::Dispatch { .. } | Inbound::Listening(_) => {}
             }
@@ -87,14 +87,23 @@ impl Node {
     }
 
     /// Loses the next signal that has this text. What comes before it is heard.
-    async fn lose(&mut self, text: &str) {
-        loop {
-            let signal = self.next().await;
-            if std::str::from_utf8(&signal).unwrap().contains(text) {
-                return;
+    async fn lose(&mut self, text: &str) -> Bytes {
+        let losing = async {
+            loop {
+                let signal = self.next().await;
+                if std::str::from_utf8(&signal).unwrap().contains(text) {
+                    return signal;
+                }
+                self.hear(&signal);
             }
-            self.hear(&signal);
-        }
+        };
+        timeout(PATIENCE, losing).await.unwrap_or_else(|_| panic!("{text} is not said"))
+    }
+
+    /// Hears all up to the next signal that has this text.
+    async fn heard_of(&mut self, text: &str) {
+        let signal = self.lose(text).await;
+        self.hear(&signal);
     }
 
     /// Goes on until the page has read this text.
@@ -127,6 +136,41 @@ impl Page {
     }
 }
 
+/// Who is told by webhooks.
+struct Application(TcpListener);
+
+impl Application {
+    async fn start() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// The setting.
+    fn webhooks(&self) -> String {
+        format!(r#","webhooks":[{{"url":"http://{}/hook"}}]"#, self.0.local_addr().unwrap())
+    }
+
+    /// Takes requests until it is told this.
+    async fn is_told(&self, event: &str) {
+        let told = async {
+            loop {
+                let (mut stream, _) = self.0.accept().await.unwrap();
+                let (mut request, mut bytes) = (String::new(), [0; 4096]);
+                while !request.ends_with("}]}") {
+                    let count = stream.read(&mut bytes).await.unwrap();
+                    assert_ne!(count, 0);
+                    request.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+                }
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                stream.write_all(answer).await.unwrap();
+                if request.contains(event) {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, told).await.expect("nobody tells");
+    }
+}
+
 /// Changes on a channel of the app, numbered.
 fn changes(channel: &str, changes: impl IntoIterator<Item = Change>) -> Said {
     let change =
@@ -156,7 +200,7 @@ async fn a_join_whose_copy_is_lost_is_answered_with_the_next_snapshot() {
 async fn who_is_a_member_already_takes_no_room_of_a_channel_that_is_over_its_limit() {
     let mut node = Node::start("").await;
     // Two nodes let the last one in at the same time, and none of them is gone again yet.
-    node.hear_other(changes("presence-a", [join(1, "7"), join(2, "8")]));
+    node.hear_older(changes("presence-a", [join(1, "7"), join(2, "8")]));
     let mut page = node.open().await;
     page.enter(&node, "presence-a", 7);
     node.until(&mut page, "subscription_").await;
@@ -168,31 +212,25 @@ async fn who_is_a_member_already_takes_no_room_of_a_channel_that_is_over_its_lim
 
 #[tokio::test]
 async fn what_a_node_that_goes_was_to_tell_webhooks_its_successor_tells() {
-    let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", application.local_addr().unwrap());
-    let node = Node::start(&format!(r#","webhooks":[{{"url":"{url}"}}]"#)).await;
-    // Its name comes first, so that it tells. Before it does, it waits whether anybody comes back.
-    node.hear_other(changes("a", [Change::Count(1), Change::Count(0)]));
-    node.hear_other(Said::Gone);
-    let told = async {
-        loop {
-            let (mut stream, _) = application.accept().await.unwrap();
-            let (mut request, mut bytes) = (String::new(), [0; 4096]);
-            while !request.ends_with("}]}") {
-                let count = stream.read(&mut bytes).await.unwrap();
-                assert_ne!(count, 0);
-                request.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
-            }
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-                .await
-                .unwrap();
-            if request.contains(r#"{"name":"channel_vacated","channel":"a"}"#) {
-                return;
-            }
-        }
-    };
-    timeout(PATIENCE, told).await.expect("nobody tells");
+    let application = Application::start().await;
+    let node = Node::start(&application.webhooks()).await;
+    // It is the older one, so that it tells. Before it does, it waits whether anybody comes back.
+    node.hear_older(changes("a", [Change::Count(1), Change::Count(0)]));
+    node.hear_older(Said::Gone);
+    application.is_told(r#"{"name":"channel_vacated","channel":"a"}"#).await;
+}
+
+#[tokio::test]
+async fn a_newcomer_that_knows_nothing_yet_does_not_take_the_word_from_others() {
+    let application = Application::start().await;
+    let mut node = Node::start(&application.webhooks()).await;
+    let page = node.open().await;
+    page.client.receive(br#"{"event":"pusher:subscribe","data":{"channel":"a"}}"#);
+    node.heard_of(r#""a","change":{"count":1}"#).await;
+    node.hear(&Statement { node: "!".into(), since: u64::MAX, said: Said::Ask }.encode());
+    drop(page);
+    node.heard_of(r#""a","change":{"count":0}"#).await;
+    application.is_told(r#"{"name":"channel_vacated","channel":"a"}"#).await;
 }
 
 #[tokio::test]

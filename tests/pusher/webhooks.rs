@@ -54,19 +54,23 @@ fn application_that_answers(first: u16) -> (u16, Receiver<(u16, Value)>) {
     (port, received)
 }
 
-#[test]
-fn the_application_is_told_once_and_again_where_it_failed() {
-    let (port, received) = application();
-    let server = serve(&format!(
+/// An app that tells this port, with these additions to the webhook's settings.
+fn app(port: u16, more: &str) -> String {
+    format!(
         r#"
 [[apps]]
 id = "1"
 key = "page"
 secret = "{SECRET}"
-client_events = true
-webhooks = [{{ url = "http://127.0.0.1:{port}/hook" }}]
+webhooks = [{{ url = "http://127.0.0.1:{port}/hook"{more} }}]
 "#
-    ));
+    )
+}
+
+#[test]
+fn the_application_is_told_once_and_again_where_it_failed() {
+    let (port, received) = application();
+    let server = serve(&format!("{}client_events = true\n", app(port, "")));
     let mut page = Page::open(&server);
     page.enter("presence-a", 7);
     let (status, first) = received.recv_timeout(PATIENCE).unwrap();
@@ -102,15 +106,7 @@ webhooks = [{{ url = "http://127.0.0.1:{port}/hook" }}]
 #[test]
 fn of_two_nodes_one_tells() {
     let (port, received) = application();
-    let apps = format!(
-        r#"
-[[apps]]
-id = "1"
-key = "page"
-secret = "{SECRET}"
-webhooks = [{{ url = "http://127.0.0.1:{port}/hook", events = ["channel_occupied", "member_added"] }}]
-"#
-    );
+    let apps = app(port, r#", events = ["channel_occupied", "member_added"]"#);
     let redis = RedisServer::start();
     let nodes = [node(&redis, &apps), node(&redis, &apps)];
     let (mut a, mut b) = (Page::open(&nodes[0]), Page::open(&nodes[1]));
@@ -140,22 +136,10 @@ const ALIVE: Duration = Duration::from_secs(3);
 #[test]
 fn when_the_node_that_tells_is_killed_another_one_tells_what_it_could_not() {
     let (port, received) = application_that_answers(200);
-    let apps = format!(
-        r#"
-[[apps]]
-id = "1"
-key = "page"
-secret = "{SECRET}"
-webhooks = [{{ url = "http://127.0.0.1:{port}/hook" }}]
-"#
-    );
+    let apps = app(port, "");
     let redis = RedisServer::start();
-    let nodes = [node(&redis, &apps), node(&redis, &apps)];
-    let number = |page: &Page| -> u64 { page.socket_id.split_once('.').unwrap().0.parse().unwrap() };
-    let [first, second] = [0, 1].map(|index: usize| number(&Page::open(&nodes[index])));
-    let [one, two] = nodes;
-    // The one whose name comes first tells.
-    let (speaker, other) = if first < second { (one, two) } else { (two, one) };
+    // The one that has been there longest tells.
+    let (speaker, other) = (node(&redis, &apps), node(&redis, &apps));
 
     let mut told: Vec<(String, Value)> = Vec::new();
     let mut take = |patience: Duration| -> Option<(String, Value)> {

@@ -15,35 +15,48 @@ const ASK_AGAIN: u64 = 2_000;
 pub(super) struct Node {
     heard: u64,
     /// When it was started, by its own clock; every node compares the same numbers.
-    since: Option<u64>,
-    /// Its snapshot has been taken, and it has not been lost since.
-    is_settled: bool,
-    is_lost: bool,
-    /// It has said that it goes.
-    is_gone: bool,
+    since: u64,
+    standing: Standing,
     /// The portions of its snapshot, as long as they are not all.
     gathered: Option<Gathered>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It has not told everything yet.
+    New,
+    /// Its snapshot has been taken.
+    Settled,
+    /// It is silent for too long; or it is back, and has not told everything yet.
+    Lost,
+    /// It has said that it goes.
+    Gone,
+}
+
+impl Standing {
+    fn is_there(self) -> bool {
+        matches!(self, Self::New | Self::Settled)
+    }
+}
+
 impl State {
-    /// Something has come from a node. One that is not known well has to tell everything. Whether it counts: what a node
-    /// says after it has said that it goes was under way then, and its name is not used again.
-    pub(in crate::cluster) fn heard(&mut self, node: &NodeName, tells_all: bool) -> bool {
+    /// Something has come from a node that was started then. One that is not known well has to tell everything. Whether it
+    /// counts: what a node says after it has said that it goes was under way then, and its name is not used again.
+    pub(in crate::cluster) fn heard(&mut self, node: &NodeName, since: u64, tells_all: bool) -> bool {
         let (time, own) = (self.time, *node == self.own);
-        let entry = self.nodes.entry(node.clone()).or_insert(Node {
-            heard: time,
-            since: None,
-            is_settled: own,
-            is_lost: false,
-            is_gone: false,
-            gathered: None,
-        });
-        if entry.is_gone {
+        let standing = match (own, time > SILENT_AFTER && since < self.since) {
+            (true, _) => Standing::Settled,
+            // An older one that has not been heard of for so long has been away.
+            (false, true) => Standing::Lost,
+            (false, false) => Standing::New,
+        };
+        let entry =
+            self.nodes.entry(node.clone()).or_insert(Node { heard: time, since, standing, gathered: None });
+        if entry.standing == Standing::Gone {
             return false;
         }
         entry.heard = time;
-        entry.is_lost = false;
-        if !entry.is_settled && !tells_all {
+        if entry.standing != Standing::Settled && !tells_all {
             self.ask();
         }
         for state in self.apps.values_mut() {
@@ -95,30 +108,38 @@ impl State {
         self.due.ask |= self.asked.is_none_or(|asked| self.time >= asked + ASK_AGAIN);
     }
 
-    /// A node's snapshot comes, from one that was started then. Whether it says only what was known before this node
-    /// was there.
-    pub(in crate::cluster) fn settled(&mut self, node: &NodeName, since: u64) -> bool {
+    /// A node's snapshot comes. Whether it says only what was known before this node was there.
+    pub(in crate::cluster) fn settled(&mut self, node: &NodeName) -> bool {
         let Some(entry) = self.nodes.get_mut(node) else { return false };
-        entry.is_settled = true;
-        let first = entry.since.replace(since).is_none();
-        first && *node != self.own && since < self.since
+        let before = std::mem::replace(&mut entry.standing, Standing::Settled);
+        before == Standing::New && entry.since < self.since
+    }
+
+    /// Whether this node is to speak where one has to, such as to webhooks: of all that are there, the one that has been
+    /// there longest, so that a newcomer, which knows nothing yet, never takes the word from another. Two may think so of
+    /// themselves for a moment.
+    pub(in crate::cluster) fn is_speaker(&self) -> bool {
+        self.nodes.iter().all(|(node, entry)| !entry.standing.is_there() || self.is_older_than(node, entry))
     }
 
     /// Whether of all nodes but one this has been there longest.
     pub(in crate::cluster) fn is_oldest_but(&self, other: &NodeName) -> bool {
-        let own = (self.since, &self.own);
         self.nodes
             .iter()
-            .filter(|(node, entry)| *node != other && !entry.is_gone)
+            .filter(|(node, entry)| *node != other && entry.standing != Standing::Gone)
             .filter(|(_, entry)| self.time.saturating_sub(entry.heard) <= SILENT_AFTER)
-            .all(|(node, entry)| entry.since.is_none_or(|since| own <= (since, node)))
+            .all(|(node, entry)| self.is_older_than(node, entry))
+    }
+
+    fn is_older_than(&self, node: &NodeName, entry: &Node) -> bool {
+        (self.since, &self.own) <= (entry.since, node)
     }
 
     /// A node has said that it goes. It is forgotten when nothing of it can be under way any more.
-    pub(in crate::cluster) fn gone(&mut self, node: &NodeName) {
-        self.heard(node, true);
+    pub(in crate::cluster) fn gone(&mut self, node: &NodeName, since: u64) {
+        self.heard(node, since, true);
         if let Some(entry) = self.nodes.get_mut(node) {
-            (entry.is_gone, entry.is_lost, entry.gathered) = (true, true, None);
+            (entry.standing, entry.gathered) = (Standing::Gone, None);
         }
     }
 
@@ -129,9 +150,8 @@ impl State {
         let mut last_heard: Option<u64> = None;
         self.nodes.retain(|node, entry| {
             let silence = time.saturating_sub(entry.heard);
-            if silence > SILENT_AFTER && *node != own && !std::mem::replace(&mut entry.is_lost, true) {
-                entry.is_settled = false;
-                entry.gathered = None;
+            if silence > SILENT_AFTER && *node != own && entry.standing.is_there() {
+                (entry.standing, entry.gathered) = (Standing::Lost, None);
                 last_heard = Some(last_heard.map_or(entry.heard, |heard| heard.min(entry.heard)));
             }
             silence <= SILENT_AFTER.saturating_mul(10) || *node == own

@@ -65,7 +65,7 @@ fn the_snapshot_holds_joins_that_are_under_way_and_has_the_last_number() {
     state.due.everything = true;
     assert_eq!(
         said(&mut state),
-        r#"{"everything":{"number":3,"apps":[{"app":"1","members":[["presence-a","1.1",{"user_id":"x"}]],"counts":[["b",1]]}],"since":10}}"#
+        r#"{"everything":{"number":3,"apps":[{"app":"1","members":[["presence-a","1.1",{"user_id":"x"}]],"counts":[["b",1]]}]}}"#
     );
 }
 
@@ -100,8 +100,8 @@ fn departures_are_forgotten_with_a_snapshot_now_and_then() {
 fn a_node_is_silent_only_while_others_can_be_heard() {
     let (mut state, _) = state();
     let other: NodeName = "other".into();
-    state.heard(&other, true);
-    assert!(!state.settled(&other, 20));
+    state.heard(&other, 20, true);
+    assert!(!state.settled(&other));
     for _ in 0..100 {
         state.pass(1000, false);
     }
@@ -111,7 +111,7 @@ fn a_node_is_silent_only_while_others_can_be_heard() {
     assert_eq!(state.unsettle_silent(), Some(SILENT_AFTER));
     assert_eq!(state.unsettle_silent(), None);
     // It is there after all: it has to tell everything again.
-    state.heard(&other, false);
+    state.heard(&other, 20, false);
     assert!(state.due.ask);
 }
 
@@ -119,28 +119,54 @@ fn a_node_is_silent_only_while_others_can_be_heard() {
 fn the_oldest_answers_newcomers() {
     let (mut state, _) = state();
     let (older, newer): (NodeName, NodeName) = ("older".into(), "newer".into());
-    state.heard(&older, true);
-    assert!(state.settled(&older, 5), "what it says is older than this node");
-    state.heard(&newer, true);
-    assert!(!state.settled(&newer, 15));
+    state.heard(&older, 5, true);
+    assert!(state.settled(&older), "what it says is older than this node");
+    assert!(!state.settled(&older), "what it says now is not");
+    state.heard(&newer, 15, true);
+    assert!(!state.settled(&newer));
     assert!(!state.is_oldest_but(&newer) && state.is_oldest_but(&older));
+}
+
+#[test]
+fn the_oldest_that_is_there_and_knows_the_others_speaks() {
+    let (mut state, _) = state();
+    let (older, newer): (NodeName, NodeName) = ("older".into(), "newer".into());
+    assert!(state.is_speaker());
+    state.heard(&newer, 15, false);
+    assert!(state.is_speaker(), "a newcomer knows nothing yet");
+    state.heard(&older, 5, false);
+    assert!(!state.is_speaker());
+    state.settled(&older);
+    state.pass(SILENT_AFTER + 1, true);
+    state.unsettle_silent();
+    assert!(state.is_speaker());
+    // Where it is back, this node tells that it comes; from its snapshot on it speaks itself.
+    state.heard(&older, 5, false);
+    assert!(state.is_speaker());
+    assert!(!state.settled(&older) && !state.is_speaker());
+    // Also if it was away for so long that it was forgotten.
+    state.pass(SILENT_AFTER * 11, true);
+    state.unsettle_silent();
+    state.heard(&older, 5, false);
+    assert!(state.is_speaker());
+    assert!(!state.settled(&older) && !state.is_speaker());
 }
 
 #[test]
 fn what_a_node_says_after_its_farewell_does_not_bring_it_back() {
     let (mut state, _) = state();
     let other: NodeName = "other".into();
-    state.heard(&other, true);
-    assert!(state.settled(&other, 5) && !state.is_oldest_but(&"newer".into()));
-    state.gone(&other);
-    assert!(state.is_oldest_but(&"newer".into()));
+    state.heard(&other, 5, true);
+    assert!(state.settled(&other) && !state.is_oldest_but(&"newer".into()) && !state.is_speaker());
+    state.gone(&other, 5);
+    assert!(state.is_oldest_but(&"newer".into()) && state.is_speaker());
     // A count that was under way.
-    assert!(!state.heard(&other, false) && !state.due.ask);
+    assert!(!state.heard(&other, 5, false) && !state.due.ask && state.is_speaker());
     state.pass(SILENT_AFTER + 1, true);
     assert_eq!(state.unsettle_silent(), None, "nobody is missed");
     state.pass(SILENT_AFTER * 10, true);
     state.unsettle_silent();
-    assert!(state.heard(&other, false), "it is forgotten in the end");
+    assert!(state.heard(&other, 5, false), "it is forgotten in the end");
 }
 
 #[test]

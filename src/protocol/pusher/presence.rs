@@ -219,29 +219,6 @@ impl Presence {
         lost.iter().flat_map(|node| self.lose(node, now)).collect()
     }
 
-    /// All that is on a node, for its next snapshot.
-    #[must_use]
-    pub fn snapshot_of(&self, node: &NodeName) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        for ((channel, connection), entry) in self.nodes.get(node).iter().flat_map(|view| &view.entries) {
-            match (&entry.what, connection) {
-                (What::Member(member), Some(connection)) => {
-                    snapshot.members.push((channel.clone(), *connection, member.clone()));
-                }
-                (What::Count(count), _) => snapshot.counts.push((channel.clone(), *count)),
-                _ => {}
-            }
-        }
-        snapshot
-    }
-
-    /// Whether of all nodes that are alive this one is to speak where one has to, such as to webhooks: the one whose
-    /// name comes first. Two may think so of themselves for a moment.
-    #[must_use]
-    pub fn is_speaker(&self, own: &NodeName) -> bool {
-        self.nodes.iter().all(|(node, view)| view.is_lost || own <= node)
-    }
-
     /// The channels that have a subscriber, with how many, in no order.
     pub fn channels(&self) -> impl Iterator<Item = (&ChannelName, u64)> {
         self.channels.iter().map(|(name, view)| (name, view.connections()))

@@ -117,7 +117,6 @@ fn a_dead_node_stays_dead_and_a_slow_one_comes_back() {
     let mut view = Presence::default();
     view.change(&own, 1, &room, join(9, "1"), 0);
     view.change(&b, 1, &room, join(1, "7"), 1000);
-    assert!(view.is_speaker(&own) && !view.is_speaker(&b));
     view.heard(&b, 2000);
     assert_eq!(view.lose_silent(&own, 500, 2500), []);
     let removed = Transition::MemberRemoved(room.clone(), UserId::new("7"));
@@ -336,11 +335,9 @@ proptest! {
                 view.snapshot(name, truth.number, truth.snapshot(), 0)
             })?;
             if !truth.is_dead {
-                let own = view.snapshot_of(name);
-                prop_assert_eq!(own.members.len(), truth.connections.len());
                 // After a snapshot nothing is kept of what is no more.
-                let entries = view.nodes[name].entries.len();
-                prop_assert_eq!(entries, own.members.len() + own.counts.len());
+                let there = truth.connections.len() + usize::from(truth.count > 0);
+                prop_assert_eq!(view.nodes[name].entries.len(), there);
             }
         }
         prop_assert_eq!(&told, &Told::from_truth(&truths));
