@@ -98,6 +98,26 @@ fn keys_are_sorted_and_lower_cased_and_values_are_not_encoded() {
 }
 
 #[test]
+fn a_path_is_signed_as_it_is_sent_or_without_its_escapes() {
+    let verify = |signed: &str, sent: &str| {
+        let request = Request { method: "POST", path: signed, query: "", body: b"{}" };
+        let query = app().sign_request(&request, THEN);
+        app().verify_request(&Request { path: sent, query: &query, ..request }, THEN)
+    };
+    let sent = "/apps/3/users/a%20%E5%B1%B1/terminate_connections";
+    assert_eq!(verify(sent, sent), Ok(()));
+    assert_eq!(verify("/apps/3/users/a 山/terminate_connections", sent), Ok(()));
+    for (signed, sent) in [
+        ("/apps/3/users/a b/terminate_connections", sent),
+        ("/apps/3/users/%20/x", "/apps/3/users/%2520/y"),
+        ("/apps/3/users/a\n/x", "/apps/3/users/a%0a/x"),
+        ("/apps/3/users/\u{fffd}/x", "/apps/3/users/%ff/x"),
+    ] {
+        assert_eq!(verify(signed, sent), Err(RequestRefusal::BadSignature), "{sent}");
+    }
+}
+
+#[test]
 fn what_is_no_signed_request() {
     let refused = |query: &str, body: &str| app().verify_request(&event(query, body), THEN).unwrap_err();
     assert_eq!(refused("", EVENT), RequestRefusal::Missing("auth_key"));
