@@ -61,7 +61,7 @@ impl Api {
         for target in targets.iter().cycle().take(CONNECTIONS.min(channels * usize::from(publishers))) {
             let (calls, inbox) = unbounded_channel();
             api.calls.push(calls);
-            let caller = Caller {
+            let task = Caller {
                 client: client()?,
                 url: target.http(&path).parse().context("the address of the HTTP API")?,
                 window,
@@ -69,7 +69,7 @@ impl Api {
                 work: work.clone(),
                 published: BTreeMap::new(),
             };
-            api.tasks.spawn(caller.run(inbox));
+            api.tasks.spawn(task.run(inbox));
         }
         Ok(api)
     }
@@ -137,11 +137,11 @@ impl Caller {
         let Some(channel) = self.work.channel(due.channel) else { return false };
         let Speech::Pusher(speech) = &self.work.speech else { return false };
         let place = (due.channel, publisher);
-        let published = self.published.entry(place).or_insert_with(|| Published::new(due.channel, publisher));
-        let text = self.work.text(&published.next(&self.run, due.at));
+        let account = self.published.entry(place).or_insert_with(|| Published::new(due.channel, publisher));
+        let text = self.work.text(&account.next(&self.run, due.at));
         let body = api_event(channel.as_str(), &text);
         match timeout(PATIENCE, call(&self.client, &self.url, &speech.app, body)).await {
-            Ok(Ok(None)) => published.accept(&self.run),
+            Ok(Ok(None)) => account.accept(&self.run),
             Ok(Ok(Some(refusal))) => {
                 self.run.refuse(&refusal);
                 return true;
@@ -151,6 +151,13 @@ impl Caller {
         }
         false
     }
+}
+
+/// What Soketi answers with status 200.
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(rename = "error")]
+    _error: IgnoredAny,
 }
 
 /// Why the server refused, if it did.
@@ -165,12 +172,6 @@ async fn call(client: &Http, url: &Uri, app: &App, body: Vec<u8>) -> anyhow::Res
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
     let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
-    // Soketi says so with status 200.
-    #[derive(Deserialize)]
-    struct Refused {
-        #[serde(rename = "error")]
-        _error: IgnoredAny,
-    }
-    let refused = !status.is_success() || serde_json::from_slice::<Refused>(&body).is_ok();
+    let refused = !status.is_success() || serde_json::from_slice::<Refusal>(&body).is_ok();
     Ok(refused.then(|| format!("HTTP {status}")))
 }

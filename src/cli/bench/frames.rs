@@ -124,8 +124,11 @@ pub(super) fn close_in_words(payload: &[u8]) -> String {
     }
 }
 
-/// The first frame, its payload, and its length in all; none if it has not come whole.
-fn split(bytes: &[u8]) -> Result<Option<(FrameHeader, &[u8], usize)>, Malformed> {
+/// A frame: its header, its payload, and its length in all.
+type Whole<'a> = (FrameHeader, &'a [u8], usize);
+
+/// The first frame; none if it has not come whole.
+fn split(bytes: &[u8]) -> Result<Option<Whole<'_>>, Malformed> {
     let mut cursor = Cursor::new(bytes);
     let Some((header, length)) = FrameHeader::parse(&mut cursor).map_err(|_| Malformed)? else {
         return Ok(None);

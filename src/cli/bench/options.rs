@@ -112,7 +112,7 @@ impl Args {
     pub(super) fn speech(&self, config: &Config) -> Result<Speech, Failure> {
         let settings = &config.settings.server;
         Ok(match self.protocol {
-            Protocol::Native => Speech::Native(Native(Minter::new(&settings.auth)?)),
+            Protocol::Native => Speech::Native(Box::new(Native(Minter::new(&settings.auth)?))),
             Protocol::Pusher => {
                 Speech::Pusher(Pusher::new(Pusher::choose(&settings.apps, self.app_key.as_deref())?)?)
             }

@@ -5,7 +5,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
-use crate::cli::bench::speech::{Pusher, Speech};
+use crate::auth::Minter;
+use crate::cli::bench::speech::{Native, Pusher, Speech};
 use crate::message::ChannelName;
 use crate::protocol::pusher::AppSettings;
 
@@ -88,7 +89,12 @@ async fn latency_and_lateness_count_from_the_due_time() {
 
 #[tokio::test]
 async fn answers_are_counted_and_the_end_is_told() {
-    let mut bench = bench();
+    let settings = serde_json::json!({
+        "secret": "a secret of at least 32 bytes ...", "algorithms": ["HS256"], "close_on_expiry": true, "issuer": "",
+        "audience": "", "keys": []
+    });
+    let minter = Minter::new(&serde_json::from_value(settings).unwrap()).unwrap();
+    let mut bench = bench_with(Part::Steady, Speech::Native(Box::new(Native(minter))), Greeted::default());
     bench.write(1, br#"{"type":"sended","ok":true}"#).await;
     bench.write(1, br#"{"type":"sended","ok":false,"error":{"code":"unavailable","message":""}}"#).await;
     bench.write(1, b"something else").await;

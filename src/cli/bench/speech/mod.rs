@@ -28,7 +28,7 @@ pub(super) enum Protocol {
 /// One of them, with what it needs to say it.
 pub(super) enum Speech {
     /// Yamabiko's own.
-    Native(Native),
+    Native(Box<Native>),
     /// Laravel Echo's.
     Pusher(Pusher),
     /// Text frames and nothing around them.
