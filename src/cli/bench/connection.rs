@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::ReadBuf;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender};
-use tokio::time::{Instant, Interval, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 pub(super) use self::command::Command;
@@ -106,7 +106,11 @@ impl Connection {
 
     /// Works until the connection ends.
     pub(super) async fn run(mut self, greeted: Greeted, outcomes: UnboundedSender<Outcome>) {
-        self.asks = greeted.ask_after.map(|after| interval_at(Instant::now() + after, after));
+        self.asks = greeted.ask_after.map(|after| {
+            let mut asks = interval_at(Instant::now() + after, after);
+            asks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            asks
+        });
         let mut end = self.feed(&greeted.early).err();
         if end.is_none() {
             end = poll_fn(|cx| self.poll(cx)).await.err();
@@ -202,7 +206,7 @@ impl Connection {
 
     /// As clients do that have heard nothing for some time.
     fn poll_ask(&mut self, cx: &mut Context<'_>) {
-        while let Some(asks) = &mut self.asks
+        while let Some(asks) = self.asks.as_mut().filter(|_| self.phase == Phase::Working)
             && asks.poll_tick(cx).is_ready()
         {
             if !std::mem::take(&mut self.has_heard) {

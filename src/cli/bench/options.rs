@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 
-use super::api::Api;
+use super::api::{self, Api};
 use super::disturb::Disturbance;
 use super::redis::Redis;
 use super::speech::{Native, Protocol, Pusher, Speech};
@@ -73,10 +73,14 @@ impl Args {
         publishers
     }
 
-    /// Connections that only publish.
+    /// Connections that are there to publish only.
     pub(super) fn speakers(&self, limit: u32) -> u64 {
-        let speaks = self.protocol == Protocol::Pusher && self.publish == Publish::Websocket;
-        if speaks { u64::from(self.publishers(limit)) * u64::from(self.channels) } else { 0 }
+        let publishers = u64::from(self.publishers(limit)) * u64::from(self.channels);
+        match (self.protocol, self.publish) {
+            (Protocol::Pusher, Publish::Websocket) => publishers,
+            (Protocol::Pusher, Publish::Http) => publishers.min(api::CONNECTIONS as u64),
+            _ => 0,
+        }
     }
 
     /// Who disturbs. The limit decides how many connections have to be left to publish.

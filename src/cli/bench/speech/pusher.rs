@@ -70,14 +70,17 @@ impl Pusher {
             activity_timeout: Option<u64>,
         }
         let mut talk = Talk { wire: &mut *opened.wire, bytes: std::mem::take(&mut opened.early) };
-        let established: Established = talk.wait_for("pusher:connection_established").await?;
+        let established = talk.wait_for("pusher:connection_established").await?;
+        let established: Established =
+            Event::read(&established).and_then(|event| event.data()).ok_or(NOT_PUSHER)?;
         let subscribe = format!(
             r#"{{"event":"pusher:subscribe","data":{{"channel":{},"auth":{}}}}}"#,
             quoted(channel),
             quoted(&self.app.sign_channel(&established.socket_id, channel, None)),
         );
         talk.say(OpCode::Data(Data::Text), subscribe.as_bytes()).await?;
-        let _: serde_json::Value = talk.wait_for("pusher_internal:subscription_succeeded").await?;
+        // Soketi says no more than that.
+        talk.wait_for("pusher_internal:subscription_succeeded").await?;
         let ask_after = established.activity_timeout.filter(|seconds| *seconds > 0).map(Duration::from_secs);
         Ok(Greeted { early: talk.bytes, ask_after })
     }
@@ -167,8 +170,8 @@ impl Talk<'_> {
         self.wire.flush().await.map_err(|error| in_words(&error))
     }
 
-    /// The data of that event; what else comes before it is passed over, but for refusals.
-    async fn wait_for<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, String> {
+    /// That event; what else comes before it is passed over, but for refusals.
+    async fn wait_for(&mut self, name: &str) -> Result<Vec<u8>, String> {
         loop {
             let Some((received, length)) = frames::first(&self.bytes).map_err(|_| NOT_PUSHER)? else {
                 self.read().await?;
@@ -182,7 +185,7 @@ impl Talk<'_> {
                     match &*event.event {
                         "pusher:error" | "pusher:subscription_error" => return Err(event.refusal()),
                         "pusher:ping" => answer = Some((OpCode::Data(Data::Text), PONG.to_vec())),
-                        other if other == name => found = Some(event.data().ok_or(NOT_PUSHER)?),
+                        other if other == name => found = Some(message.to_vec()),
                         _ => {}
                     }
                 }
