@@ -125,6 +125,10 @@ impl Caller {
                 continue;
             }
             loop {
+                if self.window {
+                    // A closed loop has no clock: a message is due when its publisher comes to it.
+                    due.at = self.run.now();
+                }
                 let refused = self.publish(publisher, due).await;
                 self.run.end();
                 if !refused || !self.window {
@@ -134,7 +138,6 @@ impl Caller {
                 if !self.run.begin() {
                     break;
                 }
-                due.at = self.run.now();
             }
         }
         self.published.into_values().collect()
