@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_word_that_is_no_level_is_refused() {
-        for good in ["info", "WARN", "off", "info,yamabiko::broker=debug", "yamabiko=trace, warn", "3"] {
+        for good in ["info", "WARN", "off", "info,tower::util=debug", "yamabiko=trace, warn", "3"] {
             assert!(validate_filter(good).is_ok(), "{good}");
         }
         for wrong in ["warning", "verbose", "info,hyper", "a=b=c", "info,yamabiko=loud"] {
