@@ -81,20 +81,20 @@ impl Floods {
             return true;
         }
         let Some(pace) = Pace::of(*metadata.level()) else { return true };
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = places.entry(metadata.callsite()).or_insert_with(|| Place {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = known.entry(metadata.callsite()).or_insert_with(|| Place {
             level: *metadata.level(),
             allowance: pace.burst,
             at: now,
             left_out: 0,
             message: String::new(),
         });
-        let permitted = place.take(pace, now);
+        let permitted = here.take(pace, now);
         if !permitted {
-            if place.left_out == 0 {
-                event.record(&mut Message(&mut place.message));
+            if here.left_out == 0 {
+                event.record(&mut Message(&mut here.message));
             }
-            place.left_out += 1;
+            here.left_out += 1;
         }
         permitted
     }

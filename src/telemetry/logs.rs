@@ -6,7 +6,6 @@ use std::time::Duration;
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 
 use super::floods::Floods;
@@ -42,7 +41,9 @@ pub fn init_logs(settings: &Settings) -> Result<(), InvalidFilter> {
         Format::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
     let floods = FLOODS.get_or_init(Floods::default);
-    if registry().with(filter).with(floods.clone()).with(lines).try_init().is_ok() {
+    let subscriber = registry().with(filter).with(floods.clone()).with(lines);
+    // Not `try_init`, which takes the `log` crate's records too: tungstenite writes the text of messages there.
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
         // Without the thread it is summed up at the end.
         let _ = thread::Builder::new().name("logs".to_owned()).spawn(|| {
             loop {
