@@ -56,8 +56,14 @@ fn an_app_is_made_of_laravels_variables() {
     let of = |key: &str, origin: &str| (key.to_owned(), origin.to_owned());
     assert_eq!(key(&pusher), of("pk", "PUSHER_APP_ID, PUSHER_APP_KEY, PUSHER_APP_SECRET"));
     assert_eq!(key(&reverb), of("rk", "REVERB_APP_ID, REVERB_APP_KEY, REVERB_APP_SECRET"));
-    assert_eq!(key(&[pusher, reverb].concat()).0, "pk");
-    assert_eq!(key(&[&pusher[..], &reverb[..2]].concat()).0, "pk");
+    assert_eq!(key(&[pusher, reverb].concat()).0, "pk rk", "pages of both kinds are about");
+    let same_id = [("REVERB_APP_ID", "1"), reverb[1], reverb[2]];
+    let same_key = [reverb[0], ("REVERB_APP_KEY", "pk"), reverb[2]];
+    assert_eq!(
+        key(&[pusher, same_id].concat()),
+        of("pk", "PUSHER_APP_ID, PUSHER_APP_KEY, PUSHER_APP_SECRET")
+    );
+    assert_eq!(key(&[pusher, same_key].concat()).0, "pk");
     assert_eq!(key(&[&pusher[..], &[whole]].concat()), of("yk", "YAMABIKO__APPS"));
     // What Laravel takes for nothing, as `.env` files have it for the driver that is not used.
     let nothing = [("PUSHER_APP_ID", ""), ("PUSHER_APP_KEY", "null")];
@@ -70,6 +76,11 @@ fn an_app_is_made_of_laravels_variables() {
     let found = problems("", &[&pusher[..1], &reverb].concat());
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with("PUSHER_APP_KEY and PUSHER_APP_SECRET: are missing beside PUSHER_APP_ID"));
+    let found = problems("", &[&pusher[..], &reverb[..1]].concat());
+    assert!(
+        found[0].starts_with("REVERB_APP_KEY and REVERB_APP_SECRET: are missing beside REVERB_APP_ID"),
+        "{found:?}"
+    );
     assert!(with("", &[&pusher[..1], &[whole]].concat()).is_ok(), "YAMABIKO__APPS wins");
 }
 
