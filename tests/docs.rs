@@ -219,9 +219,12 @@ fn sources(folder: &Path) -> String {
     paths.retain(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "rs"));
     paths
         .iter()
-        .map(|path| match path.is_dir() {
-            true => sources(path),
-            false => before_tests(&fs::read_to_string(path).unwrap()).to_owned(),
+        .map(|path| {
+            if path.is_dir() {
+                sources(path)
+            } else {
+                before_tests(&fs::read_to_string(path).unwrap()).to_owned()
+            }
         })
         .collect()
 }
