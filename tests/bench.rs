@@ -1,6 +1,8 @@
 //! `yamabiko bench` against the real server: what it counts, what it says when things go wrong, and how it exits.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that panics is how a test fails")]
 
+#[path = "bench/pusher.rs"]
+mod pusher;
 mod support;
 
 use std::io::{Read, Write};
@@ -243,7 +245,8 @@ fn what_a_server_does_wrong_is_found() {
     ];
     for (fault, spoil) in faults {
         // One after the other, so that the first to connect is the first to be accepted.
-        let arguments = ["--plain", "--connections", "2", "--ramp", "20", "--rate", "20", "--duration", "1s"];
+        let arguments =
+            ["--protocol", "plain", "--connections", "2", "--ramp", "20", "--rate", "20", "--duration", "1s"];
         let Ran { code, report, err } = finish(start(&[spoiling_server(spoil)], &arguments, &[]));
         assert_eq!(code, Some(i32::from(!fault.is_empty())), "{fault}: {err}\n{report:#}");
         for name in ["missing", "doubled", "reordered"] {
@@ -343,7 +346,8 @@ fn who_comes_back_and_gets_nothing_is_noticed() {
         });
         format!("ws://{address}")
     };
-    let arguments = ["--plain", "--connections", "2", "--ramp", "20", "--rate", "50", "--duration", "1s"];
+    let arguments =
+        ["--protocol", "plain", "--connections", "2", "--ramp", "20", "--rate", "50", "--duration", "1s"];
     let arguments = [&arguments[..], &["--reconnect", "0.5"]].concat();
     let Ran { code, report, err } = finish(start(&[start_server(true)], &arguments, &[]));
     assert_eq!(code, Some(1), "{report:#}");
@@ -368,7 +372,8 @@ fn latency_counts_from_when_a_message_was_due() {
         }
         vec![message]
     });
-    let arguments = ["--plain", "--connections", "2", "--ramp", "20", "--rate", "100", "--duration", "1s"];
+    let arguments =
+        ["--protocol", "plain", "--connections", "2", "--ramp", "20", "--rate", "100", "--duration", "1s"];
     let Ran { report, err, .. } = finish(start(&[url], &arguments, &[]));
     // About half of the messages waited, 250 ms on average: a generator that waits with them would hide it.
     assert!(number(&report, "/latency_us/p90") > 200_000, "{err}\n{report:#}");
@@ -450,6 +455,11 @@ fn wrong_usage_is_2() {
         &["--slow", "1.5"],
         &["--slow", "0.5", "--reconnect", "0.5"],
         &["--churn", "0"],
+        &["--protocol", "morse"],
+        &["--protocol", "pusher"],
+        &["--publish", "http"],
+        &["--app-key", "a"],
+        &["--protocol", "plain", "--secret-file", "/dev/null"],
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_yamabiko"));
         let output =

@@ -1,19 +1,26 @@
 //! What `deploy/`, the Dockerfile and `docs/deploy.md` promise of the binary.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that panics is how a test fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that panics is how a test fails"
+)]
 
 mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::redis::RedisServer;
-use support::{Client, Server, claims, eventually};
+use support::{Client, Request, Server, claims, eventually};
 
 #[test]
 fn the_health_check_tells_a_server_that_is_well_from_one_that_is_away() {
@@ -72,6 +79,81 @@ fn wrong_settings_end_it_with_2_which_systemd_does_not_start_again() {
     .map(|server| server.address)
     .expect_err("there is no secret");
     assert_eq!(exit.status.code(), Some(2), "{exit:?}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_in_the_form_of_the_log() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let exit = Server::try_start(|options| {
+        options.set("server.port", port);
+    })
+    .map(|server| server.address)
+    .expect_err("the port is taken");
+    assert_eq!(exit.status.code(), Some(1), "{exit:?}");
+    let [line] = exit.log.as_slice() else { panic!("{exit:?}") };
+    assert_eq!(line["level"], "ERROR", "{line}");
+    let said = line["message"].as_str().unwrap();
+    let wanted =
+        format!("cannot listen on 127.0.0.1:{port} (server.host, server.port): another process has the port");
+    assert!(said.starts_with(&wanted), "{said}");
+}
+
+#[test]
+fn strangers_cannot_fill_the_log() {
+    const KNOCKS: u64 = 1_500;
+    let server = Server::start(|_| {});
+    for _ in 0..KNOCKS {
+        assert_eq!(server.get("/ws").status, 426);
+    }
+    server.signal(Signal::TERM);
+    let exit = server.wait(Duration::from_secs(15));
+    let written = exit.log.iter().filter(|line| line["message"] == "handshake refused").count() as u64;
+    let left_out: u64 = exit
+        .log
+        .iter()
+        .filter(|line| line["line"] == "handshake refused")
+        .map(|line| line["count"].as_u64().unwrap())
+        .sum();
+    assert!((1_000..KNOCKS).contains(&written), "{written} written");
+    assert_eq!(written + left_out, KNOCKS);
+}
+
+#[test]
+fn it_opens_as_many_files_as_it_may_and_says_where_that_is_too_few() {
+    let started = |limits: &str| {
+        let mut process = Command::new("bash")
+            .args(["-c", &format!("{limits} exec \"$0\" serve"), env!("CARGO_BIN_EXE_yamabiko")])
+            .env_clear()
+            .env("YAMABIKO__AUTH__SECRET", support::SECRET)
+            .env("YAMABIKO__SERVER__HOST", "127.0.0.1")
+            .env("YAMABIKO__SERVER__PORT", "0")
+            .env("YAMABIKO__ADMIN__LISTEN", "127.0.0.1:0")
+            .env("YAMABIKO__LIMITS__CONNECTIONS", "100")
+            .env("YAMABIKO__LOG__FORMAT", "json")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut warnings = Vec::new();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let admin: SocketAddr = loop {
+            let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            match line["admin"].as_str() {
+                Some(admin) => break admin.parse().unwrap(),
+                None => warnings.push(line),
+            }
+        };
+        let page = Request::get(admin, "/metrics").send();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let most = page.text().lines().find_map(|line| line.strip_prefix("process_max_fds ")).expect("Linux");
+        (most.parse::<u64>().unwrap(), warnings)
+    };
+    let (files, warnings) = started("ulimit -Sn 64; ulimit -Hn 200;");
+    assert_eq!((files, warnings.len()), (200, 0), "{warnings:?}");
+    let (files, warnings) = started("ulimit -n 64;");
+    assert_eq!((files, warnings.len()), (64, 1), "{warnings:?}");
+    assert_eq!((&warnings[0]["level"], &warnings[0]["files"]), (&json!("WARN"), &json!(64)));
 }
 
 #[test]

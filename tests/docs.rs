@@ -199,6 +199,36 @@ fn deploy_md_names_every_metric() {
     }
 }
 
+#[test]
+fn deploy_md_quotes_the_log_to_the_letter() {
+    let deploy = read("docs/deploy.md");
+    let lines: Vec<&str> = rows(between(&deploy, "## Logs", "## File descriptors"))
+        .skip(1)
+        .flat_map(|row| row[0].split('`').skip(1).step_by(2).collect::<Vec<_>>())
+        .collect();
+    assert!(lines.len() >= 10, "{lines:?}");
+    let sources = sources(&root().join("src"));
+    for line in lines {
+        assert!(sources.contains(&format!("\"{line}\"")), "no line of the log is {line:?}");
+    }
+}
+
+/// All of the code, without its tests.
+fn sources(folder: &Path) -> String {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "rs"));
+    paths
+        .iter()
+        .map(|path| {
+            if path.is_dir() {
+                sources(path)
+            } else {
+                before_tests(&fs::read_to_string(path).unwrap()).to_owned()
+            }
+        })
+        .collect()
+}
+
 /// The names that Prometheus shows.
 fn metrics() -> BTreeSet<String> {
     let metrics = Metrics::new();

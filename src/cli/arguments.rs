@@ -15,6 +15,11 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or settings.";
 
+const SERVING: &str = "\
+Settings come from the file given with --config and from the environment; `yamabiko config show` prints them all.
+The log goes to standard error. On SIGTERM or Ctrl-C everybody is sent away, spread over server.shutdown_grace; a
+second signal ends it at once.";
+
 /// Carries live messages between a Laravel application and its browsers.
 #[derive(Debug, Parser)]
 #[command(name = "yamabiko", version, after_help = EXAMPLES, disable_help_subcommand = true)]
@@ -30,6 +35,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Serve until SIGTERM or Ctrl-C; what happens without a command
+    #[command(after_help = SERVING)]
     Serve,
     /// Serve on this machine only, with a console, a throw-away secret and a ready-made token
     Dev(dev::Args),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use serde::Deserialize;
+use tungstenite::error::UrlError;
 use tungstenite::http::{Response, Uri};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::stream::MaybeTlsStream;
@@ -35,6 +36,10 @@ impl Client {
         match connect(request) {
             Ok((socket, _)) => Ok(Self { socket }),
             Err(Error::Http(response)) => Err(anyhow!("{url} refused: {}", refusal(&response)).into()),
+            // The library keeps the reason to itself.
+            Err(Error::Url(UrlError::UnableToConnect(_))) => {
+                Err(anyhow!("cannot connect to {url}: is a server running there?").into())
+            }
             Err(error) => Err(anyhow!("cannot connect to {url}: {error}").into()),
         }
     }

@@ -2,6 +2,7 @@ use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Failure, output, serve};
@@ -36,6 +37,10 @@ pub(super) struct Args {
 
 pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
     let made = adapt(&mut config, args)?;
+    // Said before all that would be true if it were free.
+    let port = config.settings.server.server.port;
+    TcpListener::bind((HOST, port))
+        .with_context(|| format!("cannot listen on {HOST}:{port}; choose another port with --port"))?;
     output::line(&banner(&config, made)?)?;
     serve::run(config)
 }

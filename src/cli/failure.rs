@@ -10,6 +10,8 @@ pub(super) enum Failure {
     Usage(String),
     /// It was right to try, and it did not work.
     Failed(anyhow::Error),
+    /// It did not work, and the log has said so.
+    Told,
     /// Nobody reads the output any more, as after `| head`. No reason to complain.
     OutputClosed,
 }
@@ -26,6 +28,7 @@ impl Failure {
                 super::output::complain(&format!("error: {error:#}"));
                 ExitCode::FAILURE
             }
+            Self::Told => ExitCode::FAILURE,
             Self::OutputClosed => ExitCode::SUCCESS,
         }
     }

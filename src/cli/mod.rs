@@ -4,6 +4,7 @@ mod arguments;
 mod bench;
 mod client;
 mod configuration;
+mod descriptors;
 mod dev;
 mod failure;
 mod healthcheck;

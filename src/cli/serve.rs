@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::Failure;
+use super::{Failure, descriptors};
 use crate::config::{Config, Key};
+use crate::telemetry::Format;
 use crate::{server, telemetry};
 
 /// After the server has drained, what still hangs is left behind.
@@ -16,10 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) fn run(config: Config) -> Result<(), Failure> {
     telemetry::init_logs(&config.settings.log)
         .map_err(|error| Failure::Usage(format!("{}: {error}", Key::new("log", "level"))))?;
-    // The server itself warns of its keys.
-    for warning in config.warnings.iter().filter(|warning| !warning.key.starts_with("auth.")) {
+    for warning in &config.warnings {
         tracing::warn!(setting = warning.key, origin = warning.origin, "{}", warning.message);
     }
+    descriptors::raise(config.settings.server.limits.connections);
     let threads = thread::available_parallelism().map_or(1, Into::into);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
@@ -31,7 +32,15 @@ pub(super) fn run(config: Config) -> Result<(), Failure> {
         server::run(config.settings.server, shutdown).await
     });
     runtime.shutdown_timeout(PATIENCE);
-    Ok(ended?)
+    telemetry::tell_what_was_left_out();
+    match ended {
+        Err(error) if config.settings.log.format == Format::Json => {
+            // What reads the log reads nothing else.
+            tracing::error!("{error:#}");
+            Err(Failure::Told)
+        }
+        ended => Ok(ended?),
+    }
 }
 
 /// Resolves at the first SIGTERM or SIGINT. The second one ends the process at once.

@@ -13,7 +13,7 @@ use crate::telemetry;
 
 const NOBODY: &str = "no key to check tokens with, and no app of the Pusher protocol: nobody could connect; set \
                       YAMABIKO__AUTH__SECRET or APP_WS_JWT_SECRET to the secret that Laravel signs with, or for \
-                      Laravel Echo PUSHER_APP_ID, PUSHER_APP_KEY and PUSHER_APP_SECRET";
+                      Laravel Echo PUSHER_APP_ID, PUSHER_APP_KEY and PUSHER_APP_SECRET (`yamabiko dev` needs nothing)";
 
 /// What is wrong with the settings. What is merely worth knowing is added to `config.warnings`.
 pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
@@ -27,6 +27,8 @@ pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     found.pusher();
     found.log();
     let problems = found.problems;
+    let odd = odd_secrets(config);
+    config.warnings.extend(odd);
     let auth = auth(config, keys);
     problems.into_iter().chain(auth).collect()
 }
@@ -153,6 +155,34 @@ impl Found<'_> {
         if let Err(error) = telemetry::validate_filter(&self.config.settings.log.level) {
             self.problem("log", "level", error.to_string());
         }
+    }
+}
+
+fn odd_secrets(config: &Config) -> Vec<Problem> {
+    let server = &config.settings.server;
+    let of_tokens = (Key::new("auth", "secret"), "auth.secret".to_owned(), &server.auth.secret);
+    let of_apps = server.apps.iter().enumerate();
+    let of_apps =
+        of_apps.map(|(index, app)| (Key::top("apps"), format!("apps[{index}].secret"), &app.secret));
+    std::iter::once(of_tokens)
+        .chain(of_apps)
+        .filter_map(|(key, at, secret)| {
+            Some(Problem::new(at, config.origin(&key), surplus(secret.expose_secret())?))
+        })
+        .collect()
+}
+
+/// What a secret has that was hardly meant to be part of it: what reads a file of variables may take it for that.
+fn surplus(secret: &str) -> Option<&'static str> {
+    let quoted = |mark: char| secret.len() > 1 && secret.starts_with(mark) && secret.ends_with(mark);
+    if quoted('"') || quoted('\'') {
+        Some("is in quotation marks, and they count: Docker's --env-file takes none away")
+    } else if secret.trim() != secret {
+        Some("begins or ends with white space, and that counts")
+    } else if secret.contains(" #") {
+        Some("goes on behind a \" #\": systemd and Docker take a comment behind a value for a part of it")
+    } else {
+        None
     }
 }
 

@@ -7,7 +7,7 @@ use config::{File, FileFormat, Source, Value, ValueKind};
 
 use super::aliases::aliases;
 use super::layer::{Layer, Trial};
-use super::schema::{Type, nearest};
+use super::schema::{Schema, Type, nearest};
 use super::{Key, Problem, pusher_app, redis_url};
 
 const PREFIX: &str = "YAMABIKO__";
@@ -87,6 +87,18 @@ pub(super) fn read(
         reader.put(apps, app);
     }
     reader.layer
+}
+
+/// Names that are nearly ours. `YAMABIKO_SERVER_PORT` would otherwise be overlooked without a word, as names of others
+/// are: Kubernetes makes some like `YAMABIKO_SERVICE_PORT`, so that this is no error.
+pub(super) fn near_misses(environment: &Environment, schema: &Schema) -> Vec<Problem> {
+    let single = |name: &str| name.to_ascii_uppercase().replace("__", "_");
+    let ours: Vec<_> = schema.keys().map(variable).collect();
+    let misses = environment.names().filter(|name| !name.starts_with(PREFIX)).filter_map(|name| {
+        let meant = ours.iter().find(|ours| single(ours) == single(name))?;
+        Some(Problem::new(name, None, format!("is not read; is {meant} meant, with two underscores?")))
+    });
+    misses.collect()
 }
 
 struct Reader<'a> {

@@ -157,6 +157,9 @@ fn reason(json: &Json, error: &str) -> String {
     if error.contains("a duration") {
         return format!("must be a duration such as \"10s\" or \"1m 30s\", not {shown}");
     }
+    if error.contains("invalid socket address") {
+        return format!("must be an IP address and a port such as \"127.0.0.1:8081\", not {shown}");
+    }
     for (rust, range) in [
         ("expected u16", "from 0 to 65535"),
         ("expected u32", "from 0 to 4294967295"),

@@ -15,7 +15,7 @@ pub struct Config {
     pub settings: Settings,
     /// Every single one, in the order of `config/default.toml`.
     pub entries: Vec<Entry>,
-    /// What works but should be known: short secrets, settings without effect.
+    /// What works but should be known: short secrets, settings and variables without effect.
     pub warnings: Vec<Problem>,
 }
 
@@ -75,7 +75,8 @@ pub fn load(file: Option<&Path>, environment: &Environment, keys: AuthKeys) -> R
         .map(str::to_owned)
         .collect();
     let from_environment = environment::read(environment, &kinds, &trial, &mut problems);
-    let warnings = replaced_apps(&from_file, &from_environment);
+    let mut warnings = replaced_apps(&from_file, &from_environment);
+    warnings.extend(environment::near_misses(environment, &schema));
 
     let layers = Layers::builder()
         .add_source(defaults())

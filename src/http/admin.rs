@@ -71,5 +71,9 @@ async fn ready<L: Fn() -> Load>(State(state): State<AdminState<L>>) -> Response 
 
 async fn metrics<L>(State(state): State<AdminState<L>>) -> Response {
     const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, FORMAT)], state.metrics.render()).into_response()
+    // Counting the open files can take a while where there are very many.
+    match tokio::task::spawn_blocking(move || state.metrics.render()).await {
+        Ok(page) => ([(header::CONTENT_TYPE, FORMAT)], page).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }

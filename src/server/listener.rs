@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use axum::Router;
 use axum::body::Body;
 use hyper::Request;
@@ -23,21 +23,30 @@ const BACKLOG: u32 = 4096;
 /// A pause after `accept` failed, for want of descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds the first address of a host that can be bound.
-pub async fn bind(host: &str, port: u16, key: &str) -> anyhow::Result<TcpListener> {
+/// Binds the first address of a host that can be bound. `keys` are the settings that name it.
+pub async fn bind(host: &str, port: u16, keys: &str) -> anyhow::Result<TcpListener> {
     let addresses = lookup_host((host.trim_matches(['[', ']']), port))
         .await
-        .with_context(|| format!("{key} \"{host}\" does not resolve to an address"))?;
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        .with_context(|| format!("{host:?} does not resolve to an address ({keys})"))?;
+    let mut last = anyhow!("{host:?} has no address ({keys})");
     for address in addresses {
         match listen(address) {
             Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
+            Err(error) => last = anyhow!("cannot listen on {address} ({keys}): {}", why(&error)),
         }
     }
-    Err(last).with_context(|| {
-        format!("cannot listen on {host}:{port} ({key}): is another process using the port?")
-    })
+    Err(last)
+}
+
+/// What to do about it, where that is known.
+fn why(error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => "another process has the port",
+        io::ErrorKind::AddrNotAvailable => "this machine does not have the address",
+        io::ErrorKind::PermissionDenied => "ports under 1024 need CAP_NET_BIND_SERVICE, or a proxy in front",
+        _ => return error.to_string(),
+    };
+    format!("{hint} ({error})")
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

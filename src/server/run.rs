@@ -25,16 +25,14 @@ use crate::telemetry::Metrics;
 
 /// Serves until `shutdown` completes, then drains. Needs a multi-threaded tokio runtime.
 ///
-/// Fails where it cannot start: a port that is taken, a key that cannot be read.
+/// Fails where it cannot start: a port that is taken, a key that cannot be read. What is merely worth knowing about the
+/// settings is told by whoever loads them.
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let authenticator = Authenticator::new(&settings.auth).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow!("{}", lines.join("\n"))
     })?;
-    for warning in authenticator.warnings() {
-        tracing::warn!("{warning}");
-    }
 
     let apps = Apps::new(&settings.pusher, &settings.apps).map_err(|problems| {
         let lines: Vec<String> = problems
@@ -44,7 +42,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         anyhow!("{}", lines.join("\n"))
     })?;
 
-    let listener = bind(&settings.server.host, settings.server.port, "server.host").await?;
+    let listener = bind(&settings.server.host, settings.server.port, "server.host, server.port").await?;
     let admin_address = settings.admin.listen;
     let admin_listener = bind(&admin_address.ip().to_string(), admin_address.port(), "admin.listen").await?;
 

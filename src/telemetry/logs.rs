@@ -1,44 +1,89 @@
 use std::io::IsTerminal;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
 
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 
+use super::floods::Floods;
 use super::{Format, Settings};
 
 /// `log.level` is not a filter.
 #[derive(Debug, Error)]
-#[error("is neither a level (error, warn, info, debug, trace) nor a filter: {0}")]
-pub struct InvalidFilter(#[from] tracing_subscriber::filter::ParseError);
+pub enum InvalidFilter {
+    /// It cannot be read.
+    #[error("is neither a level (error, warn, info, debug, trace) nor a filter: {0}")]
+    Syntax(#[from] tracing_subscriber::filter::ParseError),
+    /// A word that is no level. Taken for a part of the program, as filters do, it would silence all others.
+    #[error("{0:?} is not a level: error, warn, info, debug, trace or off (of one part: {0}=debug)")]
+    NoLevel(String),
+}
+
+/// What was left out is summed up so often.
+const SUM_UP_EVERY: Duration = Duration::from_secs(10);
+
+static FLOODS: OnceLock<Floods> = OnceLock::new();
 
 /// Checks `log.level` without using it.
 pub fn validate_filter(level: &str) -> Result<(), InvalidFilter> {
-    EnvFilter::builder().parse(level)?;
-    Ok(())
+    filter(level).map(drop)
 }
 
 /// Starts writing logs to standard error. Once a process: a later call changes nothing.
 pub fn init_logs(settings: &Settings) -> Result<(), InvalidFilter> {
-    let filter = EnvFilter::builder().parse(&settings.level)?;
-    let base = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let _ = match settings.format {
-        Format::Text => base.try_init_boxed(),
-        Format::Json => base.json().flatten_event(true).with_current_span(false).try_init_boxed(),
+    let filter = filter(&settings.level)?;
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = match settings.format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
+    let floods = FLOODS.get_or_init(Floods::default);
+    let subscriber = registry().with(filter).with(floods.clone()).with(lines);
+    // Not `try_init`, which takes the `log` crate's records too: tungstenite writes the text of messages there.
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        // Without the thread it is summed up at the end.
+        let _ = thread::Builder::new().name("logs".to_owned()).spawn(|| {
+            loop {
+                thread::sleep(SUM_UP_EVERY);
+                floods.sum_up();
+            }
+        });
+    }
     Ok(())
 }
 
-trait TryInit {
-    fn try_init_boxed(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+/// Sums up the log lines that were left out and not told of yet. For the end of the process.
+pub fn tell_what_was_left_out() {
+    if let Some(floods) = FLOODS.get() {
+        floods.sum_up();
+    }
 }
 
-impl<N, E, F, W> TryInit for tracing_subscriber::fmt::SubscriberBuilder<N, E, F, W>
-where
-    tracing_subscriber::fmt::SubscriberBuilder<N, E, F, W>: Into<tracing::Dispatch>,
-{
-    fn try_init_boxed(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        tracing::dispatcher::set_global_default(self.into()).map_err(Into::into)
+fn filter(level: &str) -> Result<EnvFilter, InvalidFilter> {
+    let is_word = |part: &&str| part.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+    let words = level.split(',').map(str::trim).filter(|part| !part.is_empty()).filter(is_word);
+    if let Some(word) = words.into_iter().find(|word| word.parse::<LevelFilter>().is_err()) {
+        return Err(InvalidFilter::NoLevel(word.to_owned()));
+    }
+    Ok(EnvFilter::builder().parse(level)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for good in ["info", "WARN", "off", "info,tower::util=debug", "yamabiko=trace, warn", "3"] {
+            assert!(validate_filter(good).is_ok(), "{good}");
+        }
+        for wrong in ["warning", "verbose", "info,hyper", "a=b=c", "info,yamabiko=loud"] {
+            assert!(validate_filter(wrong).is_err(), "{wrong}");
+        }
+        let said = validate_filter("info, warning").unwrap_err().to_string();
+        assert!(said.starts_with("\"warning\" is not a level"), "{said}");
     }
 }

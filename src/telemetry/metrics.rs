@@ -3,7 +3,10 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use super::process::Process;
 
 /// The `reason` label: one of a fixed set of words, never text from a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -94,25 +97,28 @@ impl Metrics {
     /// All at zero, registered.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("yamabiko");
-        macro_rules! metric {
-            ($name:literal, $help:literal) => {{
-                let metric = Default::default();
-                register(&mut registry, $name, $help, &metric);
-                metric
-            }};
-        }
-        let uptime: Gauge = Gauge::default();
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Process));
+        let start: Gauge = Gauge::default();
         let seconds = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or_default());
-        uptime.set(seconds);
+        start.set(seconds);
         registry.register_with_unit(
-            "start_time",
+            "process_start_time",
             "When the process started, as Unix time",
             Unit::Seconds,
-            uptime,
+            start,
         );
+        let ours = registry.sub_registry_with_prefix("yamabiko");
+        ours.register("build", "Which version this is", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        macro_rules! metric {
+            ($name:literal, $help:literal) => {{
+                let metric = Default::default();
+                register(ours, $name, $help, &metric);
+                metric
+            }};
+        }
         Self {
             connections: metric!("connections", "Open connections"),
             channels: metric!("channels", "Channels with a subscriber on this node"),
@@ -178,6 +184,9 @@ mod tests {
         let page = metrics.render();
         assert!(page.contains("yamabiko_connections 1"), "{page}");
         assert!(page.contains(r#"yamabiko_broker_dropped_total{reason="invalid_json"} 1"#), "{page}");
+        let version = concat!("yamabiko_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n");
+        assert!(page.contains(version), "{page}");
+        assert!(page.contains("\nprocess_start_time_seconds 1"), "{page}");
         assert!(page.ends_with("# EOF\n"), "{page}");
     }
 }

@@ -1,9 +1,11 @@
 //! What the operators see: metrics and logs. A leaf: it imports no other room.
 
+mod floods;
 mod logs;
 mod metrics;
+mod process;
 mod settings;
 
-pub use logs::{InvalidFilter, init_logs, validate_filter};
+pub use logs::{InvalidFilter, init_logs, tell_what_was_left_out, validate_filter};
 pub use metrics::{Call, Metrics, Reason};
 pub use settings::{Format, Settings};

@@ -128,6 +128,14 @@ describe("with the server up", () => {
     await publish.getByLabel("data").fill("[1]");
     await publish.getByRole("button", { name: "Publish" }).click();
     await publish.getByText("data must be a JSON object").waitFor();
+
+    // What was written stays, and goes to the channel that everybody is on now.
+    await page.getByRole("radio", { name: "chat:room1" }).check();
+    assert.equal(await publish.getByLabel("data").inputValue(), "[1]");
+    assert.equal(await publish.getByLabel("Channel").inputValue(), "chat:room1");
+    await publish.getByLabel("Channel").fill("news:");
+    await page.getByRole("radio", { name: "tweet:" }).check();
+    assert.equal(await publish.getByLabel("Channel").inputValue(), "news:");
   });
 
   test("the job drives the bar to 100%", async () => {
@@ -169,6 +177,25 @@ describe("with the server up", () => {
     await page.locator("#wire .frame", { hasText: "open news:東京" }).nth(2).waitFor();
     await say("Aoi", "on a channel of our own");
     await heard("Umi", "on a channel of our own");
+  });
+
+  test("where there is nothing the page says so, and that a name is taken", async () => {
+    const empty = (id) => page.locator(id).evaluate((element) => getComputedStyle(element, "::before").content);
+    await page.locator("#new-name").fill("Haru");
+    await page.getByRole("button", { name: "Add user" }).click();
+    assert.equal(await page.locator("#new-name").evaluate((field) => field.validationMessage), "Haru is here already");
+    assert.equal(await page.locator(".user").count(), 3);
+    await page.locator("#new-name").fill("Haruka");
+    await page.getByRole("button", { name: "Add user" }).click();
+    await connected(4);
+    for (const name of ["Aoi", "Haru", "Sora", "Haruka"]) await page.getByRole("button", { name: `Remove ${name}`, exact: true }).click();
+    assert.equal(await empty("#users"), '"Nobody is here. Add a user above."');
+    for (const name of ["Aoi (Echo 1)", "Haru (Echo 2)"]) await page.getByRole("button", { name: `Close ${name}` }).click();
+    assert.equal(await empty("#echo-tabs"), '"No tab is open."');
+    await page.locator("#wire-text").fill("nothing says this");
+    assert.equal(await empty("#wire"), '"No frames to show"');
+    await page.getByRole("button", { name: "日本語" }).click();
+    assert.equal(await empty("#wire"), '"表示するフレームはありません"');
   });
 
   test("the tabs of Laravel Echo see who is there, once a user, and hear whispers", async () => {

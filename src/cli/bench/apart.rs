@@ -39,7 +39,7 @@ pub(super) fn apart(
         ..Apart::default()
     };
     let nothing = Sent::default();
-    for outcome in outcomes.iter().filter(|outcome| outcome.part != Part::Steady) {
+    for outcome in outcomes.iter().filter(|outcome| outcome.part.disturbs()) {
         apart.received += outcome.received;
         for track in outcome.tracks.values() {
             apart.doubled += track.doubled;

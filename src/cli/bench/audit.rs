@@ -7,6 +7,7 @@ use super::drive::{Drive, Moment, Pace, Seen};
 use super::machine::cores;
 use super::outcome::{Outcome, Part};
 use super::report::{Apart, Connections, Deliveries, Generator, Load, Messages, Report, Server};
+use super::speech::Protocol;
 use super::tally::Run;
 use super::track::{Track, missing_copies, missing_everywhere};
 use super::verdict::judge;
@@ -15,11 +16,15 @@ use super::verdict::judge;
 pub(super) fn load(drive: &Drive, urls: &[String]) -> Load {
     Load {
         urls: urls.to_vec(),
-        protocol: if drive.work.plain { "plain" } else { "native" },
-        publish: if drive.redis.is_some() { "redis" } else { "websocket" },
+        protocol: match drive.work.speech.protocol() {
+            Protocol::Native => "native",
+            Protocol::Pusher => "pusher",
+            Protocol::Plain => "plain",
+        },
+        publish: drive.voice.name(),
         connections: drive.work.connections,
         channels: drive.work.channels.len(),
-        publishers_per_channel: drive.publishers,
+        publishers_per_channel: drive.publishers.into(),
         rate: match drive.pace {
             Pace::Rate(rate) => Some(rate),
             Pace::Window(_) => None,
@@ -44,8 +49,8 @@ pub(super) fn report(load: Load, run: &Run, seen: &Seen) -> anyhow::Result<Repor
     let seconds = seconds(until.saturating_sub(from));
     let accepted = run.accepted.load(Relaxed);
     let sent = run.sent.load(Relaxed);
-    let (refused, plain) = (run.refused.load(Relaxed), load.protocol == "plain");
-    let (deliveries, on_channels) = deliveries(run, seen, plain, seconds);
+    let refused = run.refused.load(Relaxed);
+    let (deliveries, on_channels) = deliveries(run, seen, seconds);
     let disturbance = seen.disturbed.as_ref().map(|done| Apart {
         generator_busy: seen.until.sample.busy_since(&done.begun),
         generator_waited: seen.until.sample.waited_since(&done.begun),
@@ -60,7 +65,7 @@ pub(super) fn report(load: Load, run: &Run, seen: &Seen) -> anyhow::Result<Repor
             unsent: run.unsent.load(Relaxed),
             accepted,
             refused: run.reasons(),
-            unanswered: if plain { 0 } else { sent.saturating_sub(accepted + refused) },
+            unanswered: if seen.answered { sent.saturating_sub(accepted + refused) } else { 0 },
             per_second: ratio(seen.until.sent.saturating_sub(seen.from.sent), seconds),
         },
         deliveries,
@@ -93,7 +98,7 @@ fn connections(seen: &Seen) -> Connections {
         *connections.ended.entry(end).or_default() += 1;
     }
     let came = seen.disturbed.iter().map(|done| done.reconnects.opened + done.passing.opened).sum::<u64>();
-    let silent = (seen.opened + came).saturating_sub(seen.outcomes.len() as u64);
+    let silent = (seen.opened + seen.speakers + came).saturating_sub(seen.outcomes.len() as u64);
     if silent > 0 {
         connections.ended.insert("did not report in time".to_owned(), silent);
     }
@@ -101,7 +106,7 @@ fn connections(seen: &Seen) -> Connections {
 }
 
 /// What the undisturbed got, and what was sent on each channel.
-fn deliveries(run: &Run, seen: &Seen, plain: bool, seconds: f64) -> (Deliveries, Vec<Sent>) {
+fn deliveries(run: &Run, seen: &Seen, seconds: f64) -> (Deliveries, Vec<Sent>) {
     let mut deliveries = Deliveries {
         due: run.expected.load(Relaxed),
         received: run.received.load(Relaxed),
@@ -117,11 +122,12 @@ fn deliveries(run: &Run, seen: &Seen, plain: bool, seconds: f64) -> (Deliveries,
             receivers.push(outcome);
         }
     }
+    let publishers = publishers(channels, seen);
     let nothing = Track::default();
     let mut on_channels = Vec::new();
-    for (channel, receivers) in by_channel.iter().enumerate() {
+    for (receivers, publishers) in by_channel.iter().zip(publishers) {
         let mut on_channel = Sent::default();
-        for (publisher, sent, not_accepted) in publishers(channel, receivers, seen, plain) {
+        for (publisher, sent, not_accepted) in publishers {
             let tracks = receivers.iter().map(|receiver| receiver.tracks.get(&publisher).unwrap_or(&nothing));
             let by_nobody = missing_everywhere(sent, tracks.clone());
             let missing = missing_copies(sent, not_accepted, &by_nobody, tracks);
@@ -141,21 +147,23 @@ fn deliveries(run: &Run, seen: &Seen, plain: bool, seconds: f64) -> (Deliveries,
     (deliveries, on_channels)
 }
 
-/// Who published on a channel: the number, how many were sent, and how many of them were not accepted.
-fn publishers(channel: usize, receivers: &[&Outcome], seen: &Seen, plain: bool) -> Vec<(u16, u32, u64)> {
-    if let Some(published) = &seen.published {
-        let sent = published.sent.get(channel).copied().unwrap_or_default();
-        let accepted = published.accepted.get(channel).copied().unwrap_or_default();
-        return vec![(0, sent, u64::from(sent).saturating_sub(accepted))];
+/// Who published on each channel: the number, how many were sent, and how many of them were not accepted.
+fn publishers(channels: usize, seen: &Seen) -> Vec<Vec<(u16, u32, u64)>> {
+    let mut by_channel = vec![Vec::new(); channels];
+    let connections = seen.outcomes.iter().filter_map(|outcome| {
+        let publisher = outcome.publisher?;
+        Some((outcome.channel, (publisher, outcome.sent, outcome.not_accepted(seen.answered))))
+    });
+    let others = seen.published.iter().map(|published| {
+        let not_accepted = u64::from(published.sent).saturating_sub(published.accepted);
+        (published.channel, (published.publisher, published.sent, not_accepted))
+    });
+    for (channel, publisher) in connections.chain(others) {
+        if let Some(publishers) = by_channel.get_mut(channel) {
+            publishers.push(publisher);
+        }
     }
-    receivers
-        .iter()
-        .filter_map(|receiver| {
-            let publisher = receiver.publisher?;
-            let answered = if plain { u64::from(receiver.sent) } else { receiver.accepted };
-            Some((publisher, receiver.sent, u64::from(receiver.sent).saturating_sub(answered)))
-        })
-        .collect()
+    by_channel
 }
 
 /// How many of those that got everything got it in another order than the first of them.

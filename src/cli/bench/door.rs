@@ -5,17 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
 
 use super::connection::{Command, Connection};
 use super::outcome::{Outcome, Part};
 use super::tally::Run;
-use super::target::{Origin, Target};
+use super::target::{Origin, PATIENCE, Target};
 use super::workload::Workload;
-use crate::auth::Minter;
-
-const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
-/// Users are numbered from here on: numbers of the same length, and none that an application has.
-const FIRST_USER: usize = 1_000_000_000;
 
 /// Bytes that the kernel keeps for one that does not read. By itself it may take megabytes, which no server could tell
 /// from a client that reads.
@@ -27,15 +23,13 @@ pub(super) struct Door {
     pub(super) work: Arc<Workload>,
     pub(super) targets: Vec<Arc<Target>>,
     pub(super) sources: Vec<IpAddr>,
-    /// Signs tokens; a plain server takes none.
-    pub(super) minter: Option<Minter>,
 }
 
 /// An open connection at work.
 pub(super) struct Entered {
     /// What it is told goes here.
     pub(super) handle: UnboundedSender<Command>,
-    /// From the first packet to the answer to the handshake.
+    /// From the first packet until it was on its channel.
     took: Duration,
 }
 
@@ -58,25 +52,27 @@ impl Door {
         let channel = self.work.channel_of(number);
         // Each channel is spread over all addresses.
         let target = cycled(&self.targets, number / self.work.channels.len().max(1)).ok_or("no server")?;
-        let name = self.work.channels.get(channel);
-        let token = self.minter.as_ref().zip(name).map(|(minter, channel)| {
-            let user = i64::try_from(FIRST_USER + number).unwrap_or(i64::MAX);
-            minter.mint(user, "Benchmark", channel, TOKEN_TTL)
-        });
-        let path = if self.work.plain { format!("bench-{channel}") } else { String::new() };
+        let name = self.work.channel(channel).ok_or("no channel")?;
+        let speech = &self.work.speech;
+        let address = speech.address(number, name);
         let begun = Instant::now();
         let from = Origin {
             address: cycled(&self.sources, number).copied(),
             receive_buffer: (part == Part::Slow).then_some(SLOW_BUFFER),
         };
-        let opened = target.open(from, token.as_deref(), &path).await?;
+        let enter = async {
+            let mut opened = target.open(from, &address).await?;
+            let greeted = speech.greet(&mut opened, name).await?;
+            Ok::<_, String>((opened.wire, greeted))
+        };
+        let entered = timeout(PATIENCE, enter).await;
+        let (wire, greeted) = entered.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))??;
         let took = begun.elapsed();
         let (handle, commands) = unbounded_channel();
         let part = part.entered(self.run.sent_on(channel));
         let commands = (handle.downgrade(), commands);
-        let connection =
-            Connection::new(self.run.clone(), self.work.clone(), (number, part), opened.wire, commands);
-        tokio::spawn(connection.run(opened.early, outcomes));
+        let connection = Connection::new(self.run.clone(), self.work.clone(), (number, part), wire, commands);
+        tokio::spawn(connection.run(greeted, outcomes));
         Ok(Entered { handle, took })
     }
 }

@@ -17,9 +17,9 @@ use super::machine::Sample;
 use super::outcome::{Outcome, Part};
 use super::pacer::{self, Publisher};
 use super::progress::Progress;
-use super::redis::{Published, Redis};
 use super::table;
 use super::tally::{Run, Times, times};
+use super::voice::{Published, Voice};
 use super::workload::{Due, Workload};
 
 /// Handshakes at a time.
@@ -41,8 +41,9 @@ pub(super) struct Drive {
     pub(super) door: Arc<Door>,
     pub(super) ramp: f64,
     pub(super) pace: Pace,
-    pub(super) publishers: usize,
-    pub(super) redis: Option<Redis>,
+    /// On each channel.
+    pub(super) publishers: u16,
+    pub(super) voice: Voice,
     pub(super) disturbance: Option<Disturbance>,
     pub(super) warmup: Duration,
     pub(super) duration: Duration,
@@ -61,10 +62,14 @@ pub(super) enum Pace {
 /// What was seen.
 pub(super) struct Seen {
     pub(super) opened: u64,
+    /// Connections besides them that only publish.
+    pub(super) speakers: u64,
     pub(super) refused: BTreeMap<String, u64>,
     pub(super) handshakes: Times,
     pub(super) outcomes: Vec<Outcome>,
-    pub(super) published: Option<Published>,
+    pub(super) published: Vec<Published>,
+    /// Whether each message was to be answered.
+    pub(super) answered: bool,
     pub(super) before: Sample,
     pub(super) connected: Sample,
     pub(super) from: Moment,
@@ -93,9 +98,14 @@ impl Drive {
     pub(super) async fn drive(mut self, progress: &mut Progress) -> anyhow::Result<Seen> {
         let before = Sample::take(self.server);
         let (outcomes, outcome) = unbounded_channel();
-        let open = self.connect(&outcomes, progress).await?;
+        let mut open = self.connect(&outcomes, progress).await?;
         sleep(SETTLE).await;
         let connected = Sample::take(self.server);
+        let window = matches!(self.pace, Pace::Window(_));
+        if let Voice::Speakers(speakers) = &mut self.voice {
+            speakers.open(&self.door, self.publishers, window, &outcomes).await;
+            open.refuse(&speakers.refused);
+        }
         let mut subscribers = vec![0; self.work.channels.len()];
         for number in open.handles.keys().filter(|number| self.part(**number) == Part::Steady) {
             if let Some(count) = subscribers.get_mut(self.work.channel_of(*number)) {
@@ -126,17 +136,20 @@ impl Drive {
             None => None,
         };
         let returned = disturbed.iter().flat_map(|disturbed| &disturbed.handles);
-        for handle in open.handles.values().chain(returned) {
+        for handle in open.handles.values().chain(self.voice.speakers()).chain(returned) {
             let _ = handle.send(Command::Finish);
         }
         let outcomes = collect(outcome, open.handles.len()).await;
-        let published = self.redis.take().map(Redis::finish).transpose()?;
+        let speakers = self.voice.speakers().count() as u64;
+        let answered = self.work.speech.is_answered() || self.voice.is_answered();
         Ok(Seen {
             opened: open.handles.len() as u64,
+            speakers,
             refused: open.refused,
             handshakes: open.handshakes,
             outcomes,
-            published,
+            published: self.voice.finish().await?,
+            answered,
             before,
             connected,
             from,
@@ -204,18 +217,20 @@ impl Drive {
         let window = matches!(self.pace, Pace::Window(_));
         let mut publishers = Vec::new();
         // The first publisher of each channel, then the second of each, so that the channels take turns.
-        for place in 0..self.publishers {
-            for (channel, handles) in by_channel.iter().enumerate() {
-                let Some(handle) = handles.get(place) else { continue };
-                let publisher = if let Some(redis) = &self.redis {
-                    if window {
-                        let _ = handle.send(Command::Refill(Publisher::Redis(redis.dues.clone())));
-                    }
-                    Publisher::Redis(redis.dues.clone())
+        for number in 0..self.publishers {
+            for (channel, readers) in by_channel.iter().enumerate() {
+                let place = usize::from(number);
+                let publisher = if let Voice::Readers = self.voice {
+                    let Some(reader) = readers.get(place) else { continue };
+                    let _ = reader.send(Command::Publish { publisher: number, window });
+                    Publisher::Connection((*reader).clone())
                 } else {
-                    let publisher = u16::try_from(place)?;
-                    let _ = handle.send(Command::Publish { publisher, window });
-                    Publisher::Connection((*handle).clone())
+                    let Some(reader) = readers.get(place % readers.len().max(1)) else { continue };
+                    let Some(outside) = self.voice.outside(channel, number) else { continue };
+                    if window {
+                        let _ = reader.send(Command::Refill { of: number, by: outside.clone() });
+                    }
+                    outside
                 };
                 publishers.push((channel, publisher));
             }
@@ -321,6 +336,12 @@ impl Open {
                 self.handles.insert(number, entered.handle);
             }
             Err(reason) => *self.refused.entry(reason).or_default() += 1,
+        }
+    }
+
+    fn refuse(&mut self, refused: &BTreeMap<String, u64>) {
+        for (reason, number) in refused {
+            *self.refused.entry(reason.clone()).or_default() += number;
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Reads a server's frames out of a stream of bytes, without a copy where a frame came whole.
+//! Reads a server's frames out of a stream of bytes, without a copy where a frame came whole, and writes a client's.
 
 use std::io::Cursor;
 
-use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tungstenite::protocol::frame::{Frame, FrameHeader};
 
 /// More than any message that the benchmark sends.
 const MAX_PAYLOAD: u64 = 1 << 26;
@@ -55,22 +55,11 @@ impl Frames {
     /// Reads the whole frames; says how many bytes they have.
     fn read(&mut self, bytes: &[u8], receive: &mut impl FnMut(Received<'_>)) -> Result<usize, Malformed> {
         let mut used = 0;
-        loop {
-            let rest = bytes.get(used..).unwrap_or_default();
-            let mut cursor = Cursor::new(rest);
-            let Some((header, length)) = FrameHeader::parse(&mut cursor).map_err(|_| Malformed)? else {
-                return Ok(used);
-            };
-            // A server's frames are not masked (RFC 6455, section 5.1).
-            if length > MAX_PAYLOAD || header.mask.is_some() {
-                return Err(Malformed);
-            }
-            let start = usize::try_from(cursor.position()).map_err(|_| Malformed)?;
-            let end = start.saturating_add(usize::try_from(length).map_err(|_| Malformed)?);
-            let Some(payload) = rest.get(start..end) else { return Ok(used) };
-            used += end;
+        while let Some((header, payload, length)) = split(bytes.get(used..).unwrap_or_default())? {
+            used += length;
             self.frame(&header, payload, receive)?;
         }
+        Ok(used)
     }
 
     fn frame(
@@ -103,10 +92,59 @@ impl Frames {
     }
 }
 
+/// The first message of these bytes, and how many of them it has; none if it has not come whole. It has to be in one
+/// frame, which is how servers send what is short.
+pub(super) fn first(bytes: &[u8]) -> Result<Option<(Received<'_>, usize)>, Malformed> {
+    let Some((header, payload, length)) = split(bytes)? else { return Ok(None) };
+    let received = match header.opcode {
+        OpCode::Data(Data::Text | Data::Binary) if header.is_final => Received::Message(payload),
+        OpCode::Control(Control::Ping) => Received::Ping(payload),
+        OpCode::Control(Control::Close) => Received::Close(payload),
+        _ => return Err(Malformed),
+    };
+    Ok(Some((received, length)))
+}
+
+/// Writes a frame as a client does.
+pub(super) fn write(opcode: OpCode, payload: &[u8], to: &mut Vec<u8>) {
+    let header = FrameHeader { opcode, mask: Some(rand::random()), ..FrameHeader::default() };
+    let frame = Frame::from_payload(header, payload.to_vec().into());
+    // Writing to memory does not fail.
+    let _ = frame.format(to);
+}
+
+/// The code and the reason in the payload of a close frame.
+pub(super) fn close_in_words(payload: &[u8]) -> String {
+    match payload.split_first_chunk() {
+        Some((code, reason)) => {
+            let reason = String::from_utf8_lossy(reason);
+            format!("{} {reason}", u16::from_be_bytes(*code)).trim_end().to_owned()
+        }
+        None => "1005 without a code".to_owned(),
+    }
+}
+
+/// A frame: its header, its payload, and its length in all.
+type Whole<'a> = (FrameHeader, &'a [u8], usize);
+
+/// The first frame; none if it has not come whole.
+fn split(bytes: &[u8]) -> Result<Option<Whole<'_>>, Malformed> {
+    let mut cursor = Cursor::new(bytes);
+    let Some((header, length)) = FrameHeader::parse(&mut cursor).map_err(|_| Malformed)? else {
+        return Ok(None);
+    };
+    // A server's frames are not masked (RFC 6455, section 5.1).
+    if length > MAX_PAYLOAD || header.mask.is_some() {
+        return Err(Malformed);
+    }
+    let start = usize::try_from(cursor.position()).map_err(|_| Malformed)?;
+    let end = start.saturating_add(usize::try_from(length).map_err(|_| Malformed)?);
+    Ok(bytes.get(start..end).map(|payload| (header, payload, end)))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tungstenite::protocol::frame::Frame;
 
     use super::*;
 
@@ -156,6 +194,17 @@ mod tests {
             let mut frames = Frames::default();
             for chunk in junk.chunks(7) { let _ = read(&mut frames, chunk); }
         }
+    }
+
+    #[test]
+    fn the_first_of_several_is_told_with_its_length() {
+        let (one, other) =
+            (frame(OpCode::Data(Data::Text), b"one", true), frame(OpCode::Control(Control::Ping), b"", true));
+        let both = [&one[..], &other].concat();
+        assert_eq!(first(&both).unwrap(), Some((Received::Message(b"one"), one.len())));
+        assert_eq!(first(&both[one.len()..]).unwrap(), Some((Received::Ping(b""), other.len())));
+        assert_eq!(first(&one[..4]).unwrap(), None);
+        assert!(first(&frame(OpCode::Data(Data::Text), b"one", false)).is_err());
     }
 
     #[test]

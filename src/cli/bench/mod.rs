@@ -1,6 +1,7 @@
-//! A load generator for one's own deployment, over the native protocol.
+//! A load generator for one's own deployment, and for others to compare it with.
 
 mod apart;
+mod api;
 mod audit;
 mod connection;
 mod disturb;
@@ -8,17 +9,20 @@ mod door;
 mod drive;
 mod frames;
 mod machine;
+mod options;
 mod outcome;
 mod pacer;
 mod progress;
 mod redis;
 mod report;
+mod speech;
 mod stamp;
 mod table;
 mod tally;
 mod target;
 mod track;
 mod verdict;
+mod voice;
 mod workload;
 
 use std::net::IpAddr;
@@ -29,21 +33,19 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use humantime_serde::re::humantime;
-use secrecy::ExposeSecret;
 
 use self::disturb::Disturbance;
 use self::door::Door;
 use self::drive::{Drive, Pace};
 use self::progress::Progress;
-use self::redis::Redis;
 use self::report::Report;
+use self::speech::Protocol;
 use self::stamp::Stamp;
 use self::tally::Run;
 use self::target::Target;
 use self::workload::Workload;
 use super::speaker::channel;
 use super::{Failure, client, output};
-use crate::auth::Minter;
 use crate::config::Config;
 use crate::message::ChannelName;
 
@@ -53,11 +55,13 @@ Examples:
   yamabiko bench --connections 5000 --channels 50 --rate 200 --duration 30s
   yamabiko bench --url ws://node1:8080 --url ws://node2:8080         the two nodes have to agree
   yamabiko bench --publish redis --rate 50                           publish as Laravel does
+  yamabiko bench --protocol pusher --publish http --rate 50          the same for Laravel Echo
   yamabiko bench --window 64 --json result.json                      as fast as it goes
   yamabiko bench --connections 2000 --reconnect 0.1 --slow 0.1       what do the others feel of it?
 
-It needs the server's auth.secret, from the settings or with --secret-file. It puts real load on the server, under
-channels and users of its own. Latency counts from when a message was due, not from when it could be sent.
+It needs the server's auth.secret, from the settings or with --secret-file; for the Pusher protocol the app of the settings
+(PUSHER_APP_ID, PUSHER_APP_KEY, PUSHER_APP_SECRET), whichever server it is. It puts real load on the server, under channels
+and users of its own. Latency counts from when a message was due, not from when it could be sent.
 
 Exit codes: 0 all copies came once and in order; 1 some did not, or a connection did not last; 2 wrong usage.";
 
@@ -71,7 +75,15 @@ pub(super) struct Args {
     #[arg(long)]
     url: Vec<String>,
 
-    /// A file with the secret that tokens are signed with [default: auth.secret]
+    /// What is spoken with the server
+    #[arg(long, value_enum, default_value_t = Protocol::Native)]
+    protocol: Protocol,
+
+    /// The app of the Pusher protocol, where the settings have several
+    #[arg(long, value_name = "KEY")]
+    app_key: Option<String>,
+
+    /// A file with the secret that tokens of the native protocol are signed with [default: auth.secret]
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
 
@@ -83,9 +95,9 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     channels: u32,
 
-    /// What the channels are called: NAME-0, NAME-1, …
-    #[arg(long, value_name = "NAME", default_value = "chat:bench", value_parser = channel)]
-    channel: ChannelName,
+    /// What the channels are called: NAME-0, NAME-1, … [default: chat:bench, or private-bench for the Pusher protocol]
+    #[arg(long, value_name = "NAME", value_parser = channel)]
+    channel: Option<ChannelName>,
 
     /// Messages a second in all, by the clock [default: 100]
     #[arg(long, conflicts_with = "window", value_parser = positive)]
@@ -95,7 +107,8 @@ pub(super) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     window: Option<u32>,
 
-    /// Connections that publish on each channel [default: as many as `limits.messages_per_second` asks for]
+    /// Who publishes on each channel, in number [default: as many as `limits.messages_per_second`, or the app's
+    /// `client_events_per_second`, asks for; 1 for --publish http]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     publishers: Option<u16>,
 
@@ -115,7 +128,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     duration: Duration,
 
-    /// Who publishes: the connections, or a publisher on redis.url, as Laravel does
+    /// Who publishes
     #[arg(long, value_enum, default_value_t = Publish::Websocket)]
     publish: Publish,
 
@@ -143,22 +156,25 @@ pub(super) struct Args {
     /// Write the result as JSON; - prints it instead of the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-
-    /// The server sends each text frame to all on the same path, and knows no tokens: for comparisons
-    #[arg(long, conflicts_with_all = ["publish", "secret_file"])]
-    plain: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Publish {
+    /// Connections: with the Pusher protocol, others than those that read, as client events
     Websocket,
+    /// One publisher on redis.url, as Laravel does; with the native protocol
     Redis,
+    /// The HTTP API, as Laravel does; with the Pusher protocol
+    Http,
 }
 
 pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
     let mut progress = Progress::start();
-    let disturbance = args.disturbance(config.settings.server.limits.messages_per_second)?;
-    let connections = u64::from(args.connections) + disturbance.map_or(0, |plan| plan.besides());
+    args.check()?;
+    let limit = args.limit(&config)?;
+    let disturbance = args.disturbance(limit)?;
+    let connections =
+        u64::from(args.connections) + args.speakers(limit) + disturbance.map_or(0, |plan| plan.besides());
     match machine::connections_possible() {
         Some(possible) if connections > possible => {
             return Err(Failure::Usage(format!(
@@ -183,7 +199,7 @@ pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
         tokio::runtime::Builder::new_multi_thread()
     };
     let runtime = runtime.worker_threads(threads).enable_all().build().context("cannot start the runtime")?;
-    let report = runtime.block_on(measure(&config, args, disturbance, threads, &mut progress))?;
+    let report = runtime.block_on(measure(&config, args, limit, disturbance, threads, &mut progress))?;
     progress.clear();
     write(&report, args)?;
     if report.faults.is_empty() { Ok(()) } else { Err(anyhow!(report.faults.join("; ")).into()) }
@@ -192,6 +208,7 @@ pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
 async fn measure(
     config: &Config,
     args: &Args,
+    limit: u32,
     disturbance: Option<Disturbance>,
     threads: usize,
     progress: &mut Progress,
@@ -202,30 +219,21 @@ async fn measure(
         targets.push(Arc::new(Target::resolve(url).await?));
     }
     let (channels, connections) = (args.channels as usize, args.connections as usize);
-    let work = Workload::new(&args.channel, channels, connections, args.payload, args.plain)?;
-    let work = Arc::new(work);
+    let (speech, name) = (args.speech(config)?, args.channel()?);
+    let work = Arc::new(Workload::new(&name, channels, connections, args.payload, speech)?);
     let run = Arc::new(Run::start(threads * 4, channels)?);
-    let settings = &config.settings.server;
-    let redis = if args.publish == Publish::Redis {
-        if settings.redis.url.expose_secret().is_empty() {
-            return Err(Failure::Usage("--publish redis needs redis.url (YAMABIKO__REDIS__URL)".to_owned()));
-        }
-        let topic = format!("{}broadcast", settings.redis.prefix);
-        Some(Redis::start(&settings.redis.url, topic, run.clone(), work.clone())?)
-    } else {
-        None
-    };
-    let minter = if args.plain { None } else { Some(Minter::new(&settings.auth)?) };
+    let publishers = args.publishers(limit);
+    let voice = args.voice(config, &targets, publishers, &run, &work)?;
     let sources = args.source.clone();
-    let door = Arc::new(Door { run: run.clone(), work: work.clone(), targets, sources, minter });
+    let door = Arc::new(Door { run: run.clone(), work: work.clone(), targets, sources });
     let drive = Drive {
         run: run.clone(),
         work,
         door,
         ramp: args.ramp,
         pace: args.window.map_or_else(|| Pace::Rate(args.rate.unwrap_or(100.0)), Pace::Window),
-        publishers: args.publishers(settings.limits.messages_per_second),
-        redis,
+        publishers,
+        voice,
         disturbance,
         warmup: args.warmup,
         duration: args.duration,
@@ -234,38 +242,6 @@ async fn measure(
     let load = audit::load(&drive, &urls);
     let seen = drive.drive(progress).await?;
     Ok(audit::report(load, &run, &seen)?)
-}
-
-impl Args {
-    /// Whose limit on messages decides how many connections have to be left to publish.
-    fn disturbance(&self, limit: u32) -> Result<Option<Disturbance>, Failure> {
-        if self.slow.or(self.reconnect).or(self.churn).is_none() {
-            return Ok(None);
-        }
-        let shares = [self.slow, self.reconnect, self.churn].map(Option::unwrap_or_default);
-        let publishing = self.publishers(limit) * self.channels as usize;
-        Disturbance::new(self.connections as usize, shares, publishing).map(Some)
-    }
-
-    /// Publishers on each channel, so that none says more than the server lets it; 0: it lets it say everything.
-    fn publishers(&self, limit: u32) -> usize {
-        if self.publish == Publish::Redis {
-            return 1;
-        }
-        if let Some(publishers) = self.publishers {
-            return publishers.into();
-        }
-        if limit == 0 || self.plain || self.window.is_some() {
-            return 1;
-        }
-        let rate = self.rate.unwrap_or(100.0) / f64::from(self.channels);
-        // A little below the limit: a clock is not exact.
-        let needed = (rate / (f64::from(limit) * 0.8)).ceil();
-        let most = (self.connections / self.channels).clamp(1, u16::MAX.into());
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-        let publishers = needed.clamp(1.0, f64::from(most)) as usize;
-        publishers
-    }
 }
 
 fn take_secret(config: &mut Config, file: &std::path::Path) -> Result<(), Failure> {

@@ -21,6 +21,8 @@ pub(super) enum Part {
     },
     /// It comes while it is measured, and goes soon.
     Passing,
+    /// It only publishes.
+    Speaking,
 }
 
 impl Part {
@@ -30,6 +32,11 @@ impl Part {
             Self::Returning { .. } => Self::Returning { sent_before: sent },
             other => other,
         }
+    }
+
+    /// Whether it disturbs the others.
+    pub(super) fn disturbs(self) -> bool {
+        !matches!(self, Self::Steady | Self::Speaking)
     }
 
     /// Whether it comes when messages are on their way already.
@@ -58,6 +65,12 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    /// How many of its messages the server did not take. Where it says of none that it took it, those that it did not
+    /// refuse count as taken.
+    pub(super) fn not_accepted(&self, answered: bool) -> u64 {
+        if answered { u64::from(self.sent).saturating_sub(self.accepted) } else { self.refused }
+    }
+
     /// Notes a message of its channel.
     pub(super) fn hear(&mut self, publisher: u16, sequence: u32) {
         let late = self.part.is_late();

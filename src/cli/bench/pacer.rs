@@ -22,6 +22,8 @@ pub(super) enum Publisher {
     Connection(UnboundedSender<Command>),
     /// The thread that speaks to Redis.
     Redis(mpsc::Sender<Due>),
+    /// A task that calls the HTTP API, under this number on the channel.
+    Http(u16, UnboundedSender<(u16, Due)>),
 }
 
 impl Publisher {
@@ -33,6 +35,7 @@ impl Publisher {
         let passed = match self {
             Self::Connection(commands) => commands.send(Command::Send(due.at)).is_ok(),
             Self::Redis(dues) => dues.send(due).is_ok(),
+            Self::Http(publisher, calls) => calls.send((*publisher, due)).is_ok(),
         };
         if !passed {
             run.unsent.fetch_add(1, Ordering::Relaxed);

@@ -10,8 +10,9 @@ use anyhow::anyhow;
 use redis::{Client, Connection, Pipeline};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::stamp::Stamp;
+use super::speech::broadcast;
 use super::tally::Run;
+use super::voice::Published;
 use super::workload::{Due, Workload};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,17 +20,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// So many messages share one way to Redis and back, if so many are due.
 const BATCH: usize = 256;
 
-/// What was published on each channel.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Published {
-    pub(super) sent: Vec<u32>,
-    pub(super) accepted: Vec<u64>,
-}
-
 /// A thread with a connection to Redis.
 pub(super) struct Redis {
     pub(super) dues: Sender<Due>,
-    thread: JoinHandle<Published>,
+    thread: JoinHandle<Vec<Published>>,
 }
 
 impl Redis {
@@ -42,8 +36,7 @@ impl Redis {
     ) -> anyhow::Result<Self> {
         let client = Client::open(url.expose_secret()).map_err(|error| anyhow!("redis.url: {error}"))?;
         let connection = connect(&client).map_err(|error| anyhow!("cannot connect to Redis: {error}"))?;
-        let channels = work.channels.len();
-        let published = Published { sent: vec![0; channels], accepted: vec![0; channels] };
+        let published = (0..work.channels.len()).map(|channel| Published::new(channel, 0)).collect();
         let (dues, inbox) = mpsc::channel();
         let mut publishing = Publishing { client, connection: Some(connection), topic, run, work, published };
         let thread = thread::Builder::new().name("redis".to_owned()).spawn(move || {
@@ -54,7 +47,7 @@ impl Redis {
     }
 
     /// Waits until it has nothing more to do; nobody else may hold a sender.
-    pub(super) fn finish(self) -> anyhow::Result<Published> {
+    pub(super) fn finish(self) -> anyhow::Result<Vec<Published>> {
         drop(self.dues);
         self.thread.join().map_err(|_| anyhow!("the publisher failed"))
     }
@@ -73,7 +66,8 @@ struct Publishing {
     topic: String,
     run: Arc<Run>,
     work: Arc<Workload>,
-    published: Published,
+    /// By channel.
+    published: Vec<Published>,
 }
 
 impl Publishing {
@@ -99,17 +93,10 @@ impl Publishing {
     fn publish(&mut self, batch: &[Due]) {
         let mut pipeline = Pipeline::with_capacity(batch.len());
         for due in batch {
-            let Some(sent) = self.published.sent.get_mut(due.channel) else { continue };
-            let stamp = Stamp {
-                run: self.run.id,
-                channel: u32::try_from(due.channel).unwrap_or(u32::MAX),
-                publisher: 0,
-                sequence: *sent,
-                due: due.at,
-            };
-            *sent += 1;
-            self.run.sending(due.channel, due.channel, due.at, self.run.now());
-            pipeline.publish(&self.topic, self.work.broadcast(&stamp, due.channel));
+            let Some(published) = self.published.get_mut(due.channel) else { continue };
+            let Some(channel) = self.work.channel(due.channel) else { continue };
+            let text = self.work.text(&published.next(&self.run, due.at));
+            pipeline.publish(&self.topic, broadcast(channel, &text));
         }
         let Some(connection) = &mut self.connection else { return };
         let Ok(nodes) = pipeline.query::<Vec<u64>>(connection) else {
@@ -120,9 +107,8 @@ impl Publishing {
         for (due, nodes) in batch.iter().zip(nodes) {
             if nodes == 0 {
                 self.run.refuse("no node listens to Redis");
-            } else if let Some(accepted) = self.published.accepted.get_mut(due.channel) {
-                *accepted += 1;
-                self.run.accepted.fetch_add(1, Ordering::Relaxed);
+            } else if let Some(published) = self.published.get_mut(due.channel) {
+                published.accept(&self.run);
             }
         }
     }

@@ -55,7 +55,7 @@ pub(super) struct Connections {
     pub(super) refused: BTreeMap<String, u64>,
     /// Those that ended before the run did, but for slow readers, by close code and reason; 1006 where there was no close frame.
     pub(super) ended: BTreeMap<String, u64>,
-    /// From the first packet to the answer to the handshake.
+    /// From the first packet until it was on its channel: the answer to the handshake, or to its subscription.
     pub(super) handshake_us: Percentiles,
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Run {
     over: AtomicBool,
     /// Messages that somebody is about to send.
     under_way: AtomicU64,
-    /// Messages written to a connection or to Redis.
+    /// Messages written to a connection, to Redis or to the HTTP API.
     pub(super) sent: AtomicU64,
     /// Messages that were due and found no connection.
     pub(super) unsent: AtomicU64,
@@ -43,7 +43,7 @@ pub(super) struct Run {
     pub(super) expected: AtomicU64,
     /// Copies that came.
     pub(super) received: AtomicU64,
-    /// Copies that came to connections that disturb the others; not among those that came or are due.
+    /// Copies that came to connections that disturb the others or that only publish; not among those that came or are due.
     pub(super) apart: AtomicU64,
     /// Copies that came while it was measured.
     pub(super) received_in_time: AtomicU64,

@@ -18,10 +18,11 @@ use tungstenite::handshake::derive_accept_key;
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::http::{HeaderValue, Uri, header};
 
+use super::speech::Address;
 use crate::cli::Failure;
 
 /// A handshake that takes longer is given up.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// More than any answer to a handshake.
 const MAX_HEAD: usize = 64 * 1024;
 
@@ -68,23 +69,24 @@ impl Target {
         let addresses = addresses.ok().filter(|addresses| !addresses.is_empty());
         let addresses = addresses.ok_or_else(|| anyhow!("{host} has no address"))?;
         let tls = if secure {
-            Some((connector()?, ServerName::try_from(host).map_err(|_| wrong())?))
+            Some((
+                TlsConnector::from(Arc::new(tls_config()?)),
+                ServerName::try_from(host).map_err(|_| wrong())?,
+            ))
         } else {
             None
         };
         Ok(Self { url: url.trim_end_matches('/').to_owned(), addresses, tls })
     }
 
-    /// Opens a connection, or says in a few words why not. A token goes into a header; with `path` the address gets
-    /// that path.
-    pub(super) async fn open(&self, from: Origin, token: Option<&str>, path: &str) -> Result<Opened, String> {
-        match tokio::time::timeout(PATIENCE, self.try_open(from, token, path)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
-        }
+    /// The same server for HTTP.
+    pub(super) fn http(&self, path: &str) -> String {
+        // It begins with `ws`.
+        format!("http{}{path}", self.url.trim_start_matches("ws"))
     }
 
-    async fn try_open(&self, from: Origin, token: Option<&str>, path: &str) -> Result<Opened, String> {
+    /// Opens a connection, or says in a few words why not. A token goes into a header.
+    pub(super) async fn open(&self, from: Origin, to: &Address) -> Result<Opened, String> {
         let stream = self.dial(from).await.map_err(|error| in_words(&error))?;
         let mut wire: Box<dyn Wire> = match &self.tls {
             None => Box::new(stream),
@@ -94,8 +96,8 @@ impl Target {
             }
         };
         let mut request =
-            format!("{}/{path}", self.url).into_client_request().map_err(|error| error.to_string())?;
-        if let Some(token) = token {
+            format!("{}/{}", self.url, to.path).into_client_request().map_err(|error| error.to_string())?;
+        if let Some(token) = &to.token {
             let mut value =
                 HeaderValue::try_from(format!("Bearer {token}")).map_err(|error| error.to_string())?;
             value.set_sensitive(true);
@@ -144,18 +146,18 @@ async fn connect(address: SocketAddr, from: Origin) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn connector() -> anyhow::Result<TlsConnector> {
+/// Trusts whom the system trusts.
+pub(super) fn tls_config() -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in rustls_native_certs::load_native_certs().certs {
         // The system's store may hold one that nobody can read; the others count all the same.
         let _ = roots.add(certificate);
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    Ok(ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .context("cannot set up TLS")?
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+        .with_no_client_auth())
 }
 
 /// The head of the answer, and what came after it.

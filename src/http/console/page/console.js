@@ -19,7 +19,7 @@ let channel = "chat:default";
 let nextId = 7;
 
 function addUser(name) {
-  if (users.length >= MOST_USERS || users.some((user) => user.name === name)) return;
+  if (users.length >= MOST_USERS) return;
   const id = nextId++;
   const hue = HUES[(id - 7) % HUES.length];
   const user = new User({ id, name, hue, channel, lifetime, others: () => users });
@@ -114,11 +114,17 @@ $("lifetime").addEventListener("change", () => {
 });
 $("add-user").addEventListener("submit", (event) => {
   event.preventDefault();
-  const name = $("new-name").value.trim();
-  if (!name) return $("new-name").focus();
+  const field = $("new-name");
+  const name = field.value.trim();
+  if (!name) return field.focus();
+  if (users.some((user) => user.name === name)) {
+    field.setCustomValidity(text("nameTaken", { name }));
+    return field.reportValidity();
+  }
   addUser(name);
-  $("new-name").value = "";
+  field.value = "";
 });
+$("new-name").addEventListener("input", ({ target }) => target.setCustomValidity(""));
 
 setLanguage(language());
 onLanguage(labelTools);

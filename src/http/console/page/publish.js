@@ -25,13 +25,17 @@ export function startPublish(channel) {
   });
 }
 
-/** Fills the form for a channel, unless someone has written into it. */
+/** Fills the form for a channel, except for a field that someone has written into. */
 export function propose(channel) {
-  const data = field("data");
-  if (data.value && data.value !== data.dataset.proposed) return;
-  field("channel").value = channel;
-  data.value = sampleFor(channel);
-  data.dataset.proposed = data.value;
+  fill(field("channel"), channel);
+  fill(field("data"), sampleFor(channel));
+}
+
+function fill(field, value) {
+  if (field.value && field.value !== field.dataset.proposed) return;
+  field.value = value;
+  // A text area may give line breaks back in another form.
+  field.dataset.proposed = field.value;
 }
 
 // `data` goes out as it was typed: parsing it here would round large integers.

@@ -1,4 +1,5 @@
-// Every word of the page, in both languages. `data-text`, `data-label` and `data-placeholder` name a key.
+// Every word of the page, in both languages. `data-text`, `data-label`, `data-placeholder` and `data-none` (what stands where
+// there is nothing) name a key.
 
 const TEXTS = {
   skip: ["Skip to the users", "ユーザーへ移動"],
@@ -17,6 +18,8 @@ const TEXTS = {
   name: ["Name", "名前"],
   userId: ["User id", "ユーザーID"],
   addUser: ["Add user", "ユーザーを追加"],
+  nameTaken: ["{name} is here already", "{name}はすでにいます"],
+  nobody: ["Nobody is here. Add a user above.", "ユーザーがいません。上で追加してください。"],
   remove: ["Remove {name}", "{name}を削除"],
   disconnect: ["Disconnect {name}", "{name}を切断"],
   connect: ["Connect {name}", "{name}を接続"],
@@ -73,6 +76,7 @@ const TEXTS = {
     "Pusherプロトコルです。同じユーザーの複数のタブは1人のメンバーになります：",
   ],
   openTab: ["Open a tab", "タブを開く"],
+  noTabs: ["No tab is open.", "開いているタブはありません。"],
   closeTab: ["Close {name}", "{name}を閉じる"],
   membersHere: ["Who is here", "参加中のメンバー"],
   wave: ["Whisper", "ウィスパー"],
@@ -81,6 +85,7 @@ const TEXTS = {
   "echo-waved": ["{name} whispers", "{name}からのウィスパー"],
   wire: ["The wire", "通信ログ"],
   wireNote: ["Every frame as it is, in and out.", "送受信したフレームをそのまま表示します。"],
+  noFrames: ["No frames to show", "表示するフレームはありません"],
   connection: ["Connection", "接続"],
   direction: ["Direction", "方向"],
   bothWays: ["Both ways", "送受信"],
@@ -127,6 +132,7 @@ export function applyTexts(root = document) {
     element.setAttribute("aria-label", text(element.dataset.label));
     if (element.tagName === "BUTTON") element.title = text(element.dataset.label);
   }
+  for (const element of root.querySelectorAll("[data-none]")) element.dataset.empty = text(element.dataset.none);
   for (const element of root.querySelectorAll("[data-placeholder]")) {
     element.placeholder = text(element.dataset.placeholder);
   }

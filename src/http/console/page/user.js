@@ -34,7 +34,7 @@ export class User {
   #fill() {
     this.element.dataset.user = this.name;
     this.element.style.setProperty("--hue", this.hue);
-    this.#part("h3").textContent = this.name;
+    this.#part("h3").textContent = this.#part("h3").title = this.name;
     this.#part(".avatar").textContent = [...this.name][0]?.toUpperCase() ?? "?";
     this.#part(".id").textContent = `id ${this.id}`;
   }

@@ -1,0 +1,176 @@
+//! The apps of Laravel Echo, from a file and from Laravel's variables.
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+#[test]
+fn apps_are_read_from_a_file() {
+    let text = r#"
+        [pusher]
+        client_events = true
+        event_bytes = 100
+        origins = ["https://a.example"]
+        [[pusher.webhooks]]
+        url = "https://a.example/hook"
+        [[apps]]
+        id = "1"
+        key = "k1"
+        secret = "s1"
+        previous_secrets = ["s0"]
+        client_events = false
+        activity_timeout = "9s"
+        [[apps]]
+        id = "2"
+        key = "k2"
+        secret = "s2"
+        enabled = false
+        [[apps.webhooks]]
+        url = "https://b.example/hook"
+        events = ["channel_occupied", "member_added"]
+    "#;
+    let config = with(text, &[("YAMABIKO__PUSHER__PONG_TIMEOUT", "7s")]).unwrap();
+    let server = &config.settings.server;
+    let [one, two] = server.apps.as_slice() else { panic!("{:?}", server.apps) };
+    let rules = one.over(&server.pusher);
+    assert_eq!((rules.client_events, rules.event_bytes, rules.webhooks.len()), (false, 100, 1));
+    assert_eq!((rules.activity_timeout.as_secs(), rules.pong_timeout.as_secs()), (9, 7));
+    assert_eq!(one.previous_secrets[0].expose_secret(), "s0");
+    assert!(one.enabled && !two.enabled);
+    assert_eq!(two.over(&server.pusher).webhooks[0].events.len(), 2);
+    assert!(origin(&config, "", "apps").unwrap().ends_with("yamabiko.toml"));
+    assert_eq!(origin(&config, "pusher", "pong_timeout"), Some("YAMABIKO__PUSHER__PONG_TIMEOUT"));
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn an_app_is_made_of_laravels_variables() {
+    let pusher = [("PUSHER_APP_ID", "1"), ("PUSHER_APP_KEY", "pk"), ("PUSHER_APP_SECRET", "ps")];
+    let reverb = [("REVERB_APP_ID", "2"), ("REVERB_APP_KEY", "rk"), ("REVERB_APP_SECRET", "rs")];
+    let whole = ("YAMABIKO__APPS", r#"[{ id = "3", key = "yk", secret = "ys", event_bytes = 9 }]"#);
+    let key = |variables: &[(&str, &str)]| {
+        let config = env(variables);
+        let keys: Vec<_> = config.settings.server.apps.iter().map(|app| app.key.clone()).collect();
+        (keys.join(" "), origin(&config, "", "apps").unwrap().to_owned())
+    };
+    let of = |key: &str, origin: &str| (key.to_owned(), origin.to_owned());
+    assert_eq!(key(&pusher), of("pk", "PUSHER_APP_ID, PUSHER_APP_KEY, PUSHER_APP_SECRET"));
+    assert_eq!(key(&reverb), of("rk", "REVERB_APP_ID, REVERB_APP_KEY, REVERB_APP_SECRET"));
+    assert_eq!(key(&[pusher, reverb].concat()).0, "pk rk", "pages of both kinds are about");
+    let same_id = [("REVERB_APP_ID", "1"), reverb[1], reverb[2]];
+    let same_key = [reverb[0], ("REVERB_APP_KEY", "pk"), reverb[2]];
+    assert_eq!(
+        key(&[pusher, same_id].concat()),
+        of("pk", "PUSHER_APP_ID, PUSHER_APP_KEY, PUSHER_APP_SECRET")
+    );
+    assert_eq!(key(&[pusher, same_key].concat()).0, "pk");
+    assert_eq!(key(&[&pusher[..], &[whole]].concat()), of("yk", "YAMABIKO__APPS"));
+    // What Laravel takes for nothing, as `.env` files have it for the driver that is not used.
+    let nothing = [("PUSHER_APP_ID", ""), ("PUSHER_APP_KEY", "null")];
+    assert_eq!(key(&[&nothing[..], &reverb].concat()).0, "rk");
+
+    let found = problems("", &pusher[1..]);
+    let expected = "PUSHER_APP_ID: is missing beside PUSHER_APP_KEY and PUSHER_APP_SECRET: an app has an id, a key and a secret";
+    assert_eq!(found, [expected]);
+    // Also if Reverb's are whole: which are meant?
+    let found = problems("", &[&pusher[..1], &reverb].concat());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("PUSHER_APP_KEY and PUSHER_APP_SECRET: are missing beside PUSHER_APP_ID"));
+    let found = problems("", &[&pusher[..], &reverb[..1]].concat());
+    assert!(
+        found[0].starts_with("REVERB_APP_KEY and REVERB_APP_SECRET: are missing beside REVERB_APP_ID"),
+        "{found:?}"
+    );
+    assert!(with("", &[&pusher[..1], &[whole]].concat()).is_ok(), "YAMABIKO__APPS wins");
+}
+
+#[test]
+fn apps_of_a_file_are_replaced_with_a_warning() {
+    let text = "[[apps]]\nid = \"f\"\nkey = \"f\"\nsecret = \"f\"\n";
+    let variables = [("REVERB_APP_ID", "2"), ("REVERB_APP_KEY", "rk"), ("REVERB_APP_SECRET", "rs")];
+    let config = with(text, &variables).unwrap();
+    assert_eq!(config.settings.server.apps.len(), 1);
+    assert_eq!(config.settings.server.apps[0].id, "2");
+    let warning = config.warnings[0].to_string();
+    assert!(
+        warning.contains("yamabiko.toml are not served") && warning.contains("REVERB_APP_ID"),
+        "{warning}"
+    );
+    assert!(with("apps = []", &variables).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn what_is_wrong_with_an_app_is_told_with_its_place() {
+    let text = r#"
+        [pusher]
+        event_bytes = 0
+        presence_member = 1
+        cache_ttl = "soon"
+        webhooks = [{ url = "a.example" }]
+        [[apps]]
+        id = 1
+        key = "k:k"
+        scret = "hunter2"
+        pong_timeout = "forever"
+        conections = 1
+        previous_secrets = [["hunter2"]]
+        [[apps]]
+        id = "2"
+        key = "k"
+        secret = "hunter2"
+        enabled = "yes"
+        connections = -1
+        [[apps.webhooks]]
+        events = ["channel_vacate"]
+        [[apps.webhooks]]
+        url = "https://a.example/"
+        events = ["channel_vacate"]
+    "#;
+    let expected = [
+        "pusher.presence_member: there is no such setting; did you mean presence_members? (from /",
+        "pusher.cache_ttl: must be a duration such as \"10s\" or \"1m 30s\", not \"soon\" (from /",
+        "apps[0].id: must be a string (from /",
+        "apps[0].secret: is missing; it is Laravel's PUSHER_APP_SECRET",
+        "apps[0].scret: there is no such setting; did you mean secret? (from /",
+        "apps[0].pong_timeout: must be a duration such as \"10s\"",
+        "apps[0].conections: there is no such setting; did you mean connections? (from /",
+        "apps[0].previous_secrets: must be a list of strings (from /",
+        "apps[1].enabled: must be true or false (from /",
+        "apps[1].connections: must be a whole number from 0 upwards, not -1 (from /",
+        "apps[1].webhooks[0].url: is missing, as \"https://app.example.com/webhook\" (from /",
+        "apps[1].webhooks[1].events: unknown variant `channel_vacate`",
+        "pusher.event_bytes: must be at least 1 (from /",
+        "pusher.webhooks: the url of number 0 is not one of http or https",
+    ];
+    let environment = Environment::default();
+    let found = load(Some(&file(text).path), &environment, AuthKeys::Required).unwrap_err();
+    let found: Vec<_> = found.0.iter().map(ToString::to_string).collect();
+    for wanted in expected {
+        assert!(found.iter().any(|problem| problem.starts_with(wanted)), "{wanted}\nin {found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert!(!found.concat().contains("hunter2"), "{found:#?}");
+
+    let good = "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\n";
+    for (setting, start) in [
+        ("[apps]\nid = \"1\"", "apps: must be tables, each under [[apps]]"),
+        ("apps = [1]", "apps[0]: must be a table under [[apps]]"),
+        (&format!("{good}{good}").replacen("\"k\"", "\"l\"", 1), "apps[1].id: \"1\" is also another app's"),
+        (&good.replace("\"s\"", "\"\""), "apps[0].secret: an app needs a secret"),
+        (&good.replace("\"k\"", "\"k:k\""), "apps[0].key: an app's key has letters"),
+        (&format!("{good}event_bytes = 0"), "apps[0].event_bytes: must be at least 1"),
+        (&format!("{good}origins = [\"*\"]"), "apps[0].origins: \"*\" is not an origin"),
+        (
+            &format!("[pusher]\nactivity_timeout = \"0s\"\n{good}"),
+            "pusher.activity_timeout: must be whole seconds",
+        ),
+        ("[pusher]\norigins = [\"a\"]", "pusher.origins: \"a\" is not an origin"),
+    ] {
+        let found = problem(setting, &[]);
+        assert!(found.starts_with(start), "{setting}\n{found}");
+    }
+    assert!(problem("", &[("YAMABIKO____APPS", "[]")]).contains("no such setting"));
+    let found = problem("", &[("YAMABIKO__APPS", "[{ secret = \"hunter2 }]")]);
+    assert!(found.starts_with("apps: must be a TOML list such as [{ id = "), "{found}");
+    assert!(!found.contains("hunter2"));
+}

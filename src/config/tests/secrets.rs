@@ -1,0 +1,66 @@
+//! That nothing shows a secret.
+
+use super::*;
+
+#[test]
+fn what_is_shown_is_toml_with_origins_and_without_secrets() {
+    let text = r#"
+        [[auth.keys]]
+        algorithm = "HS256"
+        kid = "old"
+        secret = "hunter2-in-a-key"
+        [[pusher.webhooks]]
+        url = "https://hook:hunter2@a.example/hook?token=hunter2"
+        [[apps]]
+        id = "1"
+        key = "my-key"
+        secret = "hunter2-in-an-app"
+        previous_secrets = ["hunter2-before", "hunter2-long-ago"]
+        webhooks = [{ url = "https://b.example/hook?token=hunter2" }]
+    "#;
+    let config = with(
+        text,
+        &[
+            ("YAMABIKO__AUTH__SECRET", "hunter2-in-auth"),
+            ("REDIS_HOST", "r"),
+            ("REDIS_USERNAME", "app"),
+            ("REDIS_PASSWORD", "hunter2@in:redis"),
+            ("YAMABIKO__CHANNELS__NEWS__FIELDS", "a\"b,c"),
+        ],
+    )
+    .unwrap();
+    let shown = show(&config);
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(shown.contains("secret = \"********\"  # YAMABIKO__AUTH__SECRET\n"), "{shown}");
+    let redis = "url = \"redis://app:********@r:6379\"  # REDIS_HOST, REDIS_USERNAME, REDIS_PASSWORD\n";
+    assert!(shown.contains(redis), "{shown}");
+    assert!(shown.contains("port = 8080  # default\n"), "{shown}");
+    assert!(
+        shown.contains("[channels.news]\nfields = [\"a\\\"b\", \"c\"]  # YAMABIKO__CHANNELS__NEWS__FIELDS\n")
+    );
+    assert!(
+        shown.contains(
+            "key = \"my-key\", previous_secrets = [\"********\", \"********\"], secret = \"********\""
+        ),
+        "{shown}"
+    );
+    assert!(shown.contains("\"https://hook:********@a.example/hook?********\""), "{shown}");
+    // It is a settings file itself.
+    let again = with(&shown, &[]).unwrap();
+    assert_eq!(again.entries.len(), config.entries.len());
+    assert_eq!(show(&env(&[])).matches("# default").count(), env(&[]).entries.len());
+}
+
+#[test]
+fn no_problem_shows_a_secret() {
+    let text = "[auth]\nsecret = [\"hunter2\"]\n[redis]\nurl = \"redis://:hunter2@r:x\"\n\
+                [[auth.keys]]\nalgorithm = \"HS256\"\nsecret = { hunter2 = 1 }\n";
+    for variables in [vec![], vec![("YAMABIKO__AUTH__KEYS", "[{ secret = \"hunter2 }]")]] {
+        let found = problems(text, &variables);
+        assert!(found.len() >= 3, "{found:#?}");
+        assert!(!found.concat().contains("hunter2"), "{found:#?}");
+    }
+    let config = with("", &[("APP_WS_JWT_SECRET", "hunter2"), ("REDIS_URL", "redis://:hunter2@r")]).unwrap();
+    let debug = format!("{config:?}");
+    assert!(!debug.contains("hunter2"), "{debug}");
+}
