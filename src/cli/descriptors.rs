@@ -1,7 +1,12 @@
 //! Each connection is an open file, and shells and services begin with few: 1,024 as a rule.
 
-/// Raises the limit of open files to what the process may have, and warns where that is less than `connections`
-/// (0: no number is wanted).
+/// The kernel is asked for so much room at most, unless `limits.connections` is more: its table takes 8 bytes for each
+/// file.
+#[cfg(unix)]
+const ROOM: usize = 1 << 18;
+
+/// Raises the limit of open files to what the process may have, and has the kernel make room for them. Warns where they
+/// are less than `connections` (0: no number is wanted).
 #[cfg(unix)]
 pub(super) fn raise(connections: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -9,7 +14,7 @@ pub(super) fn raise(connections: usize) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let in_force = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
-    let Some(files) = in_force.and_then(|files| usize::try_from(files).ok()) else { return };
+    let files = in_force.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
     if connections > files {
         tracing::warn!(
             connections,
@@ -17,6 +22,19 @@ pub(super) fn raise(connections: usize) {
             "limits.connections is more than this process may open files (LimitNOFILE, ulimit -n)"
         );
     }
+    make_room(files.min(ROOM.max(connections)));
+}
+
+/// Has the kernel's table of this process's files grow now. It would double it each time that it is full, and once the
+/// process has threads, whoever opens the file too many is held up for tens of milliseconds, with all that wait for
+/// the same core.
+#[cfg(unix)]
+fn make_room(files: usize) {
+    use std::fs::File;
+
+    let last = files.saturating_sub(1).try_into().unwrap_or(i32::MAX);
+    // The table never shrinks, so that the file itself may go. If it cannot be had, all is as it would have been.
+    let _ = File::open("/dev/null").map(|file| rustix::io::fcntl_dupfd_cloexec(file, last));
 }
 
 /// There is no such limit.
