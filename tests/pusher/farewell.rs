@@ -176,9 +176,15 @@ fn of_two_nodes_the_other_tells_what_has_gone_and_each_its_own() {
     status.store(200, Ordering::Relaxed);
     leaves.client.close();
     sleep(Duration::from_millis(200));
+    let asked = Instant::now();
     speaker.signal(Signal::TERM);
     stays.client.close();
     let exit = speaker.wait(PATIENCE);
+    assert!(
+        asked.elapsed() < Duration::from_millis(2500),
+        "the pause of 3 seconds or more is over: {:?}",
+        asked.elapsed()
+    );
     assert!(exit.status.success() && lost(&exit).is_empty(), "{exit:?}");
     let event = json!({
         "name": "client_event", "channel": "presence-a", "event": "client-x", "data": "d",
