@@ -26,12 +26,12 @@ impl Cluster {
         // All that was said before the farewell comes back before it. Where it does not come, what is known has to do, and
         // there has to be time to tell it.
         let _ = timeout(within / 2, saying).await;
-        self.go();
+        self.left.call_once(|| self.go());
         self.webhooks.finish(end).await;
     }
 
     pub(super) fn farewell_came_back(&self) {
-        self.go();
+        self.left.call_once(|| self.go());
         self.farewell.notify_one();
     }
 
@@ -40,9 +40,7 @@ impl Cluster {
     fn go(&self) {
         let lost = {
             let mut state = self.state();
-            if std::mem::replace(&mut state.has_left, true) {
-                return;
-            }
+            state.has_left = true;
             if state.has_others() {
                 None
             } else {

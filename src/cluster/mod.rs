@@ -20,7 +20,7 @@ mod webhooks;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -59,6 +59,8 @@ pub struct Cluster {
     wake: Notify,
     /// This node's own farewell has come back.
     farewell: Notify,
+    /// Done when this node has gone. Who comes second waits until all of that is queued.
+    left: Once,
     webhooks: Webhooks,
 }
 
@@ -86,6 +88,7 @@ impl Cluster {
             state,
             wake: Notify::new(),
             farewell: Notify::new(),
+            left: Once::new(),
             webhooks,
         });
         if !cluster.apps.is_empty() {

@@ -105,6 +105,23 @@ fn the_last_node_tells_what_has_gone_before_it_ends() {
 }
 
 #[test]
+fn without_its_redis_it_tells_what_it_knows() {
+    let mut redis = RedisServer::start();
+    let (port, received) = application_that_answers(200);
+    let server = node(&redis, &app(port, ""));
+    let mut page = Page::open(&server);
+    page.subscribe("b");
+    assert_eq!(told(&received, 1), [of_channel("channel_occupied", "b")]);
+    redis.kill();
+    eventually("Redis is missed", || server.get_admin("/readyz").status == 503);
+    server.signal(Signal::TERM);
+    page.client.close();
+    let exit = server.wait(PATIENCE);
+    assert!(exit.status.success() && lost(&exit).is_empty(), "{exit:?}");
+    assert_eq!(told(&received, 1), [of_channel("channel_vacated", "b")]);
+}
+
+#[test]
 fn an_application_that_takes_nothing_does_not_hold_the_end_up() {
     let (refusing, _received) = application_with(|| 500);
     // Accepted by the kernel, and answered by nobody.
