@@ -20,7 +20,16 @@ pub(super) fn run(config: Config) -> Result<(), Failure> {
     for warning in &config.warnings {
         tracing::warn!(setting = warning.key, origin = warning.origin, "{}", warning.message);
     }
-    descriptors::raise(config.settings.server.limits.connections);
+    let connections = config.settings.server.limits.connections as u64;
+    if let Some(files) = descriptors::raise(connections)
+        && connections > files
+    {
+        tracing::warn!(
+            connections,
+            files,
+            "limits.connections is more than this process may open files (LimitNOFILE, ulimit -n)"
+        );
+    }
     let threads = thread::available_parallelism().map_or(1, Into::into);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)

@@ -3,24 +3,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cli::descriptors;
+
 /// Descriptors that are not connections: the runtime, the output, Redis, and some to spare.
 const OTHERS: u64 = 32;
 
 /// Raises the limit of open files as far as it goes, and says how many connections that is; `None`: no limit is known.
 pub(super) fn connections_possible() -> Option<u64> {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, getrlimit, setrlimit};
-        let limit = getrlimit(Resource::Nofile);
-        let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
-        let descriptors = match setrlimit(Resource::Nofile, raised) {
-            Ok(()) => limit.maximum,
-            Err(_) => limit.current,
-        };
-        descriptors.map(|descriptors| descriptors.saturating_sub(OTHERS))
-    }
-    #[cfg(not(unix))]
-    None
+    descriptors::raise(0).map(|descriptors| descriptors.saturating_sub(OTHERS))
 }
 
 /// The cores that this process may use.
