@@ -10,7 +10,6 @@ use super::cache::Kept;
 use super::names::{self, USERS, is_told, watched};
 use super::peer::Peer;
 use super::said::{self, AppSnapshot, CachedEvent, Heard, NumberedChange, Said, Statement};
-use super::tend::lose;
 use super::waiting::{Joining, Purpose};
 use crate::broker::Listening;
 use crate::message::{Audience, ChannelName};
@@ -22,9 +21,6 @@ use crate::telemetry::Reason;
 
 /// With more subscribers than this, their number is told now and then instead of at every change.
 const MANY: u64 = 100;
-
-/// What a node was to tell webhooks so shortly before it went, in milliseconds, it may not have told any more.
-const LAST_WORDS: u64 = 1_000;
 
 /// Who speaks to webhooks of what has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,14 +126,18 @@ impl Cluster {
     fn hear_node(&self, Statement { node, since, said }: Statement) {
         let is_own = node == self.node;
         if let Said::Gone = said {
-            if !is_own {
+            if is_own {
+                self.farewell_came_back();
+            } else {
                 self.node_gone(&node, since);
             }
             return;
         }
         {
             let (now, mut state) = (self.now(), self.state());
-            if !state.heard(&node, since, matches!(said, Said::Everything { .. } | Said::Portion { .. })) {
+            if state.has_left
+                || !state.heard(&node, since, matches!(said, Said::Everything { .. } | Said::Portion { .. }))
+            {
                 return;
             }
             if is_own {
@@ -253,17 +253,6 @@ impl Cluster {
         }
     }
 
-    fn node_gone(&self, node: &NodeName, since: u64) {
-        let lost = {
-            let mut state = self.state();
-            let spoke = state.is_speaker();
-            state.gone(node, since);
-            let last_told = (!spoke).then(|| state.time.saturating_sub(LAST_WORDS));
-            lose(&mut state, last_told, |view, time| view.lose(node, time))
-        };
-        self.tell_lost(lost);
-    }
-
     fn fill_cache(&self, events: Vec<CachedEvent>) {
         let now = self.cache_now();
         let mut state = self.state();
@@ -311,7 +300,7 @@ impl Cluster {
             let Some(webhook) = webhook else { continue };
             match news {
                 News::Own => self.tell_webhooks(id, webhook),
-                News::Others if self.webhooks.contains_key(id) => {
+                News::Others if self.webhooks.has(id) => {
                     let mut state = self.state();
                     let time = state.time;
                     state.untold.remember(time, id, webhook);

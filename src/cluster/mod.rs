@@ -5,6 +5,7 @@
 
 mod app;
 mod cache;
+mod farewell;
 mod hear;
 mod names;
 mod peer;
@@ -17,10 +18,9 @@ mod untold;
 mod waiting;
 mod webhooks;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -40,7 +40,7 @@ use app::AppState;
 use said::{Said, Statement};
 use state::State;
 use waiting::Awaited;
-use webhooks::Webhook;
+use webhooks::Webhooks;
 
 /// The Pusher side of one node.
 pub struct Cluster {
@@ -57,7 +57,11 @@ pub struct Cluster {
     state: Mutex<State>,
     /// There is something to say.
     wake: Notify,
-    webhooks: HashMap<Arc<str>, Vec<Arc<Webhook>>>,
+    /// This node's own farewell has come back.
+    farewell: Notify,
+    /// Done when this node has gone. Who comes second waits until all of that is queued.
+    left: Once,
+    webhooks: Webhooks,
 }
 
 impl Cluster {
@@ -70,7 +74,7 @@ impl Cluster {
         // Few enough bits to be a whole number for JavaScript.
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
-        let webhooks = webhooks::start(&apps, hub.clock(), &metrics);
+        let webhooks = Webhooks::start(&apps, hub.clock(), &metrics);
         let since = unix_time();
         let state = Mutex::new(State::new(&apps, node.clone(), since));
         let cluster = Arc::new(Self {
@@ -83,6 +87,8 @@ impl Cluster {
             since,
             state,
             wake: Notify::new(),
+            farewell: Notify::new(),
+            left: Once::new(),
             webhooks,
         });
         if !cluster.apps.is_empty() {
@@ -173,11 +179,6 @@ impl Cluster {
         self.channel(app, &names::CONNECTIONS).subscriptions
     }
 
-    /// Tells the other nodes that this one goes, so that nobody waits for it. The last thing to say.
-    pub fn leave(&self) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
-        self.say(Said::Gone)
-    }
-
     fn say(&self, said: Said) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
         self.send(Statement { node: self.node.clone(), since: self.since, said }.encode())
     }
@@ -250,14 +251,7 @@ impl Cluster {
     }
 
     fn tell_webhooks(&self, app: &str, event: WebhookEvent) {
-        let Some((last, others)) = self.webhooks.get(app).and_then(|hooks| hooks.split_last()) else {
-            return;
-        };
-        let now = self.now();
-        for webhook in others {
-            webhook.push(event.clone(), now);
-        }
-        last.push(event, now);
+        self.webhooks.tell(app, event, self.now());
     }
 }
 

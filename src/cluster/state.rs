@@ -60,6 +60,8 @@ pub(super) struct State {
     /// When something of the node's own last came back, in milliseconds of the hub's clock.
     pub(super) echo: u64,
     is_deaf: bool,
+    /// This node has gone: what it hears now is for others.
+    pub(super) has_left: bool,
 }
 
 /// What is to be said beside changes.
@@ -103,6 +105,7 @@ impl State {
             asked: None,
             echo: 0,
             is_deaf: false,
+            has_left: false,
         }
     }
 

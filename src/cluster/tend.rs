@@ -40,7 +40,7 @@ pub(super) struct Lost {
 }
 
 impl Cluster {
-    /// Tends for ever.
+    /// Tends until this node has left.
     pub(super) async fn tend(self: Arc<Self>) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -50,6 +50,9 @@ impl Cluster {
             let now = ticks.tick().await;
             let elapsed = u64::try_from((now - last).as_millis()).unwrap_or(u64::MAX);
             last = now;
+            if self.state().has_left {
+                return;
+            }
             let interrupted = self.metrics.broker_interruptions.get();
             if interrupted != interruptions {
                 interruptions = interrupted;

@@ -221,6 +221,35 @@ async fn what_a_node_that_goes_was_to_tell_webhooks_its_successor_tells() {
 }
 
 #[tokio::test]
+async fn where_the_farewell_does_not_come_back_what_is_known_is_told() {
+    let application = Application::start().await;
+    let mut node = Node::start(&application.webhooks()).await;
+    let page = node.open().await;
+    page.client.receive(br#"{"event":"pusher:subscribe","data":{"channel":"a"}}"#);
+    node.heard_of(r#""a","change":{"count":1}"#).await;
+    // The page is still there: what has not been said has gone as well. Nobody hands over what comes back.
+    let finishing = node.cluster.finish(Duration::from_secs(2));
+    tokio::join!(finishing, application.is_told(r#"{"name":"channel_vacated","channel":"a"}"#));
+    drop(page);
+}
+
+#[tokio::test]
+async fn who_has_left_tells_nothing_of_others() {
+    let application = Application::start().await;
+    let mut node = Node::start(&application.webhooks()).await;
+    node.heard_of("everything").await;
+    let cluster = node.cluster.clone();
+    let finishing = tokio::spawn(async move { cluster.finish(Duration::from_secs(2)).await });
+    node.heard_of(r#""gone""#).await;
+    // At once: what comes behind the farewell is for others.
+    node.hear_older(changes("a", [Change::Count(1)]));
+    assert_eq!(node.cluster.state().apps["1"].view.channels().count(), 0);
+    node.hear_older(Said::Gone);
+    timeout(Duration::from_secs(1), finishing).await.expect("there is nothing to tell").unwrap();
+    assert!(!node.cluster.state().has_others());
+}
+
+#[tokio::test]
 async fn a_newcomer_that_knows_nothing_yet_does_not_take_the_word_from_others() {
     let application = Application::start().await;
     let mut node = Node::start(&application.webhooks()).await;

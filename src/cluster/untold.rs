@@ -7,6 +7,27 @@ use crate::protocol::pusher::{RETURN_WITHIN, Subject, Way, WebhookEvent};
 /// Times are those of the last tick, and a request takes its time, too.
 const IMPRECISE: u64 = 1_000;
 
+/// What a node was to tell webhooks so shortly before it went, in milliseconds, it may not have told any more.
+const LAST_WORDS: u64 = 1_000;
+
+/// Where a successor begins with what a node that said its farewell at this time may have left untold.
+pub(super) fn last_words(farewell: u64) -> u64 {
+    farewell.saturating_sub(LAST_WORDS)
+}
+
+/// Whether a successor tells an event that happened so many milliseconds before the farewell, for certain.
+pub(super) fn is_taken_over(age: u64, event: &WebhookEvent) -> bool {
+    let waits = match event.transition() {
+        Some((_, Way::Goes)) => RETURN_WITHIN + IMPRECISE,
+        Some((_, Way::Comes)) => 0,
+        None if matches!(event, WebhookEvent::SubscriptionCount { .. }) => 0,
+        // Only the node of the connection knows of these.
+        None => return false,
+    };
+    // Sooner twice than never.
+    age < LAST_WORDS + waits - IMPRECISE / 2
+}
+
 /// What another node is to tell webhooks, in case that it is gone.
 #[derive(Debug, Default)]
 pub(super) struct Untold(VecDeque<(u64, Arc<str>, WebhookEvent)>);
@@ -76,6 +97,28 @@ mod tests {
         assert!(untold.since(0, "2").is_empty());
         untold.remember(10 + 2 * SILENT_AFTER, &app, occupied("d"));
         assert_eq!(untold.since(0, "1"), [occupied("d")]);
+    }
+
+    #[test]
+    fn what_is_left_to_a_successor_it_tells() {
+        let app: Arc<str> = "1".into();
+        let at = 60_000;
+        let inherited = |age: u64, event: &WebhookEvent| {
+            let mut untold = Untold::default();
+            untold.remember(at - age, &app, event.clone());
+            untold.since(last_words(at), &app) == [event.clone()]
+        };
+        for age in 0..10_000 {
+            for event in [occupied("a"), vacated("a")] {
+                assert!(
+                    !is_taken_over(age, &event) || inherited(age + IMPRECISE / 2, &event),
+                    "{age} {event:?}"
+                );
+            }
+        }
+        assert!(is_taken_over(RETURN_WITHIN, &vacated("a")) && !is_taken_over(RETURN_WITHIN, &occupied("a")));
+        let channel = ChannelName::new("cache-a").unwrap();
+        assert!(!is_taken_over(0, &WebhookEvent::CacheMiss { channel }));
     }
 
     #[test]

@@ -12,8 +12,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::hub::Clock;
 use crate::protocol::pusher::{App, Apps, WebhookEvent, WebhookQueue, webhook_body};
@@ -34,9 +35,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What happens within this time goes into one request.
 const GATHER: Duration = Duration::from_millis(50);
 
+/// The webhooks of all apps.
+#[derive(Debug)]
+pub(super) struct Webhooks {
+    of_apps: HashMap<Arc<str>, Vec<Arc<Webhook>>>,
+    tasks: Mutex<JoinSet<()>>,
+    /// When the tasks have to end, once that is known. They end before where there is nothing left to tell.
+    end: watch::Sender<Option<Instant>>,
+}
+
+type End = watch::Receiver<Option<Instant>>;
+
 /// One URL that is told of an app's events.
 #[derive(Debug)]
-pub(super) struct Webhook {
+struct Webhook {
     app: Arc<App>,
     url: Uri,
     queue: Mutex<WebhookQueue>,
@@ -47,36 +59,82 @@ pub(super) struct Webhook {
 
 type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// Starts the webhooks of all apps. Needs a tokio runtime, if there are any.
-pub(super) fn start(
-    apps: &Apps,
-    clock: Clock,
-    metrics: &Arc<Metrics>,
-) -> HashMap<Arc<str>, Vec<Arc<Webhook>>> {
-    let mut http = None;
-    let mut all: HashMap<Arc<str>, Vec<Arc<Webhook>>> = HashMap::new();
-    for app in apps.iter().filter(|app| app.enabled) {
-        for settings in &app.rules.webhooks {
-            let url: Uri = match settings.url.parse() {
-                Ok(url) => url,
-                Err(error) => {
-                    tracing::warn!(app = &**app.credentials.id(), %error, "a webhook's URL is not valid");
-                    continue;
-                }
-            };
-            let webhook = Arc::new(Webhook {
-                app: app.clone(),
-                url,
-                queue: Mutex::new(WebhookQueue::new(&settings.events, CAPACITY)),
-                pushed: Notify::new(),
-                clock,
-                metrics: metrics.clone(),
-            });
-            tokio::spawn(webhook.clone().run(http.get_or_insert_with(client).clone()));
-            all.entry(app.credentials.id().clone()).or_default().push(webhook);
+impl Webhooks {
+    /// Starts them. Needs a tokio runtime, if there are any.
+    pub(super) fn start(apps: &Apps, clock: Clock, metrics: &Arc<Metrics>) -> Self {
+        let mut http = None;
+        let mut of_apps: HashMap<Arc<str>, Vec<Arc<Webhook>>> = HashMap::new();
+        let mut tasks = JoinSet::new();
+        let end = watch::Sender::new(None);
+        for app in apps.iter().filter(|app| app.enabled) {
+            for settings in &app.rules.webhooks {
+                let url: Uri = match settings.url.parse() {
+                    Ok(url) => url,
+                    Err(error) => {
+                        tracing::warn!(app = &**app.credentials.id(), %error, "a webhook's URL is not valid");
+                        continue;
+                    }
+                };
+                let webhook = Arc::new(Webhook {
+                    app: app.clone(),
+                    url,
+                    queue: Mutex::new(WebhookQueue::new(&settings.events, CAPACITY)),
+                    pushed: Notify::new(),
+                    clock,
+                    metrics: metrics.clone(),
+                });
+                tasks.spawn(webhook.clone().run(http.get_or_insert_with(client).clone(), end.subscribe()));
+                of_apps.entry(app.credentials.id().clone()).or_default().push(webhook);
+            }
+        }
+        Self { of_apps, tasks: Mutex::new(tasks), end }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.of_apps.is_empty()
+    }
+
+    /// Whether an app has one.
+    pub(super) fn has(&self, app: &str) -> bool {
+        self.of_apps.contains_key(app)
+    }
+
+    /// Queues an event for those of an app; `now` is in milliseconds of the hub's clock.
+    pub(super) fn tell(&self, app: &str, event: WebhookEvent, now: u64) {
+        let Some((last, others)) = self.of_apps.get(app).and_then(|webhooks| webhooks.split_last()) else {
+            return;
+        };
+        for webhook in others {
+            webhook.push(event.clone(), now);
+        }
+        last.push(event, now);
+    }
+
+    /// Nobody comes back any more, and no other node tells: see [`WebhookQueue::close`].
+    pub(super) fn close(&self) {
+        for webhook in self.all() {
+            webhook.queue().close();
+            webhook.pushed.notify_one();
         }
     }
-    all
+
+    /// Leaves to other nodes what they tell: see [`WebhookQueue::hand_over`].
+    pub(super) fn hand_over(&self, now: u64, is_theirs: impl Fn(u64, &WebhookEvent) -> bool) {
+        for webhook in self.all() {
+            webhook.queue().hand_over(now, &is_theirs);
+        }
+    }
+
+    /// Tells what is ready. Ends with that, and at `end` at the latest; what is left then is counted and logged.
+    pub(super) async fn finish(&self, end: Instant) {
+        self.end.send_replace(Some(end));
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        while tasks.join_next().await.is_some() {}
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Webhook>> {
+        self.of_apps.values().flatten()
+    }
 }
 
 fn client() -> Http {
@@ -101,47 +159,79 @@ fn client() -> Http {
 }
 
 impl Webhook {
-    /// Queues an event; `now` is in milliseconds of the hub's clock.
-    pub(super) fn push(&self, event: WebhookEvent, now: u64) {
+    fn push(&self, event: WebhookEvent, now: u64) {
         if self.queue().push(event, now).is_err() {
             self.metrics.webhooks_dropped.inc();
         }
         self.pushed.notify_one();
     }
 
-    async fn run(self: Arc<Self>, http: Http) {
-        loop {
-            let (events, next) = {
-                let mut queue = self.queue();
-                (queue.take(self.clock.millis()), queue.next_ready())
-            };
-            if events.is_empty() {
-                self.wait(next).await;
-                continue;
-            }
-            self.tell(&http, &events).await;
+    async fn run(self: Arc<Self>, http: Http, end: End) {
+        let mut telling = Vec::new();
+        tokio::select! {
+            () = self.tell_all(&http, end.clone(), &mut telling) => {}
+            () = is_over(end) => {}
+        }
+        let lost = telling.len() + self.queue().clear();
+        if lost > 0 {
+            self.metrics.webhooks_dropped.inc_by(lost as u64);
+            let (app, host) = (&**self.app.credentials.id(), self.url.host().unwrap_or_default());
+            tracing::warn!(
+                app,
+                host,
+                events = lost,
+                "a webhook could not be told of these events before the end"
+            );
         }
     }
 
-    /// Waits for an event, or for the time of one that waits itself.
-    async fn wait(&self, next: Option<u64>) {
-        match next {
-            None => self.pushed.notified().await,
-            Some(at) => {
-                let left = at.saturating_sub(self.clock.millis());
-                let _ = timeout(Duration::from_millis(left), self.pushed.notified()).await;
+    /// Tells what is ready, until there is nothing left and the node goes. What is being told is in `telling`.
+    async fn tell_all(&self, http: &Http, mut end: End, telling: &mut Vec<WebhookEvent>) {
+        loop {
+            // Asked before the queue is: what there is to tell at the end was queued before.
+            let is_last = end.borrow().is_some();
+            let next = {
+                let mut queue = self.queue();
+                *telling = queue.take(self.clock.millis());
+                queue.next_ready()
+            };
+            if !telling.is_empty() {
+                self.tell(http, &mut end, telling).await;
+                telling.clear();
+            } else if is_last {
+                return;
+            } else {
+                self.wait(&mut end, next).await;
             }
         }
-        sleep(GATHER).await;
+    }
+
+    /// Waits for an event, or for the time of one that waits itself, or for the end.
+    async fn wait(&self, end: &mut End, next: Option<u64>) {
+        let pushed = async {
+            match next {
+                None => self.pushed.notified().await,
+                Some(at) => {
+                    let left = at.saturating_sub(self.clock.millis());
+                    let _ = timeout(Duration::from_millis(left), self.pushed.notified()).await;
+                }
+            }
+            sleep(GATHER).await;
+        };
+        tokio::select! {
+            () = pushed => {}
+            Ok(()) = end.changed() => {}
+        }
     }
 
     /// Makes a request until it is taken, or for so long that nobody would care.
-    async fn tell(&self, http: &Http, events: &[WebhookEvent]) {
+    async fn tell(&self, http: &Http, end: &mut End, events: &[WebhookEvent]) {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let body = Bytes::from(webhook_body(u64::try_from(time).unwrap_or(u64::MAX), events));
         let signature = self.app.credentials.sign_webhook(&body);
-        let end = Instant::now() + TRY_FOR;
+        let late = Instant::now() + TRY_FOR;
         let mut pause = FIRST_PAUSE;
+        end.mark_unchanged();
         loop {
             let failure = match timeout(ANSWER_WITHIN, self.request(http, body.clone(), &signature)).await {
                 Ok(Ok(status)) if status.is_success() => {
@@ -154,7 +244,7 @@ impl Webhook {
             };
             self.metrics.webhooks_failed.inc();
             let host = self.url.host().unwrap_or_default();
-            if Instant::now() + pause >= end {
+            if Instant::now() + pause >= late {
                 self.metrics.webhooks_dropped.inc_by(events.len() as u64);
                 tracing::warn!(
                     host,
@@ -166,8 +256,12 @@ impl Webhook {
             }
             tracing::info!(host, failure, again_in = ?pause, "a webhook was not taken");
             // Spread, so that nodes that fail together do not come back together.
-            sleep(pause.mul_f64(rand::random_range(0.75..1.25))).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            let spread = pause.mul_f64(rand::random_range(0.75..1.25));
+            tokio::select! {
+                () = sleep(spread) => pause = (pause * 2).min(LONGEST_PAUSE),
+                // There is no time left for long pauses.
+                Ok(()) = end.changed() => pause = FIRST_PAUSE,
+            }
         }
     }
 
@@ -187,5 +281,13 @@ impl Webhook {
 
     fn queue(&self) -> MutexGuard<'_, WebhookQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits until the time is over.
+async fn is_over(mut end: End) {
+    let end = end.wait_for(Option::is_some).await.ok().and_then(|end| *end);
+    if let Some(end) = end {
+        sleep_until(end).await;
     }
 }

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::{AuthKeys, Config, Key, Problem};
 use crate::auth::Authenticator;
-use crate::protocol::pusher::Apps;
+use crate::protocol::pusher::{AppSettings, Apps, PusherSettings};
 use crate::telemetry;
 
 const NOBODY: &str = "no key to check tokens with, and no app of the Pusher protocol: nobody could connect; set \
@@ -27,7 +27,8 @@ pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     found.pusher();
     found.log();
     let problems = found.problems;
-    let odd = odd_secrets(config);
+    let mut odd = odd_secrets(config);
+    odd.extend(long_lists(config));
     config.warnings.extend(odd);
     let auth = auth(config, keys);
     problems.into_iter().chain(auth).collect()
@@ -184,6 +185,37 @@ fn surplus(secret: &str) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Where the members of a full presence channel may be more than a connection's outbox takes: who joins it is told of all of
+/// them at once.
+fn long_lists(config: &Config) -> Vec<Problem> {
+    let server = &config.settings.server;
+    let outbox = server.limits.outbox_bytes;
+    let message = |rules: &PusherSettings| {
+        let (members, each) = (rules.presence_members, rules.presence_user_bytes);
+        let all = members.saturating_mul(each);
+        (all > outbox).then(|| {
+            format!(
+                "{members} members with up to {each} bytes of presence_user_bytes each are {all} bytes, and \
+                 limits.outbox_bytes is {outbox}: where a channel's list is larger than that, whoever joins is closed with 1013"
+            )
+        })
+    };
+    let differs = |app: &AppSettings| app.presence_members.is_some() || app.presence_user_bytes.is_some();
+    let apps = server.apps.iter().enumerate();
+    let of_apps = apps.filter(|(_, app)| app.enabled && differs(app)).filter_map(|(index, app)| {
+        let origin = config.origin(&Key::top("apps"));
+        Some(Problem::new(
+            format!("apps[{index}].presence_members"),
+            origin,
+            message(&app.over(&server.pusher))?,
+        ))
+    });
+    let key = Key::new("pusher", "presence_members");
+    let of_all = (server.apps.is_empty() || server.apps.iter().any(|app| app.enabled && !differs(app)))
+        .then(|| Some(Problem::new(&key, config.origin(&key), message(&server.pusher)?)));
+    of_all.flatten().into_iter().chain(of_apps).collect()
 }
 
 fn auth(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use axum::Router;
@@ -22,6 +23,10 @@ use crate::protocol::native::Native;
 use crate::protocol::pusher::{App, Apps};
 use crate::socket::{Admission, Edge, Gate, NativeEndpoint, PusherEndpoint, TrustedProxies};
 use crate::telemetry::Metrics;
+
+/// After the connections are closed, so long webhooks can be told what nobody else would tell them. Not out of what is left of
+/// the grace: where connections took all of it, there is as much to tell.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown` completes, then drains. Needs a multi-threaded tokio runtime.
 ///
@@ -112,8 +117,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     );
     let cut = drain(&edge, settings.server.shutdown_grace).await;
     accepting.abort();
-    // If the broker is not there, the others will miss this node by its silence.
-    let _ = cluster.leave().await;
+    cluster.finish(LAST_WORDS).await;
     broker.shutdown().await;
     if cut > 0 {
         tracing::warn!(connections = cut, "cut off: they did not finish within server.shutdown_grace");

@@ -89,7 +89,7 @@ pub struct Metrics {
     pub webhooks_sent: Counter,
     /// Requests that a webhook did not take; they are tried again.
     pub webhooks_failed: Counter,
-    /// Events that webhooks were never told: the queue was full, or trying took too long.
+    /// Events that webhooks were never told: the queue was full, trying took too long, or the node ended.
     pub webhooks_dropped: Counter,
 }
 

@@ -15,6 +15,7 @@ mod proxy;
 
 mod channels;
 mod events;
+mod farewell;
 mod handshake;
 mod laravel;
 mod nodes;

@@ -17,12 +17,19 @@ fn application() -> (u16, Receiver<(u16, Value)>) {
 }
 
 /// The same with another status for the first request.
-fn application_that_answers(first: u16) -> (u16, Receiver<(u16, Value)>) {
+pub(crate) fn application_that_answers(first: u16) -> (u16, Receiver<(u16, Value)>) {
+    let mut status = first;
+    application_with(move || std::mem::replace(&mut status, 200))
+}
+
+/// An application that answers each request with what `status` says then.
+pub(crate) fn application_with(
+    mut status: impl FnMut() -> u16 + Send + 'static,
+) -> (u16, Receiver<(u16, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (requests, received) = channel();
     std::thread::spawn(move || {
-        let mut status = first;
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let mut bytes = Vec::new();
@@ -43,19 +50,19 @@ fn application_that_answers(first: u16) -> (u16, Receiver<(u16, Value)>) {
                     break (head.to_owned(), body.to_owned());
                 }
             };
-            assert!(head.starts_with("POST /hook HTTP/1.1"), "{head}");
+            assert!(head.starts_with("POST /hook"), "{head}");
+            let status = status();
             write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
             if requests.send((status, serde_json::from_str(&body).unwrap())).is_err() {
                 return;
             }
-            status = 200;
         }
     });
     (port, received)
 }
 
 /// An app that tells this port, with these additions to the webhook's settings.
-fn app(port: u16, more: &str) -> String {
+pub(crate) fn app(port: u16, more: &str) -> String {
     format!(
         r#"
 [[apps]]

@@ -122,6 +122,11 @@ impl State {
         self.nodes.iter().all(|(node, entry)| !entry.standing.is_there() || self.is_older_than(node, entry))
     }
 
+    /// Whether another node is there, that speaks if this one goes.
+    pub(in crate::cluster) fn has_others(&self) -> bool {
+        self.nodes.iter().any(|(node, entry)| *node != self.own && entry.standing.is_there())
+    }
+
     /// Whether of all nodes but one this has been there longest.
     pub(in crate::cluster) fn is_oldest_but(&self, other: &NodeName) -> bool {
         self.nodes

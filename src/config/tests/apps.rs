@@ -174,3 +174,34 @@ fn what_is_wrong_with_an_app_is_told_with_its_place() {
     assert!(found.starts_with("apps: must be a TOML list such as [{ id = "), "{found}");
     assert!(!found.contains("hunter2"));
 }
+
+#[test]
+fn a_list_of_members_that_no_outbox_takes_is_pointed_out() {
+    let app = |more: &str| format!("[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\n{more}\n");
+    let said = |text: &str| {
+        let warnings = with(text, &[]).unwrap().warnings;
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let of_all = format!("[pusher]\npresence_members = 1025\n{}", app(""));
+    let warnings = said(&of_all);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with(
+        "pusher.presence_members: 1025 members with up to 1024 bytes of presence_user_bytes each are 1049600 bytes, and \
+         limits.outbox_bytes is 1048576"
+    ));
+    assert!(warnings[0].contains("(from /"), "{warnings:?}");
+    // Exactly as much as there is room for.
+    let exact = of_all.replace("1025", "1024");
+    assert_eq!([said(&exact), said(&app(""))], [[""; 0]; 2]);
+    // An app of its own, and one that no rule of all apps is for.
+    let own = said(&format!("[limits]\noutbox_bytes = 65536\n{}", app("presence_user_bytes = 656")));
+    assert_eq!(own.len(), 1, "{own:?}");
+    assert!(
+        own[0].starts_with("apps[0].presence_members: 100 members") && own[0].contains("65600 bytes"),
+        "{own:?}"
+    );
+    assert_eq!(said(&format!("{of_all}presence_members = 10")), [""; 0]);
+    assert_eq!(said(&format!("{of_all}enabled = false")), [""; 0]);
+    // No figure is too large to be checked.
+    assert_eq!(said(&app("presence_members = 9223372036854775807")).len(), 1);
+}

@@ -151,7 +151,7 @@ pub enum Way {
     Goes,
 }
 
-/// What one webhook has still to be told. Never holds more than its capacity, in events and in bytes.
+/// What one webhook has still to be told. Never holds more than its capacity, in events and in bytes, until the node goes.
 #[derive(Debug)]
 pub struct WebhookQueue {
     wanted: Vec<EventKind>,
@@ -160,9 +160,12 @@ pub struct WebhookQueue {
     gone: HashMap<Subject, (u64, WebhookEvent)>,
     /// The same in the order of time. What has come back meanwhile stays here until its time.
     times: VecDeque<(u64, Subject)>,
-    ready: VecDeque<WebhookEvent>,
+    /// With the times when they happened.
+    ready: VecDeque<(u64, WebhookEvent)>,
     /// The texts of those that are ready.
     bytes: usize,
+    /// Nobody can come back any more, so that nothing waits.
+    is_last: bool,
 }
 
 /// An event was dropped: the queue is full because the application does not take what it is told.
@@ -180,6 +183,7 @@ impl WebhookQueue {
             times: VecDeque::new(),
             ready: VecDeque::new(),
             bytes: 0,
+            is_last: false,
         }
     }
 
@@ -210,7 +214,7 @@ impl WebhookQueue {
                 return Err(Dropped);
             }
             self.bytes += bytes;
-            self.ready.push_back(event);
+            self.ready.push_back((now, event));
         }
         Ok(())
     }
@@ -225,19 +229,44 @@ impl WebhookQueue {
     pub fn take(&mut self, now: u64) -> Vec<WebhookEvent> {
         self.settle(now);
         let mut bytes = 0;
-        let fits = |event: &&WebhookEvent| {
+        let fits = |(_, event): &&(u64, WebhookEvent)| {
             let is_first = bytes == 0;
             bytes += event.text_bytes();
             is_first || bytes <= MAX_REQUEST_BYTES
         };
         let count = self.ready.iter().take(MAX_BATCH).take_while(fits).count();
-        let events: Vec<WebhookEvent> = self.ready.drain(..count).collect();
+        let events: Vec<WebhookEvent> = self.ready.drain(..count).map(|(_, event)| event).collect();
         self.bytes -= events.iter().map(WebhookEvent::text_bytes).sum::<usize>();
         events
     }
 
+    /// The last node goes: what has gone counts at once, for nobody can come back. What comes with the end is as much as there
+    /// is on the node, and all of it has room.
+    pub fn close(&mut self) {
+        self.is_last = true;
+        self.capacity = usize::MAX;
+    }
+
+    /// The node goes and leaves to others what waits here, and of what is ready that which `is_theirs`, which is told how
+    /// many milliseconds ago an event happened.
+    pub fn hand_over(&mut self, now: u64, is_theirs: impl Fn(u64, &WebhookEvent) -> bool) {
+        self.settle(now);
+        self.gone.clear();
+        self.times.clear();
+        self.ready.retain(|(then, event)| !is_theirs(now.saturating_sub(*then), event));
+        self.bytes = self.ready.iter().map(|(_, event)| event.text_bytes()).sum();
+    }
+
+    /// Forgets everything. How many events nobody will be told.
+    pub fn clear(&mut self) -> usize {
+        self.settle(u64::MAX);
+        self.bytes = 0;
+        std::mem::take(&mut self.ready).len()
+    }
+
     /// Moves what has waited long enough.
     fn settle(&mut self, now: u64) {
+        let now = if self.is_last { u64::MAX } else { now };
         while self.times.front().is_some_and(|(at, _)| *at <= now) {
             let Some((at, subject)) = self.times.pop_front() else { return };
             // Of one that came back and went again only the later time counts.
@@ -245,7 +274,7 @@ impl WebhookQueue {
                 && let Some((_, event)) = self.gone.remove(&subject)
                 && self.wants(event.kind())
             {
-                self.ready.push_back(event);
+                self.ready.push_back((at.saturating_sub(RETURN_WITHIN), event));
             }
         }
     }

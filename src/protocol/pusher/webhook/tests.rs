@@ -145,6 +145,44 @@ fn what_clients_write_fits_into_a_request_and_into_memory() {
     assert_eq!([queue.take(0).len(), queue.take(0).len(), queue.take(0).len()], [1, 1, 0]);
 }
 
+#[test]
+fn with_the_last_node_nothing_waits_any_more() {
+    let mut queue = WebhookQueue::new(&[EventKind::ChannelVacated], 2);
+    for name in ["a", "back"] {
+        queue.push(vacated(name), 0).unwrap();
+    }
+    queue.push(occupied("back"), 1).unwrap();
+    assert_eq!(queue.push(vacated("b"), 2), Err(Dropped));
+    queue.close();
+    for name in ["c", "d"] {
+        queue.push(vacated(name), 3).unwrap();
+    }
+    assert_eq!((queue.take(3), queue.next_ready()), (["a", "c", "d"].map(vacated).to_vec(), None));
+    queue.push(vacated("e"), 4).unwrap();
+    queue.push(occupied("f"), 4).unwrap();
+    assert_eq!([queue.clear(), queue.clear()], [1, 0]);
+}
+
+#[test]
+fn what_others_tell_is_left_to_them() {
+    let miss = |text: &str| WebhookEvent::CacheMiss { channel: channel(text) };
+    let mut queue = WebhookQueue::new(&[], 10);
+    queue.push(vacated("told"), 1_000).unwrap();
+    queue.push(miss("cache-a"), 1_500).unwrap();
+    queue.push(vacated("waits"), 2_000).unwrap();
+    queue.push(occupied("old"), 3_000).unwrap();
+    queue.push(occupied("new"), 4_000).unwrap();
+    let is_theirs = |age: u64, event: &WebhookEvent| {
+        assert!(*event != vacated("told") || age == 3_100, "{age}");
+        age < 1_000
+    };
+    queue.hand_over(4_100, is_theirs);
+    assert_eq!(queue.next_ready(), None);
+    // In the order in which each of them was ready.
+    assert_eq!(queue.take(9_000), [miss("cache-a"), occupied("old"), vacated("told")]);
+    assert_eq!(queue.clear(), 0);
+}
+
 proptest! {
     /// Whatever flickers, the application is told occupied and vacated in turn, and ends up knowing the truth.
     #[test]
