@@ -110,6 +110,7 @@ fn deliveries(run: &Run, seen: &Seen, seconds: f64) -> (Deliveries, Vec<Sent>) {
     let mut deliveries = Deliveries {
         due: run.expected.load(Relaxed),
         received: run.received.load(Relaxed),
+        hasty: run.hasty.load(Relaxed),
         strayed: run.strayed.load(Relaxed),
         foreign: run.foreign.load(Relaxed),
         per_second: ratio(run.received_in_time.load(Relaxed), seconds),

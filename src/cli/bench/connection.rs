@@ -72,6 +72,8 @@ pub(super) struct Connection {
     stalled: bool,
     phase: Phase,
     dues: Vec<u64>,
+    /// Copies of what it said itself.
+    own_copies: u64,
     outcome: Outcome,
 }
 
@@ -100,6 +102,7 @@ impl Connection {
             stalled: false,
             phase: Phase::Working,
             dues: Vec::new(),
+            own_copies: 0,
             outcome,
         }
     }
@@ -274,6 +277,12 @@ impl Connection {
         }
         self.dues.push(stamp.due);
         self.outcome.hear(stamp.publisher, stamp.sequence);
+        if self.outcome.publisher == Some(stamp.publisher) {
+            self.own_copies += 1;
+            if self.work.speech.is_answered() && self.own_copies > self.outcome.accepted {
+                self.run.hasty.fetch_add(1, Relaxed);
+            }
+        }
         for (_, by) in self.refills.iter().filter(|(of, _)| *of == stamp.publisher) {
             by.send(&self.run, Due { channel: self.outcome.channel, at: self.run.now() });
         }

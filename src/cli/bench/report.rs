@@ -88,6 +88,8 @@ pub(super) struct Deliveries {
     pub(super) doubled: u64,
     /// After one that the same publisher sent later.
     pub(super) reordered: u64,
+    /// A sender's own copies that came before the answer to their message.
+    pub(super) hasty: u64,
     /// Receivers that saw messages of several publishers in another order than the others on their channel.
     pub(super) disagreeing: u64,
     /// On another channel than they were sent on.

@@ -55,6 +55,8 @@ pub(super) struct Run {
     pub(super) foreign: AtomicU64,
     /// Messages of another channel of this run.
     pub(super) strayed: AtomicU64,
+    /// A sender's own copies that came before it was told that its message was accepted.
+    pub(super) hasty: AtomicU64,
     /// Writes that had to wait because the server did not read.
     pub(super) blocked: AtomicU64,
     reasons: Mutex<BTreeMap<String, u64>>,
@@ -94,6 +96,7 @@ impl Run {
             refused: AtomicU64::new(0),
             foreign: AtomicU64::new(0),
             strayed: AtomicU64::new(0),
+            hasty: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             reasons: Mutex::default(),
             recorders,

@@ -36,6 +36,7 @@ fn faults(report: &Report) -> Vec<String> {
     fault(deliveries.missing, "copies are missing");
     fault(deliveries.doubled, "copies came twice");
     fault(deliveries.reordered, "copies came out of order");
+    fault(deliveries.hasty, "copies came to their sender before the answer to the message");
     fault(deliveries.disagreeing, "receivers saw another order than the others on their channel");
     fault(deliveries.strayed, "copies came on a channel that they were not sent on");
     if let Some(apart) = &report.disturbance {
@@ -171,10 +172,11 @@ mod tests {
 
     #[test]
     fn every_fault_is_named() {
-        let changes: [fn(&mut Report); 9] = [
+        let changes: [fn(&mut Report); 10] = [
             |report| report.deliveries.missing = 1,
             |report| report.deliveries.doubled = 1,
             |report| report.deliveries.reordered = 1,
+            |report| report.deliveries.hasty = 1,
             |report| report.deliveries.disagreeing = 1,
             |report| report.deliveries.strayed = 1,
             |report| report.messages.unsent = 1,

@@ -87,14 +87,40 @@ async fn latency_and_lateness_count_from_the_due_time() {
     }
 }
 
-#[tokio::test]
-async fn answers_are_counted_and_the_end_is_told() {
+fn native() -> Speech {
     let settings = serde_json::json!({
         "secret": "a secret of at least 32 bytes ...", "algorithms": ["HS256"], "close_on_expiry": true, "issuer": "",
         "audience": "", "keys": []
     });
-    let minter = Minter::new(&serde_json::from_value(settings).unwrap()).unwrap();
-    let mut bench = bench_with(Part::Steady, Speech::Native(Box::new(Native(minter))), Greeted::default());
+    Speech::Native(Box::new(Native(Minter::new(&serde_json::from_value(settings).unwrap()).unwrap())))
+}
+
+#[tokio::test]
+async fn a_copy_before_its_answer_is_seen() {
+    let mut bench = bench_with(Part::Steady, native(), Greeted::default());
+    bench.commands.send(Command::Publish { publisher: 0, window: false }).unwrap();
+    let accepted = br#"{"type":"sended","ok":true}"#;
+    for (sequence, answer_first, hasty) in [(0, true, 0), (1, false, 1), (2, true, 1)] {
+        assert!(bench.run.begin());
+        bench.commands.send(Command::Send(bench.run.now())).unwrap();
+        bench.read().await;
+        let copy = message(&bench.run, sequence);
+        let (first, second) =
+            if answer_first { (&accepted[..], &copy[..]) } else { (&copy[..], &accepted[..]) };
+        bench.write(1, first).await;
+        bench.write(1, second).await;
+        while bench.run.received.load(Relaxed) + bench.run.accepted.load(Relaxed)
+            < 2 * u64::from(sequence + 1)
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(bench.run.hasty.load(Relaxed), hasty, "{sequence}");
+    }
+}
+
+#[tokio::test]
+async fn answers_are_counted_and_the_end_is_told() {
+    let mut bench = bench_with(Part::Steady, native(), Greeted::default());
     bench.write(1, br#"{"type":"sended","ok":true}"#).await;
     bench.write(1, br#"{"type":"sended","ok":false,"error":{"code":"unavailable","message":""}}"#).await;
     bench.write(1, b"something else").await;
