@@ -40,6 +40,7 @@ const APPS: &str = r#"
     event_bytes = 8
     max_channels_per_event = 2
     max_batch_events = 1
+    event_name_length = 22
     channel_name_length = 5
 
     [[apps]]
@@ -551,6 +552,9 @@ fn limits_are_the_apps_own() {
     assert_eq!(events(&two, &json!(["a"]), "123456789"), 413);
     assert_eq!(events(&two, &json!(["a", "b", "c"]), ""), 422);
     assert_eq!(events(&two, &json!(["abcdef"]), ""), 422);
+    let named = |length| json!({ "name": "é".repeat(length), "channel": "a", "data": "" }).to_string();
+    assert_eq!((at(&one, "events", &named(200)).status, at(&one, "events", &named(201)).status), (200, 422));
+    assert_eq!((at(&two, "events", &named(22)).status, at(&two, "events", &named(23)).status), (200, 422));
     let batch = |count| json!({ "batch": vec![json!({"name": "e", "channel": "a", "data": "\u{1}".repeat(8)}); count] });
     assert_eq!(at(&one, "batch_events", &batch(10).to_string()).status, 200);
     assert_eq!(refused(&at(&one, "batch_events", &batch(11).to_string())), is(422, "invalid"));

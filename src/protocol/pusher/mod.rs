@@ -25,7 +25,7 @@ pub use channel::{Access, Channel, InvalidChannel};
 pub use event::{Broadcast, InvalidBroadcast};
 pub use incoming::{CLIENT_PREFIX, Incoming};
 pub use refusal::{Fatal, Refusal, SubscriptionError};
-pub use session::{MAX_EVENT_NAME, Session};
+pub use session::Session;
 pub use settings::{AppSettings, Problem, PusherSettings, WebhookSettings};
 pub use socket_id::{InvalidSocketId, SocketId};
 pub use user::{InvalidUser, Member, User, UserId};

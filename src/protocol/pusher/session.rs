@@ -14,9 +14,6 @@ use super::user::{Member, User, UserId};
 use crate::message::{ChannelName, Frame};
 use subscriptions::{Subscription, Subscriptions};
 
-/// The longest name of an event, in characters: Pusher's limit.
-pub const MAX_EVENT_NAME: usize = 200;
-
 /// One connection: what the client has asked for, and what it may. Does no I/O.
 ///
 /// `now` is always in milliseconds, of a clock that never goes back.
@@ -288,8 +285,8 @@ impl Session {
         if !subscription.channel.allows_client_events() {
             return Err(Refusal::ChannelTakesNone);
         }
-        if event.chars().count() > MAX_EVENT_NAME {
-            return Err(Refusal::EventTooLong(MAX_EVENT_NAME));
+        if event.chars().count() > rules.event_name_length {
+            return Err(Refusal::EventTooLong(rules.event_name_length));
         }
         if data.len() > rules.event_bytes {
             return Err(Refusal::DataTooLarge(rules.event_bytes));

@@ -88,6 +88,8 @@ settings! {
     presence_members: usize = 100;
     /// The largest `channel_data` of a member, in bytes.
     presence_user_bytes: usize = 1024;
+    /// Characters of an event's name.
+    event_name_length: usize = 200;
     /// Characters of a channel name, 200 at most.
     channel_name_length: usize = ChannelName::MAX_BYTES;
     /// Channels that one connection may subscribe to. 0: no limit.
@@ -144,6 +146,7 @@ impl PusherSettings {
             ("event_bytes", self.event_bytes),
             ("presence_members", self.presence_members),
             ("presence_user_bytes", self.presence_user_bytes),
+            ("event_name_length", self.event_name_length),
         ] {
             if limit == 0 {
                 problem(key, "must be at least 1");

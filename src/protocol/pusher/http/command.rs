@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::{HttpError, Route};
 use crate::protocol::pusher::json::{members, string};
-use crate::protocol::pusher::{Broadcast, Channel, MAX_EVENT_NAME, PusherSettings, SocketId, UserId};
+use crate::protocol::pusher::{Broadcast, Channel, PusherSettings, SocketId, UserId};
 
 /// What a request asks for. Everything in it has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,8 +118,8 @@ impl Info {
 /// The largest body that can be within the limits. A byte of an event may take six in JSON.
 #[must_use]
 pub fn max_body_bytes(rules: &PusherSettings) -> usize {
-    let events =
-        rules.max_batch_events.saturating_mul(rules.event_bytes.saturating_mul(6).saturating_add(4096));
+    let texts = rules.event_bytes.saturating_add(rules.event_name_length).saturating_mul(6);
+    let events = rules.max_batch_events.saturating_mul(texts.saturating_add(4096));
     let channels = rules.max_channels_per_event.saturating_mul(rules.channel_name_length.saturating_add(4));
     events.saturating_add(channels)
 }
@@ -190,7 +190,7 @@ fn trigger(text: &str, rules: &PusherSettings, several: bool) -> Result<Trigger,
         object(text, ["name", "channel", "channels", "data", "socket_id", "info"])?;
     let event =
         name.and_then(string).ok_or_else(|| HttpError::invalid("name must be the event's name, a text"))?;
-    check_name(&event)?;
+    check_name(&event, rules)?;
     let names: Vec<Cow<'_, str>> = match (one, many.filter(|_| several)) {
         (Some(_), Some(_)) => return Err(HttpError::invalid("give either channel or channels, not both")),
         (Some(one), None) => vec![string(one).ok_or_else(|| HttpError::invalid("channel must be a text"))?],
@@ -242,12 +242,13 @@ fn trigger(text: &str, rules: &PusherSettings, several: bool) -> Result<Trigger,
     Ok(Trigger { event: event.into_owned(), channels, data: data.into_owned(), except, info })
 }
 
-fn check_name(event: &str) -> Result<(), HttpError> {
+fn check_name(event: &str, rules: &PusherSettings) -> Result<(), HttpError> {
     if event.is_empty() {
         return Err(HttpError::invalid("name must not be empty"));
     }
-    if event.chars().count() > MAX_EVENT_NAME {
-        return Err(HttpError::invalid(format!("name has at most {MAX_EVENT_NAME} characters")));
+    let length = rules.event_name_length;
+    if event.chars().count() > length {
+        return Err(HttpError::invalid(format!("name has at most {length} characters")));
     }
     // Clients would take it for the protocol's own.
     if event.starts_with("pusher:") || event.starts_with("pusher_internal:") {

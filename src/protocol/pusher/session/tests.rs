@@ -236,7 +236,9 @@ fn a_forged_sign_in_ends_the_connection() {
 
 #[test]
 fn client_events() {
-    let mut session = session(r#""client_events":true,"client_events_per_second":2,"event_bytes":20"#);
+    let limits =
+        r#""client_events":true,"client_events_per_second":2,"event_bytes":20,"event_name_length":20"#;
+    let mut session = session(limits);
     assert_refused(&trigger(&mut session, "private-a", "client-x", 0), &Refusal::NotSubscribed);
     let pending = subscribe(&mut session, "private-a", None);
     assert_refused(&trigger(&mut session, "private-a", "client-x", 0), &Refusal::NotSubscribed);
@@ -263,8 +265,10 @@ fn client_events() {
     for event in ["x", "pusher:error", "App\\Events\\X", "pusher_internal:member_added", "Client-x"] {
         assert_refused(&trigger(&mut session, "private-a", event, 9000), &Refusal::UnknownEvent);
     }
-    let long = format!("client-{}", "x".repeat(194));
-    assert_refused(&trigger(&mut session, "private-a", &long, 9000), &Refusal::EventTooLong(200));
+    let long = format!("client-{}", "é".repeat(14));
+    assert_refused(&trigger(&mut session, "private-a", &long, 9000), &Refusal::EventTooLong(20));
+    let fits = format!("client-{}", "é".repeat(13));
+    assert!(matches!(trigger(&mut session, "private-a", &fits, 9000).as_slice(), [Action::Publish(_)]));
     let large = json!({"event":"client-x","channel":"private-a","data":"x".repeat(21)}).to_string();
     assert_refused(&session.receive(large.as_bytes(), 9000), &Refusal::DataTooLarge(20));
 }
