@@ -226,6 +226,16 @@ fn spoiling_server(spoil: Spoil) -> String {
 
 #[test]
 fn what_a_server_does_wrong_is_found() {
+    every_fault_is_found(|spoil| {
+        // One after the other, so that the first to connect is the first to be accepted.
+        let arguments =
+            ["--protocol", "plain", "--connections", "2", "--ramp", "20", "--rate", "20", "--duration", "1s"];
+        finish(start(&[spoiling_server(spoil)], &arguments, &[]))
+    });
+}
+
+/// Runs the benchmark against servers that do what they are told to the copies of a message.
+fn every_fault_is_found(run: impl Fn(Spoil) -> Ran) {
     static KEPT: std::sync::Mutex<Option<Message>> = std::sync::Mutex::new(None);
     let faults: [(&str, Spoil); 4] = [
         ("", |_, message| vec![message]),
@@ -244,10 +254,7 @@ fn what_a_server_does_wrong_is_found() {
         }),
     ];
     for (fault, spoil) in faults {
-        // One after the other, so that the first to connect is the first to be accepted.
-        let arguments =
-            ["--protocol", "plain", "--connections", "2", "--ramp", "20", "--rate", "20", "--duration", "1s"];
-        let Ran { code, report, err } = finish(start(&[spoiling_server(spoil)], &arguments, &[]));
+        let Ran { code, report, err } = run(spoil);
         assert_eq!(code, Some(i32::from(!fault.is_empty())), "{fault}: {err}\n{report:#}");
         for name in ["missing", "doubled", "reordered"] {
             let expected = u64::from(name == fault);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
 use super::support::{self, Server};
-use super::{Ran, finish, number, start, sum, url};
+use super::{Ran, every_fault_is_found, finish, number, start, sum, url};
 
 const APP: [(&str, &str); 3] =
     [("PUSHER_APP_ID", "1"), ("PUSHER_APP_KEY", "the-key"), ("PUSHER_APP_SECRET", "the app's own secret")];
@@ -211,33 +211,11 @@ fn welcome(listener: &TcpListener) -> WebSocket<std::net::TcpStream> {
 
 #[test]
 fn what_a_server_does_wrong_is_found() {
-    static KEPT: std::sync::Mutex<Option<Message>> = std::sync::Mutex::new(None);
-    let faults: [(&str, Spoil); 4] = [
-        ("", |_, message| vec![message]),
-        ("missing", |number, message| if number == 3 { vec![] } else { vec![message] }),
-        (
-            "doubled",
-            |number, message| if number == 3 { vec![message.clone(), message] } else { vec![message] },
-        ),
-        ("reordered", |number, message| match number {
-            3 => {
-                *KEPT.lock().unwrap() = Some(message);
-                vec![]
-            }
-            4 => vec![message, KEPT.lock().unwrap().take().unwrap()],
-            _ => vec![message],
-        }),
-    ];
-    for (fault, spoil) in faults {
-        let arguments = ["--connections", "2", "--ramp", "20", "--rate", "20", "--duration", "1s"];
-        let Ran { code, report, err } =
-            bench(spoiling_server(spoil), &[&arguments[..], &["--publishers", "1"]].concat(), &[]);
-        assert_eq!(code, Some(i32::from(!fault.is_empty())), "{fault}: {err}\n{report:#}");
-        for name in ["missing", "doubled", "reordered"] {
-            let expected = u64::from(name == fault);
-            assert_eq!(number(&report, &format!("/deliveries/{name}")), expected, "{fault}: {report:#}");
-        }
-    }
+    every_fault_is_found(|spoil| {
+        let arguments =
+            ["--connections", "2", "--ramp", "20", "--rate", "20", "--duration", "1s", "--publishers", "1"];
+        bench(spoiling_server(spoil), &arguments, &[])
+    });
 }
 
 #[test]
