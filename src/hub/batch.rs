@@ -1,5 +1,6 @@
 //! Coalescing: what waits for the same subscribers becomes one block, so that it costs one write each.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -32,9 +33,12 @@ const BLOCK_BYTES: usize = 64 * 1024;
 
 /// Groups a run of deliveries by channel, each in its order, and merges neighbours.
 pub(super) fn blocks(run: &mut [Arc<Delivery>]) -> impl Iterator<Item = Block> {
-    // Stable, so that a channel keeps its order. The directory gives all deliveries of a channel that has a
-    // subscriber the same allocation, so that its address tells channels apart.
-    run.sort_by_key(|delivery| delivery.channel.as_str().as_ptr().addr());
+    // Stable, so that a channel keeps its order. Nearly always one allocation is all there is of a name; but when its last
+    // subscriber goes and comes back, messages under the old one and the new one can be here together.
+    run.sort_by(|one, other| match (one.channel.as_str(), other.channel.as_str()) {
+        (one, other) if std::ptr::eq(one, other) => Ordering::Equal,
+        (one, other) => one.cmp(other),
+    });
     let mut rest = &*run;
     std::iter::from_fn(move || {
         let (first, _) = rest.split_first()?;
@@ -111,6 +115,22 @@ mod tests {
         ];
         let sizes: Vec<_> = blocks(&mut run).map(|block| block.frame.bytes().len()).collect();
         assert_eq!(sizes, [BLOCK_BYTES + 1, BLOCK_BYTES, 1]);
+    }
+
+    #[test]
+    fn a_channel_that_was_left_and_joined_meanwhile_keeps_its_order() {
+        let mut names = [ChannelName::new("chat:").unwrap(), ChannelName::new("chat:").unwrap()];
+        names.sort_by_key(|name| std::cmp::Reverse(name.as_str().as_ptr().addr()));
+        let [old, new] = names;
+        let other = ChannelName::new("news:").unwrap();
+        let mut run = vec![
+            delivery(&old, Audience::Everyone, b"a"),
+            delivery(&other, Audience::Everyone, b"x"),
+            delivery(&new, Audience::Everyone, b"b"),
+            delivery(&old, Audience::Everyone, b"c"),
+        ];
+        let blocks: Vec<_> = blocks(&mut run).map(|block| block.frame.bytes().to_vec()).collect();
+        assert_eq!(blocks, [&b"abc"[..], b"x"]);
     }
 
     proptest! {
