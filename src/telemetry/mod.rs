@@ -6,6 +6,6 @@ mod metrics;
 mod process;
 mod settings;
 
-pub use logs::{InvalidFilter, init_logs, tell_what_was_left_out, validate_filter};
+pub use logs::{InvalidFilter, init_logs, logged, tell_what_was_left_out, validate_filter};
 pub use metrics::{Call, Metrics, Reason};
 pub use settings::{Format, Settings};
