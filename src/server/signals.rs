@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use crate::hub::Hub;
-use crate::message::{Close, Signal};
+use crate::message::{ChannelName, Close, Signal};
 use crate::telemetry::logged;
 
 /// Does on this node what nodes tell each other to do.
@@ -10,7 +10,7 @@ pub(super) fn obey(signal: &Bytes, hub: &Hub) {
         Ok(Signal::Disconnect { user, channel }) => {
             tracing::info!(
                 user = logged(user.form()),
-                channel = channel.as_ref().map(tracing::field::display),
+                channel = channel.as_ref().map(ChannelName::as_str),
                 "disconnecting a user"
             );
             hub.close_user(&user, channel.as_ref(), Close::Disconnected);
