@@ -69,7 +69,7 @@ fn help_is_help_and_wrong_usage_is_2() {
         &["nonsense"][..],
         &["--nonsense"],
         &["token"],
-        &["token", "--id", "x", "--name", "A", "--channel", "chat:"],
+        &["token", "--id", "", "--name", "A", "--channel", "chat:"],
         &["token", "--id", "7", "--name", "A", "--channel", ""],
         &["token", "--id", "7", "--name", "A", "--channel", "chat:", "--ttl", "0s"],
         &["publish", "chat:"],
