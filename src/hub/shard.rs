@@ -121,7 +121,7 @@ impl Shard {
                 Command::Leave { channel, id } => self.leave(&channel, id),
                 Command::CloseSome { of, close } => self.close_some(of, close),
                 Command::CloseUser { user, channel, close } => {
-                    self.close_user(&user, channel.as_ref(), close)
+                    self.close_user(&user, channel.as_ref(), close);
                 }
                 Command::Deliver(_) => {}
             }

@@ -66,6 +66,7 @@ pub fn init_logs(settings: &Settings) -> Result<(), InvalidFilter> {
 }
 
 /// A field that is a number or a text. A text is quoted, so that it cannot be taken for another field.
+#[must_use]
 pub fn logged<'a>(field: Result<i64, &'a str>) -> Box<dyn tracing::Value + 'a> {
     match field {
         Ok(number) => Box::new(number),
