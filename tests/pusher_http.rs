@@ -308,7 +308,7 @@ fn what_there_is_to_tell_is_told_of_all_nodes() {
         );
         assert_eq!(
             get("/apps/1/channels/presence-Room.1/users"),
-            json!({ "users": [{ "id": 7 }, { "id": "ren" }] })
+            json!({ "users": [{ "id": "7" }, { "id": "ren" }] })
         );
         let mut body: Value =
             serde_json::from_str(&event(&json!(["presence-Room.1", "empty"]), "{}")).unwrap();

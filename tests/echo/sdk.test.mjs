@@ -47,7 +47,7 @@ for (const [where, setUp] of SETUPS) {
         });
         assert.deepEqual(await node.get("/channels/nobody"), { occupied: false });
         const { users } = await node.get("/channels/presence-Room.1/users");
-        assert.deepEqual(users.map(({ id }) => id).sort((one, other) => one - other), [7, 12]);
+        assert.deepEqual(users.map(({ id }) => id).sort((one, other) => one - other), ["7", "12"]);
       }
     });
 
@@ -121,7 +121,7 @@ for (const [where, setUp] of SETUPS) {
       assert.deepEqual(JSON.parse(stdout), {
         channels: { channels: { news: {}, "presence-Room.1": {} } },
         channel: { occupied: true, user_count: 1 },
-        users: { users: [{ id: 7 }] },
+        users: { users: [{ id: "7" }] },
         refused: "PusherBadAuth",
         invalid: "PusherBadRequest",
       });

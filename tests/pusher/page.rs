@@ -69,8 +69,12 @@ impl Page {
         assert_eq!(answer["event"], "pusher_internal:subscription_succeeded", "{answer}");
         assert_eq!(answer["channel"], channel);
         let presence = &data(&answer)["presence"];
-        let ids: Vec<i64> =
-            presence["ids"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect();
+        let ids: Vec<i64> = presence["ids"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| id.as_str().unwrap().parse().unwrap())
+            .collect();
         assert_eq!(presence["count"], ids.len());
         for id in &ids {
             assert_eq!(presence["hash"][id.to_string()], json!({ "name": format!("user {id}") }));
@@ -100,12 +104,12 @@ impl Page {
     }
 
     pub(crate) fn expect_added(&mut self, channel: &str, user: i64) {
-        let added = json!({ "user_id": user, "user_info": { "name": format!("user {user}") } });
+        let added = json!({ "user_id": user.to_string(), "user_info": { "name": format!("user {user}") } });
         self.expect("pusher_internal:member_added", channel, &added);
     }
 
     pub(crate) fn expect_removed(&mut self, channel: &str, user: i64) {
-        self.expect("pusher_internal:member_removed", channel, &json!({ "user_id": user }));
+        self.expect("pusher_internal:member_removed", channel, &json!({ "user_id": user.to_string() }));
     }
 
     /// All that was sent before this has been dealt with, and nothing else has come.

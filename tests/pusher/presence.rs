@@ -53,6 +53,7 @@ fn coming_and_going_at_once_leaves_nobody_behind() {
     crate::eventually("only the watcher is left", || {
         let users = crate::page::get(&server, "/apps/1/channels/presence-a/users", "");
         let connections = crate::page::get(&server, "/apps/1/connections", "");
-        users.json() == json!({ "users": [{ "id": 1 }] }) && connections.json() == json!({ "connections": 1 })
+        users.json() == json!({ "users": [{ "id": "1" }] })
+            && connections.json() == json!({ "connections": 1 })
     });
 }

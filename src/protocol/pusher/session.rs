@@ -262,7 +262,12 @@ impl Session {
             None => {
                 self.user = Some(Box::new(user.clone()));
                 let success = outgoing::signin_success(&user.data);
-                Ok(vec![Action::SignIn(user), Action::Reply(success)])
+                let is_cut = user.is_watchlist_cut;
+                let mut actions = vec![Action::SignIn(user), Action::Reply(success)];
+                if is_cut {
+                    actions.push(Action::Reply(outgoing::refusal(&Refusal::WatchlistTooLong)));
+                }
+                Ok(actions)
             }
         }
     }
