@@ -22,12 +22,21 @@ impl Page {
     }
 
     pub(crate) fn of_app(server: &Server, key: &'static str, secret: &'static str) -> Self {
+        Self::greeted(server, key, secret, 30)
+    }
+
+    /// The first app, where it asks its pages every second whether they are there.
+    pub(crate) fn of_impatient_app(server: &Server) -> Self {
+        Self::greeted(server, "page", SECRET, 1)
+    }
+
+    fn greeted(server: &Server, key: &'static str, secret: &'static str, activity_timeout: u64) -> Self {
         let mut client =
             connect(server, &format!("/app/{key}?protocol=7&client=js&version=8.4.0&flash=false"));
         let greeting = client.expect_json();
         assert_eq!(greeting["event"], "pusher:connection_established", "{greeting}");
         let data = data(&greeting);
-        assert_eq!(data["activity_timeout"], 30);
+        assert_eq!(data["activity_timeout"], activity_timeout);
         let socket_id = data["socket_id"].as_str().unwrap().to_owned();
         let (node, connection) = socket_id.split_once('.').unwrap();
         assert!([node, connection].iter().all(|part| part.bytes().all(|byte| byte.is_ascii_digit())));
