@@ -91,6 +91,7 @@ impl Client {
     }
 
     /// Does what the time demands. Whether that was a ping of WebSocket.
+    #[must_use]
     pub fn tick(&self) -> bool {
         let peer = &self.0;
         let mut inner = peer.lock();
