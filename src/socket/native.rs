@@ -22,7 +22,7 @@ pub struct NativeEndpoint {
     edge: Arc<Edge>,
     native: Arc<Native>,
     broker: Arc<Broker>,
-    authenticator: Authenticator,
+    authenticator: Arc<Authenticator>,
     close_on_expiry: bool,
 }
 
@@ -33,7 +33,7 @@ impl NativeEndpoint {
         edge: Arc<Edge>,
         native: Arc<Native>,
         broker: Arc<Broker>,
-        authenticator: Authenticator,
+        authenticator: Arc<Authenticator>,
         close_on_expiry: bool,
     ) -> Arc<Self> {
         Arc::new(Self { edge, native, broker, authenticator, close_on_expiry })
