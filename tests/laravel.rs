@@ -211,7 +211,6 @@ fn a_file_of_variables_reads_as_in_laravel() {
             "  # comment\n\n  VALUE=1  ",
             "A=\"x\ny\"\nVALUE=1",
             "A=' # '\nVALUE=1",
-            "VALUÉ=1\nVALUE=2",
         ]
         .map(str::to_owned),
     );

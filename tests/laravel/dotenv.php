@@ -5,15 +5,13 @@
 
 require 'Dotenv/autoload.php';
 
-putenv('HOME=/root');
-$_SERVER['HOME'] = $_ENV['HOME'] = '/root';
-
 echo json_encode(array_map(function (string $text) {
     try {
-        // The repository of Laravel: what the process has is not overwritten, and $HOME is known.
+        // As Laravel has it, what the process has is not overwritten: here that is $HOME.
+        $process = Dotenv\Repository\Adapter\ArrayAdapter::create()->get();
+        $process->write('HOME', '/root');
         $repository = Dotenv\Repository\RepositoryBuilder::createWithNoAdapters()
-            ->addAdapter(Dotenv\Repository\Adapter\ArrayAdapter::class)->make();
-        $repository->set('HOME', '/root');
+            ->addAdapter($process)->immutable()->make();
         $entries = (new Dotenv\Parser\Parser)->parse($text);
         (new Dotenv\Loader\Loader)->load($repository, $entries);
 
