@@ -32,7 +32,7 @@ pub(super) fn parse(
     for (number, entry) in entries(text.strip_prefix('\u{feff}').unwrap_or(text))? {
         let (name, value) = match entry.split_once('=') {
             Some((name, value)) => (name.trim_matches(BLANK), Some(value.trim_matches(BLANK))),
-            None => (entry.trim_matches(BLANK), None),
+            None => (&*entry, None),
         };
         let name = self::name(name).map_err(|fault| (number, fault))?;
         // A name alone takes the variable away.
@@ -258,6 +258,7 @@ mod tests {
             ("A-B=1", 1, Fault::InvalidName),
             ("A=\"\\d\"", 1, Fault::UnknownEscape),
             ("A='x' y", 1, Fault::WhiteSpace),
+            ("A=1\n B", 2, Fault::InvalidName),
         ] {
             assert_eq!(read(text), Err((line, fault)), "{text}");
         }
