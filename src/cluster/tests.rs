@@ -192,7 +192,7 @@ async fn a_join_whose_copy_is_lost_is_answered_with_the_next_snapshot() {
     node.lose("join").await;
     node.cluster.may_have_missed();
     node.until(&mut page, "subscription_succeeded").await;
-    assert!(page.read.contains(r#"\"ids\":[7]"#), "{}", page.read);
+    assert!(page.read.contains(r#"\"ids\":[\"7\"]"#), "{}", page.read);
     assert!(node.cluster.state().joining.is_empty());
 }
 
