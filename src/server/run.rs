@@ -10,13 +10,13 @@ use axum::Router;
 
 use super::Settings;
 use super::drain::drain;
-use super::listener::{accept_http, bind};
+use super::listener::{HttpTimeouts, accept_http, bind};
 use super::relay::relay;
 use crate::auth::{Authenticator, Minter};
 use crate::broker::{Broker, Status};
 use crate::cluster::Cluster;
 use crate::http::console::{self, ConsoleState};
-use crate::http::{AdminState, Load, admin, public, pusher};
+use crate::http::{AdminHosts, AdminState, Load, admin, public, pusher};
 use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
@@ -38,6 +38,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow!("{}", lines.join("\n"))
     })?;
+    let authenticator = Arc::new(authenticator);
 
     let apps = Apps::new(&settings.pusher, &settings.apps).map_err(|problems| {
         let lines: Vec<String> = problems
@@ -74,19 +75,20 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         edge.clone(),
         native,
         broker.clone(),
-        authenticator,
+        authenticator.clone(),
         settings.auth.close_on_expiry,
     );
 
     let pusher_endpoint = PusherEndpoint::new(edge.clone(), cluster.clone());
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let app = cluster.apps().iter().find(|app| app.enabled).cloned();
-    let console = console(&settings, &broker, address, app)?;
+    let console = console(&settings, &broker, authenticator, address, app)?;
     let load = {
         let edge = edge.clone();
         move || Load { draining: edge.is_draining(), connections: edge.admission.open() }
     };
-    let operators = admin(AdminState { broker: broker.clone(), metrics: metrics.clone(), load });
+    let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
+    let operators = admin(AdminState { broker: broker.clone(), metrics: metrics.clone(), load }, hosts);
     let timeout = settings.limits.handshake_timeout;
     let everyone = public(
         move |request| endpoint.connect(request),
@@ -94,8 +96,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         pusher::router(cluster.clone(), timeout),
         console,
     );
-    tokio::spawn(accept_http(admin_listener, operators, timeout, metrics.clone()));
-    let accepting = tokio::spawn(accept_http(listener, everyone, timeout, metrics));
+    let timeouts = HttpTimeouts { handshake: timeout, keep_alive: settings.limits.keep_alive_timeout };
+    tokio::spawn(accept_http(admin_listener, operators, timeouts, metrics.clone()));
+    let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, metrics));
     tracing::info!(
         %address,
         admin = %admin_address,
@@ -130,6 +133,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
 fn console(
     settings: &Settings,
     broker: &Arc<Broker>,
+    authenticator: Arc<Authenticator>,
     address: SocketAddr,
     app: Option<Arc<App>>,
 ) -> anyhow::Result<Option<Router>> {
@@ -140,6 +144,7 @@ fn console(
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "console.enabled: whoever reaches this address can make tokens for any user");
     }
-    let state = ConsoleState::new(broker.clone(), minter, Sender::from(&settings.sender)).with_app(app);
+    let sender = Sender::from(&settings.sender);
+    let state = ConsoleState::new(broker.clone(), minter, authenticator, sender).with_app(app);
     Ok(Some(console::router(state)))
 }

@@ -93,7 +93,7 @@ fn the_application_is_told_once_and_again_where_it_failed() {
     assert_eq!(status, 500);
     let events = json!([
         { "name": "channel_occupied", "channel": "presence-a" },
-        { "name": "member_added", "channel": "presence-a", "user_id": 7 },
+        { "name": "member_added", "channel": "presence-a", "user_id": "7" },
     ]);
     assert_eq!(first["events"], events);
     assert_eq!(received.recv_timeout(PATIENCE).unwrap(), (200, first));
@@ -104,13 +104,13 @@ fn the_application_is_told_once_and_again_where_it_failed() {
     page.client.send_json(&json!({ "event": "client-x", "channel": "presence-a", "data": "d" }));
     let event = json!({
         "name": "client_event", "channel": "presence-a", "event": "client-x", "data": "d",
-        "socket_id": page.socket_id, "user_id": 7,
+        "socket_id": page.socket_id, "user_id": "7",
     });
     assert_eq!(received.recv_timeout(PATIENCE).unwrap().1["events"], json!([event]));
     drop(page);
     let (_, last) = received.recv_timeout(PATIENCE).unwrap();
     let events = json!([
-        { "name": "member_removed", "channel": "presence-a", "user_id": 7 },
+        { "name": "member_removed", "channel": "presence-a", "user_id": "7" },
         { "name": "channel_vacated", "channel": "presence-a" },
     ]);
     assert_eq!(last["events"], events);
@@ -235,8 +235,8 @@ fn of_two_nodes_one_tells() {
     b.enter("presence-a", 2);
     let expected = [
         json!({ "name": "channel_occupied", "channel": "presence-a" }),
-        json!({ "name": "member_added", "channel": "presence-a", "user_id": 1 }),
-        json!({ "name": "member_added", "channel": "presence-a", "user_id": 2 }),
+        json!({ "name": "member_added", "channel": "presence-a", "user_id": "1" }),
+        json!({ "name": "member_added", "channel": "presence-a", "user_id": "2" }),
     ];
     let mut told = Vec::new();
     while told.len() < expected.len() {
@@ -278,8 +278,8 @@ fn when_the_node_that_tells_is_killed_another_one_tells_what_it_could_not() {
         }
         Some(told.remove(0))
     };
-    let added = |user: i64| ("member_added".to_owned(), json!(user));
-    let removed = |user: i64| ("member_removed".to_owned(), json!(user));
+    let added = |user: i64| ("member_added".to_owned(), json!(user.to_string()));
+    let removed = |user: i64| ("member_removed".to_owned(), json!(user.to_string()));
 
     let mut on_speaker = Page::open(&speaker);
     on_speaker.enter("presence-a", 100);
@@ -315,7 +315,7 @@ fn when_the_node_that_tells_is_killed_another_one_tells_what_it_could_not() {
     events.retain(|event| *event != added(2));
     let (came, mut went): (Vec<_>, Vec<_>) = events.into_iter().partition(|(name, _)| name == "member_added");
     assert_eq!(came, [added(3), added(4), added(5)]);
-    went.sort_by_key(|(_, user)| user.as_i64());
+    went.sort_by_key(|(_, user)| user.as_str().map(str::to_owned));
     assert_eq!(went, [removed(1), removed(100)]);
     // From now on it tells at once.
     let _late = enter(6);

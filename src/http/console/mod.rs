@@ -1,11 +1,10 @@
 //! The developer console: a page to try the service with, and the endpoints behind it.
 //!
 //! It hands out tokens, so it answers only requests that a page of this very host, on a loopback name, can
-//! have made; see [`guard`].
+//! have made; see [`super::guard`].
 
 mod assets;
 mod echo;
-mod guard;
 mod job;
 mod publish;
 mod token;
@@ -18,7 +17,8 @@ use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
-use crate::auth::Minter;
+use super::guard::same_machine;
+use crate::auth::{Authenticator, Minter};
 use crate::broker::Broker;
 use crate::message::Sender;
 use crate::protocol::pusher::App;
@@ -33,16 +33,30 @@ const BODY_BYTES: usize = 256 * 1024;
 pub struct ConsoleState {
     broker: Arc<Broker>,
     minter: Arc<Minter>,
+    authenticator: Arc<Authenticator>,
     system: Sender,
     jobs: Arc<Semaphore>,
     app: Option<Arc<App>>,
 }
 
 impl ConsoleState {
-    /// Publishes through `broker`, signs with `minter`, and speaks as `system` where no sender is named.
+    /// Publishes through `broker`, signs with `minter`, checks tokens with `authenticator`, and speaks as `system` where no
+    /// sender is named.
     #[must_use]
-    pub fn new(broker: Arc<Broker>, minter: Minter, system: Sender) -> Self {
-        Self { broker, minter: Arc::new(minter), system, jobs: Arc::new(Semaphore::new(JOBS)), app: None }
+    pub fn new(
+        broker: Arc<Broker>,
+        minter: Minter,
+        authenticator: Arc<Authenticator>,
+        system: Sender,
+    ) -> Self {
+        Self {
+            broker,
+            minter: Arc::new(minter),
+            authenticator,
+            system,
+            jobs: Arc::new(Semaphore::new(JOBS)),
+            app: None,
+        }
     }
 
     /// Adds the app of the Pusher protocol that the page shows.
@@ -58,12 +72,13 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console", get(assets::page))
         .route("/console/assets/{name}", get(assets::asset))
         .route("/console/token", post(token::create))
+        .route("/console/token/check", post(token::check))
         .route("/console/publish", post(publish::publish))
         .route("/console/job", post(job::start))
         .route("/console/echo", post(echo::key))
         .route("/console/echo/auth", post(echo::authorize))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .route_layer(from_fn(guard::same_machine))
+        .route_layer(from_fn(same_machine))
         .with_state(state)
 }
 

@@ -48,7 +48,7 @@ fn golden_body() {
             r#"{"time_ms":1700000000000,"events":[{"name":"channel_occupied","channel":"a"},"#,
             r#"{"name":"channel_vacated","channel":"a"},"#,
             r#"{"name":"member_added","channel":"presence-a","user_id":"7"},"#,
-            r#"{"name":"member_removed","channel":"presence-a","user_id":7},"#,
+            r#"{"name":"member_removed","channel":"presence-a","user_id":"7"},"#,
             r#"{"name":"client_event","channel":"private-a","event":"client-x","data":"{}","socket_id":"1.2"},"#,
             r#"{"name":"cache_miss","channel":"cache-a"},"#,
             r#"{"name":"subscription_count","channel":"a","subscription_count":2}]}"#
