@@ -47,7 +47,7 @@ impl Node {
             prefix: String::new(),
             publish_timeout: Duration::from_secs(2),
         };
-        let sender = Sender { name: "System".into(), id: 0 };
+        let sender = Sender { name: "System".into(), id: 0.into() };
         let (broker, inbound) = Broker::start(&memory, sender, 1 << 20, metrics.clone()).unwrap();
         let hub = Hub::start(NonZeroUsize::MIN, 1 << 20, &metrics);
         let cluster = Cluster::new(apps, hub, Arc::new(broker), metrics);
