@@ -358,7 +358,7 @@ describe("with the server up", () => {
     const published = [];
     page.on("request", (request) => request.url().endsWith("/console/publish") && published.push(request.postData()));
     await publish.getByLabel("Speak for a user").check();
-    for (const [name, id] of [["", "7"], ["  ", "7"], ["Aoi", ""]]) {
+    for (const [name, id] of [["", "7"], ["  ", "7"], ["Aoi", ""], ["Aoi", " "]]) {
       await publish.getByLabel("Name").fill(name);
       await publish.getByLabel("User id").fill(id);
       await publish.getByRole("button", { name: "Publish" }).click();
@@ -368,6 +368,9 @@ describe("with the server up", () => {
     await publish.getByRole("button", { name: "Publish" }).click();
     await page.locator("#wire .frame", { hasText: '"sender":{"name":"Aoi","id":9007199254740993}' }).first().waitFor();
     assert.equal(published.length, 1, published.join("\n"));
+    await publish.getByLabel("User id").fill("01J9ZK3W5X8Q2N7R");
+    await publish.getByRole("button", { name: "Publish" }).click();
+    await page.locator("#wire .frame", { hasText: '"sender":{"name":"Aoi","id":"01J9ZK3W5X8Q2N7R"}' }).first().waitFor();
     await publish.getByLabel("User id").fill("");
     await publish.getByLabel("Speak for a user").uncheck();
     await publish.getByRole("button", { name: "Publish" }).click();
