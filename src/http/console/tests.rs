@@ -38,6 +38,7 @@ fn auth_settings() -> auth::Settings {
     auth::Settings {
         secret: "a secret of more than thirty-two bytes".into(),
         algorithms: vec!["HS256".to_owned()],
+        leeway: Duration::ZERO,
         close_on_expiry: true,
         issuer: String::new(),
         audience: String::new(),
@@ -46,7 +47,7 @@ fn auth_settings() -> auth::Settings {
 }
 
 fn bench() -> Bench {
-    let system = Sender { name: "System".into(), id: 0 };
+    let system = Sender { name: "System".into(), id: 0.into() };
     let settings = broker::Settings {
         url: String::new().into(),
         prefix: String::new(),
@@ -138,7 +139,7 @@ async fn a_token_is_one_that_the_server_accepts() {
     let token = answer["token"].as_str().unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let identity = Authenticator::new(&auth_settings()).unwrap().verify(token, now).unwrap();
-    assert_eq!((identity.id, identity.channel.as_str()), (7, "chat:default"));
+    assert_eq!((identity.id, identity.channel.as_str()), (7.into(), "chat:default"));
 }
 
 #[tokio::test]
@@ -152,7 +153,7 @@ async fn a_token_is_checked_as_a_connection_would_be_and_never_repeated() {
     let foreign =
         auth::Settings { secret: "another secret of more than thirty-two bytes".into(), ..auth_settings() };
     let channel = crate::message::ChannelName::new("chat:default").unwrap();
-    let foreign = Minter::new(&foreign).unwrap().mint(7, "Aoi", &channel, Duration::from_secs(60));
+    let foreign = Minter::new(&foreign).unwrap().mint(&7.into(), "Aoi", &channel, Duration::from_secs(60));
     for (token, code) in [
         (foreign.as_str(), "bad_signature"),
         ("eyJhbGciOiJIUzI1NiJ9", "malformed_token"),
@@ -216,7 +217,7 @@ async fn a_bad_request_is_told_what_is_wrong() {
     let bench = bench();
     for (path, body, status, expected) in [
         ("token", "{", 400, "invalid_json"),
-        ("token", r#"{"id":"7","name":"Aoi","channel":"chat:"}"#, 422, "invalid_json"),
+        ("token", r#"{"id":"","name":"Aoi","channel":"chat:"}"#, 422, "invalid_json"),
         ("token", r#"{"id":7,"name":"Aoi","channel":""}"#, 422, "invalid_channel"),
         ("token", r#"{"id":7,"name":"Aoi","channel":"chat:","ttl":0}"#, 422, "invalid_message"),
         ("token", r#"{"id":7,"name":"Aoi","channel":"chat:","ttl":86401}"#, 422, "invalid_message"),
@@ -274,11 +275,11 @@ async fn a_publication_reaches_the_broker_to_the_letter() {
     assert_eq!((status, answer), (StatusCode::OK, json!({"ok": true})));
     let event = bench.event().await;
     assert_eq!((event.channel.as_str(), &*event.data), ("news:", data.as_bytes()));
-    assert_eq!(event.sender, Sender { name: "System".into(), id: 0 });
+    assert_eq!(event.sender, Sender { name: "System".into(), id: 0.into() });
 
     bench.post("publish", r#"{"channel":"news:","data":{},"sender":{"name":"Aoi","id":7}}"#).await;
     let event = bench.event().await;
-    assert_eq!(event.sender, Sender { name: "Aoi".into(), id: 7 });
+    assert_eq!(event.sender, Sender { name: "Aoi".into(), id: 7.into() });
 }
 
 #[tokio::test]
