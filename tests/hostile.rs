@@ -330,10 +330,12 @@ fn readers_that_never_read_cost_a_bounded_amount_and_the_others_nothing() {
 fn a_flood_of_pings_by_one_who_never_reads() {
     let server = start(|_| {});
     let mut others = Others::join(&server);
-    for (floods, payload) in [(1, &b""[..]), (2, &[b'p'; 125])] {
+    // Equal ones would share their pongs.
+    for (floods, payloads) in [(1, [&b""[..], b"p"]), (2, [&[b'p'; 125], &[b'q'; 125]])] {
         let before = resident(&server);
         let mut flood = connect(&server, "chat:");
-        let pings = Raw::frame(OpCode::Control(Control::Ping), payload).repeat(500);
+        let ping = |payload| Raw::frame(OpCode::Control(Control::Ping), payload);
+        let pings = payloads.map(ping).concat().repeat(250);
         let until = Instant::now() + 3 * PATIENCE;
         while flood.try_write(&pings).is_ok() {
             assert!(Instant::now() < until, "it may flood for ever");

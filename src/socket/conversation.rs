@@ -28,6 +28,9 @@ pub trait Conversation: Send + Unpin + 'static {
     /// Does what the time demands, beyond the heartbeat that all connections have.
     fn tick(&mut self) {}
 
+    /// The client sends more than it may: from now on it is read no faster. Called once until it has been slow again.
+    fn throttled(&self, _connection: &Connection) {}
+
     /// The connection has ended.
     fn ended(&self, end: End, connection: &Connection);
 }

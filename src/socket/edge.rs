@@ -7,7 +7,6 @@ use axum::http::{HeaderMap, Request, Response, header};
 use thiserror::Error;
 
 use super::admission::Admission;
-use super::bucket::Rate;
 use super::handshake::asks_for_upgrade;
 use super::{Heartbeat, Limits, PeerAddress, Rejection, SessionOptions, TrustedProxies};
 use crate::hub::Hub;
@@ -23,7 +22,6 @@ pub struct Edge {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     pub(super) options: Arc<SessionOptions>,
-    pub(super) rate: Option<Rate>,
     gate: Gate,
     draining: AtomicBool,
 }
@@ -83,7 +81,6 @@ impl Edge {
             admission,
             metrics,
             options: Arc::new(SessionOptions::new(limits, heartbeat)),
-            rate: Rate::new(limits),
             gate,
             draining: AtomicBool::new(false),
         })
@@ -144,6 +141,11 @@ impl Edge {
     pub(super) fn opened(&self) {
         self.metrics.connections.inc();
         self.metrics.connections_opened.inc();
+    }
+
+    /// Counts a connection that is held back; whoever knows its client logs it.
+    pub(super) fn throttled(&self) {
+        self.metrics.connections_throttled.inc();
     }
 
     /// Counts and logs a refused handshake.
