@@ -15,6 +15,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves until a signal asks for the end.
 pub(super) fn run(config: Config) -> Result<(), Failure> {
+    let ended = serve(config);
+    if telemetry::flush_logs() {
+        return ended;
+    }
+    // Nobody reads standard error: another word there would never be written, and the process would not end.
+    ended.map_err(|_| Failure::Told)
+}
+
+fn serve(config: Config) -> Result<(), Failure> {
     telemetry::init_logs(&config.settings.log)
         .map_err(|error| Failure::Usage(format!("{}: {error}", Key::new("log", "level"))))?;
     for warning in &config.warnings {
@@ -70,6 +79,7 @@ fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
                 _ = interrupt.recv() => {}
             }
             tracing::warn!("a second signal: ending at once");
+            telemetry::flush_logs();
             process::exit(1);
         });
     })
@@ -83,6 +93,7 @@ fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
         tokio::spawn(async {
             let _ = tokio::signal::ctrl_c().await;
             tracing::warn!("a second Ctrl-C: ending at once");
+            telemetry::flush_logs();
             process::exit(1);
         });
     })

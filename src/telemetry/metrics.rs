@@ -6,7 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::process::Process;
+use super::process::{Logs, Process};
 
 /// The `reason` label: one of a fixed set of words, never text from a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,6 +113,7 @@ impl Metrics {
             start,
         );
         let ours = registry.sub_registry_with_prefix("yamabiko");
+        ours.register_collector(Box::new(Logs));
         ours.register("build", "Which version this is", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         macro_rules! metric {
             ($name:literal, $help:literal) => {{
