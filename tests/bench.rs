@@ -141,8 +141,9 @@ fn close_codes_are_told() {
 #[test]
 fn refusals_are_told_with_their_reasons() {
     let server = Server::start(|options| {
-        // Room for one message at a time, and many come.
-        options.set("limits.messages_per_second", 0).set("limits.queue_bytes", 1);
+        // Room for two messages, and many come.
+        options.set("limits.messages_per_second", 0).set("limits.message_bytes", 1024);
+        options.set("limits.queue_bytes", 1024);
     });
     let arguments = ["--connections", "2", "--publishers", "1", "--window", "32", "--duration", "1s"];
     let Ran { code, report, err } = bench(&server, &arguments);

@@ -450,7 +450,6 @@ fn who_sends_much_at_once_does_not_make_others_wait_behind_all_of_it() {
     redis.resume();
     let before = (0..500).find(|_| yui.expect_json()["sender"]["id"] == 8).expect("what Ren said");
     assert!(before < 50, "behind {before} of 500");
-    ren.expect_sent();
 }
 
 /// Publishes as Laravel does.
