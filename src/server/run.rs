@@ -9,14 +9,15 @@ use anyhow::{Context as _, anyhow};
 use axum::Router;
 
 use super::Settings;
+use super::descriptors::Descriptors;
 use super::drain::drain;
-use super::listener::{accept_http, bind};
+use super::listener::{HttpTimeouts, accept_http, bind};
 use super::relay::relay;
 use crate::auth::{Authenticator, Minter};
 use crate::broker::{Broker, Status};
 use crate::cluster::Cluster;
 use crate::http::console::{self, ConsoleState};
-use crate::http::{AdminState, Load, admin, public, pusher};
+use crate::http::{AdminHosts, AdminState, Load, admin, public, pusher};
 use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
@@ -61,6 +62,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let native = Arc::new(Native::new(&settings.channels));
     tokio::spawn(relay(inbound, native.clone(), hub.clone(), cluster.clone(), metrics.clone()));
 
+    let descriptors = Descriptors::of_process();
     let proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
     let edge = Edge::new(
         hub,
@@ -69,6 +71,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         Gate::new(&settings.server.origins, proxies),
         &settings.limits,
         &settings.heartbeat,
+        descriptors.sockets,
     );
     let endpoint = NativeEndpoint::new(
         edge.clone(),
@@ -86,7 +89,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         let edge = edge.clone();
         move || Load { draining: edge.is_draining(), connections: edge.admission.open() }
     };
-    let operators = admin(AdminState { broker: broker.clone(), metrics: metrics.clone(), load });
+    let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
+    let operators = admin(AdminState { broker: broker.clone(), metrics: metrics.clone(), load }, hosts);
     let timeout = settings.limits.handshake_timeout;
     let everyone = public(
         move |request| endpoint.connect(request),
@@ -94,8 +98,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         pusher::router(cluster.clone(), timeout),
         console,
     );
-    tokio::spawn(accept_http(admin_listener, operators, timeout, metrics.clone()));
-    let accepting = tokio::spawn(accept_http(listener, everyone, timeout, metrics));
+    let timeouts = HttpTimeouts { handshake: timeout, keep_alive: settings.limits.keep_alive_timeout };
+    tokio::spawn(accept_http(admin_listener, operators, timeouts, descriptors.admin, metrics.clone()));
+    let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, descriptors.public, metrics));
     tracing::info!(
         %address,
         admin = %admin_address,

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, Response, header};
+use axum::http::{HeaderMap, Request, Response, Version, header};
 use thiserror::Error;
 
 use super::admission::Admission;
@@ -23,6 +23,8 @@ pub struct Edge {
     pub metrics: Arc<Metrics>,
     pub(super) options: Arc<SessionOptions>,
     gate: Gate,
+    /// WebSockets that the process has file descriptors for.
+    descriptors: usize,
     draining: AtomicBool,
 }
 
@@ -75,6 +77,7 @@ impl Edge {
         gate: Gate,
         limits: &Limits,
         heartbeat: &Heartbeat,
+        descriptors: usize,
     ) -> Arc<Self> {
         Arc::new(Self {
             hub,
@@ -82,6 +85,7 @@ impl Edge {
             metrics,
             options: Arc::new(SessionOptions::new(limits, heartbeat)),
             gate,
+            descriptors,
             draining: AtomicBool::new(false),
         })
     }
@@ -126,10 +130,14 @@ impl Edge {
         upgrade: impl FnOnce(&mut Request<Body>, Option<IpAddr>) -> Result<Response<Body>, Rejection>,
     ) -> Response<Body> {
         let client = self.client(request.extensions().get::<PeerAddress>(), request.headers());
-        let answer = if asks_for_upgrade(&request) {
-            upgrade(&mut request, client)
-        } else {
+        let answer = if !asks_for_upgrade(&request) {
             Err(Rejection::UPGRADE_REQUIRED)
+        } else if request.version() < Version::HTTP_11 {
+            Err(Rejection::HTTP_VERSION)
+        } else if usize::try_from(self.metrics.connections.get()).is_ok_and(|open| open >= self.descriptors) {
+            Err(Rejection::NO_DESCRIPTORS)
+        } else {
+            upgrade(&mut request, client)
         };
         answer.unwrap_or_else(|rejection| {
             self.refused(&rejection, client);

@@ -28,6 +28,12 @@ impl Rejection {
         "unsupported_version",
         "only version 13 of the WebSocket protocol is spoken here",
     );
+    /// HTTP/1.0, which has no upgrades: what nginx speaks to its upstreams unless it is told otherwise.
+    pub(super) const HTTP_VERSION: Self = Self::new(
+        StatusCode::UPGRADE_REQUIRED,
+        "http_version",
+        "a WebSocket handshake needs HTTP/1.1; a proxy in between has to speak it (nginx: proxy_http_version 1.1)",
+    );
     const KEY: Self = Self::new(
         StatusCode::BAD_REQUEST,
         "invalid_handshake",
@@ -42,6 +48,13 @@ impl Rejection {
     /// The server is shutting down.
     pub const DRAINING: Self =
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "going_away", "the server is shutting down; try again");
+
+    /// The process may not have more files open.
+    pub const NO_DESCRIPTORS: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "no_descriptors",
+        "the server has no file descriptors left for more connections; try again later",
+    );
 
     const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
         Self { status, code, message: Cow::Borrowed(message) }

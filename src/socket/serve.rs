@@ -4,10 +4,9 @@ use std::task::{Context, Waker};
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::session::Session;
-use super::{Conversation, End, SessionOptions};
+use super::{Conversation, End, HttpStream, SessionOptions};
 use crate::hub::Connection;
 
 /// Runs a connection in a task of its own, from the moment that the upgrade is through until it ends, or until
@@ -20,12 +19,12 @@ pub fn serve<C: Conversation>(
     expires_at: Option<u64>,
 ) {
     tokio::spawn(async move {
-        let stream = upgrade.await.ok().and_then(|upgraded| upgraded.downcast::<TokioIo<TcpStream>>().ok());
+        let stream = upgrade.await.ok().and_then(|upgraded| upgraded.downcast::<TokioIo<HttpStream>>().ok());
         let Some(parts) = stream else {
             conversation.ended(End::Lost, &connection);
             return;
         };
-        let stream = parts.io.into_inner();
+        let stream = parts.io.into_inner().into_inner();
         // hyper's last waker would keep its finished task alive in the socket's slot.
         let _ = stream.poll_write_ready(&mut Context::from_waker(Waker::noop()));
         connection.outbox().attach(stream);
