@@ -6,7 +6,7 @@ pub(super) struct Descriptors {
     pub(super) public: usize,
     /// Connections of the operators' port.
     pub(super) admin: usize,
-    /// WebSockets.
+    /// Those that were upgraded.
     pub(super) sockets: usize,
 }
 

@@ -23,7 +23,7 @@ pub struct Edge {
     pub metrics: Arc<Metrics>,
     pub(super) options: Arc<SessionOptions>,
     gate: Gate,
-    /// WebSockets that the process has file descriptors for.
+    /// How many connections the process has file descriptors for.
     descriptors: usize,
     draining: AtomicBool,
 }
