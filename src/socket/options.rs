@@ -29,10 +29,10 @@ impl SessionOptions {
         }
     }
 
-    /// The same, with at least so many seconds for the answer to a ping.
+    /// The same for a protocol that has pings of its own: it judges who is not there, for an answer to either ping counts.
     #[must_use]
-    pub(super) fn with_pong_within(self, seconds: u32) -> Self {
-        Self { pong_within: self.pong_within.max(seconds), ..self }
+    pub(super) fn never_giving_up(self) -> Self {
+        Self { pong_within: u32::MAX, ..self }
     }
 
     /// The same, with so many more messages at once.

@@ -236,6 +236,9 @@ impl<C: Conversation> Session<C> {
     fn keep_time(&mut self, now: u32) {
         match self.phase {
             Phase::Open => {
+                if now >= self.conversation.next_tick() && self.conversation.tick() {
+                    self.pulse = Pulse::Pinged(now);
+                }
                 match self.pulse {
                     Pulse::Heard(at) if now >= at.saturating_add(self.options.ping_after) => {
                         self.outbox().push(&Frame::ping(), self.options.bounds.outbox_bytes);
@@ -246,9 +249,6 @@ impl<C: Conversation> Session<C> {
                         return;
                     }
                     Pulse::Heard(_) | Pulse::Pinged(_) => {}
-                }
-                if now >= self.conversation.next_tick() {
-                    self.conversation.tick();
                 }
                 if now >= self.expires {
                     self.outbox().close(Close::TokenExpired);
@@ -361,6 +361,9 @@ impl<C: Conversation> Future for Session<C> {
         let at_end = session.poll_read(cx, now).is_ready();
         session.keep_time(now);
         session.notice_ending(now);
+        if session.phase != Phase::Open {
+            session.conversation.closing();
+        }
         if session.answered && !waited && !at_end && session.phase == Phase::Open {
             cx.waker().wake_by_ref();
             return Poll::Pending;
