@@ -144,7 +144,7 @@ impl Conversation for NativeConversation {
         self.endpoint.edge.throttled();
         tracing::info!(
             connection = connection.id(),
-            user = self.sender.id,
+            user = logged(self.sender.id.form()),
             channel = connection.channels().first().map(tracing::field::display),
             "throttled: the client sends more than limits.messages_per_second"
         );
