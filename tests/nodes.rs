@@ -12,6 +12,7 @@ mod support;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::redis::RedisServer;
 use support::{Client, Options, Raw, Server, claims, eventually};
@@ -184,6 +185,30 @@ fn a_wrong_password_is_an_outage_that_an_operator_can_end() {
         .query(&mut operator)
         .unwrap();
     outage.is_over();
+}
+
+#[test]
+fn a_node_that_stood_still_reads_redis_answer_before_it_judges() {
+    let redis = RedisServer::start();
+    let (still, other) = (impatient(&redis.url()), ready(&redis));
+    eventually("Redis is there", || still.get_admin("/readyz").status == 200);
+    let mut sender = join(&still, 7, "Aoi", "notes:");
+    let mut receiver = join(&other, 8, "Ren", "notes:");
+    for round in 0..5 {
+        let data = json!({ "n": round });
+        redis.pause();
+        sender.say(&data);
+        // It lies in Redis's socket, and the node is stopped before there is an answer.
+        thread::sleep(Duration::from_millis(100));
+        still.signal(Signal::STOP);
+        redis.resume();
+        assert_eq!(receiver.expect_json(), message(7, "Aoi", &data));
+        thread::sleep(2 * PUBLISH_TIMEOUT);
+        still.signal(Signal::CONT);
+        sender.expect_sent();
+        assert_eq!(sender.expect_json(), message(7, "Aoi", &data));
+    }
+    assert_eq!(still.metric("yamabiko_broker_interruptions_total"), 0);
 }
 
 #[test]
