@@ -11,6 +11,7 @@ pub(super) const HANDSHAKES_REFUSED: &[&str] = &[
     "invalid_handshake",
     "malformed_token",
     "missing_token",
+    "no_descriptors",
     "no_keys",
     "origin_not_allowed",
     "token_expired",
@@ -21,6 +22,8 @@ pub(super) const HANDSHAKES_REFUSED: &[&str] = &[
     "wrong_audience",
     "wrong_issuer",
 ];
+
+pub(super) const HTTP_DROPPED: &[&str] = &["no_room", "write_timeout"];
 
 pub(super) const MESSAGES_REFUSED: &[&str] =
     &["internal", "invalid_json", "invalid_message", "not_allowed", "rate_limited", "unavailable"];
