@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::redis::RedisServer;
-use support::{Client, Options, Server, claims, eventually};
+use support::{Client, Options, Raw, Server, claims, eventually};
 
 const PREFIX: &str = "laravel-test-database-";
 const TOPIC: &str = "laravel-test-database-broadcast";
@@ -486,6 +486,30 @@ impl<'n> Outage<'n> {
             }
         }
     }
+}
+
+#[test]
+fn who_sends_much_at_once_does_not_make_others_wait_behind_all_of_it() {
+    let redis = RedisServer::start();
+    let node = ready(&redis);
+    let mut yui = join(&node, 9, "Yui", "notes:");
+    let mut ren = join(&node, 8, "Ren", "notes:");
+    let mut many: Vec<Client> = (10..15).map(|id| join(&node, id, "Aoi", "notes:")).collect();
+    redis.pause();
+    for client in &mut many {
+        let mut writer = client.stream().try_clone().unwrap();
+        thread::spawn(move || {
+            let message = Raw::text(&json!({ "data": { "blob": "x".repeat(20_000) } }).to_string());
+            let _ = std::io::Write::write_all(&mut writer, &message.repeat(100));
+        });
+    }
+    // Time to read all that it would read.
+    thread::sleep(Duration::from_millis(700));
+    ren.say(&json!({ "from": "Ren" }));
+    thread::sleep(Duration::from_millis(200));
+    redis.resume();
+    let before = (0..500).find(|_| yui.expect_json()["sender"]["id"] == 8).expect("what Ren said");
+    assert!(before < 50, "behind {before} of 500");
 }
 
 /// Publishes as Laravel does.
