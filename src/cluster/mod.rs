@@ -5,12 +5,14 @@
 
 mod app;
 mod cache;
+mod counts;
 mod farewell;
 mod hear;
 mod names;
 mod peer;
 mod said;
 mod snapshot;
+mod socket_ids;
 mod speak;
 mod state;
 mod tend;
@@ -38,6 +40,7 @@ pub use peer::Client;
 
 use app::AppState;
 use said::{Said, Statement};
+use socket_ids::SocketIds;
 use state::State;
 use waiting::Awaited;
 use webhooks::Webhooks;
@@ -48,8 +51,8 @@ pub struct Cluster {
     hub: Arc<Hub>,
     broker: Arc<Broker>,
     metrics: Arc<Metrics>,
-    /// This node's part of the names of its connections.
-    number: u64,
+    /// The names of its connections.
+    socket_ids: SocketIds,
     node: NodeName,
     /// When it was started, in milliseconds since the Unix epoch.
     since: u64,
@@ -82,7 +85,7 @@ impl Cluster {
             hub,
             broker,
             metrics,
-            number,
+            socket_ids: SocketIds::new(number),
             node,
             since,
             state,
@@ -233,10 +236,22 @@ impl Cluster {
 
     /// The first connection of this node is on a channel: what Laravel publishes there by Redis is for it.
     fn listen(&self, state: &mut State, app: &Arc<str>, channel: &ChannelName) {
-        if self.has_topic(app, channel)
-            && let Listen::Awaited(Listening { number, .. }) = self.broker.listen(channel.as_str())
-        {
-            state.awaited.insert(channel.clone(), Awaited { number, waiting: Vec::new() });
+        if !self.has_topic(app, channel) {
+            return;
+        }
+        match self.broker.listen(channel.as_str()) {
+            Listen::Awaited(Listening { number, .. }) => {
+                state.awaited.insert(channel.clone(), Awaited { number, waiting: Vec::new() });
+            }
+            Listen::Reserved if matches!(*self.broker, Broker::Redis(_)) => {
+                if state.reserved_told.insert(channel.clone()) {
+                    tracing::warn!(
+                        channel = channel.as_str(),
+                        "the nodes use this topic themselves: what Laravel's redis broadcaster publishes on it reaches no page"
+                    );
+                }
+            }
+            Listen::Now | Listen::Before | Listen::Reserved => {}
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Cluster;
+use super::counts::is_counted;
 use super::names::{CONNECTIONS, USERS, watched};
 use super::waiting::{Joining, Purpose};
 use crate::hub::{Connection, Seat, Subscription};
@@ -52,7 +53,7 @@ impl Client {
         }
         cluster.wake.notify_one();
         cluster.metrics.pusher_connections.inc();
-        let id = SocketId::new(cluster.number, connection.id());
+        let id = cluster.socket_ids.name(connection.id());
         let (session, greeting) = Session::open(app.clone(), id, cluster.now());
         let seat = connection.seat();
         seat.push(&greeting);
@@ -77,12 +78,6 @@ impl Client {
         let mut inner = peer.lock();
         let actions = inner.session.receive(message, peer.cluster.now());
         peer.carry_out(&mut inner, actions);
-    }
-
-    /// Refuses a message unread: there are too many.
-    pub fn refuse(&self) {
-        self.heard();
-        self.0.seat.push(&outgoing::refusal(&Refusal::TooManyMessages));
     }
 
     /// Something came that is no message: the client is there.
@@ -116,7 +111,7 @@ impl Drop for Client {
 
 impl Peer {
     pub(super) fn id(&self) -> SocketId {
-        SocketId::new(self.cluster.number, self.seat.id())
+        self.cluster.socket_ids.name(self.seat.id())
     }
 
     pub(super) fn app(&self) -> &Arc<App> {
@@ -258,9 +253,19 @@ impl Peer {
         let cached = if channel.is_cache() { self.cluster.cached(app_state, name) } else { None };
         let missed = channel.is_cache() && cached.is_none();
         // What is delivered to a cache channel is kept under this lock: it comes either from the cache or after it.
-        let state = if channel.is_cache() { Some(state) } else { None };
+        let state = if channel.is_cache() {
+            Some(state)
+        } else {
+            drop(state);
+            None
+        };
         let is_on = self.settle(inner, &shared, ticket, &Joined { members, cached });
         drop(state);
+        if is_on && is_counted(&self.app, name) {
+            // It is on the channel now, so that it hears the number when that comes back.
+            self.cluster.state().count_for_newcomer(app, &shared);
+            self.cluster.wake.notify_one();
+        }
         if is_on && missed {
             self.cluster.tell_webhooks(app, WebhookEvent::CacheMiss { channel: name.clone() });
         }
@@ -315,7 +320,10 @@ impl Peer {
         };
         let (cluster, seat, id) = (self.cluster.clone(), self.seat.clone(), self.id());
         let signal = super::said::broadcast(&broadcast);
+        let bytes = broadcast.data.len();
+        seat.outbox().asked(bytes);
         let receipt = move |accepted: Result<(), _>| {
+            seat.outbox().answered(bytes);
             let metrics = &cluster.metrics;
             if accepted.is_err() {
                 metrics.messages_refused.get_or_create(&Reason::new("unavailable")).inc();

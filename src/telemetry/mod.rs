@@ -2,6 +2,7 @@
 
 mod fields;
 mod floods;
+mod known;
 mod left_out;
 mod logs;
 mod metrics;
