@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use super::{AuthKeys, Config, Key, Problem};
 use crate::auth::Authenticator;
 use crate::protocol::pusher::{AppSettings, Apps, PusherSettings};
+use crate::socket::OriginPattern;
 use crate::telemetry;
 
 const NOBODY: &str = "no key to check tokens with, and no app of the Pusher protocol: nobody could connect; set \
@@ -258,30 +259,12 @@ fn overlap(host: &str, admin: SocketAddr) -> bool {
 }
 
 fn wrong_origins(origins: &[String]) -> impl Iterator<Item = String> {
-    origins.iter().filter(|origin| !is_origin(origin)).map(|origin| match origin.as_str() {
-        "*" => "\"*\" is not an origin; leave the list empty to allow any".to_owned(),
-        origin => format!(
-            "{origin:?} is not an origin; write scheme, host and port only, as \"https://app.example.com\""
-        ),
+    origins.iter().filter_map(|origin| {
+        OriginPattern::parse(origin).err().map(|error| format!("{origin:?} is not an origin; {error}"))
     })
 }
 
 /// A name as a `Host` header has it, without the port. Addresses need not be listed.
 fn is_host_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-}
-
-/// What a browser may send as `Origin`: `null`, or scheme, host and port (RFC 6454, section 6).
-fn is_origin(text: &str) -> bool {
-    if text == "null" {
-        return true;
-    }
-    let Some((scheme, rest)) = text.split_once("://") else { return false };
-    let scheme_is_good = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
-    let rest_is_good = !rest.is_empty()
-        && !rest
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || matches!(c, '/' | '?' | '#' | '@' | '*'));
-    scheme_is_good && rest_is_good
 }

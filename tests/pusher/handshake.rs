@@ -105,6 +105,71 @@ secret = "another-secret-of-the-tests"
 }
 
 #[test]
+fn all_subdomains_are_one_origin() {
+    let server = serve(
+        r#"
+[server]
+origins = ["https://*.native.example.com"]
+[[apps]]
+id = "1"
+key = "page"
+secret = "app-secret-of-the-tests"
+origins = ["https://*.example.com:8443", "http://localhost"]
+[[apps]]
+id = "2"
+key = "other"
+secret = "another-secret-of-the-tests"
+"#,
+    );
+    let refused = |key: &str, origin: &str| {
+        let request = Request::get(server.address, format!("/app/{key}?protocol=7")).header("Origin", origin);
+        data(&Client::upgrade(request).unwrap().expect_json())["code"].as_u64()
+    };
+    for origin in ["https://a.example.com:8443", "https://a.b.Example.com:8443", "http://localhost"] {
+        assert_eq!(refused("page", origin), None, "{origin}");
+    }
+    for origin in ["https://example.com:8443", "https://a.example.com", "http://a.example.com:8443"] {
+        assert_eq!(refused("page", origin), Some(4009), "{origin}");
+    }
+    assert_eq!(refused("other", "https://a.native.example.com"), None);
+    assert_eq!(refused("other", "https://native.example.com"), Some(4009));
+}
+
+#[test]
+fn who_proves_nothing_in_time_is_put_out() {
+    let server = serve(
+        r#"
+[pusher]
+authorization_timeout = "1s"
+[[apps]]
+id = "1"
+key = "page"
+secret = "app-secret-of-the-tests"
+[[apps]]
+id = "2"
+key = "other"
+secret = "another-secret-of-the-tests"
+authorization_timeout = "0s"
+"#,
+    );
+    let mut private = Page::open(&server);
+    private.subscribe("private-a");
+    let mut user = Page::open(&server);
+    user.sign_in(r#"{"id":"7"}"#);
+    assert_eq!(user.next().0, "pusher:signin_success");
+    let mut of_another_app = Page::of_app(&server, "other", "another-secret-of-the-tests");
+    let mut public = Page::open(&server);
+    public.subscribe("news");
+    let (event, _, error) = public.next();
+    assert_eq!((event.as_str(), &error["code"]), ("pusher:error", &json!(4009)));
+    assert!(error["message"].as_str().unwrap().contains("authorization_timeout"), "{error}");
+    assert_eq!(public.client.expect_close().0, 4009);
+    for page in [&mut private, &mut user, &mut of_another_app] {
+        page.expect_quiet();
+    }
+}
+
+#[test]
 fn a_full_server_says_so() {
     let server = crate::Server::start(|options| {
         options.config(APPS).set("limits.connections", 1);

@@ -165,6 +165,14 @@ fn what_is_wrong_with_an_app_is_told_with_its_place() {
             "pusher.activity_timeout: must be whole seconds",
         ),
         ("[pusher]\norigins = [\"a\"]", "pusher.origins: \"a\" is not an origin"),
+        (
+            "[pusher]\norigins = [\"https://*example.com\"]",
+            "pusher.origins: \"https://*example.com\" is not an origin; a * stands before a whole host name",
+        ),
+        (
+            "[pusher]\nauthorization_timeout = \"1500ms\"",
+            "pusher.authorization_timeout: must be whole seconds",
+        ),
     ] {
         let found = problem(setting, &[]);
         assert!(found.starts_with(start), "{setting}\n{found}");

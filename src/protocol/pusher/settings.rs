@@ -78,6 +78,10 @@ settings! {
     /// How long the answer may take. Whole seconds.
     #[serde(with = "humantime_serde")]
     pong_timeout: Duration = Duration::from_secs(30);
+    /// How long a connection may take to sign in or to subscribe to a channel that needs a signature. Whole seconds. Zero: as
+    /// long as it likes.
+    #[serde(with = "humantime_serde")]
+    authorization_timeout: Duration = Duration::ZERO;
     /// Channels of one event of the HTTP API.
     max_channels_per_event: usize = 100;
     /// Events of one call of `batch_events`.
@@ -155,6 +159,9 @@ impl PusherSettings {
         if !(1..=ChannelName::MAX_BYTES).contains(&self.channel_name_length) {
             problem("channel_name_length", "must be from 1 to 200");
         }
+        if self.authorization_timeout.subsec_nanos() != 0 {
+            problem("authorization_timeout", "must be whole seconds, such as \"30s\"; 0s: no limit");
+        }
         if self.cache_ttl.is_zero() {
             problem("cache_ttl", "must be longer than 0s");
         }
@@ -229,3 +236,4 @@ mod tests {
         }
     }
 }
+            (r#"{"authorization_timeout":"500ms"}"#, "authorization_timeout"),
