@@ -20,9 +20,18 @@ use crate::telemetry::Reason;
 pub struct PusherEndpoint {
     edge: Arc<Edge>,
     cluster: Arc<Cluster>,
+    /// For connections of no app.
     options: Arc<SessionOptions>,
-    /// Of the apps that name origins, by their ids.
-    gates: HashMap<Arc<str>, Gate>,
+    /// By their ids.
+    apps: HashMap<Arc<str>, OfApp>,
+}
+
+/// What differs between apps.
+#[derive(Debug)]
+struct OfApp {
+    options: Arc<SessionOptions>,
+    /// Where it names origins.
+    gate: Option<Gate>,
 }
 
 impl PusherEndpoint {
@@ -30,13 +39,15 @@ impl PusherEndpoint {
     #[must_use]
     pub fn new(edge: Arc<Edge>, cluster: Arc<Cluster>) -> Arc<Self> {
         let options = edge.options.never_giving_up();
-        let gate = |app: &Arc<App>| {
+        let of_app = |app: &Arc<App>| {
             let origins = &app.rules.origins;
-            (!origins.is_empty())
-                .then(|| (app.credentials.id().clone(), Gate::new(origins, TrustedProxies::default())))
+            let gate = (!origins.is_empty()).then(|| Gate::new(origins, TrustedProxies::default()));
+            // What an app lets clients send does not break the connection.
+            let options = Arc::new(options.with_message_bytes(app.rules.max_message_bytes()));
+            (app.credentials.id().clone(), OfApp { options, gate })
         };
-        let gates = cluster.apps().iter().filter_map(gate).collect();
-        Arc::new(Self { edge, cluster, options: Arc::new(options), gates })
+        let apps = cluster.apps().iter().map(of_app).collect();
+        Arc::new(Self { edge, cluster, options: Arc::new(options), apps })
     }
 
     /// Answers a handshake: 101 and a session of the app whose key is in the path.
@@ -85,16 +96,18 @@ impl PusherEndpoint {
                 None
             }
         };
+        let of_app = place.as_ref().and_then(|place| self.apps.get(place.app.credentials.id()));
+        let options = of_app.map_or(&self.options, |app| &app.options).clone();
         let bucket = self.edge.rate.as_ref().map(Rate::bucket).unwrap_or_default();
         let conversation = PusherConversation { endpoint: self.clone(), place, bucket };
-        serve(upgrade, connection, conversation, self.options.clone(), None);
+        serve(upgrade, connection, conversation, options, None);
         Ok(response)
     }
 
     fn app(&self, path: &str, query: Option<&str>, headers: &HeaderMap) -> Result<Arc<App>, Fatal> {
         let key = path.strip_prefix("/app/").filter(|key| !key.is_empty() && !key.contains('/'));
         let app = self.cluster.apps().connect(key.ok_or(Fatal::PathNotFound)?, query)?;
-        let admitted = match self.gates.get(app.credentials.id()) {
+        let admitted = match self.apps.get(app.credentials.id()).and_then(|app| app.gate.as_ref()) {
             Some(gate) => gate.admits(headers),
             None => self.edge.admits_origin(headers),
         };

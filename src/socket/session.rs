@@ -41,6 +41,13 @@ impl SessionOptions {
 }
 
 impl SessionOptions {
+    /// The same for messages of at least so many bytes.
+    #[must_use]
+    pub(super) fn with_message_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.message_bytes = self.bounds.message_bytes.max(bytes);
+        self
+    }
+
     /// The same for a protocol that has pings of its own: it judges who is not there, for an answer to either ping counts.
     #[must_use]
     pub(super) fn never_giving_up(self) -> Self {

@@ -269,10 +269,52 @@ fn a_server_that_goes_sends_pages_to_another() {
     assert!(server.wait(Duration::from_secs(10)).status.success());
 }
 
+/// What one app lets a page send does not close its connection, however JSON escapes it.
+#[test]
+fn a_message_may_be_as_large_as_the_app_lets_events_be() {
+    let server = serve(
+        r#"
+[limits]
+message_bytes = 2000
+[[apps]]
+id = "1"
+key = "page"
+secret = "app-secret-of-the-tests"
+client_events = true
+event_bytes = 102400
+[[apps]]
+id = "2"
+key = "other"
+secret = "another-secret-of-the-tests"
+presence_user_bytes = 300
+"#,
+    );
+    let (mut page, mut hears) = (Page::open(&server), Page::open(&server));
+    page.subscribe("private-a");
+    hears.subscribe("private-a");
+    for (data, raw) in [("x".repeat(66_000), None), ("\u{1}".repeat(102_400), Some(r"\u0001"))] {
+        let text = raw.map_or_else(|| data.clone(), |escaped| escaped.repeat(data.len()));
+        page.client.send_text(&format!(r#"{{"event":"client-x","channel":"private-a","data":"{text}"}}"#));
+        let frame = hears.client.expect_json();
+        assert_eq!((&frame["event"], frame["data"].as_str()), (&json!("client-x"), Some(data.as_str())));
+    }
+    page.client
+        .send_json(&json!({ "event": "client-x", "channel": "private-a", "data": "x".repeat(102_401) }));
+    assert_eq!(page.next().0, "pusher:error", "it is refused, and the connection stays");
+    page.expect_quiet();
+    // No more than that: an app without client events needs little.
+    let mut other = Page::of_app(&server, "other", "another-secret-of-the-tests");
+    other.client.send_text(&"x".repeat(20_000));
+    assert_eq!(other.client.expect_close().0, 1009);
+    page.client.send_text(&"x".repeat(1_000_000));
+    assert_eq!(page.client.expect_close().0, 1009);
+}
+
 #[test]
 fn messages_have_the_limits_of_all() {
     let server = crate::Server::start(|options| {
-        options.config(APPS).set("limits.message_bytes", 2000).set("limits.messages_per_second", 1);
+        options.config(&format!("[pusher]\nevent_bytes = 10\npresence_user_bytes = 10\n{APPS}"));
+        options.set("limits.message_bytes", 8000).set("limits.messages_per_second", 1);
         options.set("limits.burst", 2);
     });
     let mut page = Page::open(&server);
@@ -281,6 +323,6 @@ fn messages_have_the_limits_of_all() {
     page.send("pusher:ping", json!({}));
     let (event, _, error) = page.next();
     assert_eq!((event.as_str(), &error["code"]), ("pusher:error", &json!(4301)));
-    page.client.send_text(&"x".repeat(2001));
+    page.client.send_text(&"x".repeat(8001));
     assert_eq!(page.client.expect_close().0, 1009);
 }

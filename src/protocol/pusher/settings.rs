@@ -111,6 +111,21 @@ settings! {
     webhooks: Vec<WebhookSettings> = Vec::new();
 }
 
+/// A byte of a text takes at most so many in JSON, and a character at most twice as many: `\u0001`, `\ud83d\ude00`.
+const ESCAPED: usize = 6;
+
+impl PusherSettings {
+    /// The largest message of a client that can be within the limits: a client event, or the `channel_data` of a member.
+    #[must_use]
+    pub fn max_message_bytes(&self) -> usize {
+        /// The channel, the signature and what JSON puts around them.
+        const REST: usize = 4096;
+        let name = self.event_name_length.saturating_mul(2);
+        let event = if self.client_events { self.event_bytes.saturating_add(name) } else { 0 };
+        event.max(self.presence_user_bytes).saturating_mul(ESCAPED).saturating_add(REST)
+    }
+}
+
 /// One of `[[pusher.webhooks]]` or `[[apps.webhooks]]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -144,6 +159,9 @@ impl PusherSettings {
                 problem(key, "must be whole seconds, such as \"30s\", and more than none");
             }
         }
+        if self.authorization_timeout.subsec_nanos() != 0 {
+            problem("authorization_timeout", "must be whole seconds, such as \"30s\"; 0s: no limit");
+        }
         for (key, limit) in [
             ("max_channels_per_event", self.max_channels_per_event),
             ("max_batch_events", self.max_batch_events),
@@ -158,9 +176,6 @@ impl PusherSettings {
         }
         if !(1..=ChannelName::MAX_BYTES).contains(&self.channel_name_length) {
             problem("channel_name_length", "must be from 1 to 200");
-        }
-        if self.authorization_timeout.subsec_nanos() != 0 {
-            problem("authorization_timeout", "must be whole seconds, such as \"30s\"; 0s: no limit");
         }
         if self.cache_ttl.is_zero() {
             problem("cache_ttl", "must be longer than 0s");
@@ -225,6 +240,7 @@ mod tests {
         for (setting, key) in [
             (r#"{"activity_timeout":"0s"}"#, "activity_timeout"),
             (r#"{"pong_timeout":"1500ms"}"#, "pong_timeout"),
+            (r#"{"authorization_timeout":"500ms"}"#, "authorization_timeout"),
             (r#"{"event_bytes":0}"#, "event_bytes"),
             (r#"{"channel_name_length":201}"#, "channel_name_length"),
             (r#"{"cache_ttl":"0s"}"#, "cache_ttl"),
@@ -236,4 +252,3 @@ mod tests {
         }
     }
 }
-            (r#"{"authorization_timeout":"500ms"}"#, "authorization_timeout"),
