@@ -9,8 +9,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::batch::{Delivery, blocks};
+use super::users::{UserKey, Users, Wanted};
 use super::{Clock, ConnectionId, Outbox, Pushed};
-use crate::message::{Audience, ChannelName, Close};
+use crate::message::{ChannelName, Close, UserId};
 use crate::telemetry::Metrics;
 
 /// What a shard is told, in this order.
@@ -18,11 +19,11 @@ use crate::telemetry::Metrics;
 pub(super) enum Command {
     Connect { id: ConnectionId, outbox: Arc<Outbox> },
     Disconnect { id: ConnectionId },
-    Join { channel: ChannelName, id: ConnectionId, user: i64, outbox: Arc<Outbox> },
+    Join { channel: ChannelName, id: ConnectionId, user: UserId, outbox: Arc<Outbox> },
     Leave { channel: ChannelName, id: ConnectionId },
     Deliver(Arc<Delivery>),
     CloseSome { of: NonZeroUsize, close: Close },
-    CloseUser { user: i64, channel: Option<ChannelName>, close: Close },
+    CloseUser { user: UserId, channel: Option<ChannelName>, close: Close },
 }
 
 /// A share of the connections, and the task that writes to them.
@@ -34,6 +35,7 @@ pub(super) struct Shard {
     metrics: Arc<Metrics>,
     connections: IndexMap<ConnectionId, Arc<Outbox>, RandomState>,
     channels: HashMap<ChannelName, Subscribers, RandomState>,
+    users: Users,
     /// Writes since the shard last let others run.
     writes: usize,
 }
@@ -42,7 +44,7 @@ type Subscribers = IndexMap<ConnectionId, Subscriber, RandomState>;
 
 #[derive(Debug)]
 struct Subscriber {
-    user: i64,
+    user: UserKey,
     outbox: Arc<Outbox>,
 }
 
@@ -69,6 +71,7 @@ impl Shard {
             metrics,
             connections: IndexMap::default(),
             channels: HashMap::default(),
+            users: Users::default(),
             writes: 0,
         }
     }
@@ -106,16 +109,20 @@ impl Shard {
                 }
                 Command::Disconnect { id } => {
                     self.connections.swap_remove(&id);
+                    self.users.leave(id);
                     if self.connections.len() < self.connections.capacity() / 8 {
                         self.connections.shrink_to_fit();
                     }
                 }
                 Command::Join { channel, id, user, outbox } => {
+                    let user = self.users.enter(id, user);
                     self.channels.entry(channel).or_default().insert(id, Subscriber { user, outbox });
                 }
                 Command::Leave { channel, id } => self.leave(&channel, id),
                 Command::CloseSome { of, close } => self.close_some(of, close),
-                Command::CloseUser { user, channel, close } => self.close_user(user, channel.as_ref(), close),
+                Command::CloseUser { user, channel, close } => {
+                    self.close_user(&user, channel.as_ref(), close);
+                }
                 Command::Deliver(_) => {}
             }
         }
@@ -125,14 +132,10 @@ impl Shard {
     async fn deliver(&mut self, run: &mut Vec<Arc<Delivery>>) {
         for block in blocks(run) {
             let Some(subscribers) = self.channels.get(&block.channel) else { continue };
+            let wanted = Wanted::from(&block.audience);
             let mut copies = 0;
             for (id, subscriber) in subscribers {
-                let included = match block.audience {
-                    Audience::Everyone => true,
-                    Audience::User(user) => subscriber.user == user,
-                    Audience::Except(excluded) => *id != excluded,
-                };
-                if !included {
+                if !self.users.include(&wanted, *id, subscriber.user) {
                     continue;
                 }
                 if subscriber.outbox.push(&block.frame, self.outbox_bytes) == Pushed::Taken {
@@ -171,10 +174,13 @@ impl Shard {
         }
     }
 
-    fn close_user(&self, user: i64, channel: Option<&ChannelName>, close: Close) {
+    fn close_user(&self, user: &UserId, channel: Option<&ChannelName>, close: Close) {
+        let wanted = Wanted::user(user);
         let of_user = |subscribers: &Subscribers| {
-            for subscriber in subscribers.values().filter(|subscriber| subscriber.user == user) {
-                subscriber.outbox.close(close);
+            for (id, subscriber) in subscribers {
+                if self.users.include(&wanted, *id, subscriber.user) {
+                    subscriber.outbox.close(close);
+                }
             }
         };
         match channel {

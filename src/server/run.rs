@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow};
 use axum::Router;
 
 use super::Settings;
+use super::descriptors::Descriptors;
 use super::drain::drain;
 use super::listener::{HttpTimeouts, accept_http, bind};
 use super::relay::relay;
@@ -38,6 +39,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow!("{}", lines.join("\n"))
     })?;
+    let authenticator = Arc::new(authenticator);
 
     let apps = Apps::new(&settings.pusher, &settings.apps).map_err(|problems| {
         let lines: Vec<String> = problems
@@ -61,6 +63,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let native = Arc::new(Native::new(&settings.channels));
     tokio::spawn(relay(inbound, native.clone(), hub.clone(), cluster.clone(), metrics.clone()));
 
+    let descriptors = Descriptors::of_process();
     let proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
     let edge = Edge::new(
         hub,
@@ -69,19 +72,20 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         Gate::new(&settings.server.origins, proxies),
         &settings.limits,
         &settings.heartbeat,
+        descriptors.sockets,
     );
     let endpoint = NativeEndpoint::new(
         edge.clone(),
         native,
         broker.clone(),
-        authenticator,
+        authenticator.clone(),
         settings.auth.close_on_expiry,
     );
 
     let pusher_endpoint = PusherEndpoint::new(edge.clone(), cluster.clone());
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let app = cluster.apps().iter().find(|app| app.enabled).cloned();
-    let console = console(&settings, &broker, address, app)?;
+    let console = console(&settings, &broker, authenticator, address, app)?;
     let load = {
         let edge = edge.clone();
         move || Load { draining: edge.is_draining(), connections: edge.admission.open() }
@@ -96,8 +100,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         console,
     );
     let timeouts = HttpTimeouts { handshake: timeout, keep_alive: settings.limits.keep_alive_timeout };
-    tokio::spawn(accept_http(admin_listener, operators, timeouts, metrics.clone()));
-    let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, metrics));
+    tokio::spawn(accept_http(admin_listener, operators, timeouts, descriptors.admin, metrics.clone()));
+    let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, descriptors.public, metrics));
     tracing::info!(
         %address,
         admin = %admin_address,
@@ -132,6 +136,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
 fn console(
     settings: &Settings,
     broker: &Arc<Broker>,
+    authenticator: Arc<Authenticator>,
     address: SocketAddr,
     app: Option<Arc<App>>,
 ) -> anyhow::Result<Option<Router>> {
@@ -142,6 +147,7 @@ fn console(
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "console.enabled: whoever reaches this address can make tokens for any user");
     }
-    let state = ConsoleState::new(broker.clone(), minter, Sender::from(&settings.sender)).with_app(app);
+    let sender = Sender::from(&settings.sender);
+    let state = ConsoleState::new(broker.clone(), minter, authenticator, sender).with_app(app);
     Ok(Some(console::router(state)))
 }

@@ -6,7 +6,6 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response};
 
 use super::End;
-use super::bucket::{Bucket, Rate};
 use super::handshake::accept;
 use super::{Conversation, Edge, Gate, Message, Rejection, SessionOptions, TrustedProxies, serve};
 use crate::cluster::{Client, Cluster};
@@ -22,32 +21,40 @@ pub struct PusherEndpoint {
     cluster: Arc<Cluster>,
     /// For connections of no app.
     options: Arc<SessionOptions>,
-    /// By their ids.
-    apps: HashMap<Arc<str>, OfApp>,
+    /// What each app has of its own, by its id.
+    own: HashMap<Arc<str>, Own>,
 }
 
-/// What differs between apps.
 #[derive(Debug)]
-struct OfApp {
+struct Own {
     options: Arc<SessionOptions>,
-    /// Where it names origins.
+    /// Of an app that names origins.
     gate: Option<Gate>,
 }
+
+/// So many more messages at once may come where an app has no limit of channels.
+const CHANNELS_AT_ONCE: usize = 1000;
 
 impl PusherEndpoint {
     /// Puts the Pusher protocol on an edge.
     #[must_use]
     pub fn new(edge: Arc<Edge>, cluster: Arc<Cluster>) -> Arc<Self> {
         let options = edge.options.never_giving_up();
-        let of_app = |app: &Arc<App>| {
+        let own = |app: &Arc<App>| {
+            // A page that reconnects subscribes to all of its channels at once.
+            let channels = match app.rules.channels_per_connection {
+                0 => CHANNELS_AT_ONCE,
+                channels => channels,
+            };
+            let options = options.with_larger_burst(u32::try_from(channels).unwrap_or(u32::MAX));
+            // What an app lets clients send does not break the connection.
+            let options = options.with_message_bytes(app.rules.max_message_bytes());
             let origins = &app.rules.origins;
             let gate = (!origins.is_empty()).then(|| Gate::new(origins, TrustedProxies::default()));
-            // What an app lets clients send does not break the connection.
-            let options = Arc::new(options.with_message_bytes(app.rules.max_message_bytes()));
-            (app.credentials.id().clone(), OfApp { options, gate })
+            (app.credentials.id().clone(), Own { options: Arc::new(options), gate })
         };
-        let apps = cluster.apps().iter().map(of_app).collect();
-        Arc::new(Self { edge, cluster, options: Arc::new(options), apps })
+        let own = cluster.apps().iter().map(own).collect();
+        Arc::new(Self { edge, cluster, options: Arc::new(options), own })
     }
 
     /// Answers a handshake: 101 and a session of the app whose key is in the path.
@@ -96,10 +103,9 @@ impl PusherEndpoint {
                 None
             }
         };
-        let of_app = place.as_ref().and_then(|place| self.apps.get(place.app.credentials.id()));
-        let options = of_app.map_or(&self.options, |app| &app.options).clone();
-        let bucket = self.edge.rate.as_ref().map(Rate::bucket).unwrap_or_default();
-        let conversation = PusherConversation { endpoint: self.clone(), place, bucket };
+        let own = place.as_ref().and_then(|place| self.own.get(place.app.credentials.id()));
+        let options = own.map_or(&self.options, |own| &own.options).clone();
+        let conversation = PusherConversation { endpoint: self.clone(), place };
         serve(upgrade, connection, conversation, options, None);
         Ok(response)
     }
@@ -107,7 +113,7 @@ impl PusherEndpoint {
     fn app(&self, path: &str, query: Option<&str>, headers: &HeaderMap) -> Result<Arc<App>, Fatal> {
         let key = path.strip_prefix("/app/").filter(|key| !key.is_empty() && !key.contains('/'));
         let app = self.cluster.apps().connect(key.ok_or(Fatal::PathNotFound)?, query)?;
-        let admitted = match self.apps.get(app.credentials.id()).and_then(|app| app.gate.as_ref()) {
+        let admitted = match self.own.get(app.credentials.id()).and_then(|own| own.gate.as_ref()) {
             Some(gate) => gate.admits(headers),
             None => self.edge.admits_origin(headers),
         };
@@ -132,7 +138,6 @@ struct PusherConversation {
     endpoint: Arc<PusherEndpoint>,
     /// None where it was refused and only waits to be closed.
     place: Option<Place>,
-    bucket: Bucket,
 }
 
 #[derive(Debug)]
@@ -151,12 +156,6 @@ impl PusherConversation {
 impl Conversation for PusherConversation {
     fn receive(&mut self, message: Message, _: &Connection) {
         let Some(Place { client: Some(client), .. }) = &self.place else { return };
-        let edge = &self.endpoint.edge;
-        if edge.rate.as_ref().is_some_and(|rate| !rate.take(&mut self.bucket)) {
-            edge.metrics.messages_refused.get_or_create(&Reason::new("rate_limited")).inc();
-            client.refuse();
-            return;
-        }
         let (Message::Text(message) | Message::Binary(message)) = message;
         client.receive(&message);
     }
@@ -180,6 +179,15 @@ impl Conversation for PusherConversation {
         if let Some(place) = &mut self.place {
             place.client = None;
         }
+    }
+
+    fn throttled(&self, connection: &Connection) {
+        self.endpoint.edge.throttled();
+        tracing::info!(
+            connection = connection.id(),
+            app = self.place.as_ref().map(|place| &**place.app.credentials.id()),
+            "throttled: the client sends more than limits.messages_per_second"
+        );
     }
 
     fn ended(&self, end: End, connection: &Connection) {
