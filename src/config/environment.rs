@@ -1,5 +1,6 @@
 //! The layer of the environment.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
@@ -48,9 +49,9 @@ impl Environment {
             .map_err(|(line, fault)| problem(format!("line {line}: {fault}")))?;
         let mut names = BTreeSet::new();
         for (name, value) in variables {
-            if !self.variables.contains_key(&name) {
-                names.insert(name.clone());
-                self.variables.insert(name, value.into());
+            if let Entry::Vacant(place) = self.variables.entry(name) {
+                names.insert(place.key().clone());
+                place.insert(value.into());
             }
         }
         self.of_file = Some((names, shown));

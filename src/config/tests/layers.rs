@@ -164,7 +164,7 @@ fn a_file_of_variables_comes_after_the_process() {
         (server.server.port, &*server.redis.prefix, &*server.server.host),
         (6001, "process_", "0.0.0.0")
     );
-    let named = |section, name| origin(&config, section, name).unwrap().replace(|c| c == '/', "|");
+    let named = |section, name| origin(&config, section, name).unwrap().replace('/', "|");
     assert!(
         named("redis", "url").starts_with("REDIS_HOST, REDIS_PASSWORD in |"),
         "{}",
