@@ -6,6 +6,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::batch::{Delivery, blocks};
@@ -16,13 +17,37 @@ use crate::telemetry::Metrics;
 /// What a shard is told, in this order.
 #[derive(Debug)]
 pub(super) enum Command {
-    Connect { id: ConnectionId, outbox: Arc<Outbox> },
-    Disconnect { id: ConnectionId },
-    Join { channel: ChannelName, id: ConnectionId, user: i64, outbox: Arc<Outbox> },
-    Leave { channel: ChannelName, id: ConnectionId },
+    Connect {
+        id: ConnectionId,
+        outbox: Arc<Outbox>,
+    },
+    Disconnect {
+        id: ConnectionId,
+    },
+    Join {
+        channel: ChannelName,
+        id: ConnectionId,
+        user: i64,
+        outbox: Arc<Outbox>,
+    },
+    Leave {
+        channel: ChannelName,
+        id: ConnectionId,
+    },
     Deliver(Arc<Delivery>),
-    CloseSome { of: NonZeroUsize, close: Close },
-    CloseUser { user: i64, channel: Option<ChannelName>, close: Close },
+    CloseSome {
+        of: NonZeroUsize,
+        close: Close,
+    },
+    /// How many connections have something to be flushed?
+    CountUnflushed {
+        answer: oneshot::Sender<usize>,
+    },
+    CloseUser {
+        user: i64,
+        channel: Option<ChannelName>,
+        close: Close,
+    },
 }
 
 /// A share of the connections, and the task that writes to them.
@@ -115,6 +140,10 @@ impl Shard {
                 }
                 Command::Leave { channel, id } => self.leave(&channel, id),
                 Command::CloseSome { of, close } => self.close_some(of, close),
+                Command::CountUnflushed { answer } => {
+                    let unflushed = self.connections.values().filter(|outbox| !outbox.is_flushed()).count();
+                    let _ = answer.send(unflushed);
+                }
                 Command::CloseUser { user, channel, close } => self.close_user(user, channel.as_ref(), close),
                 Command::Deliver(_) => {}
             }

@@ -2,6 +2,7 @@
 
 mod drain;
 mod listener;
+mod neighbours;
 mod relay;
 mod run;
 mod settings;

@@ -18,7 +18,7 @@ mod settings;
 pub use address::{PeerAddress, TrustedProxies};
 pub use admission::Admission;
 pub use conversation::{Conversation, Message};
-pub use edge::{Edge, Gate, InvalidOrigin};
+pub use edge::{Edge, Gate, InvalidOrigin, Newcomers};
 pub use end::End;
 pub use handshake::{Rejection, accept};
 pub use native::NativeEndpoint;
