@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a helper that panics is how a test fails"
 )]
 
@@ -15,7 +16,8 @@ use std::process::{Child, Command};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use support::{Client, Request, Server, claims, token};
+use support::redis::RedisServer;
+use support::{Client, PATIENCE, Request, Server, claims, token};
 use tempfile::TempDir;
 
 /// A browser, to be told from nginx, which connects from 127.0.0.1.
@@ -102,6 +104,57 @@ fn the_token_is_in_no_log_of_the_proxy() {
     }
 }
 
+#[test]
+fn a_rolling_restart_locks_nobody_out() {
+    let redis = RedisServer::start();
+    let node = |port: u16| {
+        let server = Server::start(|options| {
+            options
+                .config("[[apps]]\nid = \"1\"\nkey = \"page\"\nsecret = \"app-secret-of-the-tests\"")
+                .set("redis.url", redis.url())
+                .set("server.port", port)
+                .set("server.shutdown_grace", "3s");
+        });
+        support::eventually("the node is ready", || server.get_admin("/readyz").status == 200);
+        server
+    };
+    let mut nodes: Vec<Server> = (0..2).map(|_| node(0)).collect();
+    let nginx = Nginx::balance(&[nodes[0].address, nodes[1].address]);
+    let mut pages: Vec<Client> =
+        (0..4).map(|_| Client::upgrade(nginx.request("/")).expect("upgraded")).collect();
+    let mut newcomers = Vec::new();
+    let mut come = |when: &str| {
+        for _ in 0..3 {
+            let native = Client::upgrade(nginx.request("/"));
+            newcomers.push(native.unwrap_or_else(|refused| panic!("native, {when}: {refused:?}")));
+            let echo = Client::upgrade(Request::get(nginx.address, "/app/page?protocol=7"));
+            let mut echo = echo.unwrap_or_else(|refused| panic!("pusher-js, {when}: {refused:?}"));
+            assert_eq!(echo.expect_json()["event"], "pusher:connection_established", "{when}");
+            newcomers.push(echo);
+        }
+    };
+    for _ in 0..2 {
+        let server = nodes.remove(0);
+        let port = server.address.port();
+        // It never answers the close frame, and so keeps the node draining.
+        let _stubborn = Client::raw(Request::get(server.address, target("/"))).expect("upgraded");
+        server.signal(Signal::TERM);
+        server.expect_log(|line| line["message"].as_str().is_some_and(|text| text.starts_with("shutting")));
+        come("while a node shuts down");
+        assert_eq!(server.wait(PATIENCE).status.code(), Some(0));
+        come("while a node is away");
+        nodes.push(node(port));
+        come("when the node is back");
+    }
+    // Everybody who was there at first has been told to come back, and can.
+    for page in &mut pages {
+        assert_eq!(page.expect_close(), (1001, "going away".to_owned()));
+    }
+    come("in the end");
+    let connected = |node: &Server| node.metric("yamabiko_connections");
+    support::eventually("both nodes are used again", || nodes.iter().all(|node| connected(node) > 0));
+}
+
 /// The field `ip` of the log lines `connected`, once there are that many.
 fn connected_from(server: &Server, count: usize) -> Vec<String> {
     let addresses = || -> Vec<String> {
@@ -129,6 +182,11 @@ struct Nginx {
 
 impl Nginx {
     fn start(upstream: SocketAddr) -> Self {
+        Self::balance(&[upstream])
+    }
+
+    /// In front of several nodes.
+    fn balance(upstreams: &[SocketAddr]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
@@ -136,9 +194,12 @@ impl Nginx {
         // The shipped file, with nothing changed but addresses and the place of the logs.
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nginx.conf");
         let mut site = fs::read_to_string(shipped).unwrap();
+        let line = site.lines().find(|line| line.contains("server 127.0.0.1:8080")).unwrap().to_owned();
+        let lines: Vec<_> =
+            upstreams.iter().map(|node| line.replace("127.0.0.1:8080", &node.to_string())).collect();
         for (from, to, times) in [
             ("listen 80;", format!("listen {address};"), 1),
-            ("server 127.0.0.1:8080;", format!("server {upstream};"), 1),
+            (&line, lines.join("\n"), 1),
             ("/var/log/nginx/yamabiko.", path(""), 2),
         ] {
             assert_eq!(site.matches(from).count(), times, "{from} in deploy/nginx.conf");
@@ -150,7 +211,7 @@ impl Nginx {
             .concat();
         let main = format!(
             "daemon off; worker_processes 1; pid {}; error_log {};
-             events {{ worker_connections 64; }}
+             events {{ worker_connections 256; }}
              http {{ {temporary} include {}; }}",
             path("pid"),
             path("main.log"),
