@@ -13,7 +13,7 @@ use axum::Router;
 use axum::extract::Request;
 use yamabiko::hub::{Connection, Hub, Outbox};
 use yamabiko::message::Frame;
-use yamabiko::server::{accept_http, bind};
+use yamabiko::server::{HttpTimeouts, accept_http, bind};
 use yamabiko::socket::{self, Conversation, End, Heartbeat, Limits, Message, SessionOptions};
 use yamabiko::telemetry::Metrics;
 
@@ -47,6 +47,7 @@ async fn main() -> anyhow::Result<()> {
         connections: 0,
         connections_per_user: 0,
         handshake_timeout: timeout,
+        keep_alive_timeout: timeout,
     };
     let heartbeat = Heartbeat { interval: Duration::from_secs(30), timeout };
     let options = Arc::new(SessionOptions::new(&limits, &heartbeat));
@@ -66,6 +67,6 @@ async fn main() -> anyhow::Result<()> {
     });
     let listener = bind(host, port.parse()?, "the argument").await?;
     println!("listening on {}", listener.local_addr()?);
-    accept_http(listener, router, timeout, metrics).await;
+    accept_http(listener, router, HttpTimeouts { handshake: timeout, keep_alive: timeout }, metrics).await;
     Ok(())
 }

@@ -11,16 +11,17 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use support::redis::RedisServer;
-use support::{Client, Request, Server, claims, eventually};
+use support::{Client, PATIENCE, Raw, Request, Server, claims, eventually};
 
 #[test]
 fn the_health_check_tells_a_server_that_is_well_from_one_that_is_away() {
@@ -119,6 +120,200 @@ fn strangers_cannot_fill_the_log() {
     assert_eq!(written + left_out, KNOCKS);
 }
 
+/// Standard error of a service whose collector hangs: a pipe that is open, full, and read by nobody.
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() {
+    for format in ["text", "json"] {
+        let server = Unread::start(format);
+        for _ in 0..600 {
+            assert_eq!(Request::get(server.address, "/ws").send().status, 426);
+        }
+        server.drop_lines();
+        let mut aoi = Client::upgrade(server.handshake()).unwrap();
+        aoi.say(&json!({ "message": "hello" }));
+        aoi.expect_sent();
+        assert_eq!(Request::get(server.address, "/healthz").send().status, 200);
+        assert_eq!(Request::get(server.admin, "/healthz").send().status, 200);
+        let status = server.end();
+        assert!(status.success(), "{format}: {status:?}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_also_where_nobody_reads_the_log() {
+    let server = Unread::start("text");
+    server.drop_lines();
+    // It never answers the close frame, and so keeps the server draining.
+    let _stubborn = Client::raw(server.handshake()).unwrap();
+    server.signal(Signal::TERM);
+    eventually("it drains", || Request::get(server.admin, "/readyz").send().status == 503);
+    let status = server.end();
+    assert_eq!(status.code(), Some(1), "{status:?}");
+}
+
+#[test]
+fn what_was_not_read_in_time_is_told_when_the_log_is_read_again() {
+    let mut server = Unread::start("text");
+    server.drop_lines();
+    let mut lines = server.stderr.take().unwrap().lines().map(Result::unwrap);
+    let told = lines.find(|line| line.contains("log lines dropped")).unwrap();
+    let count: i64 = told.split_once("count=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    assert!(count > 0, "{told}");
+    server.signal(Signal::TERM);
+    // All that is written before the end is read.
+    assert!(lines.last().unwrap().contains("stopped"));
+    assert!(server.end().success());
+}
+
+#[test]
+fn what_others_name_cannot_forge_a_line_of_the_log() {
+    let names = [
+        "chat: user=1 ip=10.0.0.1",
+        "chat:\" user=1",
+        "chat:\u{2028}INFO yamabiko: forged",
+        "chat:\u{202e}gnp.exe",
+        "chat:\u{feff}\u{200b}hidden",
+        "chat:plain",
+        "chat:\u{5c71}\u{5f66}",
+    ];
+    for format in ["text", "json"] {
+        let server = Server::start(|options| {
+            options.set("log.format", format).set("limits.message_bytes", 16);
+        });
+        for name in names {
+            let mut client = Client::connect(&server, &claims(7, "Aoi", name)).unwrap();
+            // Too large: the server closes, and says so of the channel.
+            client.say(&json!({ "message": "far too long a message" }));
+            client.expect_close();
+        }
+        let is_of = |line: &Value, what: &str| match line {
+            Value::String(line) => line.contains(&format!(": {what} ")),
+            line => line["message"] == what,
+        };
+        eventually("all are gone", || {
+            server.log().iter().filter(|line| is_of(line, "disconnected")).count() == names.len()
+        });
+        let raw = server.raw_log();
+        for what in ["connected", "disconnected"] {
+            let lines: Vec<_> = raw.iter().zip(server.log()).filter(|(_, line)| is_of(line, what)).collect();
+            assert_eq!(lines.len(), names.len(), "{raw:#?}");
+            for ((raw, line), name) in lines.into_iter().zip(names) {
+                let hidden = |c: char| c.is_control() || "\u{2028}\u{202e}\u{85}\u{feff}\u{200b}".contains(c);
+                assert!(!raw.contains(hidden), "{raw:?}");
+                assert_eq!(
+                    raw.matches(" user=").count(),
+                    usize::from(format == "text") + name.matches(" user=").count()
+                );
+                match line {
+                    Value::String(line) => {
+                        assert!(line.contains(&format!(" user=7 channel={name:?} ")), "{line} of {name:?}");
+                    }
+                    line => assert_eq!(line["channel"], name),
+                }
+            }
+        }
+        if format == "text" {
+            assert!(
+                raw.iter().any(|line| line.contains(r#" reason="message_too_large" code=1009"#)),
+                "{raw:#?}"
+            );
+        }
+    }
+}
+
+/// A server whose log nobody reads once it has started.
+struct Unread {
+    address: SocketAddr,
+    admin: SocketAddr,
+    process: Child,
+    stderr: Option<BufReader<ChildStderr>>,
+}
+
+impl Unread {
+    fn start(format: &str) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_yamabiko"))
+            .arg("serve")
+            .env_clear()
+            .env("YAMABIKO__AUTH__SECRET", support::SECRET)
+            .env("YAMABIKO__SERVER__HOST", "127.0.0.1")
+            .env("YAMABIKO__SERVER__PORT", "0")
+            .env("YAMABIKO__SERVER__SHUTDOWN_GRACE", "2s")
+            .env("YAMABIKO__ADMIN__LISTEN", "127.0.0.1:0")
+            .env("YAMABIKO__LOG__LEVEL", "trace")
+            .env("YAMABIKO__LOG__FORMAT", format)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(process.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening") {
+            line.clear();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it ended");
+        }
+        let address = |field: &str| {
+            let (_, rest) =
+                line.split_once(&format!("{field}\":\"")).or(line.split_once(&format!("{field}="))).unwrap();
+            rest.split([' ', '"']).next().unwrap().parse().unwrap()
+        };
+        Self { address: address("address"), admin: address("admin"), process, stderr: Some(stderr) }
+    }
+
+    /// Brings about more lines than the pipe and a queue hold.
+    fn drop_lines(&self) {
+        let mut connection = Raw::connect(self.address);
+        eventually("lines are dropped", || {
+            self.dropped_lines() > 0 || {
+                connection.write("GET /ws HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100).as_bytes());
+                let mut text = String::new();
+                while text.matches("HTTP/1.1 426").count() < 100 {
+                    let mut chunk = [0; 4096];
+                    let read = connection.stream().read(&mut chunk).unwrap();
+                    text.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
+                }
+                false
+            }
+        });
+    }
+
+    fn dropped_lines(&self) -> u64 {
+        let page = Request::get(self.admin, "/metrics").send();
+        let line =
+            page.text().lines().find_map(|line| line.strip_prefix("yamabiko_log_lines_dropped_total "));
+        line.expect("the metric").parse().unwrap()
+    }
+
+    fn handshake(&self) -> Request {
+        let token = support::token(&claims(7, "Aoi", "chat:default"));
+        Request::get(self.address, format!("/?token={token}"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    /// Asks it to end and waits until it has.
+    fn end(mut self) -> ExitStatus {
+        let _ = rustix::process::kill_process(Pid::from_child(&self.process), Signal::TERM);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it was due to end");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 #[test]
 fn it_opens_as_many_files_as_it_may_and_says_where_that_is_too_few() {
     let started = |limits: &str| {
@@ -169,6 +364,97 @@ fn the_operators_pages_are_not_on_the_public_port() {
         assert_eq!(server.get(target).status, 404, "{target}");
         assert_eq!(server.get_admin(target).status, 200, "{target}");
     }
+}
+
+/// A page of the internet that makes its own name resolve to the operators' address, or posts across origins.
+#[test]
+fn the_operators_port_believes_no_page() {
+    let server = Server::start(|options| {
+        options.set("admin.hosts", "yamabiko,node-1.example.com");
+    });
+    let port = server.admin.port();
+    let status = |method: &'static str, target: &str, host: &str, origin: Option<&str>| {
+        let request = match method {
+            "POST" => Request::post_json(server.admin, target, r#"{"user":7}"#),
+            _ => Request::get(server.admin, target),
+        };
+        let request = request.replace("Host", host);
+        match origin {
+            Some(origin) => request.header("Origin", origin),
+            None => request,
+        }
+        .send()
+        .status
+    };
+    for (method, target) in [
+        ("GET", "/metrics"),
+        ("GET", "/readyz"),
+        ("GET", "/healthz"),
+        ("POST", "/disconnect"),
+        ("GET", "/none"),
+    ] {
+        let good = if target == "/none" { 404 } else { 200 };
+        for host in
+            [&*format!("127.0.0.1:{port}"), "localhost", "[::1]:8081", "yamabiko:8081", "NODE-1.example.com"]
+        {
+            assert_eq!(status(method, target, host, None), good, "{target} {host}");
+            assert_eq!(
+                status(method, target, host, Some(&format!("http://{host}"))),
+                good,
+                "{target} {host}"
+            );
+            for origin in ["https://evil.example", "null", "http://localhost:3000", ""] {
+                assert_eq!(status(method, target, host, Some(origin)), 403, "{target} {host} {origin}");
+            }
+        }
+        // Nobody reaches a loopback address under another one.
+        for host in
+            ["evil.example", &*format!("evil.example:{port}"), "127.0.0.1.nip.io", "10.0.0.1:8081", ""]
+        {
+            assert_eq!(status(method, target, host, None), 403, "{target} {host}");
+            assert_eq!(status(method, target, host, Some(&format!("http://{host}"))), 403, "{target} {host}");
+        }
+        let twice = Request::get(server.admin, target).header("Host", "evil.example").send();
+        assert!([400, 403].contains(&twice.status), "{twice:?}");
+    }
+    let told = server.expect_log(|line| line["host"] == "evil.example");
+    assert_eq!(told["level"], "INFO");
+
+    // A probe of HTTP/1.0 names no host, and no browser is one.
+    let mut probe = Raw::connect(server.admin);
+    probe.write(b"GET /healthz HTTP/1.0\r\n\r\n");
+    assert_eq!(probe.read_head().status, 200);
+
+    // Kubelets and Prometheus reach it by the address of the pod.
+    let everywhere = Server::start(|options| {
+        options.set("admin.listen", "0.0.0.0:0");
+    });
+    let reachable = SocketAddr::from((Ipv4Addr::LOCALHOST, everywhere.admin.port()));
+    for (host, answer) in [
+        ("10.1.2.3:8081", 200),
+        ("[fd00::7]:8081", 200),
+        ("localhost", 200),
+        ("evil.example", 403),
+        ("yamabiko", 403),
+    ] {
+        let response = Request::get(reachable, "/readyz").replace("Host", host).send();
+        assert_eq!(response.status, answer, "{host}: {response:?}");
+    }
+}
+
+#[test]
+fn metrics_come_in_the_format_that_is_asked_for() {
+    let server = Server::start(|_| {});
+    let page = |accept: &str| Request::get(server.admin, "/metrics").header("Accept", accept).send();
+    let text = page("*/*");
+    assert_eq!(text.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(text.text().contains("# TYPE yamabiko_connections_opened_total counter\n"), "{}", text.text());
+    let open = page("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1");
+    assert_eq!(
+        open.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    assert!(open.text().ends_with("# EOF\n"), "{}", open.text());
 }
 
 #[test]

@@ -133,6 +133,41 @@ fn the_readmes_show_the_snippets_to_the_letter() {
 }
 
 #[test]
+fn the_readmes_set_all_that_the_token_route_takes_from_the_configuration() {
+    let route = read("docs/snippets/token.php");
+    let keys: BTreeSet<&str> = route
+        .split("config('services.yamabiko.")
+        .skip(1)
+        .map(|rest| rest.split('\'').next().unwrap())
+        .collect();
+    assert_eq!(keys, BTreeSet::from(["secret", "url"]));
+    assert!(!route.contains("localhost"), "the address is the application's, not this file's");
+    for readme in READMES {
+        let text = read(readme);
+        let services = text.lines().find(|line| line.starts_with("'yamabiko' => [")).unwrap();
+        for key in &keys {
+            assert!(services.contains(&format!("'{key}' => env(")), "{readme}: {key} is not in {services}");
+        }
+        assert!(text.contains("APP_WS_URL=wss://") || text.contains("`wss://ws.example.com/ws`"), "{readme}");
+    }
+}
+
+#[test]
+fn troubleshooting_md_says_what_to_check_for_every_refused_token() {
+    let page = read("docs/troubleshooting.md");
+    let part = between(&page, "## The token is refused", "### Comparing the secrets");
+    let documented: BTreeSet<&str> =
+        rows(part).flat_map(|row| row[0].split('`').skip(1).step_by(2).collect::<Vec<_>>()).collect();
+    let source = read("src/auth/refusal.rs");
+    let codes: BTreeSet<&str> = words(&source).into_iter().filter(|word| word.contains('_')).collect();
+    assert!(codes.len() >= 10, "{codes:?}");
+    assert_eq!(documented, codes);
+    for readme in READMES {
+        assert!(read(readme).contains("(docs/troubleshooting.md)"), "{readme} does not lead there");
+    }
+}
+
+#[test]
 fn native_md_has_the_codes_of_the_source_and_no_others() {
     let native = read("docs/native.md");
     for (from, to, files) in [

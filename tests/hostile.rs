@@ -236,7 +236,7 @@ fn oversize_messages_cost_no_memory() {
 #[test]
 fn who_does_not_finish_the_handshake_is_closed() {
     let server = start(|options| {
-        options.set("limits.handshake_timeout", "1s");
+        options.set("limits.handshake_timeout", "1s").set("limits.keep_alive_timeout", "1s");
     });
     let mut others = Others::join(&server);
     let started = Instant::now();

@@ -1,18 +1,30 @@
-// Joins a channel, and comes back by itself. `ask` returns {url, token} from your own application:
-// a token runs out, so each new connection asks for a new one.
-function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {} }) {
-  const FOR_GOOD = [1000, 1002, 1003, 1007, 1009, 4403]; // coming back would end the same way
-  const STEADY = 10_000; // a full server opens and closes at once: only what lasts starts the waits over
+// Joins a channel and reconnects by itself. `ask` fetches {url, token} from your application's token route: tokens
+// expire, so every connection asks for a new one.
+function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {}, onError = console.error }) {
+  const FOR_GOOD = [1000, 1002, 1003, 1007, 1009, 4403]; // reconnecting would end the same way
+  const SIGNED_OUT = [401, 403]; // the application says no: asking again would not help
+  const STEADY = 10_000; // a full server opens and closes at once: only a connection that lasts resets the back-off
   let socket, timer, failures = 0, left = false;
 
   async function open() {
     onState("connecting");
+    let status;
     try {
-      const { url, token } = await ask();
+      const answer = await ask();
+      if (!answer.ok) {
+        status = answer.status;
+        throw new Error(`no token: the application answered ${status}`);
+      }
+      const { url, token } = await answer.json();
+      if (!url || !token) throw new Error("no token: the application's answer must have `url` and `token`");
       if (left) return;
       socket = new WebSocket(`${url}?token=${encodeURIComponent(token)}`);
-    } catch {
-      return left || again();
+    } catch (error) {
+      if (left) return;
+      onError(error);
+      if (SIGNED_OUT.includes(status)) onState("closed", status, error.message);
+      else again(status, error.message);
+      return;
     }
     let opened = Infinity;
     socket.onopen = () => { opened = Date.now(); onState("open"); };
@@ -21,6 +33,7 @@ function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {} }) {
       if (frame.type === "message") onMessage(frame.data, frame.sender);
       if (frame.type === "sended") onSended(frame.ok, frame.error);
     };
+    // 1006 without `open`: `yamabiko listen --url URL --token TOKEN` says why, and docs/troubleshooting.md what to do.
     socket.onclose = ({ code, reason }) => {
       if (left) return;
       if (Date.now() - opened > STEADY) failures = 0;
@@ -29,7 +42,7 @@ function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {} }) {
     };
   }
 
-  // Twice as long after each failure, at most 30 s, and never all browsers at the same moment.
+  // Waits twice as long after each failure, at most 30 s, and a random part of it: pages do not come back all at once.
   function again(code, reason) {
     const wait = Math.min(30_000, 500 * 2 ** failures++) * (0.5 + Math.random() / 2);
     onState("waiting", code, reason);
@@ -52,7 +65,9 @@ function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {} }) {
   };
 }
 
-const chat = yamabiko(() => fetch("/websocket/token").then((answer) => answer.json()), {
+// With `Accept`, Laravel answers 401 to a guest instead of redirecting to its login page.
+const ask = () => fetch("/websocket/token", { headers: { Accept: "application/json" } });
+const chat = yamabiko(ask, {
   onMessage(data, sender) {
     document.body.append(`${sender.name}: ${data.message}`, document.createElement("br"));
   },

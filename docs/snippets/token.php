@@ -5,7 +5,7 @@ use Firebase\JWT\JWT;
 use Illuminate\Http\Request;
 use Illuminate\Support\Facades\Route;
 
-// Decide here who may join which channel: the server believes the token.
+// Decide here who may join which channel: the server trusts the token.
 Route::middleware('auth')->get('/websocket/token', function (Request $request) {
     $now = time();
 
@@ -17,5 +17,6 @@ Route::middleware('auth')->get('/websocket/token', function (Request $request) {
         'exp' => $now + 3600,
     ], config('services.yamabiko.secret'), 'HS256'); // the server's auth.secret: 32 bytes or more
 
-    return ['url' => 'ws://localhost:8080/ws', 'token' => $token];
+    // wss://ws.example.com/ws; an https page may not connect to ws://
+    return ['url' => config('services.yamabiko.url'), 'token' => $token];
 });

@@ -14,6 +14,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves until a signal asks for the end.
 pub(super) fn run(config: Config, hangup: Hangup) -> Result<(), Failure> {
+    let ended = serve(config, hangup);
+    if telemetry::flush_logs() {
+        return ended;
+    }
+    // Nobody reads standard error: another word there would never be written, and the process would not end.
+    ended.map_err(|_| Failure::Told)
+}
+
+fn serve(config: Config, hangup: Hangup) -> Result<(), Failure> {
     telemetry::init_logs(&config.settings.log)
         .map_err(|error| Failure::Usage(format!("{}: {error}", Key::new("log", "level"))))?;
     for warning in &config.warnings {

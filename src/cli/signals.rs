@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::process;
 
+use crate::telemetry;
+
 /// What the end of the terminal (SIGHUP) does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hangup {
@@ -69,6 +71,7 @@ pub(super) fn shutdown_signal(hangup: Hangup) -> std::io::Result<impl Future<Out
         tokio::spawn(async move {
             ending.asked().await;
             tracing::warn!("a second signal: ending at once");
+            telemetry::flush_logs();
             process::exit(1);
         });
     })
@@ -82,6 +85,7 @@ pub(super) fn shutdown_signal(_: Hangup) -> std::io::Result<impl Future<Output =
         tokio::spawn(async {
             let _ = tokio::signal::ctrl_c().await;
             tracing::warn!("a second Ctrl-C: ending at once");
+            telemetry::flush_logs();
             process::exit(1);
         });
     })

@@ -75,7 +75,7 @@ impl Cluster {
             Ok(Some(event)) => self.deliver(&event, hold, true),
             Ok(None) => self.dropped(&channel, "empty"),
             Err(error) => {
-                tracing::debug!(%channel, %error, "not what Laravel publishes");
+                tracing::debug!(channel = channel.as_str(), %error, "not what Laravel publishes");
                 self.dropped(&channel, "invalid_event");
             }
         }
@@ -83,7 +83,7 @@ impl Cluster {
 
     fn dropped(&self, channel: &ChannelName, reason: &'static str) {
         self.metrics.broker_dropped.get_or_create(&Reason::new(reason)).inc();
-        tracing::warn!(%channel, reason, "message dropped");
+        tracing::warn!(channel = channel.as_str(), reason, "message dropped");
     }
 
     /// To all subscribers on this node, encoded once a channel.

@@ -62,6 +62,11 @@ impl Found<'_> {
                 format!("{admin} is also where server.host and server.port listen; take another port");
             self.problem("admin", "listen", message);
         }
+        for host in server.admin.hosts.iter().filter(|host| !is_host_name(host)) {
+            let message =
+                format!("{host:?} is not a host name; write it without scheme and port, as \"yamabiko\"");
+            self.problem("admin", "hosts", message);
+        }
     }
 
     fn origins(&mut self) {
@@ -84,6 +89,7 @@ impl Found<'_> {
         for (section, name, duration) in [
             ("redis", "publish_timeout", server.redis.publish_timeout),
             ("limits", "handshake_timeout", server.limits.handshake_timeout),
+            ("limits", "keep_alive_timeout", server.limits.keep_alive_timeout),
             ("heartbeat", "interval", server.heartbeat.interval),
             ("heartbeat", "timeout", server.heartbeat.timeout),
         ] {
@@ -258,6 +264,11 @@ fn wrong_origins(origins: &[String]) -> impl Iterator<Item = String> {
             "{origin:?} is not an origin; write scheme, host and port only, as \"https://app.example.com\""
         ),
     })
+}
+
+/// A name as a `Host` header has it, without the port. Addresses need not be listed.
+fn is_host_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 /// What a browser may send as `Origin`: `null`, or scheme, host and port (RFC 6454, section 6).

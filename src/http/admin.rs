@@ -1,13 +1,16 @@
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 
 use super::disconnect::disconnect;
+use super::guard::{self, AdminHosts};
+use super::path::not_found;
 use crate::broker::{Broker, Status};
 use crate::telemetry::Metrics;
 
@@ -34,8 +37,8 @@ pub struct Load {
 /// The largest body of a request, in bytes.
 const BODY_BYTES: usize = 16 * 1024;
 
-/// What the operators' port serves.
-pub fn admin<L>(state: AdminState<L>) -> Router
+/// What the operators' port serves, under these hosts.
+pub fn admin<L>(state: AdminState<L>, hosts: AdminHosts) -> Router
 where
     L: Fn() -> Load + Clone + Send + Sync + 'static,
 {
@@ -46,6 +49,8 @@ where
         .route("/disconnect", post(disconnect::<L>))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(state)
+        .fallback(not_found)
+        .layer(from_fn_with_state(hosts, guard::operators))
 }
 
 #[derive(Serialize)]
@@ -69,11 +74,87 @@ async fn ready<L: Fn() -> Load>(State(state): State<AdminState<L>>) -> Response 
     (code, Json(Readiness { ready, broker, draining, connections })).into_response()
 }
 
-async fn metrics<L>(State(state): State<AdminState<L>>) -> Response {
-    const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+async fn metrics<L>(State(state): State<AdminState<L>>, headers: HeaderMap) -> Response {
+    let format = MetricsFormat::negotiate(&headers);
     // Counting the open files can take a while where there are very many.
-    match tokio::task::spawn_blocking(move || state.metrics.render()).await {
-        Ok(page) => ([(header::CONTENT_TYPE, FORMAT)], page).into_response(),
+    match tokio::task::spawn_blocking(move || format.page(&state.metrics)).await {
+        Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// The two forms of the page that Prometheus reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MetricsFormat {
+    Text,
+    OpenMetrics,
+}
+
+impl MetricsFormat {
+    /// `OpenMetrics` for those who ask for it, by name and no less than for text.
+    fn negotiate(headers: &HeaderMap) -> Self {
+        let (mut open, mut text) = (0.0_f32, 0.0_f32);
+        let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        for range in accepted.flat_map(|value| value.split(',')) {
+            let mut parts = range.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or_default();
+            let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
+            if kind.eq_ignore_ascii_case("application/openmetrics-text") {
+                open = open.max(quality);
+            } else if ["text/plain", "text/*", "*/*"].iter().any(|known| kind.eq_ignore_ascii_case(known)) {
+                text = text.max(quality);
+            }
+        }
+        if open > 0.0 && open >= text { Self::OpenMetrics } else { Self::Text }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    fn page(self, metrics: &Metrics) -> String {
+        match self {
+            Self::Text => metrics.render_text(),
+            Self::OpenMetrics => metrics.render(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_of_the_metrics_is_negotiated() {
+        let format = |accept: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            MetricsFormat::negotiate(&headers)
+        };
+        assert_eq!(MetricsFormat::negotiate(&HeaderMap::new()), MetricsFormat::Text);
+        for text in [
+            "*/*",
+            "text/plain",
+            "text/html,application/xhtml+xml,*/*;q=0.8",
+            "text/plain;version=0.0.4;q=1,*/*;q=0.1",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text;q=0.2, text/plain;q=0.5",
+            "application/json",
+        ] {
+            assert_eq!(format(text), MetricsFormat::Text, "{text}");
+        }
+        for open in [
+            // Prometheus 2 and 3, and Grafana Alloy.
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+             text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+             application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+            "Application/OpenMetrics-Text",
+        ] {
+            assert_eq!(format(open), MetricsFormat::OpenMetrics, "{open}");
+        }
     }
 }

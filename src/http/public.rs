@@ -1,13 +1,16 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use tower::ServiceExt as _;
+
+use super::path::{not_found, tolerate};
 
 /// What the public port serves. `connect` answers WebSocket handshakes, `connect_pusher` those of
 /// the Pusher protocol. `pusher` is the HTTP API of the apps.
-/// `console` adds its pages, and a browser that opens the root is led to them.
+/// `console` adds its pages, and whoever opens the root is led to them.
 pub fn public<C, P>(connect: C, connect_pusher: P, pusher: Router, console: Option<Router>) -> Router
 where
     C: Fn(Request) -> Response<Body> + Clone + Send + Sync + 'static,
@@ -17,16 +20,18 @@ where
     let root = {
         let connect = connect.clone();
         move |request: Request| {
-            let to_console = has_console && wants_page(request.headers());
-            std::future::ready(if to_console {
+            std::future::ready(if is_handshake(&request) {
+                connect(request)
+            } else if has_console {
                 Redirect::temporary("/console").into_response()
             } else {
-                connect(request)
+                // The health checks of clouds ask here, and take 200 only.
+                "Yamabiko is here: connect with a WebSocket client\n".into_response()
             })
         }
     };
     let pusher_client = move |request: Request| std::future::ready(connect_pusher(request));
-    Router::new()
+    let routes = Router::new()
         .route("/", get(root))
         .route("/ws", get(move |request: Request| std::future::ready(connect(request))))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -34,14 +39,19 @@ where
         .route("/app/{*key}", get(pusher_client))
         .merge(pusher)
         .merge(console.unwrap_or_default())
-        .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here\n") })
+        .fallback(not_found);
+    // Around the routes, not among them: what a layer changes comes too late for them.
+    Router::new().fallback_service(routes.map_request(tolerate))
 }
 
-/// Whether a person's browser asks, rather than a WebSocket client.
-fn wants_page(headers: &HeaderMap) -> bool {
-    let accepts_html = headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains("text/html"));
-    accepts_html && !headers.contains_key(header::UPGRADE)
+/// Whether a request is meant as a WebSocket handshake, also where a proxy has taken its `Upgrade` away: then its
+/// answer says what is missing.
+fn is_handshake(request: &Request) -> bool {
+    let headers = request.headers();
+    let has_token = || {
+        let query = request.uri().query().unwrap_or_default();
+        headers.contains_key(header::AUTHORIZATION)
+            || form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "token")
+    };
+    headers.contains_key(header::UPGRADE) || headers.contains_key(header::SEC_WEBSOCKET_KEY) || has_token()
 }

@@ -8,6 +8,8 @@ use serde::Deserialize;
 pub struct Admin {
     /// Where metrics, readiness and the operators' API are served.
     pub listen: SocketAddr,
+    /// The names under which it is reached, besides addresses and `localhost`: what a `Host` header may say.
+    pub hosts: Vec<String>,
 }
 
 /// `[console]`: the page to try the service with. It hands out tokens: for development only.

@@ -1,5 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use crate::socket::PeerAddress;
+use crate::socket::{HttpProgress, HttpStream, PeerAddress};
 use crate::telemetry::{Metrics, Reason};
 
 /// Connections that the kernel may hold for the server until it accepts them.
@@ -56,17 +58,26 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// How long clients may take.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpTimeouts {
+    /// For the first request, from the moment that the connection is accepted.
+    pub handshake: Duration,
+    /// For each request after it, and so for idling between two.
+    pub keep_alive: Duration,
+}
+
 /// Accepts connections for ever and serves HTTP/1.1 on each, upgrades included.
 pub async fn accept_http(
     listener: TcpListener,
     router: Router,
-    handshake_timeout: Duration,
+    timeouts: HttpTimeouts,
     metrics: Arc<Metrics>,
 ) {
     let mut http = http1::Builder::new();
-    // Also bounds how long a kept-alive connection may be idle between two requests.
+    // hyper has one timeout for all heads. That for the first one is in `serve`.
     http.timer(TokioTimer::new())
-        .header_read_timeout(handshake_timeout)
+        .header_read_timeout(timeouts.keep_alive)
         .half_close(false)
         .max_buf_size(16 * 1024);
     loop {
@@ -74,7 +85,7 @@ pub async fn accept_http(
             Ok((stream, peer)) => {
                 // Small frames must not wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(serve(stream, peer, &http, router.clone()));
+                tokio::spawn(serve(stream, peer, &http, router.clone(), timeouts));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -91,16 +102,35 @@ fn serve(
     peer: SocketAddr,
     http: &http1::Builder,
     router: Router,
+    timeouts: HttpTimeouts,
 ) -> impl Future<Output = ()> + Send + use<> {
+    let progress = Arc::new(HttpProgress::default());
+    let stream = HttpStream::new(stream, progress.clone());
+    let asked = progress.clone();
     let service = service_fn(move |request: Request<Incoming>| {
+        asked.asked();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(PeerAddress(peer));
         router.clone().oneshot(request)
     });
     let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%peer, %error, "HTTP connection failed");
+        let mut connection = pin!(connection);
+        let first = timeout(timeouts.handshake, connection.as_mut()).await;
+        let ended = match first {
+            Ok(ended) => ended,
+            Err(_) if progress.has_asked() => connection.await,
+            Err(_) => {
+                tracing::debug!(%peer, "no request within limits.handshake_timeout");
+                return;
+            }
+        };
+        match ended {
+            Ok(()) => {}
+            Err(_) if progress.is_tls() => {
+                tracing::info!(ip = %peer.ip(), "this port speaks plain HTTP, and a client began with TLS");
+            }
+            Err(error) => tracing::debug!(%peer, %error, "HTTP connection failed"),
         }
     }
 }

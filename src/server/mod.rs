@@ -8,7 +8,7 @@ mod run;
 mod settings;
 mod signals;
 
-pub use listener::{accept_http, bind};
+pub use listener::{HttpTimeouts, accept_http, bind};
 
 pub use run::run;
 pub use settings::{Listen, Settings};

@@ -56,7 +56,12 @@ fn deliver(event: &Event, hold: OwnedSemaphorePermit, native: &Native, hub: &Hub
             Err(_) => "invalid_target",
         };
         metrics.broker_dropped.get_or_create(&Reason::new(dropped)).inc();
-        tracing::warn!(channel = %event.channel, sender = event.sender.id, reason = dropped, "message dropped");
+        tracing::warn!(
+            channel = event.channel.as_str(),
+            sender = event.sender.id,
+            reason = dropped,
+            "message dropped"
+        );
         None
     });
 }

@@ -10,14 +10,14 @@ use axum::Router;
 
 use super::Settings;
 use super::drain::{close_held, drain};
-use super::listener::{accept_http, bind};
+use super::listener::{HttpTimeouts, accept_http, bind};
 use super::neighbours::Neighbours;
 use super::relay::relay;
 use crate::auth::{Authenticator, Minter};
 use crate::broker::{Broker, Status};
 use crate::cluster::Cluster;
 use crate::http::console::{self, ConsoleState};
-use crate::http::{AdminState, Load, admin, public, pusher};
+use crate::http::{AdminHosts, AdminState, Load, admin, public, pusher};
 use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
@@ -95,7 +95,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         let edge = edge.clone();
         move || Load { draining: edge.is_draining(), connections: edge.admission.open() }
     };
-    let operators = admin(AdminState { broker: broker.clone(), metrics: metrics.clone(), load });
+    let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
+    let operators = admin(AdminState { broker: broker.clone(), metrics: metrics.clone(), load }, hosts);
     let timeout = settings.limits.handshake_timeout;
     let everyone = public(
         move |request| endpoint.connect(request),
@@ -103,8 +104,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         pusher::router(cluster.clone(), timeout),
         console,
     );
-    tokio::spawn(accept_http(admin_listener, operators, timeout, metrics.clone()));
-    let accepting = tokio::spawn(accept_http(listener, everyone, timeout, metrics));
+    let timeouts = HttpTimeouts { handshake: timeout, keep_alive: settings.limits.keep_alive_timeout };
+    tokio::spawn(accept_http(admin_listener, operators, timeouts, metrics.clone()));
+    let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, metrics));
     tracing::info!(
         %address,
         admin = %admin_address,

@@ -1,17 +1,13 @@
 use bytes::Bytes;
 
 use crate::hub::Hub;
-use crate::message::{Close, Signal};
+use crate::message::{ChannelName, Close, Signal};
 
 /// Does on this node what nodes tell each other to do.
 pub(super) fn obey(signal: &Bytes, hub: &Hub) {
     match Signal::decode(signal) {
         Ok(Signal::Disconnect { user, channel }) => {
-            tracing::info!(
-                user,
-                channel = channel.as_ref().map(tracing::field::display),
-                "disconnecting a user"
-            );
+            tracing::info!(user, channel = channel.as_ref().map(ChannelName::as_str), "disconnecting a user");
             hub.close_user(user, channel.as_ref(), Close::Disconnected);
         }
         // Nodes of several versions may run side by side.

@@ -102,6 +102,7 @@ mod tests {
             connections,
             connections_per_user,
             handshake_timeout: Duration::ZERO,
+            keep_alive_timeout: Duration::ZERO,
         })
     }
 

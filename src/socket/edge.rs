@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, Response, header};
+use axum::http::{HeaderMap, Request, Response, Version, header};
 use thiserror::Error;
 
 use super::admission::Admission;
@@ -153,10 +153,12 @@ impl Edge {
         upgrade: impl FnOnce(&mut Request<Body>, Option<IpAddr>) -> Result<Response<Body>, Rejection>,
     ) -> Response<Body> {
         let client = self.client(request.extensions().get::<PeerAddress>(), request.headers());
-        let answer = if asks_for_upgrade(&request) {
-            upgrade(&mut request, client)
-        } else {
+        let answer = if !asks_for_upgrade(&request) {
             Err(Rejection::UPGRADE_REQUIRED)
+        } else if request.version() < Version::HTTP_11 {
+            Err(Rejection::HTTP_VERSION)
+        } else {
+            upgrade(&mut request, client)
         };
         answer.unwrap_or_else(|rejection| {
             self.refused(&rejection, client);

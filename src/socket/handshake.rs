@@ -31,6 +31,12 @@ impl Rejection {
         "unsupported_version",
         "only version 13 of the WebSocket protocol is spoken here",
     );
+    /// HTTP/1.0, which has no upgrades: what nginx speaks to its upstreams unless it is told otherwise.
+    pub(super) const HTTP_VERSION: Self = Self::new(
+        StatusCode::UPGRADE_REQUIRED,
+        "http_version",
+        "a WebSocket handshake needs HTTP/1.1; a proxy in between has to speak it (nginx: proxy_http_version 1.1)",
+    );
     const KEY: Self = Self::new(
         StatusCode::BAD_REQUEST,
         "invalid_handshake",

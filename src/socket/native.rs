@@ -12,7 +12,7 @@ use super::{Conversation, Edge, Message, Rejection, serve};
 use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
 use crate::broker::{Broker, Refused};
 use crate::hub::{Connection, Outbox};
-use crate::message::{Close, Sender};
+use crate::message::{ChannelName, Close, Sender};
 use crate::protocol::native::{Answer, Native, Refusal, encode_answer};
 use crate::telemetry::{Metrics, Reason};
 
@@ -67,7 +67,7 @@ impl NativeEndpoint {
         tracing::info!(
             connection = connection.id(),
             user = identity.id,
-            channel = %identity.channel,
+            channel = identity.channel.as_str(),
             ip = client.map(tracing::field::display),
             "connected"
         );
@@ -154,7 +154,7 @@ impl Conversation for NativeConversation {
             tracing::warn!(
                 connection = connection.id(),
                 user = self.sender.id,
-                channel = channel.map(tracing::field::display),
+                channel = channel.map(ChannelName::as_str),
                 limit = connection.outbox_bytes(),
                 "slow consumer: what waited for it was dropped"
             );
@@ -162,7 +162,7 @@ impl Conversation for NativeConversation {
         tracing::info!(
             connection = connection.id(),
             user = self.sender.id,
-            channel = channel.map(tracing::field::display),
+            channel = channel.map(ChannelName::as_str),
             reason = end.reason(),
             code = end.code(),
             "disconnected"

@@ -94,7 +94,12 @@ impl PusherEndpoint {
                 Some(place)
             }
             Err(fatal) => {
-                tracing::info!(connection = connection.id(), ip, reason = %fatal, "connection refused");
+                tracing::info!(
+                    connection = connection.id(),
+                    ip,
+                    reason = fatal.to_string(),
+                    "connection refused"
+                );
                 connection.outbox().push(&outgoing::fatal(fatal), connection.outbox_bytes());
                 connection.outbox().close(fatal.close());
                 None

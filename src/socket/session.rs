@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::reader::{Bounds, ReadEnd, Reader};
-use super::{Conversation, End, Heartbeat, Limits};
+use super::{Conversation, End, Heartbeat, HttpStream, Limits};
 use crate::hub::{Connection, Ending, Flushed, Outbox};
 use crate::message::{Close, Frame};
 
@@ -58,12 +58,12 @@ pub fn serve<C: Conversation>(
     expires_at: Option<u64>,
 ) {
     tokio::spawn(async move {
-        let stream = upgrade.await.ok().and_then(|upgraded| upgraded.downcast::<TokioIo<TcpStream>>().ok());
+        let stream = upgrade.await.ok().and_then(|upgraded| upgraded.downcast::<TokioIo<HttpStream>>().ok());
         let Some(parts) = stream else {
             conversation.ended(End::Lost, &connection);
             return;
         };
-        let stream = parts.io.into_inner();
+        let stream = parts.io.into_inner().into_inner();
         // hyper's last waker would keep its finished task alive in the socket's slot.
         let _ = stream.poll_write_ready(&mut Context::from_waker(Waker::noop()));
         connection.outbox().attach(stream);

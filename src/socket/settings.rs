@@ -23,6 +23,9 @@ pub struct Limits {
     /// How long a client may take to send its request.
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
+    /// How long a connection may wait for its next HTTP request.
+    #[serde(with = "humantime_serde")]
+    pub keep_alive_timeout: Duration,
 }
 
 /// `[heartbeat]`: how a dead connection is found.

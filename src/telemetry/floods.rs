@@ -91,10 +91,17 @@ impl Floods {
         });
         let permitted = here.take(pace, now);
         if !permitted {
-            if here.left_out == 0 {
-                event.record(&mut Message(&mut here.message));
-            }
             here.left_out += 1;
+            if here.left_out == 1 {
+                // Written down without the lock: where that panics, the panic is logged, too.
+                drop(known);
+                let mut message = String::new();
+                event.record(&mut Message(&mut message));
+                let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(here) = known.get_mut(&metadata.callsite()) {
+                    here.message = message;
+                }
+            }
         }
         permitted
     }

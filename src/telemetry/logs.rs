@@ -8,8 +8,10 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 
+use super::fields::TextFields;
 use super::floods::Floods;
-use super::{Format, Settings};
+use super::panics::log_panics;
+use super::{Format, Settings, writer};
 
 /// `log.level` is not a filter.
 #[derive(Debug, Error)]
@@ -32,23 +34,31 @@ pub fn validate_filter(level: &str) -> Result<(), InvalidFilter> {
     filter(level).map(drop)
 }
 
-/// Starts writing logs to standard error. Once a process: a later call changes nothing.
+/// Starts writing logs, and what panics say, to standard error, on a thread of its own. Once a process: a later call
+/// changes nothing. The end of the process wants [`super::flush_logs`].
 pub fn init_logs(settings: &Settings) -> Result<(), InvalidFilter> {
     let filter = filter(&settings.level)?;
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    if FLOODS.get().is_some() {
+        return Ok(());
+    }
+    let writer = writer::start(settings.format == Format::Json);
+    let lines = fmt::layer().with_writer(writer).with_ansi(std::io::stderr().is_terminal());
     let lines = match settings.format {
-        Format::Text => lines.boxed(),
+        Format::Text => lines.fmt_fields(TextFields).boxed(),
         Format::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
     let floods = FLOODS.get_or_init(Floods::default);
     let subscriber = registry().with(filter).with(floods.clone()).with(lines);
     // Not `try_init`, which takes the `log` crate's records too: tungstenite writes the text of messages there.
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        log_panics();
         // Without the thread it is summed up at the end.
         let _ = thread::Builder::new().name("logs".to_owned()).spawn(|| {
+            let mut told = 0;
             loop {
                 thread::sleep(SUM_UP_EVERY);
                 floods.sum_up();
+                tell_dropped(&mut told);
             }
         });
     }
@@ -59,6 +69,18 @@ pub fn init_logs(settings: &Settings) -> Result<(), InvalidFilter> {
 pub fn tell_what_was_left_out() {
     if let Some(floods) = FLOODS.get() {
         floods.sum_up();
+    }
+}
+
+/// Says how many lines the reader has missed, as soon as it reads again.
+fn tell_dropped(told: &mut u64) {
+    let dropped = writer::dropped_lines();
+    if dropped > *told {
+        tracing::warn!(count = dropped - *told, "log lines dropped: standard error is read too slowly");
+        // Dropped as well, it is told the next time.
+        if writer::dropped_lines() == dropped {
+            *told = dropped;
+        }
     }
 }
 

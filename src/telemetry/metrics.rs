@@ -6,7 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::process::Process;
+use super::process::{Logs, Process};
 
 /// The `reason` label: one of a fixed set of words, never text from a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -111,6 +111,7 @@ impl Metrics {
             start,
         );
         let ours = registry.sub_registry_with_prefix("yamabiko");
+        ours.register_collector(Box::new(Logs));
         ours.register("build", "Which version this is", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         macro_rules! metric {
             ($name:literal, $help:literal) => {{
@@ -159,6 +160,48 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    /// The same in the older text format (0.0.4), for those who do not read `OpenMetrics`.
+    #[must_use]
+    pub fn render_text(&self) -> String {
+        as_text(&self.render())
+    }
+}
+
+/// `OpenMetrics` in the text format 0.0.4. There a counter's name ends with `_total` also where its type is said, an
+/// info is a gauge, and there are neither units nor an end.
+fn as_text(page: &str) -> String {
+    let mut text = String::with_capacity(page.len() + 1024);
+    let (mut name, mut suffix) = ("", "");
+    // A name's help comes before its type, which decides what is added to both.
+    let mut types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    for line in page.lines() {
+        let Some(comment) = line.strip_prefix("# ") else {
+            text.push_str(line);
+            text.push('\n');
+            continue;
+        };
+        let Some((keyword, rest)) = comment.split_once(' ') else { continue };
+        let (of, said) = rest.split_once(' ').unwrap_or((rest, ""));
+        if of != name {
+            name = of;
+            suffix = match types.find(|(known, _)| *known == of) {
+                Some((_, "counter")) => "_total",
+                Some((_, "info")) => "_info",
+                _ => "",
+            };
+        }
+        let said = match (keyword, said) {
+            ("HELP", help) => help,
+            ("TYPE", "info") => "gauge",
+            ("TYPE", kind) => kind,
+            _ => continue,
+        };
+        text.extend(["# ", keyword, " ", name, suffix, " ", said, "\n"]);
+    }
+    text
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -188,5 +231,27 @@ mod tests {
         assert!(page.contains(version), "{page}");
         assert!(page.contains("\nprocess_start_time_seconds 1"), "{page}");
         assert!(page.ends_with("# EOF\n"), "{page}");
+    }
+
+    #[test]
+    fn the_older_format_says_the_same() {
+        let metrics = Metrics::new();
+        metrics.broker_dropped.get_or_create(&Reason::new("invalid_json")).inc();
+        let (open, text) = (metrics.render(), metrics.render_text());
+        let samples = |page: &str| -> Vec<String> {
+            let lines = page.lines().filter(|line| !line.starts_with('#') && !line.starts_with("process_"));
+            lines.map(str::to_owned).collect()
+        };
+        assert_eq!(samples(&open), samples(&text));
+        for line in [
+            "# TYPE yamabiko_broker_dropped_total counter",
+            "# HELP yamabiko_broker_dropped_total Messages from the broker that were dropped, by reason.",
+            "# TYPE yamabiko_build_info gauge",
+            "# TYPE yamabiko_connections gauge",
+            "# TYPE process_start_time_seconds gauge",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} in {text}");
+        }
+        assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");
     }
 }

@@ -1,11 +1,15 @@
 //! What the operators see: metrics and logs. A leaf: it imports no other room.
 
+mod fields;
 mod floods;
 mod logs;
 mod metrics;
+mod panics;
 mod process;
 mod settings;
+mod writer;
 
 pub use logs::{InvalidFilter, init_logs, tell_what_was_left_out, validate_filter};
 pub use metrics::{Call, Metrics, Reason};
 pub use settings::{Format, Settings};
+pub use writer::flush_logs;

@@ -28,6 +28,18 @@ impl Collector for Process {
     }
 }
 
+/// Lines of the log that nobody read.
+#[derive(Debug)]
+pub(super) struct Logs;
+
+impl Collector for Logs {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let dropped =
+            ("log_lines_dropped", "Log lines dropped because standard error was not read in time", None);
+        put(&mut encoder, dropped, &ConstCounter::new(super::writer::dropped_lines()))
+    }
+}
+
 fn put(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help, unit): (&str, &str, Option<Unit>),

@@ -28,27 +28,33 @@ test("the README shows the snippet to the letter", async () => {
   assert.ok(readme.includes(snippet), "README.md does not contain docs/snippets/browser.js");
 });
 
+/** An application of its own, on an origin of its own, as Laravel is: `respond` answers its token route. */
+async function application(context, respond) {
+  const listener = createServer(async ({ url, headers }, answer) => {
+    if (url === "/websocket/token") return respond(answer, headers);
+    answer.setHeader("Content-Type", "text/html");
+    answer.end('<!doctype html><link rel="icon" href="data:,"><body></body>');
+  }).listen(0, "127.0.0.1");
+  context.after(() => listener.close());
+  await once(listener, "listening");
+  return `http://127.0.0.1:${listener.address().port}/`;
+}
+
 test("the snippet joins, sends, hears, and comes back", async (context) => {
   const snippet = await readFile(SNIPPET, "utf8");
   const page = await open(browser);
   let asked = 0;
-  // An application of its own, on an origin of its own, as Laravel is.
-  const application = createServer(async ({ url }, answer) => {
-    if (url !== "/websocket/token") {
-      answer.setHeader("Content-Type", "text/html");
-      return answer.end('<!doctype html><link rel="icon" href="data:,"><body></body>');
-    }
+  const address = await application(context, async (answer, headers) => {
     asked += 1;
+    assert.equal(headers.accept, "application/json");
     try {
       const { token } = await server.post("token", { id: 7, name: "Aoi", channel: "chat:default" });
       answer.end(JSON.stringify({ url: `ws://127.0.0.1:${server.port}/ws`, token }));
     } catch {
       answer.writeHead(503).end();
     }
-  }).listen(0, "127.0.0.1");
-  context.after(() => application.close());
-  await once(application, "listening");
-  await page.goto(`http://127.0.0.1:${application.address().port}/`);
+  });
+  await page.goto(address);
   await page.addScriptTag({ content: snippet });
 
   await page.getByText("Aoi: Hello, mountains").waitFor();
@@ -61,7 +67,70 @@ test("the snippet joins, sends, hears, and comes back", async (context) => {
   await server.start();
   await page.waitForFunction(() => document.body.innerText.match(/Hello, mountains/g)?.length === 2, null, { timeout: 35_000 });
   assert.ok(asked >= 2);
-  const unexpected = page.faults.filter((fault) => !/status of 503|WebSocket connection to/.test(fault));
+  const unexpected = page.faults.filter((fault) => !/status of 503|application answered 503|WebSocket connection to/.test(fault));
   assert.deepEqual(unexpected, []);
+  await page.context().close();
+});
+
+// Each answer of the token route: whether the snippet tries again, and what it tells the page.
+const UNUSABLE = [
+  { name: "500", respond: (answer) => answer.writeHead(500).end("oops"), state: "waiting", code: 500, error: /the application answered 500/ },
+  { name: "401", respond: (answer) => answer.writeHead(401).end('{"message":"Unauthenticated."}'), state: "closed", code: 401, error: /the application answered 401/ },
+  { name: "403", respond: (answer) => answer.writeHead(403).end("{}"), state: "closed", code: 403, error: /the application answered 403/ },
+  { name: "no url", respond: (answer) => answer.end('{"token":"x"}'), state: "waiting", error: /`url` and `token`/ },
+  { name: "url null", respond: (answer) => answer.end('{"url":null,"token":"x"}'), state: "waiting", error: /`url` and `token`/ },
+  { name: "no token", respond: (answer) => answer.end('{"url":"ws://127.0.0.1:1/ws"}'), state: "waiting", error: /`url` and `token`/ },
+  { name: "null", respond: (answer) => answer.end("null"), state: "waiting", error: /null/ },
+  { name: "a login page", respond: (answer) => answer.end("<!doctype html>"), state: "waiting", error: /JSON/ },
+  { name: "cut off", respond: (answer) => answer.destroy(), state: "waiting", error: /fetch/ },
+];
+
+for (const { name, respond, state, code, error } of UNUSABLE) {
+  test(`the snippet tells the page of a token route that answers ${name}`, async (context) => {
+    let asked = 0;
+    const sockets = [];
+    const page = await open(browser);
+    page.on("websocket", (socket) => sockets.push(socket.url()));
+    const address = await application(context, (answer) => {
+      asked += 1;
+      respond(answer);
+    });
+    await page.goto(address);
+    const library = (await readFile(SNIPPET, "utf8")).split("// With `Accept`")[0];
+    await page.addScriptTag({ content: library });
+    await page.evaluate(() => {
+      globalThis.told = { states: [], errors: [] };
+      yamabiko(() => fetch("/websocket/token"), {
+        onMessage() {},
+        onState: (state, code, reason) => told.states.push([state, code, reason]),
+        onError: (error) => told.errors.push(error.message),
+      });
+    });
+    // Tries that go on are seen twice; one that has stopped is not followed by another, for the shortest wait is 250 ms.
+    await page.waitForFunction((state) => told.states.filter(([entered]) => entered === state).length >= (state === "closed" ? 1 : 2), state);
+    if (state === "closed") await page.waitForTimeout(1_500);
+    const told = await page.evaluate(() => globalThis.told);
+    assert.match(told.errors[0], error);
+    assert.deepEqual(told.states[1].slice(0, 2), [state, code]);
+    assert.equal(told.states[1][2], told.errors[0]);
+    if (state === "closed") assert.deepEqual([asked, told.states.length, told.errors.length], [1, 2, 1]);
+    assert.deepEqual(sockets, []);
+    await page.context().close();
+  });
+}
+
+test("the client of docs/native.md stays away when the application says no, and otherwise tries again", async (context) => {
+  const native = await readFile(new URL("../../docs/native.md", import.meta.url), "utf8");
+  const client = native.split("## A client")[1].match(/```js\n([^]*?)```/)[1];
+  const answers = ["null", '{"token":"x"}'];
+  const page = await open(browser);
+  const address = await application(context, (answer) => (answers.length > 0 ? answer.end(answers.shift()) : answer.writeHead(401).end("{}")));
+  await page.goto(address);
+  await page.addScriptTag({ content: client });
+  await page.evaluate(() => {
+    stayConnected(() => fetch("/websocket/token"), () => {}).then((code) => { globalThis.ended = code; });
+  });
+  await page.waitForFunction(() => globalThis.ended === 401);
+  assert.equal(answers.length, 0);
   await page.context().close();
 });

@@ -17,10 +17,11 @@ const OWN = { APP_ID: APP.appId, APP_KEY: APP.key, APP_SECRET: APP.secret };
 const EVENT = "App\\Events\\ChatMessageSent";
 const publish = promisify(execFile);
 
-for (const [server, broadcaster, largest, broadcast] of [
-  ["Soketi", "pusher", 100_000, overHttp],
-  ["Reverb", "reverb", 9_000, overHttp],
-  ["laravel-echo-server", "pusher", 100_000, overRedis],
+// Soketi has a limit of 100 members, the others have none.
+for (const [server, broadcaster, largest, members, broadcast] of [
+  ["Soketi", "pusher", 100_000, 100, overHttp],
+  ["Reverb", "reverb", 9_000, 101, overHttp],
+  ["laravel-echo-server", "pusher", 100_000, 101, overRedis],
 ]) {
   describe(`from ${server}`, () => {
     const settings = settingsOf(server);
@@ -46,10 +47,10 @@ for (const [server, broadcaster, largest, broadcast] of [
     });
     afterEach(closeAll);
 
-    const open = (user) => tab(node, application, user, { broadcaster });
+    const open = (user, options) => tab(node, application, user, { broadcaster, ...options });
 
     test("events arrive, as large as they could be, and toOthers spares the sender's tab", async () => {
-      const [aoi, haru] = await Promise.all(["aoi", "haru"].map(open));
+      const [aoi, haru] = await Promise.all(["aoi", "haru"].map((user) => open(user)));
       const [own, other] = await Promise.all([aoi, haru].map((echo) => listening(echo.private("Chat.1"), "ChatMessageSent")));
       const message = "x".repeat(largest);
       await broadcast(node, redis, settings, message, aoi.socketId());
@@ -59,8 +60,21 @@ for (const [server, broadcaster, largest, broadcast] of [
       assert.equal((await own.next()).message, "to all");
     });
 
+    test("a presence channel takes as many members as before, and as large ones", async () => {
+      const member = (id, info) => open("aoi", {
+        authorizer: ({ name }) => ({
+          authorize: (socketId, done) => done(null, node.sdk().authorizeChannel(socketId, name, { user_id: id, user_info: info })),
+        }),
+      });
+      for (let n = 1; n < members; n += 1) await subscribed((await member(`${n}`, { name: `${n}` })).join("Hall.1"));
+      // With the id and the keys around it, this is the 2 KB that a member of Soketi's may have.
+      const last = await member("last", { name: "Last", about: "x".repeat(1_900) });
+      const { here } = await present(last, "Hall.1");
+      assert.equal((await here.next()).length, members);
+    });
+
     test("whispers are not counted, and members see each other", async () => {
-      const [aoi, haru] = await Promise.all(["aoi", "haru"].map(open));
+      const [aoi, haru] = await Promise.all(["aoi", "haru"].map((user) => open(user)));
       const room = await present(aoi, "Room.1");
       assert.deepEqual(await room.here.next(), ["Aoi"]);
       const heard = new Inbox();

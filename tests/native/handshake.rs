@@ -1,6 +1,7 @@
 //! Who gets in, and what the others are told.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 
 use serde_json::json;
 
@@ -124,14 +125,117 @@ fn a_refusal_says_nothing_of_the_token() {
 fn a_plain_get_is_told_to_upgrade() {
     let server = Server::start(|_| {});
     let with_token = format!("/?token={}", token(&claims(7, "Aoi", "notes:")));
-    for target in ["/", "/ws", &with_token] {
+    for target in ["/ws", &with_token] {
         let response = server.get(target);
         assert_eq!(response.status, 426, "{target}");
         assert_eq!(response.header("upgrade"), Some("websocket"));
         assert_eq!(response.json()["error"]["code"], "upgrade_required");
     }
+    // A handshake whose `Upgrade` a proxy has taken away.
+    let proxied =
+        Request::get(server.address, "/").header("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==").send();
+    assert_eq!(proxied.status, 426);
     assert_eq!(server.get("/elsewhere").status, 404);
     assert_eq!(Request::get(server.address, "/").method("POST").send().status, 405);
+}
+
+#[test]
+fn the_root_is_well_for_the_health_checks_of_clouds_and_leads_to_the_console() {
+    let server = Server::start(|_| {});
+    for request in [
+        Request::get(server.address, "/"),
+        Request::get(server.address, "//"),
+        Request::get(server.address, "/")
+            .header("Accept", "text/html,*/*")
+            .header("User-Agent", "GoogleHC/1.0"),
+    ] {
+        let response = request.send();
+        assert_eq!((response.status, response.text().lines().count()), (200, 1), "{response:?}");
+    }
+    assert_eq!(Request::get(server.address, "/").method("HEAD").send().status, 200);
+
+    let with_console = Server::start(|options| {
+        options.set("console.enabled", true);
+    });
+    for accept in ["text/html", "*/*"] {
+        let response = Request::get(with_console.address, "/").header("Accept", accept).send();
+        assert_eq!((response.status, response.header("location")), (307, Some("/console")));
+    }
+    Client::connect(&with_console, &claims(7, "Aoi", "notes:")).expect("the socket is there as well");
+}
+
+#[test]
+fn slashes_that_are_too_many_do_not_count() {
+    let server = Server::start(|_| {});
+    let token = token(&claims(7, "Aoi", "notes:"));
+    for target in ["//?token=", "//ws?token=", "/ws/?token="] {
+        Client::upgrade(Request::get(server.address, format!("{target}{token}"))).expect(target);
+    }
+    assert_eq!(server.get("/healthz/").status, 200);
+    assert_eq!(server.get("/up/").status, 200);
+}
+
+#[test]
+fn an_upgrade_over_http_1_0_is_refused_with_the_reason() {
+    let server = Server::start(|_| {});
+    let token = token(&claims(7, "Aoi", "notes:"));
+    for target in [format!("/?token={token}"), "/app/some-key?protocol=7".to_owned()] {
+        let mut raw = Raw::connect(server.address);
+        let head = format!(
+            "GET {target} HTTP/1.0\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        );
+        raw.write(head.as_bytes());
+        assert_eq!(raw.read_head().status, 426, "{target}");
+        server.expect_log(|line| line["message"] == "handshake refused" && line["reason"] == "http_version");
+    }
+    assert_eq!(server.metric(r#"yamabiko_handshakes_refused_total{reason="http_version"}"#), 2);
+}
+
+#[test]
+fn a_connection_is_kept_for_its_next_request_longer_than_for_its_first() {
+    let server = Server::start(|options| {
+        options.set("limits.handshake_timeout", "1s");
+    });
+    let mut silent = Raw::connect(server.address);
+    let mut kept_alive = Raw::connect(server.address);
+    let ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    kept_alive.write(ask);
+    assert_eq!(kept_alive.read_head().status, 200);
+    assert!(silent.read().is_none(), "it is closed");
+    // The other one has been idle for longer.
+    kept_alive.write(ask);
+    assert_eq!(kept_alive.read_head().status, 200);
+
+    let impatient = Server::start(|options| {
+        options.set("limits.keep_alive_timeout", "1s");
+    });
+    let mut kept_alive = Raw::connect(impatient.address);
+    kept_alive.write(ask);
+    let mut text = String::new();
+    kept_alive.stream().read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("ok\n"), "{text}");
+}
+
+#[test]
+fn what_is_set_wrong_is_in_the_log() {
+    let server = Server::start(|_| {});
+    assert_eq!(server.get("/socket.io/?EIO=4&token=secret").status, 404);
+    let line = server.expect_log(|line| line["message"] == "unknown path");
+    assert_eq!(
+        (&line["level"], &line["method"], &line["path"]),
+        (&json!("INFO"), &json!("GET"), &json!("/socket.io"))
+    );
+    assert_eq!(server.get_admin("/health").status, 404);
+    server.expect_log(|line| line["message"] == "unknown path" && line["path"] == "/health");
+
+    // The beginning of a browser's ClientHello.
+    let mut tls = Raw::connect(server.address);
+    tls.write(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
+    let line = server.expect_log(|line| {
+        line["message"].as_str().is_some_and(|text| text.starts_with("this port speaks plain HTTP"))
+    });
+    assert_eq!((&line["level"], &line["ip"]), (&json!("INFO"), &json!("127.0.0.1")));
 }
 
 #[test]

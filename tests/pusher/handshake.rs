@@ -37,6 +37,15 @@ fn a_page_that_is_no_websocket_is_told_so() {
 }
 
 #[test]
+fn a_slash_too_many_does_not_keep_a_page_out() {
+    let server = serve(APPS);
+    for target in ["//app/page?protocol=7", "/app/page/?protocol=7", "//app//page/?protocol=7"] {
+        let mut client = Client::upgrade(Request::get(server.address, target)).expect(target);
+        assert_eq!(client.expect_json()["event"], "pusher:connection_established", "{target}");
+    }
+}
+
+#[test]
 fn pings_are_answered() {
     let server = serve(APPS);
     let mut page = Page::open(&server);

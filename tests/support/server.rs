@@ -161,6 +161,11 @@ impl Server {
         self.log.lines()
     }
 
+    /// The same, as it was written.
+    pub fn raw_log(&self) -> Vec<String> {
+        self.log.0.state.lock().unwrap().raw.clone()
+    }
+
     /// Waits for a log line, also one of the past, and returns it.
     pub fn expect_log(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         self.log.wait_for(wanted, PATIENCE).unwrap_or_else(|| panic!("a log line was due"))
@@ -248,6 +253,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     lines: Vec<Value>,
+    raw: Vec<String>,
     ended: bool,
 }
 
@@ -255,8 +261,11 @@ impl Log {
     fn fill(&self, stderr: impl BufRead) {
         for line in stderr.lines() {
             let line = line.unwrap();
-            let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
-            self.0.state.lock().unwrap().lines.push(line);
+            let parsed = serde_json::from_str(&line).unwrap_or_else(|_| Value::String(line.clone()));
+            let mut state = self.0.state.lock().unwrap();
+            state.lines.push(parsed);
+            state.raw.push(line);
+            drop(state);
             self.0.grown.notify_all();
         }
         self.0.state.lock().unwrap().ended = true;

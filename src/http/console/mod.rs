@@ -1,11 +1,10 @@
 //! The developer console: a page to try the service with, and the endpoints behind it.
 //!
 //! It hands out tokens, so it answers only requests that a page of this very host, on a loopback name, can
-//! have made; see [`guard`].
+//! have made; see [`super::guard`].
 
 mod assets;
 mod echo;
-mod guard;
 mod job;
 mod publish;
 mod token;
@@ -18,6 +17,7 @@ use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
+use super::guard::same_machine;
 use crate::auth::Minter;
 use crate::broker::Broker;
 use crate::message::Sender;
@@ -63,7 +63,7 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/echo", post(echo::key))
         .route("/console/echo/auth", post(echo::authorize))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .route_layer(from_fn(guard::same_machine))
+        .route_layer(from_fn(same_machine))
         .with_state(state)
 }
 

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use self::answer::{json, refusal};
 use self::body::Incoming;
+use super::path::RequestedUri;
 use crate::auth::pusher::Request as Signed;
 use crate::cluster::Cluster;
 use crate::protocol::pusher::http::{
@@ -42,13 +43,14 @@ pub fn router(cluster: Arc<Cluster>, body_timeout: Duration) -> Router {
 async fn call(State(api): State<Api>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let mut body = Incoming::new(body, Instant::now() + api.body_timeout);
-    // The signature is over the path and the query as they are in the request line.
     let (method, path) = (head.method.as_str(), head.uri.path());
     let query = head.uri.query().unwrap_or_default();
     let target = route(method, path);
+    // The signature is over the path and the query as they are in the request line.
+    let signed_path = head.extensions.get::<RequestedUri>().map_or(path, |requested| requested.0.path());
     // What is no endpoint's has one name, for anybody can ask for anything.
     let endpoint = target.as_ref().map_or("none", |target| target.route.endpoint());
-    let request = Signed { method, path, query, body: b"" };
+    let request = Signed { method, path: signed_path, query, body: b"" };
     let answered = match target {
         Ok(target) => answer(&api.cluster, &target, request, &mut body).await,
         Err(error) => Err(error),

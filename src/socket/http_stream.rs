@@ -1,0 +1,107 @@
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The first byte of a TLS handshake. No HTTP request begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// A connection for as long as it speaks HTTP. What it becomes with an upgrade is the [`TcpStream`] within.
+#[derive(Debug)]
+pub struct HttpStream {
+    stream: TcpStream,
+    is_new: bool,
+    progress: Arc<HttpProgress>,
+}
+
+/// What became of a connection so far, for whoever serves it.
+#[derive(Debug, Default)]
+pub struct HttpProgress {
+    is_tls: AtomicBool,
+    has_asked: AtomicBool,
+}
+
+impl HttpProgress {
+    /// Whether the client began with TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.is_tls.load(Ordering::Relaxed)
+    }
+
+    /// Whether the head of a request has come.
+    #[must_use]
+    pub fn has_asked(&self) -> bool {
+        self.has_asked.load(Ordering::Relaxed)
+    }
+
+    /// To be called for each request.
+    pub fn asked(&self) {
+        self.has_asked.store(true, Ordering::Relaxed);
+    }
+}
+
+impl HttpStream {
+    /// A connection that was just accepted.
+    #[must_use]
+    pub fn new(stream: TcpStream, progress: Arc<HttpProgress>) -> Self {
+        Self { stream, is_new: true, progress }
+    }
+
+    /// The connection itself.
+    #[must_use]
+    pub fn into_inner(self) -> TcpStream {
+        self.stream
+    }
+}
+
+impl AsyncRead for HttpStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if self.is_new
+            && let Some(first) = buffer.filled().get(before)
+        {
+            self.is_new = false;
+            self.progress.is_tls.store(*first == TLS_HANDSHAKE, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for HttpStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
