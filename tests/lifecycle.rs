@@ -310,7 +310,7 @@ fn a_log_as_text_tells_the_same() {
         words.iter().all(|word| text.contains(word))
     };
     server.expect_log(|line| {
-        has(line, &["INFO", " connected ", "connection=", "user=7", "channel=notes:山", "ip=127.0.0.1"])
+        has(line, &["INFO", " connected ", "connection=", "user=7", "channel=\"notes:山\"", "ip=127.0.0.1"])
     });
     server.expect_log(|line| {
         has(line, &[" disconnected ", "connection=", "user=7", "reason=\"client_closed\""])
