@@ -1,4 +1,4 @@
-//! Debian's nginx with `deploy/nginx.conf` in front of the real binary.
+//! Debian's nginx with `deploy/nginx.conf` in front of the real binary, and Debian's Caddy with `deploy/Caddyfile`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,7 +12,7 @@ mod support;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -105,32 +105,79 @@ fn the_token_is_in_no_log_of_the_proxy() {
 }
 
 #[test]
-fn a_rolling_restart_locks_nobody_out() {
+fn a_rolling_restart_behind_nginx_locks_nobody_out() {
     let redis = RedisServer::start();
-    let node = |port: u16| {
-        let server = Server::start(|options| {
-            options
-                .config("[[apps]]\nid = \"1\"\nkey = \"page\"\nsecret = \"app-secret-of-the-tests\"")
-                .set("redis.url", redis.url())
-                .set("server.port", port)
-                .set("server.shutdown_grace", "3s");
+    let nodes = [node(&redis, 0), node(&redis, 0)];
+    let nginx = Nginx::balance(&nodes.each_ref().map(|node| node.address));
+    // nginx asks the next node by itself: nobody has to come twice.
+    rolling_restart(&redis, nodes, nginx.address, |connect, when| {
+        connect().unwrap_or_else(|refused| panic!("{when}: {refused:?}"))
+    });
+}
+
+#[test]
+fn a_rolling_restart_behind_caddy_locks_nobody_out() {
+    let redis = RedisServer::start();
+    let nodes = [node(&redis, 0), node(&redis, 0)];
+    let caddy = Caddy::balance(&nodes.each_ref().map(|node| node.address));
+    rolling_restart(&redis, nodes, caddy.address, |connect, when| {
+        let mut client = None;
+        support::eventually(when, || {
+            client = match connect() {
+                Ok(client) => Some(client),
+                // Caddy does not ask the next node when one says that it shuts down: the page does.
+                Err(refused) if when.contains("shuts down") => {
+                    assert!(refused == "4100" || refused.starts_with("503"), "{refused}");
+                    None
+                }
+                Err(refused) => panic!("{when}: {refused}"),
+            };
+            client.is_some()
         });
-        support::eventually("the node is ready", || server.get_admin("/readyz").status == 200);
-        server
+        client.unwrap()
+    });
+}
+
+/// A node of an app on a Redis, ready.
+fn node(redis: &RedisServer, port: u16) -> Server {
+    let server = Server::start(|options| {
+        options
+            .config("[[apps]]\nid = \"1\"\nkey = \"page\"\nsecret = \"app-secret-of-the-tests\"")
+            .set("redis.url", redis.url())
+            .set("server.port", port)
+            .set("server.shutdown_grace", "3s");
+    });
+    support::eventually("the node is ready", || server.get_admin("/readyz").status == 200);
+    server
+}
+
+/// Restarts one node after the other behind a proxy, with pages coming all the time. `come` is given what connects one, and
+/// answers why not.
+fn rolling_restart(
+    redis: &RedisServer,
+    nodes: [Server; 2],
+    proxy: SocketAddr,
+    come: impl Fn(&dyn Fn() -> Result<Client, String>, &str) -> Client,
+) {
+    let mut nodes = Vec::from(nodes);
+    let native = || {
+        let page = Client::upgrade(Request::get(proxy, target("/")));
+        page.map_err(|refused| format!("{}: {}", refused.status, refused.text()))
     };
-    let mut nodes: Vec<Server> = (0..2).map(|_| node(0)).collect();
-    let nginx = Nginx::balance(&[nodes[0].address, nodes[1].address]);
-    let mut pages: Vec<Client> =
-        (0..4).map(|_| Client::upgrade(nginx.request("/")).expect("upgraded")).collect();
+    let echo = || {
+        let page = Client::upgrade(Request::get(proxy, "/app/page?protocol=7"));
+        let mut page = page.map_err(|refused| format!("{}: {}", refused.status, refused.text()))?;
+        match page.text_or_close() {
+            Ok(greeting) if greeting.contains("pusher:connection_established") => Ok(page),
+            Ok(other) => Err(other),
+            Err(code) => Err(code.to_string()),
+        }
+    };
+    let mut pages: Vec<Client> = (0..4).map(|_| come(&native, "at first")).collect();
     let mut newcomers = Vec::new();
-    let mut come = |when: &str| {
+    let mut all_come = |when: &str| {
         for _ in 0..3 {
-            let native = Client::upgrade(nginx.request("/"));
-            newcomers.push(native.unwrap_or_else(|refused| panic!("native, {when}: {refused:?}")));
-            let echo = Client::upgrade(Request::get(nginx.address, "/app/page?protocol=7"));
-            let mut echo = echo.unwrap_or_else(|refused| panic!("pusher-js, {when}: {refused:?}"));
-            assert_eq!(echo.expect_json()["event"], "pusher:connection_established", "{when}");
-            newcomers.push(echo);
+            newcomers.extend([come(&native, when), come(&echo, when)]);
         }
     };
     for _ in 0..2 {
@@ -140,19 +187,17 @@ fn a_rolling_restart_locks_nobody_out() {
         let _stubborn = Client::raw(Request::get(server.address, target("/"))).expect("upgraded");
         server.signal(Signal::TERM);
         server.expect_log(|line| line["message"].as_str().is_some_and(|text| text.starts_with("shutting")));
-        come("while a node shuts down");
+        all_come("while a node shuts down");
         assert_eq!(server.wait(PATIENCE).status.code(), Some(0));
-        come("while a node is away");
-        nodes.push(node(port));
-        come("when the node is back");
+        all_come("while a node is away");
+        nodes.push(node(redis, port));
+        all_come("when the node is back");
     }
     // Everybody who was there at first has been told to come back, and can.
     for page in &mut pages {
         assert_eq!(page.expect_close(), (1001, "going away".to_owned()));
     }
-    come("in the end");
-    let connected = |node: &Server| node.metric("yamabiko_connections");
-    support::eventually("both nodes are used again", || nodes.iter().all(|node| connected(node) > 0));
+    all_come("in the end");
 }
 
 /// The field `ip` of the log lines `connected`, once there are that many.
@@ -244,6 +289,49 @@ impl Drop for Nginx {
     fn drop(&mut self) {
         // TERM, not KILL: the master has to end its worker.
         let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        let _ = self.process.wait();
+    }
+}
+
+/// A running Caddy; dropping it ends it.
+struct Caddy {
+    address: SocketAddr,
+    process: Child,
+    _folder: TempDir,
+}
+
+impl Caddy {
+    fn balance(upstreams: &[SocketAddr]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/Caddyfile");
+        let mut file = fs::read_to_string(shipped).unwrap();
+        // The shipped file, without TLS and without the port on which Caddy is administered.
+        let open = "{\n\t# An error's log line";
+        assert_eq!(file.matches(open).count(), 1, "deploy/Caddyfile begins with global options");
+        file = file.replace(open, &format!("{{\n\tadmin off{}", &open[1..]));
+        let path = folder.path().join("Caddyfile");
+        fs::write(&path, file).unwrap();
+        let nodes: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
+        let process = Command::new("caddy")
+            .env("YAMABIKO_DOMAIN", format!("http://{address}"))
+            .env("YAMABIKO_UPSTREAM", nodes.join(" "))
+            .env("HOME", folder.path())
+            .args(["run", "--adapter", "caddyfile", "--config"])
+            .arg(&path)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("caddy runs");
+        let mut caddy = Self { address, process, _folder: folder };
+        support::eventually("Caddy listens", || TcpStream::connect(address).is_ok());
+        assert!(caddy.process.try_wait().unwrap().is_none(), "it has ended");
+        caddy
+    }
+}
+
+impl Drop for Caddy {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
