@@ -94,7 +94,7 @@ impl Room {
                 let outbox = Arc::new(Outbox::new());
                 outbox.attach(writing);
                 let mut connection = hub.connect(outbox);
-                connection.join(&channel, i64::try_from(user).unwrap());
+                connection.join(&channel, &i64::try_from(user).unwrap().into());
                 connections.push(connection);
                 tokio::spawn(read(reading, readers.clone()));
             }

@@ -42,7 +42,7 @@ impl Node {
     fn start(url: &str, queue_bytes: usize, publish_timeout: Duration) -> Self {
         let settings = Settings { url: url.into(), prefix: PREFIX.into(), publish_timeout };
         let metrics = Arc::new(Metrics::new());
-        let system = Sender { name: "System".into(), id: 0 };
+        let system = Sender { name: "System".into(), id: 0.into() };
         let (broker, inbound) =
             Broker::start(&settings, system, queue_bytes, metrics.clone()).expect("a usable URL");
         Self { broker: Arc::new(broker), inbound, metrics, server_of_its_own: None }
@@ -159,7 +159,7 @@ async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 fn event(channel: &str, number: usize) -> Event {
-    let sender = Sender { name: "Aoi".into(), id: 7 };
+    let sender = Sender { name: "Aoi".into(), id: 7.into() };
     let data = Bytes::from(format!(r#"{{"n":{number}}}"#));
     Event { channel: ChannelName::new(channel).unwrap(), sender, data }
 }
@@ -264,7 +264,7 @@ async fn an_event_arrives_as_it_was(mut node: Node) {
     ] {
         let sent = Event {
             channel: ChannelName::new("chat:ルーム \"1\", a\\b").unwrap(),
-            sender: Sender { name: "あおい \"A\" \u{2028}".into(), id: i64::MIN },
+            sender: Sender { name: "あおい \"A\" \u{2028}".into(), id: i64::MIN.into() },
             data: Bytes::from_static(data.as_bytes()),
         };
         assert_eq!(node.publish(sent.clone()).await, Ok(()));
@@ -643,9 +643,9 @@ async fn laravel_is_heard_and_junk_is_counted() {
         (arrived.channel.as_str(), &arrived.data[..]),
         ("chat:room1", &br#"{"message":"\u5c71\/"}"#[..])
     );
-    assert_eq!(arrived.sender, Sender { name: "System".into(), id: 0 });
+    assert_eq!(arrived.sender, Sender { name: "System".into(), id: 0.into() });
     for (reason, topic, payload) in
-        [("invalid_signal", SIGNALS, "{}"), ("invalid_disconnect", TOPIC, r#"{"disconnect":{"user":"7"}}"#)]
+        [("invalid_signal", SIGNALS, "{}"), ("invalid_disconnect", TOPIC, r#"{"disconnect":{"user":""}}"#)]
     {
         let _: i64 = redis::cmd("PUBLISH").arg(topic).arg(payload).query_async(&mut laravel).await.unwrap();
         wait_for(reason, || node.dropped(reason) == 1).await;

@@ -129,7 +129,17 @@ fn the_readmes_show_the_snippets_to_the_letter() {
         }
         snippets += 1;
     }
-    assert!(snippets >= 5);
+    assert!(snippets >= 8);
+    let options = read("docs/snippets/laravel-echo.js");
+    assert!(read("docs/pusher.md").contains(&format!("\n{options}```\n")), "docs/pusher.md");
+}
+
+#[test]
+fn the_console_says_in_both_languages_why_a_token_is_refused() {
+    let (source, texts) = (read("src/auth/refusal.rs"), read("src/http/console/page/texts.js"));
+    for code in words(&source).into_iter().filter(|word| word.contains('_')) {
+        assert!(texts.contains(&format!("  refused_{code}: [")), "texts.js has no words for {code}");
+    }
 }
 
 #[test]

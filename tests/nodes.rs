@@ -261,7 +261,7 @@ fn who_speaks_for_laravel() {
         assert_eq!(aoi.expect_json()["sender"], expected, "{sender}");
     }
     for wrong in
-        [r#""Ren""#, "8", "[]", r#"{"name":"Ren"}"#, r#"{"name":"Ren","id":"8"}"#, r#"{"name":8,"id":8}"#]
+        [r#""Ren""#, "8", "[]", r#"{"name":"Ren"}"#, r#"{"name":"Ren","id":""}"#, r#"{"name":8,"id":8}"#]
     {
         laravel.publish(&format!(r#"{{"channel":"notes:","data":{{"wrong":1}},"sender":{wrong}}}"#));
     }
@@ -287,7 +287,7 @@ fn rules_and_targets_apply_to_laravel_too() {
     for client in [&mut aoi, &mut aoi_on_b] {
         assert_eq!(client.expect_json(), message(0, "System", &json!({ "message": 1 })));
     }
-    let wrong = ["\"7\"", "7.0", "-7", "true", "[7]", "{}", "1e1"];
+    let wrong = ["\"-7\"", "7.0", "-7", "true", "[7]", "{}", "1e1"];
     for target in wrong {
         targeted(target, 2);
     }
@@ -347,7 +347,7 @@ fn a_user_is_removed_from_all_nodes() {
         }
     }
     // What is not understood closes nobody, and is counted.
-    for body in [r#"{"user":"8"}"#, "8", r#"{"user":8,"chanel":"chat:"}"#] {
+    for body in [r#"{"user":""}"#, "8", r#"{"user":8,"chanel":"chat:"}"#] {
         laravel.publish(&format!(r#"{{"disconnect":{body}}}"#));
     }
     // A newer node may say what this one does not know.
@@ -363,6 +363,41 @@ fn a_user_is_removed_from_all_nodes() {
     for node in &nodes {
         assert_eq!(node.metric("yamabiko_broker_dropped_total{reason=\"invalid_disconnect\"}"), 3);
     }
+}
+
+#[test]
+fn a_user_may_have_a_text_for_an_id() {
+    let redis = RedisServer::start();
+    let nodes = [ready(&redis), ready(&redis)];
+    let mut laravel = Laravel::on(&redis);
+    let ulid = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    let mut token = claims(0, "Ren", "chat:");
+    token["id"] = json!(ulid);
+    let mut ren = nodes.each_ref().map(|node| Client::connect(node, &token).expect("upgraded"));
+    let mut aoi = join(&nodes[0], 7, "Aoi", "chat:");
+
+    ren[0].say(&json!({ "message": 1 }));
+    ren[0].expect_sent();
+    laravel.publish(&format!(
+        r#"{{"channel":"chat:","data":{{"message":1}},"sender":{{"name":"Ren","id":"{ulid}"}}}}"#
+    ));
+    let said =
+        json!({ "type": "message", "sender": { "name": "Ren", "id": ulid }, "data": { "message": 1 } });
+    for client in ren.iter_mut().chain([&mut aoi]) {
+        assert_eq!([client.expect_json(), client.expect_json()], [said.clone(), said.clone()]);
+    }
+    laravel.publish(&format!(r#"{{"channel":"chat:","data":{{"message":2,"target_user_id":"{ulid}"}}}}"#));
+    for client in &mut ren {
+        assert_eq!(client.expect_json()["data"], json!({ "message": 2 }));
+    }
+    laravel.publish(&format!(r#"{{"disconnect":{{"user":"{ulid}","channel":"chat:"}}}}"#));
+    for client in &mut ren {
+        assert_eq!(client.expect_close(), (4403, "disconnected".to_owned()));
+    }
+    // A route parameter of Laravel's is a text.
+    let answer = nodes[1].post_admin("/disconnect", r#"{"user":"7"}"#);
+    assert_eq!((answer.status, answer.json()), (200, json!({ "ok": true })));
+    assert_eq!(aoi.expect_close(), (4403, "disconnected".to_owned()));
 }
 
 #[test]

@@ -266,11 +266,11 @@ fn a_call_that_is_refused_has_delivered_nothing() {
     let good = json!({ "name": "e", "channel": "a", "data": "refused" });
     let bad = json!({ "name": "e", "channel": "a b", "data": "refused" });
     let batch = json!({ "batch": [good, bad] }).to_string();
-    assert_eq!(call(&server, &one(), "POST", "/apps/1/batch_events", &batch).status, 422);
+    assert_eq!(call(&server, &one(), "POST", "/apps/1/batch_events", &batch).status, 400);
     let batch = json!({ "batch": vec![good.clone(); 11] }).to_string();
-    assert_eq!(call(&server, &one(), "POST", "/apps/1/batch_events", &batch).status, 422);
+    assert_eq!(call(&server, &one(), "POST", "/apps/1/batch_events", &batch).status, 400);
     let several = event(&json!(["a", "a b"]), "refused");
-    assert_eq!(call(&server, &one(), "POST", "/apps/1/events", &several).status, 422);
+    assert_eq!(call(&server, &one(), "POST", "/apps/1/events", &several).status, 400);
     let stale = signed(&one(), "POST", "/apps/1/events", &good.to_string(), now() - 620);
     assert_eq!(send(&server, "POST", &stale, &good.to_string()).status, 401);
     let last = event(&json!(["a"]), "accepted");
@@ -308,7 +308,7 @@ fn what_there_is_to_tell_is_told_of_all_nodes() {
         );
         assert_eq!(
             get("/apps/1/channels/presence-Room.1/users"),
-            json!({ "users": [{ "id": 7 }, { "id": "ren" }] })
+            json!({ "users": [{ "id": "7" }, { "id": "ren" }] })
         );
         let mut body: Value =
             serde_json::from_str(&event(&json!(["presence-Room.1", "empty"]), "{}")).unwrap();
@@ -365,7 +365,7 @@ fn what_the_broker_did_not_take_is_not_called_done() {
         assert_eq!(response.header("retry-after"), Some("1"));
     }
     // What is wrong with a call is told all the same, and the node is alive.
-    assert_eq!(post("/apps/1/events", "{}").status, 422);
+    assert_eq!(post("/apps/1/events", "{}").status, 400);
     assert_eq!(server.get("/up").status, 200);
 
     redis.restart();
@@ -420,8 +420,8 @@ fn one_connection_serves_many_calls() {
     let server = serve();
     let mut stream = TcpStream::connect(server.address).unwrap();
     let body = event(&json!(["a"]), "{}");
-    for status in [200, 401, 200, 422, 200] {
-        let body = if status == 422 { "{}" } else { &body };
+    for status in [200, 401, 200, 400, 200] {
+        let body = if status == 400 { "{}" } else { &body };
         let mut target = signed(&one(), "POST", "/apps/1/events", body, now());
         if status == 401 {
             target.push('0');
@@ -521,16 +521,16 @@ fn what_is_no_command() {
     };
     assert_eq!(post("/apps/1/events", "not json"), is(400, "bad_request"));
     assert_eq!(post("/apps/1/events", ""), is(400, "bad_request"));
-    assert_eq!(with("channel", json!("a b")), is(422, "invalid"));
-    assert_eq!(with("name", json!("pusher:ping")), is(422, "invalid"));
-    assert_eq!(with("data", json!({})), is(422, "invalid"));
-    assert_eq!(with("socket_id", json!("undefined")), is(422, "invalid"));
+    assert_eq!(with("channel", json!("a b")), is(400, "invalid"));
+    assert_eq!(with("name", json!("pusher:ping")), is(400, "invalid"));
+    assert_eq!(with("data", json!({})), is(400, "invalid"));
+    assert_eq!(with("socket_id", json!("undefined")), is(400, "invalid"));
     assert_eq!(with("info", json!("members")), is(400, "bad_request"));
-    assert_eq!(post("/apps/1/batch_events", r#"{"batch":{}}"#), is(422, "invalid"));
+    assert_eq!(post("/apps/1/batch_events", r#"{"batch":{}}"#), is(400, "invalid"));
     let get = |target: &str| refused(&call(&server, &one, "GET", target, ""));
     assert_eq!(get("/apps/1/channels?info=user_count"), is(400, "bad_request"));
     assert_eq!(get("/apps/1/channels/a?info=user_count"), is(400, "bad_request"));
-    assert_eq!(get("/apps/1/channels/a%20b"), is(422, "invalid"));
+    assert_eq!(get("/apps/1/channels/a%20b"), is(400, "invalid"));
     assert_eq!(get("/apps/1/channels/private-a/users"), is(400, "bad_request"));
 }
 
@@ -546,20 +546,20 @@ fn limits_are_the_apps_own() {
     let events = |app: &App, channels: &Value, data: &str| at(app, "events", &event(channels, data)).status;
     // As large as Laravel and the libraries may send, with every byte escaped.
     assert_eq!(events(&one, &channels(100), &"\u{1}".repeat(10_240)), 200);
-    assert_eq!(events(&one, &channels(101), ""), 422);
+    assert_eq!(events(&one, &channels(101), ""), 400);
     assert_eq!(events(&one, &channels(1), &"x".repeat(10_241)), 413);
     assert_eq!(events(&two, &json!(["abcde", "b"]), "12345678"), 200);
     assert_eq!(events(&two, &json!(["a"]), "123456789"), 413);
-    assert_eq!(events(&two, &json!(["a", "b", "c"]), ""), 422);
-    assert_eq!(events(&two, &json!(["abcdef"]), ""), 422);
+    assert_eq!(events(&two, &json!(["a", "b", "c"]), ""), 400);
+    assert_eq!(events(&two, &json!(["abcdef"]), ""), 400);
     let named = |length| json!({ "name": "é".repeat(length), "channel": "a", "data": "" }).to_string();
-    assert_eq!((at(&one, "events", &named(200)).status, at(&one, "events", &named(201)).status), (200, 422));
-    assert_eq!((at(&two, "events", &named(22)).status, at(&two, "events", &named(23)).status), (200, 422));
+    assert_eq!((at(&one, "events", &named(200)).status, at(&one, "events", &named(201)).status), (200, 400));
+    assert_eq!((at(&two, "events", &named(22)).status, at(&two, "events", &named(23)).status), (200, 400));
     let batch = |count| json!({ "batch": vec![json!({"name": "e", "channel": "a", "data": "\u{1}".repeat(8)}); count] });
     assert_eq!(at(&one, "batch_events", &batch(10).to_string()).status, 200);
-    assert_eq!(refused(&at(&one, "batch_events", &batch(11).to_string())), is(422, "invalid"));
+    assert_eq!(refused(&at(&one, "batch_events", &batch(11).to_string())), is(400, "invalid"));
     assert_eq!(at(&two, "batch_events", &batch(1).to_string()).status, 200);
-    assert_eq!(at(&two, "batch_events", &batch(2).to_string()).status, 422);
+    assert_eq!(at(&two, "batch_events", &batch(2).to_string()).status, 400);
 }
 
 /// Its sender writes all of it before it reads, however long that takes: it must find an answer, not a broken connection.
@@ -664,14 +664,14 @@ fn every_call_is_counted() {
         assert_eq!(call(&server, &one(), "POST", "/apps/1/events", &good).status, 200);
     }
     assert_eq!(call(&server, &other, "POST", "/apps/1/events", &good).status, 401);
-    assert_eq!(call(&server, &one(), "POST", "/apps/1/batch_events", "{}").status, 422);
+    assert_eq!(call(&server, &one(), "POST", "/apps/1/batch_events", "{}").status, 400);
     for target in
         ["/apps/1/channels", "/apps/1/channels/a", "/apps/1/channels/presence-a/users", "/apps/1/connections"]
     {
         assert_eq!(call(&server, &one(), "GET", target, "").status, 200);
     }
     assert_eq!(call(&server, &one(), "POST", "/apps/1/users/7/terminate_connections", "{}").status, 200);
-    assert_eq!(call(&server, &one(), "GET", "/apps/1/channels/a%20b", "").status, 422);
+    assert_eq!(call(&server, &one(), "GET", "/apps/1/channels/a%20b", "").status, 400);
     assert_eq!(call(&server, &one(), "GET", "/apps/nobody/channels", "").status, 404);
     for number in 0..3 {
         assert_eq!(send(&server, "GET", &format!("/apps/1/whatever{number}"), "").status, 404);

@@ -108,7 +108,7 @@ impl Cluster {
             let is_last = !by_topic || self.broker.hears(channel.as_str());
             let is_kept = is_last && is_cache(channel) && !event.event.starts_with(CLIENT_PREFIX);
             if !is_kept {
-                self.hub.publish(&scoped, hold, || encode().map(|frame| (audience, frame)));
+                self.hub.publish(&scoped, hold, || encode().map(|frame| (audience.clone(), frame)));
                 continue;
             }
             let Some(frame) = encode() else { continue };
@@ -119,7 +119,7 @@ impl Cluster {
             if let Some(state) = state.apps.get_mut(&event.app) {
                 state.cache.keep(channel, kept);
             }
-            self.hub.publish(&scoped, hold, || Some((audience, frame)));
+            self.hub.publish(&scoped, hold, || Some((audience.clone(), frame)));
         }
     }
 

@@ -6,7 +6,7 @@ use super::Cluster;
 use super::names::{CONNECTIONS, USERS, watched};
 use super::waiting::{Joining, Purpose};
 use crate::hub::{Connection, Seat, Subscription};
-use crate::message::ChannelName;
+use crate::message::{ChannelName, Frame};
 use crate::protocol::pusher::{
     Action, App, Broadcast, Channel, ClientEvent, Fatal, Joined, Member, Refusal, Session, SocketId,
     Subscribe, SubscriptionError, Ticket, User, UserId, WebhookEvent, outgoing,
@@ -90,12 +90,15 @@ impl Client {
         self.0.lock().session.heard(self.0.cluster.now());
     }
 
-    /// Does what the time demands.
-    pub fn tick(&self) {
+    /// Does what the time demands. Whether that was a ping of WebSocket.
+    #[must_use]
+    pub fn tick(&self) -> bool {
         let peer = &self.0;
         let mut inner = peer.lock();
         let actions = inner.session.tick(peer.cluster.now());
+        let pings = actions.contains(&Action::Ping);
         peer.carry_out(&mut inner, actions);
+        pings
     }
 
     /// When [`tick`](Self::tick) has something to do, in milliseconds of the hub's clock.
@@ -177,6 +180,9 @@ impl Peer {
             match action {
                 Action::Reply(frame) => {
                     self.seat.push(&frame);
+                }
+                Action::Ping => {
+                    self.seat.push(&Frame::ping());
                 }
                 Action::Subscribe(subscribe) => self.subscribe(inner, subscribe),
                 Action::Unsubscribe(channel) => self.unsubscribe(inner, &channel),

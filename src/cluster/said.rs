@@ -172,7 +172,7 @@ mod tests {
                     channel: "presence-a".into(),
                     change: Change::Join { connection: SocketId::new(1, 2), member },
                 }]),
-                r#"{"changes":[{"app":"1","number":3,"channel":"presence-a","change":{"join":{"connection":"1.2","member":{"user_id":7,"user_info":"{\"n\":1}"}}}}]}"#,
+                r#"{"changes":[{"app":"1","number":3,"channel":"presence-a","change":{"join":{"connection":"1.2","member":{"user_id":"7","user_info":"{\"n\":1}"}}}}]}"#,
             ),
             (
                 Said::Terminate { app: "1".into(), user: UserId::new("a") },

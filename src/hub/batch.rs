@@ -56,7 +56,7 @@ pub(super) fn blocks(run: &mut [Arc<Delivery>]) -> impl Iterator<Item = Block> {
         rest = others;
         Some(Block {
             channel: first.channel.clone(),
-            audience: first.audience,
+            audience: first.audience.clone(),
             frame: merge(block),
             messages: length as u64,
         })
@@ -96,7 +96,7 @@ mod tests {
         let mut run = vec![
             delivery(&channel, Audience::Everyone, b"a"),
             delivery(&channel, Audience::Everyone, b"b"),
-            delivery(&channel, Audience::User(7), b"c"),
+            delivery(&channel, Audience::User(7.into()), b"c"),
             delivery(&channel, Audience::Everyone, b"d"),
         ];
         let blocks: Vec<_> =
@@ -140,7 +140,7 @@ mod tests {
             let mut expected: HashMap<(ChannelName, i64), Vec<u8>> = HashMap::new();
             let mut run = Vec::new();
             for (number, (channel, user, length)) in messages.into_iter().enumerate() {
-                let audience = if user == 0 { Audience::Everyone } else { Audience::User(user) };
+                let audience = if user == 0 { Audience::Everyone } else { Audience::User(user.into()) };
                 let bytes = vec![u8::try_from(number).unwrap(); length];
                 run.push(delivery(&channels[channel], audience, &bytes));
                 expected.entry((channels[channel].clone(), user)).or_default().extend(bytes);
@@ -155,6 +155,7 @@ mod tests {
                     total += block.messages;
                     continue;
                 };
+                let user = user.number().unwrap();
                 out.entry((block.channel, user)).or_default().extend_from_slice(block.frame.bytes());
                 total += block.messages;
             }

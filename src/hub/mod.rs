@@ -14,6 +14,7 @@ mod connection;
 mod directory;
 mod outbox;
 mod shard;
+mod users;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::message::{Audience, ChannelName, Close, Frame};
+use crate::message::{Audience, ChannelName, Close, Frame, UserId};
 use crate::telemetry::Metrics;
 
 pub use clock::Clock;
@@ -107,7 +108,7 @@ impl Hub {
         let mut answers = Vec::with_capacity(self.shards.len());
         for commands in &self.shards {
             let (answer, count) = oneshot::channel();
-            let _ = commands.send(Command::CountUnflushed { answer });
+            let _ = commands.send(Command::CountUnflushed(answer));
             answers.push(count);
         }
         let mut unflushed = 0;
@@ -119,9 +120,10 @@ impl Hub {
 
     /// Closes a user's connections: those on this channel, or on any that has no scope. Of scoped channels the hub
     /// does not know the users.
-    pub fn close_user(&self, user: i64, channel: Option<&ChannelName>, close: Close) {
+    pub fn close_user(&self, user: &UserId, channel: Option<&ChannelName>, close: Close) {
         for commands in &self.shards {
-            let _ = commands.send(Command::CloseUser { user, channel: channel.cloned(), close });
+            let _ =
+                commands.send(Command::CloseUser { user: user.clone(), channel: channel.cloned(), close });
         }
     }
 

@@ -10,44 +10,22 @@ use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::batch::{Delivery, blocks};
+use super::users::{UserKey, Users, Wanted};
 use super::{Clock, ConnectionId, Outbox, Pushed};
-use crate::message::{Audience, ChannelName, Close};
+use crate::message::{ChannelName, Close, UserId};
 use crate::telemetry::Metrics;
 
 /// What a shard is told, in this order.
 #[derive(Debug)]
 pub(super) enum Command {
-    Connect {
-        id: ConnectionId,
-        outbox: Arc<Outbox>,
-    },
-    Disconnect {
-        id: ConnectionId,
-    },
-    Join {
-        channel: ChannelName,
-        id: ConnectionId,
-        user: i64,
-        outbox: Arc<Outbox>,
-    },
-    Leave {
-        channel: ChannelName,
-        id: ConnectionId,
-    },
+    Connect { id: ConnectionId, outbox: Arc<Outbox> },
+    Disconnect { id: ConnectionId },
+    Join { channel: ChannelName, id: ConnectionId, user: UserId, outbox: Arc<Outbox> },
+    Leave { channel: ChannelName, id: ConnectionId },
     Deliver(Arc<Delivery>),
-    CloseSome {
-        of: NonZeroUsize,
-        close: Close,
-    },
-    /// How many connections have something to be flushed?
-    CountUnflushed {
-        answer: oneshot::Sender<usize>,
-    },
-    CloseUser {
-        user: i64,
-        channel: Option<ChannelName>,
-        close: Close,
-    },
+    CloseSome { of: NonZeroUsize, close: Close },
+    CountUnflushed(oneshot::Sender<usize>),
+    CloseUser { user: UserId, channel: Option<ChannelName>, close: Close },
 }
 
 /// A share of the connections, and the task that writes to them.
@@ -59,6 +37,7 @@ pub(super) struct Shard {
     metrics: Arc<Metrics>,
     connections: IndexMap<ConnectionId, Arc<Outbox>, RandomState>,
     channels: HashMap<ChannelName, Subscribers, RandomState>,
+    users: Users,
     /// Writes since the shard last let others run.
     writes: usize,
 }
@@ -67,7 +46,7 @@ type Subscribers = IndexMap<ConnectionId, Subscriber, RandomState>;
 
 #[derive(Debug)]
 struct Subscriber {
-    user: i64,
+    user: UserKey,
     outbox: Arc<Outbox>,
 }
 
@@ -94,6 +73,7 @@ impl Shard {
             metrics,
             connections: IndexMap::default(),
             channels: HashMap::default(),
+            users: Users::default(),
             writes: 0,
         }
     }
@@ -131,20 +111,24 @@ impl Shard {
                 }
                 Command::Disconnect { id } => {
                     self.connections.swap_remove(&id);
+                    self.users.leave(id);
                     if self.connections.len() < self.connections.capacity() / 8 {
                         self.connections.shrink_to_fit();
                     }
                 }
                 Command::Join { channel, id, user, outbox } => {
+                    let user = self.users.enter(id, user);
                     self.channels.entry(channel).or_default().insert(id, Subscriber { user, outbox });
                 }
                 Command::Leave { channel, id } => self.leave(&channel, id),
                 Command::CloseSome { of, close } => self.close_some(of, close),
-                Command::CountUnflushed { answer } => {
+                Command::CountUnflushed(answer) => {
                     let unflushed = self.connections.values().filter(|outbox| !outbox.is_flushed()).count();
                     let _ = answer.send(unflushed);
                 }
-                Command::CloseUser { user, channel, close } => self.close_user(user, channel.as_ref(), close),
+                Command::CloseUser { user, channel, close } => {
+                    self.close_user(&user, channel.as_ref(), close);
+                }
                 Command::Deliver(_) => {}
             }
         }
@@ -154,14 +138,10 @@ impl Shard {
     async fn deliver(&mut self, run: &mut Vec<Arc<Delivery>>) {
         for block in blocks(run) {
             let Some(subscribers) = self.channels.get(&block.channel) else { continue };
+            let wanted = Wanted::from(&block.audience);
             let mut copies = 0;
             for (id, subscriber) in subscribers {
-                let included = match block.audience {
-                    Audience::Everyone => true,
-                    Audience::User(user) => subscriber.user == user,
-                    Audience::Except(excluded) => *id != excluded,
-                };
-                if !included {
+                if !self.users.include(&wanted, *id, subscriber.user) {
                     continue;
                 }
                 if subscriber.outbox.push(&block.frame, self.outbox_bytes) == Pushed::Taken {
@@ -200,10 +180,13 @@ impl Shard {
         }
     }
 
-    fn close_user(&self, user: i64, channel: Option<&ChannelName>, close: Close) {
+    fn close_user(&self, user: &UserId, channel: Option<&ChannelName>, close: Close) {
+        let wanted = Wanted::user(user);
         let of_user = |subscribers: &Subscribers| {
-            for subscriber in subscribers.values().filter(|subscriber| subscriber.user == user) {
-                subscriber.outbox.close(close);
+            for (id, subscriber) in subscribers {
+                if self.users.include(&wanted, *id, subscriber.user) {
+                    subscriber.outbox.close(close);
+                }
             }
         };
         match channel {

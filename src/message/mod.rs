@@ -7,6 +7,7 @@ mod event;
 mod frame;
 pub mod json;
 mod signal;
+mod user;
 
 pub use channel::{ChannelName, InvalidChannelName};
 pub use close::Close;
@@ -14,3 +15,4 @@ pub use dispatch::Dispatch;
 pub use event::{Audience, Event, Sender};
 pub use frame::Frame;
 pub use signal::{InvalidSignal, Signal};
+pub use user::{InvalidUserId, UserId};

@@ -39,6 +39,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow!("{}", lines.join("\n"))
     })?;
+    let authenticator = Arc::new(authenticator);
 
     let apps = Apps::new(&settings.pusher, &settings.apps).map_err(|problems| {
         let lines: Vec<String> = problems
@@ -83,14 +84,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         edge.clone(),
         native,
         broker.clone(),
-        authenticator,
+        authenticator.clone(),
         settings.auth.close_on_expiry,
     );
 
     let pusher_endpoint = PusherEndpoint::new(edge.clone(), cluster.clone());
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let app = cluster.apps().iter().find(|app| app.enabled).cloned();
-    let console = console(&settings, &broker, address, app)?;
+    let console = console(&settings, &broker, authenticator, address, app)?;
     let load = {
         let edge = edge.clone();
         move || Load { draining: edge.is_draining(), connections: edge.admission.open() }
@@ -135,6 +136,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
 fn console(
     settings: &Settings,
     broker: &Arc<Broker>,
+    authenticator: Arc<Authenticator>,
     address: SocketAddr,
     app: Option<Arc<App>>,
 ) -> anyhow::Result<Option<Router>> {
@@ -145,6 +147,7 @@ fn console(
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "console.enabled: whoever reaches this address can make tokens for any user");
     }
-    let state = ConsoleState::new(broker.clone(), minter, Sender::from(&settings.sender)).with_app(app);
+    let sender = Sender::from(&settings.sender);
+    let state = ConsoleState::new(broker.clone(), minter, authenticator, sender).with_app(app);
     Ok(Some(console::router(state)))
 }

@@ -25,8 +25,14 @@ pub trait Conversation: Send + Unpin + 'static {
         u32::MAX
     }
 
-    /// Does what the time demands, beyond the heartbeat that all connections have.
-    fn tick(&mut self) {}
+    /// Does what the time demands, beyond the heartbeat that all connections have. Whether it has sent a ping of WebSocket.
+    fn tick(&mut self) -> bool {
+        false
+    }
+
+    /// The connection is closing: the client gets nothing more, but its socket stays until the closing handshake is done.
+    /// May be called more than once.
+    fn closing(&mut self) {}
 
     /// The connection has ended.
     fn ended(&self, end: End, connection: &Connection);

@@ -14,7 +14,7 @@ use crate::broker::{Broker, Refused};
 use crate::hub::{Connection, Outbox};
 use crate::message::{ChannelName, Close, Sender};
 use crate::protocol::native::{Answer, Native, Refusal, encode_answer};
-use crate::telemetry::{Metrics, Reason};
+use crate::telemetry::{Metrics, Reason, logged};
 
 /// Where native clients connect.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct NativeEndpoint {
     edge: Arc<Edge>,
     native: Arc<Native>,
     broker: Arc<Broker>,
-    authenticator: Authenticator,
+    authenticator: Arc<Authenticator>,
     close_on_expiry: bool,
 }
 
@@ -33,7 +33,7 @@ impl NativeEndpoint {
         edge: Arc<Edge>,
         native: Arc<Native>,
         broker: Arc<Broker>,
-        authenticator: Authenticator,
+        authenticator: Arc<Authenticator>,
         close_on_expiry: bool,
     ) -> Arc<Self> {
         Arc::new(Self { edge, native, broker, authenticator, close_on_expiry })
@@ -54,11 +54,11 @@ impl NativeEndpoint {
         self.edge.check(request.headers())?;
         let identity = self.authenticate(request)?;
         let (response, upgrade) = accept(request)?;
-        let admitted = self.edge.admission.admit(identity.id);
+        let admitted = self.edge.admission.admit(&identity.id);
         let outbox = Arc::new(Outbox::new());
         let mut connection = self.edge.hub.connect(outbox);
         if admitted.is_ok() {
-            connection.join(&identity.channel, identity.id);
+            connection.join(&identity.channel, &identity.id);
         } else {
             // A refusal before the upgrade would be invisible to a page; a close code is not.
             connection.outbox().close(Close::OverCapacity);
@@ -66,7 +66,7 @@ impl NativeEndpoint {
         self.edge.opened();
         tracing::info!(
             connection = connection.id(),
-            user = identity.id,
+            user = logged(identity.id.form()),
             channel = identity.channel.as_str(),
             ip = client.map(tracing::field::display),
             "connected"
@@ -153,7 +153,7 @@ impl Conversation for NativeConversation {
         if end == End::Server(Close::SlowConsumer) {
             tracing::warn!(
                 connection = connection.id(),
-                user = self.sender.id,
+                user = logged(self.sender.id.form()),
                 channel = channel.map(ChannelName::as_str),
                 limit = connection.outbox_bytes(),
                 "slow consumer: what waited for it was dropped"
@@ -161,7 +161,7 @@ impl Conversation for NativeConversation {
         }
         tracing::info!(
             connection = connection.id(),
-            user = self.sender.id,
+            user = logged(self.sender.id.form()),
             channel = channel.map(ChannelName::as_str),
             reason = end.reason(),
             code = end.code(),
@@ -173,7 +173,7 @@ impl Conversation for NativeConversation {
 impl Drop for NativeConversation {
     fn drop(&mut self) {
         if self.admitted {
-            self.endpoint.edge.admission.leave(self.sender.id);
+            self.endpoint.edge.admission.leave(&self.sender.id);
         }
     }
 }
@@ -188,4 +188,14 @@ fn answer(answer: Answer, outbox: &Outbox, limit: usize, metrics: &Metrics) {
         }
     }
     outbox.push(&encode_answer(answer), limit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connections_own_part_stays_small() {
+        assert!(size_of::<NativeConversation>() <= 56);
+    }
 }

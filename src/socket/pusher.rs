@@ -25,17 +25,11 @@ pub struct PusherEndpoint {
     gates: HashMap<Arc<str>, Gate>,
 }
 
-/// So much longer than for an answer to `pusher:ping` is waited for one to a ping of WebSocket, in seconds: a client
-/// that is there and does not answer is to be told so.
-const PONG_MARGIN: u32 = 10;
-
 impl PusherEndpoint {
     /// Puts the Pusher protocol on an edge.
     #[must_use]
     pub fn new(edge: Arc<Edge>, cluster: Arc<Cluster>) -> Arc<Self> {
-        let timeouts = cluster.apps().iter().map(|app| app.rules.pong_timeout.as_secs());
-        let longest = u32::try_from(timeouts.max().unwrap_or_default()).unwrap_or(u32::MAX);
-        let options = edge.options.with_pong_within(longest.saturating_add(PONG_MARGIN));
+        let options = edge.options.never_giving_up();
         let gate = |app: &Arc<App>| {
             let origins = &app.rules.origins;
             (!origins.is_empty())
@@ -87,7 +81,7 @@ impl PusherEndpoint {
                 tracing::info!(
                     connection = connection.id(),
                     app = &**place.app.credentials.id(),
-                    socket_id = %place.client.id(),
+                    socket_id = place.client.as_ref().map(|client| tracing::field::display(client.id())),
                     ip,
                     "connected"
                 );
@@ -124,7 +118,7 @@ impl PusherEndpoint {
     fn admit(self: &Arc<Self>, app: &Arc<App>, connection: &Connection) -> Result<Place, Fatal> {
         self.edge.admission.admit_anyone().map_err(|_| Fatal::OverCapacity)?;
         match Client::open(&self.cluster, app, connection) {
-            Ok(client) => Ok(Place { app: app.clone(), client }),
+            Ok(client) => Ok(Place { app: app.clone(), client: Some(client) }),
             Err(fatal) => {
                 self.edge.admission.leave_anyone();
                 Err(fatal)
@@ -145,12 +139,19 @@ struct PusherConversation {
 #[derive(Debug)]
 struct Place {
     app: Arc<App>,
-    client: Client,
+    /// None as soon as the connection closes: who waits for the end of a closing handshake is nowhere any more.
+    client: Option<Client>,
+}
+
+impl PusherConversation {
+    fn client(&self) -> Option<&Client> {
+        self.place.as_ref()?.client.as_ref()
+    }
 }
 
 impl Conversation for PusherConversation {
     fn receive(&mut self, message: Message, _: &Connection) {
-        let Some(Place { client, .. }) = &self.place else { return };
+        let Some(Place { client: Some(client), .. }) = &self.place else { return };
         let edge = &self.endpoint.edge;
         if edge.rate.as_ref().is_some_and(|rate| !rate.take(&mut self.bucket)) {
             edge.metrics.messages_refused.get_or_create(&Reason::new("rate_limited")).inc();
@@ -162,19 +163,23 @@ impl Conversation for PusherConversation {
     }
 
     fn heard(&mut self) {
-        if let Some(place) = &self.place {
-            place.client.heard();
+        if let Some(client) = self.client() {
+            client.heard();
         }
     }
 
     fn next_tick(&self) -> u32 {
-        let Some(place) = &self.place else { return u32::MAX };
-        u32::try_from(place.client.next_tick().div_ceil(1000)).unwrap_or(u32::MAX)
+        let Some(client) = self.client() else { return u32::MAX };
+        u32::try_from(client.next_tick().div_ceil(1000)).unwrap_or(u32::MAX)
     }
 
-    fn tick(&mut self) {
-        if let Some(place) = &self.place {
-            place.client.tick();
+    fn tick(&mut self) -> bool {
+        self.client().is_some_and(Client::tick)
+    }
+
+    fn closing(&mut self) {
+        if let Some(place) = &mut self.place {
+            place.client = None;
         }
     }
 

@@ -41,10 +41,10 @@ impl SessionOptions {
 }
 
 impl SessionOptions {
-    /// The same, with at least so many seconds for the answer to a ping.
+    /// The same for a protocol that has pings of its own: it judges who is not there, for an answer to either ping counts.
     #[must_use]
-    pub(super) fn with_pong_within(self, seconds: u32) -> Self {
-        Self { pong_within: self.pong_within.max(seconds), ..self }
+    pub(super) fn never_giving_up(self) -> Self {
+        Self { pong_within: u32::MAX, ..self }
     }
 }
 
@@ -216,6 +216,9 @@ impl<C: Conversation> Session<C> {
     fn keep_time(&mut self, now: u32) {
         match self.phase {
             Phase::Open => {
+                if now >= self.conversation.next_tick() && self.conversation.tick() {
+                    self.pulse = Pulse::Pinged(now);
+                }
                 match self.pulse {
                     Pulse::Heard(at) if now >= at.saturating_add(self.options.ping_after) => {
                         self.outbox().push(&Frame::ping(), self.options.bounds.outbox_bytes);
@@ -226,9 +229,6 @@ impl<C: Conversation> Session<C> {
                         return;
                     }
                     Pulse::Heard(_) | Pulse::Pinged(_) => {}
-                }
-                if now >= self.conversation.next_tick() {
-                    self.conversation.tick();
                 }
                 if now >= self.expires {
                     self.outbox().close(Close::TokenExpired);
@@ -341,6 +341,9 @@ impl<C: Conversation> Future for Session<C> {
         let at_end = session.poll_read(cx, now).is_ready();
         session.keep_time(now);
         session.notice_ending(now);
+        if session.phase != Phase::Open {
+            session.conversation.closing();
+        }
         if session.answered && !waited && !at_end && session.phase == Phase::Open {
             cx.waker().wake_by_ref();
             return Poll::Pending;

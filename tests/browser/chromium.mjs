@@ -35,3 +35,20 @@ export async function open(browser, options = {}) {
   });
   return page;
 }
+
+/** The share of pixels in a picture (PNG) that are not as its corner is: 0 where nothing can be seen. */
+export async function drawn(browser, picture) {
+  const page = await browser.newPage();
+  try {
+    return await page.evaluate(async (picture) => {
+      const bytes = Uint8Array.from(atob(picture), (sign) => sign.charCodeAt(0));
+      const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
+      const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+      context.drawImage(bitmap, 0, 0);
+      const pixels = new Uint32Array(context.getImageData(0, 0, bitmap.width, bitmap.height).data.buffer);
+      return pixels.filter((pixel) => pixel !== pixels[0]).length / pixels.length;
+    }, picture.toString("base64"));
+  } finally {
+    await page.close();
+  }
+}

@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 
-import { launch, open } from "./chromium.mjs";
+import { drawn, launch, open } from "./chromium.mjs";
 import { Server } from "./server.mjs";
 
 let server, browser, page;
@@ -283,10 +283,207 @@ describe("with the server up", () => {
     await page.locator("#code", { hasText: "JWT::encode" }).waitFor();
     await page.keyboard.press("ArrowRight");
     await page.locator("#code", { hasText: "Redis::publish" }).waitFor();
+    for (const words of ["PUSHER_APP_KEY=", "new Echo(", "Broadcast::on("]) {
+      await page.keyboard.press("ArrowRight");
+      await page.locator("#code", { hasText: words }).waitFor();
+    }
+    await page.keyboard.press("End");
+    await page.locator("#code", { hasText: "yamabiko listen" }).waitFor();
+    await page.keyboard.press("Home");
+    await page.locator("#code", { hasText: "function yamabiko" }).waitFor();
+    await page.getByRole("tab", { name: "Laravel: publish" }).click();
+    await page.locator("#code", { hasText: "Redis::publish" }).waitFor();
     await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
     await page.getByRole("button", { name: "Copy" }).click();
     await page.getByText("Copied").waitFor();
     assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^<\?php[^]*Redis::publish/);
+  });
+
+  test("a refused token is explained, the button says what it does, and another channel is tried", async () => {
+    // 300 bytes, where 200 are allowed: no token is given out for that.
+    await page.getByRole("radio", { name: "Other" }).check();
+    await page.getByLabel("Channel name").fill("あ".repeat(100));
+    await page.getByRole("button", { name: "Join" }).click();
+    const reason = user("Aoi").getByText(/No token: invalid_channel/);
+    await reason.waitFor();
+    for (const attempt of [1, 2]) {
+      assert.equal(await user("Aoi").getByRole("button", { name: "Disconnect" }).count(), 0, `${attempt}`);
+      await user("Aoi").getByRole("button", { name: "Connect Aoi" }).click();
+      await user("Aoi").getByText("Closed").waitFor();
+      await reason.waitFor();
+    }
+    page.faults = page.faults.filter((fault) => !/status of 422/.test(fault));
+    await page.getByRole("radio", { name: "chat:room1" }).check();
+    await connected(3);
+    assert.equal(await reason.count(), 0);
+  });
+
+  test("a receipt ends with its connection, and a message without an answer is said to be one", async () => {
+    const receipt = user("Aoi").locator(".receipt");
+    await say("Aoi", "hello");
+    await user("Aoi").getByText("Accepted").waitFor();
+    await page.getByRole("button", { name: "Disconnect Aoi" }).click();
+    await connected(2);
+    assert.equal(await receipt.textContent(), "");
+    await say("Aoi", "into the void");
+    await user("Aoi").getByText("Not connected").waitFor();
+    // Its next connection swallows what is said.
+    await page.routeWebSocket(/\/ws\?/, (socket) => {
+      socket.connectToServer();
+      socket.onMessage(() => {});
+    });
+    await page.getByRole("button", { name: "Connect Aoi" }).click();
+    await connected(3);
+    assert.equal(await receipt.textContent(), "");
+    await say("Aoi", "swallowed");
+    await page.getByRole("button", { name: "Disconnect Aoi" }).click();
+    await user("Aoi").getByText("No answer: it may not have been sent").waitFor();
+    await page.getByRole("button", { name: "日本語" }).click();
+    await user("Aoi").getByText("応答がありません").waitFor();
+    await page.getByRole("button", { name: "English" }).click();
+  });
+
+  test("the composers of a row stay in line when one card grows", async () => {
+    const boxes = () => page.locator(".user .send").evaluateAll((forms) => forms.map((form) => form.getBoundingClientRect()).map(({ top, bottom }) => `${top} ${bottom}`));
+    await page.getByRole("button", { name: "Disconnect Haru" }).click();
+    await user("Haru").locator(".closed").waitFor();
+    assert.equal(new Set(await boxes()).size, 1, (await boxes()).join());
+    for (let n = 0; n < 20; n += 1) await server.post("publish", { channel: "chat:default", data: { message: `${n}` } });
+    await heard("Sora", "19");
+    assert.equal(new Set(await boxes()).size, 1, (await boxes()).join());
+  });
+
+  test("a sender without a name or an id is not published, and its id goes out digit by digit", async () => {
+    const publish = page.locator("#publish");
+    const published = [];
+    page.on("request", (request) => request.url().endsWith("/console/publish") && published.push(request.postData()));
+    await publish.getByLabel("Speak for a user").check();
+    for (const [name, id] of [["", "7"], ["  ", "7"], ["Aoi", ""]]) {
+      await publish.getByLabel("Name").fill(name);
+      await publish.getByLabel("User id").fill(id);
+      await publish.getByRole("button", { name: "Publish" }).click();
+      assert.equal(await publish.evaluate((form) => form.checkValidity()), false, `"${name}" ${id}`);
+    }
+    await publish.getByLabel("User id").fill("9007199254740993");
+    await publish.getByRole("button", { name: "Publish" }).click();
+    await page.locator("#wire .frame", { hasText: '"sender":{"name":"Aoi","id":9007199254740993}' }).first().waitFor();
+    assert.equal(published.length, 1, published.join("\n"));
+    await publish.getByLabel("User id").fill("");
+    await publish.getByLabel("Speak for a user").uncheck();
+    await publish.getByRole("button", { name: "Publish" }).click();
+    await publish.getByText("Published").waitFor();
+  });
+
+  test("the arrow keys walk through all channels, and a click on the last choice leads to its field", async () => {
+    const focused = () => page.evaluate(() => [document.activeElement.name || document.activeElement.id, document.activeElement.value]);
+    await page.getByRole("radio", { name: "chat:default" }).focus();
+    for (const value of ["chat:room1", "tweet:", "", "chat:default", ""]) {
+      await page.keyboard.press(value === "" && (await focused())[1] === "chat:default" ? "ArrowLeft" : "ArrowRight");
+      assert.deepEqual(await focused(), ["channel", value]);
+      await connected(3);
+    }
+    await page.keyboard.press("Tab");
+    assert.equal((await focused())[0], "custom-name");
+    await page.locator("#channels label").first().click();
+    await connected(3);
+    await page.locator("#channels label", { hasText: "Other" }).click();
+    assert.equal((await focused())[0], "custom-name");
+    await page.getByRole("radio", { name: "chat:default" }).check();
+    await connected(3);
+  });
+
+  test("a token is checked: why it is refused, what it contains, and that it is accepted", async () => {
+    const box = page.getByLabel("Token", { exact: true });
+    const check = async (pasted) => {
+      await box.fill(pasted);
+      await page.getByRole("button", { name: "Check", exact: true }).click();
+      await page.locator("#checked").waitFor();
+    };
+    const { token } = await server.post("token", { id: 7, name: "あおい", channel: "chat:default", ttl: 3_600 });
+    for (const pasted of [token, `  "${token}"\n`, `Bearer ${token}`, `ws://127.0.0.1:8080/ws?token=${token}&x=1`]) {
+      await check(pasted);
+      await page.locator("#checked").getByText("Accepted").waitFor();
+      await page.locator("#checked").getByText('"name":"あおい"').waitFor();
+      await page.locator("#checked").getByText(/expires in (59 min|1 h)/).waitFor();
+    }
+    await check(`${token.slice(0, -2)}AA`);
+    await page.locator("#checked").getByText("bad_signature").waitFor();
+    await page.locator("#checked").getByText("It was signed with another secret than this server's.").waitFor();
+    await page.getByRole("button", { name: "日本語" }).click();
+    await page.locator("#checked").getByText("別のシークレットで署名されています").waitFor();
+    await page.getByRole("button", { name: "English" }).click();
+    await check("eyJhbGciOiJIUzI1NiJ9");
+    await page.locator("#checked").getByText("malformed_token").waitFor();
+    assert.equal(await page.locator("#check-claims").isVisible(), false);
+    // Another token is not what this verdict is about.
+    await box.fill("x");
+    assert.equal(await page.locator("#checked").isVisible(), false);
+    const guide = page.getByRole("link", { name: "When a page does not connect" });
+    const answer = await page.request.get(new URL(await guide.getAttribute("href"), server.url).href, { headers: { host: `127.0.0.1:${server.port}` } });
+    assert.match(await answer.text(), /^# Troubleshooting/);
+  });
+
+  test("a raw frame is not wrapped again by another channel, and what was written comes back", async () => {
+    const input = user("Aoi").locator(".text");
+    await input.fill("typed");
+    await user("Aoi").getByLabel("Raw frame").check();
+    assert.equal(await input.inputValue(), '{"data":{"message":"typed","name":"Aoi"}}');
+    await input.fill('{"data":{"mine":1}}');
+    await page.getByRole("radio", { name: "tweet:" }).check();
+    assert.equal(await input.inputValue(), '{"data":{"mine":1}}');
+    await user("Aoi").getByLabel("Raw frame").uncheck();
+    assert.equal(await input.inputValue(), "typed");
+    await user("Haru").getByLabel("Raw frame").check();
+    await page.getByRole("radio", { name: "chat:room1" }).check();
+    assert.equal(await user("Haru").locator(".text").inputValue(), '{"data":{"message":"Hello","name":"Haru"}}');
+    await connected(3);
+  });
+
+  test("the job runs again after its connection was ended for good", async () => {
+    const answer = await fetch(`http://127.0.0.1:${server.admin}/disconnect`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ user: 1 }),
+    });
+    assert.ok(answer.ok, `${answer.status} ${await answer.text()}`);
+    await page.locator("#job-state", { hasText: "Closed" }).waitFor();
+    await page.getByRole("button", { name: "Run the job" }).click();
+    await page.getByText(/Step \d+ of 20/).waitFor();
+  });
+
+  test("a whisper of any form is taken, and a tab that is refused says why", async () => {
+    const tabs = page.locator("#echo-tabs > li");
+    await tabs.nth(1).getByText("Connected").waitFor();
+    await page.route("**/console/echo/auth", (route) =>
+      route.fulfill({ status: 422, json: { error: { code: "invalid_message", message: "not on this channel" } } }));
+    await page.getByRole("button", { name: "Open a tab" }).click();
+    await tabs.nth(2).getByText("Not on the channel: invalid_message: not on this channel").waitFor();
+    await page.getByRole("button", { name: "日本語" }).click();
+    await tabs.nth(2).getByText("チャンネルに参加できません").waitFor();
+    await page.getByRole("button", { name: "English" }).click();
+    await page.unroute("**/console/echo/auth");
+    page.faults = page.faults.filter((fault) => !/status of 422/.test(fault));
+
+    const { key } = await server.post("echo", {});
+    await page.evaluate(async ([key, port]) => {
+      const socket = new WebSocket(`ws://127.0.0.1:${port}/app/${key}?protocol=7`);
+      const channel = "presence-Room.1";
+      const next = (event) => new Promise((done) => socket.addEventListener("message", ({ data }) => {
+        const frame = JSON.parse(data);
+        if (frame.event === event) done(JSON.parse(frame.data));
+      }));
+      const { socket_id } = await next("pusher:connection_established");
+      const answer = await fetch("/console/echo/auth", {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ socket_id, channel, id: 77, name: "Umi" }),
+      });
+      const on = next("pusher_internal:subscription_succeeded");
+      socket.send(JSON.stringify({ event: "pusher:subscribe", data: { channel, ...(await answer.json()) } }));
+      await on;
+      for (const data of ["no JSON", null, 7, { name: "Umi" }]) socket.send(JSON.stringify({ event: "client-wave", channel, data }));
+    }, [key, server.port]);
+    await tabs.nth(0).getByText("Umi whispers").waitFor();
   });
 
   test("long talk does not grow the page without bound", async () => {
@@ -320,12 +517,101 @@ test("nobody is shut out: the rules of axe hold, in both themes and languages", 
     }
     await messages("Sora").nth(3).waitFor();
     await page.locator("#code", { hasText: "function yamabiko" }).waitFor();
+    await page.locator("#check textarea").fill((await server.post("token", { id: 7, name: "Aoi", channel: "chat:default" })).token.slice(0, -3));
+    await page.locator("#check button").click();
+    await page.locator("#checked", { hasText: "bad_signature" }).waitFor();
+    await page.locator(".user .toggle").first().click();
     await page.evaluate(axe);
     const { violations } = await page.evaluate(() => globalThis.axe.run());
     const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, any }) => `${html} ${any[0]?.message ?? ""}`).join("\n  ")}`);
     assert.deepEqual(found, [], `${colorScheme}, ${locale}`);
     await page.context().close();
   }
+});
+
+test("in forced colours everything that tells something can be seen", async () => {
+  for (const colorScheme of ["light", "dark"]) {
+    page = await open(browser, { colorScheme, forcedColors: "active", reducedMotion: "reduce" });
+    await page.goto(`${server.url}/console`);
+    await connected(3);
+    await page.mouse.move(0, 0);
+    // Without the border, which a button and the bar have in any case.
+    const seen = async (locator, inset) => {
+      await locator.scrollIntoViewIfNeeded();
+      const { x, y, width, height } = await locator.boundingBox();
+      return drawn(browser, await page.screenshot({ clip: { x: x + inset, y: y + inset, width: width - 2 * inset, height: height - 2 * inset } }));
+    };
+    const stop = await seen(page.getByRole("button", { name: "Disconnect Haru" }), 5);
+    assert.ok(stop > 0.05, `${colorScheme}, ■: ${stop}`);
+    await page.getByRole("button", { name: "Disconnect Haru" }).click();
+    await user("Haru").getByText("Closed", { exact: true }).waitFor();
+    await page.mouse.move(0, 0);
+    await page.evaluate(() => document.activeElement.blur());
+    const play = await seen(page.getByRole("button", { name: "Connect Haru" }), 5);
+    assert.ok(play > 0.05, `${colorScheme}, ▶: ${play}`);
+    // The chosen channel does not look like the others.
+    const colours = (value) => page.locator(`#channels input[value="${value}"] + span`).evaluate((span) => getComputedStyle(span).backgroundColor);
+    assert.notEqual(await colours("chat:default"), await colours("chat:room1"), colorScheme);
+    // Half of the bar is filled.
+    await page.evaluate(() => { document.getElementById("track").style.inlineSize = "50%"; });
+    const bar = await seen(page.locator(".track"), 2);
+    assert.ok(bar > 0.3 && bar < 0.9, `${colorScheme}, the bar: ${bar}`);
+    await noSidewaysScroll();
+    await page.context().close();
+  }
+});
+
+test("what cannot be reached is said in the page's language, and nothing else is copied in its place", async () => {
+  page = await open(browser);
+  await page.goto(`${server.url}/console`);
+  await connected(3);
+  await page.locator("#code", { hasText: "function yamabiko" }).waitFor();
+  for (const path of ["publish", "job", "token/check", "assets/token.php"]) await page.route(`**/console/${path}`, (route) => route.abort());
+  await page.getByRole("button", { name: "Publish", exact: true }).click();
+  await page.getByRole("button", { name: "Run the job" }).click();
+  await page.getByLabel("Token", { exact: true }).fill("eyJ");
+  await page.getByRole("button", { name: "Check", exact: true }).click();
+  await page.getByRole("tab", { name: "Laravel: token" }).click();
+  const places = ["#published", "#job-result", "#check-why", "#code"];
+  for (const place of places) await page.locator(place, { hasText: /^The server cannot be reached\.$/ }).waitFor();
+  assert.equal(await page.locator("#copy").isDisabled(), true);
+  await page.getByRole("button", { name: "日本語" }).click();
+  for (const place of places) await page.locator(place, { hasText: /^サーバーに接続できません。$/ }).waitFor();
+  await page.getByRole("textbox", { name: "data" }).fill("{");
+  await page.getByRole("button", { name: "配信", exact: true }).click();
+  await page.locator("#published", { hasText: "data がJSONとして不正です" }).waitFor();
+  await page.context().close();
+});
+
+test("\"Copied\" stands for as long after each click, and in the language of the page", async () => {
+  page = await open(browser);
+  await page.clock.install();
+  await page.goto(`${server.url}/console`);
+  await connected(3);
+  await page.locator("#code", { hasText: "function yamabiko" }).waitFor();
+  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+  const label = page.locator("#copy");
+  await page.clock.pauseAt(Date.now() + 3_600_000);
+  const words = async (expected) => {
+    for (let tries = 0; tries < 100 && (await label.textContent()) !== expected; tries += 1) await page.evaluate(() => 0);
+    assert.equal(await label.textContent(), expected);
+  };
+  await label.dispatchEvent("click");
+  await words("Copied");
+  await page.clock.runFor(1_000);
+  await label.dispatchEvent("click");
+  await words("Copied");
+  await page.clock.runFor(1_000);
+  await words("Copied");
+  await page.locator("#language").dispatchEvent("click");
+  await words("コピーしました");
+  await page.clock.runFor(1_000);
+  await words("コピー");
+  await label.dispatchEvent("click");
+  await words("コピーしました");
+  await page.locator("#tab-1").dispatchEvent("click");
+  await words("コピー");
+  await page.context().close();
 });
 
 test("a phone shows everything without scrolling sideways", async () => {

@@ -126,7 +126,7 @@ for (const [where, setUp] of SETUPS) {
       const metadata = new Inbox();
       haru.pusher.channel("presence-Room.1").bind("client-typing", (_, about) => metadata.put(about));
       aoi.join("Room.1").whisper("typing", {});
-      assert.deepEqual(await metadata.next(), { user_id: 7 });
+      assert.deepEqual(await metadata.next(), { user_id: "7" });
     });
 
     test("no client speaks where it is not subscribed, on public or encrypted channels, or in the application's name", async () => {

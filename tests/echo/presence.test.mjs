@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Application } from "./application.mjs";
-import { closeAll, eventually, present, tab } from "./client.mjs";
+import { closeAll, eventually, Inbox, present, tab } from "./client.mjs";
 import { SETUPS, twoNodes } from "./servers.mjs";
 
 for (const [where, setUp] of SETUPS) {
@@ -41,13 +41,25 @@ for (const [where, setUp] of SETUPS) {
       assert.deepEqual([haru.joining.waiting, haru.leaving.waiting], [[], []]);
     });
 
-    test("ids stay what they are, and a member knows itself", async () => {
+    test("ids are texts, and a member knows itself", async () => {
       const echo = await tab(a, application, "aoi");
       await present(echo, "Room.2");
       const { me, members, count } = echo.pusher.channel("presence-Room.2").members;
       const aoi = { id: 7, name: "Aoi" };
       assert.deepEqual([me, members, count], [{ id: 7, info: aoi }, { 7: aoi }, 1]);
-      await eventually(async () => assert.deepEqual(await b.get("/channels/presence-Room.2/users"), { users: [{ id: 7 }] }));
+      await eventually(async () => assert.deepEqual(await b.get("/channels/presence-Room.2/users"), { users: [{ id: "7" }] }));
+      // As Pusher's SDKs for Go and Swift read them: they cannot read a number.
+      const frames = new Inbox();
+      echo.pusher.connection.bind("message", ({ event, channel, data }) => channel === "presence-Room.2" && frames.put([event, data]));
+      const haru = await tab(b, application, "haru");
+      const list = new Inbox();
+      haru.pusher.connection.bind("message", ({ event, data }) => event === "pusher_internal:subscription_succeeded" && list.put(data));
+      await present(haru, "Room.2");
+      assert.deepEqual((await list.next()).presence.ids, ["12", "7"]);
+      haru.disconnect();
+      const [added, removed] = [await frames.next(), await frames.next()];
+      assert.deepEqual([added[0], added[1].user_id], ["pusher_internal:member_added", "12"]);
+      assert.deepEqual(removed, ["pusher_internal:member_removed", { user_id: "12" }]);
     });
 
     test("all who come at once see each other", async () => {
@@ -65,7 +77,7 @@ for (const [where, setUp] of SETUPS) {
       await eventually(async () => {
         assert.equal((await a.get("/channels/presence-Room.3", { info: "user_count" })).user_count, 3);
         const { users } = await b.get("/channels/presence-Room.3/users");
-        assert.deepEqual(users.map(({ id }) => id).sort((one, other) => one - other), [7, 12, 23]);
+        assert.deepEqual(users.map(({ id }) => id).sort((one, other) => one - other), ["7", "12", "23"]);
       });
     });
   });
@@ -91,7 +103,7 @@ describe("when a node is lost", () => {
     assert.deepEqual(await aoi.here.next(), ["Aoi", "Haru"]);
     await a.stop("SIGKILL");
     assert.equal(await haru.leaving.next("Aoi's leaving", 60_000), "Aoi");
-    await eventually(async () => assert.deepEqual(await b.get("/channels/presence-Room.1/users"), { users: [{ id: 12 }] }));
+    await eventually(async () => assert.deepEqual(await b.get("/channels/presence-Room.1/users"), { users: [{ id: "12" }] }));
     await a.start();
     assert.equal(await haru.joining.next("Aoi's return", 60_000), "Aoi");
     assert.deepEqual(await aoi.here.next("the members", 60_000), ["Aoi", "Haru"]);

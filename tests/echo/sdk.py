@@ -4,7 +4,7 @@ import json
 import sys
 
 import pusher
-from pusher.errors import PusherBadAuth
+from pusher.errors import PusherBadAuth, PusherBadRequest
 
 APP = {"app_id": "1001", "key": "echo-key", "secret": "echo-secret-of-the-tests"}
 
@@ -25,4 +25,8 @@ try:
     client(secret="not the secret").trigger("news", "e", {})
 except PusherBadAuth as refusal:
     told["refused"] = type(refusal).__name__
+try:
+    sdk.trigger("news", "pusher:ping", {})
+except PusherBadRequest as refusal:
+    told["invalid"] = type(refusal).__name__
 print(json.dumps(told))

@@ -1,6 +1,7 @@
 // Users who sign in: their own channel, who of those they watch is online, and their end.
 
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Application } from "./application.mjs";
@@ -83,6 +84,46 @@ for (const [where, setUp] of SETUPS) {
       await new Promise((wake) => setTimeout(wake, 1_500));
       for (const echo of tabs) assert.equal(echo.connectionStatus(), "disconnected");
       assert.equal(haru.connectionStatus(), "connected");
+    });
+
+    test("an id that is signed as a number signs in: pusher-js takes a text only", async () => {
+      const echo = await tab(a, application, "aoi", {
+        userAuthentication: {
+          headers: {},
+          // PHP's library signs what it is given, Node's a text only.
+          customHandler: ({ socketId }, done) => {
+            const user_data = '{"id":7}';
+            const signature = createHmac("sha256", "echo-secret-of-the-tests").update(`${socketId}::user::${user_data}`).digest("hex");
+            done(null, { auth: `echo-key:${signature}`, user_data });
+          },
+        },
+      });
+      const notices = new Inbox();
+      echo.pusher.user.bind("notice", notices.put);
+      const on = new Inbox();
+      echo.pusher.connection.bind("message", ({ event, channel }) => event === "pusher_internal:subscription_succeeded" && on.put(channel));
+      echo.connector.signin();
+      assert.equal(await on.next("the user's channel"), "#server-to-user-7");
+      assert.deepEqual(echo.pusher.user.user_data, { id: "7" });
+      await b.sdk().sendToUser("7", "notice", { for: "aoi" });
+      assert.deepEqual(await notices.next(), { for: "aoi" });
+    });
+
+    test("of a watchlist that is too long the first hundred are watched", async () => {
+      const watchlist = ["12", ...Array.from({ length: 149 }, (_, n) => `nobody-${n}`)];
+      const echo = await tab(a, application, "aoi", {
+        userAuthentication: {
+          headers: {},
+          customHandler: ({ socketId }, done) => done(null, a.sdk().authenticateUser(socketId, { id: "7", watchlist })),
+        },
+      });
+      const online = new Inbox();
+      echo.pusher.user.watchlist.bind("online", ({ user_ids: ids }) => ids.forEach(online.put));
+      echo.connector.signin();
+      assert.equal((await echo.errors.next("the error")).code, 4302);
+      await signedIn(b, "haru");
+      assert.equal(await online.next("Haru"), "12");
+      assert.equal(echo.connectionStatus(), "connected");
     });
 
     test("a second sign-in as someone else is refused", async () => {

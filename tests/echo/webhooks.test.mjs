@@ -62,9 +62,9 @@ for (const [where, setUp] of SETUPS) {
       assert.match(socket_id, /^\d+\.\d+$/);
       assert.deepEqual(sorted(of("presence-Room.1")), sorted([
         { name: "channel_occupied", channel: "presence-Room.1" },
-        { name: "member_added", channel: "presence-Room.1", user_id: 7 },
-        { name: "client_event", channel: "presence-Room.1", event: "client-typing", data: '{"n":1}', socket_id, user_id: 7 },
-        { name: "member_removed", channel: "presence-Room.1", user_id: 7 },
+        { name: "member_added", channel: "presence-Room.1", user_id: "7" },
+        { name: "client_event", channel: "presence-Room.1", event: "client-typing", data: '{"n":1}', socket_id, user_id: "7" },
+        { name: "member_removed", channel: "presence-Room.1", user_id: "7" },
         { name: "channel_vacated", channel: "presence-Room.1" },
       ]));
       assert.deepEqual(sorted(of("cache-state")), sorted([

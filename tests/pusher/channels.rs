@@ -128,7 +128,7 @@ fn channels_are_counted() {
         );
         let info = json!({ "occupied": true, "subscription_count": 2, "user_count": 1 });
         is("/apps/1/channels/presence-a", "&info=user_count,subscription_count", info);
-        is("/apps/1/channels/presence-a/users", "", json!({ "users": [{ "id": 1 }] }));
+        is("/apps/1/channels/presence-a/users", "", json!({ "users": [{ "id": "1" }] }));
         is("/apps/1/connections", "", json!({ "connections": 2 }));
         a.client.vanish();
         b.unsubscribe("news");

@@ -30,7 +30,10 @@ fn on_a_presence_channel_it_says_whose_it_is() {
     a.expect_added("presence-a", 2);
     whisper(&mut a, "presence-a", "client-x", &json!(1));
     let frame = b.client.expect_json();
-    assert_eq!((&frame["event"], &frame["user_id"], data(&frame)), (&json!("client-x"), &json!(1), json!(1)));
+    assert_eq!(
+        (&frame["event"], &frame["user_id"], data(&frame)),
+        (&json!("client-x"), &json!("1"), json!(1))
+    );
     a.expect_quiet();
 }
 

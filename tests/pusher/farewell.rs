@@ -23,7 +23,7 @@ const RETURN_WITHIN: Duration = Duration::from_secs(3);
 
 /// How the application is told of a departure, or of an arrival.
 fn of(name: &str, user: i64) -> Value {
-    json!({ "name": name, "channel": "presence-a", "user_id": user })
+    json!({ "name": name, "channel": "presence-a", "user_id": user.to_string() })
 }
 
 fn of_channel(name: &str, channel: &str) -> Value {
@@ -205,7 +205,7 @@ fn of_two_nodes_the_other_tells_what_has_gone_and_each_its_own() {
     assert!(exit.status.success() && lost(&exit).is_empty(), "{exit:?}");
     let event = json!({
         "name": "client_event", "channel": "presence-a", "event": "client-x", "data": "d",
-        "socket_id": stays.socket_id, "user_id": 1,
+        "socket_id": stays.socket_id, "user_id": "1",
     });
     assert_eq!(told(&received, 3), sorted([event, of("member_removed", 1), of("member_removed", 3)]));
     assert!(received.recv_timeout(RETURN_WITHIN + Duration::from_secs(1)).is_err(), "told twice");

@@ -3,7 +3,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::page::{connect, data};
-use crate::support::{Client, Request};
+use tungstenite::protocol::frame::coding::{Control, OpCode};
+
+use crate::support::{Client, Frame, Raw, Request};
 use crate::{APPS, Page, serve};
 
 #[test]
@@ -125,13 +127,70 @@ activity_timeout = "1s"
 pong_timeout = "1s"
 "#,
     );
-    let mut client = connect(&server, "/app/page?protocol=7");
-    assert_eq!(data(&client.expect_json())["activity_timeout"], 1);
-    assert_eq!(client.expect_json()["event"], "pusher:ping");
-    client.send_json(&json!({ "event": "pusher:pong", "data": {} }));
-    assert_eq!(client.expect_json()["event"], "pusher:ping");
-    assert_eq!(data(&client.expect_json())["code"], 4201);
-    assert_eq!(client.expect_close().0, 4201);
+    // Not `Client`, which answers the pings of WebSocket by itself.
+    let mut raw = Client::raw(Request::get(server.address, "/app/page?protocol=7")).unwrap();
+    let mut next = || {
+        loop {
+            let frame = raw.read().expect("it is told");
+            if frame.header.opcode != OpCode::Control(Control::Ping) {
+                return (frame.header.opcode, String::from_utf8_lossy(&frame.payload).into_owned(), frame);
+            }
+        }
+    };
+    assert!(next().1.contains(r#"\"activity_timeout\":1"#));
+    assert!(next().1.contains("pusher:ping"));
+    assert!(next().1.contains(r#"\"code\":4201"#));
+    assert_eq!(next().2.close().0, 4201);
+}
+
+/// As the protocol lets clients be that implement RFC 6455, and as others are that do not.
+#[test]
+fn a_client_answers_either_ping() {
+    let server = crate::Server::start(|options| {
+        options.set("heartbeat.interval", "2s").set("heartbeat.timeout", "1s").config(
+            r#"
+[[apps]]
+id = "1"
+key = "page"
+secret = "s"
+activity_timeout = "1s"
+pong_timeout = "1s"
+[[apps]]
+id = "2"
+key = "patient"
+secret = "s"
+activity_timeout = "14s"
+pong_timeout = "1s"
+"#,
+        );
+    });
+    let open = |key: &str| {
+        let mut raw = Client::raw(Request::get(server.address, format!("/app/{key}?protocol=7"))).unwrap();
+        assert!(raw.read().is_some(), "the greeting");
+        raw
+    };
+    let is_ping = |frame: &Frame| frame.header.opcode == OpCode::Control(Control::Ping);
+    let mut of_websocket = open("page");
+    let mut own = open("page");
+    // Long enough that either would be closed if its answers did not count.
+    for _ in 0..3 {
+        let ping = of_websocket.read().expect("it stays open");
+        assert!(is_ping(&ping), "{ping:?}");
+        let ping_of_pusher = of_websocket.read().expect("it stays open");
+        assert!(ping_of_pusher.payload.starts_with(br#"{"event":"pusher:ping""#), "{ping_of_pusher:?}");
+        of_websocket.write(&Raw::frame(OpCode::Control(Control::Pong), &ping.payload));
+        assert!(own.read().is_some_and(|ping| is_ping(&ping)), "it stays open");
+        assert!(own.read().is_some_and(|ping| !is_ping(&ping)), "it stays open");
+        own.write_text(r#"{"event":"pusher:pong","data":{}}"#);
+    }
+    // The heartbeat of all connections asks as well, and waits for Pusher's own answer.
+    let mut patient = open("patient");
+    patient.stream().set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    assert!(patient.read().is_some_and(|ping| is_ping(&ping)), "a ping of the heartbeat");
+    assert!(patient.read().is_some_and(|ping| is_ping(&ping)), "it stays open");
+    assert!(patient.read().is_some_and(|ping| !is_ping(&ping)), "it stays open");
+    patient.write_text(r#"{"event":"pusher:pong","data":{}}"#);
+    assert!(patient.read().is_some_and(|ping| is_ping(&ping)), "it stays open");
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn users(server: &Server, channel: &str) -> Value {
 }
 
 fn expect_users(servers: &[&Server], channel: &str, ids: &[i64]) {
-    let ids: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
+    let ids: Vec<Value> = ids.iter().map(|id| json!({ "id": id.to_string() })).collect();
     for server in servers {
         eventually("the nodes agree", || users(server, channel) == json!({ "users": ids }));
     }
@@ -109,7 +109,7 @@ fn a_node_that_is_killed_leaves_nobody_behind() {
         a.send("pusher:ping", json!({}));
         let (event, _, data) = a.next();
         if event == "pusher_internal:member_removed" {
-            assert_eq!(data, json!({ "user_id": 2 }));
+            assert_eq!(data, json!({ "user_id": "2" }));
             break;
         }
         assert_eq!(event, "pusher:pong");
@@ -263,7 +263,7 @@ fn a_node_that_was_cut_off_alone_hears_what_it_missed() {
     eventually("the node is back", || two.get_admin("/readyz").status == 200);
     let mut seen = [cut.next(), cut.next()].map(|(event, _, data)| (event, data["user_id"].clone()));
     seen.sort_by_key(|(event, _)| event.clone());
-    let expected = [("pusher_internal:member_added", 4), ("pusher_internal:member_removed", 1)];
+    let expected = [("pusher_internal:member_added", "4"), ("pusher_internal:member_removed", "1")];
     assert_eq!(seen, expected.map(|(event, user)| (event.to_owned(), json!(user))));
     expect_users(&[&one, &two], "presence-a", &[2, 3, 4]);
     eventually("the cache is that of the others", || {

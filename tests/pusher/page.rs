@@ -22,12 +22,21 @@ impl Page {
     }
 
     pub(crate) fn of_app(server: &Server, key: &'static str, secret: &'static str) -> Self {
+        Self::greeted(server, key, secret, 30)
+    }
+
+    /// The first app, where it asks its pages every second whether they are there.
+    pub(crate) fn of_impatient_app(server: &Server) -> Self {
+        Self::greeted(server, "page", SECRET, 1)
+    }
+
+    fn greeted(server: &Server, key: &'static str, secret: &'static str, activity_timeout: u64) -> Self {
         let mut client =
             connect(server, &format!("/app/{key}?protocol=7&client=js&version=8.4.0&flash=false"));
         let greeting = client.expect_json();
         assert_eq!(greeting["event"], "pusher:connection_established", "{greeting}");
         let data = data(&greeting);
-        assert_eq!(data["activity_timeout"], 30);
+        assert_eq!(data["activity_timeout"], activity_timeout);
         let socket_id = data["socket_id"].as_str().unwrap().to_owned();
         let (node, connection) = socket_id.split_once('.').unwrap();
         assert!([node, connection].iter().all(|part| part.bytes().all(|byte| byte.is_ascii_digit())));
@@ -69,8 +78,12 @@ impl Page {
         assert_eq!(answer["event"], "pusher_internal:subscription_succeeded", "{answer}");
         assert_eq!(answer["channel"], channel);
         let presence = &data(&answer)["presence"];
-        let ids: Vec<i64> =
-            presence["ids"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect();
+        let ids: Vec<i64> = presence["ids"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| id.as_str().unwrap().parse().unwrap())
+            .collect();
         assert_eq!(presence["count"], ids.len());
         for id in &ids {
             assert_eq!(presence["hash"][id.to_string()], json!({ "name": format!("user {id}") }));
@@ -100,12 +113,12 @@ impl Page {
     }
 
     pub(crate) fn expect_added(&mut self, channel: &str, user: i64) {
-        let added = json!({ "user_id": user, "user_info": { "name": format!("user {user}") } });
+        let added = json!({ "user_id": user.to_string(), "user_info": { "name": format!("user {user}") } });
         self.expect("pusher_internal:member_added", channel, &added);
     }
 
     pub(crate) fn expect_removed(&mut self, channel: &str, user: i64) {
-        self.expect("pusher_internal:member_removed", channel, &json!({ "user_id": user }));
+        self.expect("pusher_internal:member_removed", channel, &json!({ "user_id": user.to_string() }));
     }
 
     /// All that was sent before this has been dealt with, and nothing else has come.

@@ -1,3 +1,5 @@
+use std::io::Write;
+
 use serde_json::json;
 
 use crate::{APPS, Page, serve, with_both};
@@ -20,6 +22,62 @@ fn several_tabs_are_one_member() {
         another.client.vanish();
         watcher.expect_removed("presence-a", 3);
     });
+}
+
+/// A page that does not answer the close frame: its socket stays for the closing handshake, and its member does not.
+#[test]
+fn who_is_closed_leaves_at_once() {
+    let server = crate::Server::start(|options| {
+        options.set("limits.outbox_bytes", 65_536).config(&format!("[pusher]\nevent_bytes = 200000\n{APPS}"));
+    });
+    let mut watcher = Page::open(&server);
+    watcher.enter("presence-a", 1);
+    let mut closed = |how: &dyn Fn(&mut Page)| {
+        let mut page = Page::open(&server);
+        page.enter("presence-a", 2);
+        watcher.expect_added("presence-a", 2);
+        how(&mut page);
+        watcher.expect_removed("presence-a", 2);
+        assert_eq!(server.metric("yamabiko_connections"), 2, "it is still to answer");
+        page.client.vanish();
+        crate::eventually("the socket is gone", || server.metric("yamabiko_connections") == 1);
+    };
+    closed(&|page| {
+        page.sign_in(r#"{"id":"7"}"#);
+        assert_eq!(page.next().0, "pusher:signin_success");
+        let path = "/apps/1/users/7/terminate_connections";
+        assert_eq!(crate::page::post(&server, path, &json!({})).status, 200);
+    });
+    closed(&|page| page.send("pusher:signin", json!({ "auth": "page:00", "user_data": r#"{"id":"7"}"# })));
+    closed(&|page| page.client.stream().write_all(&[0xff; 14]).unwrap());
+    closed(&|page| {
+        page.subscribe("news");
+        while server.metric("yamabiko_pusher_subscriptions") > 1 {
+            crate::page::trigger(&server, &["news"], "E", &json!("x".repeat(50_000)), None);
+        }
+    });
+    watcher.expect_quiet();
+}
+
+#[test]
+fn who_is_given_up_leaves_at_once() {
+    let server = serve(
+        r#"
+[[apps]]
+id = "1"
+key = "page"
+secret = "app-secret-of-the-tests"
+activity_timeout = "1s"
+pong_timeout = "1s"
+"#,
+    );
+    let mut page = Page::of_impatient_app(&server);
+    page.enter("presence-a", 1);
+    crate::eventually("the member is gone", || {
+        crate::page::get(&server, "/apps/1/channels/presence-a/users", "").json() == json!({ "users": [] })
+    });
+    assert_eq!(server.metric("yamabiko_connections"), 1, "it is still to answer");
+    page.client.vanish();
 }
 
 #[test]
@@ -53,6 +111,7 @@ fn coming_and_going_at_once_leaves_nobody_behind() {
     crate::eventually("only the watcher is left", || {
         let users = crate::page::get(&server, "/apps/1/channels/presence-a/users", "");
         let connections = crate::page::get(&server, "/apps/1/connections", "");
-        users.json() == json!({ "users": [{ "id": 1 }] }) && connections.json() == json!({ "connections": 1 })
+        users.json() == json!({ "users": [{ "id": "1" }] })
+            && connections.json() == json!({ "connections": 1 })
     });
 }

@@ -42,6 +42,7 @@ pub(super) async fn asset(Path(name): Path<String>) -> Response {
         "job.js" => file(JS, page!("job.js")),
         "kinds.js" => file(JS, page!("kinds.js")),
         "publish.js" => file(JS, page!("publish.js")),
+        "check.js" => file(JS, page!("check.js")),
         "snippets.js" => file(JS, page!("snippets.js")),
         "texts.js" => file(JS, page!("texts.js")),
         "user.js" => file(JS, page!("user.js")),
@@ -49,6 +50,11 @@ pub(super) async fn asset(Path(name): Path<String>) -> Response {
         "browser.js" => file(TEXT, snippet!("browser.js")),
         "token.php" => file(TEXT, snippet!("token.php")),
         "publish.php" => file(TEXT, snippet!("publish.php")),
+        "echo.env" => file(TEXT, snippet!("echo.env")),
+        // The page has an echo.js of its own.
+        "laravel-echo.js" => file(TEXT, snippet!("laravel-echo.js")),
+        "broadcast.php" => file(TEXT, snippet!("broadcast.php")),
+        "troubleshooting.md" => file(TEXT, include_str!("../../../docs/troubleshooting.md")),
         "command-line.sh" => file(TEXT, snippet!("command-line.sh")),
         _ => StatusCode::NOT_FOUND.into_response(),
     }

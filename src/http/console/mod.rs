@@ -18,7 +18,7 @@ use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
 use super::guard::same_machine;
-use crate::auth::Minter;
+use crate::auth::{Authenticator, Minter};
 use crate::broker::Broker;
 use crate::message::Sender;
 use crate::protocol::pusher::App;
@@ -33,16 +33,30 @@ const BODY_BYTES: usize = 256 * 1024;
 pub struct ConsoleState {
     broker: Arc<Broker>,
     minter: Arc<Minter>,
+    authenticator: Arc<Authenticator>,
     system: Sender,
     jobs: Arc<Semaphore>,
     app: Option<Arc<App>>,
 }
 
 impl ConsoleState {
-    /// Publishes through `broker`, signs with `minter`, and speaks as `system` where no sender is named.
+    /// Publishes through `broker`, signs with `minter`, checks tokens with `authenticator`, and speaks as `system` where no
+    /// sender is named.
     #[must_use]
-    pub fn new(broker: Arc<Broker>, minter: Minter, system: Sender) -> Self {
-        Self { broker, minter: Arc::new(minter), system, jobs: Arc::new(Semaphore::new(JOBS)), app: None }
+    pub fn new(
+        broker: Arc<Broker>,
+        minter: Minter,
+        authenticator: Arc<Authenticator>,
+        system: Sender,
+    ) -> Self {
+        Self {
+            broker,
+            minter: Arc::new(minter),
+            authenticator,
+            system,
+            jobs: Arc::new(Semaphore::new(JOBS)),
+            app: None,
+        }
     }
 
     /// Adds the app of the Pusher protocol that the page shows.
@@ -58,6 +72,7 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console", get(assets::page))
         .route("/console/assets/{name}", get(assets::asset))
         .route("/console/token", post(token::create))
+        .route("/console/token/check", post(token::check))
         .route("/console/publish", post(publish::publish))
         .route("/console/job", post(job::start))
         .route("/console/echo", post(echo::key))

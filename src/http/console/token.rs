@@ -1,13 +1,15 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::ConsoleState;
 use crate::http::answer::Failure;
-use crate::message::ChannelName;
+use crate::message::{ChannelName, UserId};
 
 const DEFAULT_TTL: u64 = 60 * 60;
 const LONGEST_TTL: u64 = 24 * 60 * 60;
@@ -15,7 +17,7 @@ const LONGEST_TTL: u64 = 24 * 60 * 60;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
-    id: i64,
+    id: UserId,
     name: String,
     channel: String,
     /// How long the token is valid, in seconds.
@@ -39,8 +41,36 @@ pub(super) async fn create(
     if !(1..=LONGEST_TTL).contains(&ttl) {
         return Err(Failure::invalid("ttl must be 1 to 86400 seconds"));
     }
-    let token = state.minter.mint(id, &name, &channel, Duration::from_secs(ttl));
+    let token = state.minter.mint(&id, &name, &channel, Duration::from_secs(ttl));
     Ok(Json(Token { token, expires_in: ttl }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenCheck {
+    token: String,
+}
+
+/// `POST /console/token/check`: whether a connection with this token would be accepted, and if not, why.
+///
+/// A page cannot learn that from the handshake, and a token in the body of a request stays out of URLs and logs. The answer
+/// never repeats it.
+pub(super) async fn check(
+    State(state): State<ConsoleState>,
+    check: Result<Json<TokenCheck>, JsonRejection>,
+) -> Result<Json<Value>, Failure> {
+    let Json(TokenCheck { token }) = check.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => rejection.into(),
+        // The rejection's own text may quote the body.
+        _ => Failure::invalid("the body must be a JSON object with the text `token`"),
+    })?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    Ok(Json(match state.authenticator.verify(&token, now) {
+        Ok(_) => json!({ "ok": true }),
+        Err(refusal) => {
+            json!({ "ok": false, "error": { "code": refusal.code(), "message": refusal.to_string() } })
+        }
+    }))
 }
 
 fn default_ttl() -> u64 {

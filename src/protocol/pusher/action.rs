@@ -7,6 +7,8 @@ use crate::message::{Close, Frame};
 pub enum Action {
     /// Send this to the client.
     Reply(Frame),
+    /// Send a ping of WebSocket itself (RFC 6455): the client's library answers it.
+    Ping,
     /// Put the connection on the channel, then tell the session by [`Session::joined`](super::Session::joined) or [`Session::join_failed`](super::Session::join_failed).
     Subscribe(Subscribe),
     /// Take the connection off the channel. It may still be on its way there.

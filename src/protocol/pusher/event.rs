@@ -141,9 +141,9 @@ mod tests {
             event: "App\\E".into(),
             data: r#"{"a":1}"#.into(),
             except: Some(SocketId::new(1, 2)),
-            user_id: serde_json::from_str("7").ok(),
+            user_id: Some(UserId::new("7")),
         };
-        let text = r#"{"app":"1","channels":["presence-a","b"],"event":"App\\E","data":"{\"a\":1}","socket_id":"1.2","user_id":7}"#;
+        let text = r#"{"app":"1","channels":["presence-a","b"],"event":"App\\E","data":"{\"a\":1}","socket_id":"1.2","user_id":"7"}"#;
         assert_eq!(String::from_utf8(event.to_json()).unwrap(), text);
         assert_eq!(Broadcast::from_json(text.as_bytes()), Ok(event));
     }

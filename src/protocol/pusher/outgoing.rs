@@ -240,7 +240,7 @@ mod tests {
         ];
         golden(
             &presence_succeeded("presence-a", &members),
-            r#"{"event":"pusher_internal:subscription_succeeded","channel":"presence-a","data":"{\"presence\":{\"ids\":[7,\"b\"],\"hash\":{\"7\":{\"name\":\"A\"},\"b\":null},\"count\":2}}"}"#,
+            r#"{"event":"pusher_internal:subscription_succeeded","channel":"presence-a","data":"{\"presence\":{\"ids\":[\"7\",\"b\"],\"hash\":{\"7\":{\"name\":\"A\"},\"b\":null},\"count\":2}}"}"#,
         );
         golden(
             &presence_succeeded("presence-a", &[]),
@@ -248,7 +248,7 @@ mod tests {
         );
         golden(
             &member_added("presence-a", &members[0]),
-            r#"{"event":"pusher_internal:member_added","channel":"presence-a","data":"{\"user_id\":7,\"user_info\":{\"name\":\"A\"}}"}"#,
+            r#"{"event":"pusher_internal:member_added","channel":"presence-a","data":"{\"user_id\":\"7\",\"user_info\":{\"name\":\"A\"}}"}"#,
         );
         golden(
             &member_added("presence-a", &members[1]),
@@ -256,7 +256,7 @@ mod tests {
         );
         golden(
             &member_removed("presence-a", &members[0].user_id),
-            r#"{"event":"pusher_internal:member_removed","channel":"presence-a","data":"{\"user_id\":7}"}"#,
+            r#"{"event":"pusher_internal:member_removed","channel":"presence-a","data":"{\"user_id\":\"7\"}"}"#,
         );
     }
 

@@ -1,7 +1,7 @@
 use thiserror::Error;
 
 use super::channel::InvalidChannel;
-use super::user::InvalidUser;
+use super::user::{InvalidUser, User};
 use crate::auth::pusher::AuthRefusal;
 use crate::message::Close;
 
@@ -68,7 +68,7 @@ impl Fatal {
     }
 }
 
-/// Why a frame of a client did nothing. It gets `pusher:error`; the connection stays.
+/// Why a frame of a client did nothing, or not all that it asks for. It gets `pusher:error`; the connection stays.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// It is not a JSON object with a text under `event`.
@@ -86,6 +86,9 @@ pub enum Refusal {
     /// The connection is signed in as another user.
     #[error("this connection is signed in as another user; open a new one")]
     SignedInAsAnother,
+    /// The application named more users to watch than a connection watches.
+    #[error("the watchlist names more than {max} users: the first {max} are watched", max = User::MAX_WATCHLIST)]
+    WatchlistTooLong,
     /// What the application signed is no user.
     #[error("user_data is not valid: {0}")]
     InvalidUser(InvalidUser),
@@ -121,6 +124,7 @@ impl Refusal {
     pub const fn code(&self) -> Option<u16> {
         match self {
             Self::RateLimited(_) | Self::TooManyMessages => Some(4301),
+            Self::WatchlistTooLong => Some(4302),
             _ => None,
         }
     }

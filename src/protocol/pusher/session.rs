@@ -84,7 +84,7 @@ impl Session {
         actions.unwrap_or_else(|refusal| vec![Action::Reply(outgoing::refusal(&refusal))])
     }
 
-    /// Something came from the client that is no message, such as a WebSocket pong: it is there.
+    /// Something came from the client that is no message, such as the pong of WebSocket: it is there.
     pub fn heard(&mut self, now: u64) {
         self.since = self.since.max(now);
         self.is_asked = false;
@@ -100,7 +100,8 @@ impl Session {
         }
         self.is_asked = true;
         self.since = now;
-        vec![Action::Reply(outgoing::ping())]
+        // Clients that answer the pings of WebSocket need not know the protocol's own.
+        vec![Action::Ping, Action::Reply(outgoing::ping())]
     }
 
     /// When [`tick`](Self::tick) has something to do, if nothing is heard before.
@@ -262,7 +263,12 @@ impl Session {
             None => {
                 self.user = Some(Box::new(user.clone()));
                 let success = outgoing::signin_success(&user.data);
-                Ok(vec![Action::SignIn(user), Action::Reply(success)])
+                let is_cut = user.is_watchlist_cut;
+                let mut actions = vec![Action::SignIn(user), Action::Reply(success)];
+                if is_cut {
+                    actions.push(Action::Reply(outgoing::refusal(&Refusal::WatchlistTooLong)));
+                }
+                Ok(actions)
             }
         }
     }

@@ -1,4 +1,4 @@
-use std::hash::{Hash, Hasher};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -7,14 +7,10 @@ use thiserror::Error;
 
 use super::json;
 
-/// A user's id, as the application signed it: a text, or a whole number that stays one on every wire.
-///
-/// The number 7 and the text "7" are one user: browsers keep members under the text.
-#[derive(Debug, Clone)]
-pub struct UserId {
-    text: Arc<str>,
-    is_number: bool,
-}
+/// A user's id. The application may sign a text or a whole number, and a number is its digits from then on: Pusher documents
+/// a text, and some of its SDKs cannot read anything else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UserId(Arc<str>);
 
 /// A member of a presence channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,10 +27,12 @@ pub struct Member {
 pub struct User {
     /// Who it is.
     pub id: UserId,
-    /// What the application signed, to the letter.
+    /// What the application signed, to the letter, but for an id that is a number: here it is a text.
     pub data: Arc<str>,
-    /// The users whose coming and going it wants to hear of.
+    /// The users whose coming and going it wants to hear of: [`MAX_WATCHLIST`](Self::MAX_WATCHLIST) at most, each once.
     pub watchlist: Vec<UserId>,
+    /// Whether the application named more of them.
+    pub is_watchlist_cut: bool,
 }
 
 /// What is wrong with what the application signed.
@@ -47,27 +45,27 @@ pub enum InvalidUser {
     #[error("its {0} must be a text that is not empty, or a whole number")]
     Id(&'static str),
     /// The watchlist is not a list of ids.
-    #[error("its watchlist must be a list of at most {max} user ids", max = User::MAX_WATCHLIST)]
+    #[error("its watchlist must be a list of user ids")]
     Watchlist,
 }
 
 impl UserId {
-    /// An id that is a text.
+    /// Takes the text of an id.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self { text: text.into(), is_number: false }
+        Self(text.into())
     }
 
-    /// The id without regard to its type.
+    /// The text of the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0
     }
 
-    /// The id as JSON: with quotes where it is a text.
+    /// The id as JSON: always a string.
     #[must_use]
     pub fn to_json(&self) -> String {
-        if self.is_number { self.text.to_string() } else { json::quoted(&self.text) }
+        json::quoted(&self.0)
     }
 
     fn from_json(value: &str) -> Option<Self> {
@@ -78,31 +76,13 @@ impl UserId {
         let digits = value.strip_prefix('-').unwrap_or(value);
         let is_integer =
             !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && value != "-0";
-        is_integer.then(|| Self { text: value.into(), is_number: true })
-    }
-}
-
-impl PartialEq for UserId {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for UserId {}
-
-impl Hash for UserId {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.text.hash(state);
+        is_integer.then(|| Self::new(value))
     }
 }
 
 impl Serialize for UserId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.is_number {
-            let raw = RawValue::from_string(self.text.to_string()).map_err(serde::ser::Error::custom)?;
-            return raw.serialize(serializer);
-        }
-        serializer.serialize_str(&self.text)
+        serializer.serialize_str(&self.0)
     }
 }
 
@@ -130,22 +110,26 @@ impl Member {
 }
 
 impl User {
-    /// The longest watchlist.
+    /// How many users a connection watches at most. Of a longer list the first ones count.
     pub const MAX_WATCHLIST: usize = 100;
 
     /// Reads `user_data`: `{id, watchlist?, …}`.
     pub fn parse(user_data: &str) -> Result<Self, InvalidUser> {
         let [id, watchlist] =
             json::members(user_data, ["id", "watchlist"]).map_err(|_| InvalidUser::NotAnObject)?;
-        let id = id.and_then(UserId::from_json).ok_or(InvalidUser::Id("id"))?;
-        let watchlist: Vec<UserId> = match watchlist {
+        let json_id = id.ok_or(InvalidUser::Id("id"))?;
+        let id = UserId::from_json(json_id).ok_or(InvalidUser::Id("id"))?;
+        let mut watchlist: Vec<UserId> = match watchlist {
             Some(list) => serde_json::from_str(list).map_err(|_| InvalidUser::Watchlist)?,
             None => Vec::new(),
         };
-        if watchlist.len() > Self::MAX_WATCHLIST {
-            return Err(InvalidUser::Watchlist);
-        }
-        Ok(Self { id, data: user_data.into(), watchlist })
+        let mut seen = HashSet::new();
+        watchlist.retain(|user| seen.insert(user.clone()));
+        let is_watchlist_cut = watchlist.len() > Self::MAX_WATCHLIST;
+        watchlist.truncate(Self::MAX_WATCHLIST);
+        watchlist.shrink_to_fit();
+        let data = if json_id.starts_with('"') { user_data.into() } else { with_text_id(user_data, json_id) };
+        Ok(Self { id, data, watchlist, is_watchlist_cut })
     }
 
     /// The user on a presence channel for which the application signed no `channel_data`.
@@ -156,15 +140,24 @@ impl User {
     }
 }
 
+/// `user_data` with quotes around its id, which is a number and a part of that text. pusher-js gives up a sign-in whose id
+/// is no text.
+fn with_text_id(user_data: &str, id: &str) -> Arc<str> {
+    let start = id.as_ptr().addr().wrapping_sub(user_data.as_ptr().addr());
+    let parts =
+        user_data.split_at_checked(start).and_then(|(before, rest)| Some((before, rest.strip_prefix(id)?)));
+    parts.map_or_else(|| user_data.into(), |(before, after)| format!("{before}\"{id}\"{after}").into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_number_stays_a_number() {
+    fn an_id_is_a_text_also_if_it_was_signed_as_a_number() {
         let member =
             Member::parse(r#"{"user_id":12345678901234567890123,"user_info":{"n": [1.0]}}"#).unwrap();
-        assert_eq!(member.user_id.to_json(), "12345678901234567890123");
+        assert_eq!(member.user_id.to_json(), r#""12345678901234567890123""#);
         assert_eq!(member.user_info.as_deref(), Some(r#"{"n": [1.0]}"#));
         assert_eq!(Member::parse(r#"{"user_id":"a\"b"}"#).unwrap().user_id.to_json(), r#""a\"b""#);
         assert_eq!(Member::parse(r#"{"user_id":-7,"user_info":null}"#).unwrap().user_info, None);
@@ -193,15 +186,37 @@ mod tests {
             let data = format!(r#"{{"id":"a","watchlist":{list}}}"#);
             assert_eq!(User::parse(&data), Err(InvalidUser::Watchlist), "{list}");
         }
-        let long = format!(r#"{{"id":"a","watchlist":{:?}}}"#, vec!["x"; 101]);
-        assert_eq!(User::parse(&long), Err(InvalidUser::Watchlist));
+    }
+
+    #[test]
+    fn a_long_watchlist_is_cut() {
+        let ids = |count: usize| (0..count).map(|id| format!("u{id}")).collect::<Vec<_>>();
+        let read = |ids: &[String]| User::parse(&format!(r#"{{"id":"a","watchlist":{ids:?}}}"#)).unwrap();
+        let whole = read(&ids(100));
+        assert_eq!((whole.watchlist.len(), whole.is_watchlist_cut), (100, false));
+        let long = read(&ids(150));
+        assert_eq!((&long.watchlist, long.is_watchlist_cut), (&whole.watchlist, true));
+        // Each user counts once.
+        let twice = read(&[ids(100), ids(100)].concat());
+        assert_eq!((&twice.watchlist, twice.is_watchlist_cut), (&whole.watchlist, false));
+    }
+
+    #[test]
+    fn pusher_js_signs_in_only_with_an_id_that_is_a_text() {
+        let data = |text: &str| User::parse(text).unwrap().data.to_string();
+        assert_eq!(data(r#"{"n": 7, "id" : 7 ,"x":{"id":7}}"#), r#"{"n": 7, "id" : "7" ,"x":{"id":7}}"#);
+        assert_eq!(data(r#"{"id":1,"id":-22}"#), r#"{"id":1,"id":"-22"}"#);
+        assert_eq!(data(r#"{"id":"7"}"#), r#"{"id":"7"}"#);
     }
 
     #[test]
     fn between_nodes() {
-        for text in [r#"{"user_id":7,"user_info":"{\"a\":1}"}"#, r#"{"user_id":"7"}"#] {
-            let member: Member = serde_json::from_str(text).unwrap();
-            assert_eq!(serde_json::to_string(&member).unwrap(), text);
+        for (read, written) in [
+            (r#"{"user_id":7,"user_info":"{\"a\":1}"}"#, r#"{"user_id":"7","user_info":"{\"a\":1}"}"#),
+            (r#"{"user_id":"7"}"#, r#"{"user_id":"7"}"#),
+        ] {
+            let member: Member = serde_json::from_str(read).unwrap();
+            assert_eq!(serde_json::to_string(&member).unwrap(), written);
         }
     }
 }

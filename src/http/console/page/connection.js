@@ -34,13 +34,15 @@ export class Connection extends EventTarget {
   disconnect() {
     this.#wanted = false;
     this.#drop();
-    this.#enter("closed", { code: 1000, reason: "" });
+    // Who is closed already stays so, for the reason that there was.
+    if (this.state !== "closed") this.#enter("closed", { code: 1000, reason: "" });
   }
 
-  /** Moves to another channel: a token is for one channel, so this is a new connection. */
+  /** Moves to another channel: a token is for one channel, so this is a new connection. Another channel may be one that
+   * tokens are given out for. */
   join(channel) {
     this.channel = channel;
-    if (!this.#wanted) return;
+    if (!this.#wanted && !this.detail.refused) return;
     this.#drop();
     this.connect();
   }
@@ -74,9 +76,11 @@ export class Connection extends EventTarget {
       token = (await post("token", { id, name, channel, ttl: this.lifetime() })).token;
     } catch (error) {
       if (!current()) return;
-      if (error instanceof Refused) return this.#enter("closed", { refused: error.message });
-      const { code, reason } = this.detail;
-      return this.#again({ code, reason, unreachable: true });
+      const { code, reason, early } = this.detail;
+      if (error instanceof Refused && error.temporary) return this.#again({ code, reason, early, refused: error });
+      if (!(error instanceof Refused)) return this.#again({ code, reason, early, unreachable: true });
+      this.#wanted = false;
+      return this.#enter("closed", { refused: error });
     }
     if (!current()) return;
     const scheme = location.protocol === "https:" ? "wss" : "ws";
@@ -109,7 +113,7 @@ export class Connection extends EventTarget {
         this.#wanted = false;
         this.#enter("closed", { code, reason });
       } else {
-        this.#again({ code, reason });
+        this.#again({ code, reason, early: code === 1006 && this.#opened === Infinity });
       }
     };
   }

@@ -1,5 +1,6 @@
 // The console: users side by side on one channel, and everything around them.
 
+import { startCheck } from "./check.js";
 import { startEcho } from "./echo.js";
 import { startJob } from "./job.js";
 import { propose, startPublish } from "./publish.js";
@@ -99,11 +100,15 @@ $("theme").addEventListener("click", () => {
   labelTools();
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", labelTools);
+// Who walks through the channels with the arrow keys must not be caught in the text field: Tab leads there.
+let byPointer = false;
+$("channels").addEventListener("pointerdown", () => { byPointer = true; });
+$("channels").addEventListener("keydown", () => { byPointer = false; });
 $("channels").addEventListener("change", ({ target }) => {
   if (target.name !== "channel") return;
   $("custom-channel").hidden = target.value !== "";
   if (target.value) join(target.value);
-  else $("custom-name").focus();
+  else if (byPointer) $("custom-name").focus();
 });
 $("custom-channel").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -132,5 +137,6 @@ startWire();
 for (const name of ["Aoi", "Haru", "Sora"]) addUser(name);
 startPublish(channel);
 startJob(lifetime);
+startCheck();
 startSnippets();
 startEcho();

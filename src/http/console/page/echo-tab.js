@@ -13,7 +13,7 @@ export class EchoTab extends EventTarget {
 
   constructor({ id, user, channel, key, name }) {
     super();
-    Object.assign(this, { id, user, channel, key, name, state: "connecting", members: new Map() });
+    Object.assign(this, { id, user, channel, key, name, state: "connecting", members: new Map(), refusal: undefined });
   }
 
   open() {
@@ -23,10 +23,10 @@ export class EchoTab extends EventTarget {
     this.#socket = socket;
     socket.onmessage = ({ data }) => {
       this.#tell("frame", { way: "in", text: data });
-      const frame = JSON.parse(data);
-      // What the server says has its data as a text.
-      const content = typeof frame.data === "string" ? JSON.parse(frame.data) : frame.data;
-      this.#receive(socket, frame.event, content);
+      const frame = parse(data);
+      // What the server says has its data as a text; what another page whispers may be anything.
+      const content = typeof frame?.data === "string" ? parse(frame.data) : frame?.data;
+      this.#receive(socket, frame?.event, content ?? {});
     };
     socket.onclose = ({ code, reason }) => {
       this.#tell("frame", { way: "note", text: `close ${code}${reason ? ` ${reason}` : ""}` });
@@ -59,18 +59,23 @@ export class EchoTab extends EventTarget {
         return this.#send(socket, { event: "pusher:pong", data: {} });
       case "pusher_internal:subscription_succeeded":
         this.#failures = 0;
+        this.refusal = undefined;
         for (const id of data.presence.ids) this.members.set(String(id), data.presence.hash[id]);
         return this.#enter("open");
       case "pusher_internal:member_added":
         this.members.set(String(data.user_id), data.user_info);
-        return this.#tell("happened", { what: "joined", name: data.user_info.name });
+        return this.#tell("happened", { what: "joined", name: data.user_info?.name ?? data.user_id });
       case "pusher_internal:member_removed": {
-        const name = this.members.get(String(data.user_id))?.name;
+        const name = this.members.get(String(data.user_id))?.name ?? data.user_id;
         this.members.delete(String(data.user_id));
         return this.#tell("happened", { what: "left", name });
       }
       case "client-wave":
         return this.#tell("happened", { what: "waved", name: data.name });
+      case "pusher:subscription_error":
+        return this.#refuse(new Error(`${data.type} ${data.status}: ${data.error}`));
+      case "pusher:error":
+        return this.#refuse(new Error(`${data.code}: ${data.message}`));
     }
   }
 
@@ -81,8 +86,16 @@ export class EchoTab extends EventTarget {
       this.#send(socket, { event: "pusher:subscribe", data: { channel, ...permit } });
     } catch (error) {
       // The server that refused will refuse again; one that is gone closes the socket.
-      if (error instanceof Refused) this.leave();
+      if (!(error instanceof Refused)) return;
+      this.#refuse(error);
+      if (!error.temporary) this.leave();
     }
+  }
+
+  // What the server refused, to be shown.
+  #refuse(error) {
+    this.refusal = error;
+    this.#tell("state");
   }
 
   #send(socket, frame) {
@@ -99,5 +112,13 @@ export class EchoTab extends EventTarget {
 
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }

@@ -1,6 +1,6 @@
 // Tabs of a page that uses Laravel Echo, side by side: several tabs of a user are one member.
 
-import { post } from "./api.js";
+import { explain, post } from "./api.js";
 import { EchoTab } from "./echo-tab.js";
 import { applyTexts, onLanguage, text } from "./texts.js";
 import { watch } from "./wire.js";
@@ -39,6 +39,8 @@ function open(user) {
   const show = () => {
     part(".state").textContent = text(tab.state);
     part(".state").dataset.state = element.dataset.state = tab.state;
+    part(".why").hidden = !tab.refusal;
+    part(".why").textContent = tab.refusal ? text("subscriptionRefused", { message: explain(tab.refusal) }) : "";
     part(".wave").disabled = tab.state !== "open";
     part(".close").setAttribute("aria-label", text("closeTab", { name }));
     part(".close").title = text("closeTab", { name });

@@ -1,8 +1,8 @@
 // The sample job: its own connection hears the progress and moves the bar.
 
-import { post } from "./api.js";
+import { explain, post } from "./api.js";
 import { Connection } from "./connection.js";
-import { onLanguage, text } from "./texts.js";
+import { onLanguage, text, write } from "./texts.js";
 import { watch } from "./wire.js";
 
 const CLIMB_WIDTH = 600;
@@ -26,7 +26,8 @@ export function startJob(lifetime) {
     $("climb").setAttribute("aria-valuetext", `${percent}%, ${$("steps").textContent}`);
     $("job-state").textContent = text(connection.state);
     $("job-state").dataset.state = connection.state;
-    $("run-job").disabled = connection.state !== "open";
+    // Closed for good, it is connected anew by running the job.
+    $("run-job").disabled = !["open", "closed"].includes(connection.state);
   };
 
   $("job-channel").textContent = channel;
@@ -40,18 +41,37 @@ export function startJob(lifetime) {
   });
   $("run-job").addEventListener("click", async () => {
     const result = $("job-result");
-    result.textContent = "";
+    const refuse = (words) => {
+      result.dataset.ok = "false";
+      write(result, words);
+    };
+    write(result, () => "");
     try {
+      if (connection.state === "closed" && !(await reconnected(connection))) {
+        const { refused } = connection.detail;
+        return refuse(() => (refused ? text("noToken", { message: explain(refused) }) : text("notConnected")));
+      }
       await post("job", { channel });
       progress = undefined;
       show();
     } catch (error) {
-      result.dataset.ok = "false";
-      result.textContent = error.message;
+      refuse(() => explain(error));
     }
   });
 
   watch(connection, 265);
   onLanguage(show);
   connection.connect();
+}
+
+/** Connects, and resolves to whether it succeeded at the first attempt. */
+function reconnected(connection) {
+  return new Promise((done) => {
+    connection.addEventListener("state", function settle() {
+      if (connection.state === "connecting") return;
+      connection.removeEventListener("state", settle);
+      done(connection.state === "open");
+    });
+    connection.connect();
+  });
 }

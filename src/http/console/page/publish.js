@@ -1,8 +1,8 @@
 // The form that publishes as the application does.
 
-import { post } from "./api.js";
+import { explain, post } from "./api.js";
 import { sampleFor } from "./kinds.js";
-import { onLanguage, text } from "./texts.js";
+import { text, write } from "./texts.js";
 
 const form = document.getElementById("publish");
 const result = document.getElementById("published");
@@ -10,17 +10,17 @@ const field = (name) => form.elements.namedItem(name);
 
 export function startPublish(channel) {
   propose(channel);
-  onLanguage(() => show("", true));
   field("speak").addEventListener("change", () => {
     for (const name of ["name", "id"]) field(name).disabled = !field("speak").checked;
   });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    show(() => "", true);
     try {
       await post("publish", body());
-      show(text("published"), true);
+      show(() => text("published"), true);
     } catch (error) {
-      show(error.message, false);
+      show(() => (error instanceof Unsendable ? error.words() : explain(error)), false);
     }
   });
 }
@@ -38,6 +38,14 @@ function fill(field, value) {
   field.dataset.proposed = field.value;
 }
 
+/** What is in the form cannot be sent. `words` says why, in the language of the page. */
+class Unsendable extends Error {
+  constructor(words) {
+    super();
+    this.words = words;
+  }
+}
+
 // `data` goes out as it was typed: parsing it here would round large integers.
 function body() {
   const data = field("data").value;
@@ -45,15 +53,23 @@ function body() {
   try {
     parsed = JSON.parse(data);
   } catch (error) {
-    throw new Error(`data: ${error.message}`);
+    throw new Unsendable(() => text("notJson", { message: error.message }));
   }
-  if (parsed === null || typeof parsed !== "object" || Array.isArray(parsed)) throw new Error(text("notObject"));
-  const sender = field("speak").checked ? { name: field("name").value, id: Number(field("id").value) } : undefined;
-  const rest = JSON.stringify({ channel: field("channel").value, sender });
-  return `${rest.slice(0, -1)},"data":${data}}`;
+  if (parsed === null || typeof parsed !== "object" || Array.isArray(parsed)) {
+    throw new Unsendable(() => text("notObject"));
+  }
+  return `{"channel":${JSON.stringify(field("channel").value)}${sender()},"data":${data}}`;
+}
+
+// The id, too, goes out digit by digit.
+function sender() {
+  if (!field("speak").checked) return "";
+  const id = field("id").value;
+  const digits = /^-?\d+$/.test(id) ? BigInt(id) : Number(id);
+  return `,"sender":{"name":${JSON.stringify(field("name").value)},"id":${digits}}`;
 }
 
 function show(words, ok) {
   result.dataset.ok = String(ok);
-  result.textContent = words;
+  write(result, words);
 }

@@ -1,13 +1,18 @@
 // The code to paste, as it stands in docs/snippets.
 
-import { onLanguage, text } from "./texts.js";
+import { onLanguage, text, unwrite, write } from "./texts.js";
 
 const SNIPPETS = [
   { key: "snippetBrowser", file: "browser.js" },
   { key: "snippetToken", file: "token.php" },
   { key: "snippetPublish", file: "publish.php" },
+  { key: "snippetEchoEnv", file: "echo.env" },
+  { key: "snippetEchoPage", file: "laravel-echo.js" },
+  { key: "snippetBroadcast", file: "broadcast.php" },
   { key: "snippetShell", file: "command-line.sh" },
 ];
+const COPIED_MS = 1_500;
+const sources = new Map();
 const $ = (id) => document.getElementById(id);
 
 export function startSnippets() {
@@ -19,9 +24,9 @@ export function startSnippets() {
     tab.setAttribute("aria-controls", "snippet");
     tab.addEventListener("click", () => choose(index));
     tab.addEventListener("keydown", ({ key }) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
-      if (!step) return;
-      const next = (index + step + SNIPPETS.length) % SNIPPETS.length;
+      const last = SNIPPETS.length - 1;
+      const next = { ArrowRight: index === last ? 0 : index + 1, ArrowLeft: index === 0 ? last : index - 1, Home: 0, End: last }[key];
+      if (next === undefined) return;
       choose(next);
       tabs[next].focus();
     });
@@ -35,26 +40,40 @@ export function startSnippets() {
       tab.tabIndex = index === chosen ? 0 : -1;
     });
     $("snippet").setAttribute("aria-labelledby", tabs[chosen].id);
-    const { file } = SNIPPETS[chosen];
-    try {
-      const answer = await fetch(`/console/assets/${file}`);
-      if (answer.ok && tabs[chosen].ariaSelected === "true") highlight(await answer.text());
-    } catch {
-      // The server is away; the cards say so. What is shown stays.
-    }
+    labelCopy("copy");
+    const source = await load(SNIPPETS[chosen].file);
+    if (tabs[chosen].getAttribute("aria-selected") !== "true") return;
+    // What cannot be shown must not leave another tab's code to be copied.
+    $("copy").disabled = source === undefined;
+    if (source === undefined) write($("code"), () => text("noServer"));
+    else highlight(source);
+  }
+
+  let copied;
+  function labelCopy(key) {
+    clearTimeout(copied);
+    write($("copy"), () => text(key));
+    if (key !== "copy") copied = setTimeout(() => labelCopy("copy"), COPIED_MS);
   }
 
   $("tabs").append(...tabs);
   $("copy").addEventListener("click", async () => {
-    await copy($("code").textContent);
-    $("copy").textContent = text("copied");
-    setTimeout(() => { $("copy").textContent = text("copy"); }, 1_500);
+    labelCopy((await copy($("code").textContent)) ? "copied" : "notCopied");
   });
   onLanguage(() => {
     tabs.forEach((tab, index) => { tab.textContent = text(SNIPPETS[index].key); });
-    $("copy").textContent = text("copy");
   });
   choose(0);
+}
+
+/** The file's text; nothing while the server is away. */
+async function load(file) {
+  if (!sources.has(file)) {
+    const answer = await fetch(`/console/assets/${file}`).catch(() => undefined);
+    if (!answer?.ok) return undefined;
+    sources.set(file, await answer.text());
+  }
+  return sources.get(file);
 }
 
 // Comments are dimmed and strings tinted; every piece goes in as text.
@@ -68,14 +87,16 @@ function highlight(source) {
     span.textContent = piece;
     return span;
   });
+  unwrite($("code"));
   $("code").replaceChildren(...nodes);
 }
 
 async function copy(words) {
   try {
     await navigator.clipboard.writeText(words);
+    return true;
   } catch {
     getSelection().selectAllChildren($("code"));
-    document.execCommand("copy");
+    return document.execCommand("copy");
   }
 }

@@ -33,6 +33,7 @@ const TEXTS = {
   send: ["Send", "送信"],
   accepted: ["Accepted", "受付済み"],
   notConnected: ["Not connected", "未接続"],
+  unanswered: ["No answer: it may not have been sent", "応答がありません。送信されていない可能性があります"],
   connecting: ["Connecting", "接続中"],
   open: ["Connected", "接続済み"],
   waiting: ["Reconnecting", "再接続中"],
@@ -45,6 +46,7 @@ const TEXTS = {
   code1002: ["A frame broke the WebSocket protocol.", "WebSocketプロトコル違反です。"],
   code1003: ["This kind of data is not accepted.", "このデータ形式は受け付けられません。"],
   code1006: ["The connection broke off.", "接続が途切れました。"],
+  neverOpened: ["The handshake was refused or failed; the server's log says why.", "接続が拒否されたか、失敗しました。理由はサーバーのログで確認できます。"],
   code1007: ["The text was not valid UTF-8.", "UTF-8として不正なテキストです。"],
   code1009: ["The message was too large.", "メッセージが大きすぎます。"],
   code1013: ["The server is over capacity, or this reader is too slow.", "サーバーが混雑しているか、受信が追いついていません。"],
@@ -60,6 +62,7 @@ const TEXTS = {
   speakFor: ["Speak for a user", "ユーザーとして送信"],
   publishNow: ["Publish", "配信"],
   published: ["Published", "配信しました"],
+  notJson: ["data is not JSON: {message}", "data がJSONとして不正です：{message}"],
   notObject: ["data must be a JSON object", "data はJSONオブジェクトにしてください"],
   job: ["Sample job", "サンプルジョブ"],
   jobNote: [
@@ -80,9 +83,37 @@ const TEXTS = {
   closeTab: ["Close {name}", "{name}を閉じる"],
   membersHere: ["Who is here", "参加中のメンバー"],
   wave: ["Whisper", "ウィスパー"],
+  subscriptionRefused: ["Not on the channel: {message}", "チャンネルに参加できません：{message}"],
   "echo-joined": ["{name} has come", "{name}が参加しました"],
   "echo-left": ["{name} has gone", "{name}が退出しました"],
   "echo-waved": ["{name} whispers", "{name}からのウィスパー"],
+  check: ["Check a token", "トークンの確認"],
+  checkNote: [
+    "Whether this server accepts a token of your application, and if not, why. A browser only reports 1006.",
+    "アプリケーションのトークンをこのサーバーが受け入れるか、受け入れないならその理由を調べます。ブラウザーには1006としか表示されません。",
+  ],
+  token: ["Token", "トークン"],
+  checkNow: ["Check", "確認"],
+  guide: ["When a page does not connect", "ページが接続できないとき（英語）"],
+  valid: ["Accepted", "有効です"],
+  claims: ["What the token contains", "トークンの内容"],
+  expiresIn: ["expires in {time}", "あと{time}で失効"],
+  expiredAgo: ["expired {time} ago", "{time}前に失効"],
+  days: ["{count} d", "{count}日"],
+  hours: ["{count} h", "{count}時間"],
+  minutes: ["{count} min", "{count}分"],
+  seconds: ["{count} s", "{count}秒"],
+  refused_no_keys: ["The server has no secret to check tokens with: set auth.secret.", "サーバーに検証用のシークレットがありません。auth.secretを設定してください。"],
+  refused_missing_token: ["There is no token.", "トークンがありません。"],
+  refused_malformed_token: ["This is not a JWT. Was it cut off, encoded twice, or wrapped in quotes?", "JWTではありません。途中で切れているか、二重にエンコードされているか、引用符が付いている可能性があります。"],
+  refused_algorithm_not_accepted: ["The server does not accept this algorithm: see auth.algorithms.", "このアルゴリズムは受け付けられません。auth.algorithmsを確認してください。"],
+  refused_unknown_key: ["No key of the server has this kid.", "このkidの鍵はサーバーにありません。"],
+  refused_bad_signature: ["It was signed with another secret than this server's.", "このサーバーとは別のシークレットで署名されています。"],
+  refused_token_expired: ["It has expired. If it is new, compare the clocks of both machines.", "期限が切れています。新しいトークンなら、両方のマシンの時計を比べてください。"],
+  refused_token_not_yet_valid: ["Its nbf is in the future: compare the clocks of both machines.", "nbfが未来の時刻です。両方のマシンの時計を比べてください。"],
+  refused_wrong_issuer: ["Its iss is not auth.issuer.", "issがauth.issuerと異なります。"],
+  refused_wrong_audience: ["Its aud does not contain auth.audience.", "audにauth.audienceが含まれていません。"],
+  refused_invalid_claims: ["A claim is missing or has the wrong type.", "クレームが足りないか、型が違います。"],
   wire: ["The wire", "通信ログ"],
   wireNote: ["Every frame as it is, in and out.", "送受信したフレームをそのまま表示します。"],
   noFrames: ["No frames to show", "表示するフレームはありません"],
@@ -104,9 +135,13 @@ const TEXTS = {
   snippetBrowser: ["Browser", "ブラウザ"],
   snippetToken: ["Laravel: token", "Laravel：トークン"],
   snippetPublish: ["Laravel: publish", "Laravel：配信"],
+  snippetEchoEnv: ["Echo: .env", "Echo：.env"],
+  snippetEchoPage: ["Echo: page", "Echo：ページ"],
+  snippetBroadcast: ["Echo: broadcast", "Echo：配信"],
   snippetShell: ["Command line", "コマンドライン"],
   copy: ["Copy", "コピー"],
   copied: ["Copied", "コピーしました"],
+  notCopied: ["Not copied", "コピーできません"],
   footer: [
     "The console hands out tokens to anyone who can open it. Keep it to development.",
     "コンソールは開いた人にトークンを発行します。開発環境でのみ有効にしてください。",
@@ -125,6 +160,19 @@ export function text(key, values = {}) {
 /** The words for a close code. */
 export const closeText = (code) => text(TEXTS[`code${code}`] ? `code${code}` : "codeOther");
 
+const written = new Map();
+
+/** Writes `words()` into an element, now and after each change of language, until something else is written there. */
+export function write(element, words) {
+  written.set(element, words);
+  element.textContent = words();
+}
+
+/** Leaves an element as it is from now on. */
+export function unwrite(element) {
+  written.delete(element);
+}
+
 /** Writes the words into everything under `root` that names a key. */
 export function applyTexts(root = document) {
   for (const element of root.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
@@ -141,6 +189,10 @@ export function applyTexts(root = document) {
 export function setLanguage(next) {
   document.documentElement.lang = next;
   applyTexts();
+  for (const [element, words] of written) {
+    if (element.isConnected) element.textContent = words();
+    else written.delete(element);
+  }
   for (const listener of listeners) listener();
 }
 

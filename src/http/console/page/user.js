@@ -2,14 +2,19 @@
 
 import { Connection } from "./connection.js";
 import { messageFor, plainText } from "./kinds.js";
-import { applyTexts, closeText, language, onLanguage, text } from "./texts.js";
+import { explain } from "./api.js";
+import { applyTexts, closeText, language, onLanguage, text, write } from "./texts.js";
 
 const MESSAGE_LIMIT = 100;
 const TEXT_LIMIT = 2_000;
 
 export class User {
-  #receiptKey;
+  // Messages without an answer so far.
+  #unanswered = 0;
+  #receiptKey = "";
   #ticker;
+  // What stands in the composer by itself, as a raw frame.
+  #proposed = "";
 
   constructor({ id, name, hue, channel, lifetime, others }) {
     this.id = id;
@@ -41,7 +46,10 @@ export class User {
 
   #listen(others) {
     const { connection } = this;
-    connection.addEventListener("state", () => this.#state());
+    connection.addEventListener("state", () => {
+      this.#settleReceipt();
+      this.#state();
+    });
     connection.addEventListener("message", ({ detail }) => this.#message(detail, others()));
     connection.addEventListener("receipt", ({ detail }) => this.#receipt(detail));
     this.#part(".toggle").addEventListener("click", () => {
@@ -69,9 +77,12 @@ export class User {
   /** A new channel: what was heard on the other one is not shown under this one. */
   join(channel) {
     this.#part(".messages").replaceChildren();
-    this.#showReceipt();
+    this.#unanswered = 0;
     this.connection.join(channel);
-    if (this.#part(".raw input").checked) this.#raw(true);
+    this.#showReceipt();
+    const input = this.#part(".text");
+    // A frame for the other channel is not what is meant for this one; what someone wrote is.
+    if (this.#part(".raw input").checked && input.value === this.#proposed) input.value = this.#proposed = this.#frame("Hello");
     this.#state();
   }
 
@@ -90,7 +101,12 @@ export class User {
   #raw(on) {
     const input = this.#part(".text");
     input.classList.toggle("code", on);
-    input.value = on ? this.#frame(input.value || "Hello") : "";
+    if (on) {
+      input.dataset.words = input.value;
+      input.value = this.#proposed = this.#frame(input.value || "Hello");
+    } else {
+      input.value = input.dataset.words ?? "";
+    }
     this.#part(".to select").disabled = on;
     this.#label();
   }
@@ -103,20 +119,33 @@ export class User {
       this.#showReceipt("notConnected", false);
       return;
     }
+    this.#unanswered += 1;
+    this.#showReceipt();
     if (!raw) input.value = "";
   }
 
   #receipt({ ok, error }) {
+    this.#unanswered -= 1;
     if (ok) this.#showReceipt("accepted", true);
     else this.#showReceipt(`${error?.code ?? "?"}: ${error?.message ?? ""}`, false);
+  }
+
+  // A receipt is about the connection that it came on: the next one did not bring it.
+  #settleReceipt() {
+    const { state } = this.connection;
+    if (state !== "open" && this.#unanswered > 0) this.#showReceipt("unanswered", false);
+    else if (state === "open" || !["unanswered", "notConnected"].includes(this.#receiptKey)) this.#showReceipt();
+    this.#unanswered = 0;
   }
 
   #showReceipt(key = "", ok = true) {
     const receipt = this.#part(".receipt");
     this.#receiptKey = key;
     receipt.dataset.ok = String(ok);
-    receipt.textContent = key ? text(key) : "";
-    receipt.title = receipt.textContent;
+    write(receipt, () => {
+      receipt.title = key ? text(key) : "";
+      return receipt.title;
+    });
   }
 
   #message({ sender, data }, users) {
@@ -149,7 +178,6 @@ export class User {
     this.#part(".remove").title = text("remove", this);
     this.#part(".messages").setAttribute("aria-label", text("messagesOf", this));
     this.#part(".messages").dataset.empty = text("nothingYet");
-    if (this.#receiptKey) this.#showReceipt(this.#receiptKey, this.#part(".receipt").dataset.ok === "true");
   }
 
   #state() {
@@ -174,8 +202,11 @@ export class User {
     const { state, detail } = this.connection;
     const line = this.#part(".closed");
     const parts = [];
-    if (detail.refused) parts.push(text("noToken", { message: detail.refused }));
-    else if (detail.code) parts.push(`${detail.code}${detail.reason ? ` “${detail.reason}”` : ""}`, closeText(detail.code));
+    if (detail.code) {
+      const words = detail.early ? text("neverOpened") : closeText(detail.code);
+      parts.push(`${detail.code}${detail.reason ? ` “${detail.reason}”` : ""}`, words);
+    }
+    if (detail.refused) parts.push(text("noToken", { message: explain(detail.refused) }));
     if (detail.unreachable) parts.push(text("noServer"));
     if (detail.until) {
       const seconds = Math.max(0, (detail.until - Date.now()) / 1000).toFixed(1);

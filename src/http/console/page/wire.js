@@ -31,7 +31,10 @@ export function startWire() {
     missed = 0;
     redraw();
   });
-  onLanguage(label);
+  onLanguage(() => {
+    label();
+    redraw();
+  });
 }
 
 /** Follows a connection: its frames are logged under its name. */

@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(text(channel(&score, about, None, asked)), r#"{"cache":null,"occupied":true}"#);
         let members =
             [Member::parse(r#"{"user_id":7}"#), Member::parse(r#"{"user_id":"b"}"#)].map(Result::unwrap);
-        assert_eq!(text(users(&members)), r#"{"users":[{"id":7},{"id":"b"}]}"#);
+        assert_eq!(text(users(&members)), r#"{"users":[{"id":"7"},{"id":"b"}]}"#);
         assert_eq!(text(connections(4)), r#"{"connections":4}"#);
         assert_eq!(text(health()), r#"{"health":"OK"}"#);
     }

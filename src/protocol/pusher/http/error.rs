@@ -7,7 +7,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct HttpError {
-    /// The status: 400, 401, 403, 404, 405, 408, 413, 422 or 503.
+    /// The status: 400, 401, 403, 404, 405, 408, 413 or 503.
     pub status: u16,
     /// A word for programs.
     pub code: &'static str,
@@ -25,8 +25,9 @@ impl HttpError {
         Self::new(400, "bad_request", message)
     }
 
+    /// What is asked for is not within the rules. Pusher answers such calls with 400, and its SDKs know no 422.
     pub(super) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(422, "invalid", message)
+        Self::new(400, "invalid", message)
     }
 
     /// A body or an event that is over a limit.

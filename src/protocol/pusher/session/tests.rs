@@ -136,11 +136,11 @@ fn a_presence_channel_has_members() {
     let data = r#"{"user_id":7,"user_info":{"name":"A"}}"#;
     let subscribe = subscribe(&mut session, "presence-a", Some(data));
     let member = subscribe.member.clone().unwrap();
-    assert_eq!(member.user_id.to_json(), "7");
+    assert_eq!(member.user_id.to_json(), r#""7""#);
     let joined = Joined { members: vec![member], cached: None };
     let (event, data) = reply(&session.joined(&name("presence-a"), subscribe.ticket, &joined));
     assert_eq!(event, "pusher_internal:subscription_succeeded");
-    assert_eq!(data, json!({"presence":{"ids":[7],"hash":{"7":{"name":"A"}},"count":1}}));
+    assert_eq!(data, json!({"presence":{"ids":["7"],"hash":{"7":{"name":"A"}},"count":1}}));
 
     let attempt = |session: &mut Session, data| {
         let message = subscribe_message(session, "presence-b", data);
@@ -223,6 +223,23 @@ fn a_connection_signs_in_once() {
 }
 
 #[test]
+fn a_watchlist_that_is_too_long_is_cut_and_the_client_is_told() {
+    let mut session = session("");
+    let ids: Vec<_> = (0..150).map(|id| format!("u{id}")).collect();
+    let data = json!({ "id": "7", "watchlist": ids }).to_string();
+    let auth = session.app.credentials.sign_user(&SOCKET.to_string(), &data);
+    let message = json!({"event":"pusher:signin","data":{"auth":auth,"user_data":data}}).to_string();
+    let actions = session.receive(message.as_bytes(), 0);
+    let [Action::SignIn(user), Action::Reply(success), told] = actions.as_slice() else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(*success, outgoing::signin_success(&data));
+    assert_eq!(user.watchlist.len(), 100);
+    let (event, error) = reply(std::slice::from_ref(told));
+    assert_eq!((event.as_str(), &error["code"]), ("pusher:error", &json!(4302)));
+}
+
+#[test]
 fn a_forged_sign_in_ends_the_connection() {
     let mut session = session("");
     let message = br#"{"event":"pusher:signin","data":{"auth":"k:00","user_data":"{\"id\":\"7\"}"}}"#;
@@ -254,7 +271,7 @@ fn client_events() {
     join(&mut session, "presence-a", Some(r#"{"user_id":7}"#));
     let actions = trigger(&mut session, "presence-a", "client-x", 0);
     let [Action::Publish(event)] = actions.as_slice() else { panic!("{actions:?}") };
-    assert_eq!(event.user_id.as_ref().map(UserId::to_json).as_deref(), Some("7"));
+    assert_eq!(event.user_id.as_ref().map(UserId::to_json).as_deref(), Some(r#""7""#));
     assert_refused(&trigger(&mut session, "private-a", "client-x", 499), &Refusal::RateLimited(2));
     assert!(matches!(trigger(&mut session, "private-a", "client-x", 500).as_slice(), [Action::Publish(_)]));
 
@@ -284,13 +301,15 @@ fn client_events_are_off_by_default() {
 fn a_silent_client_is_asked_and_then_closed() {
     let mut session = session(r#""activity_timeout":"30s","pong_timeout":"10s""#);
     assert_eq!(session.tick(29_999), []);
-    assert_eq!(session.tick(30_000), [Action::Reply(outgoing::ping())]);
+    // Clients of WebSocket's own pings may know no other ones.
+    let asks = [Action::Ping, Action::Reply(outgoing::ping())];
+    assert_eq!(session.tick(30_000), asks);
     assert_eq!(session.tick(39_999), []);
     assert_eq!(session.receive(br#"{"event":"pusher:pong","data":{}}"#, 39_999), []);
     assert_eq!(session.next_tick(), 69_999);
-    assert_eq!(session.tick(69_999), [Action::Reply(outgoing::ping())]);
+    assert_eq!(session.tick(69_999), asks);
     session.heard(70_000);
-    assert_eq!(session.tick(100_000), [Action::Reply(outgoing::ping())]);
+    assert_eq!(session.tick(100_000), asks);
     assert_eq!(
         session.tick(110_000),
         [Action::Reply(outgoing::fatal(Fatal::PongTimeout)), Action::Close(Fatal::PongTimeout.close())]
@@ -456,6 +475,7 @@ proptest! {
                         let value: Value = serde_json::from_str(&text_of(&frame)).unwrap();
                         prop_assert!(value["data"].is_string());
                     }
+                    Action::Ping => {}
                     Action::SignIn(user) => prop_assert_eq!(user.id.as_str(), "7"),
                 }
             }

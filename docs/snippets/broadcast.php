@@ -1,0 +1,6 @@
+<?php
+// composer require pusher/pusher-php-server. Laravel 11 or newer; before, broadcast an event class.
+
+use Illuminate\Support\Facades\Broadcast;
+
+Broadcast::on('news')->as('posted')->with(['title' => 'Hello'])->sendNow();
