@@ -12,9 +12,10 @@ mod support;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::redis::RedisServer;
-use support::{Client, Options, Server, claims, eventually};
+use support::{Client, Options, Raw, Server, claims, eventually};
 
 const PREFIX: &str = "laravel-test-database-";
 const TOPIC: &str = "laravel-test-database-broadcast";
@@ -184,6 +185,30 @@ fn a_wrong_password_is_an_outage_that_an_operator_can_end() {
         .query(&mut operator)
         .unwrap();
     outage.is_over();
+}
+
+#[test]
+fn a_node_that_stood_still_reads_redis_answer_before_it_judges() {
+    let redis = RedisServer::start();
+    let (still, other) = (impatient(&redis.url()), ready(&redis));
+    eventually("Redis is there", || still.get_admin("/readyz").status == 200);
+    let mut sender = join(&still, 7, "Aoi", "notes:");
+    let mut receiver = join(&other, 8, "Ren", "notes:");
+    for round in 0..5 {
+        let data = json!({ "n": round });
+        redis.pause();
+        sender.say(&data);
+        // It lies in Redis's socket, and the node is stopped before there is an answer.
+        thread::sleep(Duration::from_millis(100));
+        still.signal(Signal::STOP);
+        redis.resume();
+        assert_eq!(receiver.expect_json(), message(7, "Aoi", &data));
+        thread::sleep(2 * PUBLISH_TIMEOUT);
+        still.signal(Signal::CONT);
+        sender.expect_sent();
+        assert_eq!(sender.expect_json(), message(7, "Aoi", &data));
+    }
+    assert_eq!(still.metric("yamabiko_broker_interruptions_total"), 0);
 }
 
 #[test]
@@ -461,6 +486,30 @@ impl<'n> Outage<'n> {
             }
         }
     }
+}
+
+#[test]
+fn who_sends_much_at_once_does_not_make_others_wait_behind_all_of_it() {
+    let redis = RedisServer::start();
+    let node = ready(&redis);
+    let mut yui = join(&node, 9, "Yui", "notes:");
+    let mut ren = join(&node, 8, "Ren", "notes:");
+    let mut many: Vec<Client> = (10..15).map(|id| join(&node, id, "Aoi", "notes:")).collect();
+    redis.pause();
+    for client in &mut many {
+        let mut writer = client.stream().try_clone().unwrap();
+        thread::spawn(move || {
+            let message = Raw::text(&json!({ "data": { "blob": "x".repeat(20_000) } }).to_string());
+            let _ = std::io::Write::write_all(&mut writer, &message.repeat(100));
+        });
+    }
+    // Time to read all that it would read.
+    thread::sleep(Duration::from_millis(700));
+    ren.say(&json!({ "from": "Ren" }));
+    thread::sleep(Duration::from_millis(200));
+    redis.resume();
+    let before = (0..500).find(|_| yui.expect_json()["sender"]["id"] == 8).expect("what Ren said");
+    assert!(before < 50, "behind {before} of 500");
 }
 
 /// Publishes as Laravel does.

@@ -89,8 +89,8 @@ impl Cluster {
     /// To all subscribers on this node, encoded once a channel.
     fn deliver(&self, event: &Broadcast, mut hold: OwnedSemaphorePermit, by_topic: bool) {
         self.metrics.pusher_events.inc();
-        let except = event.except.filter(|socket| socket.node() == self.number);
-        let audience = except.map_or(Audience::Everyone, |socket| Audience::Except(socket.connection()));
+        let except = event.except.and_then(|socket| self.socket_ids.connection(socket));
+        let audience = except.map_or(Audience::Everyone, Audience::Except);
         charge(&mut hold, event);
         let share = hold.num_permits() / event.channels.len().max(1);
         for channel in &event.channels {

@@ -164,7 +164,7 @@ impl Webhook {
                 event = kind.name(),
                 %channel,
                 events,
-                "webhook queue full, event dropped: the application does not take its webhooks fast enough"
+                "webhook queue full, event dropped"
             );
         }
         self.pushed.notify_one();

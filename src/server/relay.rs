@@ -34,6 +34,10 @@ pub(super) async fn relay(
                     cluster.listens(&listening);
                     continue;
                 }
+                Inbound::Resumed => {
+                    cluster.may_have_missed();
+                    continue;
+                }
             };
             match dispatch {
                 Dispatch::Event(event) => deliver(&event, hold, &native, &hub, &metrics),

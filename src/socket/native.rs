@@ -6,7 +6,6 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
 use super::End;
-use super::bucket::{Bucket, Rate};
 use super::handshake::accept;
 use super::{Conversation, Edge, Message, Rejection, serve};
 use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
@@ -74,7 +73,6 @@ impl NativeEndpoint {
         let conversation = NativeConversation {
             endpoint: self.clone(),
             sender: Sender { name: identity.name, id: identity.id },
-            bucket: self.edge.rate.as_ref().map(Rate::bucket).unwrap_or_default(),
             admitted: admitted.is_ok(),
         };
         let expires_at = self.close_on_expiry.then_some(identity.expires_at);
@@ -112,24 +110,21 @@ fn token<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Option<std::borr
 struct NativeConversation {
     endpoint: Arc<NativeEndpoint>,
     sender: Sender,
-    bucket: Bucket,
     /// Whether it was given a place. Where there was no room it only waits to be closed.
     admitted: bool,
 }
 
 impl NativeConversation {
-    fn accept(&mut self, message: Message, connection: &Connection) -> Result<(), Refusal> {
-        if let Some(rate) = &self.endpoint.edge.rate
-            && !rate.take(&mut self.bucket)
-        {
-            return Err(Refusal::RateLimited);
-        }
+    fn accept(&self, message: Message, connection: &Connection) -> Result<(), Refusal> {
         let (Message::Text(message) | Message::Binary(message)) = message;
         let channel = connection.channels().first().ok_or(Refusal::Internal)?;
         let event = self.endpoint.native.receive(channel, &self.sender, &message)?;
         let (outbox, limit) = (connection.outbox().clone(), connection.outbox_bytes());
         let metrics = self.endpoint.edge.metrics.clone();
+        let bytes = message.len();
+        outbox.asked(bytes);
         let receipt = move |accepted: Result<(), Refused>| {
+            outbox.answered(bytes);
             answer(accepted.map_err(|_| Refusal::Unavailable), &outbox, limit, &metrics);
         };
         self.endpoint.broker.publish(event, Box::new(receipt));
@@ -143,6 +138,16 @@ impl Conversation for NativeConversation {
             let metrics = &self.endpoint.edge.metrics;
             answer(Err(refusal), connection.outbox(), connection.outbox_bytes(), metrics);
         }
+    }
+
+    fn throttled(&self, connection: &Connection) {
+        self.endpoint.edge.throttled();
+        tracing::info!(
+            connection = connection.id(),
+            user = logged(self.sender.id.form()),
+            channel = connection.channels().first().map(tracing::field::display),
+            "throttled: the client sends more than limits.messages_per_second"
+        );
     }
 
     fn ended(&self, end: End, connection: &Connection) {
