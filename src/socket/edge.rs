@@ -185,6 +185,7 @@ impl Edge {
         self.metrics.handshakes_refused.get_or_create(&Reason::new(rejection.code)).inc();
         tracing::info!(
             reason = rejection.code,
+            detail = &*rejection.message,
             status = rejection.status.as_u16(),
             ip = client.map(tracing::field::display),
             "handshake refused"
