@@ -170,7 +170,7 @@ fn rolling_restart(
         match page.text_or_close() {
             Ok(greeting) if greeting.contains("pusher:connection_established") => Ok(page),
             Ok(other) => Err(other),
-            Err(code) => Err(code.to_string()),
+            Err(closed) => Err(closed.to_string()),
         }
     };
     let mut pages: Vec<Client> = (0..4).map(|_| come(&native, "at first")).collect();
