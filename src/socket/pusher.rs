@@ -19,6 +19,7 @@ use crate::telemetry::Reason;
 pub struct PusherEndpoint {
     edge: Arc<Edge>,
     cluster: Arc<Cluster>,
+    /// For connections of no app.
     options: Arc<SessionOptions>,
     /// What each app has of its own, by its id.
     own: HashMap<Arc<str>, Own>,
@@ -46,6 +47,8 @@ impl PusherEndpoint {
                 channels => channels,
             };
             let options = options.with_larger_burst(u32::try_from(channels).unwrap_or(u32::MAX));
+            // What an app lets clients send does not break the connection.
+            let options = options.with_message_bytes(app.rules.max_message_bytes());
             let origins = &app.rules.origins;
             let gate = (!origins.is_empty()).then(|| Gate::new(origins, TrustedProxies::default()));
             (app.credentials.id().clone(), Own { options: Arc::new(options), gate })

@@ -40,6 +40,7 @@ pub(super) const BROKER_DROPPED: &[&str] = &[
     "invalid_signal",
     "invalid_target",
     "refused",
+    "reserved_event",
     "too_large",
 ];
 
