@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, Version, header};
@@ -25,7 +25,23 @@ pub struct Edge {
     gate: Gate,
     /// How many connections the process has file descriptors for.
     descriptors: usize,
-    draining: AtomicBool,
+    newcomers: AtomicU8,
+}
+
+/// What becomes of new connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Newcomers {
+    /// They are served.
+    Served,
+    /// They are served, although the server is about to shut down.
+    ServedForNow,
+    /// The server is shutting down, and other nodes are there: whoever comes is to try one of them.
+    TurnedAway,
+    /// The server is shutting down, and no other node is there. pusher-js comes back a second after a close with 4100,
+    /// but only 15 seconds after a refused handshake: its connections are kept open until the end and closed then, so
+    /// that they come back to the server that has been started again.
+    Held,
 }
 
 /// Who may knock: origins and proxies.
@@ -73,24 +89,32 @@ impl Edge {
             options: Arc::new(SessionOptions::new(limits, heartbeat)),
             gate,
             descriptors,
-            draining: AtomicBool::new(false),
+            newcomers: AtomicU8::new(Newcomers::Served as u8),
         })
     }
 
-    /// From now on every handshake is refused.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+    /// The server is shutting down: this becomes of new connections.
+    pub fn drain(&self, newcomers: Newcomers) {
+        self.newcomers.store(newcomers as u8, Ordering::Relaxed);
     }
 
-    /// Whether it is.
+    /// Whether the server is shutting down.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.newcomers() != Newcomers::Served
+    }
+
+    pub(super) fn newcomers(&self) -> Newcomers {
+        let newcomers = self.newcomers.load(Ordering::Relaxed);
+        [Newcomers::ServedForNow, Newcomers::TurnedAway, Newcomers::Held]
+            .into_iter()
+            .find(|known| *known as u8 == newcomers)
+            .unwrap_or(Newcomers::Served)
     }
 
     /// What is checked of every handshake, before its token.
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Rejection> {
-        if self.is_draining() {
+        if matches!(self.newcomers(), Newcomers::TurnedAway | Newcomers::Held) {
             return Err(Rejection::DRAINING);
         }
         if !self.gate.admits(headers) {

@@ -23,7 +23,7 @@ mod settings;
 pub use address::{PeerAddress, TrustedProxies};
 pub use admission::Admission;
 pub use conversation::{Conversation, Message};
-pub use edge::{Edge, Gate};
+pub use edge::{Edge, Gate, Newcomers};
 pub use end::End;
 pub use handshake::{Rejection, accept};
 pub use http_stream::{HttpProgress, HttpStream};

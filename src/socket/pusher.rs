@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response};
 
 use super::End;
-use super::handshake::accept;
-use super::{Conversation, Edge, Gate, Message, Rejection, SessionOptions, TrustedProxies, serve};
+use super::handshake::{accept, retries_on_503};
+use super::{Conversation, Edge, Gate, Message, Newcomers, Rejection, SessionOptions, TrustedProxies, serve};
 use crate::cluster::{Client, Cluster};
 use crate::hub::{Connection, Outbox};
 use crate::message::Close;
@@ -69,19 +69,33 @@ impl PusherEndpoint {
         request: &mut Request<Body>,
         client: Option<IpAddr>,
     ) -> Result<Response<Body>, Rejection> {
-        if self.edge.is_draining() {
+        let newcomers = self.edge.newcomers();
+        if newcomers == Newcomers::TurnedAway && retries_on_503(request.headers()) {
             return Err(Rejection::DRAINING);
         }
         let app = self.app(request.uri().path(), request.uri().query(), request.headers());
         let (response, upgrade) = accept(request)?;
         let outbox = Arc::new(Outbox::new());
-        outbox.say_going_away(Close::Reconnect);
+        outbox.speak_pusher();
         let connection = self.edge.hub.connect(outbox);
-        let place = app.and_then(|app| self.admit(&app, &connection));
-        self.edge.opened();
         let ip = client.map(tracing::field::display);
+        let place = match newcomers {
+            Newcomers::Served | Newcomers::ServedForNow => {
+                app.and_then(|app| self.admit(&app, &connection)).map(Some)
+            }
+            Newcomers::TurnedAway => {
+                connection.outbox().close(Close::Restarting);
+                app.map(|_| None)
+            }
+            Newcomers::Held => app.map(|_| None),
+        };
+        self.edge.opened();
         let place = match place {
-            Ok(place) => {
+            Ok(None) => {
+                tracing::info!(connection = connection.id(), ip, reason = "going_away", "connection refused");
+                None
+            }
+            Ok(Some(place)) => {
                 tracing::info!(
                     connection = connection.id(),
                     app = &**place.app.credentials.id(),
