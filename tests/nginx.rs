@@ -47,7 +47,7 @@ fn refusals_come_through() {
     let refused = Client::upgrade(Request::get(nginx.address, "/?token=nonsense")).expect_err("refused");
     assert_eq!(refused.status, 401);
     assert!(refused.json()["error"]["code"].is_string(), "{refused:?}");
-    assert_eq!(Request::get(nginx.address, "/").send().status, 426);
+    assert_eq!(Request::get(nginx.address, "/ws").send().status, 426);
 }
 
 #[test]
