@@ -19,6 +19,7 @@ mod farewell;
 mod handshake;
 mod laravel;
 mod nodes;
+mod order;
 mod page;
 mod presence;
 mod users;
