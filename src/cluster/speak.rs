@@ -1,12 +1,18 @@
 //! The task that says what there is to say: one signal at a time, so that what gathers meanwhile goes together.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::Cluster;
 use super::said::Said;
 use super::state::Next;
 use super::waiting::{Joining, Purpose};
 use crate::protocol::pusher::SubscriptionError;
+
+/// How long something said is waited for to come back before the next is said.
+const ECHO_WITHIN: Duration = Duration::from_secs(1);
 
 impl Cluster {
     /// Speaks for ever.
@@ -23,6 +29,10 @@ impl Cluster {
         let Some(Next { said, joins }) = next else { return self.say_cached().await };
         let kind = Kind::of(&said);
         if self.say(said).await.is_ok() {
+            if matches!(kind, Kind::Everything | Kind::Changes) {
+                // What others say is heard in between, also where this node has very much to say.
+                let _ = timeout(ECHO_WITHIN, self.echoed.notified()).await;
+            }
             return true;
         }
         self.unsaid(kind, joins);

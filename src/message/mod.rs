@@ -1,5 +1,6 @@
 //! The nouns that every room shares. This room knows nothing of any other.
 
+mod by_name;
 mod channel;
 mod close;
 mod dispatch;
@@ -8,6 +9,7 @@ mod frame;
 pub mod json;
 mod signal;
 
+pub use by_name::{ByName, Named};
 pub use channel::{ChannelName, InvalidChannelName};
 pub use close::Close;
 pub use dispatch::Dispatch;
