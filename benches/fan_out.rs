@@ -112,12 +112,12 @@ impl Room {
                 let outbox = Arc::new(Outbox::new());
                 outbox.attach(writing);
                 let mut connection = hub.connect(outbox);
-                let id = i64::try_from(user).unwrap();
-                connection.join(&name(0), id);
+                let id = i64::try_from(user).unwrap().into();
+                connection.join(&name(0), &id);
                 match channels {
                     Channels::One => {}
-                    Channels::Two => connection.join(&name(1), id),
-                    Channels::Own => connection.join(&name(1 + user), id),
+                    Channels::Two => connection.join(&name(1), &id),
+                    Channels::Own => connection.join(&name(1 + user), &id),
                 }
                 connections.push(connection);
                 tokio::spawn(read(reading, readers.clone()));

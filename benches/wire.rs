@@ -25,7 +25,7 @@ fn native(c: &mut Criterion) {
     let native = Native::new(&config("a secret of 32 bytes or even more", "HS256").settings.server.channels);
     let without_rules = Native::new(&HashMap::new());
     let channel = ChannelName::new("chat:room1").unwrap();
-    let sender = Sender { name: "Aoi".into(), id: 7 };
+    let sender = Sender { name: "Aoi".into(), id: 7.into() };
     let mut group = c.benchmark_group("native");
     for bytes in [64, 1024, 16 * 1024] {
         let text = "x".repeat(bytes);
@@ -52,7 +52,7 @@ fn token(c: &mut Criterion) {
         let settings =
             config("a secret of 64 bytes, as HS512 wants it, or at least nearly so….", algorithm).settings;
         let auth = settings.server.auth;
-        let token = Minter::new(&auth).unwrap().mint(7, "Aoi", &channel, Duration::from_secs(3600));
+        let token = Minter::new(&auth).unwrap().mint(&7.into(), "Aoi", &channel, Duration::from_secs(3600));
         let authenticator = Authenticator::new(&auth).unwrap();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         group.bench_function(format!("verify, {algorithm}"), |b| {

@@ -67,6 +67,7 @@ async fn main() -> anyhow::Result<()> {
     });
     let listener = bind(host, port.parse()?, "the argument").await?;
     println!("listening on {}", listener.local_addr()?);
-    accept_http(listener, router, HttpTimeouts { handshake: timeout, keep_alive: timeout }, metrics).await;
+    let timeouts = HttpTimeouts { handshake: timeout, keep_alive: timeout };
+    accept_http(listener, router, timeouts, 1024, metrics).await;
     Ok(())
 }

@@ -69,7 +69,7 @@ fn help_is_help_and_wrong_usage_is_2() {
         &["nonsense"][..],
         &["--nonsense"],
         &["token"],
-        &["token", "--id", "x", "--name", "A", "--channel", "chat:"],
+        &["token", "--id", "", "--name", "A", "--channel", "chat:"],
         &["token", "--id", "7", "--name", "A", "--channel", ""],
         &["token", "--id", "7", "--name", "A", "--channel", "chat:", "--ttl", "0s"],
         &["publish", "chat:"],
@@ -163,7 +163,7 @@ fn a_token_is_good_for_the_server_with_the_same_settings() {
     let Ran { code, out, .. } = run(&arguments, &variables);
     assert_eq!(code, Some(0));
     let identity = identity(out.strip_suffix('\n').unwrap(), &variables);
-    assert_eq!((identity.id, &*identity.name, identity.channel.as_str()), (-7, "あおい", "chat:"));
+    assert_eq!((identity.id, &*identity.name, identity.channel.as_str()), ((-7).into(), "あおい", "chat:"));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     assert!((now + 1790..=now + 1800).contains(&identity.expires_at));
 }

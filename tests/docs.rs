@@ -281,6 +281,7 @@ fn metrics() -> BTreeSet<String> {
     for family in [
         &metrics.connections_closed,
         &metrics.handshakes_refused,
+        &metrics.http_dropped,
         &metrics.messages_refused,
         &metrics.broker_dropped,
     ] {

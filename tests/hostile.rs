@@ -330,10 +330,12 @@ fn readers_that_never_read_cost_a_bounded_amount_and_the_others_nothing() {
 fn a_flood_of_pings_by_one_who_never_reads() {
     let server = start(|_| {});
     let mut others = Others::join(&server);
-    for (floods, payload) in [(1, &b""[..]), (2, &[b'p'; 125])] {
+    // Equal ones would share their pongs.
+    for (floods, payloads) in [(1, [&b""[..], b"p"]), (2, [&[b'p'; 125], &[b'q'; 125]])] {
         let before = resident(&server);
         let mut flood = connect(&server, "chat:");
-        let pings = Raw::frame(OpCode::Control(Control::Ping), payload).repeat(500);
+        let ping = |payload| Raw::frame(OpCode::Control(Control::Ping), payload);
+        let pings = payloads.map(ping).concat().repeat(250);
         let until = Instant::now() + 3 * PATIENCE;
         while flood.try_write(&pings).is_ok() {
             assert!(Instant::now() < until, "it may flood for ever");
@@ -420,6 +422,100 @@ fn those_who_stay_lose_nothing_while_others_come_and_go() {
         }
     });
     eventually("all gone", || server.metric("yamabiko_connections") == 2);
+}
+
+#[test]
+fn answers_that_nobody_reads_are_given_up() {
+    let server = start(|options| {
+        options.set("limits.handshake_timeout", "1s");
+    });
+    let mut others = Others::join(&server);
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000);
+    let lazy: Vec<_> = [server.address, server.admin, server.address]
+        .map(|address| {
+            let mut raw = Raw::connect(address);
+            raw.stream().set_write_timeout(Some(3 * PATIENCE)).unwrap();
+            socket2::SockRef::from(&*raw.stream()).set_recv_buffer_size(4096).unwrap();
+            let request = request.clone();
+            // Asks for ever and never reads, until it is put out.
+            thread::spawn(move || while raw.try_write(request.as_bytes()).is_ok() {})
+        })
+        .into();
+    eventually("all given up", || {
+        server.metric("yamabiko_http_dropped_total{reason=\"write_timeout\"}") == 3
+    });
+    for thread in lazy {
+        thread.join().unwrap();
+    }
+    others.talk();
+}
+
+#[test]
+fn a_body_that_never_comes_is_not_awaited_for_ever() {
+    let server = start(|options| {
+        options.set("limits.handshake_timeout", "1s").set("console.enabled", true);
+    });
+    let head = "Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+    for (address, target) in
+        [(server.admin, "/disconnect"), (server.address, "/console/token"), (server.address, "/nothing")]
+    {
+        let mut raw = Raw::connect(address);
+        raw.write(format!("POST {target} HTTP/1.1\r\n{head}").as_bytes());
+        read_to_the_end(raw.stream());
+    }
+}
+
+#[test]
+fn connections_that_never_become_websockets_make_room_for_others() {
+    // Room for 16 and 8 of them; those of less than a second are let be.
+    let server = Server::start(|options| {
+        options.files(128);
+    });
+    for address in [server.address, server.admin] {
+        let idle: Vec<_> = (0..40)
+            .map(|_| {
+                let mut raw = Raw::connect(address);
+                let _ = raw.try_write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                raw
+            })
+            .collect();
+        for _ in 0..3 {
+            assert_eq!(Request::get(address, "/healthz").send().status, 200);
+        }
+        drop(idle);
+    }
+    assert!(server.metric("yamabiko_http_dropped_total{reason=\"no_room\"}") > 0);
+    let mut aoi = Client::connect(&server, &claims(7, "Aoi", "chat:")).expect("upgraded");
+    aoi.say(&json!({ "message": "hello" }));
+    aoi.expect_sent();
+}
+
+#[test]
+fn probes_are_answered_when_there_is_no_descriptor_for_another_websocket() {
+    let server = Server::start(|options| {
+        options.files(128);
+    });
+    let (mut open, mut refused) = (Vec::new(), 0);
+    for user in 0..200 {
+        match Client::connect(&server, &claims(user, "Aoi", "chat:")) {
+            Ok(client) => open.push(client),
+            Err(answer) => {
+                assert_eq!((answer.status, &answer.json()["error"]["code"]), (503, &json!("no_descriptors")));
+                refused += 1;
+            }
+        }
+    }
+    assert!(open.len() >= 32 && refused > 0, "{} and {refused}", open.len());
+    for address in [server.address, server.admin] {
+        assert_eq!(Request::get(address, "/healthz").send().status, 200);
+    }
+    assert_eq!(server.metric("yamabiko_handshakes_refused_total{reason=\"no_descriptors\"}"), refused);
+    assert_eq!(server.metric("yamabiko_handshakes_refused_total{reason=\"accept_failed\"}"), 0);
+    let mut first = open.swap_remove(0);
+    first.say(&json!({ "message": "hello" }));
+    first.expect_sent();
+    drop(open);
+    eventually("room again", || Client::connect(&server, &claims(7, "Aoi", "chat:")).is_ok());
 }
 
 /// Two who go on talking on `chat:`.

@@ -94,7 +94,7 @@ fn junk_is_dropped_counted_and_survived() {
         r#"{"data":{"message":"no channel"}}"#,
         r#"{"channel":"chat:default","data":"text"}"#,
         r#"{"channel":"chat:default","data":[1]}"#,
-        r#"{"channel":"chat:default","data":{"message":"x","target_user_id":"7"}}"#,
+        r#"{"channel":"chat:default","data":{"message":"x","target_user_id":[7]}}"#,
         "O:8:\"stdClass\":0:{}",
     ];
     app.php("publish_raw.php", &junk);

@@ -12,9 +12,10 @@ mod support;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::redis::RedisServer;
-use support::{Client, Options, Server, claims, eventually};
+use support::{Client, Options, Raw, Server, claims, eventually};
 
 const PREFIX: &str = "laravel-test-database-";
 const TOPIC: &str = "laravel-test-database-broadcast";
@@ -187,6 +188,30 @@ fn a_wrong_password_is_an_outage_that_an_operator_can_end() {
 }
 
 #[test]
+fn a_node_that_stood_still_reads_redis_answer_before_it_judges() {
+    let redis = RedisServer::start();
+    let (still, other) = (impatient(&redis.url()), ready(&redis));
+    eventually("Redis is there", || still.get_admin("/readyz").status == 200);
+    let mut sender = join(&still, 7, "Aoi", "notes:");
+    let mut receiver = join(&other, 8, "Ren", "notes:");
+    for round in 0..5 {
+        let data = json!({ "n": round });
+        redis.pause();
+        sender.say(&data);
+        // It lies in Redis's socket, and the node is stopped before there is an answer.
+        thread::sleep(Duration::from_millis(100));
+        still.signal(Signal::STOP);
+        redis.resume();
+        assert_eq!(receiver.expect_json(), message(7, "Aoi", &data));
+        thread::sleep(2 * PUBLISH_TIMEOUT);
+        still.signal(Signal::CONT);
+        sender.expect_sent();
+        assert_eq!(sender.expect_json(), message(7, "Aoi", &data));
+    }
+    assert_eq!(still.metric("yamabiko_broker_interruptions_total"), 0);
+}
+
+#[test]
 fn what_is_said_on_a_node_without_redis_stays_unsaid_on_the_other() {
     let mut redis = RedisServer::start();
     let (a, b) = (ready(&redis), ready(&redis));
@@ -261,7 +286,7 @@ fn who_speaks_for_laravel() {
         assert_eq!(aoi.expect_json()["sender"], expected, "{sender}");
     }
     for wrong in
-        [r#""Ren""#, "8", "[]", r#"{"name":"Ren"}"#, r#"{"name":"Ren","id":"8"}"#, r#"{"name":8,"id":8}"#]
+        [r#""Ren""#, "8", "[]", r#"{"name":"Ren"}"#, r#"{"name":"Ren","id":""}"#, r#"{"name":8,"id":8}"#]
     {
         laravel.publish(&format!(r#"{{"channel":"notes:","data":{{"wrong":1}},"sender":{wrong}}}"#));
     }
@@ -287,7 +312,7 @@ fn rules_and_targets_apply_to_laravel_too() {
     for client in [&mut aoi, &mut aoi_on_b] {
         assert_eq!(client.expect_json(), message(0, "System", &json!({ "message": 1 })));
     }
-    let wrong = ["\"7\"", "7.0", "-7", "true", "[7]", "{}", "1e1"];
+    let wrong = ["\"-7\"", "7.0", "-7", "true", "[7]", "{}", "1e1"];
     for target in wrong {
         targeted(target, 2);
     }
@@ -347,7 +372,7 @@ fn a_user_is_removed_from_all_nodes() {
         }
     }
     // What is not understood closes nobody, and is counted.
-    for body in [r#"{"user":"8"}"#, "8", r#"{"user":8,"chanel":"chat:"}"#] {
+    for body in [r#"{"user":""}"#, "8", r#"{"user":8,"chanel":"chat:"}"#] {
         laravel.publish(&format!(r#"{{"disconnect":{body}}}"#));
     }
     // A newer node may say what this one does not know.
@@ -363,6 +388,41 @@ fn a_user_is_removed_from_all_nodes() {
     for node in &nodes {
         assert_eq!(node.metric("yamabiko_broker_dropped_total{reason=\"invalid_disconnect\"}"), 3);
     }
+}
+
+#[test]
+fn a_user_may_have_a_text_for_an_id() {
+    let redis = RedisServer::start();
+    let nodes = [ready(&redis), ready(&redis)];
+    let mut laravel = Laravel::on(&redis);
+    let ulid = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    let mut token = claims(0, "Ren", "chat:");
+    token["id"] = json!(ulid);
+    let mut ren = nodes.each_ref().map(|node| Client::connect(node, &token).expect("upgraded"));
+    let mut aoi = join(&nodes[0], 7, "Aoi", "chat:");
+
+    ren[0].say(&json!({ "message": 1 }));
+    ren[0].expect_sent();
+    laravel.publish(&format!(
+        r#"{{"channel":"chat:","data":{{"message":1}},"sender":{{"name":"Ren","id":"{ulid}"}}}}"#
+    ));
+    let said =
+        json!({ "type": "message", "sender": { "name": "Ren", "id": ulid }, "data": { "message": 1 } });
+    for client in ren.iter_mut().chain([&mut aoi]) {
+        assert_eq!([client.expect_json(), client.expect_json()], [said.clone(), said.clone()]);
+    }
+    laravel.publish(&format!(r#"{{"channel":"chat:","data":{{"message":2,"target_user_id":"{ulid}"}}}}"#));
+    for client in &mut ren {
+        assert_eq!(client.expect_json()["data"], json!({ "message": 2 }));
+    }
+    laravel.publish(&format!(r#"{{"disconnect":{{"user":"{ulid}","channel":"chat:"}}}}"#));
+    for client in &mut ren {
+        assert_eq!(client.expect_close(), (4403, "disconnected".to_owned()));
+    }
+    // A route parameter of Laravel's is a text.
+    let answer = nodes[1].post_admin("/disconnect", r#"{"user":"7"}"#);
+    assert_eq!((answer.status, answer.json()), (200, json!({ "ok": true })));
+    assert_eq!(aoi.expect_close(), (4403, "disconnected".to_owned()));
 }
 
 #[test]
@@ -426,6 +486,30 @@ impl<'n> Outage<'n> {
             }
         }
     }
+}
+
+#[test]
+fn who_sends_much_at_once_does_not_make_others_wait_behind_all_of_it() {
+    let redis = RedisServer::start();
+    let node = ready(&redis);
+    let mut yui = join(&node, 9, "Yui", "notes:");
+    let mut ren = join(&node, 8, "Ren", "notes:");
+    let mut many: Vec<Client> = (10..15).map(|id| join(&node, id, "Aoi", "notes:")).collect();
+    redis.pause();
+    for client in &mut many {
+        let mut writer = client.stream().try_clone().unwrap();
+        thread::spawn(move || {
+            let message = Raw::text(&json!({ "data": { "blob": "x".repeat(20_000) } }).to_string());
+            let _ = std::io::Write::write_all(&mut writer, &message.repeat(100));
+        });
+    }
+    // Time to read all that it would read.
+    thread::sleep(Duration::from_millis(700));
+    ren.say(&json!({ "from": "Ren" }));
+    thread::sleep(Duration::from_millis(200));
+    redis.resume();
+    let before = (0..500).find(|_| yui.expect_json()["sender"]["id"] == 8).expect("what Ren said");
+    assert!(before < 50, "behind {before} of 500");
 }
 
 /// Publishes as Laravel does.

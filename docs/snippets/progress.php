@@ -1,5 +1,5 @@
 <?php
-// A job tells of its progress: the page holds a token for the channel progress:ID.
+// A job reports its progress; the page has a token for the channel progress:ID.
 
 namespace App\Jobs;
 

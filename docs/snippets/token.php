@@ -10,7 +10,7 @@ Route::middleware('auth')->get('/websocket/token', function (Request $request) {
     $now = time();
 
     $token = JWT::encode([
-        'id' => $request->user()->id, // an integer
+        'id' => $request->user()->id, // an integer, or a text such as a UUID
         'name' => $request->user()->name,
         'channel' => 'chat:default',
         'iat' => $now,

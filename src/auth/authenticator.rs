@@ -18,6 +18,7 @@ pub struct Authenticator {
     keys: Vec<Key>,
     issuer: String,
     audience: String,
+    leeway: u64,
     warnings: Vec<Problem>,
 }
 
@@ -28,7 +29,13 @@ impl Authenticator {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Self { keys, issuer: settings.issuer.clone(), audience: settings.audience.clone(), warnings })
+        Ok(Self {
+            keys,
+            issuer: settings.issuer.clone(),
+            audience: settings.audience.clone(),
+            leeway: settings.leeway.as_secs(),
+            warnings,
+        })
     }
 
     /// Whether there is a key that a token could be good for.
@@ -63,7 +70,7 @@ impl Authenticator {
             return Err(Refusal::Malformed);
         }
         self.verify_signature(&header, message, signature)?;
-        Claims::parse(&decode(payload)?)?.accept(now, &self.issuer, &self.audience)
+        Claims::parse(&decode(payload)?)?.accept(now, self.leeway, &self.issuer, &self.audience)
     }
 
     fn verify_signature(&self, header: &Header<'_>, message: &str, signature: &str) -> Result<(), Refusal> {

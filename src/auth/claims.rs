@@ -7,21 +7,21 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::{Identity, Refusal};
-use crate::message::{ChannelName, InvalidChannelName};
+use crate::message::{ChannelName, InvalidChannelName, UserId};
 
 /// The claims that are looked at. A claim that is there has its type: JSON's `null` counts as a wrong type.
 #[derive(Deserialize)]
 pub(super) struct Claims<'a> {
-    id: i64,
+    id: UserId,
     #[serde(borrow)]
     name: Cow<'a, str>,
     #[serde(borrow)]
     channel: Cow<'a, str>,
-    exp: i64,
+    exp: NumericDate,
     #[serde(default, deserialize_with = "present")]
-    nbf: Option<i64>,
+    nbf: Option<NumericDate>,
     #[serde(default, rename = "iat", deserialize_with = "present")]
-    _iat: Option<i64>,
+    _iat: Option<NumericDate>,
     #[serde(default, borrow)]
     iss: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
@@ -34,13 +34,20 @@ impl<'a> Claims<'a> {
     }
 
     /// Checks times, issuer and audience. `issuer` and `audience` are not checked where they are empty.
-    pub(super) fn accept(self, now: u64, issuer: &str, audience: &str) -> Result<Identity, Refusal> {
-        // No leeway: `exp` is the second in which the token ends.
-        let expires_at = u64::try_from(self.exp).unwrap_or(0);
+    /// `leeway` is in seconds.
+    pub(super) fn accept(
+        self,
+        now: u64,
+        leeway: u64,
+        issuer: &str,
+        audience: &str,
+    ) -> Result<Identity, Refusal> {
+        // `exp` is the second in which the token ends.
+        let expires_at = self.exp.0.saturating_add(leeway);
         if now >= expires_at {
             return Err(Refusal::Expired);
         }
-        if self.nbf.is_some_and(|nbf| u64::try_from(nbf).is_ok_and(|nbf| now < nbf)) {
+        if self.nbf.is_some_and(|nbf| now.saturating_add(leeway) < nbf.0) {
             return Err(Refusal::NotYetValid);
         }
         if !issuer.is_empty() && self.iss.as_deref() != Some(issuer) {
@@ -107,29 +114,68 @@ impl<'de: 'a, 'a> Deserialize<'de> for Audience<'a> {
     }
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    i64::deserialize(deserializer).map(Some)
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NumericDate>, D::Error> {
+    NumericDate::deserialize(deserializer).map(Some)
+}
+
+/// Seconds since the Unix epoch (RFC 7519, section 2). A fraction, as lcobucci/jwt writes one, is cut off, as it is
+/// from the clock that it is compared with; what lies before the epoch counts as the epoch.
+#[derive(Clone, Copy)]
+struct NumericDate(u64);
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Seconds;
+
+        impl Visitor<'_> for Seconds {
+            type Value = NumericDate;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number of seconds since 1970")
+            }
+
+            fn visit_u64<E>(self, seconds: u64) -> Result<NumericDate, E> {
+                Ok(NumericDate(seconds))
+            }
+
+            fn visit_i64<E>(self, seconds: i64) -> Result<NumericDate, E> {
+                Ok(NumericDate(u64::try_from(seconds).unwrap_or(0)))
+            }
+
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "the conversion keeps to the bounds of the integer, which is what is wanted"
+            )]
+            fn visit_f64<E>(self, seconds: f64) -> Result<NumericDate, E> {
+                Ok(NumericDate(seconds as u64))
+            }
+        }
+
+        deserializer.deserialize_any(Seconds)
+    }
 }
 
 /// Says which claim is wrong. The parser's own message will not do: it quotes the token.
 fn fault(json: &[u8]) -> &'static str {
     let Ok(claims) = serde_json::from_slice::<Value>(json) else { return "they are not JSON" };
     let Value::Object(claims) = claims else { return "they are not a JSON object" };
-    let is_integer = |name| claims.get(name).is_some_and(Value::is_i64);
+    let is_id = claims.get("id").is_some_and(|id| UserId::deserialize(id).is_ok());
+    let is_number = |name| claims.get(name).is_some_and(Value::is_number);
     let is_string = |name| claims.get(name).is_some_and(Value::is_string);
-    let integer_if_present = |name| !claims.contains_key(name) || is_integer(name);
-    if !is_integer("id") {
-        "`id` must be an integer"
+    let number_if_present = |name| !claims.contains_key(name) || is_number(name);
+    if !is_id {
+        "`id` must be an integer or a string of 1 to 64 bytes"
     } else if !is_string("name") {
         "`name` must be a string"
     } else if !is_string("channel") {
         "`channel` must be a string"
-    } else if !is_integer("exp") {
-        "`exp` must be an integer, in seconds since 1970"
-    } else if !integer_if_present("nbf") {
-        "`nbf` must be an integer, in seconds since 1970"
-    } else if !integer_if_present("iat") {
-        "`iat` must be an integer, in seconds since 1970"
+    } else if !is_number("exp") {
+        "`exp` must be a number, in seconds since 1970"
+    } else if !number_if_present("nbf") {
+        "`nbf` must be a number, in seconds since 1970"
+    } else if !number_if_present("iat") {
+        "`iat` must be a number, in seconds since 1970"
     } else {
         "a claim appears twice, or `iss` or `aud` has the wrong type"
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::Settings;
-use crate::message::ChannelName;
+use crate::message::{ChannelName, UserId};
 
 /// Signs tokens with the server's own secret: for the command line and the console, not for the service itself.
 pub struct Minter {
@@ -39,7 +39,7 @@ impl Minter {
     /// A token that is valid from now on for `ttl`, in whole seconds.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "it cannot, see below")]
-    pub fn mint(&self, id: i64, name: &str, channel: &ChannelName, ttl: Duration) -> String {
+    pub fn mint(&self, id: &UserId, name: &str, channel: &ChannelName, ttl: Duration) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let claims = Claims {
             id,
@@ -66,7 +66,7 @@ impl fmt::Debug for Minter {
 
 #[derive(Serialize)]
 struct Claims<'a> {
-    id: i64,
+    id: &'a UserId,
     name: &'a str,
     channel: &'a str,
     iat: u64,

@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -11,6 +12,9 @@ pub struct Settings {
     pub secret: SecretString,
     /// The algorithms accepted with `secret`.
     pub algorithms: Vec<String>,
+    /// How far the clock of whoever signs may be off, in whole seconds: added to `exp`, taken from `nbf`.
+    #[serde(with = "humantime_serde")]
+    pub leeway: Duration,
     /// Whether a connection ends when its token does.
     pub close_on_expiry: bool,
     /// The `iss` claim that a token must have; empty: not checked.

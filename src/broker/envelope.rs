@@ -6,7 +6,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::message::json::{members, string};
-use crate::message::{ChannelName, Dispatch, Event, Sender, Signal};
+use crate::message::{ChannelName, Dispatch, Event, Sender, Signal, UserId};
 
 /// Why a payload was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -66,9 +66,9 @@ pub(super) fn begin_event(event: &Event, node: &NodeId) -> Vec<u8> {
     out.extend_from_slice(&event.data);
     out.extend_from_slice(b",\"sender\":{\"name\":");
     push_string(&mut out, &event.sender.name);
-    out.extend_from_slice(
-        format!(",\"id\":{}}},\"node\":\"{}\",\"seq\":", event.sender.id, node.0).as_bytes(),
-    );
+    out.extend_from_slice(b",\"id\":");
+    event.sender.id.with_json(|id| out.extend_from_slice(id.as_bytes()));
+    out.extend_from_slice(format!("}},\"node\":\"{}\",\"seq\":", node.0).as_bytes());
     out
 }
 
@@ -147,7 +147,7 @@ fn object(payload: &Bytes, text: &str) -> Result<Bytes, Invalid> {
 fn sender_of(text: &str, sender_default: &Sender) -> Result<Sender, Invalid> {
     let [name, id] = members(text, ["name", "id"]).map_err(|_| Invalid::Sender)?;
     let name = name.and_then(string).ok_or(Invalid::Sender)?;
-    let id = id.and_then(|id| id.parse().ok()).ok_or(Invalid::Sender)?;
+    let id = id.and_then(|id| UserId::from_json(id).ok()).ok_or(Invalid::Sender)?;
     // Sharing the text of the default saves an allocation for each message of the application.
     let name = if *name == *sender_default.name { sender_default.name.clone() } else { name.into() };
     Ok(Sender { name, id })
@@ -164,7 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn system() -> Sender {
-        Sender { name: "System".into(), id: 0 }
+        Sender { name: "System".into(), id: 0.into() }
     }
 
     fn read(payload: impl Into<Vec<u8>>) -> Result<(Event, Option<u64>), Invalid> {
@@ -225,7 +225,7 @@ mod tests {
         let (signal, own) =
             read(r#"{"socket":null,"disconnect":{"user":7},"node":"00000000000000ab","seq":1}"#).unwrap();
         assert_eq!((&signal[..], own), (&br#"{"disconnect":{"user":7}}"#[..], None));
-        for text in [r#"{"disconnect":null}"#, r#"{"disconnect":{"user":"7"}}"#, r#"{"disconnect":[7]}"#] {
+        for text in [r#"{"disconnect":null}"#, r#"{"disconnect":{"user":[7]}}"#, r#"{"disconnect":[7]}"#] {
             assert_eq!(read(text).unwrap_err(), Invalid::Disconnect, "{text}");
         }
         // With a channel it is an event, to which the key says nothing.
@@ -237,7 +237,7 @@ mod tests {
     fn the_bytes_on_the_wire() {
         let event = Event {
             channel: ChannelName::new("chat:\"山\"").unwrap(),
-            sender: Sender { name: "Aoi \\ 1".into(), id: -7 },
+            sender: Sender { name: "Aoi \\ 1".into(), id: (-7).into() },
             data: Bytes::from_static(br#"{"message": "hi"}"#),
         };
         let mut envelope = begin_event(&event, &NodeId::from_number(0xab));
@@ -278,7 +278,7 @@ mod tests {
         let text = r#"{"channel":1,"data":1,"channel":"b","sender":7,"data":{"n":2},"sender":{"id":"x","name":"A","id":3}}"#;
         let (event, _) = read(text).unwrap();
         assert_eq!((event.channel.as_str(), &event.data[..]), ("b", &br#"{"n":2}"#[..]));
-        assert_eq!(event.sender, Sender { name: "A".into(), id: 3 });
+        assert_eq!(event.sender, Sender { name: "A".into(), id: 3.into() });
         assert_eq!(read(r#"{"channel":"b","data":{},"data":7}"#).unwrap_err(), Invalid::Data);
     }
 
@@ -288,9 +288,12 @@ mod tests {
             read(format!(r#"{{"channel":"a","data":{{}},"sender":{text}}}"#)).map(|(event, _)| event.sender)
         };
         assert_eq!(sender("null"), Ok(system()));
-        assert_eq!(sender(r#"{"id":7,"name":"\u0041","age":[]}"#), Ok(Sender { name: "A".into(), id: 7 }));
+        assert_eq!(
+            sender(r#"{"id":7,"name":"\u0041","age":[]}"#),
+            Ok(Sender { name: "A".into(), id: 7.into() })
+        );
         for text in
-            ["{}", "[]", "7", r#"{"name":"A"}"#, r#"{"name":"A","id":"7"}"#, r#"{"name":"A","id":7.0}"#]
+            ["{}", "[]", "7", r#"{"name":"A"}"#, r#"{"name":"A","id":""}"#, r#"{"name":"A","id":7.0}"#]
         {
             assert_eq!(sender(text), Err(Invalid::Sender), "{text}");
         }
@@ -346,17 +349,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(channel in "\\P{Cc}{1,40}", name in any::<String>(), id: i64, seq: u64, text in any::<String>()) {
+        fn what_is_written_is_read(channel in "\\P{Cc}{1,40}", name in any::<String>(), id in prop_oneof!["-?[1-9]{1,9}", "\"[a-z0-9-]{1,36}\""], seq: u64, text in any::<String>()) {
             let data = Bytes::from(serde_json::to_vec(&serde_json::json!({ "k": text })).unwrap());
             let event = Event {
                 channel: ChannelName::new(&channel).unwrap(),
-                sender: Sender { name: name.as_str().into(), id },
+                sender: Sender { name: name.as_str().into(), id: UserId::from_json(&id).unwrap() },
                 data: data.clone(),
             };
             let mut envelope = begin_event(&event, &NodeId::from_number(0xab));
             finish(&mut envelope, seq);
             let (read_back, own) = read(envelope).unwrap();
             prop_assert_eq!(read_back.channel, event.channel);
+            prop_assert_eq!(read_back.sender.id.form(), event.sender.id.form());
             prop_assert_eq!(read_back.sender, event.sender);
             prop_assert_eq!(read_back.data, data);
             prop_assert_eq!(own, Some(seq));

@@ -54,6 +54,9 @@ pub enum Inbound {
     /// Without a confirmation it comes after [`CONFIRM_WITHIN`] all the same: then Redis is away, and what is published
     /// meanwhile is missed.
     Listening(Listening),
+    /// The broker was lost: what was published after the last dispatch before this and before the next one after it may
+    /// have been missed.
+    Resumed,
 }
 
 /// A [`Broker::listen`] that is answered later.

@@ -113,7 +113,7 @@ fn banner(config: &Config, made: Made) -> Result<String, Failure> {
     let channel = ChannelName::new("chat:default")
         .map_err(|error| Failure::Failed(anyhow::anyhow!("chat:default: {error}")))?;
     let ttl = Duration::from_secs(TOKEN_HOURS * 3600);
-    let token = Minter::new(&settings.auth)?.mint(7, "Aoi", &channel, ttl);
+    let token = Minter::new(&settings.auth)?.mint(&7.into(), "Aoi", &channel, ttl);
     let broker = match config.origin(&Key::new("redis", "url")) {
         Some(origin) => format!("Redis, from {origin}"),
         None => "in memory; set YAMABIKO__REDIS__URL to hear Laravel".to_owned(),
@@ -250,6 +250,9 @@ mod tests {
         let token = banner.lines().find(|line| line.starts_with("eyJ")).unwrap();
         let authenticator = Authenticator::new(&config.settings.server.auth).unwrap();
         let identity = authenticator.verify(token, jsonwebtoken::get_current_timestamp()).unwrap();
-        assert_eq!((identity.id, &*identity.name, identity.channel.as_str()), (7, "Aoi", "chat:default"));
+        assert_eq!(
+            (identity.id, &*identity.name, identity.channel.as_str()),
+            (7.into(), "Aoi", "chat:default")
+        );
     }
 }

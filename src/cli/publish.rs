@@ -11,7 +11,7 @@ use super::client::Client;
 use super::speaker::{Speaker, channel};
 use super::{Failure, output};
 use crate::config::Config;
-use crate::message::{ChannelName, Sender};
+use crate::message::{ChannelName, Sender, UserId};
 
 const TOKEN_TTL: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -67,12 +67,12 @@ struct Broadcast<'a> {
 #[derive(Serialize)]
 struct Speaks<'a> {
     name: &'a str,
-    id: i64,
+    id: &'a UserId,
 }
 
 fn to_redis(config: &Config, args: &Args, url: &str, data: &RawValue) -> Result<(), Failure> {
     let sender: Option<Sender> = args.speaker.given(config);
-    let sender = sender.as_ref().map(|sender| Speaks { name: &sender.name, id: sender.id });
+    let sender = sender.as_ref().map(|sender| Speaks { name: &sender.name, id: &sender.id });
     let payload = serde_json::to_string(&Broadcast { channel: args.channel.as_str(), data, sender })
         .context("cannot write JSON")?;
     let topic = format!("{}broadcast", config.settings.server.redis.prefix);

@@ -3,14 +3,14 @@ use std::time::Duration;
 use super::Failure;
 use crate::auth::Minter;
 use crate::config::Config;
-use crate::message::{ChannelName, InvalidChannelName, Sender};
+use crate::message::{ChannelName, InvalidChannelName, Sender, UserId};
 
 /// As whom a command connects or speaks.
 #[derive(Debug, clap::Args)]
 pub(super) struct Speaker {
-    /// The user's id [default: the setting sender.id]
+    /// The user's id, a number or a text [default: the setting sender.id]
     #[arg(long, allow_negative_numbers = true)]
-    id: Option<i64>,
+    id: Option<UserId>,
 
     /// The user's name [default: the setting sender.name]
     #[arg(long)]
@@ -28,7 +28,7 @@ impl Speaker {
         let default = &config.settings.server.sender;
         Sender {
             name: self.name.as_deref().unwrap_or(&default.name).into(),
-            id: self.id.unwrap_or(default.id),
+            id: self.id.clone().unwrap_or_else(|| default.id.into()),
         }
     }
 
@@ -40,7 +40,7 @@ impl Speaker {
         ttl: Duration,
     ) -> Result<String, Failure> {
         let sender = self.or_default(config);
-        Ok(Minter::new(&config.settings.server.auth)?.mint(sender.id, &sender.name, channel, ttl))
+        Ok(Minter::new(&config.settings.server.auth)?.mint(&sender.id, &sender.name, channel, ttl))
     }
 }
 

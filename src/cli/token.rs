@@ -6,7 +6,7 @@ use super::speaker::channel;
 use super::{Failure, output};
 use crate::auth::Minter;
 use crate::config::Config;
-use crate::message::ChannelName;
+use crate::message::{ChannelName, UserId};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,9 +19,9 @@ The token is signed with auth.secret (YAMABIKO__AUTH__SECRET or APP_WS_JWT_SECRE
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The user's id
+    /// The user's id: a number, or a text of 1 to 64 bytes
     #[arg(long, allow_negative_numbers = true)]
-    id: i64,
+    id: UserId,
 
     /// The user's name
     #[arg(long)]
@@ -38,7 +38,7 @@ pub(super) struct Args {
 
 pub(super) fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let minter = Minter::new(&config.settings.server.auth)?;
-    output::line(&minter.mint(args.id, &args.name, &args.channel, args.ttl))
+    output::line(&minter.mint(&args.id, &args.name, &args.channel, args.ttl))
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {

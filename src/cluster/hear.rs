@@ -89,8 +89,8 @@ impl Cluster {
     /// To all subscribers on this node, encoded once a channel.
     fn deliver(&self, event: &Broadcast, mut hold: OwnedSemaphorePermit, by_topic: bool) {
         self.metrics.pusher_events.inc();
-        let except = event.except.filter(|socket| socket.node() == self.number);
-        let audience = except.map_or(Audience::Everyone, |socket| Audience::Except(socket.connection()));
+        let except = event.except.and_then(|socket| self.socket_ids.connection(socket));
+        let audience = except.map_or(Audience::Everyone, Audience::Except);
         charge(&mut hold, event);
         let share = hold.num_permits() / event.channels.len().max(1);
         for channel in &event.channels {
@@ -108,7 +108,7 @@ impl Cluster {
             let is_last = !by_topic || self.broker.hears(channel.as_str());
             let is_kept = is_last && is_cache(channel) && !event.event.starts_with(CLIENT_PREFIX);
             if !is_kept {
-                self.hub.publish(&scoped, hold, || encode().map(|frame| (audience, frame)));
+                self.hub.publish(&scoped, hold, || encode().map(|frame| (audience.clone(), frame)));
                 continue;
             }
             let Some(frame) = encode() else { continue };
@@ -119,7 +119,7 @@ impl Cluster {
             if let Some(state) = state.apps.get_mut(&event.app) {
                 state.cache.keep(channel, kept);
             }
-            self.hub.publish(&scoped, hold, || Some((audience, frame)));
+            self.hub.publish(&scoped, hold, || Some((audience.clone(), frame)));
         }
     }
 

@@ -12,6 +12,7 @@ mod names;
 mod peer;
 mod said;
 mod snapshot;
+mod socket_ids;
 mod speak;
 mod state;
 mod sweep;
@@ -42,6 +43,7 @@ pub use peer::Client;
 use app::AppState;
 use peer::Peer;
 use said::{Said, Statement};
+use socket_ids::SocketIds;
 use state::State;
 use waiting::Awaited;
 use webhooks::Webhooks;
@@ -52,8 +54,8 @@ pub struct Cluster {
     hub: Arc<Hub>,
     broker: Arc<Broker>,
     metrics: Arc<Metrics>,
-    /// This node's part of the names of its connections.
-    number: u64,
+    /// The names of its connections.
+    socket_ids: SocketIds,
     node: NodeName,
     /// When it was started, in milliseconds since the Unix epoch.
     since: u64,
@@ -96,7 +98,7 @@ impl Cluster {
             hub,
             broker,
             metrics,
-            number,
+            socket_ids: SocketIds::new(number),
             node,
             since,
             state,

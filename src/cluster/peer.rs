@@ -53,7 +53,7 @@ impl Client {
         }
         cluster.wake.notify_one();
         cluster.metrics.pusher_connections.inc();
-        let id = SocketId::new(cluster.number, connection.id());
+        let id = cluster.socket_ids.name(connection.id());
         let (session, greeting) = Session::open(app.clone(), id, cluster.now());
         let seat = connection.seat();
         seat.push(&greeting);
@@ -78,12 +78,6 @@ impl Client {
         let mut inner = peer.lock();
         let actions = inner.session.receive(message, peer.cluster.now());
         peer.carry_out(&mut inner, actions);
-    }
-
-    /// Refuses a message unread: there are too many.
-    pub fn refuse(&self) {
-        self.heard();
-        self.0.seat.push(&outgoing::refusal(&Refusal::TooManyMessages));
     }
 
     /// Something came that is no message: the client is there.
@@ -117,7 +111,7 @@ impl Drop for Client {
 
 impl Peer {
     pub(super) fn id(&self) -> SocketId {
-        SocketId::new(self.cluster.number, self.seat.id())
+        self.cluster.socket_ids.name(self.seat.id())
     }
 
     pub(super) fn app(&self) -> &Arc<App> {
@@ -310,7 +304,10 @@ impl Peer {
         };
         let (cluster, seat, id) = (self.cluster.clone(), self.seat.clone(), self.id());
         let signal = super::said::broadcast(&broadcast);
+        let bytes = broadcast.data.len();
+        seat.outbox().asked(bytes);
         let receipt = move |accepted: Result<(), _>| {
+            seat.outbox().answered(bytes);
             let metrics = &cluster.metrics;
             if accepted.is_err() {
                 metrics.messages_refused.get_or_create(&Reason::new("unavailable")).inc();

@@ -210,7 +210,9 @@ mod tests {
             if is_last {
                 return all;
             }
-            apps.iter_mut().for_each(|(_, locals)| change(locals));
+            for (_, locals) in apps.iter_mut() {
+                change(locals);
+            }
         }
     }
 

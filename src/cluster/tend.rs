@@ -44,18 +44,12 @@ impl Cluster {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Instant::now();
-        let mut interruptions = self.metrics.broker_interruptions.get();
         for tick in (0u32..).cycle() {
             let now = ticks.tick().await;
             let elapsed = u64::try_from((now - last).as_millis()).unwrap_or(u64::MAX);
             last = now;
             if self.state().has_left {
                 return;
-            }
-            let interrupted = self.metrics.broker_interruptions.get();
-            if interrupted != interruptions {
-                interruptions = interrupted;
-                self.may_have_missed();
             }
             self.find_silent(elapsed.min(LONGEST_TICK));
             if tick % ALIVE_TICKS == 0 {
@@ -72,13 +66,18 @@ impl Cluster {
     }
 
     /// The broker was lost: everybody tells everything.
-    fn may_have_missed(&self) {
+    pub fn may_have_missed(&self) {
+        if self.apps.is_empty() {
+            return;
+        }
         let mut state = self.state();
         state.due.ask = true;
         state.due.everything = true;
         for app in state.apps.values_mut() {
             app.cache.doubt();
         }
+        drop(state);
+        self.wake.notify_one();
     }
 
     /// Loses the nodes that are silent. A node that hears not even itself knows nothing of the others, so that time

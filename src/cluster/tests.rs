@@ -47,7 +47,7 @@ impl Node {
             prefix: String::new(),
             publish_timeout: Duration::from_secs(2),
         };
-        let sender = Sender { name: "System".into(), id: 0 };
+        let sender = Sender { name: "System".into(), id: 0.into() };
         let (broker, inbound) = Broker::start(&memory, sender, 1 << 20, metrics.clone()).unwrap();
         let hub = Hub::start(NonZeroUsize::MIN, 1 << 20, &metrics);
         let cluster = Cluster::new(apps, hub, Arc::new(broker), metrics);
@@ -81,7 +81,7 @@ impl Node {
         loop {
             match self.inbound.recv().await.unwrap() {
                 Inbound::Dispatch { dispatch: Dispatch::Signal(signal), .. } => return signal,
-                Inbound::Dispatch { .. } | Inbound::Listening(_) => {}
+                Inbound::Dispatch { .. } | Inbound::Listening(_) | Inbound::Resumed => {}
             }
         }
     }
@@ -190,7 +190,7 @@ async fn a_join_whose_copy_is_lost_is_answered_with_the_next_snapshot() {
     page.enter(&node, "presence-a", 7);
     // Redis has taken it, and the subscribed connection broke before it came back.
     node.lose("join").await;
-    node.cluster.metrics.broker_interruptions.inc();
+    node.cluster.may_have_missed();
     node.until(&mut page, "subscription_succeeded").await;
     assert!(page.read.contains(r#"\"ids\":[\"7\"]"#), "{}", page.read);
     assert!(node.cluster.state().joining.is_empty());

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Method, Request, StatusCode, Uri, header};
+use hyper::{Method, Request, StatusCode, header};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::hub::Clock;
-use crate::protocol::pusher::{App, Apps, WebhookEvent, WebhookQueue, webhook_body};
+use crate::protocol::pusher::{App, Apps, Dropped, WebhookEvent, WebhookQueue, WebhookTarget, webhook_body};
 use crate::telemetry::Metrics;
 
 /// So many events wait for one webhook.
@@ -50,7 +50,7 @@ type End = watch::Receiver<Option<Instant>>;
 #[derive(Debug)]
 struct Webhook {
     app: Arc<App>,
-    url: Uri,
+    target: WebhookTarget,
     queue: Mutex<WebhookQueue>,
     pushed: Notify,
     clock: Clock,
@@ -68,17 +68,12 @@ impl Webhooks {
         let end = watch::Sender::new(None);
         for app in apps.iter().filter(|app| app.enabled) {
             for settings in &app.rules.webhooks {
-                let url: Uri = match settings.url.parse() {
-                    Ok(url) => url,
-                    Err(error) => {
-                        tracing::warn!(app = &**app.credentials.id(), %error, "a webhook's URL is not valid");
-                        continue;
-                    }
-                };
+                // That it can be read has been checked with the settings.
+                let Ok(target) = settings.target() else { continue };
                 let webhook = Arc::new(Webhook {
                     app: app.clone(),
-                    url,
-                    queue: Mutex::new(WebhookQueue::new(&settings.events, CAPACITY)),
+                    target,
+                    queue: Mutex::new(WebhookQueue::new(settings, CAPACITY)),
                     pushed: Notify::new(),
                     clock,
                     metrics: metrics.clone(),
@@ -160,8 +155,17 @@ fn client() -> Http {
 
 impl Webhook {
     fn push(&self, event: WebhookEvent, now: u64) {
-        if self.queue().push(event, now).is_err() {
-            self.metrics.webhooks_dropped.inc();
+        let pushed = self.queue().push(event, now);
+        if let Err(Dropped { events, kind, channel }) = pushed {
+            self.metrics.webhooks_dropped.inc_by(events);
+            tracing::warn!(
+                app = &**self.app.credentials.id(),
+                host = self.target.url.host(),
+                event = kind.name(),
+                %channel,
+                events,
+                "webhook queue full, event dropped"
+            );
         }
         self.pushed.notify_one();
     }
@@ -175,7 +179,7 @@ impl Webhook {
         let lost = telling.len() + self.queue().clear();
         if lost > 0 {
             self.metrics.webhooks_dropped.inc_by(lost as u64);
-            let (app, host) = (&**self.app.credentials.id(), self.url.host().unwrap_or_default());
+            let (app, host) = (&**self.app.credentials.id(), self.target.url.host().unwrap_or_default());
             tracing::warn!(
                 app,
                 host,
@@ -243,7 +247,7 @@ impl Webhook {
                 Err(_) => "no answer in time".to_owned(),
             };
             self.metrics.webhooks_failed.inc();
-            let host = self.url.host().unwrap_or_default();
+            let host = self.target.url.host().unwrap_or_default();
             if Instant::now() + pause >= late {
                 self.metrics.webhooks_dropped.inc_by(events.len() as u64);
                 tracing::warn!(
@@ -266,15 +270,16 @@ impl Webhook {
     }
 
     async fn request(&self, http: &Http, body: Bytes, signature: &str) -> Result<StatusCode, String> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
-            .uri(self.url.clone())
+            .uri(self.target.url.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("yamabiko/", env!("CARGO_PKG_VERSION")))
             .header("x-pusher-key", &**self.app.credentials.key())
             .header("x-pusher-signature", signature)
             .body(Full::new(body))
             .map_err(|error| error.to_string())?;
+        request.headers_mut().extend(self.target.headers.clone());
         let answer = http.request(request).await.map_err(|error| error.to_string())?;
         Ok(answer.status())
     }

@@ -97,9 +97,12 @@ impl Found<'_> {
                 self.problem(section, name, "must be longer than 0s");
             }
         }
-        let interval = server.heartbeat.interval;
-        if !interval.is_zero() && interval != Duration::from_secs(interval.as_secs()) {
-            self.problem("heartbeat", "interval", "must be whole seconds, such as \"30s\"");
+        for (section, name, duration) in
+            [("heartbeat", "interval", server.heartbeat.interval), ("auth", "leeway", server.auth.leeway)]
+        {
+            if !duration.is_zero() && duration != Duration::from_secs(duration.as_secs()) {
+                self.problem(section, name, "must be whole seconds, such as \"30s\"");
+            }
         }
     }
 

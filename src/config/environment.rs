@@ -171,11 +171,14 @@ fn parse(kind: Type, text: &str) -> Result<ValueKind, String> {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Ok(ValueKind::from(items.map(str::to_owned).collect::<Vec<_>>()))
         }
-        Type::Tables(repeated) => File::from_str(&format!("list = {text}"), FileFormat::Toml)
-            .collect()
-            .ok()
-            .and_then(|mut tables| tables.swap_remove("list"))
-            .map(|value| value.kind)
-            .ok_or_else(|| format!("a TOML list such as {}", repeated.example())),
+        Type::Tables(repeated) => {
+            toml(text).ok_or_else(|| format!("a TOML list such as {}", repeated.example()))
+        }
+        Type::Texts => toml(text).ok_or_else(|| r#"a TOML table such as { name = "value" }"#.to_owned()),
     }
+}
+
+fn toml(text: &str) -> Option<ValueKind> {
+    let mut tables = File::from_str(&format!("value = {text}"), FileFormat::Toml).collect().ok()?;
+    tables.swap_remove("value").map(|value| value.kind)
 }

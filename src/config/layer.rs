@@ -143,9 +143,11 @@ pub(super) fn wrong_type(kind: Type, json: &Json) -> Option<&'static str> {
         (Type::Boolean, Json::Bool(_)) | (Type::Text, Json::String(_)) => None,
         (Type::Integer, Json::Number(number)) if !number.is_f64() => None,
         (Type::List, Json::Array(items)) if items.iter().all(Json::is_string) => None,
+        (Type::Texts, Json::Object(table)) if table.values().all(Json::is_string) => None,
         (Type::Boolean, _) => Some("true or false"),
         (Type::Integer, _) => Some("a whole number"),
         (Type::List, _) => Some("a list of strings"),
+        (Type::Texts, _) => Some("a table of strings, such as { name = \"value\" }"),
         (Type::Text, _) => Some("a string"),
         (Type::Tables(_), _) => Some("a list of tables"),
     }

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::layer::{Trial, wrong_type};
 use super::schema::{Type, nearest};
 use super::{Key, Problem};
-use crate::protocol::pusher::WebhookSettings;
+use crate::protocol::pusher::{WebhookFilter, WebhookSettings};
 
 /// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,12 @@ impl Repeated {
                 ("previous_secrets", Type::List),
                 ("enabled", Type::Boolean),
             ],
-            Self::Webhooks => &[("url", Type::Text), ("events", Type::List)],
+            Self::Webhooks => &[
+                ("url", Type::Text),
+                ("events", Type::List),
+                ("headers", Type::Texts),
+                ("filter", Type::Texts),
+            ],
         }
     }
 
@@ -110,8 +115,11 @@ pub(super) fn problems(
             && problems.len() == before
             && let Err(error) = serde_json::from_value::<WebhookSettings>(item.clone())
         {
-            // The types are right, so it is a word that is no kind of event.
-            problems.push(Problem::new(format!("{at}.events"), origin, error.to_string()));
+            // The types are right, so it is a word that is no kind of event, or no condition of the filter.
+            let filter = table.get("filter").cloned().unwrap_or_default();
+            let is_filter = !filter.is_null() && serde_json::from_value::<WebhookFilter>(filter).is_err();
+            let name = if is_filter { "filter" } else { "events" };
+            problems.push(Problem::new(format!("{at}.{name}"), origin, error.to_string()));
         }
     }
     problems

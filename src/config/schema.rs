@@ -19,6 +19,8 @@ pub(super) enum Type {
     Integer,
     Text,
     List,
+    /// A table of texts.
+    Texts,
     Tables(Repeated),
 }
 

@@ -58,9 +58,12 @@ fn masked_app(app: &Json) -> Json {
     app
 }
 
-/// Its URL may have a password, or a token in the query.
+/// Its URL may have a password, or a token in the query, and its headers may have either.
 fn masked_webhook(webhook: &Json) -> Json {
     let mut webhook = webhook.clone();
+    if let Some(Json::Object(headers)) = webhook.get_mut("headers") {
+        headers.values_mut().for_each(|value| *value = Json::from(HIDDEN));
+    }
     if let Some(Json::String(url)) = webhook.get_mut("url") {
         *url = masked_url(url);
     }

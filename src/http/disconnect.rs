@@ -5,13 +5,13 @@ use serde::Deserialize;
 
 use super::AdminState;
 use super::answer::{Accepted, Failure, accepted};
-use crate::message::{ChannelName, Signal};
+use crate::message::{ChannelName, Signal, UserId};
 
 /// A misspelt `channel` must not close all of a user's connections.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Removal {
-    user: i64,
+    user: UserId,
     channel: Option<String>,
 }
 

@@ -23,14 +23,14 @@ pub(super) struct Delivery {
 pub(super) struct Block<'a> {
     /// That of all of them where the audience is a user, because a connection may be another one on another channel.
     pub(super) channel: &'a ChannelName,
-    pub(super) audience: Audience,
+    pub(super) audience: &'a Audience,
     pub(super) frame: Frame,
     pub(super) messages: u64,
 }
 
 impl<'a> From<&'a Delivery> for Block<'a> {
     fn from(Delivery { channel, audience, frame, .. }: &'a Delivery) -> Self {
-        Self { channel, audience: *audience, frame: frame.clone(), messages: 1 }
+        Self { channel, audience, frame: frame.clone(), messages: 1 }
     }
 }
 
@@ -86,7 +86,7 @@ pub(super) fn blocks<'a>(run: &'a Run, places: &'a [usize]) -> impl Iterator<Ite
         rest = others;
         Some(Block {
             channel: &first.channel,
-            audience: first.audience,
+            audience: &first.audience,
             frame: merge(run, block),
             messages: length as u64,
         })
@@ -131,7 +131,7 @@ mod tests {
         let sorted = by_channel(run);
         let blocks = channels(run, &sorted).flat_map(|places| blocks(run, places));
         let all = blocks.map(|block| {
-            (block.channel.clone(), block.audience, block.frame.bytes().to_vec(), block.messages)
+            (block.channel.clone(), block.audience.clone(), block.frame.bytes().to_vec(), block.messages)
         });
         all.collect()
     }
@@ -142,7 +142,7 @@ mod tests {
         let run = vec![
             delivery(&channel, Audience::Everyone, b"a"),
             delivery(&channel, Audience::Everyone, b"b"),
-            delivery(&channel, Audience::User(7), b"c"),
+            delivery(&channel, Audience::User(7.into()), b"c"),
             delivery(&channel, Audience::Everyone, b"d"),
         ];
         let blocks: Vec<_> =
@@ -185,8 +185,8 @@ mod tests {
         let run = [
             delivery(&a, Audience::Everyone, b"1"),
             delivery(&b, Audience::Everyone, b"2"),
-            delivery(&b, Audience::User(7), b"3"),
-            delivery(&a, Audience::User(7), b"4"),
+            delivery(&b, Audience::User(7.into()), b"3"),
+            delivery(&a, Audience::User(7.into()), b"4"),
         ];
         let blocks: Vec<_> = blocks(&run, &[0, 1, 2, 3]).map(|block| block.frame.bytes().to_vec()).collect();
         assert_eq!(blocks, [&b"12"[..], b"3", b"4"]);
@@ -199,7 +199,7 @@ mod tests {
             let mut expected: HashMap<(ChannelName, i64), Vec<u8>> = HashMap::new();
             let mut run = Vec::new();
             for (number, (channel, user, length)) in messages.into_iter().enumerate() {
-                let audience = if user == 0 { Audience::Everyone } else { Audience::User(user) };
+                let audience = if user == 0 { Audience::Everyone } else { Audience::User(user.into()) };
                 let bytes = vec![u8::try_from(number).unwrap(); length];
                 run.push(delivery(&channels[channel], audience, &bytes));
                 expected.entry((channels[channel].clone(), user)).or_default().extend(bytes);
@@ -209,7 +209,7 @@ mod tests {
             let mut total = 0;
             for (channel, audience, bytes, messages) in by_channels(&run) {
                 let user = match audience {
-                    Audience::User(user) => user,
+                    Audience::User(user) => user.number().unwrap(),
                     Audience::Everyone | Audience::Except(_) => 0,
                 };
                 out.entry((channel, user)).or_default().extend(bytes);

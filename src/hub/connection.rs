@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::shard::Command;
 use super::{Clock, ConnectionId, Hub, Outbox, Pushed};
-use crate::message::{ChannelName, Frame, Named};
+use crate::message::{ChannelName, Frame, Named, UserId};
 
 /// A connection's place in the hub. Dropping it leaves every channel: admitted cannot miss left.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Connection {
     }
 
     /// Joins a channel as a user. What is published from now on is delivered. Joining twice is joining once.
-    pub fn join(&mut self, channel: &ChannelName, user: i64) {
+    pub fn join(&mut self, channel: &ChannelName, user: &UserId) {
         if self.channels.contains(channel) {
             return;
         }
@@ -30,7 +30,7 @@ impl Connection {
         self.command(Command::Join {
             channel: channel.clone(),
             id: self.id,
-            user,
+            user: user.clone(),
             outbox: self.outbox.clone(),
         });
         self.channels.reserve_exact(1);
@@ -104,7 +104,10 @@ impl Seat {
         let channel = self.hub.directory.join(channel, shard);
         // The user of a scoped channel is nobody that native messages are aimed at.
         let outbox = self.outbox.clone();
-        self.hub.command(self.id, Command::Join { channel: channel.clone(), id: self.id, user: 0, outbox });
+        self.hub.command(
+            self.id,
+            Command::Join { channel: channel.clone(), id: self.id, user: 0.into(), outbox },
+        );
         Subscription { hub: self.hub.clone(), id: self.id, channel }
     }
 

@@ -12,6 +12,7 @@ use tokio::task::yield_now;
 use super::batch::{Block, Run, blocks, by_channel, channels};
 use super::directory::MAX_SHARDS;
 use super::subscribers::{Subscriber, Subscribers};
+use super::users::{Users, Wanted};
 use super::{ConnectionId, Pushed};
 use crate::message::{Audience, ChannelName};
 use crate::telemetry::Metrics;
@@ -27,6 +28,7 @@ const SORTED_AT_ONCE: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct FanOut<'a> {
     pub(super) channels: &'a HashMap<ChannelName, Subscribers, RandomState>,
+    pub(super) users: &'a Users,
     pub(super) metrics: &'a Metrics,
     pub(super) outbox_bytes: usize,
     /// Writes since the shard last let others run.
@@ -104,9 +106,10 @@ impl FanOut<'_> {
         block: &Block<'_>,
         subscribers: impl Iterator<Item = (ConnectionId, &'s Subscriber)>,
     ) {
+        let wanted = Wanted::from(block.audience);
         let mut copies = 0;
         for (id, subscriber) in subscribers {
-            if !subscriber.is_in(block.audience, id) {
+            if !self.users.include(&wanted, id, subscriber.user) {
                 continue;
             }
             if subscriber.outbox.push(&block.frame, self.outbox_bytes) == Pushed::Taken {

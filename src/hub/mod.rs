@@ -16,6 +16,7 @@ mod fan_out;
 mod outbox;
 mod shard;
 mod subscribers;
+mod users;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::message::{Audience, ChannelName, Close, Frame};
+use crate::message::{Audience, ChannelName, Close, Frame, UserId};
 use crate::telemetry::Metrics;
 
 pub use clock::Clock;
@@ -106,9 +107,10 @@ impl Hub {
 
     /// Closes a user's connections: those on this channel, or on any that has no scope. Of scoped channels the hub
     /// does not know the users.
-    pub fn close_user(&self, user: i64, channel: Option<&ChannelName>, close: Close) {
+    pub fn close_user(&self, user: &UserId, channel: Option<&ChannelName>, close: Close) {
         for commands in &self.shards {
-            let _ = commands.send(Command::CloseUser { user, channel: channel.cloned(), close });
+            let _ =
+                commands.send(Command::CloseUser { user: user.clone(), channel: channel.cloned(), close });
         }
     }
 

@@ -47,6 +47,8 @@ pub struct Outbox<S = TcpStream> {
     task: AtomicWaker,
     /// The second, on the hub's clock, at which the sweep wakes the task.
     alarm: AtomicU32,
+    /// What the client has sent and the broker has not answered, in bytes.
+    unanswered: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +100,13 @@ const BLOCK_COST: usize = 64;
 /// So many blocks may wait in any case.
 const FREE_BLOCKS: usize = 64;
 
+/// With so many bytes unanswered a connection is not read: the broker's queue is one for all, and whoever sends after
+/// others waits for all that they have in it.
+const UNANSWERED: u32 = 64 * 1024;
+
+/// A message counts for so many bytes more than it has, so that small ones are few, too.
+const UNANSWERED_OVERHEAD: u32 = 512;
+
 /// So many slices go into one vectored write; the kernel's limit is 1,024.
 const MAX_SLICES: usize = 64;
 
@@ -110,6 +119,7 @@ impl<S: Sink> Outbox<S> {
             state: Mutex::default(),
             task: AtomicWaker::new(),
             alarm: AtomicU32::new(u32::MAX),
+            unanswered: AtomicU32::new(0),
         }
     }
 
@@ -248,6 +258,26 @@ impl<S: Sink> Outbox<S> {
         self.task.wake();
     }
 
+    /// A message of the client of so many bytes goes to the broker; [`answered`](Self::answered) is to be called when the
+    /// broker has answered. Until then [`is_waiting`](Self::is_waiting) may hold.
+    pub fn asked(&self, bytes: usize) {
+        self.unanswered.fetch_add(unanswered_cost(bytes), Ordering::Relaxed);
+    }
+
+    /// The broker has answered a message of so many bytes.
+    pub fn answered(&self, bytes: usize) {
+        let cost = unanswered_cost(bytes);
+        let before = self.unanswered.fetch_sub(cost, Ordering::Relaxed);
+        if before >= UNANSWERED && before.saturating_sub(cost) < UNANSWERED {
+            self.task.wake();
+        }
+    }
+
+    /// Whether so much is unanswered that nothing more is read from the client. Its task is woken when that is over.
+    pub fn is_waiting(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed) >= UNANSWERED
+    }
+
     /// Asks the sweep to wake the task at this second of the hub's clock. The last call counts.
     pub fn set_alarm(&self, second: u32) {
         self.alarm.store(second, Ordering::Relaxed);
@@ -326,6 +356,10 @@ impl State {
 /// So many blocks may wait where so many bytes may.
 fn most_blocks(limit: usize) -> usize {
     (limit / BLOCK_COST).max(FREE_BLOCKS)
+}
+
+fn unanswered_cost(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX / 2).saturating_add(UNANSWERED_OVERHEAD)
 }
 
 fn is_not_now(error: &io::Error) -> bool {

@@ -11,8 +11,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::batch::Delivery;
 use super::fan_out::FanOut;
 use super::subscribers::{Channels, Joined, Subscriber, Subscribers};
+use super::users::{Users, Wanted};
 use super::{Clock, ConnectionId, Outbox};
-use crate::message::{ChannelName, Close};
+use crate::message::{ChannelName, Close, UserId};
 use crate::telemetry::Metrics;
 
 /// What a shard is told, in this order.
@@ -20,11 +21,11 @@ use crate::telemetry::Metrics;
 pub(super) enum Command {
     Connect { id: ConnectionId, outbox: Arc<Outbox> },
     Disconnect { id: ConnectionId },
-    Join { channel: ChannelName, id: ConnectionId, user: i64, outbox: Arc<Outbox> },
+    Join { channel: ChannelName, id: ConnectionId, user: UserId, outbox: Arc<Outbox> },
     Leave { channel: ChannelName, id: ConnectionId },
     Deliver(Arc<Delivery>),
     CloseSome { of: NonZeroUsize, close: Close },
-    CloseUser { user: i64, channel: Option<ChannelName>, close: Close },
+    CloseUser { user: UserId, channel: Option<ChannelName>, close: Close },
 }
 
 /// A share of the connections, and the task that writes to them.
@@ -36,6 +37,7 @@ pub(super) struct Shard {
     metrics: Arc<Metrics>,
     connections: IndexMap<ConnectionId, Place, RandomState>,
     channels: HashMap<ChannelName, Subscribers, RandomState>,
+    users: Users,
     /// Writes since the shard last let others run.
     writes: usize,
 }
@@ -67,6 +69,7 @@ impl Shard {
             metrics,
             connections: IndexMap::default(),
             channels: HashMap::default(),
+            users: Users::default(),
             writes: 0,
         }
     }
@@ -104,16 +107,20 @@ impl Shard {
                 }
                 Command::Disconnect { id } => {
                     self.connections.swap_remove(&id);
+                    self.users.leave(id);
                     if self.connections.len() < self.connections.capacity() / 8 {
                         self.connections.shrink_to_fit();
                     }
                 }
                 Command::Join { channel, id, user, outbox } => {
+                    let user = self.users.enter(id, user);
                     self.join(channel, id, Subscriber { user, outbox });
                 }
                 Command::Leave { channel, id } => self.leave(&channel, id),
                 Command::CloseSome { of, close } => self.close_some(of, close),
-                Command::CloseUser { user, channel, close } => self.close_user(user, channel.as_ref(), close),
+                Command::CloseUser { user, channel, close } => {
+                    self.close_user(&user, channel.as_ref(), close);
+                }
                 Command::Deliver(_) => {}
             }
         }
@@ -121,8 +128,8 @@ impl Shard {
     }
 
     async fn deliver(&mut self, run: &mut Vec<Arc<Delivery>>) {
-        let Self { channels, metrics, outbox_bytes, writes, .. } = self;
-        FanOut { channels, metrics, outbox_bytes: *outbox_bytes, writes }.deliver(run).await;
+        let Self { channels, users, metrics, outbox_bytes, writes, .. } = self;
+        FanOut { channels, users, metrics, outbox_bytes: *outbox_bytes, writes }.deliver(run).await;
         run.clear();
     }
 
@@ -176,10 +183,13 @@ impl Shard {
         }
     }
 
-    fn close_user(&self, user: i64, channel: Option<&ChannelName>, close: Close) {
+    fn close_user(&self, user: &UserId, channel: Option<&ChannelName>, close: Close) {
+        let wanted = Wanted::user(user);
         let of_user = |subscribers: &Subscribers| {
-            for (_, subscriber) in subscribers.all().filter(|(_, subscriber)| subscriber.user == user) {
-                subscriber.outbox.close(close);
+            for (id, subscriber) in subscribers.all() {
+                if self.users.include(&wanted, id, subscriber.user) {
+                    subscriber.outbox.close(close);
+                }
             }
         };
         match channel {

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
+use super::users::UserKey;
 use super::{ConnectionId, Outbox};
-use crate::message::{Audience, ChannelName};
+use crate::message::ChannelName;
 
 /// A shard's connections that are on one channel.
 ///
@@ -18,7 +19,7 @@ pub(super) struct Subscribers {
 
 #[derive(Debug)]
 pub(super) struct Subscriber {
-    pub(super) user: i64,
+    pub(super) user: UserKey,
     pub(super) outbox: Arc<Outbox>,
 }
 
@@ -73,16 +74,6 @@ pub(super) enum Joined {
     Second { first: ChannelName },
     /// One of several.
     Several,
-}
-
-impl Subscriber {
-    pub(super) fn is_in(&self, audience: Audience, id: ConnectionId) -> bool {
-        match audience {
-            Audience::Everyone => true,
-            Audience::User(user) => self.user == user,
-            Audience::Except(excluded) => id != excluded,
-        }
-    }
 }
 
 impl Subscribers {

@@ -60,10 +60,10 @@ async fn each_audience_gets_what_is_for_it() {
     let node = Node::start(3).await;
     let (mut first, mut first_client) = node.connect().await;
     let (mut second, mut second_client) = node.connect().await;
-    first.join(&name("chat:"), 7);
-    second.join(&name("chat:"), 8);
+    first.join(&name("chat:"), &7.into());
+    second.join(&name("chat:"), &8.into());
     node.publish("chat:", Audience::Everyone, "all ");
-    node.publish("chat:", Audience::User(7), "seven ");
+    node.publish("chat:", Audience::User(7.into()), "seven ");
     node.publish("chat:", Audience::Except(first.id()), "not the first ");
     node.publish("other:", Audience::Everyone, "nobody ");
     node.publish("chat:", Audience::Everyone, "end");
@@ -77,10 +77,10 @@ async fn who_left_gets_nothing_more_and_the_rest_goes_on() {
     let (mut both, mut both_client) = node.connect().await;
     let (mut gone, mut gone_client) = node.connect().await;
     for channel in ["a", "b"] {
-        both.join(&name(channel), 1);
-        both.join(&name(channel), 1);
+        both.join(&name(channel), &1.into());
+        both.join(&name(channel), &1.into());
     }
-    gone.join(&name("a"), 2);
+    gone.join(&name("a"), &2.into());
     assert_eq!(node.hub.subscribers(&name("a")), 2);
     assert!(both.leave(&name("a")));
     assert!(!both.leave(&name("a")));
@@ -103,7 +103,7 @@ async fn encoding_is_for_an_audience_and_the_budget_comes_back() {
     node.hub.publish(&name("empty"), hold, || panic!("nobody is on the channel"));
     assert_eq!(node.budget.available_permits(), 1000);
     let (mut connection, mut client) = node.connect().await;
-    connection.join(&name("a"), 1);
+    connection.join(&name("a"), &1.into());
     for _ in 0..100 {
         node.publish("a", Audience::Everyone, "x");
     }
@@ -150,7 +150,7 @@ async fn a_seat_subscribes_from_anywhere_until_it_is_dropped() {
     };
     publish("first ");
     // Users of scoped channels are not native ones.
-    node.hub.close_user(0, None, Close::Disconnected);
+    node.hub.close_user(&0.into(), None, Close::Disconnected);
     publish("second ");
     expect(&mut client, "first second ").await;
     drop(subscription);

@@ -18,6 +18,7 @@ pub trait Named {
 pub struct ByName<T> {
     items: Vec<T>,
     /// Their positions. Apart, because most have none.
+    #[expect(clippy::box_collection, reason = "an empty map has no room on the heap, but it has 32 bytes")]
     index: Option<Box<HashMap<ChannelName, usize, RandomState>>>,
 }
 
@@ -151,13 +152,14 @@ mod tests {
                             prop_assert_eq!(model.remove(&channel), Some(number));
                         }
                     }
-                    _ => match items.get_mut(&channel) {
-                        Some(item) => prop_assert_eq!(Some(&item.1), model.get(&channel)),
-                        None => {
+                    _ => {
+                        if let Some(item) = items.get_mut(&channel) {
+                            prop_assert_eq!(Some(&item.1), model.get(&channel));
+                        } else {
                             items.add(Item(channel.clone(), number));
                             prop_assert!(model.insert(channel, number).is_none());
                         }
-                    },
+                    }
                 }
                 prop_assert_eq!((items.len(), items.is_empty()), (model.len(), model.is_empty()));
                 for (channel, number) in &model {

@@ -2,15 +2,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::ChannelName;
+use super::{ChannelName, UserId};
 
 /// Who said something: a user, by the token, or the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sender {
     /// The display name.
     pub name: Arc<str>,
-    /// The user's id. Stays a JSON number on every wire.
-    pub id: i64,
+    /// The user's id.
+    pub id: UserId,
 }
 
 /// Something said on a channel, as it travels between nodes.
@@ -25,12 +25,12 @@ pub struct Event {
 }
 
 /// Which subscribers of a channel a message is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
     /// All of them.
     Everyone,
     /// The connections of one user.
-    User(i64),
+    User(UserId),
     /// All but one connection of this node.
     Except(u64),
 }

@@ -8,6 +8,7 @@ mod event;
 mod frame;
 pub mod json;
 mod signal;
+mod user;
 
 pub use by_name::{ByName, Named};
 pub use channel::{ChannelName, InvalidChannelName};
@@ -16,3 +17,4 @@ pub use dispatch::Dispatch;
 pub use event::{Audience, Event, Sender};
 pub use frame::Frame;
 pub use signal::{InvalidSignal, Signal};
+pub use user::{InvalidUserId, UserId};

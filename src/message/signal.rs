@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{ChannelName, Dispatch};
+use super::{ChannelName, Dispatch, UserId};
 
 /// What is to be done on every node: one key, which names it, with an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub enum Signal {
     /// `{"disconnect":{"user":7,"channel":"chat:room1"}}`: close a user's connections.
     Disconnect {
         /// Whose.
-        user: i64,
+        user: UserId,
         /// Only those on this channel; without it, all.
         channel: Option<ChannelName>,
     },
@@ -23,7 +23,7 @@ pub enum InvalidSignal {
     /// It names nothing that this version knows. A newer node may have sent it.
     #[error("the signal is unknown")]
     Unknown,
-    /// `disconnect` is not `{user: integer, channel: a channel name or null}`.
+    /// `disconnect` is not `{user: a user's id, channel: a channel name or null}`.
     #[error("`disconnect` is not {{user, channel}}")]
     Disconnect,
 }
@@ -33,7 +33,7 @@ impl Signal {
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let Self::Disconnect { user, channel } = self;
-        let disconnect = Outgoing { user: *user, channel: channel.as_ref().map(ChannelName::as_str) };
+        let disconnect = Outgoing { user, channel: channel.as_ref().map(ChannelName::as_str) };
         // Numbers and strings written into memory cannot fail.
         serde_json::to_vec(&Wire { disconnect }).unwrap_or_default().into()
     }
@@ -63,7 +63,7 @@ struct Wire<T> {
 
 #[derive(Serialize)]
 struct Outgoing<'a> {
-    user: i64,
+    user: &'a UserId,
     #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<&'a str>,
 }
@@ -71,7 +71,7 @@ struct Outgoing<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Incoming {
-    user: i64,
+    user: UserId,
     channel: Option<String>,
 }
 
@@ -88,10 +88,10 @@ mod tests {
 
     #[test]
     fn the_bytes_on_the_wire() {
-        let everywhere = Signal::Disconnect { user: -7, channel: None };
+        let everywhere = Signal::Disconnect { user: (-7).into(), channel: None };
         assert_eq!(&everywhere.encode()[..], br#"{"disconnect":{"user":-7}}"#);
         let channel = Some(ChannelName::new("chat:\"山\"").unwrap());
-        let there = Signal::Disconnect { user: 7, channel };
+        let there = Signal::Disconnect { user: 7.into(), channel };
         assert_eq!(
             std::str::from_utf8(&there.encode()).unwrap(),
             r#"{"disconnect":{"user":7,"channel":"chat:\"山\""}}"#
@@ -104,11 +104,11 @@ mod tests {
         let channel = ChannelName::new("chat:a").unwrap();
         assert_eq!(
             decode(r#" {"socket":[{}],"disconnect":{"channel":"chat\u003aa","user":7}} "#),
-            Ok(Signal::Disconnect { user: 7, channel: Some(channel) })
+            Ok(Signal::Disconnect { user: 7.into(), channel: Some(channel) })
         );
         assert_eq!(
             decode(r#"{"disconnect":{"user":7,"channel":null}}"#),
-            Ok(Signal::Disconnect { user: 7, channel: None })
+            Ok(Signal::Disconnect { user: 7.into(), channel: None })
         );
         for unknown in ["", "{}", "null", "[]", r#"[{"user":7}]"#, r#"{"later":{"user":7}}"#, "{", "\u{0}"] {
             assert_eq!(decode(unknown), Err(InvalidSignal::Unknown), "{unknown}");
@@ -122,7 +122,8 @@ mod tests {
             "7",
             "[7]",
             "{}",
-            r#"{"user":"7"}"#,
+            r#"{"user":""}"#,
+            r#"{"user":true}"#,
             r#"{"user":7.0}"#,
             r#"{"user":9223372036854775808}"#,
             r#"{"user":null}"#,
@@ -140,10 +141,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(user: i64, name in prop::option::of("\\P{Cc}{1,40}")) {
+        fn what_is_written_is_read(user in prop_oneof!["-?[1-9]{1,9}", "\"[a-z0-9-]{1,36}\""], name in prop::option::of("\\P{Cc}{1,40}")) {
             let channel = name.map(|name| ChannelName::new(&name).unwrap());
+            let user = UserId::from_json(&user).unwrap();
             let signal = Signal::Disconnect { user, channel };
-            prop_assert_eq!(Signal::decode(&signal.encode()), Ok(signal));
+            let encoded = signal.encode();
+            prop_assert_eq!(Signal::decode(&encoded).map(|signal| signal.encode()), Ok(encoded));
         }
 
         #[test]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use axum::Router;
-use axum::body::Body;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -16,6 +15,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
+use super::http_connections::HttpConnections;
+use super::timed_body::within;
 use crate::socket::{HttpProgress, HttpStream, PeerAddress};
 use crate::telemetry::{Metrics, Reason};
 
@@ -61,19 +62,22 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// How long clients may take.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpTimeouts {
-    /// For the first request, from the moment that the connection is accepted.
+    /// For the first request, from the moment that the connection is accepted; for the body of each, and to read its
+    /// answer.
     pub handshake: Duration,
     /// For each request after it, and so for idling between two.
     pub keep_alive: Duration,
 }
 
-/// Accepts connections for ever and serves HTTP/1.1 on each, upgrades included.
+/// Accepts connections for ever and serves HTTP/1.1 on each, upgrades included. At most `limit` at a time speak HTTP.
 pub async fn accept_http(
     listener: TcpListener,
     router: Router,
     timeouts: HttpTimeouts,
+    limit: usize,
     metrics: Arc<Metrics>,
 ) {
+    let mut connections = HttpConnections::new(limit, metrics.clone());
     let mut http = http1::Builder::new();
     // hyper has one timeout for all heads. That for the first one is in `serve`.
     http.timer(TokioTimer::new())
@@ -85,7 +89,13 @@ pub async fn accept_http(
             Ok((stream, peer)) => {
                 // Small frames must not wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(serve(stream, peer, &http, router.clone(), timeouts));
+                let room = connections.room().await;
+                let serving = serve(stream, peer, &http, router.clone(), timeouts, metrics.clone());
+                let task = tokio::spawn(async move {
+                    serving.await;
+                    drop(room);
+                });
+                connections.opened(task.abort_handle());
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -103,13 +113,14 @@ fn serve(
     http: &http1::Builder,
     router: Router,
     timeouts: HttpTimeouts,
+    metrics: Arc<Metrics>,
 ) -> impl Future<Output = ()> + Send + use<> {
     let progress = Arc::new(HttpProgress::default());
-    let stream = HttpStream::new(stream, progress.clone());
+    let stream = HttpStream::new(stream, progress.clone(), timeouts.handshake);
     let asked = progress.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         asked.asked();
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| within(timeouts.handshake, body));
         request.extensions_mut().insert(PeerAddress(peer));
         router.clone().oneshot(request)
     });
@@ -127,6 +138,10 @@ fn serve(
         };
         match ended {
             Ok(()) => {}
+            Err(_) if progress.is_stuck() => {
+                metrics.http_dropped.get_or_create(&Reason::new("write_timeout")).inc();
+                tracing::info!(ip = %peer.ip(), "closed an HTTP connection: its client did not read the answer");
+            }
             Err(_) if progress.is_tls() => {
                 tracing::info!(ip = %peer.ip(), "this port speaks plain HTTP, and a client began with TLS");
             }

@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 use crate::hub::Hub;
 use crate::message::{Dispatch, Event};
 use crate::protocol::native::Native;
-use crate::telemetry::{Metrics, Reason};
+use crate::telemetry::{Metrics, Reason, logged};
 
 /// So many dispatches are taken from the broker at a time.
 const BATCH: usize = 256;
@@ -30,6 +30,10 @@ pub(super) async fn relay(
                 Inbound::Dispatch { dispatch, hold } => (dispatch, hold),
                 Inbound::Listening(listening) => {
                     cluster.listens(&listening);
+                    continue;
+                }
+                Inbound::Resumed => {
+                    cluster.may_have_missed();
                     continue;
                 }
             };
@@ -56,7 +60,7 @@ fn deliver(event: &Event, hold: OwnedSemaphorePermit, native: &Native, hub: &Hub
         metrics.broker_dropped.get_or_create(&Reason::new(dropped)).inc();
         tracing::warn!(
             channel = event.channel.as_str(),
-            sender = event.sender.id,
+            sender = logged(event.sender.id.form()),
             reason = dropped,
             "message dropped"
         );

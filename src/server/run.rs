@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow};
 use axum::Router;
 
 use super::Settings;
+use super::descriptors::Descriptors;
 use super::drain::drain;
 use super::listener::{HttpTimeouts, accept_http, bind};
 use super::relay::relay;
@@ -62,6 +63,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let native = Arc::new(Native::new(&settings.channels));
     tokio::spawn(relay(inbound, native.clone(), hub.clone(), cluster.clone(), metrics.clone()));
 
+    let descriptors = Descriptors::of_process();
     let proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
     let edge = Edge::new(
         hub,
@@ -70,6 +72,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         Gate::new(&settings.server.origins, proxies),
         &settings.limits,
         &settings.heartbeat,
+        descriptors.sockets,
     );
     let endpoint = NativeEndpoint::new(
         edge.clone(),
@@ -97,8 +100,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         console,
     );
     let timeouts = HttpTimeouts { handshake: timeout, keep_alive: settings.limits.keep_alive_timeout };
-    tokio::spawn(accept_http(admin_listener, operators, timeouts, metrics.clone()));
-    let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, metrics));
+    tokio::spawn(accept_http(admin_listener, operators, timeouts, descriptors.admin, metrics.clone()));
+    let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, descriptors.public, metrics));
     tracing::info!(
         %address,
         admin = %admin_address,

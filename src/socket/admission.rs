@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Limits;
+use crate::message::UserId;
 
 /// Counts the connections of this node against `[limits]`.
 #[derive(Debug)]
@@ -11,7 +12,7 @@ pub struct Admission {
     per_user: usize,
     open: AtomicUsize,
     /// Kept only where there is a limit per user.
-    users: Mutex<HashMap<i64, usize>>,
+    users: Mutex<HashMap<UserId, usize>>,
 }
 
 /// Which limit is reached.
@@ -40,11 +41,11 @@ impl Admission {
     }
 
     /// Gives a connection of a user a place, to be given back with [`leave`](Self::leave).
-    pub(super) fn admit(&self, user: i64) -> Result<(), Full> {
+    pub(super) fn admit(&self, user: &UserId) -> Result<(), Full> {
         self.admit_anyone()?;
         if self.per_user > 0 {
             let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = users.entry(user).or_default();
+            let count = users.entry(user.clone()).or_default();
             if *count >= self.per_user {
                 self.open.fetch_sub(1, Ordering::Relaxed);
                 return Err(Full::User);
@@ -71,13 +72,13 @@ impl Admission {
     }
 
     /// Makes room again.
-    pub(super) fn leave(&self, user: i64) {
+    pub(super) fn leave(&self, user: &UserId) {
         if self.per_user > 0 {
             let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(count) = users.get_mut(&user) {
+            if let Some(count) = users.get_mut(user) {
                 *count = count.saturating_sub(1);
                 if *count == 0 {
-                    users.remove(&user);
+                    users.remove(user);
                 }
             }
         }
@@ -109,21 +110,27 @@ mod tests {
     #[test]
     fn the_node_fills_and_empties() {
         let admission = admission(2, 0);
-        assert_eq!([1, 1, 1].map(|user| admission.admit(user)), [Ok(()), Ok(()), Err(Full::Node)]);
-        admission.leave(1);
-        assert_eq!(admission.admit(2), Ok(()));
+        assert_eq!(
+            [1, 1, 1].map(|user: i64| admission.admit(&user.into())),
+            [Ok(()), Ok(()), Err(Full::Node)]
+        );
+        admission.leave(&1.into());
+        assert_eq!(admission.admit(&2.into()), Ok(()));
         assert_eq!(admission.open(), 2);
     }
 
     #[test]
     fn each_user_fills_and_empties() {
         let admission = admission(0, 1);
-        assert_eq!([1, 2, 1].map(|user| admission.admit(user)), [Ok(()), Ok(()), Err(Full::User)]);
+        assert_eq!(
+            [1, 2, 1].map(|user: i64| admission.admit(&user.into())),
+            [Ok(()), Ok(()), Err(Full::User)]
+        );
         assert_eq!(admission.open(), 2);
-        admission.leave(1);
-        assert_eq!(admission.admit(1), Ok(()));
-        admission.leave(1);
-        admission.leave(2);
+        admission.leave(&1.into());
+        assert_eq!(admission.admit(&1.into()), Ok(()));
+        admission.leave(&1.into());
+        admission.leave(&2.into());
         assert!(admission.users.lock().unwrap().is_empty());
     }
 }

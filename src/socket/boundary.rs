@@ -1,10 +1,11 @@
 use std::io::Cursor;
 
 use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::{Data, OpCode};
+use tungstenite::protocol::frame::coding::OpCode;
 
 /// Follows the frames in a byte stream, to know when a whole message has passed and nothing of the next has
-/// come: only then may the WebSocket context be dropped, which is what makes an idle connection small.
+/// come: only then may the WebSocket context be dropped, which is what makes an idle connection small. And it counts the
+/// frames, control frames and fragments included: each costs the server some work, however small it is.
 ///
 /// It judges nothing. Of a stream that breaks the protocol it may say anything; the context refuses that.
 #[derive(Debug, Default)]
@@ -18,26 +19,53 @@ pub(super) struct Boundary {
     payload: u64,
 }
 
+/// What [`Boundary::advance`] made of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Advance {
+    /// How many of the bytes it took.
+    pub(super) used: usize,
+    /// These end between two messages.
+    pub(super) between_messages: bool,
+}
+
+/// A fragment of so many bytes is not counted as a message.
+const LARGE_FRAGMENT: u64 = 1024;
+
 /// The longest header of a masked frame (RFC 6455, section 5.2).
 const MAX_HEADER: usize = 14;
 
 impl Boundary {
-    /// Takes the next bytes of the stream and says whether they end between two messages.
-    pub(super) fn advance(&mut self, mut bytes: &[u8]) -> bool {
+    /// Takes the next bytes of the stream, up to the header of a frame that is more than `frames` allow.
+    pub(super) fn advance(&mut self, bytes: &[u8], frames: &mut u32) -> Advance {
+        let mut used = 0;
         loop {
-            let skipped = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
+            let rest = bytes.get(used..).unwrap_or_default();
+            let skipped = usize::try_from(self.payload).unwrap_or(usize::MAX).min(rest.len());
             self.payload -= skipped as u64;
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            if bytes.is_empty() {
-                return self.payload == 0 && self.header_length == 0 && !self.fragmented;
+            used += skipped;
+            let rest = rest.get(skipped..).unwrap_or_default();
+            if rest.is_empty() || *frames == 0 {
+                return Advance { used, between_messages: self.is_between_messages() };
             }
-            let Some(used) = self.header(bytes) else { return false };
-            bytes = bytes.get(used..).unwrap_or_default();
+            let Some(header) = self.header(rest, frames) else {
+                return Advance { used: bytes.len(), between_messages: false };
+            };
+            used += header;
         }
     }
 
+    /// How much of the current frame is still to come. 0: the next byte is of a header.
+    pub(super) fn payload(&self) -> u64 {
+        self.payload
+    }
+
+    /// Whether a whole message has passed, and nothing of the next has come.
+    pub(super) fn is_between_messages(&self) -> bool {
+        self.payload == 0 && self.header_length == 0 && !self.fragmented
+    }
+
     /// Reads a header from what was kept and these bytes; returns how many of these it used.
-    fn header(&mut self, bytes: &[u8]) -> Option<usize> {
+    fn header(&mut self, bytes: &[u8], frames: &mut u32) -> Option<usize> {
         let kept = usize::from(self.header_length);
         let room = self.header.get_mut(kept..)?;
         let taken = room.len().min(bytes.len());
@@ -48,8 +76,13 @@ impl Boundary {
                 let end = usize::try_from(cursor.position()).ok()?;
                 self.header_length = 0;
                 self.payload = length;
-                if let OpCode::Data(Data::Text | Data::Binary | Data::Continue) = header.opcode {
+                let is_data = matches!(header.opcode, OpCode::Data(_));
+                if is_data {
                     self.fragmented = !header.is_final;
+                }
+                // Of a message in large fragments only the last one counts: their bytes are bounded with the message's.
+                if !is_data || header.is_final || length < LARGE_FRAGMENT {
+                    *frames = frames.saturating_sub(1);
                 }
                 end.checked_sub(kept)
             }
@@ -66,6 +99,7 @@ impl Boundary {
 mod tests {
     use proptest::prelude::*;
     use tungstenite::protocol::frame::Frame;
+    use tungstenite::protocol::frame::coding::Data;
 
     use super::*;
 
@@ -115,16 +149,44 @@ mod tests {
                 // Large payloads in large pieces, or the test takes minutes.
                 let step = if position % 7 == 0 { 1_000 } else { cuts.next().unwrap() };
                 let next = (position + step).min(stream.len());
-                let at_end = boundary.advance(&stream[position..next]);
+                let mut frames = u32::MAX;
+                let advance = boundary.advance(&stream[position..next], &mut frames);
+                prop_assert_eq!(advance.used, next - position);
                 position = next;
-                prop_assert_eq!(at_end, ends.contains(&position));
+                prop_assert_eq!(advance.between_messages, ends.contains(&position));
             }
         }
 
         #[test]
         fn junk_does_no_harm(junk in prop::collection::vec(any::<u8>(), 0..100)) {
             let mut boundary = Boundary::default();
-            for chunk in junk.chunks(3) { boundary.advance(chunk); }
+            for chunk in junk.chunks(3) { boundary.advance(chunk, &mut 100); }
+        }
+
+        #[test]
+        fn it_stops_before_each_frame_that_is_too_many(
+            frames in prop::collection::vec((any::<bool>(), 0usize..2000), 1..40),
+            at_once in 1u32..5,
+            cut in 1usize..3000,
+        ) {
+            let (mut stream, mut ends) = (Vec::new(), vec![]);
+            for (is_final, length) in frames {
+                stream.extend(frame(OpCode::Data(Data::Continue), vec![0; length], is_final, true));
+                if is_final || length < 1024 { ends.push(stream.len()); }
+            }
+            let mut boundary = Boundary::default();
+            let (mut position, mut count) = (0, 0);
+            while position < stream.len() {
+                let (end, mut left) = ((position + cut).min(stream.len()), at_once);
+                let used = boundary.advance(&stream[position..end], &mut left).used;
+                position += used;
+                count += usize::try_from(at_once - left).unwrap();
+                prop_assert!(position == end || left == 0);
+                // No byte of a frame is taken that was not counted, but for a header that is not whole.
+                let begun = ends.iter().filter(|end| **end <= position).count();
+                prop_assert!((begun..=begun + 1).contains(&count), "{} of {}", count, begun);
+            }
+            prop_assert_eq!(count, ends.len());
         }
     }
 }

@@ -34,6 +34,9 @@ pub trait Conversation: Send + Unpin + 'static {
     /// May be called more than once.
     fn closing(&mut self) {}
 
+    /// The client sends more than it may: from now on it is read no faster. Called once until it has been slow again.
+    fn throttled(&self, _connection: &Connection) {}
+
     /// The connection has ended.
     fn ended(&self, end: End, connection: &Connection);
 }

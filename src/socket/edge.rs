@@ -7,7 +7,6 @@ use axum::http::{HeaderMap, Request, Response, Version, header};
 use thiserror::Error;
 
 use super::admission::Admission;
-use super::bucket::Rate;
 use super::handshake::asks_for_upgrade;
 use super::{Heartbeat, Limits, PeerAddress, Rejection, SessionOptions, TrustedProxies};
 use crate::hub::Hub;
@@ -23,8 +22,9 @@ pub struct Edge {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     pub(super) options: Arc<SessionOptions>,
-    pub(super) rate: Option<Rate>,
     gate: Gate,
+    /// How many connections the process has file descriptors for.
+    descriptors: usize,
     draining: AtomicBool,
 }
 
@@ -77,14 +77,15 @@ impl Edge {
         gate: Gate,
         limits: &Limits,
         heartbeat: &Heartbeat,
+        descriptors: usize,
     ) -> Arc<Self> {
         Arc::new(Self {
             hub,
             admission,
             metrics,
             options: Arc::new(SessionOptions::new(limits, heartbeat)),
-            rate: Rate::new(limits),
             gate,
+            descriptors,
             draining: AtomicBool::new(false),
         })
     }
@@ -133,6 +134,8 @@ impl Edge {
             Err(Rejection::UPGRADE_REQUIRED)
         } else if request.version() < Version::HTTP_11 {
             Err(Rejection::HTTP_VERSION)
+        } else if usize::try_from(self.metrics.connections.get()).is_ok_and(|open| open >= self.descriptors) {
+            Err(Rejection::NO_DESCRIPTORS)
         } else {
             upgrade(&mut request, client)
         };
@@ -146,6 +149,11 @@ impl Edge {
     pub(super) fn opened(&self) {
         self.metrics.connections.inc();
         self.metrics.connections_opened.inc();
+    }
+
+    /// Counts a connection that is held back; whoever knows its client logs it.
+    pub(super) fn throttled(&self) {
+        self.metrics.connections_throttled.inc();
     }
 
     /// Counts and logs a refused handshake.

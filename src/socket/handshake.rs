@@ -49,6 +49,13 @@ impl Rejection {
     pub const DRAINING: Self =
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "going_away", "the server is shutting down; try again");
 
+    /// The process may not have more files open.
+    pub const NO_DESCRIPTORS: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "no_descriptors",
+        "the server has no file descriptors left for more connections; try again later",
+    );
+
     const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
         Self { status, code, message: Cow::Borrowed(message) }
     }

@@ -3,9 +3,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 /// The first byte of a TLS handshake. No HTTP request begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -16,6 +18,9 @@ pub struct HttpStream {
     stream: TcpStream,
     is_new: bool,
     progress: Arc<HttpProgress>,
+    write_timeout: Duration,
+    /// While the client does not take what is written: until when it must have taken it.
+    blocked: Option<Pin<Box<Sleep>>>,
 }
 
 /// What became of a connection so far, for whoever serves it.
@@ -23,6 +28,7 @@ pub struct HttpStream {
 pub struct HttpProgress {
     is_tls: AtomicBool,
     has_asked: AtomicBool,
+    is_stuck: AtomicBool,
 }
 
 impl HttpProgress {
@@ -38,6 +44,12 @@ impl HttpProgress {
         self.has_asked.load(Ordering::Relaxed)
     }
 
+    /// Whether the client has left an answer unread for too long.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.is_stuck.load(Ordering::Relaxed)
+    }
+
     /// To be called for each request.
     pub fn asked(&self) {
         self.has_asked.store(true, Ordering::Relaxed);
@@ -45,16 +57,29 @@ impl HttpProgress {
 }
 
 impl HttpStream {
-    /// A connection that was just accepted.
+    /// A connection that was just accepted. Its client has to take each answer within `write_timeout`.
     #[must_use]
-    pub fn new(stream: TcpStream, progress: Arc<HttpProgress>) -> Self {
-        Self { stream, is_new: true, progress }
+    pub fn new(stream: TcpStream, progress: Arc<HttpProgress>, write_timeout: Duration) -> Self {
+        Self { stream, is_new: true, progress, write_timeout, blocked: None }
     }
 
     /// The connection itself.
     #[must_use]
     pub fn into_inner(self) -> TcpStream {
         self.stream
+    }
+
+    /// Bounds how long a write may wait. Reset only when all is flushed, so that a client which takes a byte now and then
+    /// gains nothing.
+    fn in_time<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            return written;
+        }
+        let time = self.write_timeout;
+        let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(time)));
+        ready!(blocked.as_mut().poll(context));
+        self.progress.is_stuck.store(true, Ordering::Relaxed);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -82,7 +107,8 @@ impl AsyncWrite for HttpStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.in_time(context, written)
     }
 
     fn poll_write_vectored(
@@ -90,7 +116,8 @@ impl AsyncWrite for HttpStream {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.in_time(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -98,7 +125,9 @@ impl AsyncWrite for HttpStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.blocked = None;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

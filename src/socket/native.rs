@@ -6,7 +6,6 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
 use super::End;
-use super::bucket::{Bucket, Rate};
 use super::handshake::accept;
 use super::{Conversation, Edge, Message, Rejection, serve};
 use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
@@ -14,7 +13,7 @@ use crate::broker::{Broker, Refused};
 use crate::hub::{Connection, Outbox};
 use crate::message::{ChannelName, Close, Sender};
 use crate::protocol::native::{Answer, Native, Refusal, encode_answer};
-use crate::telemetry::{Metrics, Reason};
+use crate::telemetry::{Metrics, Reason, logged};
 
 /// Where native clients connect.
 #[derive(Debug)]
@@ -54,11 +53,11 @@ impl NativeEndpoint {
         self.edge.check(request.headers())?;
         let identity = self.authenticate(request)?;
         let (response, upgrade) = accept(request)?;
-        let admitted = self.edge.admission.admit(identity.id);
+        let admitted = self.edge.admission.admit(&identity.id);
         let outbox = Arc::new(Outbox::new());
         let mut connection = self.edge.hub.connect(outbox);
         if admitted.is_ok() {
-            connection.join(&identity.channel, identity.id);
+            connection.join(&identity.channel, &identity.id);
         } else {
             // A refusal before the upgrade would be invisible to a page; a close code is not.
             connection.outbox().close(Close::OverCapacity);
@@ -66,7 +65,7 @@ impl NativeEndpoint {
         self.edge.opened();
         tracing::info!(
             connection = connection.id(),
-            user = identity.id,
+            user = logged(identity.id.form()),
             channel = identity.channel.as_str(),
             ip = client.map(tracing::field::display),
             "connected"
@@ -74,7 +73,6 @@ impl NativeEndpoint {
         let conversation = NativeConversation {
             endpoint: self.clone(),
             sender: Sender { name: identity.name, id: identity.id },
-            bucket: self.edge.rate.as_ref().map(Rate::bucket).unwrap_or_default(),
             admitted: admitted.is_ok(),
         };
         let expires_at = self.close_on_expiry.then_some(identity.expires_at);
@@ -112,24 +110,21 @@ fn token<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Option<std::borr
 struct NativeConversation {
     endpoint: Arc<NativeEndpoint>,
     sender: Sender,
-    bucket: Bucket,
     /// Whether it was given a place. Where there was no room it only waits to be closed.
     admitted: bool,
 }
 
 impl NativeConversation {
-    fn accept(&mut self, message: Message, connection: &Connection) -> Result<(), Refusal> {
-        if let Some(rate) = &self.endpoint.edge.rate
-            && !rate.take(&mut self.bucket)
-        {
-            return Err(Refusal::RateLimited);
-        }
+    fn accept(&self, message: Message, connection: &Connection) -> Result<(), Refusal> {
         let (Message::Text(message) | Message::Binary(message)) = message;
         let channel = connection.channels().first().ok_or(Refusal::Internal)?;
         let event = self.endpoint.native.receive(channel, &self.sender, &message)?;
         let (outbox, limit) = (connection.outbox().clone(), connection.outbox_bytes());
         let metrics = self.endpoint.edge.metrics.clone();
+        let bytes = message.len();
+        outbox.asked(bytes);
         let receipt = move |accepted: Result<(), Refused>| {
+            outbox.answered(bytes);
             answer(accepted.map_err(|_| Refusal::Unavailable), &outbox, limit, &metrics);
         };
         self.endpoint.broker.publish(event, Box::new(receipt));
@@ -145,6 +140,16 @@ impl Conversation for NativeConversation {
         }
     }
 
+    fn throttled(&self, connection: &Connection) {
+        self.endpoint.edge.throttled();
+        tracing::info!(
+            connection = connection.id(),
+            user = logged(self.sender.id.form()),
+            channel = connection.channels().first().map(tracing::field::display),
+            "throttled: the client sends more than limits.messages_per_second"
+        );
+    }
+
     fn ended(&self, end: End, connection: &Connection) {
         let metrics = &self.endpoint.edge.metrics;
         let channel = connection.channels().first();
@@ -153,7 +158,7 @@ impl Conversation for NativeConversation {
         if end == End::Server(Close::SlowConsumer) {
             tracing::warn!(
                 connection = connection.id(),
-                user = self.sender.id,
+                user = logged(self.sender.id.form()),
                 channel = channel.map(ChannelName::as_str),
                 limit = connection.outbox_bytes(),
                 "slow consumer: what waited for it was dropped"
@@ -161,7 +166,7 @@ impl Conversation for NativeConversation {
         }
         tracing::info!(
             connection = connection.id(),
-            user = self.sender.id,
+            user = logged(self.sender.id.form()),
             channel = channel.map(ChannelName::as_str),
             reason = end.reason(),
             code = end.code(),
@@ -173,7 +178,7 @@ impl Conversation for NativeConversation {
 impl Drop for NativeConversation {
     fn drop(&mut self) {
         if self.admitted {
-            self.endpoint.edge.admission.leave(self.sender.id);
+            self.endpoint.edge.admission.leave(&self.sender.id);
         }
     }
 }
@@ -188,4 +193,14 @@ fn answer(answer: Answer, outbox: &Outbox, limit: usize, metrics: &Metrics) {
         }
     }
     outbox.push(&encode_answer(answer), limit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connections_own_part_stays_small() {
+        assert!(size_of::<NativeConversation>() <= 56);
+    }
 }

@@ -6,7 +6,6 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response};
 
 use super::End;
-use super::bucket::{Bucket, Rate};
 use super::handshake::accept;
 use super::{Conversation, Edge, Gate, Message, Rejection, SessionOptions, TrustedProxies, serve};
 use crate::cluster::{Client, Cluster};
@@ -21,22 +20,38 @@ pub struct PusherEndpoint {
     edge: Arc<Edge>,
     cluster: Arc<Cluster>,
     options: Arc<SessionOptions>,
-    /// Of the apps that name origins, by their ids.
-    gates: HashMap<Arc<str>, Gate>,
+    /// What each app has of its own, by its id.
+    own: HashMap<Arc<str>, Own>,
 }
+
+#[derive(Debug)]
+struct Own {
+    options: Arc<SessionOptions>,
+    /// Of an app that names origins.
+    gate: Option<Gate>,
+}
+
+/// So many more messages at once may come where an app has no limit of channels.
+const CHANNELS_AT_ONCE: usize = 1000;
 
 impl PusherEndpoint {
     /// Puts the Pusher protocol on an edge.
     #[must_use]
     pub fn new(edge: Arc<Edge>, cluster: Arc<Cluster>) -> Arc<Self> {
         let options = edge.options.never_giving_up();
-        let gate = |app: &Arc<App>| {
+        let own = |app: &Arc<App>| {
+            // A page that reconnects subscribes to all of its channels at once.
+            let channels = match app.rules.channels_per_connection {
+                0 => CHANNELS_AT_ONCE,
+                channels => channels,
+            };
+            let options = options.with_larger_burst(u32::try_from(channels).unwrap_or(u32::MAX));
             let origins = &app.rules.origins;
-            (!origins.is_empty())
-                .then(|| (app.credentials.id().clone(), Gate::new(origins, TrustedProxies::default())))
+            let gate = (!origins.is_empty()).then(|| Gate::new(origins, TrustedProxies::default()));
+            (app.credentials.id().clone(), Own { options: Arc::new(options), gate })
         };
-        let gates = cluster.apps().iter().filter_map(gate).collect();
-        Arc::new(Self { edge, cluster, options: Arc::new(options), gates })
+        let own = cluster.apps().iter().map(own).collect();
+        Arc::new(Self { edge, cluster, options: Arc::new(options), own })
     }
 
     /// Answers a handshake: 101 and a session of the app whose key is in the path.
@@ -85,16 +100,17 @@ impl PusherEndpoint {
                 None
             }
         };
-        let bucket = self.edge.rate.as_ref().map(Rate::bucket).unwrap_or_default();
-        let conversation = PusherConversation { endpoint: self.clone(), place, bucket };
-        serve(upgrade, connection, conversation, self.options.clone(), None);
+        let own = place.as_ref().and_then(|place| self.own.get(place.app.credentials.id()));
+        let options = own.map_or(&self.options, |own| &own.options).clone();
+        let conversation = PusherConversation { endpoint: self.clone(), place };
+        serve(upgrade, connection, conversation, options, None);
         Ok(response)
     }
 
     fn app(&self, path: &str, query: Option<&str>, headers: &HeaderMap) -> Result<Arc<App>, Fatal> {
         let key = path.strip_prefix("/app/").filter(|key| !key.is_empty() && !key.contains('/'));
         let app = self.cluster.apps().connect(key.ok_or(Fatal::PathNotFound)?, query)?;
-        let admitted = match self.gates.get(app.credentials.id()) {
+        let admitted = match self.own.get(app.credentials.id()).and_then(|own| own.gate.as_ref()) {
             Some(gate) => gate.admits(headers),
             None => self.edge.admits_origin(headers),
         };
@@ -119,7 +135,6 @@ struct PusherConversation {
     endpoint: Arc<PusherEndpoint>,
     /// None where it was refused and only waits to be closed.
     place: Option<Place>,
-    bucket: Bucket,
 }
 
 #[derive(Debug)]
@@ -138,12 +153,6 @@ impl PusherConversation {
 impl Conversation for PusherConversation {
     fn receive(&mut self, message: Message, _: &Connection) {
         let Some(Place { client: Some(client), .. }) = &self.place else { return };
-        let edge = &self.endpoint.edge;
-        if edge.rate.as_ref().is_some_and(|rate| !rate.take(&mut self.bucket)) {
-            edge.metrics.messages_refused.get_or_create(&Reason::new("rate_limited")).inc();
-            client.refuse();
-            return;
-        }
         let (Message::Text(message) | Message::Binary(message)) = message;
         client.receive(&message);
     }
@@ -167,6 +176,15 @@ impl Conversation for PusherConversation {
         if let Some(place) = &mut self.place {
             place.client = None;
         }
+    }
+
+    fn throttled(&self, connection: &Connection) {
+        self.endpoint.edge.throttled();
+        tracing::info!(
+            connection = connection.id(),
+            app = self.place.as_ref().map(|place| &**place.app.credentials.id()),
+            "throttled: the client sends more than limits.messages_per_second"
+        );
     }
 
     fn ended(&self, end: End, connection: &Connection) {

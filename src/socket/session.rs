@@ -1,104 +1,44 @@
-use std::cell::RefCell;
 use std::future::Future;
-use std::io::{self, Read};
+use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use bytes::{Buf as _, Bytes};
 use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 
-use super::reader::{Bounds, ReadEnd, Reader};
-use super::{Conversation, End, Heartbeat, HttpStream, Limits};
+use super::bucket::{Bucket, Rate};
+use super::input::read;
+use super::reader::{ReadEnd, Reader};
+use super::{Conversation, End, SessionOptions};
 use crate::hub::{Connection, Ending, Flushed, Outbox};
 use crate::message::{Close, Frame};
-
-/// What all sessions of an edge have in common.
-#[derive(Debug, Clone, Copy)]
-pub struct SessionOptions {
-    bounds: Bounds,
-    /// Seconds of silence before a ping.
-    ping_after: u32,
-    /// Seconds for its answer.
-    pong_within: u32,
-}
-
-impl SessionOptions {
-    /// Takes the settings; the heartbeat counts in whole seconds, one at least.
-    #[must_use]
-    pub fn new(limits: &Limits, heartbeat: &Heartbeat) -> Self {
-        let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).max(1);
-        Self {
-            bounds: Bounds { message_bytes: limits.message_bytes, outbox_bytes: limits.outbox_bytes },
-            ping_after: seconds(heartbeat.interval),
-            pong_within: seconds(heartbeat.timeout),
-        }
-    }
-}
-
-impl SessionOptions {
-    /// The same for a protocol that has pings of its own: it judges who is not there, for an answer to either ping counts.
-    #[must_use]
-    pub(super) fn never_giving_up(self) -> Self {
-        Self { pong_within: u32::MAX, ..self }
-    }
-}
-
-/// Runs a connection in a task of its own, from the moment that the upgrade is through until it ends, or until
-/// its token does: `expires_at` is in Unix seconds.
-pub fn serve<C: Conversation>(
-    upgrade: OnUpgrade,
-    connection: Connection,
-    conversation: C,
-    options: Arc<SessionOptions>,
-    expires_at: Option<u64>,
-) {
-    tokio::spawn(async move {
-        let stream = upgrade.await.ok().and_then(|upgraded| upgraded.downcast::<TokioIo<HttpStream>>().ok());
-        let Some(parts) = stream else {
-            conversation.ended(End::Lost, &connection);
-            return;
-        };
-        let stream = parts.io.into_inner().into_inner();
-        // hyper's last waker would keep its finished task alive in the socket's slot.
-        let _ = stream.poll_write_ready(&mut Context::from_waker(Waker::noop()));
-        connection.outbox().attach(stream);
-        let mut session = Session::new(connection, conversation, options, expires_at);
-        if !parts.read_buf.is_empty() {
-            let now = session.connection.clock().now();
-            session.feed(&parts.read_buf, now);
-        }
-        // A task of its own, so that what the upgrade needed is not kept for the life of the connection.
-        tokio::spawn(session);
-    });
-}
 
 /// How long a closing handshake may take, in seconds.
 const CLOSE_WITHIN: u32 = 5;
 
-/// Reads of one turn, before others get theirs.
-const READS_PER_TURN: usize = 16;
+/// Frames of one turn, before others get theirs.
+const FRAMES_PER_TURN: u32 = 64;
 
-const READ_BYTES: usize = 64 * 1024;
-
-thread_local! {
-    /// One buffer for all connections of a thread: what is read is consumed before the next read.
-    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
-}
+/// Bytes of one turn, and somewhat more.
+const BYTES_PER_TURN: usize = 128 * 1024;
 
 /// The one socket loop: a connection's task.
 #[derive(Debug)]
-struct Session<C: Conversation> {
+pub(super) struct Session<C: Conversation> {
     connection: Connection,
     conversation: C,
     options: Arc<SessionOptions>,
     reader: Reader,
+    /// What the connection may still send.
+    bucket: Bucket,
     phase: Phase,
     pulse: Pulse,
+    /// It is over its rate: what it sent is not read until it may speak again.
+    throttled: bool,
     /// Messages were answered in the last turn, and the answers wait for this one: a sender's own copy is likely to be
     /// delivered in between, and then it shares the write of its acknowledgement.
     answered: bool,
@@ -139,7 +79,7 @@ enum Phase {
 }
 
 impl<C: Conversation> Session<C> {
-    fn new(
+    pub(super) fn new(
         connection: Connection,
         conversation: C,
         options: Arc<SessionOptions>,
@@ -147,30 +87,51 @@ impl<C: Conversation> Session<C> {
     ) -> Self {
         let clock = connection.clock();
         let expires = expires_at.map_or(u32::MAX, |at| clock.at_unix(at));
-        let (reader, phase, pulse) = (Reader::default(), Phase::Open, Pulse::Heard(clock.now()));
-        Self { connection, conversation, options, reader, phase, pulse, answered: false, expires }
+        let bucket = options.rate.as_ref().map(Rate::bucket).unwrap_or_default();
+        Self {
+            connection,
+            conversation,
+            options,
+            reader: Reader::default(),
+            bucket,
+            phase: Phase::Open,
+            pulse: Pulse::Heard(clock.now()),
+            throttled: false,
+            answered: false,
+            expires,
+        }
     }
 
     fn outbox(&self) -> &Arc<Outbox> {
         self.connection.outbox()
     }
 
-    fn feed(&mut self, bytes: &[u8], now: u32) {
+    /// Takes bytes of at most so many frames. Returns how many bytes it took.
+    fn feed(&mut self, bytes: &[u8], frames: &mut u32, now: u32) -> usize {
         match self.phase {
             Phase::Open | Phase::Closing { .. } => {}
-            Phase::Flushing { .. } | Phase::Draining { .. } | Phase::Over(_) => return,
+            Phase::Flushing { .. } | Phase::Draining { .. } | Phase::Over(_) => {
+                // What is thrown away is no faster read than what counts.
+                *frames = frames.saturating_sub(1);
+                return bytes.len();
+            }
         }
+        self.pulse = Pulse::Heard(now);
+        self.conversation.heard();
         let Self { connection, conversation, options, reader, phase, answered, .. } = self;
         let open = matches!(phase, Phase::Open);
         // The answers to all messages of these bytes share one write.
         connection.outbox().cork();
-        let result = reader.feed(bytes, options.bounds, connection.outbox(), |message| {
+        let result = reader.feed(bytes, frames, options.bounds, connection.outbox(), |message| {
             if open {
                 conversation.receive(message, connection);
                 *answered = true;
             }
         });
-        let Err(end) = result else { return };
+        let end = match result {
+            Ok(used) => return used,
+            Err(end) => end,
+        };
         let until = now.saturating_add(CLOSE_WITHIN);
         *phase = match (end, *phase) {
             (_, Phase::Closing { end, .. }) => Phase::Flushing { end, until },
@@ -183,33 +144,92 @@ impl<C: Conversation> Session<C> {
                 Phase::Draining { end: End::Server(close), until, finished: false }
             }
         };
+        self.reader = Reader::default();
+        bytes.len()
     }
 
-    /// Reads what is there. Ready when the client has closed its side.
+    /// Keeps what was read already.
+    pub(super) fn keep(&mut self, unread: Bytes) {
+        self.reader.keep(unread);
+    }
+
+    /// Reads what is there, as far as the connection may speak. Ready when the client has closed its side.
     fn poll_read(&mut self, cx: &mut Context<'_>, now: u32) -> Poll<()> {
         let outbox = self.outbox().clone();
         let Some(stream) = outbox.sink() else { return Poll::Ready(()) };
-        BUFFER.with_borrow_mut(|buffer| {
-            for _ in 0..READS_PER_TURN {
+        if self.reader.poll_pause(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let (mut frames, mut bytes) = (FRAMES_PER_TURN, BYTES_PER_TURN);
+        loop {
+            if !self.reader.has_unread() {
                 match stream.poll_read_ready(cx) {
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        self.throttled = false;
+                        return Poll::Pending;
+                    }
                     Poll::Ready(Err(_)) => return Poll::Ready(()),
                     Poll::Ready(Ok(())) => {}
                 }
-                match read_now(stream, buffer) {
-                    Ok(0) => return Poll::Ready(()),
-                    Ok(count) => {
-                        self.pulse = Pulse::Heard(now);
-                        self.conversation.heard();
-                        self.feed(buffer.get(..count).unwrap_or_default(), now);
-                    }
+            }
+            if outbox.is_waiting() {
+                // It is there; its messages wait for the broker's answers to the others.
+                self.pulse = Pulse::Heard(now);
+                return Poll::Pending;
+            }
+            if frames == 0 || bytes == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let rate = self.options.rate;
+            let allowed = rate.map_or(frames, |rate| rate.available(&mut self.bucket).min(frames));
+            if allowed == 0 && self.reader.payload() == 0 {
+                return self.poll_throttle(cx);
+            }
+            let mut left = allowed;
+            if self.reader.has_unread() {
+                let mut unread = self.reader.take_unread();
+                let used = self.feed(&unread, &mut left, now);
+                unread.advance(used);
+                bytes = bytes.saturating_sub(used);
+                self.reader.keep(unread);
+            } else {
+                let read = read(stream, self.reader.payload(), |read| {
+                    bytes = bytes.saturating_sub(read.len());
+                    let used = self.feed(read, &mut left, now);
+                    self.reader.keep(Bytes::copy_from_slice(read.get(used..).unwrap_or_default()));
+                });
+                match read {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => return Poll::Ready(()),
+                    Ok(()) => {}
                 }
             }
+            frames -= allowed - left;
+            Rate::spend(&mut self.bucket, allowed - left);
+        }
+    }
+
+    /// Leaves what the client has sent where it is, until it may speak again. Ready when it is the end that has come.
+    fn poll_throttle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let outbox = self.outbox().clone();
+        let (Some(rate), Some(stream)) = (&self.options.rate, outbox.sink()) else { return Poll::Pending };
+        if !self.reader.has_unread() {
+            let mut byte = [MaybeUninit::uninit()];
+            match stream.poll_peek(cx, &mut ReadBuf::uninit(&mut byte)) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+        self.reader.pause(rate.refill_time(self.bucket));
+        if !std::mem::replace(&mut self.throttled, true) {
+            self.conversation.throttled(&self.connection);
+        }
+        if self.reader.poll_pause(cx).is_ready() {
             cx.waker().wake_by_ref();
-            Poll::Pending
-        })
+        }
+        Poll::Pending
     }
 
     /// Does what the time demands.
@@ -359,19 +379,5 @@ impl<C: Conversation> Future for Session<C> {
         }
         session.set_alarm();
         Poll::Pending
-    }
-}
-
-/// One read. A read that does not fill the buffer has emptied the socket, which the runtime is told: it saves
-/// the next read, which would only say so.
-fn read_now(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut count = 0;
-    let result = stream.try_io(Interest::READABLE, || {
-        count = (&*SockRef::from(stream)).read(buffer)?;
-        if count > 0 && count < buffer.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-    });
-    match result {
-        Err(error) if count == 0 => Err(error),
-        _ => Ok(count),
     }
 }

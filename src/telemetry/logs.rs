@@ -65,6 +65,15 @@ pub fn init_logs(settings: &Settings) -> Result<(), InvalidFilter> {
     Ok(())
 }
 
+/// A field that is a number or a text. A text is quoted, so that it cannot be taken for another field.
+#[must_use]
+pub fn logged<'a>(field: Result<i64, &'a str>) -> Box<dyn tracing::Value + 'a> {
+    match field {
+        Ok(number) => Box::new(number),
+        Err(text) => Box::new(text),
+    }
+}
+
 /// Sums up the log lines that were left out and not told of yet. For the end of the process.
 pub fn tell_what_was_left_out() {
     if let Some(floods) = FLOODS.get() {

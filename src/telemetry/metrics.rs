@@ -61,8 +61,12 @@ pub struct Metrics {
     pub connections_opened: Counter,
     /// Connections that ended, by reason.
     pub connections_closed: Family<Reason, Counter>,
+    /// Times that a connection was held back, because its client sent more than it may.
+    pub connections_throttled: Counter,
     /// Handshakes that were refused, by reason.
     pub handshakes_refused: Family<Reason, Counter>,
+    /// HTTP connections that the server closed, by reason.
+    pub http_dropped: Family<Reason, Counter>,
     /// Messages of clients that the broker accepted.
     pub messages_accepted: Counter,
     /// Messages of clients that were refused, by the error code that the sender got.
@@ -125,7 +129,12 @@ impl Metrics {
             channels: metric!("channels", "Channels with a subscriber on this node"),
             connections_opened: metric!("connections_opened", "Connections that were opened"),
             connections_closed: metric!("connections_closed", "Connections that ended, by reason"),
+            connections_throttled: metric!(
+                "connections_throttled",
+                "Times that a client sent more than it may and was read more slowly"
+            ),
             handshakes_refused: metric!("handshakes_refused", "Handshakes that were refused, by reason"),
+            http_dropped: metric!("http_dropped", "HTTP connections that the server closed, by reason"),
             messages_accepted: metric!("messages_accepted", "Messages of clients that the broker accepted"),
             messages_refused: metric!(
                 "messages_refused",

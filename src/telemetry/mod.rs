@@ -9,7 +9,7 @@ mod process;
 mod settings;
 mod writer;
 
-pub use logs::{InvalidFilter, init_logs, tell_what_was_left_out, validate_filter};
+pub use logs::{InvalidFilter, init_logs, logged, tell_what_was_left_out, validate_filter};
 pub use metrics::{Call, Metrics, Reason};
 pub use settings::{Format, Settings};
 pub use writer::flush_logs;

@@ -283,7 +283,7 @@ describe("with the server up", () => {
     await page.locator("#code", { hasText: "JWT::encode" }).waitFor();
     await page.keyboard.press("ArrowRight");
     await page.locator("#code", { hasText: "Redis::publish" }).waitFor();
-    for (const words of ["PUSHER_APP_KEY=", "new Echo(", "Broadcast::on("]) {
+    for (const words of ["class SampleJob", "PUSHER_APP_KEY=", "new Echo(", "Broadcast::on("]) {
       await page.keyboard.press("ArrowRight");
       await page.locator("#code", { hasText: words }).waitFor();
     }
@@ -358,7 +358,7 @@ describe("with the server up", () => {
     const published = [];
     page.on("request", (request) => request.url().endsWith("/console/publish") && published.push(request.postData()));
     await publish.getByLabel("Speak for a user").check();
-    for (const [name, id] of [["", "7"], ["  ", "7"], ["Aoi", ""]]) {
+    for (const [name, id] of [["", "7"], ["  ", "7"], ["Aoi", ""], ["Aoi", " "]]) {
       await publish.getByLabel("Name").fill(name);
       await publish.getByLabel("User id").fill(id);
       await publish.getByRole("button", { name: "Publish" }).click();
@@ -368,6 +368,9 @@ describe("with the server up", () => {
     await publish.getByRole("button", { name: "Publish" }).click();
     await page.locator("#wire .frame", { hasText: '"sender":{"name":"Aoi","id":9007199254740993}' }).first().waitFor();
     assert.equal(published.length, 1, published.join("\n"));
+    await publish.getByLabel("User id").fill("01J9ZK3W5X8Q2N7R");
+    await publish.getByRole("button", { name: "Publish" }).click();
+    await page.locator("#wire .frame", { hasText: '"sender":{"name":"Aoi","id":"01J9ZK3W5X8Q2N7R"}' }).first().waitFor();
     await publish.getByLabel("User id").fill("");
     await publish.getByLabel("Speak for a user").uncheck();
     await publish.getByRole("button", { name: "Publish" }).click();
@@ -418,9 +421,31 @@ describe("with the server up", () => {
     // Another token is not what this verdict is about.
     await box.fill("x");
     assert.equal(await page.locator("#checked").isVisible(), false);
-    const guide = page.getByRole("link", { name: "When a page does not connect" });
-    const answer = await page.request.get(new URL(await guide.getAttribute("href"), server.url).href, { headers: { host: `127.0.0.1:${server.port}` } });
-    assert.match(await answer.text(), /^# Troubleshooting/);
+  });
+
+  test("the guide is docs/troubleshooting.md, and its links lead to its headings", async () => {
+    const [guide] = await Promise.all([
+      page.context().waitForEvent("page"),
+      page.getByRole("link", { name: "When a page does not connect" }).first().click(),
+    ]);
+    const faults = [];
+    guide.on("pageerror", (error) => faults.push(error.message));
+    await guide.getByRole("heading", { name: "Troubleshooting" }).waitFor();
+    const source = await readFile(new URL("../../docs/troubleshooting.md", import.meta.url), "utf8");
+    const [headings, links, text] = await guide.evaluate(() => [
+      [...document.querySelectorAll("#guide :is(h1, h2, h3)")].map(({ id }) => id),
+      [...document.querySelectorAll("#guide a")].map((link) => link.getAttribute("href")),
+      document.getElementById("guide").textContent,
+    ]);
+    assert.equal(headings.length, source.match(/^#{1,3} /gm).length);
+    assert.ok(links.length > 10, links.join(" "));
+    for (const link of links) assert.ok(headings.includes(link.slice(1)), link);
+    // Nothing of Markdown is left over, and no word is lost.
+    assert.doesNotMatch(text, /\*\*|\]\(|^\||```/m);
+    const letters = (text) => text.replace(/[^\p{L}\p{N}]/gu, "");
+    assert.equal(letters(text), letters(source.replace(/\]\([^)]*\)/g, "")));
+    assert.deepEqual(faults, []);
+    await guide.close();
   });
 
   test("a raw frame is not wrapped again by another channel, and what was written comes back", async () => {

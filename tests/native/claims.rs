@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use crate::support::{Client, SECRET, Server, claims};
-use crate::{join, unix_time};
+use crate::{join, join_as, unix_time};
 
 #[test]
 fn id_and_name_come_out_as_they_went_in() {
@@ -26,6 +26,67 @@ fn id_and_name_come_out_as_they_went_in() {
         assert_eq!(client.expect_text(), format!(r#"{{"type":"message","sender":{text},"data":{{}}}}"#));
         client.close();
     }
+}
+
+#[test]
+fn an_id_that_is_a_text_stays_one() {
+    let server = Server::start(|_| {});
+    for id in [
+        "9d2f4c1e-7b1a-4e0e-9a53-3f1f5a0d6c11",
+        "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "7",
+        "山 \"\\",
+        &"x".repeat(64),
+    ] {
+        let mut client = join_as(&server, &json!(id), "notes:");
+        client.say(&json!({}));
+        client.expect_sent();
+        assert_eq!(client.expect_json()["sender"], json!({ "name": "A", "id": id }));
+        client.close();
+        let line = server.expect_log(|line| line["message"] == "disconnected" && line["user"] == id);
+        assert_eq!(line["level"], "INFO");
+    }
+    for id in [json!(""), json!("x".repeat(65)), json!(true)] {
+        let mut token = claims(7, "Aoi", "notes:");
+        token["id"] = id;
+        assert_eq!(refused(&server, &token), "invalid_claims");
+    }
+}
+
+#[test]
+fn times_may_have_fractions() {
+    // As lcobucci/jwt writes them.
+    let server = Server::start(|_| {});
+    let mut token = claims(7, "Aoi", "notes:");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    token["iat"] = json!(now);
+    token["nbf"] = json!(now);
+    token["exp"] = json!(now + 3600.0);
+    assert!(Client::connect(&server, &token).is_ok());
+    token["exp"] = json!(now - 0.5);
+    assert_eq!(refused(&server, &token), "token_expired");
+    token["exp"] = json!(now + 3600.0);
+    token["nbf"] = json!(now + 30.5);
+    assert_eq!(refused(&server, &token), "token_not_yet_valid");
+}
+
+#[test]
+fn a_leeway_covers_clocks_that_differ() {
+    let server = Server::start(|options| {
+        options.set("auth.leeway", "1m");
+    });
+    let mut token = claims(7, "Aoi", "notes:");
+    token["exp"] = json!(unix_time() - 30);
+    token["nbf"] = json!(unix_time() + 30);
+    let mut aoi = Client::connect(&server, &token).expect("upgraded");
+    // Nor is it closed at once, for the token that let it in.
+    aoi.say(&json!({}));
+    aoi.expect_sent();
+    token["nbf"] = json!(unix_time() + 90);
+    assert_eq!(refused(&server, &token), "token_not_yet_valid");
+    token["nbf"] = json!(unix_time());
+    token["exp"] = json!(unix_time() - 61);
+    assert_eq!(refused(&server, &token), "token_expired");
 }
 
 #[test]

@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use crate::support::{Client, PATIENCE, Raw, Request, Server, claims, eventually, token};
+use crate::support::{Client, Raw, Request, Server, claims, eventually, token};
 use crate::{OK, join, message, refusal};
+
+const TEXT: OpCode = OpCode::Data(Data::Text);
 
 #[test]
 fn a_message_of_exactly_the_limit_passes_and_one_more_byte_closes() {
@@ -36,56 +39,140 @@ fn a_message_of_exactly_the_limit_passes_and_one_more_byte_closes() {
 }
 
 #[test]
-fn a_burst_is_taken_then_the_rate_counts() {
+fn a_burst_is_taken_at_once_and_the_rest_at_the_rate() {
     let server = Server::start(|options| {
-        options.set("limits.burst", 5).set("limits.messages_per_second", 2);
+        options.set("limits.burst", 5).set("limits.messages_per_second", 10);
     });
     let mut aoi = join(&server, 7, "Aoi", "notes:");
     let mut ren = join(&server, 8, "Ren", "notes:");
+    let started = Instant::now();
     let pipelined: Vec<u8> =
-        (0..9).flat_map(|number| Raw::text(&json!({ "data": { "n": number } }).to_string())).collect();
+        (0..15).flat_map(|number| Raw::text(&json!({ "data": { "n": number } }).to_string())).collect();
     std::io::Write::write_all(aoi.stream(), &pipelined).unwrap();
-    let (mut accepted, mut limited, mut copies) = (0, 0, 0);
-    while accepted + limited < 9 || copies < accepted {
-        let answer = aoi.expect_json();
-        if answer["type"] == "message" {
-            assert_eq!(answer["data"], json!({ "n": copies }));
-            copies += 1;
-        } else if answer["ok"] == true {
-            accepted += 1;
-        } else {
-            assert_eq!(answer["error"]["code"], "rate_limited");
-            limited += 1;
-        }
-    }
-    assert_eq!((accepted, limited), (5, 4));
     // Another connection has a share of its own, of the same user too.
     let mut tab = join(&server, 7, "Aoi", "other:");
     tab.say(&json!({}));
     tab.expect_sent();
-    ren.say(&json!({ "ren": 1 }));
-    for number in 0..5 {
-        let text = ren.expect_json();
-        if text["type"] == "sended" {
-            continue;
+    // Nothing is refused, nothing is lost, and the order stays.
+    let (mut accepted, mut copies) = (0, 0);
+    while accepted < 15 || copies < 15 {
+        let answer = aoi.expect_json();
+        if answer["type"] == "message" {
+            assert_eq!(answer["data"], json!({ "n": copies }));
+            copies += 1;
+        } else {
+            assert_eq!(answer, json!({ "type": "sended", "ok": true }));
+            accepted += 1;
         }
-        assert_eq!(text, message(7, "Aoi", &json!({ "n": number })));
     }
-    // It recovers by itself.
-    let started = Instant::now();
-    loop {
-        aoi.say(&json!({ "again": true }));
-        let mut answer = aoi.expect_json();
-        while answer["type"] == "message" {
-            answer = aoi.expect_json();
-        }
-        if answer["ok"] == true {
-            break;
-        }
-        assert!(started.elapsed() < PATIENCE, "it does not recover");
-        std::thread::sleep(Duration::from_millis(20));
+    assert!(started.elapsed() >= Duration::from_millis(900), "15 in {:?}", started.elapsed());
+    for number in 0..15 {
+        assert_eq!(ren.expect_json(), message(7, "Aoi", &json!({ "n": number })));
     }
-    assert!(server.metric("yamabiko_messages_refused_total{reason=\"rate_limited\"}") >= 4);
+    assert_eq!(server.metric("yamabiko_connections_throttled_total"), 1);
+    let line = server.expect_log(|line| line["message"].as_str().unwrap().starts_with("throttled"));
+    assert_eq!((&line["user"], &line["channel"]), (&json!(7), &json!("notes:")));
+}
+
+#[test]
+fn control_frames_and_small_fragments_count_as_messages() {
+    let server = Server::start(|options| {
+        options.set("limits.burst", 5).set("limits.messages_per_second", 20);
+    });
+    let raw = |user: i64| {
+        let target = format!("/?token={}", token(&claims(user, "Aoi", "notes:")));
+        Client::raw(Request::get(server.address, target)).expect("upgraded")
+    };
+    let fragments = |count: usize, size: usize| -> Vec<u8> {
+        let text = format!(r#"{{"data":{{"a":"{}"}}}}"#, "x".repeat(count * size));
+        let (mut first, mut rest) = (Raw::frame(TEXT, &text.as_bytes()[..12]), &text.as_bytes()[12..]);
+        first[0] = 0x01;
+        for _ in 0..count {
+            let mut fragment = Raw::frame(OpCode::Data(Data::Continue), &rest[..size]);
+            fragment[0] = 0x00;
+            first.extend(fragment);
+            rest = &rest[size..];
+        }
+        first.extend(Raw::frame(OpCode::Data(Data::Continue), rest));
+        first
+    };
+    let pings = |payload: fn(u8) -> Vec<u8>| -> Vec<u8> {
+        (0..25).flat_map(|number| Raw::frame(OpCode::Control(Control::Ping), &payload(number))).collect()
+    };
+    // What each of them does after 25 small frames.
+    let floods = [
+        pings(|number| vec![number]),
+        pings(|_| Vec::new()),
+        fragments(25, 0),
+        fragments(25, 1),
+        Raw::frame(OpCode::Control(Control::Pong), b"").repeat(25),
+    ];
+    for (number, flood) in floods.into_iter().enumerate() {
+        let mut raw = raw(100 + i64::try_from(number).unwrap());
+        let started = Instant::now();
+        raw.write(&[flood, Raw::frame(OpCode::Control(Control::Ping), b"behind")].concat());
+        let mut before = Vec::new();
+        loop {
+            let frame = raw.read().expect("a pong");
+            if frame.payload == b"behind" {
+                break;
+            }
+            before.push(frame.payload);
+        }
+        assert!(started.elapsed() >= Duration::from_millis(900), "{number} took {:?}", started.elapsed());
+        if number == 0 {
+            let all: Vec<Vec<u8>> = (0..25).map(|number| vec![number]).collect();
+            assert_eq!(before, all, "each ping that differs has its pong");
+        }
+    }
+    assert_eq!(server.metric("yamabiko_connections_throttled_total"), 5);
+    // A large message in large pieces is one.
+    let mut raw = raw(7);
+    raw.write(&fragments(40, 1024));
+    while raw.read().expect("an answer").payload != OK.as_bytes() {}
+    assert_eq!(server.metric("yamabiko_connections_throttled_total"), 5);
+}
+
+#[test]
+fn who_is_held_back_is_not_taken_for_dead() {
+    let server = Server::start(|options| {
+        options.set("limits.burst", 1).set("limits.messages_per_second", 1);
+        options.set("heartbeat.interval", "1s").set("heartbeat.timeout", "1s");
+    });
+    let target = format!("/?token={}", token(&claims(7, "Aoi", "notes:")));
+    let mut raw = Client::raw(Request::get(server.address, target)).expect("upgraded");
+    // It never answers a ping, and its messages are longer on their way than that is permitted.
+    raw.write(&Raw::text(r#"{"data":{}}"#).repeat(6));
+    let mut accepted = 0;
+    while accepted < 6 {
+        accepted += usize::from(raw.read().expect("all answers").payload == OK.as_bytes());
+    }
+    server.expect_log(|line| line["message"] == "disconnected" && line["reason"] == "heartbeat_timeout");
+}
+
+#[test]
+fn what_waits_behind_the_rate_is_bounded() {
+    let server = Server::start(|options| {
+        options.set("limits.burst", 1).set("limits.messages_per_second", 1);
+    });
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    };
+    let before = resident();
+    let flood = Raw::text(r#"{"data":{}}"#).repeat(20_000);
+    let mut raws = Vec::new();
+    for user in 0..200 {
+        let target = format!("/?token={}", token(&claims(user, "Aoi", &format!("notes:{user}"))));
+        let mut raw = Client::raw(Request::get(server.address, target)).expect("upgraded");
+        raw.stream().set_nonblocking(true).unwrap();
+        let _ = raw.try_write(&flood);
+        raws.push(raw);
+    }
+    eventually("all held back", || server.metric("yamabiko_connections_throttled_total") == 200);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 16 << 20, "{grown} bytes more for 200 connections");
 }
 
 #[test]
@@ -107,16 +194,21 @@ fn the_rate_can_be_switched_off() {
 fn the_shipped_rate_is_a_burst_of_200() {
     let server = Server::start(|_| {});
     let mut aoi = join(&server, 7, "Aoi", "notes:");
-    let pipelined: Vec<u8> = (0..1000).flat_map(|_| Raw::text(r#"{"data":{}}"#)).collect();
+    let started = Instant::now();
+    let mut pipelined = Raw::text(r#"{"data":{}}"#).repeat(200);
     std::io::Write::write_all(aoi.stream(), &pipelined).unwrap();
-    let (mut accepted, mut limited) = (0, 0);
-    while accepted + limited < 1000 {
-        let answer = aoi.expect_json();
-        if answer["type"] == "sended" {
-            if answer["ok"] == true { accepted += 1 } else { limited += 1 }
+    let answers = |aoi: &mut Client, mut count: usize| {
+        while count > 0 {
+            count -= usize::from(aoi.expect_text() == OK);
         }
-    }
-    assert!((200..500).contains(&accepted), "{accepted} of 1,000 at once");
+    };
+    answers(&mut aoi, 200);
+    assert_eq!(server.metric("yamabiko_connections_throttled_total"), 0);
+    pipelined.truncate(pipelined.len() / 2);
+    std::io::Write::write_all(aoi.stream(), &pipelined.repeat(3)).unwrap();
+    answers(&mut aoi, 300);
+    // 500 are 200 and three seconds.
+    assert!(started.elapsed() >= Duration::from_millis(2900), "500 in {:?}", started.elapsed());
 }
 
 #[test]

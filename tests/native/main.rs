@@ -39,6 +39,13 @@ fn join(server: &Server, id: i64, name: &str, channel: &str) -> Client {
     Client::connect(server, &claims(id, name, channel)).expect("upgraded")
 }
 
+/// A connected user with any id.
+fn join_as(server: &Server, id: &Value, channel: &str) -> Client {
+    let mut claims = claims(0, "A", channel);
+    claims["id"] = id.clone();
+    Client::connect(server, &claims).expect("upgraded")
+}
+
 /// The message that everybody gets.
 fn message(id: i64, name: &str, data: &Value) -> Value {
     json!({ "type": "message", "sender": { "name": name, "id": id }, "data": data })

@@ -54,7 +54,7 @@ fn a_new_kind_needs_only_settings() {
     alarm.say(&json!({ "text": "fire", "by": "me", "target_user_id": 7, "level": 3 }));
     alarm.expect_sent();
     assert_eq!(alarm.expect_json(), message(7, "Aoi", &json!({ "level": 3, "text": "fire" })));
-    alarm.say(&json!({ "target_user_id": "7" }));
+    alarm.say(&json!({ "target_user_id": "-7" }));
     assert_eq!(refusal(&mut alarm), "invalid_message");
 
     let mut news = join(&server, 7, "Aoi", "news:1");

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::Server;
-use crate::{join, message, refusal};
+use crate::{join, join_as, message, refusal};
 
 #[test]
 fn only_the_user_on_that_channel_gets_it() {
@@ -35,11 +35,40 @@ fn only_the_user_on_that_channel_gets_it() {
 }
 
 #[test]
+fn a_user_whose_id_is_a_text_can_be_meant() {
+    let server = Server::start(|_| {});
+    let uuid = "9d2f4c1e-7b1a-4e0e-9a53-3f1f5a0d6c11";
+    let mut aoi = join(&server, 7, "Aoi", "chat:");
+    let mut ren = join_as(&server, &json!(uuid), "chat:");
+    let mut other = join_as(&server, &json!("9d2f4c1e-7b1a-4e0e-9a53-3f1f5a0d6c12"), "chat:");
+    let mut seven = join_as(&server, &json!("7"), "chat:");
+
+    ren.say(&json!({ "message": 1, "target_user_id": uuid }));
+    ren.expect_sent();
+    let expected =
+        json!({ "type": "message", "sender": { "name": "A", "id": uuid }, "data": { "message": 1 } });
+    assert_eq!(ren.expect_json(), expected);
+    // A number and the text that spells it are one user, whichever way it was signed and is meant.
+    for target in [json!(7), json!("7")] {
+        other.say(&json!({ "message": 2, "target_user_id": target }));
+        other.expect_sent();
+        for client in [&mut aoi, &mut seven] {
+            assert_eq!(client.expect_json()["data"], json!({ "message": 2 }), "{target}");
+        }
+    }
+    other.say(&json!({ "message": "for all" }));
+    other.expect_sent();
+    for client in [&mut aoi, &mut ren, &mut other, &mut seven] {
+        assert_eq!(client.expect_json()["data"], json!({ "message": "for all" }));
+    }
+}
+
+#[test]
 fn null_zero_empty_and_false_are_everybody() {
     let server = Server::start(|_| {});
     let mut aoi = join(&server, 7, "Aoi", "chat:");
     let mut ren = join(&server, 8, "Ren", "chat:");
-    for everybody in [json!(null), json!(0), json!(""), json!(false)] {
+    for everybody in [json!(null), json!(0), json!(""), json!("0"), json!(false)] {
         aoi.say(&json!({ "message": 1, "target_user_id": everybody }));
         aoi.expect_sent();
         for client in [&mut aoi, &mut ren] {
@@ -53,7 +82,8 @@ fn any_other_value_is_an_invalid_message() {
     let server = Server::start(|_| {});
     let mut aoi = join(&server, 7, "Aoi", "chat:");
     let mut ren = join(&server, 8, "Ren", "chat:");
-    let wrong = [r#""8""#, r#""0""#, r#"" ""#, "8.0", "8.5", "1e1", "-8", "-0", "true", "[]", "[8]", "{}"];
+    let long = format!("\"{}\"", "x".repeat(65));
+    let wrong = [&long, r#""-8""#, "8.0", "8.5", "1e1", "-8", "-0", "true", "[]", "[8]", "{}"];
     for value in wrong {
         aoi.send_text(&format!(r#"{{"data":{{"message":"x","target_user_id":{value}}}}}"#));
         assert_eq!(refusal(&mut aoi), "invalid_message", "{value}");

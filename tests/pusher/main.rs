@@ -16,6 +16,7 @@ mod proxy;
 mod channels;
 mod events;
 mod farewell;
+mod floods;
 mod handshake;
 mod laravel;
 mod nodes;

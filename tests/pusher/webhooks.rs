@@ -3,6 +3,8 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -26,9 +28,18 @@ pub(crate) fn application_that_answers(first: u16) -> (u16, Receiver<(u16, Value
 pub(crate) fn application_with(
     mut status: impl FnMut() -> u16 + Send + 'static,
 ) -> (u16, Receiver<(u16, Value)>) {
+    let (requests, received) = channel();
+    let port = listen(move |_, body| {
+        let status = status();
+        requests.send((status, body)).ok().map(|()| status)
+    });
+    (port, received)
+}
+
+/// An application that answers each request, of this head and body, with the status that `take` returns; it ends with `None`.
+fn listen(mut take: impl FnMut(&str, Value) -> Option<u16> + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (requests, received) = channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
@@ -36,7 +47,7 @@ pub(crate) fn application_with(
             let (head, body) = loop {
                 let mut chunk = [0; 4096];
                 let count = stream.read(&mut chunk).unwrap();
-                assert_ne!(count, 0);
+                assert_ne!(count, 0, "half a request");
                 bytes.extend_from_slice(&chunk[..count]);
                 let text = String::from_utf8(bytes.clone()).unwrap();
                 let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
@@ -51,14 +62,12 @@ pub(crate) fn application_with(
                 }
             };
             assert!(head.starts_with("POST /hook"), "{head}");
-            let status = status();
-            write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
-            if requests.send((status, serde_json::from_str(&body).unwrap())).is_err() {
-                return;
-            }
+            let Some(status) = take(&head, serde_json::from_str(&body).unwrap()) else { return };
+            // The server may have given the request up meanwhile.
+            let _ = write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         }
     });
-    (port, received)
+    port
 }
 
 /// An app that tells this port, with these additions to the webhook's settings.
@@ -108,6 +117,111 @@ fn the_application_is_told_once_and_again_where_it_failed() {
     eventually("it is counted", || server.metric("yamabiko_webhooks_sent_total") == 3);
     assert_eq!(server.metric("yamabiko_webhooks_failed_total"), 1);
     assert!(received.recv_timeout(Duration::from_millis(300)).is_err());
+}
+
+#[test]
+fn a_webhook_has_its_own_login_headers_and_channels() {
+    let (heads, received) = channel();
+    let port = listen(move |head, body| heads.send((head.to_owned(), body)).ok().map(|()| 200));
+    let server = serve(&format!(
+        r#"
+[[apps]]
+id = "1"
+key = "page"
+secret = "{SECRET}"
+[[apps.webhooks]]
+url = "http://aoi:s3cret%21@127.0.0.1:{port}/hook"
+headers = {{ X-Tenant = "seven" }}
+filter = {{ channel_name_starts_with = "private-", channel_name_ends_with = ".1" }}
+"#
+    ));
+    let mut page = Page::open(&server);
+    for channel in ["private-Chat.2", "news.1", "private-Chat.1"] {
+        page.subscribe(channel);
+    }
+    let (head, body) = received.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(body["events"], json!([{ "name": "channel_occupied", "channel": "private-Chat.1" }]));
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("post /hook http/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\nx-tenant: seven"), "{head}");
+    let login = BASE64_STANDARD.encode("aoi:s3cret!").to_ascii_lowercase();
+    assert!(head.contains(&format!("\r\nauthorization: basic {login}")), "{head}");
+    assert!(head.contains(&format!("\r\nhost: 127.0.0.1:{port}")), "{head}");
+}
+
+#[test]
+fn ten_pages_on_an_empty_cache_channel_are_one_cache_miss() {
+    let (port, received) = application_that_answers(200);
+    let server = serve(&app(port, r#", events = ["cache_miss"]"#));
+    let mut pages = [(); 10].map(|()| Page::open(&server));
+    for page in &mut pages {
+        page.subscribe("private-cache-a");
+        page.expect("pusher:cache_miss", "private-cache-a", &json!({}));
+        // Each of them would be a request of its own.
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    pages[0].subscribe("private-cache-last");
+    let mut missed = Vec::new();
+    while missed.last() != Some(&json!("private-cache-last")) {
+        let (_, body) = received.recv_timeout(PATIENCE).unwrap();
+        missed.extend(body["events"].as_array().unwrap().iter().map(|event| event["channel"].clone()));
+    }
+    assert_eq!(missed, ["private-cache-a", "private-cache-last"]);
+}
+
+/// Events that wait for one webhook.
+const QUEUE: i64 = 10_000;
+
+#[test]
+fn made_up_channels_of_strangers_do_not_displace_guarded_ones() {
+    let (answer, may_answer) = channel::<()>();
+    let (requests, received) = channel();
+    // The first request is answered when the test says so, or the test is over.
+    let port = listen(move |_, body| {
+        let _ = may_answer.recv();
+        requests.send(body).ok().map(|()| 200)
+    });
+    let server = serve(&format!(
+        "{}channels_per_connection = 0\n[limits]\nmessages_per_second = 0\n",
+        app(port, r#", events = ["channel_occupied", "member_added"]"#)
+    ));
+    let mut strangers = [(); 12].map(|()| Page::open(&server));
+    for (stranger, page) in strangers.iter_mut().enumerate() {
+        for number in 0..1_000 {
+            page.ask(&format!("made-up-{stranger}-{number}"), None);
+        }
+        for _ in 0..1_000 {
+            assert_eq!(page.next().0, "pusher_internal:subscription_succeeded");
+        }
+    }
+    let mut member = Page::open(&server);
+    member.enter("presence-a", 7);
+    let line = server.expect_log(|line| {
+        line["message"].as_str().is_some_and(|text| text.starts_with("webhook queue full"))
+    });
+    assert_eq!(
+        (&line["level"], &line["app"], &line["event"]),
+        (&json!("WARN"), &json!("1"), &json!("channel_occupied"))
+    );
+    assert!(line["channel"].as_str().unwrap().starts_with("made-up-"), "{line}");
+    assert!(server.metric("yamabiko_webhooks_dropped_total") >= 12_000 - QUEUE - 200);
+
+    // The request under way was made before; the next one has what matters.
+    for _ in 0..2 {
+        answer.send(()).unwrap();
+    }
+    let mut bodies = (0..2).map(|_| received.recv_timeout(Duration::from_secs(40)).unwrap());
+    let made_up = bodies.next().unwrap();
+    assert!(made_up["events"][0]["channel"].as_str().unwrap().starts_with("made-up-"));
+    let mut next = bodies.next().unwrap();
+    if next == made_up {
+        // It was given up and repeated.
+        answer.send(()).unwrap();
+        next = received.recv_timeout(Duration::from_secs(40)).unwrap();
+    }
+    let first: Vec<_> =
+        next["events"].as_array().unwrap().iter().take(2).map(|event| event["channel"].clone()).collect();
+    assert_eq!(first, ["presence-a", "presence-a"]);
 }
 
 #[test]

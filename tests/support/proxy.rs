@@ -17,6 +17,8 @@ pub enum Traffic {
     Blackhole,
     /// Replies are lost on all connections that did not subscribe.
     RepliesLost,
+    /// On the subscribed connections of the time before, nothing passes and nobody is told. New ones work.
+    SubscriptionsSwallowed,
     /// Connections end, and what was on the way is lost.
     Cut,
 }
@@ -57,9 +59,10 @@ async fn forward(client: TcpStream, target: u16, mut traffic: watch::Receiver<Tr
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let subscribed = Arc::new(AtomicBool::new(false));
+    let is_new = *traffic.borrow() == Traffic::SubscriptionsSwallowed;
     tokio::select! {
-        () = pump(from_client, to_server, traffic.clone(), &subscribed, true) => {}
-        () = pump(from_server, to_client, traffic.clone(), &subscribed, false) => {}
+        () = pump(from_client, to_server, traffic.clone(), &subscribed, true, is_new) => {}
+        () = pump(from_server, to_client, traffic.clone(), &subscribed, false, is_new) => {}
         _ = traffic.wait_for(|traffic| *traffic == Traffic::Cut) => {}
     }
 }
@@ -70,6 +73,7 @@ async fn pump(
     mut traffic: watch::Receiver<Traffic>,
     subscribed: &AtomicBool,
     is_request: bool,
+    is_new: bool,
 ) {
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -81,7 +85,12 @@ async fn pump(
         let Ok(now) = traffic.wait_for(|traffic| *traffic != Traffic::Blackhole).await.map(|now| *now) else {
             return;
         };
-        let lost = now == Traffic::RepliesLost && !is_request && !subscribed.load(Ordering::SeqCst);
+        let is_subscribed = subscribed.load(Ordering::SeqCst);
+        let lost = match now {
+            Traffic::RepliesLost => !is_request && !is_subscribed,
+            Traffic::SubscriptionsSwallowed => is_subscribed && !is_new,
+            Traffic::Open | Traffic::Blackhole | Traffic::Cut => false,
+        };
         if now == Traffic::Cut || (!lost && to.write_all(bytes).await.is_err()) {
             return;
         }

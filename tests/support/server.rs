@@ -31,6 +31,7 @@ pub struct Server {
 pub struct Options {
     env: BTreeMap<String, String>,
     config: Option<String>,
+    files: Option<u64>,
 }
 
 /// A process that has ended.
@@ -59,6 +60,12 @@ impl Options {
     pub fn unset(&mut self, key: &str) -> &mut Self {
         let name = key.to_uppercase().replace('.', "__");
         self.env.remove(&format!("YAMABIKO__{name}"));
+        self
+    }
+
+    /// So many files may the process have open.
+    pub fn files(&mut self, files: u64) -> &mut Self {
+        self.files = Some(files);
         self
     }
 
@@ -100,7 +107,15 @@ impl Server {
         change(&mut options);
 
         let files = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_yamabiko"));
+        let mut command = match options.files {
+            None => Command::new(env!("CARGO_BIN_EXE_yamabiko")),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(format!("ulimit -n {files}; exec \"$0\" \"$@\""));
+                shell.arg(env!("CARGO_BIN_EXE_yamabiko"));
+                shell
+            }
+        };
         // Nothing of the developer's own environment may decide a test.
         command.env_clear().envs(std::env::vars().filter(|(name, _)| KEPT.contains(&name.as_str())));
         command.envs(&options.env).arg("serve");

@@ -49,7 +49,7 @@ fn public_keys_verify_and_only_with_their_own_algorithm() {
             let result = with_public_key(*other, other_name).verify(&token, NOW);
             assert_eq!(result.is_ok(), algorithm == other, "{algorithm:?} with {other:?}");
         }
-        assert_eq!(with_public_key(*algorithm, name).verify(&token, NOW).unwrap().id, 7);
+        assert_eq!(with_public_key(*algorithm, name).verify(&token, NOW).unwrap().id, 7.into());
     }
 }
 
@@ -92,7 +92,7 @@ fn several_keys_are_valid_at_once() {
         let mut header = Header::new(algorithm);
         header.kid = kid.map(str::to_owned);
         let token = sign(header, &claims(json!({})), &EncodingKey::from_secret(secret.as_bytes()));
-        server.verify(&token, NOW).map(|identity| identity.id)
+        server.verify(&token, NOW).map(|identity| identity.id.number().unwrap())
     };
     let (a, b) = ("the secret of the key with kid a..", "the secret of the key with kid b..");
     let (hs256, hs512) = (Algorithm::HS256, Algorithm::HS512);
@@ -175,10 +175,10 @@ fn what_is_minted_is_accepted() {
     ] {
         let settings = settings(json);
         let channel = ChannelName::new("chat:部屋").unwrap();
-        let token = Minter::new(&settings).unwrap().mint(7, "Aoi", &channel, Duration::from_secs(60));
+        let token = Minter::new(&settings).unwrap().mint(&7.into(), "Aoi", &channel, Duration::from_secs(60));
         let now = jsonwebtoken::get_current_timestamp();
         let identity = Authenticator::new(&settings).unwrap().verify(&token, now).unwrap();
-        assert_eq!((identity.id, &*identity.name, &identity.channel), (7, "Aoi", &channel));
+        assert_eq!((identity.id, &*identity.name, &identity.channel), (7.into(), "Aoi", &channel));
         assert!((now + 59..=now + 60).contains(&identity.expires_at));
     }
     let only_public = json!({"keys": [{"algorithm": "RS256", "public_key_file": file("rsa.public.pem")}]});

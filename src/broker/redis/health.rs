@@ -1,5 +1,7 @@
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
 
 use super::outgoing::Outgoing;
 use crate::telemetry::Metrics;
@@ -17,6 +19,10 @@ pub(super) struct Health {
     metrics: Arc<Metrics>,
     /// Where Redis is, without secrets.
     place: String,
+    /// Where the nodes and Laravel publish events.
+    topic: String,
+    /// A connection has come up.
+    pub(super) risen: Notify,
     state: Mutex<State>,
 }
 
@@ -24,6 +30,8 @@ pub(super) struct Health {
 struct State {
     publisher: bool,
     subscriber: bool,
+    /// Connections that stand but do not answer at the moment, and what was not answered.
+    silent: [Option<Arc<str>>; 2],
     stopped: bool,
     /// The reasons that this outage has shown already.
     told: HashSet<String>,
@@ -31,9 +39,18 @@ struct State {
 
 impl State {
     fn set(&mut self, role: Role, up: bool) {
+        *self.silence_of(role) = None;
         match role {
             Role::Publisher => self.publisher = up,
             Role::Subscriber => self.subscriber = up,
+        }
+    }
+
+    fn silence_of(&mut self, role: Role) -> &mut Option<Arc<str>> {
+        let [publisher, subscriber] = &mut self.silent;
+        match role {
+            Role::Publisher => publisher,
+            Role::Subscriber => subscriber,
         }
     }
 
@@ -43,25 +60,46 @@ impl State {
 }
 
 impl Health {
-    pub(super) fn new(outgoing: Arc<Outgoing>, metrics: Arc<Metrics>, place: String) -> Self {
+    pub(super) fn new(outgoing: Arc<Outgoing>, metrics: Arc<Metrics>, place: String, topic: String) -> Self {
         metrics.broker_up.set(0);
-        Self { outgoing, metrics, place, state: Mutex::default() }
+        Self { outgoing, metrics, place, topic, risen: Notify::new(), state: Mutex::default() }
     }
 
     pub(super) fn up(&self, role: Role) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.set(role, true);
-        if state.up() {
-            state.told.clear();
-            self.outgoing.open();
-            self.metrics.broker_up.set(1);
-            tracing::info!(redis = %self.place, "connected to Redis");
+        {
+            let mut state = self.state();
+            state.set(role, true);
+            if state.up() {
+                state.told.clear();
+                self.outgoing.open();
+                self.metrics.broker_up.set(1);
+                tracing::info!(redis = %self.place, topic = self.topic, "connected to Redis");
+            }
         }
+        self.risen.notify_waiters();
+    }
+
+    /// A connection stands but has not answered `what`. Until it does, the node says that it is not ready; what clients
+    /// send is still taken, because it may only be a moment.
+    pub(super) fn silent(&self, role: Role, what: &str) {
+        let mut state = self.state();
+        tracing::debug!(redis = %self.place, ?role, what, "Redis does not answer");
+        *state.silence_of(role) = Some(format!("no answer to {what} in time").into());
+    }
+
+    /// It answers again.
+    pub(super) fn answers(&self, role: Role) {
+        *self.state().silence_of(role) = None;
+    }
+
+    /// Why a connection that stands is of no use at the moment, if so.
+    pub(super) fn silence(&self) -> Option<Arc<str>> {
+        self.state().silent.iter().flatten().next().cloned()
     }
 
     pub(super) fn down(&self, role: Role, reason: &str) {
         {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state();
             let was_up = state.up();
             state.set(role, false);
             if state.stopped {
@@ -84,9 +122,13 @@ impl Health {
 
     /// Accepts nothing from now on.
     pub(super) fn stop(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         state.stopped = true;
         self.outgoing.close("shutting down");
         self.metrics.broker_up.set(0);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

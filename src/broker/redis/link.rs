@@ -4,16 +4,26 @@ use std::time::Duration;
 use redis::{Cmd, ServerError, Value, cmd};
 use secrecy::ExposeSecret;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::replies::{self, Replies};
 use super::target::{Address, Target};
 
-/// Opening a connection, TLS and authentication may each take so long.
-const STEP: Duration = Duration::from_secs(3);
+/// TLS, authentication and whatever else a new connection begins with may each take so long.
+pub(super) const STEP: Duration = Duration::from_secs(3);
+/// Connecting may take so long. Then a new attempt finds the way sooner than the kernel, which repeats a packet that
+/// was lost at growing distances.
+const CONNECT: Duration = Duration::from_secs(1);
+/// How long the socket is read once more after a deadline: a process that stood still finds its timers due before it has
+/// looked at what has arrived meanwhile.
+pub(super) const READ_FIRST: Duration = Duration::from_millis(20);
+/// The shortest beginning of a TLS handshake, without anything to agree on.
+const EMPTY_HELLO: &[u8] = &[0x16, 3, 1, 0, 4, 1, 0, 0, 0];
+/// How a TLS server's answer to it begins: with an alert, or with its part of the handshake.
+const TLS_RECORDS: &[u8] = &[replies::TLS_ALERT, 0x16];
 /// A larger buffer of commands is not kept.
 const KEPT_BYTES: usize = 256 << 10;
 
@@ -33,6 +43,13 @@ pub(super) enum Trouble {
     /// The command and the first word of the answer; the rest may quote what was sent.
     #[error("Redis refused {0}: {1}")]
     Refused(&'static str, String),
+    /// The command, Redis's own words, and the topics that it was about.
+    #[error("Redis refused {0}: {1} ({2})")]
+    Denied(&'static str, String, String),
+    #[error("this port answers without TLS: use redis:// or the port on which Redis speaks TLS")]
+    SpeaksPlainly,
+    #[error("this port speaks TLS: use rediss://")]
+    SpeaksTls,
     #[error("an unexpected answer to {0}")]
     Unexpected(&'static str),
 }
@@ -49,15 +66,37 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Link {
     pub(super) async fn open(target: &Target) -> Result<Self, Trouble> {
-        let stream: Box<dyn Stream> = match &target.address {
-            Address::Tcp { host, port } => Box::new(tcp(host, *port).await?),
+        match &target.address {
+            Address::Tcp { host, port } => {
+                match Self::over(Box::new(tcp(host, *port).await?), target).await {
+                    Err(trouble)
+                        if trouble.is_end() && answers(host, *port, EMPTY_HELLO, TLS_RECORDS).await =>
+                    {
+                        Err(Trouble::SpeaksTls)
+                    }
+                    opened => opened,
+                }
+            }
             Address::Tls { host, port, name, config } => {
                 let connector = TlsConnector::from(config.clone());
                 let handshake = connector.connect(name.clone(), tcp(host, *port).await?);
-                Box::new(in_time("the TLS handshake", handshake).await??)
+                let trouble = match in_time("the TLS handshake", handshake).await {
+                    Ok(Ok(stream)) => return Self::over(Box::new(stream), target).await,
+                    Ok(Err(error)) => Trouble::from(error),
+                    Err(silent) => silent,
+                };
+                // `+PONG`, or an error such as `-NOAUTH`.
+                let is_plain = answers(host, *port, b"PING\r\n", b"+-").await;
+                Err(if is_plain { Trouble::SpeaksPlainly } else { trouble })
             }
-            Address::Unix(path) => Box::new(in_time("connecting", UnixStream::connect(path)).await??),
-        };
+            Address::Unix(path) => {
+                let stream = in_time("connecting", UnixStream::connect(path)).await??;
+                Self::over(Box::new(stream), target).await
+            }
+        }
+    }
+
+    async fn over(stream: Box<dyn Stream>, target: &Target) -> Result<Self, Trouble> {
         let mut link = Self { stream, replies: Replies::new(replies::LONGEST), output: Vec::new() };
         link.authenticate(target).await?;
         Ok(link)
@@ -92,9 +131,17 @@ impl Link {
 
     /// Awaits a further reply to what was asked, within the time of a step.
     pub(super) async fn next(&mut self, name: &'static str) -> Result<Value, Trouble> {
+        self.next_reply(name).await?.map_err(|error| Trouble::refused(name, &error))
+    }
+
+    /// The same where Redis's error is of interest itself.
+    pub(super) async fn next_reply(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Result<Value, ServerError>, Trouble> {
         match in_time(name, self.read()).await?? {
-            Value::ServerError(error) => Err(Trouble::refused(name, &error)),
-            reply => Ok(reply),
+            Value::ServerError(error) => Ok(Err(error)),
+            reply => Ok(Ok(reply)),
         }
     }
 
@@ -121,33 +168,79 @@ impl Link {
 }
 
 impl Trouble {
-    /// Of an error only its code is kept: the words after it can repeat a command's arguments.
-    pub(super) fn refused(what: &'static str, error: &ServerError) -> Self {
-        Self::refused_with(what, error.code())
+    /// Whether the other side ended the connection.
+    fn is_end(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        match self {
+            Self::Closed => true,
+            Self::Io(error) => matches!(error.kind(), BrokenPipe | ConnectionReset),
+            _ => false,
+        }
     }
 
-    pub(super) fn refused_with(what: &'static str, code: &str) -> Self {
-        // The server may have sent anything as a code, too.
-        let word = code.chars().take(32).take_while(|char| char.is_ascii_alphanumeric() || *char == '_');
-        Self::Refused(what, word.collect())
+    /// Whether nothing listens where Redis should be.
+    pub(super) fn is_absence(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, NotFound};
+        // A socket's file that is not there is `NotFound`.
+        matches!(self, Self::Io(error) if matches!(error.kind(), ConnectionRefused | NotFound))
+    }
+
+    /// Of an error only its code is kept: the words after it can repeat a command's arguments.
+    pub(super) fn refused(what: &'static str, error: &ServerError) -> Self {
+        Self::Refused(what, code_of(error.code()))
     }
 }
 
+/// The server may have sent anything as a code.
+pub(super) fn code_of(code: &str) -> String {
+    let is_plain = |char: &char| char.is_ascii_alphanumeric() || *char == '_';
+    code.chars().take(32).take_while(is_plain).collect()
+}
+
 async fn tcp(host: &str, port: u16) -> Result<TcpStream, Trouble> {
-    let stream = in_time("connecting", TcpStream::connect((host, port))).await??;
+    let addresses: Vec<_> =
+        in_time("the question for its address", lookup_host((host, port))).await??.collect();
+    let connecting = within(CONNECT, TcpStream::connect(&*addresses));
+    let stream = connecting.await.ok_or(Trouble::Silent("connecting"))??;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
+/// Whether a server that could not be talked to the one way begins its answer to this as it would the other way.
+async fn answers(host: &str, port: u16, question: &[u8], expected: &[u8]) -> bool {
+    let asking = async {
+        let mut stream = tcp(host, port).await?;
+        stream.write_all(question).await?;
+        let first = stream.read_u8().await?;
+        Ok::<_, Trouble>(expected.contains(&first))
+    };
+    within(CONNECT, asking).await.is_some_and(|answer| answer.unwrap_or(false))
+}
+
+/// All that Redis said in an error, on one line. Only for commands whose arguments may be known.
+pub(super) fn words(error: &ServerError) -> String {
+    let (code, details) = (error.code(), error.details().unwrap_or_default());
+    let words = [code, details].join(" ");
+    words.trim().chars().take(200).map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
 async fn in_time<T>(step: &'static str, future: impl Future<Output = T>) -> Result<T, Trouble> {
-    timeout(STEP, future).await.map_err(|_| Trouble::Silent(step))
+    within(STEP, future).await.ok_or(Trouble::Silent(step))
+}
+
+/// What a future yields within this time. What has arrived by then counts: see [`READ_FIRST`].
+pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(future);
+    match timeout(limit, &mut future).await {
+        Ok(output) => Some(output),
+        Err(_) => timeout(READ_FIRST, future).await.ok(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use secrecy::SecretString;
-    use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
     /// Why a link to a server that answers everything with these bytes does not open.
@@ -174,7 +267,7 @@ mod tests {
         let malformed = Trouble::Malformed.to_string();
         assert_eq!(refusal(b"HTTP/1.1 400 Bad Request\r\n\r\n", false).await, malformed);
         assert_eq!(refusal(b"SSH-2.0-OpenSSH_9.2\r\n", false).await, malformed);
-        assert_eq!(refusal(&[0x15, 3, 1, 0, 2, 2, 70], false).await, malformed);
+        assert_eq!(refusal(&[0x15, 3, 1, 0, 2, 2, 70], true).await, Trouble::SpeaksTls.to_string());
         assert_eq!(refusal(&b"*1\r\n".repeat(10_000), false).await, malformed);
         assert_eq!(refusal(b"", true).await, Trouble::Closed.to_string());
         assert_eq!(refusal(b"*1000000000\r\n$5\r\nhe", true).await, Trouble::Closed.to_string());

@@ -8,6 +8,7 @@ mod link;
 mod names;
 mod outgoing;
 mod publisher;
+mod pulse;
 mod replies;
 mod subscriber;
 mod subscription;
@@ -33,14 +34,14 @@ use link::{Link, Trouble};
 use names::Names;
 use outgoing::Outgoing;
 use publisher::Publisher;
-use subscriber::Delivery;
+use subscriber::{Delivery, Lost, Opening};
 use target::Target;
 use topics::Topics;
 
 pub use target::{InvalidUrl, check_url};
 
-/// A connection on which nothing happened for so long is tried.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Deadlines empty the queue in the end; after so much more the task is taken to be gone.
+const GRACE: Duration = Duration::from_secs(1);
 /// A connection that held for so long was a good one: the next attempts begin quickly again.
 const GOOD: Duration = Duration::from_secs(10);
 
@@ -66,7 +67,8 @@ impl Redis {
         let (inbound, receiver) = mpsc::unbounded_channel();
         let topics = Arc::new(Topics::default());
         let outgoing = Arc::new(Outgoing::new(patience, queue_bytes, names.clone()));
-        let health = Arc::new(Health::new(outgoing.clone(), metrics.clone(), target.to_string()));
+        let topic = String::from_utf8_lossy(&names.events).into_owned();
+        let health = Arc::new(Health::new(outgoing.clone(), metrics.clone(), target.to_string(), topic));
         let delivery = Delivery {
             outgoing: outgoing.clone(),
             names,
@@ -74,6 +76,7 @@ impl Redis {
             sender_default,
             budget: Budget::new(queue_bytes),
             inbound,
+            has_subscribed: false,
             metrics,
             drops: Drops::default(),
         };
@@ -104,7 +107,8 @@ impl Redis {
     }
 
     pub(super) fn status(&self) -> Status {
-        self.outgoing.closed().map_or(Status::Ready, Status::Unavailable)
+        let reason = self.outgoing.closed().or_else(|| self.health.silence());
+        reason.map_or(Status::Ready, Status::Unavailable)
     }
 
     pub(super) async fn shutdown(&self) {
@@ -120,8 +124,7 @@ impl Redis {
                 emptied.await;
             }
         };
-        // Deadlines empty it in the end; the limit is for a task that is gone.
-        let _ = timeout(self.patience + HEARTBEAT, drained).await;
+        let _ = timeout(self.patience + GRACE, drained).await;
         self.task.abort();
         self.outgoing.refuse_all(Refused::TimedOut);
     }
@@ -173,7 +176,7 @@ impl Connections {
     async fn publish_until_trouble(&self, warned: &mut bool) -> Trouble {
         let started = async {
             let link = Link::open(&self.target).await?;
-            Publisher::start(link, &self.outgoing, self.patience).await
+            Publisher::start(link, &self.outgoing, &self.health, self.patience).await
         };
         let mut publisher = match started.await {
             Ok(publisher) => publisher,
@@ -191,32 +194,46 @@ impl Connections {
 
     async fn keep_subscribed(&self, delivery: &mut Delivery) {
         let mut backoff = Backoff::new();
+        let mut replacement = None;
         loop {
             let started = Instant::now();
-            let trouble = self.deliver_until_trouble(delivery).await;
-            self.pause(Role::Subscriber, &trouble, started, &mut backoff).await;
+            let lost = self.deliver_until_lost(replacement.take(), delivery).await;
+            replacement = lost.replacement;
+            if replacement.is_some() {
+                self.health.down(Role::Subscriber, &lost.trouble.to_string());
+            } else {
+                self.pause(Role::Subscriber, &lost.trouble, started, &mut backoff).await;
+            }
         }
     }
 
-    async fn deliver_until_trouble(&self, delivery: &mut Delivery) -> Trouble {
-        let subscribed = async {
-            let mut link = Link::open(&self.target).await?;
-            subscriber::subscribe(&mut link, &delivery.names).await?;
-            Ok(link)
+    async fn deliver_until_lost(&self, replacement: Option<Link>, delivery: &mut Delivery) -> Lost {
+        let names = delivery.names.clone();
+        let open = || -> Opening<'_> { Box::pin(subscriber::open(&self.target, &names)) };
+        let opened = match replacement {
+            Some(link) => Ok(link),
+            None => open().await,
         };
-        match subscribed.await {
-            Ok(mut link) => {
-                subscriber::run(&mut link, delivery, self.patience, || self.health.up(Role::Subscriber)).await
-            }
-            Err(trouble) => trouble,
+        match opened {
+            Ok(mut link) => subscriber::run(&mut link, delivery, &self.health, self.patience, open).await,
+            Err(trouble) => trouble.into(),
         }
     }
 
     async fn pause(&self, role: Role, trouble: &Trouble, started: Instant, backoff: &mut Backoff) {
         self.health.down(role, &trouble.to_string());
-        if started.elapsed() >= GOOD {
+        // An attempt that took its time was a wait already.
+        let mut waited = started.elapsed();
+        if waited >= GOOD {
             backoff.reset();
+            waited = Duration::ZERO;
         }
-        sleep(backoff.next()).await;
+        let wait = if trouble.is_absence() { backoff.next_probe() } else { backoff.next() };
+        let risen = self.health.risen.notified();
+        tokio::select! {
+            () = sleep(wait.saturating_sub(waited)) => {}
+            // The other connection got through.
+            () = risen => {}
+        }
     }
 }

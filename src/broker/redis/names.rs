@@ -18,6 +18,12 @@ impl Names {
         Self { prefix: prefix.to_owned(), events: name(EVENTS), signals: name(SIGNALS) }
     }
 
+    /// The topics that every node is subscribed to, for people.
+    pub(super) fn both(&self) -> String {
+        let [events, signals] = [&self.events, &self.signals].map(|name| String::from_utf8_lossy(name));
+        format!("topics {events} and {signals}")
+    }
+
     /// What a topic is called in Redis.
     pub(super) fn of(&self, topic: &str) -> Vec<u8> {
         [self.prefix.as_bytes(), topic.as_bytes()].concat()

@@ -3,8 +3,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use super::link::READ_FIRST;
 use super::names::Names;
 use crate::broker::budget::cost;
 use crate::broker::envelope::{self, NodeId};
@@ -223,7 +224,10 @@ impl Outgoing {
                 Some(deadline) => sleep_until(deadline).await,
                 None => self.started.notified().await,
             }
-            self.refuse_late(Instant::now());
+            let due = Instant::now();
+            // Redis's answer may lie in the socket, unread, because the process stood still.
+            sleep(READ_FIRST).await;
+            self.refuse_late(due);
         }
     }
 

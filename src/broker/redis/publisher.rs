@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use redis::{Cmd, ServerErrorKind, Value, cmd};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
-use super::HEARTBEAT;
 use super::clock::Clock;
-use super::link::{Link, Trouble};
+use super::health::{Health, Role};
+use super::link::{Link, Trouble, code_of, within};
 use super::outgoing::{Outgoing, Sending};
 use crate::broker::Refused;
 
@@ -31,10 +31,16 @@ for i = 1, #ARGV, 3 do
 end
 return answer";
 
+/// A connection on which nothing was published for so long is tried.
+const HEARTBEAT: Duration = Duration::from_millis(400);
+/// Without an answer for so long the node says that it is not ready. It goes on waiting for the answer.
+const SILENT_AFTER: Duration = Duration::from_millis(400);
+
 /// The connection that publishes: one batch at a time, all that waits in one batch.
 pub(super) struct Publisher<'a> {
     link: Link,
     outgoing: &'a Outgoing,
+    health: &'a Health,
     /// How long a sender waits, and the longest that Redis may be silent.
     patience: Duration,
     mode: Mode,
@@ -51,6 +57,7 @@ impl<'a> Publisher<'a> {
     pub(super) async fn start(
         mut link: Link,
         outgoing: &'a Outgoing,
+        health: &'a Health,
         patience: Duration,
     ) -> Result<Self, Trouble> {
         let mode = match deadline_mode(&mut link, patience).await {
@@ -58,7 +65,7 @@ impl<'a> Publisher<'a> {
             Err(Trouble::Refused(_, code)) if matches!(&*code, "NOPERM" | "ERR") => Mode::Plain,
             Err(trouble) => return Err(trouble),
         };
-        Ok(Self { link, outgoing, patience, mode })
+        Ok(Self { link, outgoing, health, patience, mode })
     }
 
     /// Whether Redis itself refuses what is too late.
@@ -94,7 +101,7 @@ impl<'a> Publisher<'a> {
 
     /// Sends a batch and settles what the answer settles. An empty one is a heartbeat.
     async fn send(&mut self, batch: &[Sending]) -> Result<(), Trouble> {
-        let patience = self.patience;
+        let (patience, health) = (self.patience, self.health);
         let sending = async {
             match self.mode {
                 Mode::Deadline { .. } => self.send_with_deadline(batch).await,
@@ -102,7 +109,14 @@ impl<'a> Publisher<'a> {
                 Mode::Plain => self.send_plainly(batch).await,
             }
         };
-        timeout(patience, sending).await.unwrap_or(Err(Trouble::Silent("PUBLISH")))
+        tokio::pin!(sending);
+        if let Some(sent) = within(SILENT_AFTER, &mut sending).await {
+            return sent;
+        }
+        health.silent(Role::Publisher, "PUBLISH");
+        let sent = within(patience.saturating_sub(SILENT_AFTER), sending).await;
+        health.answers(Role::Publisher);
+        sent.unwrap_or(Err(Trouble::Silent("PUBLISH")))
     }
 
     async fn send_with_deadline(&mut self, batch: &[Sending]) -> Result<(), Trouble> {
@@ -141,7 +155,9 @@ impl<'a> Publisher<'a> {
         if let Some(sample) = answer.clock(margin) {
             *clock = sample;
         }
-        answer.trouble.map_or(Ok(()), Err)
+        let Some(code) = answer.refusal else { return Ok(()) };
+        let denied = answer.denied.first().and_then(|number| batch.get(number.checked_sub(1)?));
+        Err(denied.map_or(Trouble::Refused("PUBLISH", code.clone()), |sending| denied_publish(code, sending)))
     }
 
     async fn send_plainly(&mut self, batch: &[Sending]) -> Result<(), Trouble> {
@@ -155,7 +171,7 @@ impl<'a> Publisher<'a> {
                 Value::Int(_) => self.outgoing.accepted(sending.seq),
                 Value::ServerError(error) => {
                     self.outgoing.refused(sending.seq, Refused::Unreachable);
-                    trouble = Some(Trouble::refused("PUBLISH", &error));
+                    trouble = Some(denied_publish(code_of(error.code()), sending));
                 }
                 _ => return Err(Trouble::Unexpected("PUBLISH")),
             }
@@ -208,7 +224,8 @@ struct Answer {
     late: usize,
     /// The numbers, from 1, of the messages that Redis refused, and why.
     denied: Vec<usize>,
-    trouble: Option<Trouble>,
+    /// The code of the first refusal.
+    refusal: Option<String>,
     micros: u64,
     asked: Instant,
     received: Instant,
@@ -222,10 +239,10 @@ impl Answer {
         else {
             return Err(unexpected);
         };
-        let (trouble, denied) = match refusals {
+        let (refusal, denied) = match refusals {
             [] => (None, Vec::new()),
             [Value::BulkString(code), numbers @ ..] => {
-                let code = Trouble::refused_with("PUBLISH", &String::from_utf8_lossy(code));
+                let code = code_of(&String::from_utf8_lossy(code));
                 (Some(code), numbers.iter().map(position).collect::<Option<_>>().ok_or(unexpected)?)
             }
             _ => return Err(unexpected),
@@ -233,12 +250,17 @@ impl Answer {
         let positive = |number: i64| u64::try_from(number).unwrap_or(0);
         let micros = positive(seconds).saturating_mul(1_000_000).saturating_add(positive(micros));
         let late = usize::try_from(late).unwrap_or(0);
-        Ok(Self { late, denied, trouble, micros, asked, received: Instant::now() })
+        Ok(Self { late, denied, refusal, micros, asked, received: Instant::now() })
     }
 
     fn clock(&self, tolerance: Duration) -> Option<Clock> {
         Clock::sample(self.asked, self.received, self.micros, tolerance)
     }
+}
+
+/// Redis's words may quote the message.
+fn denied_publish(code: String, sending: &Sending) -> Trouble {
+    Trouble::Denied("PUBLISH", code, format!("topic {}", String::from_utf8_lossy(&sending.topic)))
 }
 
 fn position(value: &Value) -> Option<usize> {

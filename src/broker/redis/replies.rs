@@ -8,6 +8,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::link::Trouble;
 
+/// With this byte the records begin that say what is wrong with a TLS handshake, and no reply of Redis does.
+pub(super) const TLS_ALERT: u8 = 0x15;
+
 /// Redis's own limit of a string (`proto-max-bulk-len`), and room for what stands around it.
 pub(super) const LONGEST: usize = (512 << 20) + (64 << 10);
 
@@ -20,11 +23,13 @@ pub(super) struct Replies {
     pending: usize,
     /// The most that a reply may be.
     longest: usize,
+    /// The first byte of the connection.
+    first: Option<u8>,
 }
 
 impl Replies {
     pub(super) fn new(longest: usize) -> Self {
-        Self { parser: Parser::new(), pending: 0, longest }
+        Self { parser: Parser::new(), pending: 0, longest, first: None }
     }
 
     /// The next reply. Dropping the future loses nothing.
@@ -33,8 +38,8 @@ impl Replies {
         S: AsyncRead + Unpin,
     {
         poll_fn(|context| {
-            let Self { parser, pending, longest } = self;
-            let mut source = Source { stream, context, pending, longest: *longest, stop: None };
+            let Self { parser, pending, longest, first } = self;
+            let mut source = Source { stream, context, pending, longest: *longest, first, stop: None };
             let parsed = parser.parse_value(&mut source);
             match (parsed, source.stop) {
                 (Ok(reply), _) => {
@@ -43,6 +48,7 @@ impl Replies {
                 }
                 (Err(_), Some(Stop::NotYet)) => Poll::Pending,
                 (Err(_), Some(Stop::Trouble(trouble))) => Poll::Ready(Err(trouble)),
+                (Err(_), None) if self.first == Some(TLS_ALERT) => Poll::Ready(Err(Trouble::SpeaksTls)),
                 // The parser's own words quote what was read.
                 (Err(_), None) => Poll::Ready(Err(Trouble::Malformed)),
             }
@@ -57,6 +63,7 @@ struct Source<'a, 'c, S> {
     context: &'a mut Context<'c>,
     pending: &'a mut usize,
     longest: usize,
+    first: &'a mut Option<u8>,
     stop: Option<Stop>,
 }
 
@@ -75,6 +82,9 @@ impl<S: AsyncRead + Unpin> Source<'_, '_, S> {
             Poll::Ready(Ok(())) => {}
         }
         let length = buffer.filled().len();
+        if self.first.is_none() {
+            *self.first = buffer.filled().first().copied();
+        }
         if length == 0 {
             return Err(Stop::Trouble(Trouble::Closed));
         }

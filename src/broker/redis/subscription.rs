@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
 
-use redis::cmd;
+use redis::{ServerError, cmd};
 
-use super::link::Link;
+use super::link::{Link, words};
 use super::names::Names;
 use super::topics::{Step, Subscribed, Topics};
 use crate::broker::Listening;
@@ -18,18 +18,25 @@ pub(super) struct Subscription {
     /// Those that were sent and have no answer yet, for answers come in their order. `None` is a PING.
     unanswered: VecDeque<Option<Step>>,
     ready: bool,
+    /// The log has a line about a topic that is denied: the others are as a rule denied for the same reason.
+    has_told: bool,
 }
 
 impl Subscription {
     pub(super) fn begin(topics: &Topics) -> Self {
         let (subscribed, steps) = topics.begin();
-        Self { subscribed, steps: steps.into(), unanswered: VecDeque::new(), ready: false }
+        Self { subscribed, steps: steps.into(), unanswered: VecDeque::new(), ready: false, has_told: false }
     }
 
     /// Whether it has just become ready: all that was listened to when the connection began is subscribed.
     pub(super) fn becomes_ready(&mut self) -> bool {
         let ready = self.steps.is_empty() && self.unanswered.is_empty();
         ready && !std::mem::replace(&mut self.ready, true)
+    }
+
+    /// Whether all that was listened to when the connection began is subscribed, as far as has been asked.
+    pub(super) const fn is_ready(&self) -> bool {
+        self.ready
     }
 
     /// Whether it can look for changes. Until it is ready, and until all steps are sent, there is enough to do.
@@ -73,20 +80,37 @@ impl Subscription {
     }
 
     /// Instead of an answer a refusal arrived. The listenings that cannot be confirmed.
-    pub(super) fn refused(&mut self, topics: &Topics) -> Vec<Listening> {
+    pub(super) fn refused(&mut self, topics: &Topics, error: &ServerError) -> Vec<Listening> {
+        let words = words(error);
         match self.unanswered.pop_front() {
             Some(Some(Step::SubscribeAll(beginning))) => {
                 tracing::warn!(
-                    beginning = &*beginning,
-                    "Redis does not permit to listen to all topics that begin so: cache channels keep what Laravel's redis \
-                     broadcaster publishes only while they have a subscriber (allow +psubscribe and this pattern)"
+                    topic = format!("{beginning}*"),
+                    reason = words,
+                    hint = "cache channels keep what Laravel's redis broadcaster publishes only while they have a \
+                            subscriber; grant +psubscribe and this pattern",
+                    "PSUBSCRIBE denied by Redis"
                 );
                 self.steps.extend(topics.refused(&beginning, &mut self.subscribed));
                 Vec::new()
             }
             // It is not worth waiting for.
-            Some(Some(step)) => topics.answered(&step, &mut self.subscribed),
-            _ => Vec::new(),
+            Some(Some(step)) => {
+                if let Step::Subscribe(topic, _) = &step
+                    && !std::mem::replace(&mut self.has_told, true)
+                {
+                    tracing::warn!(
+                        topic = &**topic,
+                        reason = words,
+                        hint = "nothing that is published on this topic arrives; grant +subscribe +unsubscribe and the \
+                                topics under redis.prefix",
+                        "SUBSCRIBE denied by Redis"
+                    );
+                }
+                topics.answered(&step, &mut self.subscribed)
+            }
+            // Without PING any other answer is a sign of life, and the refusal is one, too.
+            Some(None) | None => Vec::new(),
         }
     }
 

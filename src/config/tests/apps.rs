@@ -125,6 +125,12 @@ fn what_is_wrong_with_an_app_is_told_with_its_place() {
         [[apps.webhooks]]
         url = "https://a.example/"
         events = ["channel_vacate"]
+        [[apps.webhooks]]
+        url = "https://a.example/"
+        headers = { X-Tenant = 7 }
+        [[apps.webhooks]]
+        url = "https://a.example/"
+        filter = { channel_starts_with = "private-" }
     "#;
     let expected = [
         "pusher.presence_member: there is no such setting; did you mean presence_members? (from /",
@@ -140,7 +146,9 @@ fn what_is_wrong_with_an_app_is_told_with_its_place() {
         "apps[1].webhooks[0].url: is missing, as \"https://app.example.com/webhook\" (from /",
         "apps[1].webhooks[1].events: unknown variant `channel_vacate`",
         "pusher.event_bytes: must be at least 1 (from /",
-        "pusher.webhooks: the url of number 0 is not one of http or https",
+        "apps[1].webhooks[2].headers: must be a table of strings, such as { name = \"value\" } (from /",
+        "apps[1].webhooks[3].filter: unknown field `channel_starts_with`, expected `channel_name_starts_with`",
+        "pusher.webhooks: number 0: the url is not one of http or https",
     ];
     let environment = Environment::default();
     let found = load(Some(&file(text).path), &environment, AuthKeys::Required).unwrap_err();
@@ -157,6 +165,12 @@ fn what_is_wrong_with_an_app_is_told_with_its_place() {
         ("apps = [1]", "apps[0]: must be a table under [[apps]]"),
         (&format!("{good}{good}").replacen("\"k\"", "\"l\"", 1), "apps[1].id: \"1\" is also another app's"),
         (&good.replace("\"s\"", "\"\""), "apps[0].secret: an app needs a secret"),
+        (
+            &format!(
+                "{good}webhooks = [{{ url = \"http://a/\", headers = {{ X-Pusher-Key = \"hunter2\" }} }}]"
+            ),
+            "apps[0].webhooks: number 0: the header \"X-Pusher-Key\" is set by the server and cannot be changed",
+        ),
         (&good.replace("\"k\"", "\"k:k\""), "apps[0].key: an app's key has letters"),
         (&format!("{good}event_bytes = 0"), "apps[0].event_bytes: must be at least 1"),
         (&format!("{good}origins = [\"*\"]"), "apps[0].origins: \"*\" is not an origin"),

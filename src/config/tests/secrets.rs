@@ -11,6 +11,7 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
         secret = "hunter2-in-a-key"
         [[pusher.webhooks]]
         url = "https://hook:hunter2@a.example/hook?token=hunter2"
+        headers = { x-token = "hunter2" }
         [[apps]]
         id = "1"
         key = "my-key"
@@ -45,6 +46,7 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
         "{shown}"
     );
     assert!(shown.contains("\"https://hook:********@a.example/hook?********\""), "{shown}");
+    assert!(shown.contains("headers = { x-token = \"********\" }"), "{shown}");
     // It is a settings file itself.
     let again = with(&shown, &[]).unwrap();
     assert_eq!(again.entries.len(), config.entries.len());

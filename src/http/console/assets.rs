@@ -18,6 +18,11 @@ pub(super) async fn page() -> Response {
     file(HTML, include_str!("page/console.html"))
 }
 
+/// `GET /console/guide`: what to do when a page does not connect.
+pub(super) async fn guide() -> Response {
+    file(HTML, include_str!("page/guide.html"))
+}
+
 /// `GET /console/assets/{name}`: a file that the page is made of, or one of the snippets it shows.
 pub(super) async fn asset(Path(name): Path<String>) -> Response {
     macro_rules! page {
@@ -39,6 +44,7 @@ pub(super) async fn asset(Path(name): Path<String>) -> Response {
         "connection.js" => file(JS, page!("connection.js")),
         "echo.js" => file(JS, page!("echo.js")),
         "echo-tab.js" => file(JS, page!("echo-tab.js")),
+        "guide.js" => file(JS, page!("guide.js")),
         "job.js" => file(JS, page!("job.js")),
         "kinds.js" => file(JS, page!("kinds.js")),
         "publish.js" => file(JS, page!("publish.js")),
@@ -49,6 +55,7 @@ pub(super) async fn asset(Path(name): Path<String>) -> Response {
         "wire.js" => file(JS, page!("wire.js")),
         "browser.js" => file(TEXT, snippet!("browser.js")),
         "token.php" => file(TEXT, snippet!("token.php")),
+        "progress.php" => file(TEXT, snippet!("progress.php")),
         "publish.php" => file(TEXT, snippet!("publish.php")),
         "echo.env" => file(TEXT, snippet!("echo.env")),
         // The page has an echo.js of its own.

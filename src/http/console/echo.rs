@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::ConsoleState;
 use crate::http::answer::Failure;
+use crate::message::UserId;
 use crate::protocol::pusher::{Channel, SocketId};
 
 #[derive(Serialize)]
@@ -23,7 +24,7 @@ pub(super) async fn key(State(state): State<ConsoleState>) -> Json<Key> {
 pub(super) struct Wanted {
     socket_id: String,
     channel: String,
-    id: i64,
+    id: UserId,
     name: String,
 }
 

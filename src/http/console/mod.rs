@@ -70,6 +70,7 @@ impl ConsoleState {
 pub fn router(state: ConsoleState) -> Router {
     Router::new()
         .route("/console", get(assets::page))
+        .route("/console/guide", get(assets::guide))
         .route("/console/assets/{name}", get(assets::asset))
         .route("/console/token", post(token::create))
         .route("/console/token/check", post(token::check))

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::ConsoleState;
 use crate::http::answer::{Accepted, Failure, accepted};
-use crate::message::{ChannelName, Event, Sender};
+use crate::message::{ChannelName, Event, Sender, UserId};
 
 /// What Laravel publishes over Redis.
 #[derive(Deserialize)]
@@ -21,7 +21,7 @@ pub(super) struct Publication {
 #[derive(Deserialize)]
 struct Speaker {
     name: String,
-    id: i64,
+    id: UserId,
 }
 
 /// `POST /console/publish`: publishes as the application does.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::ConsoleState;
 use crate::http::answer::Failure;
-use crate::message::ChannelName;
+use crate::message::{ChannelName, UserId};
 
 const DEFAULT_TTL: u64 = 60 * 60;
 const LONGEST_TTL: u64 = 24 * 60 * 60;
@@ -17,7 +17,7 @@ const LONGEST_TTL: u64 = 24 * 60 * 60;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
-    id: i64,
+    id: UserId,
     name: String,
     channel: String,
     /// How long the token is valid, in seconds.
@@ -41,7 +41,7 @@ pub(super) async fn create(
     if !(1..=LONGEST_TTL).contains(&ttl) {
         return Err(Failure::invalid("ttl must be 1 to 86400 seconds"));
     }
-    let token = state.minter.mint(id, &name, &channel, Duration::from_secs(ttl));
+    let token = state.minter.mint(&id, &name, &channel, Duration::from_secs(ttl));
     Ok(Json(Token { token, expires_in: ttl }))
 }
 

@@ -75,6 +75,25 @@ fn a_push_that_cannot_be_written_wakes_the_task() {
 }
 
 #[test]
+fn much_that_is_unanswered_waits_and_the_answer_wakes_the_task() {
+    let outbox = attached();
+    let flag = Arc::new(Flag::default());
+    outbox.register(&Waker::from(flag.clone()));
+    for _ in 0..64 {
+        assert!(!outbox.is_waiting());
+        outbox.asked(100);
+    }
+    outbox.asked(64 * 1024);
+    assert!(outbox.is_waiting());
+    for _ in 0..64 {
+        outbox.answered(100);
+    }
+    assert!(outbox.is_waiting() && !flag.0.load(Ordering::Relaxed));
+    outbox.answered(64 * 1024);
+    assert!(!outbox.is_waiting() && flag.0.load(Ordering::Relaxed));
+}
+
+#[test]
 fn what_is_pushed_before_the_connection_waits_for_it() {
     let outbox = Outbox::<Scripted>::new();
     assert_eq!(outbox.push(&frame(b"early"), 100), Pushed::Taken);

@@ -22,9 +22,6 @@ pub enum Refusal {
     /// This kind of channel takes no messages of clients.
     #[error("this channel takes no messages from clients")]
     NotAllowed,
-    /// The connection has used up its share.
-    #[error("too many messages; slow down")]
-    RateLimited,
     /// The broker is unreachable, or its queue is full. The message was not sent.
     #[error("the message was not sent; try again later")]
     Unavailable,
@@ -33,12 +30,11 @@ pub enum Refusal {
     Internal,
 }
 
-const ALL: [Refusal; 7] = [
+const ALL: [Refusal; 6] = [
     Refusal::InvalidJson,
     Refusal::InvalidMessage,
     Refusal::InvalidTarget,
     Refusal::NotAllowed,
-    Refusal::RateLimited,
     Refusal::Unavailable,
     Refusal::Internal,
 ];
@@ -51,7 +47,6 @@ impl Refusal {
             Self::InvalidJson => "invalid_json",
             Self::InvalidMessage | Self::InvalidTarget => "invalid_message",
             Self::NotAllowed => "not_allowed",
-            Self::RateLimited => "rate_limited",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }

@@ -18,16 +18,17 @@ pub(super) fn decode(message: &Bytes) -> Result<Bytes, Refusal> {
 /// What every receiver gets.
 pub(super) fn encode(sender: &Sender, data: &[u8]) -> Frame {
     let name = quoted(&sender.name);
-    let mut id = itoa::Buffer::new();
-    Frame::text(&[
-        br#"{"type":"message","sender":{"name":"#,
-        name.as_bytes(),
-        br#","id":"#,
-        id.format(sender.id).as_bytes(),
-        br#"},"data":"#,
-        data,
-        b"}",
-    ])
+    sender.id.with_json(|id| {
+        Frame::text(&[
+            br#"{"type":"message","sender":{"name":"#,
+            name.as_bytes(),
+            br#","id":"#,
+            id.as_bytes(),
+            br#"},"data":"#,
+            data,
+            b"}",
+        ])
+    })
 }
 
 #[cfg(test)]
@@ -88,7 +89,7 @@ mod tests {
 
     #[test]
     fn golden_broadcast() {
-        let sender = Sender { name: Arc::from("A\"oi"), id: 7 };
+        let sender = Sender { name: Arc::from("A\"oi"), id: 7.into() };
         assert_eq!(
             &encode(&sender, br#"{"message":"hi"}"#).bytes()[2..],
             br#"{"type":"message","sender":{"name":"A\"oi","id":7},"data":{"message":"hi"}}"#
@@ -109,7 +110,7 @@ mod tests {
             let taken = decoded(&format!(r#"{{"data":{data}}}"#)).unwrap();
             prop_assert_eq!(&taken, &data);
             let name: Arc<str> = text.into();
-            let frame = encode(&Sender { name: name.clone(), id: -1 }, taken.as_bytes());
+            let frame = encode(&Sender { name: name.clone(), id: (-1).into() }, taken.as_bytes());
             let json = std::str::from_utf8(&frame.bytes()[if frame.bytes()[1] == 126 { 4 } else { 2 }..]).unwrap();
             let value: Value = serde_json::from_str(json).unwrap();
             prop_assert_eq!(value["sender"]["name"].as_str(), Some(&*name));

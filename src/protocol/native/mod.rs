@@ -55,6 +55,6 @@ impl Native {
 
 impl From<&SenderSettings> for Sender {
     fn from(settings: &SenderSettings) -> Self {
-        Self { name: Arc::from(settings.name.as_str()), id: settings.id }
+        Self { name: Arc::from(settings.name.as_str()), id: settings.id.into() }
     }
 }

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::data::{Member, Members};
 use super::{ChannelSettings, ChannelsSettings};
-use crate::message::{Audience, ChannelName};
+use crate::message::{Audience, ChannelName, UserId};
 
 const TARGET: &str = "target_user_id";
 
@@ -28,9 +28,9 @@ pub(super) struct Rule {
     pub(super) client_send: bool,
 }
 
-/// `target_user_id` is neither a positive integer nor one of the values that mean everybody.
+/// `target_user_id` is neither a user's id (a positive integer, or a text) nor one of the values that mean everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("target_user_id is not a positive integer")]
+#[error("target_user_id is not a user's id")]
 pub struct InvalidTarget;
 
 impl Rules {
@@ -96,14 +96,15 @@ fn audience(members: &Members<'_>) -> Result<Audience, InvalidTarget> {
     let Some(target) = members.iter().rev().find(|member| member.is(TARGET)) else {
         return Ok(Audience::Everyone);
     };
-    match target.value {
-        "null" | "0" | "\"\"" | "false" => Ok(Audience::Everyone),
-        // JSON's integers: no sign, no leading zero, no fraction, no exponent.
-        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            // Beyond what an id can be there is nobody to reach.
-            digits.parse().map(Audience::User).map_err(|_| InvalidTarget)
-        }
-        _ => Err(InvalidTarget),
+    if matches!(target.value, "null" | "\"\"" | "false") {
+        return Ok(Audience::Everyone);
+    }
+    let user = UserId::from_json(target.value).map_err(|_| InvalidTarget)?;
+    // A text that spells a number is held to the same rule: it is what a form field or a route parameter has.
+    match user.number() {
+        Some(0) => Ok(Audience::Everyone),
+        Some(..0) => Err(InvalidTarget),
+        Some(1..) | None => Ok(Audience::User(user)),
     }
 }
 
@@ -149,22 +150,35 @@ mod tests {
     #[test]
     fn a_target_narrows_and_is_never_delivered() {
         let (audience, data) = applied("chat:", r#"{"message":"hi","target_user_id":7}"#).unwrap();
-        assert_eq!((audience, data.as_str()), (Audience::User(7), r#"{"message":"hi"}"#));
+        assert_eq!((audience, data.as_str()), (Audience::User(7.into()), r#"{"message":"hi"}"#));
         let (audience, data) = applied("whisper:", r#"{"target_user_id":7,"x":1}"#).unwrap();
-        assert_eq!((audience, data.as_str()), (Audience::User(7), r#"{"x":1}"#));
+        assert_eq!((audience, data.as_str()), (Audience::User(7.into()), r#"{"x":1}"#));
         let (audience, _) = applied("chat:", r#"{"target_user_id":7,"target_user_id":8}"#).unwrap();
-        assert_eq!(audience, Audience::User(8));
+        assert_eq!(audience, Audience::User(8.into()));
+    }
+
+    #[test]
+    fn a_target_may_be_a_text() {
+        let target = |value: &str| applied("chat:", &format!(r#"{{"target_user_id":{value}}}"#)).unwrap().0;
+        let ulid = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+        assert_eq!(target(&format!("{ulid:?}")), Audience::User(UserId::text(ulid).unwrap()));
+        assert_eq!(target(r#""\u5c71""#), Audience::User(UserId::text("山").unwrap()));
+        // What a form field has.
+        assert_eq!(target(r#""7""#), Audience::User(7.into()));
     }
 
     #[test]
     fn nothing_means_everybody_and_nonsense_is_refused() {
-        assert_eq!(applied("chat:", r#"{"t\u0061rget_user_id":7}"#).unwrap().0, Audience::User(7));
+        assert_eq!(applied("chat:", r#"{"t\u0061rget_user_id":7}"#).unwrap().0, Audience::User(7.into()));
         assert_eq!(applied("chat:", r#"{"t\u0061rget_user_id":-7}"#), Err(InvalidTarget));
-        for value in ["null", "0", r#""""#, "false"] {
+        for value in ["null", "0", r#""""#, r#""0""#, "false"] {
             let (audience, data) = applied("chat:", &format!(r#"{{"target_user_id":{value}}}"#)).unwrap();
             assert_eq!((audience, data.as_str()), (Audience::Everyone, "{}"), "{value}");
         }
-        for value in [r#""7""#, "7.0", "1.5", "-1", "-0", "1e3", "true", "[]", "{}", "99999999999999999999"] {
+        let long = format!("\"{}\"", "x".repeat(65));
+        for value in
+            [&long, r#""-1""#, "7.0", "1.5", "-1", "-0", "1e3", "true", "[]", "{}", "99999999999999999999"]
+        {
             assert_eq!(
                 applied("chat:", &format!(r#"{{"target_user_id":{value}}}"#)),
                 Err(InvalidTarget),

@@ -26,9 +26,10 @@ pub use event::{Broadcast, InvalidBroadcast};
 pub use incoming::{CLIENT_PREFIX, Incoming};
 pub use refusal::{Fatal, Refusal, SubscriptionError};
 pub use session::Session;
-pub use settings::{AppSettings, Problem, PusherSettings, WebhookSettings};
+pub use settings::{AppSettings, Problem, PusherSettings};
 pub use socket_id::{InvalidSocketId, SocketId};
 pub use user::{InvalidUser, Member, User, UserId};
 pub use webhook::{
-    Dropped, EventKind, RETURN_WITHIN, Subject, Way, WebhookEvent, WebhookQueue, webhook_body,
+    Dropped, EventKind, InvalidWebhook, RETURN_WITHIN, Subject, Way, WebhookEvent, WebhookFilter,
+    WebhookQueue, WebhookSettings, WebhookTarget, webhook_body,
 };

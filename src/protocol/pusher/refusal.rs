@@ -107,9 +107,6 @@ pub enum Refusal {
     /// The data of the event are too large.
     #[error("the data of an event have at most {0} bytes")]
     DataTooLarge(usize),
-    /// Too many messages of any kind.
-    #[error("too many messages: send fewer a second")]
-    TooManyMessages,
     /// The event could not be published.
     #[error("the server cannot publish this now; try again later")]
     Unavailable,
@@ -123,7 +120,7 @@ impl Refusal {
     #[must_use]
     pub const fn code(&self) -> Option<u16> {
         match self {
-            Self::RateLimited(_) | Self::TooManyMessages => Some(4301),
+            Self::RateLimited(_) => Some(4301),
             Self::WatchlistTooLong => Some(4302),
             _ => None,
         }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::webhook::EventKind;
+use super::webhook::WebhookSettings;
 use crate::message::ChannelName;
 
 /// Writes `[pusher]`, where every setting has a value, and `[[apps]]`, where it may have one that wins.
@@ -107,17 +107,6 @@ settings! {
     webhooks: Vec<WebhookSettings> = Vec::new();
 }
 
-/// One of `[[pusher.webhooks]]` or `[[apps.webhooks]]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WebhookSettings {
-    /// Where it is posted to.
-    pub url: String,
-    /// What it is told. Empty: everything.
-    #[serde(default)]
-    pub events: Vec<EventKind>,
-}
-
 /// Something wrong with a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -159,13 +148,8 @@ impl PusherSettings {
             problem("cache_ttl", "must be longer than 0s");
         }
         for (index, webhook) in self.webhooks.iter().enumerate() {
-            let rest = webhook.url.strip_prefix("https://").or_else(|| webhook.url.strip_prefix("http://"));
-            if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
-                // Without the URL, which may have a token in it.
-                let message = format!(
-                    "the url of number {index} is not one of http or https; write it as \"https://app.example.com/webhook\""
-                );
-                problem("webhooks", &message);
+            if let Err(error) = webhook.target() {
+                problem("webhooks", &format!("number {index}: {error}"));
             }
         }
         problems
@@ -186,6 +170,7 @@ fn yes() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::webhook::EventKind;
     use super::*;
 
     #[test]

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// A connection's name in the whole cluster: `<number>.<number>`, or Laravel's library throws.
 ///
-/// It is no secret: it is part of what applications sign.
+/// It is part of what applications sign, and no secret; but nobody can tell from one connection's that of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId {
     node: u64,
@@ -19,7 +19,7 @@ pub struct SocketId {
 pub struct InvalidSocketId;
 
 impl SocketId {
-    /// The name of a connection: a number that is the node's own in the cluster, and one that is the connection's own
+    /// The name of a connection: a number that is the node's own in the cluster, and one that stands for the connection
     /// on the node.
     #[must_use]
     pub const fn new(node: u64, connection: u64) -> Self {

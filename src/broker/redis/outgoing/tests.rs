@@ -3,7 +3,7 @@ use crate::message::{ChannelName, Event, Sender};
 use bytes::Bytes;
 
 fn event() -> Dispatch {
-    let sender = Sender { name: "a".into(), id: 1 };
+    let sender = Sender { name: "a".into(), id: 1.into() };
     Event { channel: ChannelName::new("chat:").unwrap(), sender, data: Bytes::from_static(b"{}") }.into()
 }
 

@@ -89,7 +89,7 @@ async fn latency_and_lateness_count_from_the_due_time() {
 
 fn native() -> Speech {
     let settings = serde_json::json!({
-        "secret": "a secret of at least 32 bytes ...", "algorithms": ["HS256"], "close_on_expiry": true, "issuer": "",
+        "secret": "a secret of at least 32 bytes ...", "algorithms": ["HS256"], "leeway": "0s", "close_on_expiry": true, "issuer": "",
         "audience": "", "keys": []
     });
     Speech::Native(Box::new(Native(Minter::new(&serde_json::from_value(settings).unwrap()).unwrap())))

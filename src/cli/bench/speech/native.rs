@@ -19,7 +19,7 @@ impl Native {
     /// Everyone is a user of their own.
     pub(super) fn address(&self, connection: usize, channel: &ChannelName) -> Address {
         let user = i64::try_from(FIRST_USER + connection).unwrap_or(i64::MAX);
-        let token = self.0.mint(user, "Benchmark", channel, TOKEN_TTL);
+        let token = self.0.mint(&user.into(), "Benchmark", channel, TOKEN_TTL);
         Address { path: String::new(), token: Some(token) }
     }
 }

@@ -61,12 +61,12 @@ function body() {
   return `{"channel":${JSON.stringify(field("channel").value)}${sender()},"data":${data}}`;
 }
 
-// The id, too, goes out digit by digit.
+// An id of digits is a number, and goes out digit by digit; any other is a text, as a UUID is.
 function sender() {
   if (!field("speak").checked) return "";
-  const id = field("id").value;
-  const digits = /^-?\d+$/.test(id) ? BigInt(id) : Number(id);
-  return `,"sender":{"name":${JSON.stringify(field("name").value)},"id":${digits}}`;
+  const id = field("id").value.trim();
+  const written = /^-?\d+$/.test(id) ? BigInt(id) : JSON.stringify(id);
+  return `,"sender":{"name":${JSON.stringify(field("name").value)},"id":${written}}`;
 }
 
 function show(words, ok) {

@@ -6,6 +6,7 @@ const SNIPPETS = [
   { key: "snippetBrowser", file: "browser.js" },
   { key: "snippetToken", file: "token.php" },
   { key: "snippetPublish", file: "publish.php" },
+  { key: "snippetProgress", file: "progress.php" },
   { key: "snippetEchoEnv", file: "echo.env" },
   { key: "snippetEchoPage", file: "laravel-echo.js" },
   { key: "snippetBroadcast", file: "broadcast.php" },

@@ -135,6 +135,7 @@ const TEXTS = {
   snippetBrowser: ["Browser", "ブラウザ"],
   snippetToken: ["Laravel: token", "Laravel：トークン"],
   snippetPublish: ["Laravel: publish", "Laravel：配信"],
+  snippetProgress: ["Laravel: job", "Laravel：ジョブ"],
   snippetEchoEnv: ["Echo: .env", "Echo：.env"],
   snippetEchoPage: ["Echo: page", "Echo：ページ"],
   snippetBroadcast: ["Echo: broadcast", "Echo：配信"],

@@ -1,0 +1,83 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::telemetry::{Metrics, Reason};
+
+/// The connections of a port that speak HTTP: those that were not upgraded, or not yet. They have a bound of their own, so
+/// that no client can take all file descriptors without ever asking for a WebSocket.
+///
+/// Where there is no room, the oldest is closed. A handshake takes a few round trips, so that among the oldest are those that
+/// idle, or keep others out.
+#[derive(Debug)]
+pub(super) struct HttpConnections {
+    room: Arc<Semaphore>,
+    limit: usize,
+    /// The oldest first. Some may have ended.
+    open: VecDeque<Open>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct Open {
+    since: Instant,
+    task: AbortHandle,
+}
+
+/// Nobody is closed who is so young.
+const YOUNG: Duration = Duration::from_secs(1);
+
+/// A task that is told to end has ended after so long.
+const END_WITHIN: Duration = Duration::from_millis(100);
+
+impl HttpConnections {
+    pub(super) fn new(limit: usize, metrics: Arc<Metrics>) -> Self {
+        Self { room: Arc::new(Semaphore::new(limit)), limit, open: VecDeque::new(), metrics }
+    }
+
+    /// Room for one more connection, to be given back when that has ended or is upgraded.
+    pub(super) async fn room(&mut self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            if let Ok(room) = self.room.clone().try_acquire_owned() {
+                return Some(room);
+            }
+            while self.open.front().is_some_and(|oldest| oldest.task.is_finished()) {
+                self.open.pop_front();
+            }
+            let room = self.room.clone().acquire_owned();
+            let room = match self.open.front() {
+                Some(oldest) if oldest.since.elapsed() < YOUNG => {
+                    timeout_at(oldest.since + YOUNG, room).await
+                }
+                _ => {
+                    if let Some(oldest) = self.open.pop_front() {
+                        oldest.task.abort();
+                        self.metrics.http_dropped.get_or_create(&Reason::new("no_room")).inc();
+                        tracing::info!(
+                            limit = self.limit,
+                            "closed the oldest HTTP connection: there is no room for more that are not upgraded"
+                        );
+                    }
+                    timeout(END_WITHIN, room).await
+                }
+            };
+            if let Ok(room) = room {
+                // Nobody closes the semaphore.
+                return room.ok();
+            }
+        }
+    }
+
+    /// Remembers a connection that was given room.
+    pub(super) fn opened(&mut self, task: AbortHandle) {
+        self.open.push_back(Open { since: Instant::now(), task });
+        // A handle keeps the memory of its task, also when that has ended.
+        if self.open.len() > 2 * (self.limit - self.room.available_permits()).max(32) {
+            self.open.retain(|open| !open.task.is_finished());
+        }
+    }
+}
