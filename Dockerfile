@@ -11,7 +11,7 @@ RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
     && rm -r src
 COPY config config
 # The console shows them.
-COPY docs/snippets docs/snippets
+COPY docs docs
 COPY src src
 # The sources may be older than the empty crate that was built above.
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin yamabiko

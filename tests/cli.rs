@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use redis::PubSubCommands;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use support::redis::RedisServer;
 use support::{Client, PATIENCE, SECRET, Server, claims, eventually};
 use yamabiko::auth::{Authenticator, Identity};
 use yamabiko::config::{AuthKeys, load};
@@ -182,6 +183,7 @@ fn a_closed_output_is_no_panic() {
 #[test]
 fn dev_needs_nothing_and_serves_what_it_promises() {
     let mut child = yamabiko(&["dev", "--port", "0"], &[("YAMABIKO__ADMIN__LISTEN", "127.0.0.1:0")])
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -215,6 +217,14 @@ fn dev_needs_nothing_and_serves_what_it_promises() {
         json!({"type": "message", "sender": {"name": "System", "id": 0}, "data": {"message": "Hello"}})
     );
 
+    // Where there is no terminal that could be closed, SIGHUP means as little as to `serve`.
+    for (ignored, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        signal(&child, ignored);
+        while !listening.contains(&format!("signal ignored signal=\"{name}\"")) {
+            assert_ne!(err.read_line(&mut listening).unwrap(), 0, "{listening}");
+        }
+    }
+
     // Tokens are shown to the one at the screen, and not logged.
     signal(&child, Signal::INT);
     err.read_to_string(&mut listening).unwrap();
@@ -235,14 +245,21 @@ fn a_server_with_an_app_only_refuses_every_token() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let server = Server::start(|options| {
-        options.set("server.shutdown_grace", "60s");
-    });
+    let redis = RedisServer::start();
+    let node = || {
+        let server = Server::start(|options| {
+            options.set("redis.url", redis.url()).set("server.shutdown_grace", "60s");
+        });
+        eventually("the node is ready", || server.get_admin("/readyz").status == 200);
+        server
+    };
+    // Beside another node it has no reason to hurry, and waits for one who does not answer its close frame.
+    let (server, _other) = (node(), node());
     let mut client = Client::connect(&server, &claims(7, "Aoi", "chat:default")).unwrap();
     client.say(&json!({"message": "still here"}));
     client.expect_sent();
     server.signal(Signal::TERM);
-    thread::sleep(Duration::from_millis(300));
+    server.expect_log(|line| line["message"].as_str().is_some_and(|text| text.starts_with("shutting down")));
     server.signal(Signal::TERM);
     let exit = server.wait(PATIENCE);
     assert_eq!(exit.status.code(), Some(1));

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use yamabiko::config::{AuthKeys, Environment, load, show};
 use yamabiko::message::Close;
-use yamabiko::telemetry::{Call, Metrics, Reason};
+use yamabiko::telemetry::Metrics;
 
 const READMES: [&str; 2] = ["README.md", "README.ja.md"];
 
@@ -277,17 +277,6 @@ fn sources(folder: &Path) -> String {
 /// The names that Prometheus shows.
 fn metrics() -> BTreeSet<String> {
     let metrics = Metrics::new();
-    // One with reasons is shown as soon as it has one.
-    for family in [
-        &metrics.connections_closed,
-        &metrics.handshakes_refused,
-        &metrics.http_dropped,
-        &metrics.messages_refused,
-        &metrics.broker_dropped,
-    ] {
-        family.get_or_create(&Reason::new("some")).inc();
-    }
-    metrics.pusher_calls.get_or_create(&Call::new("some", "some")).inc();
     let page = metrics.render();
     let names: BTreeSet<String> = page
         .lines()

@@ -427,16 +427,15 @@ fn those_who_stay_lose_nothing_while_others_come_and_go() {
 #[test]
 fn answers_that_nobody_reads_are_given_up() {
     let server = start(|options| {
-        options.set("limits.handshake_timeout", "1s");
+        options.set("limits.handshake_timeout", "1s").set("console.enabled", true);
     });
     let mut others = Others::join(&server);
-    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000);
-    let lazy: Vec<_> = [server.address, server.admin, server.address]
-        .map(|address| {
+    let pages = [(server.address, "/console"), (server.admin, "/metrics"), (server.address, "/console")];
+    let lazy: Vec<_> = pages
+        .map(|(address, page)| {
+            let request = format!("GET {page} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(1000);
             let mut raw = Raw::connect(address);
             raw.stream().set_write_timeout(Some(3 * PATIENCE)).unwrap();
-            socket2::SockRef::from(&*raw.stream()).set_recv_buffer_size(4096).unwrap();
-            let request = request.clone();
             // Asks for ever and never reads, until it is put out.
             thread::spawn(move || while raw.try_write(request.as_bytes()).is_ok() {})
         })

@@ -45,10 +45,12 @@ impl<'a> Claims<'a> {
         // `exp` is the second in which the token ends.
         let expires_at = self.exp.0.saturating_add(leeway);
         if now >= expires_at {
-            return Err(Refusal::Expired);
+            return Err(Refusal::Expired { ago: now.saturating_sub(self.exp.0) });
         }
-        if self.nbf.is_some_and(|nbf| now.saturating_add(leeway) < nbf.0) {
-            return Err(Refusal::NotYetValid);
+        if let Some(NumericDate(nbf)) = self.nbf
+            && now.saturating_add(leeway) < nbf
+        {
+            return Err(Refusal::NotYetValid { ahead: nbf.saturating_sub(now) });
         }
         if !issuer.is_empty() && self.iss.as_deref() != Some(issuer) {
             return Err(Refusal::WrongIssuer);

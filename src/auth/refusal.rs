@@ -24,11 +24,17 @@ pub enum Refusal {
     #[error("the token's signature is wrong: was it signed with this server's secret?")]
     BadSignature,
     /// Its `exp` has come.
-    #[error("the token has expired")]
-    Expired,
+    #[error("the token has expired, {} ago", span(*ago))]
+    Expired {
+        /// For how many seconds.
+        ago: u64,
+    },
     /// Its `nbf` has not come yet.
-    #[error("the token is not valid yet")]
-    NotYetValid,
+    #[error("the token is not valid yet, for another {}", span(*ahead))]
+    NotYetValid {
+        /// For how many seconds more.
+        ahead: u64,
+    },
     /// Its `iss` is not the one configured.
     #[error("the token's issuer (iss) is not the one expected here")]
     WrongIssuer,
@@ -51,11 +57,22 @@ impl Refusal {
             Self::AlgorithmNotAccepted => "algorithm_not_accepted",
             Self::UnknownKey => "unknown_key",
             Self::BadSignature => "bad_signature",
-            Self::Expired => "token_expired",
-            Self::NotYetValid => "token_not_yet_valid",
+            Self::Expired { .. } => "token_expired",
+            Self::NotYetValid { .. } => "token_not_yet_valid",
             Self::WrongIssuer => "wrong_issuer",
             Self::WrongAudience => "wrong_audience",
             Self::InvalidClaims(_) => "invalid_claims",
         }
     }
+}
+
+/// A span of time, about as exact as it takes to tell clocks that differ from tokens that are old.
+fn span(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "s"),
+        120..7_200 => (seconds / 60, "min"),
+        7_200..172_800 => (seconds / 3_600, "h"),
+        _ => (seconds / 86_400, "days"),
+    };
+    format!("{count} {unit}")
 }

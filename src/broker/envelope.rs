@@ -27,6 +27,20 @@ pub(super) enum Invalid {
     Signal,
 }
 
+/// A payload that was dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Dropped {
+    pub(super) why: Invalid,
+    /// Where it was for, as far as it said so.
+    pub(super) channel: Option<ChannelName>,
+}
+
+impl From<Invalid> for Dropped {
+    fn from(why: Invalid) -> Self {
+        Self { why, channel: None }
+    }
+}
+
 impl Invalid {
     /// The word in the metric.
     pub(super) const fn word(self) -> &'static str {
@@ -94,7 +108,7 @@ pub(super) fn decode_event(
     payload: &Bytes,
     node: &NodeId,
     sender_default: &Sender,
-) -> Result<(Dispatch, Option<u64>), Invalid> {
+) -> Result<(Dispatch, Option<u64>), Dropped> {
     let [channel, data, sender, disconnect, from, seq] =
         envelope(payload, ["channel", "data", "sender", "disconnect", "node", "seq"])?;
     if channel.is_none() && disconnect.is_some() {
@@ -103,16 +117,19 @@ pub(super) fn decode_event(
     }
     let channel = channel.and_then(string).ok_or(Invalid::Channel)?;
     let channel = ChannelName::new(&channel).map_err(|_| Invalid::Channel)?;
-    let data = object(payload, data.ok_or(Invalid::Data)?)?;
+    let data = data.ok_or(Invalid::Data).and_then(|data| object(payload, data));
     let sender = match sender {
-        None | Some("null") => sender_default.clone(),
-        Some(text) => sender_of(text, sender_default)?,
+        None | Some("null") => Ok(sender_default.clone()),
+        Some(text) => sender_of(text, sender_default),
     };
-    Ok((Event { channel, sender, data }.into(), own(node, from, seq)))
+    match (data, sender) {
+        (Ok(data), Ok(sender)) => Ok((Event { channel, sender, data }.into(), own(node, from, seq))),
+        (Err(why), _) | (_, Err(why)) => Err(Dropped { why, channel: Some(channel) }),
+    }
 }
 
 /// Reads a signal; `body` is a slice of the payload.
-pub(super) fn decode_signal(payload: &Bytes, node: &NodeId) -> Result<(Dispatch, Option<u64>), Invalid> {
+pub(super) fn decode_signal(payload: &Bytes, node: &NodeId) -> Result<(Dispatch, Option<u64>), Dropped> {
     let [body, from, seq] = envelope(payload, ["body", "node", "seq"])?;
     let body = payload.slice_ref(body.ok_or(Invalid::Signal)?.as_bytes());
     Ok((Dispatch::Signal(body), own(node, from, seq)))
@@ -169,7 +186,8 @@ mod tests {
 
     fn read(payload: impl Into<Vec<u8>>) -> Result<(Event, Option<u64>), Invalid> {
         let payload = Bytes::from(payload.into());
-        let (dispatch, seq) = decode_event(&payload, &NodeId::from_number(0xab), &system())?;
+        let read = decode_event(&payload, &NodeId::from_number(0xab), &system());
+        let (dispatch, seq) = read.map_err(|dropped| dropped.why)?;
         let Dispatch::Event(event) = dispatch else { panic!("no event: {dispatch:?}") };
         Ok((event, seq))
     }
@@ -181,9 +199,9 @@ mod tests {
     }
 
     fn read_signal(
-        decoded: Result<(Dispatch, Option<u64>), Invalid>,
+        decoded: Result<(Dispatch, Option<u64>), Dropped>,
     ) -> Result<(Bytes, Option<u64>), Invalid> {
-        let (dispatch, seq) = decoded?;
+        let (dispatch, seq) = decoded.map_err(|dropped| dropped.why)?;
         let Dispatch::Signal(body) = dispatch else { panic!("no signal: {dispatch:?}") };
         Ok((body, seq))
     }

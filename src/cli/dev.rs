@@ -1,10 +1,12 @@
 use std::fmt::Write;
+use std::io::{IsTerminal, stdin};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::signals::Hangup;
 use super::{Failure, output, serve};
 use crate::auth::Minter;
 use crate::config::{Config, Key};
@@ -42,7 +44,9 @@ pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
     TcpListener::bind((HOST, port))
         .with_context(|| format!("cannot listen on {HOST}:{port}; choose another port with --port"))?;
     output::line(&banner(&config, made)?)?;
-    serve::run(config)
+    // Where the terminal is closed it ends, or it would go on unseen and keep the port.
+    let hangup = if stdin().is_terminal() { Hangup::ShutDown } else { Hangup::Log };
+    serve::run(config, hangup)
 }
 
 /// What was made up for this run, because the settings have none.

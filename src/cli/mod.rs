@@ -12,6 +12,7 @@ mod listen;
 mod output;
 mod publish;
 mod serve;
+mod signals;
 mod speaker;
 mod token;
 
@@ -21,6 +22,7 @@ use clap::Parser;
 
 use self::arguments::{Arguments, Command};
 use self::failure::Failure;
+use self::signals::Hangup;
 use crate::config::AuthKeys;
 
 /// Runs the command that the process was given.
@@ -45,7 +47,7 @@ pub fn run() -> ExitCode {
 fn execute(arguments: &Arguments) -> Result<(), Failure> {
     let load = |keys| arguments.settings(keys);
     match &arguments.command {
-        None | Some(Command::Serve) => serve::run(load(AuthKeys::Required)?),
+        None | Some(Command::Serve) => serve::run(load(AuthKeys::Required)?, Hangup::Log),
         Some(Command::Dev(args)) => dev::run(load(AuthKeys::Optional)?, args),
         Some(Command::Token(args)) => token::run(&load(AuthKeys::Optional)?, args),
         Some(Command::Publish(args)) => publish::run(&load(AuthKeys::Optional)?, args),

@@ -1,10 +1,9 @@
-use std::future::Future;
-use std::process;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
 
+use super::signals::{Hangup, shutdown_signal};
 use super::{Failure, descriptors};
 use crate::config::{Config, Key};
 use crate::telemetry::Format;
@@ -14,8 +13,8 @@ use crate::{server, telemetry};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves until a signal asks for the end.
-pub(super) fn run(config: Config) -> Result<(), Failure> {
-    let ended = serve(config);
+pub(super) fn run(config: Config, hangup: Hangup) -> Result<(), Failure> {
+    let ended = serve(config, hangup);
     if telemetry::flush_logs() {
         return ended;
     }
@@ -23,7 +22,7 @@ pub(super) fn run(config: Config) -> Result<(), Failure> {
     ended.map_err(|_| Failure::Told)
 }
 
-fn serve(config: Config) -> Result<(), Failure> {
+fn serve(config: Config, hangup: Hangup) -> Result<(), Failure> {
     telemetry::init_logs(&config.settings.log)
         .map_err(|error| Failure::Usage(format!("{}: {error}", Key::new("log", "level"))))?;
     for warning in &config.warnings {
@@ -46,7 +45,7 @@ fn serve(config: Config) -> Result<(), Failure> {
         .build()
         .context("cannot start the runtime")?;
     let ended = runtime.block_on(async {
-        let shutdown = shutdown_signal().context("cannot listen for signals")?;
+        let shutdown = shutdown_signal(hangup).context("cannot listen for signals")?;
         server::run(config.settings.server, shutdown).await
     });
     runtime.shutdown_timeout(PATIENCE);
@@ -59,42 +58,4 @@ fn serve(config: Config) -> Result<(), Failure> {
         }
         ended => Ok(ended?),
     }
-}
-
-/// Resolves at the first SIGTERM or SIGINT. The second one ends the process at once.
-#[cfg(unix)]
-fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tracing::warn!("a second signal: ending at once");
-            telemetry::flush_logs();
-            process::exit(1);
-        });
-    })
-}
-
-/// Resolves at the first Ctrl-C. The second one ends the process at once.
-#[cfg(not(unix))]
-fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-        tokio::spawn(async {
-            let _ = tokio::signal::ctrl_c().await;
-            tracing::warn!("a second Ctrl-C: ending at once");
-            telemetry::flush_logs();
-            process::exit(1);
-        });
-    })
 }

@@ -22,6 +22,8 @@ pub(super) struct AppState {
     pub(super) users: HashMap<ConnectionId, Arc<Peer>>,
     /// Channels whose subscribers have still to hear how many they are.
     pub(super) uncounted: HashSet<ChannelName>,
+    /// The channels onto which connections of this node have come that have not been told the number of subscribers yet.
+    pub(super) newcomers: HashSet<ChannelName>,
     /// On this node, as it is, joins under way included.
     pub(super) local: Locals,
 }
@@ -47,6 +49,7 @@ impl AppState {
             cache: Cache::default(),
             users: HashMap::new(),
             uncounted: HashSet::new(),
+            newcomers: HashSet::new(),
             local: Locals::new(),
         }
     }

@@ -1,4 +1,12 @@
-//! The last events of an app's cache channels.
+//! The last events of an app's cache channels, and how the nodes come to agree on them.
+//!
+//! A node that may have missed something asks, and every node hears the question at the same place of the broker's one
+//! order. Then one node after the other says what it keeps and nobody has said since: as a rule the first one says all of
+//! it, and the others nothing. Two entries of a channel are compared without any clock:
+//!
+//! * What a node has heard by itself since it last may have missed something is *certain*: it is the channel's last event.
+//! * Otherwise the higher version is the newer one. A version counts the events that were kept, on all nodes alike,
+//!   because each node goes on from the highest one that it has heard of.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,6 +26,14 @@ pub(super) struct Cache {
     order: BTreeMap<u64, ChannelName>,
     next: u64,
     bytes: usize,
+    /// The highest version that this node knows of.
+    version: u64,
+    /// Rises when something may have been missed.
+    epoch: u64,
+    /// Rises with every question for what is kept.
+    round: u64,
+    /// Up to where `order` has been looked through in this round.
+    cursor: u64,
 }
 
 #[derive(Debug)]
@@ -29,8 +45,11 @@ struct Entry {
     order: u64,
     /// It came by a topic, which not every node may listen to.
     by_topic: bool,
-    /// Something may have been missed since.
-    is_doubtful: bool,
+    version: u64,
+    /// The epoch in which it became certain; `None` if nobody was certain of it.
+    epoch: Option<u64>,
+    /// The last round in which it was said, or needed not to be.
+    round: u64,
 }
 
 impl Entry {
@@ -51,21 +70,44 @@ pub(super) struct Kept {
     pub(super) by_topic: bool,
 }
 
+/// What a node knows of an entry beside the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Knowledge {
+    pub(super) version: u64,
+    pub(super) certain: bool,
+}
+
 /// An event that is kept, for other nodes.
 #[derive(Debug)]
 pub(super) struct Shared<'a> {
+    pub(super) channel: &'a ChannelName,
     pub(super) event: &'a str,
     pub(super) data: &'a str,
     /// For how long it has been kept, in milliseconds.
     pub(super) age: u64,
     pub(super) by_topic: bool,
+    pub(super) knowledge: Knowledge,
+}
+
+impl Shared<'_> {
+    /// How many bytes its texts have.
+    pub(super) fn bytes(&self) -> usize {
+        self.channel.as_str().len() + self.event.len() + self.data.len()
+    }
 }
 
 impl Cache {
+    /// An event has been heard. So has every other node that listens.
     pub(super) fn keep(&mut self, channel: &ChannelName, kept: Kept) {
+        self.version += 1;
+        self.insert(channel, kept, self.version, Some(self.epoch));
+    }
+
+    fn insert(&mut self, channel: &ChannelName, kept: Kept, version: u64, epoch: Option<u64>) {
         self.forget(channel);
         let Kept { event, data, frame, at, by_topic } = kept;
-        let entry = Entry { event, data, frame, kept: at, order: self.next, by_topic, is_doubtful: false };
+        let (order, round) = (self.next, self.round);
+        let entry = Entry { event, data, frame, kept: at, order, by_topic, version, epoch, round };
         self.bytes += entry.cost(channel);
         self.order.insert(entry.order, channel.clone());
         self.entries.insert(channel.clone(), entry);
@@ -73,19 +115,62 @@ impl Cache {
         while self.bytes > MAX_BYTES && self.evict() {}
     }
 
-    /// What another node has kept: it counts where this one knows nothing better.
-    pub(super) fn fill(&mut self, channel: &ChannelName, kept: Kept) {
-        let is_better = |entry: &Entry| entry.is_doubtful && entry.kept < kept.at;
-        if self.entries.get(channel).is_none_or(is_better) {
-            self.keep(channel, kept);
+    /// What another node has kept: it counts where this one knows nothing better. Where it does, the others will hear it
+    /// from this one.
+    pub(super) fn fill(&mut self, channel: &ChannelName, kept: Kept, theirs: Knowledge) {
+        self.version = self.version.max(theirs.version);
+        let epoch = theirs.certain.then_some(self.epoch);
+        let Some(own) = self.entries.get_mut(channel) else {
+            return self.insert(channel, kept, theirs.version, epoch);
+        };
+        let is_certain = own.epoch == Some(self.epoch);
+        if own.event == kept.event && own.data == kept.data {
+            own.version = own.version.max(theirs.version);
+            own.epoch = if is_certain { own.epoch } else { epoch };
+            own.round = self.round;
+            return;
+        }
+        // The texts decide between two that cannot be told apart, so that all nodes decide alike.
+        let is_newer = || (theirs.version, &kept.event, &kept.data) > (own.version, &own.event, &own.data);
+        if !is_certain && (theirs.certain || is_newer()) {
+            self.insert(channel, kept, theirs.version, epoch);
         }
     }
 
-    /// The node may have missed events: what others tell is better from now on.
-    pub(super) fn doubt(&mut self) {
-        for entry in self.entries.values_mut() {
-            entry.is_doubtful = true;
+    /// The node may have missed events: what others are certain of is better from now on.
+    pub(super) const fn doubt(&mut self) {
+        self.epoch += 1;
+    }
+
+    /// Somebody has asked: all that is kept is to be said by one of the nodes.
+    pub(super) const fn ask(&mut self) {
+        self.round += 1;
+        self.cursor = 0;
+    }
+
+    /// Gives `say` what nobody has said since the last question, until it has had enough or all has been looked at. It
+    /// looks at so many entries at the most. Whether there may be more.
+    pub(super) fn say(&mut self, now: u64, most: usize, mut say: impl FnMut(Shared<'_>) -> bool) -> bool {
+        let mut looked_at = 0;
+        for (order, channel) in self.order.range(self.cursor..).take(most) {
+            looked_at += 1;
+            self.cursor = order + 1;
+            let Some(entry) = self.entries.get_mut(channel) else { continue };
+            if std::mem::replace(&mut entry.round, self.round) == self.round {
+                continue;
+            }
+            let knowledge = Knowledge { version: entry.version, certain: entry.epoch == Some(self.epoch) };
+            let Entry { event, data, kept, by_topic, .. } = entry;
+            let age = now.saturating_sub(*kept);
+            if !say(Shared { channel, event, data, age, by_topic: *by_topic, knowledge }) {
+                return true;
+            }
         }
+        if looked_at < most {
+            // Also where the last entries have been forgotten.
+            self.cursor = self.next;
+        }
+        self.cursor < self.next
     }
 
     /// The last event, not older than `ttl`.
@@ -125,14 +210,6 @@ impl Cache {
         if self.entries.len() < self.entries.capacity() / 8 {
             self.entries.shrink_to_fit();
         }
-    }
-
-    /// All that is kept, as it is now.
-    pub(super) fn all(&self, now: u64) -> impl Iterator<Item = (&ChannelName, Shared<'_>)> {
-        self.entries.iter().map(move |(channel, entry)| {
-            let Entry { event, data, kept, by_topic, .. } = entry;
-            (channel, Shared { event, data, age: now.saturating_sub(*kept), by_topic: *by_topic })
-        })
     }
 
     fn evict(&mut self) -> bool {
@@ -175,20 +252,93 @@ mod tests {
         assert_eq!((cache.bytes, cache.order.len(), cache.entries.len()), (0, 0, 0));
     }
 
+    fn frame(data: &str) -> Frame {
+        Frame::text(&[data.as_bytes()])
+    }
+
+    /// What a cache says in a round, and how a cache that hears it stands then.
+    fn tell(from: &mut Cache, to: &mut [&mut Cache]) -> usize {
+        let mut said = Vec::new();
+        while from.say(0, 2, |shared| {
+            let kept = kept(shared.data, 0, shared.by_topic);
+            said.push((shared.channel.clone(), kept, shared.knowledge));
+            true
+        }) {}
+        for (channel, entry, knowledge) in &said {
+            for cache in to.iter_mut() {
+                cache.fill(channel, kept(&entry.data, entry.at, entry.by_topic), *knowledge);
+            }
+        }
+        said.len()
+    }
+
     #[test]
-    fn others_know_better_only_where_something_was_missed() {
-        let mut cache = Cache::default();
+    fn the_last_event_wins_whoever_missed_it_and_whoever_speaks_first() {
         let a = channel("cache-a");
-        let get = |cache: &Cache| cache.get(&a, 10, 2);
-        cache.fill(&a, kept("1", 0, false));
-        cache.fill(&a, kept("2", 0, false));
-        assert_eq!(get(&cache), Some(Frame::text(&[b"1"])));
-        cache.doubt();
-        assert_eq!(get(&cache), Some(Frame::text(&[b"1"])));
-        cache.fill(&a, kept("older", 0, false));
-        cache.fill(&a, kept("2", 1, false));
-        cache.fill(&a, kept("3", 2, false));
-        assert_eq!(get(&cache), Some(Frame::text(&[b"2"])));
+        let get = |cache: &Cache| cache.get(&a, 10, 0);
+        for first_to_speak in 0..3 {
+            let [mut one, mut two, mut three, mut new] = [(); 4].map(|()| Cache::default());
+            for cache in [&mut one, &mut two, &mut three] {
+                cache.keep(&a, kept("old", 0, false));
+            }
+            // Two nodes are cut off, and the third one hears an event.
+            one.doubt();
+            two.doubt();
+            three.keep(&a, kept("a newer one", 0, false));
+            let mut all = [one, two, three, std::mem::take(&mut new)];
+            for cache in &mut all {
+                cache.ask();
+            }
+            for turn in 0..4 {
+                let mut speaker = std::mem::take(&mut all[(first_to_speak + turn) % 4]);
+                let mut others: Vec<&mut Cache> = all.iter_mut().collect();
+                tell(&mut speaker, &mut others);
+                all[(first_to_speak + turn) % 4] = speaker;
+            }
+            for cache in &all {
+                assert_eq!(get(cache), Some(frame("a newer one")), "{first_to_speak}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_nobody_is_certain_the_newest_wins() {
+        let a = channel("cache-a");
+        let [mut one, mut two] = [(); 2].map(|()| Cache::default());
+        one.keep(&a, kept("z", 0, false));
+        two.keep(&a, kept("z", 0, false));
+        two.keep(&a, kept("a", 0, false));
+        for cache in [&mut one, &mut two] {
+            cache.doubt();
+            cache.ask();
+        }
+        tell(&mut one, &mut [&mut two]);
+        tell(&mut two, &mut [&mut one]);
+        assert_eq!([&one, &two].map(|cache| cache.get(&a, 10, 0)), [Some(frame("a")), Some(frame("a"))]);
+        // What is heard afterwards is newer on both.
+        one.keep(&a, kept("b", 0, false));
+        one.ask();
+        two.ask();
+        tell(&mut one, &mut [&mut two]);
+        assert_eq!(two.get(&a, 10, 0), Some(frame("b")));
+    }
+
+    #[test]
+    fn one_says_all_and_the_others_nothing() {
+        let [mut one, mut two, mut new] = [(); 3].map(|()| Cache::default());
+        for number in 0..50 {
+            for cache in [&mut one, &mut two] {
+                cache.keep(&channel(&format!("cache-{number}")), kept("1", 0, false));
+            }
+        }
+        for cache in [&mut one, &mut two, &mut new] {
+            cache.ask();
+        }
+        assert_eq!(tell(&mut one, &mut [&mut two, &mut new]), 50);
+        two.unlistened(&channel("cache-49"));
+        two.expire(0, 1);
+        assert_eq!((tell(&mut two, &mut []), tell(&mut new, &mut [])), (0, 0));
+        assert_eq!(new.entries.len(), 50);
     }
 
     #[test]
@@ -197,9 +347,6 @@ mod tests {
         let (a, b) = (channel("cache-a"), channel("cache-b"));
         cache.keep(&a, kept("1", 0, true));
         cache.keep(&b, kept("1", 0, false));
-        let mut ages: Vec<_> = cache.all(3).map(|(_, event)| (event.by_topic, event.age)).collect();
-        ages.sort_unstable();
-        assert_eq!(ages, [(false, 3), (true, 3)]);
         cache.unlistened(&a);
         cache.unlistened(&b);
         assert!(cache.get(&a, 10, 0).is_none() && cache.get(&b, 10, 0).is_some());

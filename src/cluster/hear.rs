@@ -6,21 +6,20 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Cluster;
-use super::cache::Kept;
+use super::cache::{Kept, Knowledge};
 use super::names::{self, USERS, is_told, watched};
 use super::peer::Peer;
 use super::said::{self, CachedEvent, Heard, NumberedChange, Said, Statement};
+use super::state::TURN;
 use super::waiting::{Joining, Purpose};
 use crate::broker::Listening;
 use crate::message::{Audience, ChannelName};
-use crate::protocol::pusher::presence::{NodeName, Transition};
+use crate::protocol::pusher::presence::{Change, NodeName, Transition};
 use crate::protocol::pusher::{
-    App, Broadcast, CLIENT_PREFIX, Channel, Fatal, Member, SubscriptionError, UserId, WebhookEvent, outgoing,
+    App, Broadcast, CLIENT_PREFIX, Channel, Fatal, InvalidBroadcast, Member, SubscriptionError, UserId,
+    WebhookEvent, outgoing,
 };
 use crate::telemetry::Reason;
-
-/// With more subscribers than this, their number is told now and then instead of at every change.
-const MANY: u64 = 100;
 
 /// Who speaks to webhooks of what has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +75,8 @@ impl Cluster {
             Ok(None) => self.dropped(&channel, "empty"),
             Err(error) => {
                 tracing::debug!(channel = channel.as_str(), %error, "not what Laravel publishes");
-                self.dropped(&channel, "invalid_event");
+                let is_reserved = error == InvalidBroadcast::Reserved;
+                self.dropped(&channel, if is_reserved { "reserved_event" } else { "invalid_event" });
             }
         }
     }
@@ -148,9 +148,9 @@ impl Cluster {
         match said {
             Said::Alive | Said::Gone => {}
             Said::Ask => {
-                let mut state = self.state();
+                let (now, mut state) = (self.now(), self.state());
                 state.due.everything = true;
-                state.due.cached |= !is_own && state.is_oldest_but(&node);
+                state.asked_for_caches(&node, now);
             }
             Said::Changes(changes) => {
                 for change in changes {
@@ -181,12 +181,19 @@ impl Cluster {
         let Some(app_state) = state.apps.get_mut(&app) else { return };
         // One text for what is on this node, too.
         let name = app_state.local.get_key_value(&name).map_or(name, |(name, _)| name.clone());
+        let is_count = matches!(change, Change::Count(_));
         let transitions = app_state.view.change(node, number, &name, change, time);
+        // The newcomers hear a change as everybody does.
+        let is_waited_for = is_own && is_count && app_state.newcomers.remove(&name) && transitions.is_empty();
+        let count = app_state.view.connections(&name);
         let is_new = transitions.iter().any(|transition| matches!(transition, Transition::MemberAdded(..)));
         let app = app_state.app.clone();
         let speaks = state.is_speaker();
         drop(state);
         self.tell(&app, transitions, News::of(speaks));
+        if is_waited_for {
+            self.tell_count_now(&app, &name, count);
+        }
         drop(telling);
         if let Some(Joining { peer, purpose }) = joining {
             self.came_back(&app, number, &peer, purpose, is_new);
@@ -224,7 +231,10 @@ impl Cluster {
     fn fill_cache(&self, events: Vec<CachedEvent>) {
         let now = self.cache_now();
         let mut state = self.state();
-        for CachedEvent { app, channel, event, data, age, by_topic } in events {
+        // Another one speaks: what it has not said yet need not be said by this node.
+        let turn = self.now() + TURN;
+        state.cache_turn = state.cache_turn.map(|own| own.max(turn));
+        for CachedEvent { app, channel, event, data, age, by_topic, version, certain } in events {
             if by_topic && !self.broker.hears(&channel) {
                 continue;
             }
@@ -233,7 +243,8 @@ impl Cluster {
             };
             let at = now.saturating_sub(age);
             let frame = outgoing::channel_event(&channel, &event, &data, None);
-            state.cache.fill(&name, Kept { event, data, frame, at, by_topic });
+            let kept = Kept { event, data, frame, at, by_topic };
+            state.cache.fill(&name, kept, Knowledge { version, certain });
         }
     }
 
@@ -304,27 +315,6 @@ impl Cluster {
         self.hub.publish(&scoped, None, frame);
         Some(WebhookEvent::MemberRemoved { channel, user_id })
     }
-
-    fn counted(&self, app: &App, channel: ChannelName, count: u64) -> Option<WebhookEvent> {
-        let is_counted = app.rules.subscription_count && is_told(&channel) && !is_presence(&channel);
-        if !is_counted {
-            return None;
-        }
-        if count > MANY {
-            if let Some(state) = self.state().apps.get_mut(app.credentials.id()) {
-                state.uncounted.insert(channel);
-            }
-            return None;
-        }
-        self.tell_count(app.credentials.id(), &channel, count);
-        Some(WebhookEvent::SubscriptionCount { channel, subscription_count: count })
-    }
-
-    pub(super) fn tell_count(&self, app: &str, channel: &ChannelName, count: u64) {
-        let scoped = ChannelName::scoped(app, channel.as_str());
-        let frame = || Some((Audience::Everyone, outgoing::subscription_count(channel.as_str(), count)));
-        self.hub.publish(&scoped, None, frame);
-    }
 }
 
 /// Takes the room of all its frames: each channel has one with its own copy of the data. Nobody can wait for room here; where
@@ -344,8 +334,4 @@ fn charge(hold: &mut OwnedSemaphorePermit, event: &Broadcast) {
 
 fn is_cache(name: &ChannelName) -> bool {
     Channel::new(name.as_str(), ChannelName::MAX_BYTES).is_ok_and(|channel| channel.is_cache())
-}
-
-fn is_presence(name: &ChannelName) -> bool {
-    name.as_str().starts_with("presence-")
 }

@@ -5,6 +5,7 @@
 
 mod app;
 mod cache;
+mod counts;
 mod farewell;
 mod hear;
 mod leave;
@@ -272,10 +273,22 @@ impl Cluster {
 
     /// The first connection of this node is on a channel: what Laravel publishes there by Redis is for it.
     fn listen(&self, state: &mut State, app: &Arc<str>, channel: &ChannelName) {
-        if self.has_topic(app, channel)
-            && let Listen::Awaited(Listening { number, .. }) = self.broker.listen(channel.as_str())
-        {
-            state.awaited.insert(channel.clone(), Awaited { number, waiting: Vec::new() });
+        if !self.has_topic(app, channel) {
+            return;
+        }
+        match self.broker.listen(channel.as_str()) {
+            Listen::Awaited(Listening { number, .. }) => {
+                state.awaited.insert(channel.clone(), Awaited { number, waiting: Vec::new() });
+            }
+            Listen::Reserved if matches!(*self.broker, Broker::Redis(_)) => {
+                if state.reserved_told.insert(channel.clone()) {
+                    tracing::warn!(
+                        channel = channel.as_str(),
+                        "the nodes use this topic themselves: what Laravel's redis broadcaster publishes on it reaches no page"
+                    );
+                }
+            }
+            Listen::Now | Listen::Before | Listen::Reserved => {}
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Cluster;
+use super::counts::is_counted;
 use super::leave::AT_ONCE;
 use super::names::{CONNECTIONS, USERS, watched};
 use super::waiting::{Joining, Purpose};
@@ -253,9 +254,19 @@ impl Peer {
         let cached = if channel.is_cache() { self.cluster.cached(app_state, name) } else { None };
         let missed = channel.is_cache() && cached.is_none();
         // What is delivered to a cache channel is kept under this lock: it comes either from the cache or after it.
-        let state = if channel.is_cache() { Some(state) } else { None };
+        let state = if channel.is_cache() {
+            Some(state)
+        } else {
+            drop(state);
+            None
+        };
         let is_on = self.settle(inner, &shared, ticket, &Joined { members, cached });
         drop(state);
+        if is_on && is_counted(&self.app, name) {
+            // It is on the channel now, so that it hears the number when that comes back.
+            self.cluster.state().count_for_newcomer(app, &shared);
+            self.cluster.wake.notify_one();
+        }
         if is_on && missed {
             self.cluster.tell_webhooks(app, WebhookEvent::CacheMiss { channel: name.clone() });
         }

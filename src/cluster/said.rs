@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::cache::Shared;
 use super::names;
 use super::snapshot::OVERHEAD;
 use crate::message::ChannelName;
@@ -76,6 +77,26 @@ pub(super) struct CachedEvent {
     /// It came by a topic, so that it is only for nodes that hear what is published there later.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) by_topic: bool,
+    /// How many events had been kept by then, as far as the node knows.
+    pub(super) version: u64,
+    /// The node would have heard a newer one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) certain: bool,
+}
+
+impl CachedEvent {
+    pub(super) fn new(app: &Arc<str>, shared: &Shared<'_>) -> Self {
+        Self {
+            app: app.clone(),
+            channel: shared.channel.as_str().into(),
+            event: shared.event.to_owned(),
+            data: shared.data.to_owned(),
+            age: shared.age,
+            by_topic: shared.by_topic,
+            version: shared.knowledge.version,
+            certain: shared.knowledge.certain,
+        }
+    }
 }
 
 impl NumberedChange {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::task::yield_now;
+use tokio::time::{sleep, timeout};
 
 use super::Cluster;
 use super::said::Said;
@@ -14,11 +15,24 @@ use crate::protocol::pusher::SubscriptionError;
 /// How long something said is waited for to come back before the next is said.
 const ECHO_WITHIN: Duration = Duration::from_secs(1);
 
+/// How soon a question is repeated that the broker has refused.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
 impl Cluster {
     /// Speaks for ever.
     pub(super) async fn speak(self: Arc<Self>) {
         loop {
-            self.wake.notified().await;
+            let (turn, asks) = {
+                let state = self.state();
+                (state.cache_turn, state.due.ask)
+            };
+            let turn = turn.map(|turn| Duration::from_millis(turn.saturating_sub(self.now())));
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = sleep(turn.unwrap_or_default()), if turn.is_some() => {}
+                // What the broker has refused. It may be back.
+                () = sleep(ASK_AGAIN), if asks => {}
+            }
             while self.say_next().await {}
         }
     }
@@ -39,29 +53,28 @@ impl Cluster {
         false
     }
 
-    /// Gives others the cache.
+    /// Gives others the next portion of the cache.
     async fn say_cached(&self) -> bool {
-        let portions = {
-            let mut state = self.state();
-            if !std::mem::take(&mut state.due.cached) {
-                return false;
-            }
-            state.cached(self.cache_now())
-        };
-        for portion in portions {
-            if self.say(portion).await.is_err() {
-                self.state().due.cached = true;
-                return false;
-            }
+        let next = self.state().next_cached(self.now(), self.cache_now());
+        let Some(portion) = next else { return false };
+        if portion.is_empty() {
+            // Much has been looked at; others come first.
+            yield_now().await;
+            return true;
         }
-        true
+        if self.say(Said::Cached(portion)).await.is_ok() {
+            return true;
+        }
+        self.state().repeat_caches(self.now());
+        false
     }
 
     /// What was refused was heard by nobody. Changes that wait behind it would be refused as well, and nobody is to
     /// wait for that.
     fn unsaid(&self, kind: Kind, mut joins: Vec<u64>) {
         let mut failed = Vec::new();
-        {
+        let telling = self.telling();
+        let newcomers = {
             let mut state = self.state();
             joins.extend(state.give_changes_up());
             match kind {
@@ -79,7 +92,13 @@ impl Cluster {
                     failed.push((number, joining));
                 }
             }
+            state.take_newcomers()
+        };
+        // They are not to wait for the broker: the number is the one that this node knows of.
+        for (app, channel, count) in newcomers {
+            self.tell_count_now(&app, &channel, count);
         }
+        drop(telling);
         for (number, Joining { peer, purpose }) in failed {
             if let Purpose::Channel { channel, ticket } = purpose {
                 self.exit(peer.app().credentials.id(), channel.name(), peer.id(), Some(number));

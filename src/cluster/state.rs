@@ -2,7 +2,7 @@
 
 mod nodes;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use indexmap::IndexSet;
@@ -10,15 +10,15 @@ use indexmap::IndexSet;
 use super::app::{AppState, Local};
 use super::cache::Shared;
 use super::said::{CachedEvent, NumberedChange, Said};
-use super::snapshot::{PORTION, Walk};
+use super::snapshot::{OVERHEAD, PORTION, Walk};
 use super::sweep::Sweep;
 use super::untold::Untold;
 use super::waiting::{Awaited, Joining};
 use crate::message::ChannelName;
 use crate::protocol::pusher::presence::{Change, NodeName};
-use crate::protocol::pusher::{Apps, Member, SocketId};
+use crate::protocol::pusher::{App, Apps, Member, SocketId};
 
-pub(super) use nodes::SILENT_AFTER;
+pub(super) use nodes::{SILENT_AFTER, TURN};
 
 use nodes::Node;
 
@@ -35,10 +35,14 @@ const MAX_DEPARTURES: usize = 1024;
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) apps: HashMap<Arc<str>, AppState>,
+    /// When this node says what it keeps of cache channels and nobody has said, if it has been asked.
+    pub(super) cache_turn: Option<u64>,
     /// Joins that have been said, by their numbers, until they come back.
     pub(super) joining: HashMap<u64, Joining>,
     /// Channels of the first app whose topics the broker has still to confirm: nobody is told to be on them before.
     pub(super) awaited: HashMap<ChannelName, Awaited>,
+    /// The channels of which the log says that their topics cannot be heard.
+    pub(super) reserved_told: HashSet<ChannelName>,
     pub(super) due: Due,
     pub(super) untold: Untold,
     nodes: HashMap<NodeName, Node>,
@@ -75,7 +79,6 @@ pub(super) struct State {
 pub(super) struct Due {
     pub(super) ask: bool,
     pub(super) everything: bool,
-    pub(super) cached: bool,
     pub(super) alive: bool,
 }
 
@@ -92,10 +95,12 @@ impl State {
         let apps = apps.iter().map(|app| (app.credentials.id().clone(), AppState::new(app.clone())));
         Self {
             apps: apps.collect(),
+            cache_turn: None,
             joining: HashMap::new(),
             awaited: HashMap::new(),
+            reserved_told: HashSet::new(),
             // A newcomer asks, and tells that it has nobody.
-            due: Due { ask: true, everything: true, cached: false, alive: false },
+            due: Due { ask: true, everything: true, alive: false },
             untold: Untold::default(),
             nodes: HashMap::new(),
             own,
@@ -134,6 +139,28 @@ impl State {
         self.entries += usize::from(first);
         self.counts.insert((app.clone(), channel.clone()));
         first
+    }
+
+    /// A connection has come onto a channel whose number of subscribers is told. It is told when this node's number comes
+    /// back, also if that has not changed because another connection has left meanwhile.
+    pub(super) fn count_for_newcomer(&mut self, app: &Arc<str>, channel: &ChannelName) {
+        if let Some(state) = self.apps.get_mut(app)
+            && state.newcomers.insert(channel.clone())
+        {
+            self.counts.insert((app.clone(), channel.clone()));
+        }
+    }
+
+    /// The channels with newcomers that have not been told the number of subscribers: nothing comes back that would.
+    pub(super) fn take_newcomers(&mut self) -> Vec<(Arc<App>, ChannelName, u64)> {
+        let mut waiting = Vec::new();
+        for state in self.apps.values_mut() {
+            for channel in std::mem::take(&mut state.newcomers) {
+                let count = state.about(&self.own, &channel).subscriptions;
+                waiting.push((state.app.clone(), channel, count));
+            }
+        }
+        waiting
     }
 
     /// A connection is about to become a member of a channel. The number of its join, and whether it is the node's
@@ -326,31 +353,45 @@ impl State {
         self.due.everything = true;
     }
 
-    /// The cache channels' last events, in portions.
-    pub(super) fn cached(&self, now: u64) -> Vec<Said> {
-        const PORTION: usize = 256 * 1024;
-        let (mut portions, mut portion, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for (app, state) in &self.apps {
-            for (channel, Shared { event, data, age, by_topic }) in state.cache.all(now) {
-                bytes += event.len() + data.len() + channel.as_str().len();
-                portion.push(CachedEvent {
-                    app: app.clone(),
-                    channel: channel.as_str().into(),
-                    event: event.to_owned(),
-                    data: data.to_owned(),
-                    age,
-                    by_topic,
-                });
-                if bytes >= PORTION {
-                    portions.push(Said::Cached(std::mem::take(&mut portion)));
-                    bytes = 0;
-                }
+    /// Somebody has asked what is kept of cache channels.
+    pub(super) fn asked_for_caches(&mut self, node: &NodeName, now: u64) {
+        for app in self.apps.values_mut() {
+            app.cache.ask();
+        }
+        let turn = now + self.turn_after(node, now);
+        self.cache_turn = self.has_others().then_some(turn);
+    }
+
+    /// The next of the cache channels' last events that this node has to say; there may be more also where this is empty.
+    /// Nothing: it is not its turn, or all is said.
+    pub(super) fn next_cached(&mut self, now: u64, cache_now: u64) -> Option<Vec<CachedEvent>> {
+        /// So many entries are looked at while the state is locked.
+        const LOOKED_AT: usize = 4096;
+        self.cache_turn.filter(|turn| *turn <= now)?;
+        let (mut portion, mut bytes) = (Vec::new(), 0);
+        for (app, state) in &mut self.apps {
+            let add = |event: Shared<'_>| {
+                bytes += event.bytes() + OVERHEAD;
+                portion.push(CachedEvent::new(app, &event));
+                bytes < PORTION
+            };
+            if state.cache.say(cache_now, LOOKED_AT, add) {
+                return Some(portion);
             }
         }
-        if !portion.is_empty() {
-            portions.push(Said::Cached(portion));
+        if portion.is_empty() {
+            self.cache_turn = None;
+            return None;
         }
-        portions
+        Some(portion)
+    }
+
+    /// What was said of caches did not reach the others: all of it is to be said anew.
+    pub(super) fn repeat_caches(&mut self, now: u64) {
+        for app in self.apps.values_mut() {
+            app.cache.ask();
+        }
+        self.cache_turn = Some(now + TURN);
     }
 }
 

@@ -65,7 +65,7 @@ impl Cluster {
             let transitions = app_state.view.snapshot_part(node, number, part, time);
             told.push((app_state.app.clone(), transitions));
         }
-        let mut back: Vec<(u64, Joining)> = Vec::new();
+        let (mut back, mut newcomers): (Vec<(u64, Joining)>, _) = (Vec::new(), Vec::new());
         if is_last {
             state.settle(node);
             for app_state in state.apps.values_mut() {
@@ -77,11 +77,16 @@ impl Cluster {
                 // that was refused. The snapshot holds it.
                 let is_before = |own: &u64, _: &mut Joining| *own < number;
                 back.extend(state.joining.extract_if(is_before));
+                // A count that was lost on the way comes with the snapshot, and perhaps as no change.
+                newcomers = state.take_newcomers();
             }
         }
         drop(state);
         for (app, transitions) in told {
             self.tell(&app, transitions, news);
+        }
+        for (app, channel, count) in newcomers {
+            self.tell_count_now(&app, &channel, count);
         }
         drop(telling);
         self.unswept.notify_one();

@@ -126,6 +126,20 @@ impl Node {
 }
 
 impl Page {
+    /// Reads on until there is this text.
+    async fn until(&mut self, text: &str) {
+        let reading = async {
+            while !self.read.contains(text) {
+                let mut bytes = [0; 1024];
+                let count = self.socket.read(&mut bytes).await.unwrap();
+                assert_ne!(count, 0, "closed: {}", self.read);
+                self.read.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        };
+        let read = timeout(PATIENCE, reading).await.is_ok();
+        assert!(read, "no {text} in {}", self.read);
+    }
+
     fn enter(&self, node: &Node, channel: &str, user: u32) {
         let credentials = &node.cluster.apps.by_id("1").unwrap().credentials;
         let data = format!(r#"{{"user_id":{user}}}"#);
@@ -260,6 +274,31 @@ async fn a_newcomer_that_knows_nothing_yet_does_not_take_the_word_from_others() 
     drop(page);
     node.heard_of(r#""a","change":{"count":0}"#).await;
     application.is_told(r#"{"name":"channel_vacated","channel":"a"}"#).await;
+}
+
+#[tokio::test]
+async fn a_newcomer_is_told_the_number_of_subscribers_also_if_another_one_leaves_meanwhile() {
+    let mut node = Node::start(r#","subscription_count":true"#).await;
+    let subscribe = br#"{"event":"pusher:subscribe","data":{"channel":"a"}}"#;
+    let mut leaver = node.open().await;
+    leaver.client.receive(subscribe);
+    node.until(&mut leaver, r#"{\"subscription_count\":1}"#).await;
+    let mut newcomer = node.open().await;
+    newcomer.client.receive(subscribe);
+    // Both are told to the other nodes at once, and as no change.
+    leaver.client.receive(br#"{"event":"pusher:unsubscribe","data":{"channel":"a"}}"#);
+    node.until(&mut newcomer, r#"{\"subscription_count\":1}"#).await;
+    // The same where the copy is lost and a snapshot takes its place, and where the broker takes nothing more.
+    leaver.read.clear();
+    leaver.client.receive(subscribe);
+    newcomer.client.receive(br#"{"event":"pusher:unsubscribe","data":{"channel":"a"}}"#);
+    node.lose(r#""a","change":{"count":1}"#).await;
+    node.cluster.may_have_missed();
+    node.until(&mut leaver, r#"{\"subscription_count\":1}"#).await;
+    node.cluster.broker.shutdown().await;
+    let mut late = node.open().await;
+    late.client.receive(subscribe);
+    late.until(r#"{\"subscription_count\":2}"#).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use super::{AuthKeys, Config, Key, Problem};
 use crate::auth::Authenticator;
 use crate::protocol::pusher::{AppSettings, Apps, PusherSettings};
+use crate::socket::{Limits, OriginPattern};
 use crate::telemetry;
 
 const NOBODY: &str = "no key to check tokens with, and no app of the Pusher protocol: nobody could connect; set \
@@ -28,7 +29,7 @@ pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     found.log();
     let problems = found.problems;
     let mut odd = odd_secrets(config);
-    odd.extend(long_lists(config));
+    odd.extend(outgrown_limits(config));
     config.warnings.extend(odd);
     let auth = auth(config, keys);
     problems.into_iter().chain(auth).collect()
@@ -196,35 +197,54 @@ fn surplus(secret: &str) -> Option<&'static str> {
     }
 }
 
-/// Where the members of a full presence channel may be more than a connection's outbox takes: who joins it is told of all of
-/// them at once.
-fn long_lists(config: &Config) -> Vec<Problem> {
+/// What the settings of an app allow and the limits of all do not: it would be lost where nobody expects that.
+fn outgrown_limits(config: &Config) -> Vec<Problem> {
     let server = &config.settings.server;
-    let outbox = server.limits.outbox_bytes;
-    let message = |rules: &PusherSettings| {
-        let (members, each) = (rules.presence_members, rules.presence_user_bytes);
-        let all = members.saturating_mul(each);
-        (all > outbox).then(|| {
-            format!(
-                "{members} members with up to {each} bytes of presence_user_bytes each are {all} bytes, and \
-                 limits.outbox_bytes is {outbox}: where a channel's list is larger than that, whoever joins is closed with 1013"
-            )
+    let check = |rules: &PusherSettings, at: &str, key: &dyn Fn(&str) -> Key| {
+        [
+            ("presence_members", long_list(rules, &server.limits)),
+            ("event_bytes", large_event(rules, &server.limits)),
+        ]
+        .into_iter()
+        .filter_map(|(name, message)| {
+            Some(Problem::new(format!("{at}.{name}"), config.origin(&key(name)), message?))
         })
+        .collect::<Vec<_>>()
     };
-    let differs = |app: &AppSettings| app.presence_members.is_some() || app.presence_user_bytes.is_some();
-    let apps = server.apps.iter().enumerate();
-    let of_apps = apps.filter(|(_, app)| app.enabled && differs(app)).filter_map(|(index, app)| {
-        let origin = config.origin(&Key::top("apps"));
-        Some(Problem::new(
-            format!("apps[{index}].presence_members"),
-            origin,
-            message(&app.over(&server.pusher))?,
-        ))
+    let differs = |app: &AppSettings| {
+        app.presence_members.is_some() || app.presence_user_bytes.is_some() || app.event_bytes.is_some()
+    };
+    let of_all = server.apps.is_empty() || server.apps.iter().any(|app| app.enabled && !differs(app));
+    let of_all = of_all.then(|| check(&server.pusher, "pusher", &|name| Key::new("pusher", name)));
+    let own = server.apps.iter().enumerate().filter(|(_, app)| app.enabled && differs(app));
+    let own = own.flat_map(|(index, app)| {
+        check(&app.over(&server.pusher), &format!("apps[{index}]"), &|_| Key::top("apps"))
     });
-    let key = Key::new("pusher", "presence_members");
-    let of_all = (server.apps.is_empty() || server.apps.iter().any(|app| app.enabled && !differs(app)))
-        .then(|| Some(Problem::new(&key, config.origin(&key), message(&server.pusher)?)));
-    of_all.flatten().into_iter().chain(of_apps).collect()
+    of_all.into_iter().flatten().chain(own).collect()
+}
+
+/// Who joins a presence channel is told of all its members at once.
+fn long_list(rules: &PusherSettings, limits: &Limits) -> Option<String> {
+    let (members, each, outbox) = (rules.presence_members, rules.presence_user_bytes, limits.outbox_bytes);
+    let all = members.saturating_mul(each);
+    (all > outbox).then(|| {
+        format!(
+            "{members} members with up to {each} bytes of presence_user_bytes each are {all} bytes, and \
+             limits.outbox_bytes is {outbox}: where a channel's list is larger than that, whoever joins is closed with 1013"
+        )
+    })
+}
+
+/// An event is a JSON text within a JSON string: every quotation mark and line break of it takes two bytes.
+fn large_event(rules: &PusherSettings, limits: &Limits) -> Option<String> {
+    let (bytes, frame, outbox) =
+        (rules.event_bytes, rules.event_bytes.saturating_mul(2), limits.outbox_bytes);
+    (frame > outbox).then(|| {
+        format!(
+            "an event of {bytes} bytes may take {frame} on the wire, and limits.outbox_bytes is {outbox}: one that is larger \
+             than that is dropped (too_large)"
+        )
+    })
 }
 
 fn auth(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
@@ -261,30 +281,12 @@ fn overlap(host: &str, admin: SocketAddr) -> bool {
 }
 
 fn wrong_origins(origins: &[String]) -> impl Iterator<Item = String> {
-    origins.iter().filter(|origin| !is_origin(origin)).map(|origin| match origin.as_str() {
-        "*" => "\"*\" is not an origin; leave the list empty to allow any".to_owned(),
-        origin => format!(
-            "{origin:?} is not an origin; write scheme, host and port only, as \"https://app.example.com\""
-        ),
+    origins.iter().filter_map(|origin| {
+        OriginPattern::parse(origin).err().map(|error| format!("{origin:?} is not an origin; {error}"))
     })
 }
 
 /// A name as a `Host` header has it, without the port. Addresses need not be listed.
 fn is_host_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-}
-
-/// What a browser may send as `Origin`: `null`, or scheme, host and port (RFC 6454, section 6).
-fn is_origin(text: &str) -> bool {
-    if text == "null" {
-        return true;
-    }
-    let Some((scheme, rest)) = text.split_once("://") else { return false };
-    let scheme_is_good = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
-    let rest_is_good = !rest.is_empty()
-        && !rest
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || matches!(c, '/' | '?' | '#' | '@' | '*'));
-    scheme_is_good && rest_is_good
 }

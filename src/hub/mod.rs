@@ -22,8 +22,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::message::{Audience, ChannelName, Close, Frame, UserId};
 use crate::telemetry::Metrics;
@@ -103,6 +103,21 @@ impl Hub {
         for commands in &self.shards {
             let _ = commands.send(Command::CloseSome { of, close });
         }
+    }
+
+    /// How many connections have something that the kernel has not taken yet, such as a close frame.
+    pub async fn unflushed(&self) -> usize {
+        let mut answers = Vec::with_capacity(self.shards.len());
+        for commands in &self.shards {
+            let (answer, count) = oneshot::channel();
+            let _ = commands.send(Command::CountUnflushed(answer));
+            answers.push(count);
+        }
+        let mut unflushed = 0;
+        for count in answers {
+            unflushed += count.await.unwrap_or_default();
+        }
+        unflushed
     }
 
     /// Closes a user's connections: those on this channel, or on any that has no scope. Of scoped channels the hub

@@ -61,8 +61,8 @@ struct State {
     /// The connection's task is at work and will flush: pushes only append.
     corked: bool,
     ending: Option<Ending>,
-    /// What stands for [`Close::GoingAway`] in the protocol that is spoken here.
-    going_away: Option<Close>,
+    /// Whether close codes are those of the Pusher protocol.
+    speaks_pusher: bool,
 }
 
 /// Why nothing more is taken.
@@ -176,9 +176,9 @@ impl<S: Sink> Outbox<S> {
         Pushed::Taken
     }
 
-    /// From now on [`Close::GoingAway`] is said in this way.
-    pub fn say_going_away(&self, close: Close) {
-        self.lock().going_away = Some(close);
+    /// From now on a close is sent with the code that the Pusher protocol has for it.
+    pub fn speak_pusher(&self) {
+        self.lock().speaks_pusher = true;
     }
 
     /// Says goodbye: the close frame goes after what waits, and nothing after it.
@@ -189,7 +189,7 @@ impl<S: Sink> Outbox<S> {
         if state.ending.is_some() {
             return false;
         }
-        let close = state.going_away.filter(|_| close == Close::GoingAway).unwrap_or(close);
+        let close = if state.speaks_pusher { close.in_pusher() } else { close };
         state.ending = Some(Ending::Closed(close));
         state.keep(Frame::close(close).bytes().clone(), 0);
         drop(state);
@@ -205,6 +205,11 @@ impl<S: Sink> Outbox<S> {
     /// Why nothing more is taken, if so.
     pub fn ending(&self) -> Option<Ending> {
         self.lock().ending
+    }
+
+    /// Whether everything that was pushed has been handed to the kernel.
+    pub fn is_flushed(&self) -> bool {
+        self.lock().waiting.is_empty()
     }
 
     /// From here to the next [`flush`](Self::flush), pushes only append, so that they share one write.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::batch::Delivery;
@@ -25,6 +26,7 @@ pub(super) enum Command {
     Leave { channel: ChannelName, id: ConnectionId },
     Deliver(Arc<Delivery>),
     CloseSome { of: NonZeroUsize, close: Close },
+    CountUnflushed(oneshot::Sender<usize>),
     CloseUser { user: UserId, channel: Option<ChannelName>, close: Close },
 }
 
@@ -118,6 +120,11 @@ impl Shard {
                 }
                 Command::Leave { channel, id } => self.leave(&channel, id),
                 Command::CloseSome { of, close } => self.close_some(of, close),
+                Command::CountUnflushed(answer) => {
+                    let unflushed =
+                        self.connections.values().filter(|place| !place.outbox.is_flushed()).count();
+                    let _ = answer.send(unflushed);
+                }
                 Command::CloseUser { user, channel, close } => {
                     self.close_user(&user, channel.as_ref(), close);
                 }

@@ -156,7 +156,7 @@ async fn a_seat_subscribes_from_anywhere_until_it_is_dropped() {
     drop(subscription);
     assert_eq!(node.hub.subscribers(&scoped), 0);
     publish("third");
-    connection.outbox().say_going_away(Close::Reconnect);
+    connection.outbox().speak_pusher();
     node.hub.close_some(NonZeroUsize::MIN, Close::GoingAway);
     // What a connection's task does when it is woken.
     while connection.outbox().ending().is_none() {

@@ -1,8 +1,10 @@
 /// Why the server ends a connection. On the wire it is a close code with a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Close {
-    /// The server is shutting down.
+    /// The server is shutting down, and other nodes are there.
     GoingAway,
+    /// The server is shutting down, and no other node is there: come back when it has been started again.
+    Restarting,
     /// A frame broke RFC 6455.
     ProtocolError,
     /// A text message was not UTF-8.
@@ -35,16 +37,19 @@ pub enum Close {
     Unauthorized,
     /// Pusher: the server has no room for the connection.
     NoRoom,
-    /// Pusher: the server is shutting down; come back at once.
+    /// Pusher: the server is shutting down, and other nodes are there; come back at once.
     Reconnect,
+    /// Pusher: the server is shutting down; come back in a moment.
+    ReconnectLater,
     /// Pusher: a ping was not answered.
     PongTimeout,
 }
 
 impl Close {
     /// Those of the native protocol.
-    pub const NATIVE: [Self; 8] = [
+    pub const NATIVE: [Self; 9] = [
         Self::GoingAway,
+        Self::Restarting,
         Self::ProtocolError,
         Self::InvalidUtf8,
         Self::TooLarge,
@@ -54,11 +59,21 @@ impl Close {
         Self::Disconnected,
     ];
 
+    /// What says the same in the Pusher protocol.
+    #[must_use]
+    pub const fn in_pusher(self) -> Self {
+        match self {
+            Self::GoingAway => Self::Reconnect,
+            Self::Restarting => Self::ReconnectLater,
+            other => other,
+        }
+    }
+
     /// The close code: of RFC 6455, section 7.4, or from the private range 4000 to 4999.
     #[must_use]
     pub const fn code(self) -> u16 {
         match self {
-            Self::GoingAway => 1001,
+            Self::GoingAway | Self::Restarting => 1001,
             Self::ProtocolError => 1002,
             Self::InvalidUtf8 => 1007,
             Self::TooLarge => 1009,
@@ -73,7 +88,7 @@ impl Close {
             Self::UnsupportedVersion => 4007,
             Self::NoVersion => 4008,
             Self::Unauthorized => 4009,
-            Self::NoRoom => 4100,
+            Self::NoRoom | Self::ReconnectLater => 4100,
             Self::Reconnect => 4200,
             Self::PongTimeout => 4201,
         }
@@ -83,7 +98,7 @@ impl Close {
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::GoingAway => "going away",
+            Self::GoingAway | Self::Restarting => "going away",
             Self::ProtocolError => "protocol error",
             Self::InvalidUtf8 => "invalid utf-8",
             Self::TooLarge => "message too large",
@@ -100,6 +115,7 @@ impl Close {
             Self::Unauthorized => "unauthorized",
             Self::NoRoom => "over capacity",
             Self::Reconnect => "reconnect",
+            Self::ReconnectLater => "reconnect later",
             Self::PongTimeout => "pong timeout",
         }
     }
@@ -108,7 +124,7 @@ impl Close {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
-            Self::GoingAway | Self::Reconnect => "going_away",
+            Self::GoingAway | Self::Restarting | Self::Reconnect | Self::ReconnectLater => "going_away",
             Self::ProtocolError => "protocol_error",
             Self::InvalidUtf8 => "invalid_utf8",
             Self::TooLarge => "message_too_large",

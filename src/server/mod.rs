@@ -4,6 +4,7 @@ mod descriptors;
 mod drain;
 mod http_connections;
 mod listener;
+mod neighbours;
 mod relay;
 mod run;
 mod settings;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::neighbours::Neighbours;
 use super::signals;
 use crate::broker::Inbound;
 use crate::cluster::Cluster;
@@ -21,6 +22,7 @@ pub(super) async fn relay(
     native: Arc<Native>,
     hub: Arc<Hub>,
     cluster: Arc<Cluster>,
+    neighbours: Arc<Neighbours>,
     metrics: Arc<Metrics>,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
@@ -40,7 +42,7 @@ pub(super) async fn relay(
             match dispatch {
                 Dispatch::Event(event) => deliver(&event, hold, &native, &hub, &metrics),
                 Dispatch::Signal(signal) => {
-                    if !cluster.hear(&signal, hold) {
+                    if !cluster.hear(&signal, hold) && !neighbours.hear(&signal) {
                         signals::obey(&signal, &hub);
                     }
                 }

@@ -10,8 +10,9 @@ use axum::Router;
 
 use super::Settings;
 use super::descriptors::Descriptors;
-use super::drain::drain;
+use super::drain::{close_held, drain};
 use super::listener::{HttpTimeouts, accept_http, bind};
+use super::neighbours::Neighbours;
 use super::relay::relay;
 use crate::auth::{Authenticator, Minter};
 use crate::broker::{Broker, Status};
@@ -61,7 +62,15 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
     let cluster = Cluster::new(apps, hub.clone(), broker.clone(), metrics.clone());
     let native = Arc::new(Native::new(&settings.channels));
-    tokio::spawn(relay(inbound, native.clone(), hub.clone(), cluster.clone(), metrics.clone()));
+    let neighbours = Arc::new(Neighbours::new(broker.clone()));
+    tokio::spawn(relay(
+        inbound,
+        native.clone(),
+        hub.clone(),
+        cluster.clone(),
+        neighbours.clone(),
+        metrics.clone(),
+    ));
 
     let descriptors = Descriptors::of_process();
     let proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
@@ -114,17 +123,11 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     }
 
     shutdown.await;
-    // From here on newcomers are refused; the log says so when it is true.
-    edge.drain();
-    tracing::info!(
-        connections = edge.admission.open(),
-        grace = ?settings.server.shutdown_grace,
-        "shutting down: closing connections"
-    );
-    let cut = drain(&edge, settings.server.shutdown_grace).await;
-    accepting.abort();
+    let cut = drain(&edge, &neighbours, settings.server.shutdown_grace).await;
     cluster.finish(LAST_WORDS).await;
     broker.shutdown().await;
+    close_held(&edge).await;
+    accepting.abort();
     if cut > 0 {
         tracing::warn!(connections = cut, "cut off: they did not finish within server.shutdown_grace");
     }

@@ -52,7 +52,7 @@ pub struct Listen {
     /// The reverse proxies whose `X-Forwarded-For` is believed, as addresses or networks.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
-    /// How long a shutdown may take; the connections are closed spread over it.
+    /// How long closing the connections may take. Where other nodes are there, it is spread over this time.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,
 }

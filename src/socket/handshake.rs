@@ -1,9 +1,12 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use tungstenite::handshake::derive_accept_key;
+
+/// Set by a proxy; see `deploy/nginx.conf`.
+static RETRY_ON: HeaderName = HeaderName::from_static("x-retry-on");
 
 /// A handshake that is refused: an HTTP answer that says why, before anything is upgraded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +87,11 @@ impl Rejection {
         }
         response
     }
+}
+
+/// Whether the proxy in between says that it tries another node when this one answers 503: `X-Retry-On: 503`.
+pub(super) fn retries_on_503(headers: &HeaderMap) -> bool {
+    has_token(headers, &RETRY_ON, "503")
 }
 
 /// Whether a request asks for a WebSocket at all.

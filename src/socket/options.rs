@@ -35,6 +35,13 @@ impl SessionOptions {
         Self { pong_within: u32::MAX, ..self }
     }
 
+    /// The same for messages of at least so many bytes.
+    #[must_use]
+    pub(super) fn with_message_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.message_bytes = self.bounds.message_bytes.max(bytes);
+        self
+    }
+
     /// The same, with so many more messages at once.
     #[must_use]
     pub(super) fn with_larger_burst(self, more: u32) -> Self {

@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response};
 
 use super::End;
-use super::handshake::accept;
-use super::{Conversation, Edge, Gate, Message, Rejection, SessionOptions, TrustedProxies, serve};
+use super::handshake::{accept, retries_on_503};
+use super::{Conversation, Edge, Gate, Message, Newcomers, Rejection, SessionOptions, TrustedProxies, serve};
 use crate::cluster::{Client, Cluster};
 use crate::hub::{Connection, Outbox};
 use crate::message::Close;
@@ -19,6 +19,7 @@ use crate::telemetry::Reason;
 pub struct PusherEndpoint {
     edge: Arc<Edge>,
     cluster: Arc<Cluster>,
+    /// For connections of no app.
     options: Arc<SessionOptions>,
     /// What each app has of its own, by its id.
     own: HashMap<Arc<str>, Own>,
@@ -46,6 +47,8 @@ impl PusherEndpoint {
                 channels => channels,
             };
             let options = options.with_larger_burst(u32::try_from(channels).unwrap_or(u32::MAX));
+            // What an app lets clients send does not break the connection.
+            let options = options.with_message_bytes(app.rules.max_message_bytes());
             let origins = &app.rules.origins;
             let gate = (!origins.is_empty()).then(|| Gate::new(origins, TrustedProxies::default()));
             (app.credentials.id().clone(), Own { options: Arc::new(options), gate })
@@ -66,19 +69,33 @@ impl PusherEndpoint {
         request: &mut Request<Body>,
         client: Option<IpAddr>,
     ) -> Result<Response<Body>, Rejection> {
-        if self.edge.is_draining() {
+        let newcomers = self.edge.newcomers();
+        if newcomers == Newcomers::TurnedAway && retries_on_503(request.headers()) {
             return Err(Rejection::DRAINING);
         }
         let app = self.app(request.uri().path(), request.uri().query(), request.headers());
         let (response, upgrade) = accept(request)?;
         let outbox = Arc::new(Outbox::new());
-        outbox.say_going_away(Close::Reconnect);
+        outbox.speak_pusher();
         let connection = self.edge.hub.connect(outbox);
-        let place = app.and_then(|app| self.admit(&app, &connection));
-        self.edge.opened();
         let ip = client.map(tracing::field::display);
+        let place = match newcomers {
+            Newcomers::Served | Newcomers::ServedForNow => {
+                app.and_then(|app| self.admit(&app, &connection)).map(Some)
+            }
+            Newcomers::TurnedAway => {
+                connection.outbox().close(Close::Restarting);
+                app.map(|_| None)
+            }
+            Newcomers::Held => app.map(|_| None),
+        };
+        self.edge.opened();
         let place = match place {
-            Ok(place) => {
+            Ok(None) => {
+                tracing::info!(connection = connection.id(), ip, reason = "going_away", "connection refused");
+                None
+            }
+            Ok(Some(place)) => {
                 tracing::info!(
                     connection = connection.id(),
                     app = &**place.app.credentials.id(),

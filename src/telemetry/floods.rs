@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -37,25 +38,32 @@ impl Pace {
     }
 }
 
-/// Leaves out the lines that are too many, by the place in the code that writes them, and sums them up.
+/// Leaves out the lines that are too many, by the place in the code that writes them and by their reason where they have
+/// one, and sums them up.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Floods(Arc<Mutex<HashMap<Identifier, Place>>>);
+pub(super) struct Floods(Arc<Mutex<HashMap<Kind, Place>>>);
 
-/// One place in the code. There are only as many as the program has.
+/// A place in the code, and a number made of the reason.
+type Kind = (Identifier, u16);
+
+/// No place has more kinds of lines than this, whatever strangers make the reasons say.
+const REASONS: u64 = 1024;
+
+/// One kind of lines. There are only as many places as the program has.
 #[derive(Debug)]
 struct Place {
     level: Level,
     allowance: f64,
     at: Instant,
     left_out: u64,
-    /// What the first one said.
-    message: String,
+    /// What the first one said, and its reason.
+    message: Message,
 }
 
 impl Floods {
     /// Says of each place how many lines were left out since the last time.
     pub(super) fn sum_up(&self) {
-        let flooded: Vec<(Level, u64, String)> = self
+        let flooded: Vec<(Level, u64, Message)> = self
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -66,11 +74,11 @@ impl Floods {
             })
             .collect();
         // Written without the lock, which each line takes.
-        for (level, count, line) in flooded {
+        for (level, count, Message { line, reason }) in flooded {
             if level == Level::INFO {
-                tracing::info!(count, line, "lines were left out of the log: too many of one kind");
+                tracing::info!(count, line, reason, "lines were left out of the log: too many of one kind");
             } else {
-                tracing::warn!(count, line, "lines were left out of the log: too many of one kind");
+                tracing::warn!(count, line, reason, "lines were left out of the log: too many of one kind");
             }
         }
     }
@@ -81,13 +89,14 @@ impl Floods {
             return true;
         }
         let Some(pace) = Pace::of(*metadata.level()) else { return true };
+        let kind = (metadata.callsite(), reason_of(event));
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = known.entry(metadata.callsite()).or_insert_with(|| Place {
+        let here = known.entry(kind.clone()).or_insert_with(|| Place {
             level: *metadata.level(),
             allowance: pace.burst,
             at: now,
             left_out: 0,
-            message: String::new(),
+            message: Message::default(),
         });
         let permitted = here.take(pace, now);
         if !permitted {
@@ -95,10 +104,10 @@ impl Floods {
             if here.left_out == 1 {
                 // Written down without the lock: where that panics, the panic is logged, too.
                 drop(known);
-                let mut message = String::new();
-                event.record(&mut Message(&mut message));
+                let mut message = Message::default();
+                event.record(&mut message);
                 let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(here) = known.get_mut(&metadata.callsite()) {
+                if let Some(here) = known.get_mut(&kind) {
                     here.message = message;
                 }
             }
@@ -126,12 +135,50 @@ impl Place {
     }
 }
 
-struct Message<'a>(&'a mut String);
+/// A number for the `reason` of a line; 0 where there is none.
+fn reason_of(event: &Event<'_>) -> u16 {
+    if event.metadata().fields().field("reason").is_none() {
+        return 0;
+    }
+    let mut hash = Hash(DefaultHasher::new());
+    event.record(&mut hash);
+    u16::try_from(hash.0.finish() % REASONS).unwrap_or(0)
+}
 
-impl Visit for Message<'_> {
+struct Hash(DefaultHasher);
+
+impl Visit for Hash {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "reason" {
+            self.0.write(value.as_bytes());
+        }
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if field.name() == "message" {
-            *self.0 = format!("{value:?}");
+        if field.name() == "reason" {
+            self.0.write(format!("{value:?}").as_bytes());
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Message {
+    line: String,
+    reason: Option<String>,
+}
+
+impl Visit for Message {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "reason" {
+            self.reason = Some(value.to_owned());
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        match field.name() {
+            "message" => self.line = format!("{value:?}"),
+            "reason" => self.reason = Some(format!("{value:?}")),
+            _ => {}
         }
     }
 }
@@ -195,10 +242,29 @@ mod tests {
     }
 
     #[test]
+    fn one_reason_does_not_hide_another() {
+        let text = written(|floods| {
+            for n in 0..100 {
+                tracing::warn!(n, reason = "invalid_json", "message dropped");
+            }
+            tracing::warn!(reason = "too_large", "message dropped");
+            floods.sum_up();
+        });
+        assert_eq!(text.matches("message dropped n=").count(), 20, "{text}");
+        assert_eq!(text.matches("reason=\"too_large\"").count(), 1, "{text}");
+        assert!(text.contains("count=80 line=\"message dropped\" reason=\"invalid_json\""), "{text}");
+    }
+
+    #[test]
     fn it_comes_back_with_time() {
         let start = Instant::now();
-        let mut place =
-            Place { level: Level::WARN, allowance: 20.0, at: start, left_out: 0, message: String::new() };
+        let mut place = Place {
+            level: Level::WARN,
+            allowance: 20.0,
+            at: start,
+            left_out: 0,
+            message: Message::default(),
+        };
         let mut take = |seconds| place.take(Pace::TROUBLE, start + std::time::Duration::from_secs(seconds));
         assert_eq!((0..30).filter(|_| take(0)).count(), 20);
         assert!(!take(9));

@@ -6,6 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::known;
 use super::process::{Logs, Process};
 
 /// The `reason` label: one of a fixed set of words, never text from a network.
@@ -124,7 +125,7 @@ impl Metrics {
                 metric
             }};
         }
-        Self {
+        let metrics = Self {
             connections: metric!("connections", "Open connections"),
             channels: metric!("channels", "Channels with a subscriber on this node"),
             connections_opened: metric!("connections_opened", "Connections that were opened"),
@@ -156,6 +157,28 @@ impl Metrics {
             webhooks_failed: metric!("webhooks_failed", "Requests that webhooks did not take, tried again"),
             webhooks_dropped: metric!("webhooks_dropped", "Events that webhooks were never told"),
             registry,
+        };
+        metrics.start_at_zero();
+        metrics
+    }
+
+    /// Shows the series whose labels are known: what begins with the first event would hide it from `rate`.
+    fn start_at_zero(&self) {
+        for (family, reasons) in [
+            (&self.handshakes_refused, known::HANDSHAKES_REFUSED),
+            (&self.http_dropped, known::HTTP_DROPPED),
+            (&self.messages_refused, known::MESSAGES_REFUSED),
+            (&self.broker_dropped, known::BROKER_DROPPED),
+            (&self.connections_closed, known::CONNECTIONS_CLOSED),
+        ] {
+            for reason in reasons {
+                drop(family.get_or_create(&Reason::new(reason)));
+            }
+        }
+        for endpoint in known::ENDPOINTS {
+            for outcome in known::OUTCOMES {
+                drop(self.pusher_calls.get_or_create(&Call::new(endpoint, outcome)));
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod fields;
 mod floods;
+mod known;
 mod logs;
 mod metrics;
 mod panics;

@@ -377,6 +377,19 @@ describe("with the server up", () => {
     await publish.getByText("Published").waitFor();
   });
 
+  test("whoever publishes is told which keys were left out", async () => {
+    const publish = page.locator("#publish");
+    const leftOut = { kind: "chat", fields: ["message", "name"], keys: ["massage"], message: "" };
+    await page.route("**/console/publish", (route) => route.fulfill({ json: { ok: true, left_out: leftOut } }));
+    await publish.getByRole("button", { name: "Publish" }).click();
+    await publish.getByText("Published, but `chat` delivers only `message`, `name`. Left out: `massage`").waitFor();
+    await page.getByRole("button", { name: "日本語" }).click();
+    await publish.getByText("`chat` で届くのは `message`, `name` だけです。除かれたキー：`massage`").waitFor();
+    await page.unroute("**/console/publish");
+    await publish.getByRole("button", { name: "配信" }).click();
+    await publish.getByText("配信しました", { exact: true }).waitFor();
+  });
+
   test("the arrow keys walk through all channels, and a click on the last choice leads to its field", async () => {
     const focused = () => page.evaluate(() => [document.activeElement.name || document.activeElement.id, document.activeElement.value]);
     await page.getByRole("radio", { name: "chat:default" }).focus();

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Application } from "./application.mjs";
-import { closeAll, connected, Inbox, listening, present, tab } from "./client.mjs";
-import { SETUPS, twoNodes } from "./servers.mjs";
+import { closeAll, connected, eventually, Inbox, listening, present, tab } from "./client.mjs";
+import { oneNode, SETUPS, twoNodes } from "./servers.mjs";
 
 for (const [where, setUp] of SETUPS) {
   describe(where, () => {
@@ -20,7 +20,7 @@ for (const [where, setUp] of SETUPS) {
     });
     afterEach(closeAll);
 
-    for (const [signal, code] of [["SIGTERM", 4200], ["SIGKILL", undefined]]) {
+    for (const signal of ["SIGTERM", "SIGKILL"]) {
       test(`after ${signal}, Echo comes back by itself, with its channels`, async () => {
         const { a } = servers;
         const echo = await tab(a, application, "aoi");
@@ -29,7 +29,10 @@ for (const [where, setUp] of SETUPS) {
         const room = await present(echo, "Room.1");
         assert.deepEqual(await room.here.next(), ["Aoi"]);
         await a.stop(signal);
-        if (code) assert.equal((await echo.errors.next("the close code")).code, code);
+        if (signal === "SIGTERM") {
+          // To another node at once, or a second later to this one.
+          assert.equal((await echo.errors.next("the close code")).code, servers.b === a ? 4100 : 4200);
+        }
         await a.start();
         await connected(echo);
         assert.deepEqual(await room.here.next("the members once more", 30_000), ["Aoi"]);
@@ -41,6 +44,50 @@ for (const [where, setUp] of SETUPS) {
     }
   });
 }
+
+// pusher-js waits 15 seconds after a refused handshake: whoever met one is not back before that.
+const BACK_MS = 10_000;
+
+const PATIENT = { YAMABIKO__SERVER__SHUTDOWN_GRACE: "30s" };
+const ALONE = [
+  ["in memory", () => oneNode(PATIENT)],
+  ["on Redis, beside a node that was killed", async () => {
+    const servers = await twoNodes(PATIENT);
+    await servers.b.stop("SIGKILL");
+    return servers;
+  }],
+];
+
+describe("a node without others that is restarted at once", () => {
+  afterEach(closeAll);
+
+  for (const [where, setUp] of ALONE) {
+    test(`has all pages back within moments, ${where}`, async (context) => {
+      const servers = await setUp();
+      context.after(() => servers.stop());
+      const { a } = servers;
+      const pages = await Promise.all(Array.from({ length: 20 }, async (_, index) => {
+        // Half of them as an application without the option has them.
+        const echo = await tab(a, { url: "http://127.0.0.1:9" }, "aoi", index % 2 ? {} : { enabledTransports: undefined });
+        return { echo, news: await listening(echo.channel("news"), ".said") };
+      }));
+      const stopped = Date.now();
+      await a.stop("SIGTERM");
+      await a.start();
+      await Promise.all(pages.map(async ({ echo }) => {
+        await connected(echo);
+        assert.ok(Date.now() - stopped < BACK_MS, "it met a refusal");
+        assert.equal((await echo.errors.next("the close code")).code, 4100);
+      }));
+      await eventually(async () => {
+        const { subscription_count: count } = await a.get("/channels/news", { info: "subscription_count" });
+        assert.equal(count, pages.length);
+      });
+      await a.sdk().trigger("news", "said", { message: "back" });
+      for (const { news } of pages) assert.equal((await news.next()).message, "back");
+    });
+  }
+});
 
 describe("when Redis restarts", () => {
   let servers, application;

@@ -218,6 +218,37 @@ fn a_connection_is_kept_for_its_next_request_longer_than_for_its_first() {
 }
 
 #[test]
+fn the_log_says_what_is_wrong_with_a_token() {
+    let server = Server::start(|options| {
+        options.set("log.format", "text");
+    });
+    let now = unix_time();
+    for (claim, value, said) in [
+        (
+            "id",
+            json!(7.5),
+            r#"reason="invalid_claims" detail="the token's claims are not valid: `id` must be an integer or"#,
+        ),
+        (
+            "channel",
+            json!(7),
+            r#"reason="invalid_claims" detail="the token's claims are not valid: `channel` must be a string""#,
+        ),
+        ("exp", json!(now - 600), r#"reason="token_expired" detail="the token has expired, 10 min ago""#),
+        (
+            "nbf",
+            json!(now + 630),
+            r#"reason="token_not_yet_valid" detail="the token is not valid yet, for another 10 min""#,
+        ),
+    ] {
+        let mut claims = claims(7, "Aoi", "notes:");
+        claims[claim] = value;
+        Client::connect(&server, &claims).expect_err("refused");
+        server.expect_log(|line| line.as_str().is_some_and(|line| line.contains(said)));
+    }
+}
+
+#[test]
 fn what_is_set_wrong_is_in_the_log() {
     let server = Server::start(|_| {});
     assert_eq!(server.get("/socket.io/?EIO=4&token=secret").status, 404);

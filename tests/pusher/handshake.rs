@@ -105,6 +105,71 @@ secret = "another-secret-of-the-tests"
 }
 
 #[test]
+fn all_subdomains_are_one_origin() {
+    let server = serve(
+        r#"
+[server]
+origins = ["https://*.native.example.com"]
+[[apps]]
+id = "1"
+key = "page"
+secret = "app-secret-of-the-tests"
+origins = ["https://*.example.com:8443", "http://localhost"]
+[[apps]]
+id = "2"
+key = "other"
+secret = "another-secret-of-the-tests"
+"#,
+    );
+    let refused = |key: &str, origin: &str| {
+        let request = Request::get(server.address, format!("/app/{key}?protocol=7")).header("Origin", origin);
+        data(&Client::upgrade(request).unwrap().expect_json())["code"].as_u64()
+    };
+    for origin in ["https://a.example.com:8443", "https://a.b.Example.com:8443", "http://localhost"] {
+        assert_eq!(refused("page", origin), None, "{origin}");
+    }
+    for origin in ["https://example.com:8443", "https://a.example.com", "http://a.example.com:8443"] {
+        assert_eq!(refused("page", origin), Some(4009), "{origin}");
+    }
+    assert_eq!(refused("other", "https://a.native.example.com"), None);
+    assert_eq!(refused("other", "https://native.example.com"), Some(4009));
+}
+
+#[test]
+fn who_proves_nothing_in_time_is_put_out() {
+    let server = serve(
+        r#"
+[pusher]
+authorization_timeout = "1s"
+[[apps]]
+id = "1"
+key = "page"
+secret = "app-secret-of-the-tests"
+[[apps]]
+id = "2"
+key = "other"
+secret = "another-secret-of-the-tests"
+authorization_timeout = "0s"
+"#,
+    );
+    let mut private = Page::open(&server);
+    private.subscribe("private-a");
+    let mut user = Page::open(&server);
+    user.sign_in(r#"{"id":"7"}"#);
+    assert_eq!(user.next().0, "pusher:signin_success");
+    let mut of_another_app = Page::of_app(&server, "other", "another-secret-of-the-tests");
+    let mut public = Page::open(&server);
+    public.subscribe("news");
+    let (event, _, error) = public.next();
+    assert_eq!((event.as_str(), &error["code"]), ("pusher:error", &json!(4009)));
+    assert!(error["message"].as_str().unwrap().contains("authorization_timeout"), "{error}");
+    assert_eq!(public.client.expect_close().0, 4009);
+    for page in [&mut private, &mut user, &mut of_another_app] {
+        page.expect_quiet();
+    }
+}
+
+#[test]
 fn a_full_server_says_so() {
     let server = crate::Server::start(|options| {
         options.config(APPS).set("limits.connections", 1);
@@ -194,22 +259,66 @@ pong_timeout = "1s"
 }
 
 #[test]
-fn a_server_that_goes_sends_pages_to_another() {
-    let server = crate::Server::start(|options| {
-        options.config(APPS).set("server.shutdown_grace", "2s");
-    });
-    let mut page = Page::open(&server);
-    server.signal(rustix::process::Signal::TERM);
-    assert_eq!(page.client.expect_close().0, 4200);
-    assert!(server.wait(Duration::from_secs(10)).status.success());
+fn a_server_that_goes_sends_pages_to_another_or_has_them_come_back() {
+    let redis = crate::RedisServer::start();
+    let (first, last) = (crate::node(&redis, APPS), crate::node(&redis, APPS));
+    // The last one is alone, and the next page finds it no sooner than a second later.
+    for (server, code) in [(first, 4200), (last, 4100)] {
+        let mut page = Page::open(&server);
+        server.signal(rustix::process::Signal::TERM);
+        assert_eq!(page.client.expect_close().0, code);
+        assert!(server.wait(Duration::from_secs(20)).status.success());
+    }
+}
+
+/// What one app lets a page send does not close its connection, however JSON escapes it.
+#[test]
+fn a_message_may_be_as_large_as_the_app_lets_events_be() {
+    let server = serve(
+        r#"
+[limits]
+message_bytes = 2000
+[[apps]]
+id = "1"
+key = "page"
+secret = "app-secret-of-the-tests"
+client_events = true
+event_bytes = 102400
+[[apps]]
+id = "2"
+key = "other"
+secret = "another-secret-of-the-tests"
+presence_user_bytes = 300
+"#,
+    );
+    let (mut page, mut hears) = (Page::open(&server), Page::open(&server));
+    page.subscribe("private-a");
+    hears.subscribe("private-a");
+    for (data, raw) in [("x".repeat(66_000), None), ("\u{1}".repeat(102_400), Some(r"\u0001"))] {
+        let text = raw.map_or_else(|| data.clone(), |escaped| escaped.repeat(data.len()));
+        page.client.send_text(&format!(r#"{{"event":"client-x","channel":"private-a","data":"{text}"}}"#));
+        let frame = hears.client.expect_json();
+        assert_eq!((&frame["event"], frame["data"].as_str()), (&json!("client-x"), Some(data.as_str())));
+    }
+    page.client
+        .send_json(&json!({ "event": "client-x", "channel": "private-a", "data": "x".repeat(102_401) }));
+    assert_eq!(page.next().0, "pusher:error", "it is refused, and the connection stays");
+    page.expect_quiet();
+    // No more than that: an app without client events needs little.
+    let mut other = Page::of_app(&server, "other", "another-secret-of-the-tests");
+    other.client.send_text(&"x".repeat(20_000));
+    assert_eq!(other.client.expect_close().0, 1009);
+    page.client.send_text(&"x".repeat(1_000_000));
+    assert_eq!(page.client.expect_close().0, 1009);
 }
 
 #[test]
 fn messages_have_the_limits_of_all() {
     let server = crate::Server::start(|options| {
-        options.config(APPS).set("limits.message_bytes", 2000);
+        options.config(&format!("[pusher]\nevent_bytes = 10\npresence_user_bytes = 10\n{APPS}"));
+        options.set("limits.message_bytes", 8000);
     });
     let mut page = Page::open(&server);
-    page.client.send_text(&"x".repeat(2001));
+    page.client.send_text(&"x".repeat(8001));
     assert_eq!(page.client.expect_close().0, 1009);
 }

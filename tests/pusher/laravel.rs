@@ -207,3 +207,56 @@ fn it_reaches_the_subscribers_on_all_nodes_once() {
     a.expect("E", "private-Chat.1", &json!(2));
     b.expect_quiet();
 }
+
+#[test]
+fn the_protocols_own_events_cannot_be_published_over_redis() {
+    let redis = RedisServer::start();
+    let server = node(&redis, APPS);
+    let mut page = Page::open(&server);
+    page.subscribe("room");
+    let topic = "app-database-room";
+    for event in ["pusher_internal:member_removed", "pusher:error"] {
+        publish(&redis, topic, &json!({ "event": event, "data": { "user_id": 7 } }).to_string(), 1);
+    }
+    // The log tells of each reason, however many there are of another one.
+    for _ in 0..50 {
+        publish(&redis, topic, "7", 1);
+    }
+    publish(&redis, topic, "", 1);
+    publish(&redis, topic, &json!({ "event": "E", "data": 1 }).to_string(), 1);
+    page.expect("E", "room", &json!(1));
+    for (reason, count) in [("reserved_event", 2), ("invalid_event", 50), ("empty", 1)] {
+        let line = server.expect_log(|line| line["message"] == "message dropped" && line["reason"] == reason);
+        assert_eq!(line["channel"], "room");
+        let counted = server.metric(&format!("yamabiko_broker_dropped_total{{reason=\"{reason}\"}}"));
+        assert_eq!(counted, count, "{reason}");
+    }
+}
+
+#[test]
+fn a_page_on_a_channel_whose_topic_is_the_nodes_own_is_told_of_in_the_log_once() {
+    let redis = RedisServer::start();
+    let server = node(&redis, APPS);
+    for _ in 0..2 {
+        let (mut one, mut two) = (Page::open(&server), Page::open(&server));
+        for channel in ["broadcast", "yamabiko", "other"] {
+            one.subscribe(channel);
+            two.subscribe(channel);
+        }
+        // Over HTTP it is a channel like any other.
+        trigger(&server, &["broadcast"], "E", &json!(1), None);
+        one.expect("E", "broadcast", &json!(1));
+        one.client.close();
+        two.client.close();
+        eventually("nobody is there", || server.metric("yamabiko_pusher_subscriptions") == 0);
+    }
+    let told: Vec<Value> = server
+        .log()
+        .into_iter()
+        .filter(|line| {
+            line["message"].as_str().is_some_and(|text| text.contains("use this topic themselves"))
+        })
+        .map(|line| line["channel"].clone())
+        .collect();
+    assert_eq!(told, ["broadcast", "yamabiko"]);
+}

@@ -273,3 +273,100 @@ fn a_node_that_was_cut_off_alone_hears_what_it_missed() {
     });
     cut.expect_quiet();
 }
+
+fn expect_cached(servers: &[&Server], channel: &str, data: &Value) {
+    for server in servers {
+        eventually("the cache is that of the others", || {
+            let mut page = Page::open(server);
+            page.subscribe(channel);
+            page.next() == ("E".into(), channel.into(), data.clone())
+        });
+    }
+}
+
+#[test]
+fn a_node_that_takes_the_place_of_one_that_was_killed_has_the_cache() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, APPS), node(&redis, APPS));
+    trigger(&one, &["cache-a"], "E", &json!(1), None);
+    expect_cached(&[&one, &two], "cache-a", &json!(1));
+    // The oldest one; for the others it is still there.
+    one.signal(Signal::KILL);
+    let three = node(&redis, APPS);
+    expect_cached(&[&three, &two], "cache-a", &json!(1));
+}
+
+#[test]
+fn the_two_oldest_nodes_that_were_cut_off_together_have_what_they_missed() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let redis = RedisServer::start();
+    let proxy = runtime.block_on(Proxy::start(redis.port()));
+    let (one, two) = (node_at(&proxy.url(), APPS), node_at(&proxy.url(), APPS));
+    let three = node(&redis, APPS);
+    trigger(&one, &["cache-a"], "E", &json!("before"), None);
+    expect_cached(&[&one, &two, &three], "cache-a", &json!("before"));
+    for round in 0..3 {
+        proxy.set(Traffic::Cut);
+        for server in [&one, &two] {
+            eventually("the cut is noticed", || server.get_admin("/readyz").status == 503);
+        }
+        trigger(&three, &["cache-a"], "E", &json!(round), None);
+        proxy.set(Traffic::Open);
+        for server in [&one, &two] {
+            eventually("the node is back", || server.get_admin("/readyz").status == 200);
+        }
+        expect_cached(&[&one, &two, &three], "cache-a", &json!(round));
+    }
+}
+
+#[test]
+fn a_node_that_stood_still_and_lost_redis_has_what_it_missed() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let redis = RedisServer::start();
+    let proxy = runtime.block_on(Proxy::start(redis.port()));
+    let (one, two) = (node(&redis, APPS), node_at(&proxy.url(), APPS));
+    for round in 0..3 {
+        two.signal(Signal::STOP);
+        // This one lies in its socket, unread, and is read when the next one has long been everywhere else.
+        trigger(&one, &["cache-a"], "E", &json!("old"), None);
+        std::thread::sleep(Duration::from_millis(300));
+        proxy.set(Traffic::Cut);
+        trigger(&one, &["cache-a"], "E", &json!(round), None);
+        std::thread::sleep(Duration::from_millis(300));
+        proxy.set(Traffic::Open);
+        two.signal(Signal::CONT);
+        expect_cached(&[&one, &two], "cache-a", &json!(round));
+    }
+}
+
+/// Reads on until the page is told how many subscribers a channel has.
+fn expect_counted(page: &mut Page, channel: &str) {
+    loop {
+        let (event, of, _) = page.next();
+        if event == "pusher_internal:subscription_count" && of == channel {
+            return;
+        }
+    }
+}
+
+#[test]
+fn every_newcomer_is_told_the_number_of_subscribers() {
+    let apps = APPS.replacen("client_events", "subscription_count = true\nclient_events", 1);
+    let mut redis = RedisServer::start();
+    let server = node(&redis, &format!("limits.messages_per_second = 0\n{apps}"));
+    let (mut leaver, mut newcomer) = (Page::open(&server), Page::open(&server));
+    for round in 0..100 {
+        let channel = format!("c{round}");
+        leaver.ask(&channel, None);
+        expect_counted(&mut leaver, &channel);
+        newcomer.ask(&channel, None);
+        leaver.unsubscribe(&channel);
+        expect_counted(&mut newcomer, &channel);
+    }
+    redis.kill();
+    eventually("the outage is noticed", || server.get_admin("/readyz").status == 503);
+    for page in [&mut leaver, &mut newcomer] {
+        page.ask("news", None);
+        expect_counted(page, "news");
+    }
+}

@@ -114,6 +114,15 @@ impl Client {
         (code, reason)
     }
 
+    /// The next text message, or the code with which the server closes instead.
+    pub fn text_or_close(&mut self) -> Result<String, u16> {
+        match self.next(PATIENCE) {
+            Some(Message::Text(text)) => Ok(text.to_string()),
+            Some(Message::Close(Some(CloseFrame { code, .. }))) => Err(code.into()),
+            other => panic!("text or a close frame was due, but {other:?} came"),
+        }
+    }
+
     /// Closes as a page does and waits for the answer.
     pub fn close(mut self) {
         self.socket.close(None).unwrap();

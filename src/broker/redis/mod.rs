@@ -2,7 +2,6 @@
 
 mod backoff;
 mod clock;
-mod drops;
 mod health;
 mod link;
 mod names;
@@ -28,7 +27,6 @@ use super::{Inbound, Listen, Receipt, Refused, Settings, Status};
 use crate::message::{Dispatch, Sender};
 use crate::telemetry::Metrics;
 use backoff::Backoff;
-use drops::Drops;
 use health::{Health, Role};
 use link::{Link, Trouble};
 use names::Names;
@@ -78,7 +76,6 @@ impl Redis {
             inbound,
             has_subscribed: false,
             metrics,
-            drops: Drops::default(),
         };
         let connections =
             Connections { target, patience, outgoing: outgoing.clone(), health: health.clone() };

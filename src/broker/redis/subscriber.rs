@@ -7,7 +7,6 @@ use redis::{ServerErrorKind, Value, cmd};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::drops::Drops;
 use super::health::{Health, Role};
 use super::link::{Link, READ_FIRST, STEP, Trouble, within, words};
 use super::names::Names;
@@ -17,10 +16,10 @@ use super::subscription::Subscription;
 use super::target::Target;
 use super::topics::Topics;
 use crate::broker::budget::Budget;
-use crate::broker::envelope::{self, Invalid};
+use crate::broker::envelope::{self, Dropped};
 use crate::broker::{Inbound, Listening};
-use crate::message::{Dispatch, Sender};
-use crate::telemetry::Metrics;
+use crate::message::{ChannelName, Dispatch, Sender};
+use crate::telemetry::{Metrics, Reason};
 
 /// How long a silent connection is still listened to when another one is subscribed.
 const LAST_WORD: Duration = Duration::from_millis(100);
@@ -38,7 +37,6 @@ pub(super) struct Delivery {
     /// There was a connection before.
     pub(super) has_subscribed: bool,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) drops: Drops,
 }
 
 /// Why a subscribed connection is no longer used.
@@ -149,7 +147,6 @@ async fn follow<'o>(
                 Err(_) => standby = Standby::None,
             },
             () = &mut timer => {
-                delivery.drops.flush();
                 let now = Instant::now();
                 if now.duration_since(timer.deadline()) > LATE {
                     // The process stood still: what has come meanwhile is read first.
@@ -238,14 +235,15 @@ impl Delivery {
         let (dispatch, seq) = match self.decode(name, payload) {
             Ok(Some(read)) => read,
             Ok(None) => return false,
-            Err(invalid) => {
-                self.drops.add(invalid.word(), &self.metrics);
+            Err(Dropped { why, channel }) => {
+                self.dropped(why.word(), name, channel.as_ref());
                 return false;
             }
         };
         // The receipt first: the sender's acknowledgement precedes its own copy.
         if seq.is_some_and(|seq| self.outgoing.arrived(seq) == Copy::Refused) {
-            self.drops.add("refused", &self.metrics);
+            let channel = if let Dispatch::Event(event) = &dispatch { Some(&event.channel) } else { None };
+            self.dropped("refused", name, channel);
             return false;
         }
         self.metrics.broker_messages.inc();
@@ -260,9 +258,15 @@ impl Delivery {
         waited
     }
 
+    fn dropped(&self, reason: &'static str, topic: &[u8], channel: Option<&ChannelName>) {
+        self.metrics.broker_dropped.get_or_create(&Reason::new(reason)).inc();
+        let (topic, channel) = (String::from_utf8_lossy(topic), channel.map(ChannelName::as_str));
+        tracing::warn!(channel, topic = &*topic, reason, "dropped a message from Redis");
+    }
+
     /// What arrived, with its number if this node published it. `None` for a topic that is not listened to any
     /// more: what was under way when that was told.
-    fn decode(&self, name: &[u8], payload: Bytes) -> Result<Option<(Dispatch, Option<u64>)>, Invalid> {
+    fn decode(&self, name: &[u8], payload: Bytes) -> Result<Option<(Dispatch, Option<u64>)>, Dropped> {
         if *name == *self.names.events {
             return envelope::decode_event(&payload, &self.outgoing.node, &self.sender_default).map(Some);
         }

@@ -7,6 +7,16 @@ use crate::protocol::pusher::presence::NodeName;
 /// A node that has been silent for so long is lost, with all that was on it.
 pub(in crate::cluster) const SILENT_AFTER: u64 = 15_000;
 
+/// Nodes say what they keep of cache channels one after another, so far apart, in milliseconds: long enough to hear that
+/// another one has said it.
+pub(in crate::cluster) const TURN: u64 = 100;
+
+/// No node waits for more turns than this.
+const MOST_TURNS: u64 = 6;
+
+/// So long a node that has asked counts as one that waits for the answer, in milliseconds of the hub's clock.
+const ASKING: u64 = 2_000;
+
 /// Asking everybody for everything is not repeated sooner.
 const ASK_AGAIN: u64 = 2_000;
 
@@ -16,6 +26,8 @@ pub(super) struct Node {
     /// When it was started, by its own clock; every node compares the same numbers.
     since: u64,
     standing: Standing,
+    /// When it last asked, in milliseconds of the hub's clock.
+    asked: Option<u64>,
     /// How much of its snapshot has come, as long as that is not all.
     gathered: Option<Gathered>,
 }
@@ -49,8 +61,8 @@ impl State {
             (false, true) => Standing::Lost,
             (false, false) => Standing::New,
         };
-        let entry =
-            self.nodes.entry(node.clone()).or_insert(Node { heard: time, since, standing, gathered: None });
+        let new = Node { heard: time, since, standing, asked: None, gathered: None };
+        let entry = self.nodes.entry(node.clone()).or_insert(new);
         if entry.standing == Standing::Gone {
             return false;
         }
@@ -135,13 +147,20 @@ impl State {
         self.nodes.iter().any(|(node, entry)| *node != self.own && entry.standing.is_there())
     }
 
-    /// Whether of all nodes but one this has been there longest.
-    pub(in crate::cluster) fn is_oldest_but(&self, other: &NodeName) -> bool {
-        self.nodes
-            .iter()
-            .filter(|(node, entry)| *node != other && entry.standing != Standing::Gone)
-            .filter(|(_, entry)| self.time.saturating_sub(entry.heard) <= SILENT_AFTER)
-            .all(|(node, entry)| self.is_older_than(node, entry))
+    /// A node has asked. When it is this node's turn to answer: the oldest one comes first, because it is the one that
+    /// knows most. Those that have asked themselves come last, but they do: it may be all of them.
+    pub(super) fn turn_after(&mut self, node: &NodeName, now: u64) -> u64 {
+        if let Some(entry) = self.nodes.get_mut(node) {
+            entry.asked = Some(now);
+        }
+        let asks = |entry: &Node| entry.asked.is_some_and(|asked| now.saturating_sub(asked) < ASKING);
+        let is_before = |(node, entry): &(&NodeName, &Node)| {
+            entry.standing.is_there() && !self.is_older_than(node, entry)
+        };
+        let before = self.nodes.iter().filter(is_before).filter(|(_, entry)| !asks(entry)).count();
+        let turns = u64::try_from(before).unwrap_or(MOST_TURNS);
+        let last = if self.nodes.get(&self.own).is_some_and(asks) { MOST_TURNS / 2 } else { 0 };
+        (turns + last).min(MOST_TURNS) * TURN
     }
 
     fn is_older_than(&self, node: &NodeName, entry: &Node) -> bool {

@@ -146,7 +146,7 @@ fn a_node_is_silent_only_while_others_can_be_heard() {
 }
 
 #[test]
-fn the_oldest_answers_newcomers() {
+fn the_oldest_is_the_first_to_answer_who_asks() {
     let (mut state, _) = state();
     let (older, newer): (NodeName, NodeName) = ("older".into(), "newer".into());
     state.heard(&older, 5, true);
@@ -154,7 +154,19 @@ fn the_oldest_answers_newcomers() {
     assert!(!settled(&mut state, &older), "what it says now is not");
     state.heard(&newer, 15, true);
     assert!(!settled(&mut state, &newer));
-    assert!(!state.is_oldest_but(&newer) && state.is_oldest_but(&older));
+    // The oldest comes first, unless it asks itself.
+    assert_eq!(state.turn_after(&newer, 0), TURN);
+    assert_eq!(state.turn_after(&older, 0), 0);
+    assert_eq!(state.turn_after(&newer, 10_000), TURN, "it has its answer by now");
+    // Who asks itself comes last.
+    let own = state.own.clone();
+    state.heard(&own, 10, true);
+    assert!(state.turn_after(&own, 10_000) > 3 * TURN);
+    // However many there are, nobody waits for long.
+    for number in 0..100 {
+        state.heard(&format!("{number}").into(), 6, true);
+    }
+    assert!(state.turn_after(&newer, 20_000) < 1_000);
 }
 
 #[test]
@@ -187,9 +199,9 @@ fn what_a_node_says_after_its_farewell_does_not_bring_it_back() {
     let (mut state, _) = state();
     let other: NodeName = "other".into();
     state.heard(&other, 5, true);
-    assert!(settled(&mut state, &other) && !state.is_oldest_but(&"newer".into()) && !state.is_speaker());
+    assert!(settled(&mut state, &other) && state.turn_after(&"newer".into(), 0) > 0 && !state.is_speaker());
     state.gone(&other, 5);
-    assert!(state.is_oldest_but(&"newer".into()) && state.is_speaker());
+    assert!(state.turn_after(&"newer".into(), 0) == 0 && state.is_speaker());
     // A count that was under way.
     assert!(!state.heard(&other, 5, false) && !state.due.ask && state.is_speaker());
     state.pass(SILENT_AFTER + 1, true);

@@ -179,6 +179,14 @@ fn what_is_wrong_with_an_app_is_told_with_its_place() {
             "pusher.activity_timeout: must be whole seconds",
         ),
         ("[pusher]\norigins = [\"a\"]", "pusher.origins: \"a\" is not an origin"),
+        (
+            "[pusher]\norigins = [\"https://*example.com\"]",
+            "pusher.origins: \"https://*example.com\" is not an origin; a * stands before a whole host name",
+        ),
+        (
+            "[pusher]\nauthorization_timeout = \"1500ms\"",
+            "pusher.authorization_timeout: must be whole seconds",
+        ),
     ] {
         let found = problem(setting, &[]);
         assert!(found.starts_with(start), "{setting}\n{found}");
@@ -218,4 +226,29 @@ fn a_list_of_members_that_no_outbox_takes_is_pointed_out() {
     assert_eq!(said(&format!("{of_all}enabled = false")), [""; 0]);
     // No figure is too large to be checked.
     assert_eq!(said(&app("presence_members = 9223372036854775807")).len(), 1);
+}
+
+#[test]
+fn events_that_no_outbox_takes_are_pointed_out() {
+    let app = |more: &str| format!("[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\n{more}\n");
+    let said = |text: &str| {
+        let warnings = with(text, &[]).unwrap().warnings;
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let of_all = said(&format!("[pusher]\nevent_bytes = 524289\n{}", app("")));
+    assert_eq!(of_all.len(), 1, "{of_all:?}");
+    assert!(
+        of_all[0].starts_with(
+            "pusher.event_bytes: an event of 524289 bytes may take 1048578 on the wire, and limits.outbox_bytes is 1048576"
+        ),
+        "{of_all:?}"
+    );
+    assert!(of_all[0].contains("(from /"), "{of_all:?}");
+    // Those of the migration recipes, and exactly as much as there is room for.
+    for good in [262_144, 524_288] {
+        assert_eq!(said(&format!("[pusher]\nevent_bytes = {good}\n{}", app(""))), [""; 0]);
+    }
+    let own = said(&app("event_bytes = 9223372036854775807"));
+    assert_eq!(own.len(), 1, "{own:?}");
+    assert!(own[0].starts_with("apps[0].event_bytes: "), "{own:?}");
 }

@@ -88,7 +88,7 @@ fn settings_that_make_no_sense_are_refused() {
         assert!(found.starts_with(&format!("{key}: ")), "{setting}\n{found}");
     }
     for good in [
-        "[server]\norigins = [\"https://a.example:8443\", \"null\", \"capacitor://localhost\", \"http://[::1]:3000\"]",
+        "[server]\norigins = [\"https://a.example:8443\", \"https://*.a.example:8443\", \"null\", \"capacitor://localhost\", \"http://[::1]:3000\"]",
         "[server]\nport = 8081\nhost = \"192.0.2.1\"",
         "[server]\nport = 0\nshutdown_grace = \"0s\"\n[admin]\nlisten = \"127.0.0.1:0\"",
         "[log]\nlevel = \"info,yamabiko::broker=debug\"",

@@ -263,8 +263,15 @@ async fn pages_from_elsewhere_are_refused() {
     for headers in [&[host, json][..], &[host, json, ("origin", "http://localhost:8080")]] {
         assert_eq!(bench.send(request(headers)).await.0, StatusCode::OK, "{headers:?}");
     }
-    let page = Request::get("/console").header("host", "evil.example").body(Body::empty()).unwrap();
-    assert_eq!(bench.send(page).await.0, StatusCode::FORBIDDEN);
+    let check = Request::post("/console/token/check").header("host", "evil.example").header(json.0, json.1);
+    assert_eq!(
+        bench.send(check.body(Body::from(r#"{"token":"a"}"#)).unwrap()).await.0,
+        StatusCode::FORBIDDEN
+    );
+    for path in ["/console", "/console/guide"] {
+        let page = Request::get(path).header("host", "evil.example").body(Body::empty()).unwrap();
+        assert_eq!(bench.send(page).await.0, StatusCode::FORBIDDEN, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -35,6 +35,15 @@ pub enum InvalidBroadcast {
     /// A member is missing or of another type.
     #[error("its `{0}` is missing or not what it should be")]
     Member(&'static str),
+    /// Its name is one of the protocol's own, which clients would believe.
+    #[error("its name starts with pusher: or pusher_internal:")]
+    Reserved,
+}
+
+/// Whether a name is for the protocol's own events: an application must not publish it, because clients would take it for
+/// the server's word.
+pub(super) fn is_reserved(event: &str) -> bool {
+    event.starts_with("pusher:") || event.starts_with("pusher_internal:")
 }
 
 impl Broadcast {
@@ -96,10 +105,14 @@ impl Broadcast {
         }
         let [event, data, except] =
             members(text, ["event", "data", "socket"]).map_err(|_| InvalidBroadcast::NotAnObject)?;
+        let event = required(event, "event")?;
+        if is_reserved(&event) {
+            return Err(InvalidBroadcast::Reserved);
+        }
         Ok(Some(Self {
             app: app.clone(),
             channels: vec![channel.clone()],
-            event: required(event, "event")?.into_owned(),
+            event: event.into_owned(),
             data: data.unwrap_or("null").to_owned(),
             except: except.and_then(string).and_then(|socket| socket.parse().ok()),
             user_id: None,
@@ -163,6 +176,11 @@ mod tests {
         assert_eq!(read(br#"{"event":"E","data":[],"socket":"undefined"}"#).unwrap().unwrap().except, None);
         assert_eq!([read(b""), read(b" \n")], [Ok(None), Ok(None)]);
         assert_eq!(read(b"{}"), Err(InvalidBroadcast::Member("event")));
+        for name in ["pusher:error", "pusher_internal:member_removed", r"p\u0075sher:pong"] {
+            let payload = format!(r#"{{"event":"{name}","data":{{}}}}"#);
+            assert_eq!(read(payload.as_bytes()), Err(InvalidBroadcast::Reserved), "{name}");
+        }
+        assert!(read(br#"{"event":"pusher","data":{}}"#).is_ok());
         for payload in [&b"null"[..], b"[]", b"7", b"{", b"\xff", b"false"] {
             assert_eq!(read(payload), Err(InvalidBroadcast::NotAnObject));
         }

@@ -12,6 +12,11 @@ impl Allowance {
         Self { left: u64::from(per_second) * 1000, filled: now }
     }
 
+    /// When it was last filled: when it was made, as long as nothing has been taken.
+    pub(super) fn filled(&self) -> u64 {
+        self.filled
+    }
+
     /// Takes one event, if it is there. `per_second` 0 has no limit.
     pub(super) fn take(&mut self, per_second: u32, now: u64) -> bool {
         if per_second == 0 {

@@ -35,6 +35,11 @@ pub enum Fatal {
     /// The origin is not allowed, a sign-in was forged, or the application ends the user's connections.
     #[error("connection not authorized")]
     Unauthorized,
+    /// It has neither signed in nor joined a channel that needs a signature within the app's `authorization_timeout`.
+    #[error(
+        "connection not authorized: no sign-in and no private or presence channel within authorization_timeout"
+    )]
+    NeverAuthorized,
     /// The server is full.
     #[error("over capacity")]
     OverCapacity,
@@ -61,7 +66,7 @@ impl Fatal {
             Self::InvalidVersion => Close::InvalidVersion,
             Self::UnsupportedVersion => Close::UnsupportedVersion,
             Self::NoVersion => Close::NoVersion,
-            Self::Unauthorized => Close::Unauthorized,
+            Self::Unauthorized | Self::NeverAuthorized => Close::Unauthorized,
             Self::OverCapacity => Close::NoRoom,
             Self::PongTimeout => Close::PongTimeout,
         }

@@ -1,6 +1,7 @@
 mod subscriptions;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::action::{Action, ClientEvent, Joined, Subscribe, Ticket};
 use super::apps::App;
@@ -29,6 +30,8 @@ pub struct Session {
     /// When the client last said anything; or, if it has not answered, when it was asked whether it is there.
     since: u64,
     is_asked: bool,
+    /// The app demands a proof that somebody let it in, a sign-in or a signature for a channel, and it has given none.
+    is_unproven: bool,
     is_closed: bool,
 }
 
@@ -43,6 +46,7 @@ impl Session {
     #[must_use]
     pub fn open(app: Arc<App>, socket_id: SocketId, now: u64) -> (Self, Frame) {
         let greeting = outgoing::connection_established(socket_id, app.rules.activity_timeout);
+        let is_unproven = !app.rules.authorization_timeout.is_zero();
         let session = Self {
             allowance: Allowance::full(app.rules.client_events_per_second, now),
             app,
@@ -52,6 +56,7 @@ impl Session {
             user: None,
             since: now,
             is_asked: false,
+            is_unproven,
             is_closed: false,
         };
         (session, greeting)
@@ -100,6 +105,9 @@ impl Session {
         if self.is_closed || now < self.next_tick() {
             return Vec::new();
         }
+        if now >= self.authorize_by() {
+            return self.close(Fatal::NeverAuthorized);
+        }
         if self.is_asked {
             return self.close(Fatal::PongTimeout);
         }
@@ -114,7 +122,16 @@ impl Session {
     pub fn next_tick(&self) -> u64 {
         let rules = &self.app.rules;
         let wait = if self.is_asked { rules.pong_timeout } else { rules.activity_timeout };
-        self.since.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+        self.since.saturating_add(milliseconds(wait)).min(self.authorize_by())
+    }
+
+    /// When it is put out unless it has proved something by then.
+    fn authorize_by(&self) -> u64 {
+        if !self.is_unproven {
+            return u64::MAX;
+        }
+        // The time at which the session began: only who is on a guarded channel can take from the allowance.
+        self.allowance.filled().saturating_add(milliseconds(self.app.rules.authorization_timeout))
     }
 
     /// The connection is on the channel. The frames must reach the client before any event of the channel that is
@@ -204,6 +221,9 @@ impl Session {
             Ok(member) => member,
             Err(error) => return refused(error),
         };
+        if channel.access() != Access::Public {
+            self.is_unproven = false;
+        }
         self.tickets = self.tickets.wrapping_add(1);
         let ticket = Ticket(self.tickets);
         let subscription = Subscription {
@@ -266,6 +286,7 @@ impl Session {
             Some(before) if before.id != user.id => Err(Refusal::SignedInAsAnother),
             Some(before) => Ok(vec![Action::Reply(outgoing::signin_success(&before.data))]),
             None => {
+                self.is_unproven = false;
                 self.user = Some(Box::new(user.clone()));
                 let success = outgoing::signin_success(&user.data);
                 let is_cut = user.is_watchlist_cut;
@@ -312,6 +333,10 @@ impl Session {
             user_id: subscription.user_id.clone(),
         })
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

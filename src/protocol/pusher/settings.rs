@@ -78,6 +78,10 @@ settings! {
     /// How long the answer may take. Whole seconds.
     #[serde(with = "humantime_serde")]
     pong_timeout: Duration = Duration::from_secs(30);
+    /// How long a connection may take to sign in or to subscribe to a channel that needs a signature. Whole seconds. Zero: as
+    /// long as it likes.
+    #[serde(with = "humantime_serde")]
+    authorization_timeout: Duration = Duration::ZERO;
     /// Channels of one event of the HTTP API.
     max_channels_per_event: usize = 100;
     /// Events of one call of `batch_events`.
@@ -107,6 +111,21 @@ settings! {
     webhooks: Vec<WebhookSettings> = Vec::new();
 }
 
+/// A byte of a text takes at most so many in JSON, and a character at most twice as many: `\u0001`, `\ud83d\ude00`.
+const ESCAPED: usize = 6;
+
+impl PusherSettings {
+    /// The largest message of a client that can be within the limits: a client event, or the `channel_data` of a member.
+    #[must_use]
+    pub fn max_message_bytes(&self) -> usize {
+        /// The channel, the signature and what JSON puts around them.
+        const REST: usize = 4096;
+        let name = self.event_name_length.saturating_mul(2);
+        let event = if self.client_events { self.event_bytes.saturating_add(name) } else { 0 };
+        event.max(self.presence_user_bytes).saturating_mul(ESCAPED).saturating_add(REST)
+    }
+}
+
 /// Something wrong with a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -128,6 +147,9 @@ impl PusherSettings {
             if duration.is_zero() || duration.subsec_nanos() != 0 {
                 problem(key, "must be whole seconds, such as \"30s\", and more than none");
             }
+        }
+        if self.authorization_timeout.subsec_nanos() != 0 {
+            problem("authorization_timeout", "must be whole seconds, such as \"30s\"; 0s: no limit");
         }
         for (key, limit) in [
             ("max_channels_per_event", self.max_channels_per_event),
@@ -203,6 +225,7 @@ mod tests {
         for (setting, key) in [
             (r#"{"activity_timeout":"0s"}"#, "activity_timeout"),
             (r#"{"pong_timeout":"1500ms"}"#, "pong_timeout"),
+            (r#"{"authorization_timeout":"500ms"}"#, "authorization_timeout"),
             (r#"{"event_bytes":0}"#, "event_bytes"),
             (r#"{"channel_name_length":201}"#, "channel_name_length"),
             (r#"{"cache_ttl":"0s"}"#, "cache_ttl"),

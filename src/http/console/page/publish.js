@@ -17,8 +17,9 @@ export function startPublish(channel) {
     event.preventDefault();
     show(() => "", true);
     try {
-      await post("publish", body());
-      show(() => text("published"), true);
+      const { left_out: leftOut } = await post("publish", body());
+      if (leftOut) show(() => withoutKeys(leftOut), "partly");
+      else show(() => text("published"), true);
     } catch (error) {
       show(() => (error instanceof Unsendable ? error.words() : explain(error)), false);
     }
@@ -36,6 +37,12 @@ function fill(field, value) {
   field.value = value;
   // A text area may give line breaks back in another form.
   field.dataset.proposed = field.value;
+}
+
+/** Published, but without keys that the channel's kind does not deliver. */
+function withoutKeys({ kind, fields, keys }) {
+  const list = (names) => names.map((name) => `\`${name}\``).join(", ") || "–";
+  return text("leftOut", { kind: list([kind]), fields: list(fields), keys: list(keys) });
 }
 
 /** What is in the form cannot be sent. `words` says why, in the language of the page. */

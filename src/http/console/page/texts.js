@@ -62,6 +62,7 @@ const TEXTS = {
   speakFor: ["Speak for a user", "ユーザーとして送信"],
   publishNow: ["Publish", "配信"],
   published: ["Published", "配信しました"],
+  leftOut: ["Published, but {kind} delivers only {fields}. Left out: {keys}", "配信しましたが、{kind} で届くのは {fields} だけです。除かれたキー：{keys}"],
   notJson: ["data is not JSON: {message}", "data がJSONとして不正です：{message}"],
   notObject: ["data must be a JSON object", "data はJSONオブジェクトにしてください"],
   job: ["Sample job", "サンプルジョブ"],

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{HttpError, Route};
+use crate::protocol::pusher::event::is_reserved;
 use crate::protocol::pusher::json::{members, string};
 use crate::protocol::pusher::{Broadcast, Channel, PusherSettings, SocketId, UserId};
 
@@ -251,7 +252,7 @@ fn check_name(event: &str, rules: &PusherSettings) -> Result<(), HttpError> {
         return Err(HttpError::invalid(format!("name has at most {length} characters")));
     }
     // Clients would take it for the protocol's own.
-    if event.starts_with("pusher:") || event.starts_with("pusher_internal:") {
+    if is_reserved(event) {
         return Err(HttpError::invalid(
             "names that start with pusher: or pusher_internal: are the protocol's own",
         ));

@@ -318,6 +318,39 @@ fn a_silent_client_is_asked_and_then_closed() {
 }
 
 #[test]
+fn who_proves_nothing_in_time_is_put_out() {
+    let settings = r#""authorization_timeout":"40s","activity_timeout":"30s""#;
+    let mut silent = session(settings);
+    join(&mut silent, "news", None);
+    // A signature that is wrong proves nothing.
+    let wrong = br#"{"event":"pusher:subscribe","data":{"channel":"private-a","auth":"k:00"}}"#;
+    silent.receive(wrong, 0);
+    assert_eq!(silent.next_tick(), 30_000);
+    silent.heard(20_000);
+    assert_eq!(silent.next_tick(), 40_000);
+    assert_eq!(silent.tick(39_999), []);
+    let unproven = Fatal::NeverAuthorized;
+    assert_eq!(
+        silent.tick(40_000),
+        [Action::Reply(outgoing::fatal(unproven)), Action::Close(Fatal::Unauthorized.close())]
+    );
+
+    for channel in ["private-a", "presence-a", "private-encrypted-a", "private-cache-a"] {
+        let mut on_a_channel = session(settings);
+        subscribe(&mut on_a_channel, channel, Some(r#"{"user_id":"7"}"#));
+        on_a_channel.heard(20_000);
+        assert_eq!(on_a_channel.next_tick(), 50_000, "{channel}");
+    }
+    let mut signed_in = session(settings);
+    let auth = signed_in.app.credentials.sign_user(&SOCKET.to_string(), r#"{"id":"7"}"#);
+    let message =
+        json!({"event":"pusher:signin","data":{"auth":auth,"user_data":r#"{"id":"7"}"#}}).to_string();
+    signed_in.receive(message.as_bytes(), 20_000);
+    assert_eq!(signed_in.next_tick(), 50_000);
+    assert_eq!(session("").next_tick(), 30_000);
+}
+
+#[test]
 fn a_ping_is_answered() {
     let mut session = session("");
     let pong = Action::Reply(outgoing::pong());
@@ -343,6 +376,7 @@ fn codes() {
         (Fatal::UnsupportedVersion, 4007),
         (Fatal::NoVersion, 4008),
         (Fatal::Unauthorized, 4009),
+        (Fatal::NeverAuthorized, 4009),
         (Fatal::OverCapacity, 4100),
         (Fatal::PongTimeout, 4201),
     ] {
