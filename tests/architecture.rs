@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["server", "config", "protocol", "auth", "message", "telemetry"]),
-    ("config", &["server", "auth", "broker", "http", "protocol", "socket", "telemetry"]),
+    ("config", &["server", "auth", "broker", "http", "message", "protocol", "socket", "telemetry"]),
     ("server", &["http", "socket", "cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("http", &["cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("socket", &["cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),

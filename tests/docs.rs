@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use yamabiko::config::{AuthKeys, Environment, load, show};
 use yamabiko::message::Close;
-use yamabiko::telemetry::Metrics;
+use yamabiko::telemetry::{Kind, Metrics};
 
 const READMES: [&str; 2] = ["README.md", "README.ja.md"];
 
@@ -66,8 +66,7 @@ fn the_readmes_list_every_setting_with_its_default() {
             .filter(|row| row.len() == 4 && row[1].starts_with("`YAMABIKO__"))
             .map(|row| (row[0].trim_matches('`').to_owned(), row))
             .collect();
-        let listed: Vec<&String> = rows.keys().collect();
-        assert_eq!(listed, settings.keys().collect::<Vec<_>>(), "{readme}");
+        assert_eq!(difference(rows.keys(), settings.keys()), "", "the settings in {readme}");
         for (setting, default) in &settings {
             let row = &rows[setting];
             let variable = format!("`YAMABIKO__{}`", setting.replace('.', "__").to_uppercase());
@@ -77,6 +76,17 @@ fn the_readmes_list_every_setting_with_its_default() {
             }
         }
     }
+}
+
+/// What one has and the other has not, as lines of a diff.
+fn difference<'a>(
+    listed: impl Iterator<Item = &'a String>,
+    wanted: impl Iterator<Item = &'a String>,
+) -> String {
+    let (listed, wanted): (BTreeSet<_>, BTreeSet<_>) = (listed.collect(), wanted.collect());
+    let missing = wanted.difference(&listed).map(|name| format!("\nmissing: {name}"));
+    let surplus = listed.difference(&wanted).map(|name| format!("\nno such setting: {name}"));
+    missing.chain(surplus).collect()
 }
 
 #[test]
@@ -277,6 +287,8 @@ fn sources(folder: &Path) -> String {
 /// The names that Prometheus shows.
 fn metrics() -> BTreeSet<String> {
     let metrics = Metrics::new();
+    // The kinds are those of an installation.
+    metrics.fields_left_out.get_or_create(&Kind::new("some")).inc();
     let page = metrics.render();
     let names: BTreeSet<String> = page
         .lines()

@@ -49,7 +49,7 @@ fn no_message_confuses_the_native_protocol() {
         prop_assert_eq!((&event.channel, &event.sender), (&channel, &sender));
 
         // And it can be delivered: one whole text frame of JSON, without what the rules take away.
-        let (audience, frame) = native.deliver(&event).unwrap();
+        let (audience, frame) = native.deliver(&event, |_, _| ()).unwrap();
         let mut wire = Cursor::new(frame.bytes());
         let (header, length) = FrameHeader::parse(&mut wire).unwrap().unwrap();
         prop_assert!(header.is_final && header.mask.is_none() && header.opcode == OpCode::Data(Data::Text));

@@ -3,18 +3,23 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a helper that panics is how a test fails"
 )]
 
 mod support;
 
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use support::redis::RedisServer;
 use support::{Client, SECRET, Server, claims};
+use yamabiko::config::Environment;
 
 const PREFIX: &str = "laravel_database_";
 
@@ -120,6 +125,144 @@ fn a_token_made_in_php_connects() {
     aoi.say(&json!({ "message": "hi", "name": "Aoi" }));
     aoi.expect_sent();
     assert_eq!(aoi.expect_json()["sender"], json!({ "name": "あおい", "id": 7 }));
+}
+
+/// Values of a `.env` file.
+const VALUES: &[&str] = &[
+    "plain",
+    "Kp$9xRt7",
+    "a&b",
+    "a;b",
+    "(a)",
+    "a|b>c<d*e?f~g!h",
+    "a`b",
+    "a\\b",
+    "a\"b'c",
+    "a#b",
+    "a #b",
+    "#b",
+    "$",
+    "$$",
+    "$HOME",
+    "${HOME}",
+    "${HOME",
+    "${NOTHING}",
+    "${HOME}${HOME}/$x",
+    "a b",
+    " a",
+    "a ",
+    "\"a b\"",
+    "'a b'",
+    "\"a\"b",
+    "'a' b",
+    "'a' # b",
+    "\"a\"#b",
+    "'$HOME ${HOME} \\n \" # '",
+    "\"$HOME ${HOME} \\${HOME} \\$HOME\"",
+    "\"a\\\"b\\\\c\\n\\r\\t\\f\\v\"",
+    "\"a\\d\"",
+    "\"a\nb\"",
+    "\"a\n\"",
+    "\"\n\nb c\n\"",
+    "'a\nb'",
+    "\"a",
+    "'a",
+    "\"a\\\"",
+    "\"a\\\\\"",
+    "=",
+    "a=b",
+    "=\"a\"",
+    "x=\"a",
+    "base64:Zm9v+/==",
+    "日本 ",
+    "山#川",
+    "\"山 川\"",
+    "null",
+    "true",
+    "''x",
+    "\t\"a\"\t# b",
+    "a\u{b}",
+    "a\u{a0}b",
+    "$'a'",
+    "\"${HOME}'\"",
+    "\"'\"",
+    "'\"'",
+];
+
+#[test]
+fn a_file_of_variables_reads_as_in_laravel() {
+    let mut texts: Vec<String> = VALUES.iter().map(|value| format!("VALUE={value}")).collect();
+    texts.extend(
+        [
+            "# VALUE=1\nVALUE=2",
+            "VALUE=1\r\nVALUE=2\r\n",
+            "VALUE = 1",
+            "export VALUE=1",
+            "export\tVALUE=1",
+            "\"VALUE\"=1",
+            "'VALUE'=1",
+            "A=x\nVALUE=${A}y",
+            "VALUE=1\n=2",
+            "A-B=1\nVALUE=2",
+            "VALUE=1\nVALUE",
+            "VALUE",
+            "A.B=1\nVALUE=${A.B}",
+            "VALUE=${A}\nA=1",
+            "HOME=/mine\nVALUE=$HOME${HOME}",
+            "VALUE=1\rA=2",
+            "  # comment\n\n  VALUE=1  ",
+            "A=\"x\ny\"\nVALUE=1",
+            "A=' # '\nVALUE=1",
+        ]
+        .map(str::to_owned),
+    );
+    // And whatever else there is: the same in every run.
+    let mut state: u32 = 7;
+    let alphabet: Vec<char> = "ab \"'\\$#{}=\n(&".chars().collect();
+    for _ in 0..3000 {
+        let mut text = "VALUE=".to_owned();
+        for _ in 0..8 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            text.push(alphabet[(state >> 16) as usize % alphabet.len()]);
+        }
+        texts.push(text);
+    }
+    let expected: Vec<Option<String>> =
+        serde_json::from_str(&php_reads("dotenv.php", &serde_json::to_string(&texts).unwrap())).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(".env");
+    let mut refused = 0;
+    for (text, expected) in texts.iter().zip(expected) {
+        std::fs::write(&path, text).unwrap();
+        let environment: Environment = [("HOME", "/root")].into_iter().collect();
+        let Some(expected) = expected else {
+            assert!(environment.with_file(&path).is_err(), "Laravel refuses {text:?}");
+            refused += 1;
+            continue;
+        };
+        let expected = String::from_utf8(STANDARD.decode(expected).unwrap()).unwrap();
+        match environment.with_file(&path) {
+            Ok(environment) => assert_eq!(environment.get("VALUE").unwrap_or_default(), expected, "{text:?}"),
+            // Laravel drops what an open quote begins without a word.
+            Err(error) => assert!(error.to_string().ends_with("a quote is not closed"), "{text:?}: {error}"),
+        }
+    }
+    assert!((100..2900).contains(&refused), "{refused}");
+}
+
+/// Runs a script that needs no Redis.
+fn php_reads(script: &str, input: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/laravel");
+    let mut php = Command::new("php")
+        .arg(folder.join(script))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("php runs");
+    php.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = php.wait_with_output().unwrap();
+    assert!(output.status.success(), "{script}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A Redis, a server on it, and the scripts in `tests/laravel`.

@@ -8,6 +8,7 @@ use crate::config::{self, AuthKeys, Config, Environment, Problems};
 const EXAMPLES: &str = "\
 Examples:
   yamabiko dev                                  try it: a console in the browser, nothing to set up
+  yamabiko --env-file .env                      serve, with the settings of a Laravel application
   APP_WS_JWT_SECRET=… yamabiko                  serve, with the secret that Laravel signs with
   yamabiko --config /etc/yamabiko.toml serve
   yamabiko token --id 7 --name Aoi --channel chat:default
@@ -16,7 +17,7 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage or settings.";
 
 const SERVING: &str = "\
-Settings come from the file given with --config and from the environment; `yamabiko config show` prints them all.
+Settings come from the file given with --config, from that given with --env-file and from the environment; `yamabiko config show` prints them all.
 The log goes to standard error. On SIGTERM or Ctrl-C everybody is sent away, spread over server.shutdown_grace; a
 second signal ends it at once.";
 
@@ -27,6 +28,10 @@ pub(super) struct Arguments {
     /// A TOML file with settings; the environment wins over it
     #[arg(long, global = true, value_name = "FILE", env = "YAMABIKO_CONFIG")]
     config: Option<PathBuf>,
+
+    /// A .env file, read as Laravel reads it; the variables of the process win over it
+    #[arg(long, global = true, value_name = "FILE")]
+    env_file: Option<PathBuf>,
 
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -57,7 +62,11 @@ impl Arguments {
     pub(super) fn settings(&self, keys: AuthKeys) -> Result<Config, Problems> {
         // An empty YAMABIKO_CONFIG counts as unset, like every other variable.
         let file = self.config.as_deref().filter(|path| *path != Path::new(""));
-        config::load(file, &Environment::of_process(), keys)
+        let mut environment = Environment::of_process();
+        if let Some(path) = &self.env_file {
+            environment = environment.with_file(path)?;
+        }
+        config::load(file, &environment, keys)
     }
 }
 

@@ -1,10 +1,10 @@
 use std::fmt::Write;
 use std::io::{IsTerminal, stdin};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::Context;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::signals::Hangup;
 use super::{Failure, output, serve};
@@ -18,16 +18,17 @@ const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const PORTS_TRIED: u16 = 100;
 /// The app that is made up where the settings have none.
 const APP_ID: &str = "dev";
-const APP_KEY: &str = "dev-key";
 const TOKEN_HOURS: u64 = 12;
 
 const EXAMPLES: &str = "\
 Examples:
   yamabiko dev
   yamabiko dev --port 3000
+  yamabiko dev --host 0.0.0.0                   in a container, as of Laravel Sail: publish the port on 127.0.0.1 only
   YAMABIKO__REDIS__URL=redis://127.0.0.1 YAMABIKO__REDIS__PREFIX=laravel_database_ yamabiko dev
 
-It listens on 127.0.0.1 only. Whoever can open the console can have any token: never put it behind a proxy.";
+It listens on 127.0.0.1 only, unless --host says otherwise. Whoever can open the console can have any token: never put it
+behind a proxy, and never listen where others can connect.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -35,15 +36,26 @@ pub(super) struct Args {
     /// The port [default: server.port, or the next one that is free]
     #[arg(long)]
     port: Option<u16>,
+
+    /// The address to listen on, for containers: whoever reaches it can make tokens for any user
+    #[arg(long, default_value_t = IpAddr::V4(HOST))]
+    host: IpAddr,
 }
 
 pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
     let made = adapt(&mut config, args)?;
     // Said before all that would be true if it were free.
     let port = config.settings.server.server.port;
-    TcpListener::bind((HOST, port))
-        .with_context(|| format!("cannot listen on {HOST}:{port}; choose another port with --port"))?;
-    output::line(&banner(&config, made)?)?;
+    TcpListener::bind((args.host, port)).with_context(|| {
+        format!("cannot listen on {}; choose another port with --port", SocketAddr::new(args.host, port))
+    })?;
+    output::line(&banner(&config, made, args.host)?)?;
+    if !args.host.is_loopback() {
+        output::complain(&format!(
+            "warning: listening on {}: whoever reaches this address can make tokens for any user",
+            args.host
+        ));
+    }
     // Where the terminal is closed it ends, or it would go on unseen and keep the port.
     let hangup = if stdin().is_terminal() { Hangup::ShutDown } else { Hangup::Log };
     serve::run(config, hangup)
@@ -61,59 +73,64 @@ fn adapt(config: &mut Config, args: &Args) -> Result<Made, Failure> {
     let port_is_chosen = config.origin(&Key::new("server", "port")).is_some();
     let admin_is_chosen = config.origin(&Key::new("admin", "listen")).is_some();
     let settings = &mut config.settings.server;
-    settings.server.host = HOST.to_string();
+    settings.server.host = args.host.to_string();
     settings.server.shutdown_grace = Duration::from_secs(1);
     settings.console.enabled = true;
 
     settings.server.port = match args.port {
-        Some(0) => free_port(0, None)?,
+        Some(0) => free_port(args.host, 0, None)?,
         Some(port) => port,
         None if port_is_chosen && settings.server.port != 0 => settings.server.port,
-        None => free_port(settings.server.port, None)?,
+        None => free_port(args.host, settings.server.port, None)?,
     };
     if !admin_is_chosen {
-        let port = free_port(settings.admin.listen.port(), Some(settings.server.port))?;
+        let port = free_port(IpAddr::V4(HOST), settings.admin.listen.port(), Some(settings.server.port))?;
         settings.admin.listen = SocketAddr::from((HOST, port));
     }
 
     let nothing_to_sign_with = Minter::new(&settings.auth).is_err();
     if nothing_to_sign_with {
-        settings.auth.secret = random_secret();
+        settings.auth.secret = random_text(32).into();
         if settings.auth.algorithms.is_empty() {
             settings.auth.algorithms.push("HS256".to_owned());
         }
     }
     let made_app = settings.apps.is_empty();
     if made_app {
-        let app = AppSettings::new(APP_ID, APP_KEY, random_secret());
+        // Not a fixed key: any page that is open in this machine's browser could connect with that.
+        let key = format!("dev-{}", random_text(8));
+        let app = AppSettings::new(APP_ID, &key, random_text(32).into());
         settings.apps.push(AppSettings { client_events: Some(true), ..app });
     }
     Ok(Made { secret: nothing_to_sign_with, app: made_app })
 }
 
 /// The first port from `first` on that nobody has; 0 takes any.
-fn free_port(first: u16, except: Option<u16>) -> Result<u16, Failure> {
+fn free_port(host: IpAddr, first: u16, except: Option<u16>) -> Result<u16, Failure> {
     (first..=first.saturating_add(PORTS_TRIED))
         .filter(|port| Some(*port) != except)
-        .find_map(|port| TcpListener::bind((HOST, port)).ok()?.local_addr().ok())
+        .find_map(|port| TcpListener::bind((host, port)).ok()?.local_addr().ok())
         .map(|address| address.port())
         .ok_or_else(|| {
             Failure::Failed(anyhow::anyhow!("no port is free from {first} on; choose one with --port"))
         })
 }
 
-fn random_secret() -> SecretString {
-    let bytes: [u8; 32] = rand::random();
-    let mut text = String::with_capacity(64);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text.into()
+/// So many random bytes in hexadecimal.
+fn random_text(bytes: usize) -> String {
+    (0..bytes).fold(String::with_capacity(2 * bytes), |mut text, _| {
+        let _ = write!(text, "{:02x}", rand::random::<u8>());
+        text
+    })
 }
 
-fn banner(config: &Config, made: Made) -> Result<String, Failure> {
+fn banner(config: &Config, made: Made, host: IpAddr) -> Result<String, Failure> {
     let settings = &config.settings.server;
     let (port, admin) = (settings.server.port, settings.admin.listen);
+    // The browser is on this machine, or on the one that a container publishes its port to.
+    let at = if host.is_unspecified() { "localhost".to_owned() } else { IpAddr::to_string(&host) };
+    let at = if at.contains(':') { format!("[{at}]:{port}") } else { format!("{at}:{port}") };
+    let program = program();
     let channel = ChannelName::new("chat:default")
         .map_err(|error| Failure::Failed(anyhow::anyhow!("chat:default: {error}")))?;
     let ttl = Duration::from_secs(TOKEN_HOURS * 3600);
@@ -146,8 +163,8 @@ fn banner(config: &Config, made: Made) -> Result<String, Failure> {
     Ok(format!(
         r#"Yamabiko {version}, for development on this machine
 
-  Console   http://{HOST}:{port}/console
-  Socket    ws://{HOST}:{port}/
+  Console   http://{at}/
+  Socket    ws://{at}/
   Metrics   http://{admin}/metrics
   Broker    {broker}
   Secret    {secret}
@@ -159,18 +176,27 @@ A token for Aoi (7) on chat:default, valid for {TOKEN_HOURS} hours:
 
 In a page:
 
-  const socket = new WebSocket("ws://{HOST}:{port}/?token=" + token);
+  const token = "{token}";
+  const socket = new WebSocket("ws://{at}/?token=" + token);
   socket.onmessage = (event) => console.log(JSON.parse(event.data));
   socket.onopen = () => socket.send(JSON.stringify({{ data: {{ message: "Hello", name: "Aoi" }} }}));
 
 In another terminal:
 
-  yamabiko listen --url ws://{HOST}:{port} --token <the token>
+  {program} listen --url ws://{at} --token {token}
 
 Ctrl-C ends it.
 "#,
         version = env!("CARGO_PKG_VERSION"),
     ))
+}
+
+/// How this very program can be called again: it need not be on the PATH.
+fn program() -> String {
+    let Ok(path) = std::env::current_exe() else { return "yamabiko".to_owned() };
+    let path = path.to_string_lossy();
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+    if path.chars().all(is_plain) { path.into_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -182,7 +208,7 @@ mod tests {
     fn adapted(variables: &[(&str, &str)], port: Option<u16>) -> (Config, Made) {
         let environment: Environment = variables.iter().copied().collect();
         let mut config = load(None, &environment, AuthKeys::Optional).unwrap();
-        let made = adapt(&mut config, &Args { port }).unwrap();
+        let made = adapt(&mut config, &Args { port, host: HOST.into() }).unwrap();
         (config, made)
     }
 
@@ -198,9 +224,9 @@ mod tests {
     fn a_taken_port_is_passed_over() {
         let taken = TcpListener::bind((HOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
-        assert!(free_port(port, None).unwrap() > port);
-        let free = free_port(0, None).unwrap();
-        assert_ne!(free_port(free, Some(free)).unwrap(), free);
+        assert!(free_port(HOST.into(), port, None).unwrap() > port);
+        let free = free_port(HOST.into(), 0, None).unwrap();
+        assert_ne!(free_port(HOST.into(), free, Some(free)).unwrap(), free);
     }
 
     #[test]
@@ -224,7 +250,7 @@ mod tests {
         let (config, made) = adapted(&[("APP_WS_JWT_SECRET", "mine")], None);
         assert!(!made.secret);
         assert_eq!(secret(&config), "mine");
-        assert!(!banner(&config, made).unwrap().contains("mine"));
+        assert!(!banner(&config, made, HOST.into()).unwrap().contains("mine"));
     }
 
     #[test]
@@ -232,26 +258,35 @@ mod tests {
         let (config, made) = adapted(&[], None);
         assert!(made.app);
         let app = |config: &Config| config.settings.server.apps[0].clone();
-        assert_eq!((&*app(&config).id, &*app(&config).key), ("dev", "dev-key"));
+        assert_eq!(&*app(&config).id, "dev");
+        let key = app(&config).key;
+        assert!(key.starts_with("dev-") && key.len() == 20, "{key}");
+        assert_ne!(app(&adapted(&[], None).0).key, key);
         let secret = app(&config).secret.expose_secret().to_owned();
         assert_eq!(secret.len(), 64);
         assert_ne!(secret, config.settings.server.auth.secret.expose_secret());
-        assert!(banner(&config, made).unwrap().contains(&format!("PUSHER_APP_SECRET={secret}\n")));
+        assert!(
+            banner(&config, made, HOST.into()).unwrap().contains(&format!("PUSHER_APP_SECRET={secret}\n"))
+        );
 
         let mine = [("PUSHER_APP_ID", "1"), ("PUSHER_APP_KEY", "k"), ("PUSHER_APP_SECRET", "hidden")];
         let (config, made) = adapted(&mine, None);
         assert!(!made.app);
         assert_eq!(config.settings.server.apps.len(), 1);
-        let banner = banner(&config, made).unwrap();
+        let banner = banner(&config, made, HOST.into()).unwrap();
         assert!(banner.contains("with the key k\n") && !banner.contains("hidden"), "{banner}");
     }
 
     #[test]
     fn the_banners_token_is_accepted() {
         let (config, made) = adapted(&[], Some(3000));
-        let banner = banner(&config, made).unwrap();
-        assert!(banner.contains("http://127.0.0.1:3000/console"), "{banner}");
+        let banner = banner(&config, made, HOST.into()).unwrap();
+        assert!(banner.contains("http://127.0.0.1:3000/\n"), "{banner}");
         let token = banner.lines().find(|line| line.starts_with("eyJ")).unwrap();
+        let program = std::env::current_exe().unwrap();
+        let listen = format!("\n  {} listen --url ws://127.0.0.1:3000 --token {token}\n", program.display());
+        assert!(banner.contains(&listen), "{banner}");
+        assert!(banner.contains(&format!("\n  const token = \"{token}\";\n")), "{banner}");
         let authenticator = Authenticator::new(&config.settings.server.auth).unwrap();
         let identity = authenticator.verify(token, jsonwebtoken::get_current_timestamp()).unwrap();
         assert_eq!(

@@ -2,6 +2,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use bytes::Bytes;
 use redis::TypedCommands;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use super::speaker::{Speaker, channel};
 use super::{Failure, output};
 use crate::config::Config;
 use crate::message::{ChannelName, Sender, UserId};
+use crate::protocol::native::Native;
 
 const TOKEN_TTL: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,11 +50,22 @@ pub(super) struct Args {
 pub(super) fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let data = if args.data == "-" { read_input()? } else { args.data.clone() };
     let data = object(&data)?;
+    tell_what_is_left_out(config, &args.channel, data);
     let redis = config.settings.server.redis.url.expose_secret();
     if args.url.is_none() && !redis.is_empty() {
         return to_redis(config, args, redis, data);
     }
     to_server(config, args, data)
+}
+
+/// By the rules in force here. Those of the server may be others, so it is published all the same.
+fn tell_what_is_left_out(config: &Config, channel: &ChannelName, data: &RawValue) {
+    let native = Native::new(&config.settings.server.channels);
+    match native.preview(channel, &Bytes::copy_from_slice(data.get().as_bytes())) {
+        Ok(None) => {}
+        Ok(Some(left_out)) => output::complain(&format!("warning: {left_out}")),
+        Err(invalid) => output::complain(&format!("warning: {invalid}: nobody gets this message")),
+    }
 }
 
 /// What Laravel's `Redis::publish('broadcast', …)` sends.

@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::{AuthKeys, Config, Key, Problem};
 use crate::auth::Authenticator;
+use crate::message::ChannelName;
 use crate::protocol::pusher::{AppSettings, Apps, PusherSettings};
 use crate::socket::{Limits, OriginPattern};
 use crate::telemetry;
@@ -141,9 +142,19 @@ impl Found<'_> {
     fn channels(&mut self) {
         for entry in &self.config.entries {
             let Some(kind) = &entry.key.kind else { continue };
+            let mut problem =
+                |message| self.problems.push(Problem::new(&entry.key, entry.origin.as_deref(), message));
             if kind.contains(':') {
-                let message = "a kind has no colon: it is the text before the first one";
-                self.problems.push(Problem::new(&entry.key, entry.origin.as_deref(), message));
+                problem("a kind has no colon: it is the text before the first one");
+            } else if ChannelName::new(kind).is_err() {
+                problem(
+                    "no channel has such a kind: it has 1 to 200 bytes without control characters, and \"*\" stands for \
+                     all other kinds",
+                );
+            }
+            let fields = entry.value.as_array().map(Vec::as_slice).unwrap_or_default();
+            if fields.len() > 1 && fields.iter().any(|field| field == "*") {
+                problem("\"*\" stands for all keys: it has no other key beside it");
             }
         }
     }

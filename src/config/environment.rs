@@ -1,20 +1,35 @@
 //! The layer of the environment.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
 
 use config::{File, FileFormat, Source, Value, ValueKind};
 
 use super::aliases::aliases;
 use super::layer::{Layer, Trial};
 use super::schema::{Schema, Type, nearest};
-use super::{Key, Problem, pusher_app, redis_url};
+use super::{Key, Problem, Problems, env_file, pusher_app, redis_url};
 
 const PREFIX: &str = "YAMABIKO__";
 
-/// The variables of a process. An empty one counts as one that is not set.
-#[derive(Debug, Clone, Default)]
-pub struct Environment(BTreeMap<String, OsString>);
+/// The variables of a process, and those of a `.env` file. An empty one counts as one that is not set, and so does the
+/// text `null`, as in Laravel.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, OsString>,
+    /// The variables that a file has, and its name.
+    of_file: Option<(BTreeSet<String>, String)>,
+}
+
+// The values may be secrets.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.variables.keys()).finish()
+    }
+}
 
 impl Environment {
     /// Those of this process.
@@ -23,9 +38,35 @@ impl Environment {
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
     }
 
+    /// Adds the variables of a `.env` file, read as Laravel reads it: a variable that is set already stays as it is.
+    pub fn with_file(mut self, path: &Path) -> Result<Self, Problems> {
+        let shown = path.display().to_string();
+        let problem = |message: String| Problems(vec![Problem::new(&*shown, None, message)]);
+        let text =
+            std::fs::read_to_string(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
+        let known = |name: &str| self.get(name).map(str::to_owned);
+        let variables = env_file::parse(&text, known)
+            .map_err(|(line, fault)| problem(format!("line {line}: {fault}")))?;
+        let mut names = BTreeSet::new();
+        for (name, value) in variables {
+            if let Entry::Vacant(place) = self.variables.entry(name) {
+                names.insert(place.key().clone());
+                place.insert(value.into());
+            }
+        }
+        self.of_file = Some((names, shown));
+        Ok(self)
+    }
+
+    /// A variable as it is; `None` where it is not set, or not UTF-8.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name)?.to_str()
+    }
+
     /// The value of a variable. One that is not UTF-8 is a problem.
     pub(super) fn text(&self, name: &str, problems: &mut Vec<Problem>) -> Option<String> {
-        let value = self.0.get(name).filter(|value| !value.is_empty())?;
+        let value = self.variables.get(name).filter(|value| !is_nothing(value))?;
         if let Some(text) = value.to_str() {
             return Some(text.to_owned());
         }
@@ -33,23 +74,48 @@ impl Environment {
         None
     }
 
-    /// The same, without what Laravel's `env()` takes for nothing.
+    /// The same as Laravel's `env()` has it where it is used as a text: `true` is 1, `false` is nothing, and quotation marks
+    /// around a value are taken away.
     pub(super) fn laravel_text(&self, name: &str, problems: &mut Vec<Problem>) -> Option<String> {
-        let is_nothing =
-            |text: &str| ["null", "(null)", "empty", "(empty)"].contains(&&*text.to_ascii_lowercase());
-        self.text(name, problems).filter(|text| !is_nothing(text))
+        let text = self.text(name, problems)?;
+        match &*text.to_ascii_lowercase() {
+            "true" | "(true)" => return Some("1".to_owned()),
+            "false" | "(false)" => return None,
+            _ => {}
+        }
+        let unquoted = |mark: char| text.strip_prefix(mark)?.strip_suffix(mark);
+        let text = unquoted('"').or_else(|| unquoted('\'')).unwrap_or(&text);
+        (!text.is_empty()).then(|| text.to_owned())
     }
 
     /// The names that are set to something.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.as_str())
+        self.variables.iter().filter(|(_, value)| !is_nothing(value)).map(|(name, _)| name.as_str())
+    }
+
+    /// Where variables come from, for people.
+    pub(super) fn origin(&self, names: &[&str]) -> String {
+        let of_file = |name: &&str| self.of_file.as_ref().is_some_and(|(of_file, _)| of_file.contains(*name));
+        let file = self.of_file.as_ref().map(|(_, file)| file.as_str()).unwrap_or_default();
+        if names.iter().all(of_file) {
+            return format!("{} in {file}", names.join(", "));
+        }
+        let each = |name: &&str| if of_file(name) { format!("{name} in {file}") } else { (*name).to_owned() };
+        names.iter().map(each).collect::<Vec<_>>().join(", ")
     }
 }
 
 impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
     fn from_iter<T: IntoIterator<Item = (N, V)>>(variables: T) -> Self {
-        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self { variables, of_file: None }
     }
+}
+
+/// What `env()` of Laravel takes for nothing, or for a text without characters.
+fn is_nothing(value: &OsString) -> bool {
+    let nothing = ["", "null", "(null)", "empty", "(empty)"];
+    nothing.iter().any(|nothing| value.eq_ignore_ascii_case(nothing))
 }
 
 /// Reads the environment into a layer. `kinds` are the kinds of channels that lower layers have.
@@ -63,21 +129,28 @@ pub(super) fn read(
     for name in environment.names() {
         if let Some(path) = name.strip_prefix(PREFIX) {
             match key(path, kinds) {
-                Some(key) if trial.schema.type_of(&key).is_some() => reader.take(name, key),
+                Some(key) if trial.schema.type_of(&key).is_some() => {
+                    let text = environment.text(name, reader.problems);
+                    reader.take(name, key, text);
+                }
                 _ => reader.unknown(name),
             }
         }
     }
     for (name, key) in aliases() {
-        if environment.names().any(|set| set == name) && !reader.taken.contains(&key) {
-            reader.take(name, key);
+        if !reader.taken.contains(&key) {
+            let mut text = environment.laravel_text(name, reader.problems);
+            if key == Key::new("redis", "url") {
+                text = text.map(redis_url::from_laravel);
+            }
+            reader.take(name, key, text);
         }
     }
     let url = Key::new("redis", "url");
     if !reader.taken.contains(&url)
         && let Some((text, variables)) = redis_url::compose(environment, reader.problems)
     {
-        let origin = variables.join(", ");
+        let origin = environment.origin(&variables);
         reader.put(url, Value::new(Some(&origin), text));
     }
     let apps = Key::top("apps");
@@ -111,15 +184,15 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn take(&mut self, name: &str, key: Key) {
-        let Some(kind) = self.trial.schema.type_of(&key) else { return };
-        let Some(text) = self.environment.text(name, self.problems) else { return };
+    fn take(&mut self, name: &str, key: Key, text: Option<String>) {
+        let (Some(kind), Some(text)) = (self.trial.schema.type_of(&key), text) else { return };
         self.taken.push(key.clone());
+        let origin = self.environment.origin(&[name]);
         match parse(kind, &text) {
-            Ok(value) => self.put(key, Value::new(Some(&name.to_owned()), value)),
+            Ok(value) => self.put(key, Value::new(Some(&origin), value)),
             Err(expected) => {
                 let instead = if key.is_secret() { String::new() } else { format!(", not {text:?}") };
-                self.problems.push(Problem::new(key, Some(name), format!("must be {expected}{instead}")));
+                self.problems.push(Problem::new(key, Some(&origin), format!("must be {expected}{instead}")));
             }
         }
     }

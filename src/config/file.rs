@@ -47,7 +47,11 @@ pub(super) fn read(path: &Path, trial: &Trial<'_>, problems: &mut Vec<Problem>) 
                 problems.push(Problem::new(format!("channels.{name}"), Some(&origin), message));
                 continue;
             };
-            for (rule, value) in rules {
+            for (rule, mut value) in rules {
+                // One word for a list of it.
+                if rule == "fields" && matches!(&value.kind, ValueKind::String(word) if word == "*") {
+                    value.kind = ValueKind::Array(vec![stamped(value.kind, &origin)]);
+                }
                 layer.put(Key::of_channel(&name, &rule), value, trial, problems);
             }
         }

@@ -1,11 +1,13 @@
 //! The settings of all rooms, gathered in layers. Rooms never import this one.
 //!
-//! The later wins: the embedded `config/default.toml`, the file given with `--config`, the environment. All that is
+//! The later wins: the embedded `config/default.toml`, the file given with `--config`, the environment with the
+//! variables of `--env-file`. All that is
 //! wrong is reported in one go. A value that is wrong is left out and the next layer's stands in for it, so that one
 //! mistake does not hide the others.
 
 mod aliases;
 mod checks;
+mod env_file;
 mod environment;
 mod file;
 mod key;

@@ -42,7 +42,7 @@ pub(super) fn compose(environment: &Environment, problems: &mut Vec<Problem>) ->
             }
         }
     }
-    let origin = origins.join(", ");
+    let origin = environment.origin(&origins);
     let value = |kind: ValueKind| Value::new(Some(&origin), kind);
     let apps: Vec<_> = found
         .into_iter()

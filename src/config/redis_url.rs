@@ -33,14 +33,15 @@ pub(super) fn compose(
             default
         }),
     };
-    let port = number("REDIS_PORT", port, 6379, problems);
     let database = number("REDIS_DB", database, 0, problems);
+    // A socket has no port, and is often given -1 or 0.
     if let Some(path) = host.strip_prefix("unix://").or(host.starts_with('/').then_some(&*host)) {
         let parameters = [("db", Some(database.to_string())), ("user", username), ("pass", password)];
         let given =
             parameters.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(&value?))));
         return Some((format!("redis+unix://{path}?{}", given.collect::<Vec<_>>().join("&")), used));
     }
+    let port = number("REDIS_PORT", port, 6379, problems);
     let login = match (username, password) {
         (None, None) => String::new(),
         (username, None) => format!("{}@", encode(&username.unwrap_or_default())),
@@ -57,6 +58,15 @@ pub(super) fn compose(
     let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
     let database = if database == 0 { String::new() } else { format!("/{database}") };
     Some((format!("{scheme}://{login}{host}:{port}{database}"), used))
+}
+
+/// A URL as phpredis spells it: `tls://` and `ssl://` for TLS, `tcp://` without.
+pub(super) fn from_laravel(url: String) -> String {
+    match url.split_once("://") {
+        Some(("tls" | "ssl", rest)) => format!("rediss://{rest}"),
+        Some(("tcp", rest)) => format!("redis://{rest}"),
+        _ => url,
+    }
 }
 
 fn is_tls(scheme: &str) -> bool {
@@ -102,9 +112,17 @@ mod tests {
 
     #[test]
     fn a_socket_in_the_file_system() {
-        for host in ["/run/redis.sock", "unix:///run/redis.sock"] {
-            let url =
-                composed(&[("REDIS_HOST", host), ("REDIS_PASSWORD", "p&ss w"), ("REDIS_PORT", "0")]).unwrap();
+        for (host, port) in
+            [("/run/redis.sock", "-1"), ("unix:///run/redis.sock", "0"), ("/run/redis.sock", "null")]
+        {
+            let variables = [
+                ("REDIS_HOST", host),
+                ("REDIS_PASSWORD", "p&ss w"),
+                ("REDIS_PORT", port),
+                ("REDIS_PERSISTENT", "true"),
+                ("REDIS_CLIENT", "phpredis"),
+            ];
+            let url = composed(&variables).unwrap();
             let info = url.into_connection_info().unwrap();
             assert_eq!(info.addr(), &redis::ConnectionAddr::Unix("/run/redis.sock".into()));
             assert_eq!(info.redis_settings().password(), Some("p&ss w"));

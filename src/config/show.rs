@@ -58,16 +58,35 @@ fn masked_app(app: &Json) -> Json {
     app
 }
 
-/// Its URL may have a password, or a token in the query, and its headers may have either.
+/// Whoever knows the path of its URL can often post there, and its headers may have a password.
 fn masked_webhook(webhook: &Json) -> Json {
     let mut webhook = webhook.clone();
-    if let Some(Json::Object(headers)) = webhook.get_mut("headers") {
-        headers.values_mut().for_each(|value| *value = Json::from(HIDDEN));
-    }
     if let Some(Json::String(url)) = webhook.get_mut("url") {
-        *url = masked_url(url);
+        *url = masked_webhook_url(url);
+    }
+    match webhook.get_mut("headers") {
+        Some(Json::Object(headers)) => headers.values_mut().for_each(|value| *value = Json::from(HIDDEN)),
+        Some(headers) => *headers = Json::from(HIDDEN),
+        None => {}
     }
     webhook
+}
+
+/// Shows no more than the scheme, the host and the port.
+fn masked_webhook_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return HIDDEN.to_owned() };
+    let (authority, path) = match rest.find(['/', '?', '#']).and_then(|at| rest.split_at_checked(at)) {
+        Some((authority, path)) => (authority, path),
+        None => (rest, ""),
+    };
+    let host = match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{HIDDEN}@{host}"),
+        None => authority.to_owned(),
+    };
+    match path {
+        "" | "/" => format!("{scheme}://{host}{path}"),
+        _ => format!("{scheme}://{host}/{HIDDEN}"),
+    }
 }
 
 /// Hides what stands between the first colon after the scheme and the last @.

@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::hub::Hub;
 use crate::message::{Dispatch, Event};
 use crate::protocol::native::Native;
-use crate::telemetry::{Metrics, Reason, logged};
+use crate::telemetry::{LeftOut, Metrics, Reason, logged};
 
 /// So many dispatches are taken from the broker at a time.
 const BATCH: usize = 256;
@@ -25,6 +25,7 @@ pub(super) async fn relay(
     neighbours: Arc<Neighbours>,
     metrics: Arc<Metrics>,
 ) {
+    let mut left_out = LeftOut::new(metrics.clone(), native.kinds_with_fields());
     let mut batch = Vec::with_capacity(BATCH);
     while inbound.recv_many(&mut batch, BATCH).await > 0 {
         for inbound in batch.drain(..) {
@@ -40,7 +41,7 @@ pub(super) async fn relay(
                 }
             };
             match dispatch {
-                Dispatch::Event(event) => deliver(&event, hold, &native, &hub, &metrics),
+                Dispatch::Event(event) => deliver(&event, hold, &native, &hub, &metrics, &mut left_out),
                 Dispatch::Signal(signal) => {
                     if !cluster.hear(&signal, hold) && !neighbours.hear(&signal) {
                         signals::obey(&signal, &hub);
@@ -52,9 +53,24 @@ pub(super) async fn relay(
     }
 }
 
-fn deliver(event: &Event, hold: OwnedSemaphorePermit, native: &Native, hub: &Hub, metrics: &Metrics) {
+fn deliver(
+    event: &Event,
+    hold: OwnedSemaphorePermit,
+    native: &Native,
+    hub: &Hub,
+    metrics: &Metrics,
+    left_out: &mut LeftOut,
+) {
     hub.publish(&event.channel, hold, || {
-        let dropped = match native.deliver(event) {
+        let mut told_of = None;
+        let delivery = native.deliver(event, |kind, key| {
+            left_out.count(kind, key);
+            told_of = Some(kind);
+        });
+        if let Some(kind) = told_of {
+            left_out.tell(kind, event.channel.as_str());
+        }
+        let dropped = match delivery {
             Ok((_, frame)) if frame.bytes().len() > hub.outbox_bytes() => "too_large",
             Ok(delivery) => return Some(delivery),
             Err(_) => "invalid_target",

@@ -85,7 +85,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     );
     let endpoint = NativeEndpoint::new(
         edge.clone(),
-        native,
+        native.clone(),
         broker.clone(),
         authenticator.clone(),
         settings.auth.close_on_expiry,
@@ -94,7 +94,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let pusher_endpoint = PusherEndpoint::new(edge.clone(), cluster.clone());
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let app = cluster.apps().iter().find(|app| app.enabled).cloned();
-    let console = console(&settings, &broker, authenticator, address, app)?;
+    let console = console(&settings, &broker, authenticator, native, address, app)?;
     let load = {
         let edge = edge.clone();
         move || Load { draining: edge.is_draining(), connections: edge.admission.open() }
@@ -140,6 +140,7 @@ fn console(
     settings: &Settings,
     broker: &Arc<Broker>,
     authenticator: Arc<Authenticator>,
+    native: Arc<Native>,
     address: SocketAddr,
     app: Option<Arc<App>>,
 ) -> anyhow::Result<Option<Router>> {
@@ -151,6 +152,6 @@ fn console(
         tracing::warn!(%address, "console.enabled: whoever reaches this address can make tokens for any user");
     }
     let sender = Sender::from(&settings.sender);
-    let state = ConsoleState::new(broker.clone(), minter, authenticator, sender).with_app(app);
+    let state = ConsoleState::new(broker.clone(), minter, authenticator, native, sender).with_app(app);
     Ok(Some(console::router(state)))
 }

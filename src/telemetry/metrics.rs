@@ -38,6 +38,20 @@ impl Call {
     }
 }
 
+/// The `kind` label: a kind of channel that the settings name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Kind {
+    kind: String,
+}
+
+impl Kind {
+    /// The label `kind="name"`. Not for names from a network: each makes a series.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { kind: name.to_owned() }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Word(&'static str);
 
@@ -76,6 +90,8 @@ pub struct Metrics {
     pub broker_messages: Counter,
     /// Messages from the broker that were dropped, by reason.
     pub broker_dropped: Family<Reason, Counter>,
+    /// Keys of messages that the `fields` of a kind of channel took out, by kind.
+    pub fields_left_out: Family<Kind, Counter>,
     /// 1 while the broker is subscribed and accepts messages.
     pub broker_up: Gauge,
     /// Times that the broker was lost: what Laravel published meanwhile was not seen.
@@ -145,6 +161,10 @@ impl Metrics {
             broker_dropped: metric!(
                 "broker_dropped",
                 "Messages from the broker that were dropped, by reason"
+            ),
+            fields_left_out: metric!(
+                "fields_left_out",
+                "Keys of messages that the fields of their kind left out, by kind"
             ),
             broker_up: metric!("broker_up", "1 while the broker is subscribed and accepts messages"),
             broker_interruptions: metric!("broker_interruptions", "Times that the broker was lost"),

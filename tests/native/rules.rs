@@ -1,6 +1,6 @@
 //! What the rules of a kind let through.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::Server;
 use crate::{join, message, refusal};
@@ -82,4 +82,35 @@ fn a_shipped_rule_can_be_changed() {
     chat.say(&json!({ "stamp": 1, "x": 1 }));
     chat.expect_sent();
     assert_eq!(chat.expect_json()["data"], json!({ "stamp": 1 }));
+}
+
+#[test]
+fn keys_that_are_left_out_are_counted_and_named() {
+    let server = Server::start(|options| {
+        options.config(
+            "[channels.tweet]\nfields = \"*\"\n[channels.\"*\"]\nfields = [\"title\"]\nclient_send = false\n",
+        );
+    });
+    let counted = |kind: &str| server.metric(&format!("yamabiko_fields_left_out_total{{kind=\"{kind}\"}}"));
+    let mut aoi = join(&server, 7, "Aoi", "chat:1");
+    assert_eq!(["chat", "progress", "*"].map(counted), [0, 0, 0]);
+    for text in ["hi", "ho"] {
+        aoi.say(&json!({ "massage": text, "name": "Aoi", "nmae ip=1.2.3.4": 1 }));
+        aoi.expect_sent();
+        assert_eq!(aoi.expect_json(), message(7, "Aoi", &json!({ "name": "Aoi" })));
+    }
+    assert_eq!(["chat", "progress", "*"].map(counted), [4, 0, 0]);
+    let is_told = |line: &Value| line["message"] == "`fields` left out keys of messages";
+    let line = server.expect_log(is_told);
+    assert_eq!((&line["kind"], &line["channel"]), (&json!("chat"), &json!("chat:1")));
+    assert_eq!(line["keys"], "massage, nmae ip=1.2.3.4");
+    assert_eq!(server.log().iter().filter(|line| is_told(line)).count(), 1);
+
+    let mut tweets = join(&server, 7, "Aoi", "tweet:");
+    tweets.say(&json!({ "anything": [1] }));
+    tweets.expect_sent();
+    assert_eq!(tweets.expect_json(), message(7, "Aoi", &json!({ "anything": [1] })));
+    let mut other = join(&server, 7, "Aoi", "news:");
+    other.say(&json!({ "title": "t" }));
+    assert_eq!(refusal(&mut other), "not_allowed");
 }

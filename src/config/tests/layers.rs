@@ -109,6 +109,83 @@ fn names_have_their_precedence() {
 }
 
 #[test]
+fn values_mean_what_they_mean_to_laravel() {
+    for nothing in ["null", "NULL", "(null)", "empty", "(empty)", "false", "(False)", "\"\"", "''"] {
+        let config =
+            env(&[("REDIS_PREFIX", nothing), ("APP_WS_JWT_SECRET", nothing), ("APP_WS_PORT", nothing)]);
+        assert_eq!(config.settings.server.redis.prefix, "", "{nothing}");
+        assert_eq!(config.settings.server.auth.secret.expose_secret(), "", "{nothing}");
+        assert_eq!(config.settings.server.server.port, 8080, "{nothing}");
+        assert_eq!(origin(&config, "redis", "prefix"), None, "{nothing}");
+    }
+    for nothing in ["null", "(empty)"] {
+        let config = env(&[("YAMABIKO__REDIS__PREFIX", nothing), ("REDIS_PREFIX", "l_")]);
+        assert_eq!(config.settings.server.redis.prefix, "l_", "{nothing}");
+    }
+    for (text, value) in [
+        ("true", "1"),
+        ("(true)", "1"),
+        ("\"a b\"", "a b"),
+        ("'a\"b'", "a\"b"),
+        ("nullable", "nullable"),
+        ("'", "'"),
+    ] {
+        assert_eq!(env(&[("REDIS_PREFIX", text)]).settings.server.redis.prefix, value, "{text}");
+    }
+    // Ours are taken as they are.
+    assert_eq!(env(&[("YAMABIKO__REDIS__PREFIX", "\"true\"")]).settings.server.redis.prefix, "\"true\"");
+}
+
+#[test]
+fn a_redis_url_of_laravel() {
+    for (url, expected) in [
+        ("tls://:p@r.example:6380/1", "rediss://:p@r.example:6380/1"),
+        ("ssl://r.example", "rediss://r.example"),
+        ("tcp://r.example", "redis://r.example"),
+        ("rediss://r.example", "rediss://r.example"),
+    ] {
+        for variable in ["REDIS_URL", "APP_REDIS_URL"] {
+            assert_eq!(env(&[(variable, url)]).settings.server.redis.url.expose_secret(), expected);
+        }
+    }
+}
+
+#[test]
+fn a_file_of_variables_comes_after_the_process() {
+    let text = "APP_WS_JWT_SECRET='Kp$9xRt7&(;#\"\\ of mine'\nAPP_WS_PORT=6001\nREDIS_HOST=r\nREDIS_PREFIX=file_\n\
+                REDIS_PASSWORD=\"p${APP_WS_PORT}\"\nAPP_WS_HOST=\"127.0.0.1\"\n";
+    let variables = Environment::from_iter([("REDIS_PREFIX", "process_"), ("APP_WS_HOST", "")]);
+    let environment = variables.with_file(&file(text).path).unwrap();
+    let config = load(None, &environment, AuthKeys::Required).unwrap();
+    let server = &config.settings.server;
+    assert_eq!(server.auth.secret.expose_secret(), "Kp$9xRt7&(;#\"\\ of mine");
+    assert_eq!(server.redis.url.expose_secret(), "redis://:p6001@r:6379");
+    assert_eq!(
+        (server.server.port, &*server.redis.prefix, &*server.server.host),
+        (6001, "process_", "0.0.0.0")
+    );
+    let named = |section, name| origin(&config, section, name).unwrap().replace('/', "|");
+    assert!(
+        named("redis", "url").starts_with("REDIS_HOST, REDIS_PASSWORD in |"),
+        "{}",
+        named("redis", "url")
+    );
+    assert!(named("server", "port").starts_with("APP_WS_PORT in |"));
+    assert_eq!(named("redis", "prefix"), "REDIS_PREFIX");
+    assert!(!format!("{environment:?}").contains("mine"));
+}
+
+#[test]
+fn a_file_of_variables_that_cannot_be_read_is_a_problem_that_shows_no_value() {
+    let said = |text: &str| Environment::default().with_file(&file(text).path).unwrap_err().to_string();
+    let found = said("A=1\nAPP_WS_JWT_SECRET=hunter2 hunter3\n");
+    assert!(found.ends_with("line 2: a value with white space has to be in quotes"), "{found}");
+    assert!(said("APP_WS_JWT_SECRET='hunter2\n").ends_with("line 1: a quote is not closed"));
+    let missing = Environment::default().with_file("/nowhere/.env".as_ref()).unwrap_err().to_string();
+    assert!(missing.starts_with("/nowhere/.env: cannot be read"), "{missing}");
+}
+
+#[test]
 fn an_empty_variable_counts_as_unset() {
     let config = env(&[
         ("YAMABIKO__SERVER__PORT", ""),

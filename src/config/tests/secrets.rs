@@ -10,14 +10,14 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
         kid = "old"
         secret = "hunter2-in-a-key"
         [[pusher.webhooks]]
-        url = "https://hook:hunter2@a.example/hook?token=hunter2"
+        url = "https://hook:hunter2@a.example:8443/hunter2/hook?token=hunter2#hunter2"
         headers = { x-token = "hunter2" }
         [[apps]]
         id = "1"
         key = "my-key"
         secret = "hunter2-in-an-app"
         previous_secrets = ["hunter2-before", "hunter2-long-ago"]
-        webhooks = [{ url = "https://b.example/hook?token=hunter2" }]
+        webhooks = [{ url = "https://hunter2@b.example?token=hunter2" }, { url = "https://c.example/" }]
     "#;
     let config = with(
         text,
@@ -45,7 +45,9 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
         ),
         "{shown}"
     );
-    assert!(shown.contains("\"https://hook:********@a.example/hook?********\""), "{shown}");
+    for url in ["********@a.example:8443/********", "********@b.example/********", "c.example/"] {
+        assert!(shown.contains(&format!("\"https://{url}\"")), "{url}\n{shown}");
+    }
     assert!(shown.contains("headers = { x-token = \"********\" }"), "{shown}");
     // It is a settings file itself.
     let again = with(&shown, &[]).unwrap();

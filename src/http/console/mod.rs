@@ -21,6 +21,7 @@ use super::guard::same_machine;
 use crate::auth::{Authenticator, Minter};
 use crate::broker::Broker;
 use crate::message::Sender;
+use crate::protocol::native::Native;
 use crate::protocol::pusher::App;
 
 /// Sample jobs that may run at the same time.
@@ -37,16 +38,18 @@ pub struct ConsoleState {
     system: Sender,
     jobs: Arc<Semaphore>,
     app: Option<Arc<App>>,
+    native: Arc<Native>,
 }
 
 impl ConsoleState {
-    /// Publishes through `broker`, signs with `minter`, checks tokens with `authenticator`, and speaks as `system` where no
-    /// sender is named.
+    /// Publishes through `broker`, signs with `minter`, checks tokens with `authenticator`, knows the rules of channels from
+    /// `native`, and speaks as `system` where no sender is named.
     #[must_use]
     pub fn new(
         broker: Arc<Broker>,
         minter: Minter,
         authenticator: Arc<Authenticator>,
+        native: Arc<Native>,
         system: Sender,
     ) -> Self {
         Self {
@@ -56,6 +59,7 @@ impl ConsoleState {
             system,
             jobs: Arc::new(Semaphore::new(JOBS)),
             app: None,
+            native,
         }
     }
 

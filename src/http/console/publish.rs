@@ -2,12 +2,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::ConsoleState;
-use crate::http::answer::{Accepted, Failure, accepted};
+use crate::http::answer::{Failure, accepted};
 use crate::message::{ChannelName, Event, Sender, UserId};
+use crate::protocol::native;
 
 /// What Laravel publishes over Redis.
 #[derive(Deserialize)]
@@ -24,11 +25,36 @@ struct Speaker {
     id: UserId,
 }
 
+#[derive(Serialize)]
+pub(super) struct Published {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<LeftOut>,
+}
+
+/// The keys of `data` that nobody gets, because the kind's `fields` do not name them.
+#[derive(Serialize)]
+struct LeftOut {
+    kind: String,
+    fields: Vec<String>,
+    keys: Vec<String>,
+    /// All of it in a sentence.
+    message: String,
+}
+
+impl From<native::LeftOut> for LeftOut {
+    fn from(left_out: native::LeftOut) -> Self {
+        let message = left_out.to_string();
+        let native::LeftOut { kind, fields, keys } = left_out;
+        Self { kind, fields, keys, message }
+    }
+}
+
 /// `POST /console/publish`: publishes as the application does.
 pub(super) async fn publish(
     State(state): State<ConsoleState>,
     publication: Result<Json<Publication>, JsonRejection>,
-) -> Result<Json<Accepted>, Failure> {
+) -> Result<Json<Published>, Failure> {
     let Json(Publication { channel, data, sender }) = publication?;
     let channel = ChannelName::new(&channel)?;
     if !data.get().starts_with('{') {
@@ -36,6 +62,8 @@ pub(super) async fn publish(
     }
     let sender = sender.map_or(state.system, |Speaker { name, id }| Sender { name: name.into(), id });
     let data = Bytes::from(data.get().to_owned());
+    let left_out =
+        state.native.preview(&channel, &data).map_err(|invalid| Failure::invalid(&invalid.to_string()))?;
     accepted(&state.broker, Event { channel, sender, data }).await?;
-    Ok(Json(Accepted::new()))
+    Ok(Json(Published { ok: true, left_out: left_out.map(LeftOut::from) }))
 }

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,6 +12,7 @@ use super::*;
 use crate::auth::{self, Authenticator};
 use crate::broker::{self, Inbound};
 use crate::message::{Dispatch, Event};
+use crate::protocol::native::ChannelSettings;
 use crate::protocol::pusher::{AppSettings, Apps, PusherSettings};
 use crate::telemetry::Metrics;
 
@@ -61,7 +63,14 @@ fn bench() -> Bench {
     let apps = Apps::new(&PusherSettings::default(), &[app]).unwrap();
     let app = apps.by_id("dev").unwrap().clone();
     let authenticator = Arc::new(Authenticator::new(&auth_settings()).unwrap());
-    let state = ConsoleState::new(broker.clone(), minter, authenticator, system).with_app(Some(app.clone()));
+    let chat = ChannelSettings {
+        fields: Some(vec!["message".into(), "name".into()]),
+        targeting: true,
+        client_send: true,
+    };
+    let native = Arc::new(Native::new(&HashMap::from([("chat".to_owned(), chat)])));
+    let state =
+        ConsoleState::new(broker.clone(), minter, authenticator, native, system).with_app(Some(app.clone()));
     Bench { console: router(state.clone()), state, app, broker, inbound }
 }
 
@@ -232,6 +241,24 @@ async fn a_bad_request_is_told_what_is_wrong() {
     let large = format!(r#"{{"channel":"chat:","data":{{"a":"{}"}}}}"#, "a".repeat(BODY_BYTES));
     let (status, answer) = bench.post("publish", &large).await;
     assert_eq!((status.as_u16(), code(&answer)), (413, "too_large"));
+}
+
+#[tokio::test]
+async fn whoever_publishes_is_told_what_is_left_out() {
+    let bench = bench();
+    let body = r#"{"channel":"chat:","data":{"massage":1,"name":"A"}}"#;
+    let (status, answer) = bench.post("publish", body).await;
+    assert_eq!(status, StatusCode::OK);
+    let left_out = json!({
+        "kind": "chat", "fields": ["message", "name"], "keys": ["massage"],
+        "message": "`chat` delivers `message` and `name`: `massage` was left out",
+    });
+    assert_eq!(answer, json!({ "ok": true, "left_out": left_out }));
+    let (_, answer) = bench.post("publish", r#"{"channel":"notes:","data":{"massage":1}}"#).await;
+    assert_eq!(answer, json!({ "ok": true }));
+    let (status, answer) = bench.post("publish", r#"{"channel":"chat:","data":{"target_user_id":-7}}"#).await;
+    assert_eq!((status, code(&answer)), (StatusCode::UNPROCESSABLE_ENTITY, "invalid_message"));
+    assert!(answer["error"]["message"].as_str().unwrap().contains("target_user_id"), "{answer}");
 }
 
 #[tokio::test]

@@ -1,5 +1,9 @@
+use std::borrow::Cow;
+
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::message::json::string;
 
 /// The members of a JSON object, as they were written: nothing is re-typed on the way.
 #[derive(Debug)]
@@ -31,6 +35,11 @@ impl Member<'_> {
             return inner == Some(name);
         }
         serde_json::from_str::<String>(self.key).is_ok_and(|key| key == name)
+    }
+
+    /// The key, without its escapes.
+    pub(super) fn name(&self) -> Cow<'_, str> {
+        string(self.key).unwrap_or(Cow::Borrowed(self.key))
     }
 
     pub(super) fn write(&self, to: &mut Vec<u8>) {

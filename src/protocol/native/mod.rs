@@ -5,6 +5,7 @@
 mod answer;
 mod data;
 mod message;
+mod preview;
 mod rules;
 mod settings;
 
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use crate::message::{Audience, ChannelName, Event, Frame, Sender};
 
 pub use answer::{Answer, Refusal, encode_answer};
+pub use preview::LeftOut;
 pub use rules::InvalidTarget;
 pub use settings::{ChannelSettings, ChannelsSettings, SenderSettings};
 
@@ -46,10 +48,30 @@ impl Native {
         Ok(Event { channel: channel.clone(), sender: sender.clone(), data })
     }
 
-    /// Turns an event into what its receivers get, by the rules of its channel's kind.
-    pub fn deliver(&self, event: &Event) -> Result<(Audience, Frame), InvalidTarget> {
-        let (audience, data) = self.rules.of(&event.channel).apply(&event.data)?;
+    /// Turns an event into what its receivers get, by the rules of its channel's kind. `left_out` is given the kind, as the
+    /// settings name it, and each key that its fields left out.
+    pub fn deliver<'a>(
+        &'a self,
+        event: &Event,
+        mut left_out: impl FnMut(&'a str, &str),
+    ) -> Result<(Audience, Frame), InvalidTarget> {
+        let rule = self.rules.of(&event.channel);
+        let (audience, data) = rule.apply(&event.data, |key| left_out(&rule.kind, key))?;
         Ok((audience, message::encode(&event.sender, &data)))
+    }
+
+    /// What will be left out of a message with this object; `None` if all of it is delivered.
+    pub fn preview(&self, channel: &ChannelName, data: &Bytes) -> Result<Option<LeftOut>, InvalidTarget> {
+        let rule = self.rules.of(channel);
+        let mut keys: Vec<String> = Vec::new();
+        rule.apply(data, |key| keys.push(key.to_owned()))?;
+        let fields = rule.fields.clone().unwrap_or_default();
+        Ok((!keys.is_empty()).then(|| LeftOut { kind: rule.kind.clone(), fields, keys }))
+    }
+
+    /// The kinds that deliver some keys only, as the settings name them.
+    pub fn kinds_with_fields(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().filter(|rule| rule.fields.is_some()).map(|rule| rule.kind.as_str())
     }
 }
 

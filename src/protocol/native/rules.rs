@@ -11,19 +11,24 @@ use crate::message::{Audience, ChannelName, UserId};
 
 const TARGET: &str = "target_user_id";
 
+/// Stands for all keys in `fields`.
+const EVERYTHING: &str = "*";
+
 /// The rules of all kinds of channels. They are data: a new kind needs no release.
 #[derive(Debug)]
 pub(super) struct Rules {
     kinds: HashMap<String, Rule, RandomState>,
-    /// For every kind that the settings do not name: all fields, no targeting, clients may send.
+    /// For every kind that the settings do not name: `[channels."*"]`, or else all fields, no targeting, clients may send.
     other: Rule,
 }
 
 /// What one kind of channel delivers, and to whom.
 #[derive(Debug)]
 pub(super) struct Rule {
+    /// The kind, as the settings name it.
+    pub(super) kind: String,
     /// The keys of `data` that survive; `None`: all of them.
-    fields: Option<Vec<String>>,
+    pub(super) fields: Option<Vec<String>>,
     targeting: bool,
     pub(super) client_send: bool,
 }
@@ -35,15 +40,28 @@ pub struct InvalidTarget;
 
 impl Rules {
     pub(super) fn new(channels: &ChannelsSettings) -> Self {
-        let rule = |settings: &ChannelSettings| Rule {
-            fields: settings.fields.clone(),
+        let rule = |kind: &str, settings: &ChannelSettings| Rule {
+            kind: kind.to_owned(),
+            fields: settings.fields.clone().filter(|fields| !fields.iter().any(|field| field == EVERYTHING)),
             targeting: settings.targeting,
             client_send: settings.client_send,
         };
-        Self {
-            kinds: channels.iter().map(|(kind, settings)| (kind.clone(), rule(settings))).collect(),
-            other: Rule { fields: None, targeting: false, client_send: true },
-        }
+        let kinds = channels.iter().map(|(kind, settings)| (kind.clone(), rule(kind, settings))).collect();
+        let other = channels.get(ChannelSettings::OTHERS).map_or_else(
+            || Rule {
+                kind: ChannelSettings::OTHERS.to_owned(),
+                fields: None,
+                targeting: false,
+                client_send: true,
+            },
+            |settings| rule(ChannelSettings::OTHERS, settings),
+        );
+        Self { kinds, other }
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.kinds.values().chain([&self.other])
     }
 
     pub(super) fn of(&self, channel: &ChannelName) -> &Rule {
@@ -63,8 +81,13 @@ impl Rule {
         Ok(())
     }
 
-    /// Who gets this object, and what of it.
-    pub(super) fn apply(&self, data: &Bytes) -> Result<(Audience, Bytes), InvalidTarget> {
+    /// Who gets this object, and what of it. `left_out` is given each key that is not delivered because the fields do not
+    /// name it.
+    pub(super) fn apply(
+        &self,
+        data: &Bytes,
+        mut left_out: impl FnMut(&str),
+    ) -> Result<(Audience, Bytes), InvalidTarget> {
         if !self.targeting && self.fields.is_none() {
             return Ok((Audience::Everyone, data.clone()));
         }
@@ -73,7 +96,11 @@ impl Rule {
         let audience = if self.targeting { audience(&members)? } else { Audience::Everyone };
         let mut kept = Vec::with_capacity(data.len());
         kept.push(b'{');
-        for member in members.iter().filter(|member| self.keeps(member)) {
+        for member in members.iter().filter(|member| !self.targeting || !member.is(TARGET)) {
+            if !self.keeps(&member) {
+                left_out(&member.name());
+                continue;
+            }
             if kept.len() > 1 {
                 kept.push(b',');
             }
@@ -84,9 +111,6 @@ impl Rule {
     }
 
     fn keeps(&self, member: &Member<'_>) -> bool {
-        if self.targeting && member.is(TARGET) {
-            return false;
-        }
         self.fields.as_ref().is_none_or(|fields| fields.iter().any(|field| member.is(field)))
     }
 }
@@ -125,7 +149,7 @@ mod tests {
     fn applied(channel: &str, data: &str) -> Result<(Audience, String), InvalidTarget> {
         let rules = rules();
         let rule = rules.of(&ChannelName::new(channel).unwrap());
-        let applied = rule.apply(&Bytes::copy_from_slice(data.as_bytes()));
+        let applied = rule.apply(&Bytes::copy_from_slice(data.as_bytes()), |_| ());
         assert_eq!(rule.check(data.as_bytes()).is_ok(), applied.is_ok());
         applied.map(|(audience, data)| (audience, String::from_utf8(data.to_vec()).unwrap()))
     }
@@ -139,6 +163,42 @@ mod tests {
         assert_eq!(data, r#"{"name":"A","message":[1.0, 10000000000000000000000]}"#);
         assert_eq!(applied("chat", "{}").unwrap().1, "{}");
         assert_eq!(applied("chat:", r#"{"m\u0065ssage":1}"#).unwrap().1, r#"{"m\u0065ssage":1}"#);
+    }
+
+    #[test]
+    fn what_the_fields_leave_out_is_named() {
+        let named = |channel: &str, data: &str| {
+            let (rules, mut named) = (rules(), Vec::new());
+            let rule = rules.of(&ChannelName::new(channel).unwrap());
+            rule.apply(&Bytes::copy_from_slice(data.as_bytes()), |key| named.push(key.to_owned())).unwrap();
+            named
+        };
+        assert_eq!(named("chat:", r#"{"message":1,"massage":1,"n\u0061me":1,"\u0061":1}"#), ["massage", "a"]);
+        assert_eq!(named("chat:", r#"{"target_user_id":7}"#), [""; 0]);
+        assert_eq!(named("whisper:", r#"{"x":1}"#), [""; 0]);
+        assert_eq!(named("other:", r#"{"x":1}"#), [""; 0]);
+    }
+
+    #[test]
+    fn all_fields_again_and_a_rule_for_all_other_kinds() {
+        let rule = |fields: Option<&str>| ChannelSettings {
+            fields: fields.map(|field| vec![field.to_owned()]),
+            targeting: false,
+            client_send: false,
+        };
+        let rules = Rules::new(&HashMap::from([
+            ("chat".into(), rule(Some("*"))),
+            ("*".into(), rule(Some("title"))),
+            ("open".into(), rule(None)),
+        ]));
+        for (channel, kept) in
+            [("chat:1", r#"{"x":1}"#), ("news:1", "{}"), ("*:", "{}"), ("open", r#"{"x":1}"#)]
+        {
+            let rule = rules.of(&ChannelName::new(channel).unwrap());
+            let (_, data) = rule.apply(&Bytes::from_static(br#"{"x":1}"#), |_| ()).unwrap();
+            assert_eq!(data, kept, "{channel}");
+            assert!(!rule.client_send);
+        }
     }
 
     #[test]
