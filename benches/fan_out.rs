@@ -61,12 +61,23 @@ fn outbox(c: &mut Criterion) {
 struct Room {
     runtime: Runtime,
     hub: Arc<Hub>,
-    channel: ChannelName,
+    /// Where the messages go in turn, and how many receive them there.
+    targets: Vec<(ChannelName, usize)>,
     frame: Frame,
     hold: Arc<Semaphore>,
-    subscribers: usize,
     readers: Arc<Readers>,
     _connections: Vec<Connection>,
+}
+
+/// What the subscribers are on.
+#[derive(Clone, Copy)]
+enum Channels {
+    /// All on one.
+    One,
+    /// All on the same two, which have a message in turn.
+    Two,
+    /// All on one and each on its own. Every fourth message is for one of them.
+    Own,
 }
 
 #[derive(Default)]
@@ -77,11 +88,18 @@ struct Readers {
 }
 
 impl Room {
-    fn open(subscribers: usize) -> Self {
+    fn open(subscribers: usize, channels: Channels) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let readers = Arc::new(Readers::default());
-        let channel = ChannelName::new("chat:room1").unwrap();
+        let name = |room: usize| ChannelName::new(&format!("chat:room{room}")).unwrap();
+        let targets = match channels {
+            Channels::One => vec![(name(0), subscribers)],
+            Channels::Two => vec![(name(0), subscribers), (name(1), subscribers)],
+            Channels::Own => (0..subscribers)
+                .flat_map(|user| [vec![(name(0), subscribers); 3], vec![(name(1 + user), 1)]].concat())
+                .collect(),
+        };
         let (hub, connections) = runtime.block_on(async {
             let hub = Hub::start(NonZeroUsize::MIN, LIMIT, &Arc::new(Metrics::new()));
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -94,7 +112,13 @@ impl Room {
                 let outbox = Arc::new(Outbox::new());
                 outbox.attach(writing);
                 let mut connection = hub.connect(outbox);
-                connection.join(&channel, &i64::try_from(user).unwrap().into());
+                let id = i64::try_from(user).unwrap().into();
+                connection.join(&name(0), &id);
+                match channels {
+                    Channels::One => {}
+                    Channels::Two => connection.join(&name(1), &id),
+                    Channels::Own => connection.join(&name(1 + user), &id),
+                }
                 connections.push(connection);
                 tokio::spawn(read(reading, readers.clone()));
             }
@@ -103,10 +127,9 @@ impl Room {
         Self {
             runtime,
             hub,
-            channel,
+            targets,
             frame: Frame::text(&[&TEXT]),
             hold: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
-            subscribers,
             readers,
             _connections: connections,
         }
@@ -117,14 +140,16 @@ impl Room {
         self.runtime.block_on(async {
             let begun = Instant::now();
             let mut left = messages;
+            let mut targets = self.targets.iter().cycle();
             while left > 0 {
                 let now = left.min(together);
                 left -= now;
-                let bytes = usize::try_from(now).unwrap() * self.subscribers * self.frame.bytes().len();
-                self.readers.awaited.fetch_add(bytes, Ordering::SeqCst);
-                for _ in 0..now {
+                let now: Vec<_> = targets.by_ref().take(usize::try_from(now).unwrap()).collect();
+                let copies: usize = now.iter().map(|(_, subscribers)| subscribers).sum();
+                self.readers.awaited.fetch_add(copies * self.frame.bytes().len(), Ordering::SeqCst);
+                for (channel, _) in now {
                     let hold = self.hold.clone().try_acquire_owned().unwrap();
-                    self.hub.publish(&self.channel, hold, || Some((Audience::Everyone, self.frame.clone())));
+                    self.hub.publish(channel, hold, || Some((Audience::Everyone, self.frame.clone())));
                 }
                 self.readers.wait().await;
             }
@@ -157,10 +182,19 @@ fn hub(c: &mut Criterion) {
     let mut group = c.benchmark_group("hub");
     group.sample_size(20);
     for subscribers in [1, 100, 1_000] {
-        let room = Room::open(subscribers);
+        let room = Room::open(subscribers, Channels::One);
         for together in [1, 64] {
             group.throughput(Throughput::Elements(subscribers as u64));
             group.bench_function(format!("a message to {subscribers} sockets, {together} at a time"), |b| {
+                b.iter_custom(|messages| room.publish(messages, together));
+            });
+        }
+    }
+    for (channels, what) in [(Channels::Two, "two channels"), (Channels::Own, "one channel and their own")] {
+        let room = Room::open(1_000, channels);
+        for together in [1, 64] {
+            group.throughput(Throughput::Elements(1_000));
+            group.bench_function(format!("1000 sockets on {what}, {together} at a time"), |b| {
                 b.iter_custom(|messages| room.publish(messages, together));
             });
         }

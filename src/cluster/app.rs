@@ -1,12 +1,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+
 use super::cache::Cache;
 use super::peer::Peer;
 use crate::hub::ConnectionId;
 use crate::message::ChannelName;
 use crate::protocol::pusher::http::ChannelInfo;
-use crate::protocol::pusher::presence::{NodeName, Presence, Snapshot};
+use crate::protocol::pusher::presence::{NodeName, Presence};
 use crate::protocol::pusher::{App, Member, SocketId};
 
 /// An app, as far as it is known here.
@@ -23,8 +25,11 @@ pub(super) struct AppState {
     /// The channels onto which connections of this node have come that have not been told the number of subscribers yet.
     pub(super) newcomers: HashSet<ChannelName>,
     /// On this node, as it is, joins under way included.
-    pub(super) local: HashMap<ChannelName, Local>,
+    pub(super) local: Locals,
 }
+
+/// By channel. Removing from it moves the last entry into the gap, on which [`Walk`](super::snapshot::Walk) relies.
+pub(super) type Locals = IndexMap<ChannelName, Local>;
 
 /// The connections of this node on a channel.
 #[derive(Debug)]
@@ -33,8 +38,7 @@ pub(super) enum Local {
     /// With the number of each one's join.
     ///
     /// Apart, for most channels have none, and each would have room for them.
-    #[expect(clippy::box_collection, reason = "an empty map has no room on the heap, but it has 48 bytes")]
-    Members(Box<HashMap<SocketId, (u64, Member)>>),
+    Members(Box<IndexMap<SocketId, (u64, Member)>>),
 }
 
 impl AppState {
@@ -46,7 +50,7 @@ impl AppState {
             users: HashMap::new(),
             uncounted: HashSet::new(),
             newcomers: HashSet::new(),
-            local: HashMap::new(),
+            local: Locals::new(),
         }
     }
 
@@ -54,6 +58,9 @@ impl AppState {
     /// way count; those of others are settled when they come back.
     pub(super) fn has_room(&self, channel: &ChannelName, member: &Member) -> bool {
         let is_new = |user: &Member| !self.view.is_member(channel, &user.user_id);
+        if !is_new(member) {
+            return true;
+        }
         let mut coming: HashSet<&str> = HashSet::new();
         if let Some(Local::Members(members)) = self.local.get(channel)
             && members.len() > self.view.member_count(channel)
@@ -61,8 +68,7 @@ impl AppState {
             let new = members.values().filter(|(_, user)| is_new(user));
             coming.extend(new.map(|(_, user)| user.user_id.as_str()));
         }
-        !is_new(member)
-            || coming.contains(member.user_id.as_str())
+        coming.contains(member.user_id.as_str())
             || self.view.member_count(channel) + coming.len() < self.app.rules.presence_members
     }
 
@@ -73,19 +79,5 @@ impl AppState {
         let here = if let Some(Local::Count(count)) = self.local.get(channel) { *count } else { 0 };
         let subscriptions = self.view.connections(channel).saturating_sub(told).saturating_add(here);
         ChannelInfo { subscriptions, members: self.view.member_count(channel) }
-    }
-
-    /// All that is on this node.
-    pub(super) fn here(&self) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        for (channel, local) in &self.local {
-            match local {
-                Local::Count(count) => snapshot.counts.push((channel.clone(), *count)),
-                Local::Members(members) => snapshot
-                    .members
-                    .extend(members.iter().map(|(id, (_, member))| (channel.clone(), *id, member.clone()))),
-            }
-        }
-        snapshot
     }
 }

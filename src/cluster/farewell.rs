@@ -8,7 +8,7 @@ use super::Cluster;
 use super::said::Said;
 use super::tend::lose;
 use super::untold::{is_taken_over, last_words};
-use crate::protocol::pusher::presence::NodeName;
+use crate::protocol::pusher::presence::{NodeName, Presence};
 
 impl Cluster {
     /// Tells the other nodes that this one goes, so that nobody waits for it, and webhooks what no other node will tell. Takes
@@ -42,14 +42,16 @@ impl Cluster {
             let mut state = self.state();
             state.has_left = true;
             if state.has_others() {
+                state.sweeps.clear();
                 None
             } else {
-                Some(lose(&mut state, None, |view, time| view.lose(&self.node, time)))
+                Some(lose(&mut state, None, |view, time| lose_one(view, &self.node, time)))
             }
         };
         let Some(lost) = lost else { return self.webhooks.hand_over(self.now(), is_taken_over) };
         self.webhooks.close();
         self.tell_lost(lost);
+        while self.sweep_some() {}
     }
 
     /// Another node has said that it goes.
@@ -62,8 +64,13 @@ impl Cluster {
             let spoke = state.is_speaker();
             state.gone(node, since);
             let last_told = (!spoke).then(|| last_words(state.time));
-            lose(&mut state, last_told, |view, time| view.lose(node, time))
+            lose(&mut state, last_told, |view, time| lose_one(view, node, time))
         };
         self.tell_lost(lost);
     }
+}
+
+fn lose_one(view: &mut Presence, node: &NodeName, time: u64) -> Vec<NodeName> {
+    view.lose(node, time);
+    vec![node.clone()]
 }

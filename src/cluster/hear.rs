@@ -9,7 +9,7 @@ use super::Cluster;
 use super::cache::{Kept, Knowledge};
 use super::names::{self, USERS, is_told, watched};
 use super::peer::Peer;
-use super::said::{self, AppSnapshot, CachedEvent, Heard, NumberedChange, Said, Statement};
+use super::said::{self, CachedEvent, Heard, NumberedChange, Said, Statement};
 use super::state::TURN;
 use super::waiting::{Joining, Purpose};
 use crate::broker::Listening;
@@ -142,6 +142,7 @@ impl Cluster {
             }
             if is_own {
                 state.echo = now;
+                self.echoed.notify_one();
             }
         }
         match said {
@@ -156,12 +157,9 @@ impl Cluster {
                     self.change(&node, change, is_own);
                 }
             }
-            Said::Everything { number, apps } => self.everything(&node, number, apps, is_own),
+            Said::Everything { number, apps } => self.portion(&node, (number, 0, 1), apps, is_own),
             Said::Portion { number, index, of, apps } => {
-                let all = self.state().gather(&node, number, index, of, apps);
-                if let Some(apps) = all {
-                    self.everything(&node, number, apps, is_own);
-                }
+                self.portion(&node, (number, index, of), apps, is_own);
             }
             Said::Cached(events) => {
                 if !is_own {
@@ -176,6 +174,7 @@ impl Cluster {
     fn change(&self, node: &NodeName, change: NumberedChange, is_own: bool) {
         let NumberedChange { app, number, channel, change } = change;
         let Some(name) = names::read(&channel) else { return };
+        let telling = self.telling();
         let mut state = self.state();
         let time = state.time;
         let joining = if is_own { state.joining.remove(&number) } else { None };
@@ -195,13 +194,14 @@ impl Cluster {
         if is_waited_for {
             self.tell_count_now(&app, &name, count);
         }
+        drop(telling);
         if let Some(Joining { peer, purpose }) = joining {
             self.came_back(&app, number, &peer, purpose, is_new);
         }
     }
 
     /// A join of this node has come back: everybody knows it now. `is_new`: it is a user's first one, as far as is known.
-    fn came_back(&self, app: &App, number: u64, peer: &Arc<Peer>, purpose: Purpose, is_new: bool) {
+    pub(super) fn came_back(&self, app: &App, number: u64, peer: &Arc<Peer>, purpose: Purpose, is_new: bool) {
         let id = app.credentials.id();
         match purpose {
             Purpose::SignIn(user) => {
@@ -225,43 +225,6 @@ impl Cluster {
                 }
                 peer.joined(&channel, ticket);
             }
-        }
-    }
-
-    fn everything(&self, node: &NodeName, number: u64, apps: Vec<AppSnapshot>, is_own: bool) {
-        let mut state = self.state();
-        let time = state.time;
-        // A node that comes back may be the one to speak from now on, but does not see that it comes.
-        let news = News::of(state.is_speaker());
-        // What an older node tells a newcomer has been told to webhooks long ago.
-        let news = if state.settled(node) { News::Old } else { news };
-        let mut told = Vec::new();
-        for snapshot in apps {
-            let Some(app_state) = state.apps.get_mut(&snapshot.app) else { continue };
-            let transitions = app_state.view.snapshot(node, number, snapshot.into_snapshot(), time);
-            told.push((app_state.app.clone(), transitions));
-        }
-        // What was said before the snapshot and has not come back never will: it was lost on the way, or is a sign-in that
-        // was refused. The snapshot holds it.
-        let mut back: Vec<(u64, Joining)> = if is_own {
-            let is_before = |own: &u64, _: &mut Joining| *own < number;
-            state.joining.extract_if(is_before).collect()
-        } else {
-            Vec::new()
-        };
-        back.sort_unstable_by_key(|(own, _)| *own);
-        // A count that was lost on the way comes with the snapshot, and perhaps as no change.
-        let newcomers = if is_own { state.take_newcomers() } else { Vec::new() };
-        drop(state);
-        for (app, transitions) in told {
-            self.tell(&app, transitions, news);
-        }
-        for (app, channel, count) in newcomers {
-            self.tell_count_now(&app, &channel, count);
-        }
-        for (own, Joining { peer, purpose }) in back {
-            let app = peer.app().clone();
-            self.came_back(&app, own, &peer, purpose, true);
         }
     }
 

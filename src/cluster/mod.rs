@@ -8,6 +8,7 @@ mod cache;
 mod counts;
 mod farewell;
 mod hear;
+mod leave;
 mod names;
 mod peer;
 mod said;
@@ -15,6 +16,7 @@ mod snapshot;
 mod socket_ids;
 mod speak;
 mod state;
+mod sweep;
 mod tend;
 mod untold;
 mod waiting;
@@ -26,7 +28,8 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::yield_now;
 
 use crate::broker::{Broker, Listen, Listening, Receipt, Refused};
 use crate::hub::Hub;
@@ -39,6 +42,7 @@ use crate::telemetry::Metrics;
 pub use peer::Client;
 
 use app::AppState;
+use peer::Peer;
 use said::{Said, Statement};
 use socket_ids::SocketIds;
 use state::State;
@@ -58,8 +62,17 @@ pub struct Cluster {
     since: u64,
     /// Held for moments only, never across an await, a receipt or the lock of a peer.
     state: Mutex<State>,
+    /// Held from a change of the views until subscribers have been told of it, so that they hear of changes in their order. Taken
+    /// before the state, never across an await.
+    telling: Mutex<()>,
+    /// Something in the views is out of date.
+    unswept: Notify,
+    /// Connections that have ended and are still on channels.
+    leaving: mpsc::UnboundedSender<Arc<Peer>>,
     /// There is something to say.
     wake: Notify,
+    /// Something that this node has said has come back.
+    echoed: Notify,
     /// This node's own farewell has come back.
     farewell: Notify,
     /// Done when this node has gone. Who comes second waits until all of that is queued.
@@ -80,6 +93,7 @@ impl Cluster {
         let webhooks = Webhooks::start(&apps, hub.clock(), &metrics);
         let since = unix_time();
         let state = Mutex::new(State::new(&apps, node.clone(), since));
+        let (leaving, to_leave) = mpsc::unbounded_channel();
         let cluster = Arc::new(Self {
             apps,
             hub,
@@ -89,7 +103,11 @@ impl Cluster {
             node,
             since,
             state,
+            telling: Mutex::new(()),
+            unswept: Notify::new(),
+            leaving,
             wake: Notify::new(),
+            echoed: Notify::new(),
             farewell: Notify::new(),
             left: Once::new(),
             webhooks,
@@ -100,6 +118,8 @@ impl Cluster {
             }
             tokio::spawn(cluster.clone().speak());
             tokio::spawn(cluster.clone().tend());
+            tokio::spawn(cluster.clone().sweep());
+            tokio::spawn(leave::leave_in_turn(to_leave));
         }
         cluster
     }
@@ -133,23 +153,36 @@ impl Cluster {
 
     /// An app's channels in the cluster that have a subscriber and whose names start with this, by name.
     ///
-    /// The channels of users are among them only where the prefix is theirs.
-    #[must_use]
-    pub fn channels(&self, app: &str, prefix: &str) -> Vec<(ChannelName, ChannelInfo)> {
-        let state = self.state();
-        let Some(app) = state.apps.get(app) else { return Vec::new() };
-        let names = app.view.channels().map(|(name, _)| name);
-        // Those that nobody has heard of yet are on this node.
-        let new = app.local.keys().filter(|name| app.view.connections(name) == 0);
-        let mut found: Vec<_> = names
-            .chain(new)
-            .filter(|name| !name.is_scoped() && name.as_str().starts_with(prefix))
-            .filter(|name| names::is_told(name) || !prefix.is_empty())
-            .map(|name| (name.clone(), app.about(&self.node, name)))
-            .filter(|(_, about)| about.subscriptions > 0)
-            .collect();
-        drop(state);
-        found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    /// The channels of users are among them only where the prefix is theirs. They are looked at in steps: what comes or goes
+    /// meanwhile is among them or not.
+    pub async fn channels(&self, app: &str, prefix: &str) -> Vec<(ChannelName, ChannelInfo)> {
+        const STEP: usize = 512;
+        let is_asked = |name: &ChannelName| {
+            !name.is_scoped()
+                && name.as_str().starts_with(prefix)
+                && (names::is_told(name) || !prefix.is_empty())
+        };
+        let mut found: Vec<(ChannelName, ChannelInfo)> = Vec::new();
+        // From the last to the first, because what is removed leaves its place to the last one.
+        let (mut seen, mut here) = (usize::MAX, usize::MAX);
+        while seen > 0 || here > 0 {
+            {
+                let state = self.state();
+                let Some(app) = state.apps.get(app) else { return Vec::new() };
+                let names = app.view.channels_before(&mut seen, STEP);
+                // Those that nobody has heard of yet are on this node.
+                here = here.min(app.local.len());
+                let before = here.saturating_sub(STEP);
+                let local = app.local.get_range(before..here).into_iter().flat_map(|range| range.keys());
+                here = before;
+                let asked = names.chain(local).filter(|name| is_asked(name));
+                let about = asked.map(|name| (name.clone(), app.about(&self.node, name)));
+                found.extend(about.filter(|(_, about)| about.subscriptions > 0));
+            }
+            yield_now().await;
+        }
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        found.dedup_by(|(a, _), (b, _)| a == b);
         found
     }
 
@@ -202,6 +235,10 @@ impl Cluster {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn telling(&self) -> MutexGuard<'_, ()> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Milliseconds of the hub's clock.

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Cluster;
 use super::counts::is_counted;
+use super::leave::AT_ONCE;
 use super::names::{CONNECTIONS, USERS, watched};
 use super::waiting::{Joining, Purpose};
 use crate::hub::{Connection, Seat, Subscription};
-use crate::message::{ChannelName, Frame};
+use crate::message::{ByName, ChannelName, Frame};
 use crate::protocol::pusher::{
     Action, App, Broadcast, Channel, ClientEvent, Fatal, Joined, Member, Refusal, Session, SocketId,
     Subscribe, SubscriptionError, Ticket, User, UserId, WebhookEvent, outgoing,
@@ -32,7 +33,7 @@ pub(super) struct Peer {
 #[derive(Debug)]
 struct Inner {
     session: Session,
-    subscriptions: Vec<Subscription>,
+    subscriptions: ByName<Subscription>,
     /// Where it hears of the users that it watches.
     watching: Box<[Subscription]>,
 }
@@ -57,7 +58,7 @@ impl Client {
         let (session, greeting) = Session::open(app.clone(), id, cluster.now());
         let seat = connection.seat();
         seat.push(&greeting);
-        let inner = Inner { session, subscriptions: Vec::new(), watching: Box::default() };
+        let inner = Inner { session, subscriptions: ByName::default(), watching: Box::default() };
         Ok(Self(Arc::new(Peer {
             cluster: cluster.clone(),
             app: app.clone(),
@@ -289,21 +290,15 @@ impl Peer {
             }
         }
         let scoped = ChannelName::scoped(self.app.credentials.id(), channel.as_str());
-        inner.subscriptions.reserve_exact(1);
-        if inner.subscriptions.is_empty() {
-            // Most connections have one, and a vector that grows makes room for four.
-            inner.subscriptions.reserve_exact(1);
-        }
-        inner.subscriptions.push(self.seat.subscribe(&scoped));
+        inner.subscriptions.add(self.seat.subscribe(&scoped));
         self.cluster.metrics.pusher_subscriptions.inc();
         true
     }
 
     fn unsubscribe(&self, inner: &mut Inner, channel: &Channel) {
         let name = channel.name();
-        let is_it = |subscription: &Subscription| subscription.channel().unscoped() == name.as_str();
-        if let Some(position) = inner.subscriptions.iter().position(is_it) {
-            inner.subscriptions.swap_remove(position);
+        let scoped = ChannelName::scoped(self.app.credentials.id(), name.as_str());
+        if inner.subscriptions.remove(&scoped).is_some() {
             self.cluster.metrics.pusher_subscriptions.dec();
         }
         self.cluster.exit(self.app.credentials.id(), name, self.id(), None);
@@ -352,26 +347,42 @@ impl Peer {
         self.cluster.wake.notify_one();
     }
 
-    fn leave(&self) {
+    fn leave(self: &Arc<Self>) {
         let mut inner = self.lock();
         inner.session.abandon();
-        let subscriptions = std::mem::take(&mut inner.subscriptions);
         inner.watching = Box::default();
-        let gone = i64::try_from(subscriptions.len()).unwrap_or(i64::MAX);
-        self.cluster.metrics.pusher_subscriptions.dec_by(gone);
-        drop(subscriptions);
         let app = self.app.credentials.id();
-        for channel in inner.session.channels() {
-            self.cluster.exit(app, channel.name(), self.id(), None);
-        }
         if inner.session.user().is_some() {
             if let Some(state) = self.cluster.state().apps.get_mut(app) {
                 state.users.remove(&self.seat.id());
             }
             self.cluster.exit(app, &USERS, self.id(), None);
         }
+        drop(inner);
+        if self.leave_some() {
+            // Fails where the task has ended with the runtime.
+            let _ = self.cluster.leaving.send(self.clone());
+        }
         self.cluster.exit(app, &CONNECTIONS, self.id(), None);
         self.cluster.metrics.pusher_connections.dec();
+    }
+
+    /// Leaves some of the channels of a session that has ended. Whether there are more.
+    pub(super) fn leave_some(&self) -> bool {
+        let mut inner = self.lock();
+        let subscriptions = inner.subscriptions.take(AT_ONCE);
+        let channels = inner.session.take_channels(AT_ONCE);
+        let has_more = !inner.subscriptions.is_empty() || inner.session.channels().next().is_some();
+        drop(inner);
+        self.cluster
+            .metrics
+            .pusher_subscriptions
+            .dec_by(i64::try_from(subscriptions.len()).unwrap_or(i64::MAX));
+        drop(subscriptions);
+        for channel in channels {
+            self.cluster.exit(self.app.credentials.id(), channel.name(), self.id(), None);
+        }
+        has_more
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -121,12 +121,6 @@ impl AppSnapshot {
         self.counts.push((channel.as_str().into(), count));
     }
 
-    /// Takes what another one of the same app holds.
-    pub(super) fn extend(&mut self, other: Self) {
-        self.members.extend(other.members);
-        self.counts.extend(other.counts);
-    }
-
     /// What it holds; names that no node writes are left out.
     pub(super) fn into_snapshot(self) -> Snapshot {
         let name = names::read;

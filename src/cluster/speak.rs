@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::yield_now;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Cluster;
 use super::said::Said;
 use super::state::Next;
 use super::waiting::{Joining, Purpose};
 use crate::protocol::pusher::SubscriptionError;
+
+/// How long something said is waited for to come back before the next is said.
+const ECHO_WITHIN: Duration = Duration::from_secs(1);
 
 /// How soon a question is repeated that the broker has refused.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -40,6 +43,10 @@ impl Cluster {
         let Some(Next { said, joins }) = next else { return self.say_cached().await };
         let kind = Kind::of(&said);
         if self.say(said).await.is_ok() {
+            if matches!(kind, Kind::Everything | Kind::Changes) {
+                // What others say is heard in between, also where this node has very much to say.
+                let _ = timeout(ECHO_WITHIN, self.echoed.notified()).await;
+            }
             return true;
         }
         self.unsaid(kind, joins);
@@ -66,6 +73,7 @@ impl Cluster {
     /// wait for that.
     fn unsaid(&self, kind: Kind, mut joins: Vec<u64>) {
         let mut failed = Vec::new();
+        let telling = self.telling();
         let newcomers = {
             let mut state = self.state();
             joins.extend(state.give_changes_up());
@@ -90,6 +98,7 @@ impl Cluster {
         for (app, channel, count) in newcomers {
             self.tell_count_now(&app, &channel, count);
         }
+        drop(telling);
         for (number, Joining { peer, purpose }) in failed {
             if let Purpose::Channel { channel, ticket } = purpose {
                 self.exit(peer.app().credentials.id(), channel.name(), peer.id(), Some(number));

@@ -10,7 +10,8 @@ use indexmap::IndexSet;
 use super::app::{AppState, Local};
 use super::cache::Shared;
 use super::said::{CachedEvent, NumberedChange, Said};
-use super::snapshot::{OVERHEAD, PORTION, portions};
+use super::snapshot::{OVERHEAD, PORTION, Walk};
+use super::sweep::Sweep;
 use super::untold::Untold;
 use super::waiting::{Awaited, Joining};
 use crate::message::ChannelName;
@@ -56,10 +57,14 @@ pub(super) struct State {
     /// How many bytes they take.
     change_bytes: usize,
     /// What is left to say of a snapshot. No change may come in between.
-    snapshot: VecDeque<Said>,
+    snapshot: Option<Walk>,
+    /// What is out of date in the views and has still to be taken out of them.
+    pub(super) sweeps: VecDeque<Sweep>,
     /// The channels whose number of connections has changed and is to be told.
     counts: IndexSet<(Arc<str>, ChannelName)>,
     departures: usize,
+    /// How many entries a snapshot would have: counted, because the channels are too many to be walked at each departure.
+    entries: usize,
     asked: Option<u64>,
     /// When something of the node's own last came back, in milliseconds of the hub's clock.
     pub(super) echo: u64,
@@ -104,9 +109,11 @@ impl State {
             number: 0,
             changes: VecDeque::new(),
             change_bytes: 0,
-            snapshot: VecDeque::new(),
+            snapshot: None,
+            sweeps: VecDeque::new(),
             counts: IndexSet::new(),
             departures: 0,
+            entries: 0,
             asked: None,
             echo: 0,
             is_deaf: false,
@@ -129,6 +136,7 @@ impl State {
             }
             Local::Members(_) => false,
         };
+        self.entries += usize::from(first);
         self.counts.insert((app.clone(), channel.clone()));
         first
     }
@@ -171,7 +179,8 @@ impl State {
         let mut first = false;
         if let Local::Members(members) = local {
             first = members.is_empty();
-            members.insert(connection, (number, member.clone()));
+            let is_new = members.insert(connection, (number, member.clone())).is_none();
+            self.entries += usize::from(is_new);
         }
         self.change(app, number, channel, Change::Join { connection, member });
         (number, first)
@@ -198,12 +207,16 @@ impl State {
                 if !members.get(&connection).is_some_and(is_it) {
                     return false;
                 }
-                members.remove(&connection);
+                members.swap_remove(&connection);
+                if members.len() < members.capacity() / 8 {
+                    members.shrink_to_fit();
+                }
                 (true, members.is_empty())
             }
         };
+        self.entries -= usize::from(is_member || last);
         if last {
-            state.local.remove(channel);
+            state.local.swap_remove(channel);
             if state.local.len() < state.local.capacity() / 8 {
                 state.local.shrink_to_fit();
             }
@@ -252,21 +265,16 @@ impl State {
 
     fn departed(&mut self) {
         self.departures += 1;
-        if self.departures > MAX_DEPARTURES && self.departures > self.members_here() {
+        if self.departures > MAX_DEPARTURES && self.departures > self.entries {
             self.departures = 0;
             self.due.everything = true;
         }
     }
 
-    fn members_here(&self) -> usize {
-        let locals = self.apps.values().flat_map(|state| state.local.values());
-        locals.map(|local| if let Local::Members(members) = local { members.len() } else { 1 }).sum()
-    }
-
     /// What to say next, most urgent first.
     pub(super) fn next(&mut self) -> Option<Next> {
         let say = |said| Some(Next { said, joins: Vec::new() });
-        if let Some(said) = self.snapshot.pop_front() {
+        if let Some(said) = self.next_portion() {
             return say(said);
         }
         if std::mem::take(&mut self.due.ask) {
@@ -277,8 +285,8 @@ impl State {
             return Some(self.next_changes());
         }
         if std::mem::take(&mut self.due.everything) {
-            self.snapshot = self.everything().into();
-            return self.snapshot.pop_front().and_then(say);
+            self.begin_snapshot();
+            return self.next_portion().and_then(say);
         }
         if std::mem::take(&mut self.due.alive) {
             return say(Said::Alive);
@@ -324,16 +332,24 @@ impl State {
         Next { said: Said::Changes(changes), joins }
     }
 
-    fn everything(&mut self) -> Vec<Said> {
+    fn begin_snapshot(&mut self) {
         self.number += 1;
         self.departures = 0;
-        let apps = self.apps.iter().map(|(id, state)| (id.clone(), state.here()));
-        portions(self.number, apps)
+        self.snapshot = Some(Walk::new(self.number, self.apps.keys().cloned()));
+    }
+
+    fn next_portion(&mut self) -> Option<Said> {
+        let (said, is_last) =
+            self.snapshot.as_mut()?.next(|app| self.apps.get(app).map(|state| &state.local));
+        if is_last {
+            self.snapshot = None;
+        }
+        Some(said)
     }
 
     /// Not all of the last snapshot was heard: it has to be said anew.
     pub(super) fn repeat_snapshot(&mut self) {
-        self.snapshot.clear();
+        self.snapshot = None;
         self.due.everything = true;
     }
 

@@ -7,10 +7,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::hear::News;
 use super::state::{SILENT_AFTER, State};
+use super::sweep::Sweep;
 use super::{Cluster, cache_ttl};
 use crate::broker::Status;
 use crate::message::ChannelName;
-use crate::protocol::pusher::presence::{Presence, Transition};
+use crate::protocol::pusher::presence::{NodeName, Presence};
 use crate::protocol::pusher::{App, WebhookEvent};
 
 const TICK: Duration = Duration::from_millis(500);
@@ -35,8 +36,6 @@ pub(super) struct Lost {
     app: Arc<App>,
     /// What one of them was to tell webhooks, and perhaps could not any more.
     untold: Vec<WebhookEvent>,
-    transitions: Vec<Transition>,
-    news: News,
 }
 
 impl Cluster {
@@ -99,12 +98,12 @@ impl Cluster {
     }
 
     pub(super) fn tell_lost(&self, lost: Vec<Lost>) {
-        for Lost { app, untold, transitions, news } in lost {
+        for Lost { app, untold } in lost {
             for event in untold {
                 self.tell_webhooks(app.credentials.id(), event);
             }
-            self.tell(&app, transitions, news);
         }
+        self.unswept.notify_one();
     }
 
     fn tell_counts(&self) {
@@ -138,20 +137,21 @@ impl Cluster {
     }
 }
 
-/// Takes nodes out of the views. If one of them spoke to webhooks: from when on it may not have told them what it was to tell.
+/// Loses nodes, so that they are swept out of the views. If one of them spoke to webhooks: from when on it may not have told
+/// them what it was to tell.
 pub(super) fn lose(
     state: &mut State,
     spoke_until: Option<u64>,
-    lose: impl Fn(&mut Presence, u64) -> Vec<Transition>,
+    lose: impl Fn(&mut Presence, u64) -> Vec<NodeName>,
 ) -> Vec<Lost> {
     let speaks = state.is_speaker();
     let inherits = spoke_until.filter(|_| speaks);
-    let State { apps, untold, time, .. } = state;
-    let all = apps.values_mut().map(|app| Lost {
-        app: app.app.clone(),
-        untold: inherits.map_or_else(Vec::new, |until| untold.since(until, app.app.credentials.id())),
-        transitions: lose(&mut app.view, *time),
-        news: News::of(speaks),
+    let State { apps, untold, time, sweeps, .. } = state;
+    let all = apps.iter_mut().map(|(id, app)| {
+        let nodes = lose(&mut app.view, *time).into_iter();
+        sweeps.extend(nodes.map(|node| Sweep { app: id.clone(), node, news: News::of(speaks) }));
+        let untold = inherits.map_or_else(Vec::new, |until| untold.since(until, id));
+        Lost { app: app.app.clone(), untold }
     });
     all.collect()
 }

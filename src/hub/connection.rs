@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::shard::Command;
 use super::{Clock, ConnectionId, Hub, Outbox, Pushed};
-use crate::message::{ChannelName, Frame, UserId};
+use crate::message::{ChannelName, Frame, Named, UserId};
 
 /// A connection's place in the hub. Dropping it leaves every channel: admitted cannot miss left.
 #[derive(Debug)]
@@ -141,6 +141,12 @@ impl Subscription {
     /// Where it is.
     #[must_use]
     pub fn channel(&self) -> &ChannelName {
+        &self.channel
+    }
+}
+
+impl Named for Subscription {
+    fn name(&self) -> &ChannelName {
         &self.channel
     }
 }

@@ -12,8 +12,10 @@ mod batch;
 mod clock;
 mod connection;
 mod directory;
+mod fan_out;
 mod outbox;
 mod shard;
+mod subscribers;
 mod users;
 
 use std::num::NonZeroUsize;

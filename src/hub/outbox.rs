@@ -295,6 +295,19 @@ impl<S: Sink> Outbox<S> {
         }
     }
 
+    /// The bytes that wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> Vec<u8> {
+        let state = self.lock();
+        state.waiting.iter().flatten().copied().skip(state.written).collect()
+    }
+
+    /// How many blocks they are in.
+    #[cfg(test)]
+    pub(super) fn waiting_blocks(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code between lock and unlock can panic half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -9,9 +9,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::batch::{Delivery, blocks};
-use super::users::{UserKey, Users, Wanted};
-use super::{Clock, ConnectionId, Outbox, Pushed};
+use super::batch::Delivery;
+use super::fan_out::FanOut;
+use super::subscribers::{Channels, Joined, Subscriber, Subscribers};
+use super::users::{Users, Wanted};
+use super::{Clock, ConnectionId, Outbox};
 use crate::message::{ChannelName, Close, UserId};
 use crate::telemetry::Metrics;
 
@@ -35,26 +37,22 @@ pub(super) struct Shard {
     clock: Clock,
     outbox_bytes: usize,
     metrics: Arc<Metrics>,
-    connections: IndexMap<ConnectionId, Arc<Outbox>, RandomState>,
+    connections: IndexMap<ConnectionId, Place, RandomState>,
     channels: HashMap<ChannelName, Subscribers, RandomState>,
     users: Users,
     /// Writes since the shard last let others run.
     writes: usize,
 }
 
-type Subscribers = IndexMap<ConnectionId, Subscriber, RandomState>;
-
+/// A connection of the shard.
 #[derive(Debug)]
-struct Subscriber {
-    user: UserKey,
+struct Place {
     outbox: Arc<Outbox>,
+    channels: Channels,
 }
 
 /// So many commands are taken at a time, and so at most so many messages coalesced.
 const BATCH: usize = 1024;
-
-/// After so many writes the shard lets other tasks run, so that a huge channel does not starve reads.
-const WRITES_PER_TURN: usize = 2048;
 
 /// How often alarms are looked at: they are set in whole seconds.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -107,7 +105,7 @@ impl Shard {
             self.deliver(&mut run).await;
             match command {
                 Command::Connect { id, outbox } => {
-                    self.connections.insert(id, outbox);
+                    self.connections.insert(id, Place { outbox, channels: Channels::default() });
                 }
                 Command::Disconnect { id } => {
                     self.connections.swap_remove(&id);
@@ -118,12 +116,13 @@ impl Shard {
                 }
                 Command::Join { channel, id, user, outbox } => {
                     let user = self.users.enter(id, user);
-                    self.channels.entry(channel).or_default().insert(id, Subscriber { user, outbox });
+                    self.join(channel, id, Subscriber { user, outbox });
                 }
                 Command::Leave { channel, id } => self.leave(&channel, id),
                 Command::CloseSome { of, close } => self.close_some(of, close),
                 Command::CountUnflushed(answer) => {
-                    let unflushed = self.connections.values().filter(|outbox| !outbox.is_flushed()).count();
+                    let unflushed =
+                        self.connections.values().filter(|place| !place.outbox.is_flushed()).count();
                     let _ = answer.send(unflushed);
                 }
                 Command::CloseUser { user, channel, close } => {
@@ -136,45 +135,56 @@ impl Shard {
     }
 
     async fn deliver(&mut self, run: &mut Vec<Arc<Delivery>>) {
-        for block in blocks(run) {
-            let Some(subscribers) = self.channels.get(&block.channel) else { continue };
-            let wanted = Wanted::from(&block.audience);
-            let mut copies = 0;
-            for (id, subscriber) in subscribers {
-                if !self.users.include(&wanted, *id, subscriber.user) {
-                    continue;
-                }
-                if subscriber.outbox.push(&block.frame, self.outbox_bytes) == Pushed::Taken {
-                    copies += 1;
-                }
-                self.writes += 1;
-                if self.writes >= WRITES_PER_TURN {
-                    self.writes = 0;
-                    tokio::task::yield_now().await;
-                }
-            }
-            self.metrics.deliveries.inc_by(copies * block.messages);
-        }
+        let Self { channels, users, metrics, outbox_bytes, writes, .. } = self;
+        FanOut { channels, users, metrics, outbox_bytes: *outbox_bytes, writes }.deliver(run).await;
         run.clear();
     }
 
-    fn leave(&mut self, channel: &ChannelName, id: ConnectionId) {
-        if let Some(subscribers) = self.channels.get_mut(channel) {
-            subscribers.swap_remove(&id);
-            if subscribers.is_empty() {
-                self.channels.remove(channel);
-                if self.channels.len() < self.channels.capacity() / 8 {
-                    self.channels.shrink_to_fit();
+    fn join(&mut self, channel: ChannelName, id: ConnectionId, subscriber: Subscriber) {
+        if self.channels.get(&channel).is_some_and(|subscribers| subscribers.contains(id)) {
+            return;
+        }
+        // Where the connection is gone already, its leave is on the way.
+        let joined =
+            self.connections.get_mut(&id).map_or(Joined::Several, |place| place.channels.add(&channel));
+        let subscribers = self.channels.entry(channel).or_default();
+        subscribers.add(id, subscriber);
+        match joined {
+            Joined::Only => {}
+            Joined::Several => subscribers.mark_several(id),
+            Joined::Second { first } => {
+                subscribers.mark_several(id);
+                if let Some(subscribers) = self.channels.get_mut(&first) {
+                    subscribers.mark_several(id);
                 }
-            } else if subscribers.len() < subscribers.capacity() / 8 {
-                subscribers.shrink_to_fit();
             }
+        }
+    }
+
+    fn leave(&mut self, channel: &ChannelName, id: ConnectionId) {
+        let Some(subscribers) = self.channels.get_mut(channel) else { return };
+        if !subscribers.remove(id) {
+            return;
+        }
+        if subscribers.is_empty() {
+            self.channels.remove(channel);
+            if self.channels.len() < self.channels.capacity() / 8 {
+                self.channels.shrink_to_fit();
+            }
+        }
+        if let Some(place) = self.connections.get_mut(&id) {
+            place.channels.remove();
         }
     }
 
     fn close_some(&mut self, of: NonZeroUsize, close: Close) {
-        let open: Vec<_> =
-            self.connections.values().filter(|outbox| outbox.ending().is_none()).cloned().collect();
+        let open: Vec<_> = self
+            .connections
+            .values()
+            .map(|place| &place.outbox)
+            .filter(|outbox| outbox.ending().is_none())
+            .cloned()
+            .collect();
         for outbox in open.iter().take(open.len().div_ceil(of.get())) {
             outbox.close(close);
         }
@@ -183,8 +193,8 @@ impl Shard {
     fn close_user(&self, user: &UserId, channel: Option<&ChannelName>, close: Close) {
         let wanted = Wanted::user(user);
         let of_user = |subscribers: &Subscribers| {
-            for (id, subscriber) in subscribers {
-                if self.users.include(&wanted, *id, subscriber.user) {
+            for (id, subscriber) in subscribers.all() {
+                if self.users.include(&wanted, id, subscriber.user) {
                     subscriber.outbox.close(close);
                 }
             }
@@ -201,8 +211,11 @@ impl Shard {
 
     fn sweep(&self) {
         let now = self.clock.now();
-        for outbox in self.connections.values() {
-            outbox.sweep(now);
+        for place in self.connections.values() {
+            place.outbox.sweep(now);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

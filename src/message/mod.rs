@@ -1,5 +1,6 @@
 //! The nouns that every room shares. This room knows nothing of any other.
 
+mod by_name;
 mod channel;
 mod close;
 mod dispatch;
@@ -9,6 +10,7 @@ pub mod json;
 mod signal;
 mod user;
 
+pub use by_name::{ByName, Named};
 pub use channel::{ChannelName, InvalidChannelName};
 pub use close::Close;
 pub use dispatch::Dispatch;

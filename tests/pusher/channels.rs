@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::page::{data, get, trigger};
@@ -201,4 +203,35 @@ fn the_application_can_read_the_last_event() {
         assert_eq!(get(server, "/apps/1/channels/a", "&info=cache").status, 400);
         assert_eq!(get(server, "/apps/1/channels", "&filter_by_prefix=cache-&info=cache").status, 400);
     });
+}
+
+#[test]
+fn many_that_leave_many_channels_at_once_hold_nobody_up() {
+    const CHANNELS: usize = 1000;
+    let limits = "limits.messages_per_second = 0\npusher.channels_per_connection = 1000\n";
+    let server = serve(&format!("{limits}{APPS}"));
+    let mut many: Vec<Page> = (0..30).map(|_| Page::open(&server)).collect();
+    for (number, page) in many.iter_mut().enumerate() {
+        for channel in 0..CHANNELS {
+            page.ask(&format!("c-{number}-{channel}"), None);
+        }
+        for _ in 0..CHANNELS {
+            assert_eq!(page.next().0, "pusher_internal:subscription_succeeded");
+        }
+    }
+    let mut page = Page::open(&server);
+    for page in many {
+        page.client.vanish();
+    }
+    let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
+    while server.metric("yamabiko_channels") > 0 {
+        let asked = Instant::now();
+        page.subscribe("c");
+        page.unsubscribe("c");
+        page.expect_quiet();
+        slowest = slowest.max(asked.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(60), "they are still there");
+    }
+    // Where each departure is a walk over all that are left, this is some ten seconds.
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
 }

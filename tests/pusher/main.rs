@@ -20,6 +20,7 @@ mod floods;
 mod handshake;
 mod laravel;
 mod nodes;
+mod order;
 mod page;
 mod presence;
 mod users;

@@ -1,8 +1,7 @@
 //! What is known of the nodes themselves.
 
 use super::State;
-use crate::cluster::said::AppSnapshot;
-use crate::cluster::snapshot::{Gathered, Portion};
+use crate::cluster::snapshot::{Gathered, Gathering};
 use crate::protocol::pusher::presence::NodeName;
 
 /// A node that has been silent for so long is lost, with all that was on it.
@@ -29,7 +28,7 @@ pub(super) struct Node {
     standing: Standing,
     /// When it last asked, in milliseconds of the hub's clock.
     asked: Option<u64>,
-    /// The portions of its snapshot, as long as they are not all.
+    /// How much of its snapshot has come, as long as that is not all.
     gathered: Option<Gathered>,
 }
 
@@ -97,22 +96,26 @@ impl State {
         }
     }
 
-    /// A portion of a node's snapshot comes. All of it, if this was the last one.
+    /// A portion of a node's snapshot comes. Whether it is the last; nothing if one before it was missed.
     pub(in crate::cluster) fn gather(
         &mut self,
         node: &NodeName,
         number: u64,
         index: usize,
         of: usize,
-        apps: Vec<AppSnapshot>,
-    ) -> Option<Vec<AppSnapshot>> {
+    ) -> Option<bool> {
         let entry = self.nodes.get_mut(node)?;
-        match Gathered::add(entry.gathered.take(), number, index, of, apps) {
-            Portion::Complete(apps) => return Some(apps),
-            Portion::Waiting(gathered) => entry.gathered = Some(gathered),
-            Portion::Gap => self.ask(),
+        match Gathered::add(entry.gathered.take(), number, index, of) {
+            Gathering::Complete => Some(true),
+            Gathering::Waiting(gathered) => {
+                entry.gathered = Some(gathered);
+                Some(false)
+            }
+            Gathering::Gap => {
+                self.ask();
+                None
+            }
         }
-        None
     }
 
     /// Everybody is to tell everything, if that has not been asked just now.
@@ -120,11 +123,16 @@ impl State {
         self.due.ask |= self.asked.is_none_or(|asked| self.time >= asked + ASK_AGAIN);
     }
 
-    /// A node's snapshot comes. Whether it says only what was known before this node was there.
-    pub(in crate::cluster) fn settled(&mut self, node: &NodeName) -> bool {
-        let Some(entry) = self.nodes.get_mut(node) else { return false };
-        let before = std::mem::replace(&mut entry.standing, Standing::Settled);
-        before == Standing::New && entry.since < self.since
+    /// Whether a node's snapshot says only what was known before this node was there.
+    pub(in crate::cluster) fn is_old_news(&self, node: &NodeName) -> bool {
+        self.nodes.get(node).is_some_and(|entry| entry.standing == Standing::New && entry.since < self.since)
+    }
+
+    /// A node's snapshot has come.
+    pub(in crate::cluster) fn settle(&mut self, node: &NodeName) {
+        if let Some(entry) = self.nodes.get_mut(node) {
+            entry.standing = Standing::Settled;
+        }
     }
 
     /// Whether this node is to speak where one has to, such as to webhooks: of all that are there, the one that has been

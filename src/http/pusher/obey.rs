@@ -30,7 +30,7 @@ pub(super) async fn obey(cluster: &Cluster, app: &Arc<str>, command: Command) ->
             Ok(batch(found))
         }
         Command::Channels { prefix, info } => {
-            let found = cluster.channels(app, &prefix);
+            let found = cluster.channels(app, &prefix).await;
             Ok(channels(found.iter().map(|(name, about)| (name.as_str(), *about)), info))
         }
         Command::Channel { channel: asked, info } => {

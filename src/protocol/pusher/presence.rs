@@ -12,6 +12,7 @@ mod transitions;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::socket_id::SocketId;
@@ -73,7 +74,7 @@ pub enum Transition {
 #[derive(Debug, Default)]
 pub struct Presence {
     nodes: HashMap<NodeName, NodeView>,
-    channels: HashMap<ChannelName, ChannelView>,
+    channels: IndexMap<ChannelName, ChannelView>,
 }
 
 /// What a node has said.
@@ -87,7 +88,11 @@ struct NodeView {
     floor: u64,
     /// Silent for too long: only a snapshot that is newer than all it has said brings it back.
     is_lost: bool,
-    entries: HashMap<Subject, Entry>,
+    entries: IndexMap<Subject, Entry>,
+    /// Entries with a lower number are out of date.
+    keep_from: u64,
+    /// So many entries, the first ones, may be out of date.
+    unswept: usize,
 }
 
 /// What a change is about: a connection on a presence channel, or all of the node's on another one.
@@ -141,48 +146,68 @@ impl Presence {
         transitions.finish()
     }
 
-    /// Takes all that is on a node, as of this number.
-    pub fn snapshot(
+    /// Takes a part of all that is on a node as of this number. Whatever else is known of the node stays until
+    /// [`snapshot_ends`](Self::snapshot_ends).
+    pub fn snapshot_part(
         &mut self,
         node: &NodeName,
         number: u64,
-        snapshot: Snapshot,
+        part: Snapshot,
         now: u64,
     ) -> Vec<Transition> {
         let view = self.nodes.entry(node.clone()).or_default();
         view.heard = view.heard.max(now);
-        if (view.is_lost && number <= view.latest) || number <= view.floor {
+        if view.is_outdated(number) {
             return Vec::new();
         }
         view.is_lost = false;
-        view.floor = number;
         view.latest = view.latest.max(number);
-        let members = snapshot.members.into_iter();
+        let members = part.members.into_iter();
         let members =
             members.map(|(channel, connection, member)| ((channel, Some(connection)), What::Member(member)));
-        let counts = snapshot.counts.into_iter().filter(|(_, count)| *count > 0);
+        let counts = part.counts.into_iter().filter(|(_, count)| *count > 0);
         let counts = counts.map(|(channel, count)| ((channel, None), What::Count(count)));
-        let mut said: HashMap<Subject, What> = members.chain(counts).collect();
-
         let mut transitions = Transitions::new(&mut self.channels);
-        view.entries.retain(|subject, entry| {
-            if entry.number > number {
-                // It is newer than the snapshot.
-                said.remove(subject);
-                return true;
+        for (subject, what) in members.chain(counts) {
+            if view.entries.get(&subject).is_some_and(|entry| entry.number > number) {
+                continue;
             }
-            let new = said.remove(subject);
-            let stays = new.is_some();
-            let old = std::mem::replace(&mut entry.what, new.clone().unwrap_or(What::Nobody));
-            entry.number = number;
-            transitions.replace(node, subject, Some(old), new);
-            stays
-        });
-        for (subject, what) in said {
-            transitions.replace(node, &subject, None, Some(what.clone()));
-            view.entries.insert(subject, Entry { number, what });
+            let old = view.entries.insert(subject.clone(), Entry { number, what: what.clone() });
+            transitions.replace(node, &subject, old.map(|entry| entry.what), Some(what));
         }
         transitions.finish()
+    }
+
+    /// All parts of a node's snapshot have come: what else was known of it is out of date, and [`sweep`](Self::sweep) takes it
+    /// out.
+    pub fn snapshot_ends(&mut self, node: &NodeName, number: u64) {
+        let Some(view) = self.nodes.get_mut(node).filter(|view| !view.is_outdated(number)) else { return };
+        view.floor = number;
+        view.sweep_below(number);
+    }
+
+    /// Looks at so many entries of a node, and takes out those that are out of date. `None` if there is nothing left to look
+    /// at.
+    ///
+    /// Entries come and go in between: the walk goes from the last one to the first, so that what moves into the gap of a removed
+    /// one has been looked at, or is newer.
+    pub fn sweep(&mut self, node: &NodeName, most: usize) -> Option<Vec<Transition>> {
+        let view = self.nodes.get_mut(node).filter(|view| view.unswept > 0)?;
+        let mut transitions = Transitions::new(&mut self.channels);
+        view.unswept = view.unswept.min(view.entries.len());
+        for _ in 0..most.min(view.unswept) {
+            view.unswept -= 1;
+            let index = view.unswept;
+            if view.entries.get_index(index).is_some_and(|(_, entry)| entry.number < view.keep_from)
+                && let Some((subject, entry)) = view.entries.swap_remove_index(index)
+            {
+                transitions.replace(node, &subject, Some(entry.what), None);
+            }
+        }
+        if view.unswept == 0 && view.entries.len() < view.entries.capacity() / 8 {
+            view.entries.shrink_to_fit();
+        }
+        Some(transitions.finish())
     }
 
     /// Notes that a node is alive although it has nothing to say.
@@ -191,24 +216,24 @@ impl Presence {
         view.heard = view.heard.max(now);
     }
 
-    /// A node is gone, with all that was on it. Changes that are still on their way count no more; if it is alive after
-    /// all, its next snapshot brings it back.
-    pub fn lose(&mut self, node: &NodeName, now: u64) -> Vec<Transition> {
+    /// A node is gone, with all that was on it: [`sweep`](Self::sweep) takes that out. Changes that are still on their way
+    /// count no more; if it is alive after all, its next snapshot brings it back.
+    pub fn lose(&mut self, node: &NodeName, now: u64) {
         let view =
             self.nodes.entry(node.clone()).or_insert_with(|| NodeView { heard: now, ..NodeView::default() });
         view.is_lost = true;
-        let mut transitions = Transitions::new(&mut self.channels);
-        for (subject, entry) in view.entries.drain() {
-            transitions.replace(node, &subject, Some(entry.what), None);
-        }
-        transitions.finish()
+        // Whatever comes after this has a higher number.
+        view.sweep_below(view.latest.saturating_add(1));
     }
 
-    /// Loses the nodes that have been silent for longer than `limit` milliseconds, but never `own`.
-    pub fn lose_silent(&mut self, own: &NodeName, limit: u64, now: u64) -> Vec<Transition> {
+    /// Loses the nodes that have been silent for longer than `limit` milliseconds, but never `own`. Which ones.
+    pub fn lose_silent(&mut self, own: &NodeName, limit: u64, now: u64) -> Vec<NodeName> {
         let silent = |view: &NodeView, limit: u64| now.saturating_sub(view.heard) > limit;
         self.nodes.retain(|node, view| {
-            node == own || !view.is_lost || !silent(view, limit.saturating_mul(FORGET_AFTER))
+            node == own
+                || !view.is_lost
+                || view.unswept > 0
+                || !silent(view, limit.saturating_mul(FORGET_AFTER))
         });
         let lost: Vec<NodeName> = self
             .nodes
@@ -216,12 +241,28 @@ impl Presence {
             .filter(|(node, view)| *node != own && !view.is_lost && silent(view, limit))
             .map(|(node, _)| node.clone())
             .collect();
-        lost.iter().flat_map(|node| self.lose(node, now)).collect()
+        for node in &lost {
+            self.lose(node, now);
+        }
+        lost
     }
 
     /// The channels that have a subscriber, with how many, in no order.
-    pub fn channels(&self) -> impl Iterator<Item = (&ChannelName, u64)> {
+    #[cfg(test)]
+    pub(crate) fn channels(&self) -> impl Iterator<Item = (&ChannelName, u64)> {
         self.channels.iter().map(|(name, view)| (name, view.connections()))
+    }
+
+    /// At most so many channels that have a subscriber, of those before `end`, which is then where to go on: 0 where these were
+    /// the last. Whoever begins with the end of all and goes on so meets all that stay.
+    pub fn channels_before(
+        &self,
+        end: &mut usize,
+        most: usize,
+    ) -> impl Iterator<Item = &ChannelName> + use<'_> {
+        let last = self.channels.len().min(*end);
+        *end = last.saturating_sub(most);
+        self.channels.get_range(*end..last).into_iter().flat_map(|range| range.keys())
     }
 
     /// How many connections are on a channel.
@@ -253,6 +294,18 @@ impl Presence {
     #[must_use]
     pub fn is_member(&self, channel: &ChannelName, user_id: &UserId) -> bool {
         self.channels.get(channel).is_some_and(|view| view.has(user_id))
+    }
+}
+
+impl NodeView {
+    /// Whether a snapshot of this number says nothing new.
+    fn is_outdated(&self, number: u64) -> bool {
+        (self.is_lost && number <= self.latest) || number <= self.floor
+    }
+
+    fn sweep_below(&mut self, number: u64) {
+        self.keep_from = number;
+        self.unswept = self.entries.len();
     }
 }
 

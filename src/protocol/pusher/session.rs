@@ -79,6 +79,11 @@ impl Session {
         self.channels.iter().map(|subscription| &subscription.channel)
     }
 
+    /// Takes so many of the channels off a session that has ended, or all where there are fewer.
+    pub fn take_channels(&mut self, most: usize) -> Vec<Channel> {
+        self.channels.take(most).into_iter().map(|subscription| subscription.channel).collect()
+    }
+
     /// Takes a message of the client.
     pub fn receive(&mut self, message: &[u8], now: u64) -> Vec<Action> {
         if self.is_closed {

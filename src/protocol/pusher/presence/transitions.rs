@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 
+use indexmap::IndexMap;
+
 use super::channel::{Before, ChannelView};
 use super::{NodeName, Subject, Transition, What};
 use crate::message::ChannelName;
@@ -7,12 +9,12 @@ use crate::message::ChannelName;
 /// Gathers what one message changes. The channels are compared before and after all of it, so that a user that it
 /// moves from one connection to another has not left.
 pub(super) struct Transitions<'a> {
-    channels: &'a mut HashMap<ChannelName, ChannelView>,
+    channels: &'a mut IndexMap<ChannelName, ChannelView>,
     touched: HashMap<ChannelName, Before>,
 }
 
 impl<'a> Transitions<'a> {
-    pub(super) fn new(channels: &'a mut HashMap<ChannelName, ChannelView>) -> Self {
+    pub(super) fn new(channels: &'a mut IndexMap<ChannelName, ChannelView>) -> Self {
         Self { channels, touched: HashMap::new() }
     }
 
@@ -54,7 +56,10 @@ impl<'a> Transitions<'a> {
             let Some(view) = self.channels.get(&name) else { continue };
             before.compare(&name, view, &mut transitions);
             if view.connections() == 0 {
-                self.channels.remove(&name);
+                self.channels.swap_remove(&name);
+                if self.channels.len() < self.channels.capacity() / 8 {
+                    self.channels.shrink_to_fit();
+                }
             }
         }
         transitions

@@ -1,0 +1,20 @@
+//! The task that takes connections off their channels, a few at a time: many may end at once, each on many channels.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::yield_now;
+
+use super::peer::Peer;
+
+/// So many channels a connection leaves at once, before others get their turn.
+pub(super) const AT_ONCE: usize = 64;
+
+/// Lets them leave, one after the other. Ends with the cluster.
+pub(super) async fn leave_in_turn(mut leaving: UnboundedReceiver<Arc<Peer>>) {
+    while let Some(peer) = leaving.recv().await {
+        while peer.leave_some() {
+            yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! One run of deliveries to the subscribers of a shard.
+//!
+//! A connection receives what is for it in the order of the run. That leaves all freedom where it is on one channel only:
+//! its share of the run is that of the channel, which is merged once for all of them. What connections on several channels
+//! receive is put together for each set of channels that some of them have in common in this run.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use tokio::task::yield_now;
+
+use super::batch::{Block, Run, blocks, by_channel, channels};
+use super::directory::MAX_SHARDS;
+use super::subscribers::{Subscriber, Subscribers};
+use super::users::{Users, Wanted};
+use super::{ConnectionId, Pushed};
+use crate::message::{Audience, ChannelName};
+use crate::telemetry::Metrics;
+
+/// After so many writes the shard lets other tasks run, so that a huge channel does not starve reads.
+const WRITES_PER_TURN: usize = 2048;
+
+/// So many subscriptions of connections on several channels are sorted at a time: it takes about as long as the writes
+/// of a turn.
+const SORTED_AT_ONCE: usize = 16 * 1024;
+
+/// What it takes to deliver a run.
+#[derive(Debug)]
+pub(super) struct FanOut<'a> {
+    pub(super) channels: &'a HashMap<ChannelName, Subscribers, RandomState>,
+    pub(super) users: &'a Users,
+    pub(super) metrics: &'a Metrics,
+    pub(super) outbox_bytes: usize,
+    /// Writes since the shard last let others run.
+    pub(super) writes: &'a mut usize,
+}
+
+/// What a run has for one channel: the places of its messages, and its subscribers.
+struct Group<'a> {
+    channel: &'a ChannelName,
+    places: &'a [usize],
+    subscribers: &'a Subscribers,
+}
+
+/// A connection on several channels, as a subscriber of one of them.
+struct Subscription<'a> {
+    id: ConnectionId,
+    /// Which of the groups.
+    group: usize,
+    subscriber: &'a Subscriber,
+}
+
+impl FanOut<'_> {
+    pub(super) async fn deliver(&mut self, run: &Run) {
+        if let [only] = run {
+            if let Some(subscribers) = self.channels.get(&only.channel) {
+                self.write(&Block::from(&**only), subscribers.all()).await;
+            }
+            return;
+        }
+        let sorted = by_channel(run);
+        let groups: Vec<Group<'_>> = channels(run, &sorted)
+            .filter_map(|places| {
+                let channel = &run.get(*places.first()?)?.channel;
+                Some(Group { channel, places, subscribers: self.channels.get(channel)? })
+            })
+            .collect();
+        if let [only] = &groups[..] {
+            for block in blocks(run, only.places) {
+                self.write(&block, only.subscribers.all()).await;
+            }
+            return;
+        }
+        for group in groups.iter().filter(|group| group.subscribers.on_one().len() > 0) {
+            for block in blocks(run, group.places) {
+                self.write(&block, group.subscribers.on_one()).await;
+            }
+        }
+        self.deliver_to_several(run, &groups).await;
+    }
+
+    async fn deliver_to_several(&mut self, run: &Run, groups: &[Group<'_>]) {
+        let count: usize = groups.iter().map(|group| group.subscribers.on_several().len()).sum();
+        let parts = count.div_ceil(SORTED_AT_ONCE);
+        for part in 0..parts {
+            let subscriptions = subscriptions(groups, part, parts);
+            let mut connections: Vec<&[Subscription<'_>]> =
+                subscriptions.chunk_by(|one, other| one.id == other.id).collect();
+            connections.sort_by(|one, other| groups_of(one).cmp(groups_of(other)));
+            for alike in connections.chunk_by(|one, other| groups_of(one).eq(groups_of(other))) {
+                let groups_in_common = alike.first().into_iter().flat_map(|connection| groups_of(connection));
+                let places = groups_in_common.filter_map(|group| groups.get(group));
+                let mut places: Vec<usize> = places.flat_map(|group| group.places).copied().collect();
+                places.sort_unstable();
+                for block in blocks(run, &places) {
+                    let subscribers =
+                        alike.iter().filter_map(|connection| subscriber(connection, &block, groups));
+                    self.write(&block, subscribers).await;
+                }
+            }
+        }
+    }
+
+    async fn write<'s>(
+        &mut self,
+        block: &Block<'_>,
+        subscribers: impl Iterator<Item = (ConnectionId, &'s Subscriber)>,
+    ) {
+        let wanted = Wanted::from(block.audience);
+        let mut copies = 0;
+        for (id, subscriber) in subscribers {
+            if !self.users.include(&wanted, id, subscriber.user) {
+                continue;
+            }
+            if subscriber.outbox.push(&block.frame, self.outbox_bytes) == Pushed::Taken {
+                copies += 1;
+            }
+            *self.writes += 1;
+            if *self.writes >= WRITES_PER_TURN {
+                *self.writes = 0;
+                yield_now().await;
+            }
+        }
+        self.metrics.deliveries.inc_by(copies * block.messages);
+    }
+}
+
+/// The subscriptions of one part of the connections that are on several channels, each connection's together and in
+/// the order of the groups.
+fn subscriptions<'a>(groups: &[Group<'a>], part: usize, parts: usize) -> Vec<Subscription<'a>> {
+    // The ids of a shard have the remainder in common.
+    let is_in_part = |id: ConnectionId| (id / MAX_SHARDS as u64) % parts as u64 == part as u64;
+    let mut found = Vec::new();
+    for (group, Group { subscribers, .. }) in groups.iter().enumerate() {
+        let of_part = subscribers.on_several().filter(|(id, _)| is_in_part(*id));
+        found.extend(of_part.map(|(id, subscriber)| Subscription { id, group, subscriber }));
+    }
+    // Stable, and quick where they joined in the order in which they connected.
+    found.sort_by_key(|subscription| subscription.id);
+    found
+}
+
+fn groups_of<'a>(connection: &'a [Subscription<'_>]) -> impl Iterator<Item = usize> + use<'a> {
+    connection.iter().map(|subscription| subscription.group)
+}
+
+/// The connection as a subscriber of the block's channel. Where the block is not for one user, any of its channels does.
+fn subscriber<'a>(
+    connection: &[Subscription<'a>],
+    block: &Block<'_>,
+    groups: &[Group<'_>],
+) -> Option<(ConnectionId, &'a Subscriber)> {
+    let is_it = |subscription: &&Subscription<'_>| {
+        groups.get(subscription.group).is_some_and(|group| group.channel == block.channel)
+    };
+    let subscription = match block.audience {
+        Audience::User(_) => connection.iter().find(is_it)?,
+        Audience::Everyone | Audience::Except(_) => connection.first()?,
+    };
+    Some((subscription.id, subscription.subscriber))
+}

@@ -1,0 +1,192 @@
+use std::collections::hash_map::Entry;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::*;
+use crate::message::{Audience, Frame};
+
+const CONNECTIONS: u64 = 6;
+const CHANNELS: usize = 4;
+const LIMIT: usize = 1 << 20;
+
+fn shard() -> Shard {
+    let (_, inbox) = unbounded_channel();
+    Shard::new(inbox, Clock::start(), LIMIT, Arc::new(Metrics::new()))
+}
+
+fn name(channel: usize) -> ChannelName {
+    ChannelName::new(&format!("c{channel}")).unwrap()
+}
+
+fn deliver(channel: usize, audience: Audience, text: &str) -> Command {
+    let frame = Frame::from_wire(Bytes::copy_from_slice(text.as_bytes()));
+    Command::Deliver(Arc::new(Delivery { channel: name(channel), audience, frame, _hold: None }))
+}
+
+/// A shard whose connections have no sockets, so that what is pushed to them can be looked at.
+struct Bench {
+    shard: Shard,
+    outboxes: Vec<Arc<Outbox>>,
+    commands: Vec<Command>,
+}
+
+impl Bench {
+    fn new(connections: u64) -> Self {
+        let outboxes: Vec<_> = (0..connections).map(|_| Arc::new(Outbox::new())).collect();
+        let connect = |(id, outbox): (u64, &Arc<Outbox>)| Command::Connect { id, outbox: outbox.clone() };
+        let commands = (0..).zip(&outboxes).map(connect).collect();
+        Self { shard: shard(), outboxes, commands }
+    }
+
+    fn outbox(&self, id: ConnectionId) -> &Arc<Outbox> {
+        &self.outboxes[usize::try_from(id).unwrap()]
+    }
+
+    fn join(&mut self, id: ConnectionId, channel: usize, user: i64) {
+        let outbox = self.outbox(id).clone();
+        self.commands.push(Command::Join { channel: name(channel), id, user: user.into(), outbox });
+    }
+
+    fn leave(&mut self, id: ConnectionId, channel: usize) {
+        self.commands.push(Command::Leave { channel: name(channel), id });
+    }
+
+    fn publish(&mut self, channel: usize, audience: Audience, text: &str) {
+        self.commands.push(deliver(channel, audience, text));
+    }
+
+    /// One turn of the shard.
+    fn turn(&mut self) {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        runtime.block_on(self.shard.obey(&mut self.commands));
+    }
+
+    fn received(&self, id: ConnectionId) -> String {
+        String::from_utf8(self.outbox(id).waiting()).unwrap()
+    }
+
+    /// How many writes it takes.
+    fn blocks(&self, id: ConnectionId) -> usize {
+        self.outbox(id).waiting_blocks()
+    }
+}
+
+#[test]
+fn a_connection_on_several_channels_receives_them_in_one_order() {
+    let mut bench = Bench::new(3);
+    for id in 0..2 {
+        bench.join(id, 0, 0);
+        bench.join(id, 1, 0);
+    }
+    bench.join(2, 0, 0);
+    for number in 0..10 {
+        bench.publish(number % 2, Audience::Everyone, &number.to_string());
+    }
+    bench.turn();
+    assert_eq!([0, 1, 2].map(|id| bench.received(id)), ["0123456789", "0123456789", "02468"]);
+    assert_eq!([0, 1, 2].map(|id| bench.blocks(id)), [1, 1, 1], "all of a turn is one write");
+}
+
+#[test]
+fn a_message_that_is_not_for_everyone_keeps_its_place() {
+    let mut bench = Bench::new(2);
+    for id in 0..2 {
+        bench.join(id, 0, 7);
+        bench.join(id, 1, 8);
+    }
+    bench.publish(0, Audience::Everyone, "a");
+    bench.publish(1, Audience::Except(1), "b");
+    bench.publish(0, Audience::User(7.into()), "c");
+    bench.publish(1, Audience::User(7.into()), "d");
+    bench.publish(1, Audience::User(8.into()), "e");
+    bench.publish(0, Audience::Everyone, "f");
+    bench.turn();
+    assert_eq!([0, 1].map(|id| bench.received(id)), ["abcef", "acef"]);
+}
+
+#[test]
+fn a_run_for_very_many_is_delivered_in_parts_and_to_all() {
+    let connections = 10_000;
+    let mut bench = Bench::new(connections);
+    for id in 0..connections {
+        bench.join(id, 0, 0);
+        bench.join(id, 1 + usize::try_from(id % 3).unwrap(), 0);
+    }
+    for number in 0..8 {
+        bench.publish(number % 4, Audience::Everyone, &number.to_string());
+    }
+    bench.turn();
+    for id in 0..connections {
+        assert_eq!(bench.received(id), ["0145", "0246", "0347"][usize::try_from(id % 3).unwrap()]);
+        assert_eq!(bench.blocks(id), 1);
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Join(ConnectionId, usize, i64),
+    Leave(ConnectionId, usize),
+    Publish(usize, Audience),
+    Turn,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let audience = prop_oneof![
+        4 => Just(Audience::Everyone),
+        1 => (1i64..3).prop_map(|user| Audience::User(user.into())),
+        1 => (0..CONNECTIONS).prop_map(Audience::Except),
+    ];
+    let step = prop_oneof![
+        2 => (0..CONNECTIONS, 0..CHANNELS, 1i64..3).prop_map(|(id, channel, user)| Step::Join(id, channel, user)),
+        1 => (0..CONNECTIONS, 0..CHANNELS).prop_map(|(id, channel)| Step::Leave(id, channel)),
+        8 => (0..CHANNELS, audience).prop_map(|(channel, audience)| Step::Publish(channel, audience)),
+        1 => Just(Step::Turn),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+proptest! {
+    #[test]
+    fn every_connection_receives_its_messages_once_and_in_the_order_of_the_run(steps in steps()) {
+        let mut bench = Bench::new(CONNECTIONS);
+        let mut members: HashMap<(ConnectionId, usize), i64> = HashMap::new();
+        let mut expected = vec![String::new(); usize::try_from(CONNECTIONS).unwrap()];
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Join(id, channel, user) => {
+                    // The hub asks for no second join.
+                    if let Entry::Vacant(entry) = members.entry((id, channel)) {
+                        entry.insert(user);
+                        bench.join(id, channel, user);
+                    }
+                }
+                Step::Leave(id, channel) => {
+                    members.remove(&(id, channel));
+                    bench.leave(id, channel);
+                }
+                Step::Publish(channel, audience) => {
+                    let text = format!("{number} ");
+                    for (id, expected) in (0..).zip(&mut expected) {
+                        let included = members.get(&(id, channel)).is_some_and(|user| match &audience {
+                            Audience::Everyone => true,
+                            Audience::User(of) => of.number() == Some(*user),
+                            Audience::Except(excluded) => id != *excluded,
+                        });
+                        if included {
+                            expected.push_str(&text);
+                        }
+                    }
+                    bench.publish(channel, audience, &text);
+                }
+                Step::Turn => bench.turn(),
+            }
+        }
+        bench.turn();
+        for (id, expected) in (0..).zip(expected) {
+            prop_assert_eq!(bench.received(id), expected);
+        }
+    }
+}
