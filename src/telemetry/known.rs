@@ -26,7 +26,7 @@ pub(super) const HANDSHAKES_REFUSED: &[&str] = &[
 pub(super) const HTTP_DROPPED: &[&str] = &["no_room", "write_timeout"];
 
 pub(super) const MESSAGES_REFUSED: &[&str] =
-    &["internal", "invalid_json", "invalid_message", "not_allowed", "rate_limited", "unavailable"];
+    &["internal", "invalid_json", "invalid_message", "not_allowed", "unavailable"];
 
 pub(super) const BROKER_DROPPED: &[&str] = &[
     "empty",
