@@ -180,19 +180,21 @@ fn what_others_name_cannot_forge_a_line_of_the_log() {
         let server = Server::start(|options| {
             options.set("log.format", format).set("limits.message_bytes", 16);
         });
-        for name in names {
-            let mut client = Client::connect(&server, &claims(7, "Aoi", name)).unwrap();
-            // Too large: the server closes, and says so of the channel.
-            client.say(&json!({ "message": "far too long a message" }));
-            client.expect_close();
-        }
         let is_of = |line: &Value, what: &str| match line {
             Value::String(line) => line.contains(&format!(": {what} ")),
             line => line["message"] == what,
         };
-        eventually("all are gone", || {
-            server.log().iter().filter(|line| is_of(line, "disconnected")).count() == names.len()
-        });
+        for (index, name) in names.into_iter().enumerate() {
+            let mut client = Client::connect(&server, &claims(7, "Aoi", name)).unwrap();
+            // Too large: the server closes, and says so of the channel.
+            client.say(&json!({ "message": "far too long a message" }));
+            client.expect_close();
+            drop(client);
+            // One after the other, so that the lines have the order of the names.
+            eventually("it is gone", || {
+                server.log().iter().filter(|line| is_of(line, "disconnected")).count() == index + 1
+            });
+        }
         let raw = server.raw_log();
         for what in ["connected", "disconnected"] {
             let lines: Vec<_> = raw.iter().zip(server.log()).filter(|(_, line)| is_of(line, what)).collect();

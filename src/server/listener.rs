@@ -26,6 +26,10 @@ const BACKLOG: u32 = 4096;
 /// A pause after `accept` failed, for want of descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What the kernel may hold of one connection until it is read, in bytes (it takes twice that for its own book-keeping). Without a
+/// limit it grows to megabytes, and clients that send faster than they may are not read.
+const RECEIVE_BUFFER: u32 = 128 * 1024;
+
 /// Binds the first address of a host that can be bound. `keys` are the settings that name it.
 pub async fn bind(host: &str, port: u16, keys: &str) -> anyhow::Result<TcpListener> {
     let addresses = lookup_host((host.trim_matches(['[', ']']), port))
@@ -55,6 +59,8 @@ fn why(error: &io::Error) -> String {
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
+    // Accepted sockets inherit it.
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

@@ -91,7 +91,7 @@ test("routes/channels.php decides who may join, and who is who", async () => {
   await assert.rejects(subscribed(haru.private("Nowhere.1")), { type: "AuthError", status: 403 });
   const room = await present(haru, "Room.2");
   assert.deepEqual(await room.here.next(), ["Haru"]);
-  await eventually(async () => assert.deepEqual(await a.get("/channels/presence-Room.2/users"), { users: [{ id: 12 }] }));
+  await eventually(async () => assert.deepEqual(await a.get("/channels/presence-Room.2/users"), { users: [{ id: "12" }] }));
   // A signature is for one thing: with a colon in what is signed it could be for two.
   for (const [socket, channel] of [["1.2:private-Chat.1", "private-Chat.2"], ["1.2", "private-Chat.1:x"]]) {
     assert.equal(await authorize({ id: 7, name: "Aoi" }, socket, channel), undefined);
