@@ -120,9 +120,9 @@ fn a_departure_costs_the_same_however_many_are_left() {
         state.exit(&app, channel, socket(number), None);
         state.exit(&app, &room, socket(number), None);
         state.due = Due::default();
+        // A walk over all that is left, at each departure, takes many minutes.
+        assert!(begun.elapsed().as_secs() < 60, "{number} have left in {:?}", begun.elapsed());
     }
-    // A walk over all that is left, at each of them, takes many minutes.
-    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
     assert_eq!(state.entries, 0);
 }
 
