@@ -438,7 +438,7 @@ fn what_is_not_served() {
     for (method, target, status, code) in [
         ("GET", "/apps/1/nothing", 404, "not_found"),
         ("GET", "/apps/1", 404, "not_found"),
-        ("POST", "/apps/1/events/", 404, "not_found"),
+        ("POST", "/apps/1/events/more", 404, "not_found"),
         ("GET", "/apps/1/channels/%ff", 404, "not_found"),
         ("GET", "/apps/2/channels", 404, "no_such_app"),
     ] {
@@ -694,9 +694,6 @@ fn every_call_is_counted() {
         assert_eq!(count(endpoint, outcome), times, "{endpoint} {outcome}");
     }
     let page = server.get_admin("/metrics").text().to_owned();
-    assert_eq!(
-        page.lines().filter(|line| line.starts_with("yamabiko_pusher_calls_total{")).count(),
-        12,
-        "{page}"
-    );
+    let counted = |line: &&str| line.starts_with("yamabiko_pusher_calls_total{") && !line.ends_with(" 0");
+    assert_eq!(page.lines().filter(counted).count(), 12, "{page}");
 }

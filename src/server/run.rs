@@ -101,14 +101,16 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     };
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
     let operators = admin(AdminState { broker: broker.clone(), metrics: metrics.clone(), load }, hosts);
-    let timeout = settings.limits.handshake_timeout;
     let everyone = public(
         move |request| endpoint.connect(request),
         move |request| pusher_endpoint.connect(request),
-        pusher::router(cluster.clone(), timeout),
+        pusher::router(cluster.clone()),
         console,
     );
-    let timeouts = HttpTimeouts { handshake: timeout, keep_alive: settings.limits.keep_alive_timeout };
+    let timeouts = HttpTimeouts {
+        handshake: settings.limits.handshake_timeout,
+        keep_alive: settings.limits.keep_alive_timeout,
+    };
     tokio::spawn(accept_http(admin_listener, operators, timeouts, descriptors.admin, metrics.clone()));
     let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, descriptors.public, metrics));
     tracing::info!(

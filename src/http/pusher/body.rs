@@ -1,28 +1,26 @@
+use std::error::Error;
+use std::io;
+
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use tokio::time::{Instant, timeout_at};
 
 use crate::protocol::pusher::http::HttpError;
 
 /// So much of a body that is refused is taken from the connection, in bytes.
 const DISCARDED: usize = 4 * 1024 * 1024;
 
-/// The body of a request, on its way.
-pub(super) struct Incoming {
-    body: Body,
-    deadline: Instant,
-}
+/// The body of a request, on its way. The listener ends it with an error where it takes too long.
+pub(super) struct Incoming(Body);
 
 impl Incoming {
-    /// A body that has to be there until `deadline`.
-    pub(super) fn new(body: Body, deadline: Instant) -> Self {
-        Self { body, deadline }
+    pub(super) fn new(body: Body) -> Self {
+        Self(body)
     }
 
     /// The whole body, of at most `limit` bytes.
     pub(super) async fn read(&mut self, limit: usize) -> Result<Vec<u8>, HttpError> {
-        let announced = self.body.size_hint();
+        let announced = self.0.size_hint();
         if announced.lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
             return Err(too_large(limit));
         }
@@ -49,10 +47,7 @@ impl Incoming {
 
     async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
         loop {
-            let frame = timeout_at(self.deadline, self.body.frame())
-                .await
-                .map_err(|_| HttpError::new(408, "timeout", "the body did not arrive in time"))?;
-            match frame {
+            match self.0.frame().await {
                 None => return Ok(None),
                 // Trailers are no part of the body.
                 Some(Ok(frame)) => {
@@ -60,12 +55,26 @@ impl Incoming {
                         return Ok(Some(data));
                     }
                 }
+                Some(Err(error)) if is_timeout(&error) => {
+                    return Err(HttpError::new(408, "timeout", "the body did not arrive in time"));
+                }
                 Some(Err(_)) => {
                     return Err(HttpError::new(400, "bad_request", "the body broke off or is malformed"));
                 }
             }
         }
     }
+}
+
+fn is_timeout(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn too_large(limit: usize) -> HttpError {

@@ -8,13 +8,12 @@ mod body;
 mod obey;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{any, get};
-use tokio::time::Instant;
 
 use self::answer::{json, refusal};
 use self::body::Incoming;
@@ -26,23 +25,17 @@ use crate::protocol::pusher::http::{
 };
 use crate::telemetry::Call;
 
-#[derive(Debug, Clone)]
-struct Api {
-    cluster: Arc<Cluster>,
-    body_timeout: Duration,
-}
-
-/// The routes under `/apps/`, and `/up`. A body has to arrive within `body_timeout`.
-pub fn router(cluster: Arc<Cluster>, body_timeout: Duration) -> Router {
+/// The routes under `/apps/`, and `/up`.
+pub fn router(cluster: Arc<Cluster>) -> Router {
     Router::new()
         .route("/apps/{*call}", any(call))
         .route("/up", get(|| async { json(health()) }))
-        .with_state(Api { cluster, body_timeout })
+        .with_state(cluster)
 }
 
-async fn call(State(api): State<Api>, request: Request) -> Response {
+async fn call(State(cluster): State<Arc<Cluster>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let mut body = Incoming::new(body, Instant::now() + api.body_timeout);
+    let mut body = Incoming::new(body);
     let (method, path) = (head.method.as_str(), head.uri.path());
     let query = head.uri.query().unwrap_or_default();
     let target = route(method, path);
@@ -52,11 +45,11 @@ async fn call(State(api): State<Api>, request: Request) -> Response {
     let endpoint = target.as_ref().map_or("none", |target| target.route.endpoint());
     let request = Signed { method, path: signed_path, query, body: b"" };
     let answered = match target {
-        Ok(target) => answer(&api.cluster, &target, request, &mut body).await,
+        Ok(target) => answer(&cluster, &target, request, &mut body).await,
         Err(error) => Err(error),
     };
     let outcome = answered.as_ref().err().map_or("ok", |error| error.code);
-    api.cluster.metrics().pusher_calls.get_or_create(&Call::new(endpoint, outcome)).inc();
+    cluster.metrics().pusher_calls.get_or_create(&Call::new(endpoint, outcome)).inc();
     match answered {
         Ok(answered) => json(answered),
         Err(error) => {
