@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Application } from "./application.mjs";
-import { closeAll, connected, eventually, Inbox, listening, present, tab } from "./client.mjs";
+import { closeAll, connected, eventually, Inbox, listening, present, subscribed, tab } from "./client.mjs";
 import { oneNode, SETUPS, twoNodes } from "./servers.mjs";
 
 for (const [where, setUp] of SETUPS) {
@@ -19,6 +19,22 @@ for (const [where, setUp] of SETUPS) {
       await servers?.stop();
     });
     afterEach(closeAll);
+
+    test("a page with 300 channels has all of them again at each connection", async () => {
+      const echo = await tab(servers.a, application, "aoi");
+      const names = Array.from({ length: 300 }, (_, number) => `news.${number}`);
+      const channels = names.map((name) => echo.channel(name));
+      for (let round = 0; round < 2; round++) {
+        await Promise.all(channels.map((channel) => (channel.subscription.subscribed ? undefined : subscribed(channel))));
+        if (round === 0) {
+          echo.pusher.disconnect();
+          echo.pusher.connect();
+          await connected(echo);
+        }
+      }
+      assert.deepEqual(names.filter((name) => !echo.pusher.channel(name).subscribed), []);
+      assert.deepEqual(echo.errors.waiting, []);
+    });
 
     for (const signal of ["SIGTERM", "SIGKILL"]) {
       test(`after ${signal}, Echo comes back by itself, with its channels`, async () => {
