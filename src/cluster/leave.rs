@@ -7,8 +7,9 @@ use tokio::task::yield_now;
 
 use super::peer::Peer;
 
-/// So many channels a connection leaves at once, before others get their turn.
-pub(super) const AT_ONCE: usize = 64;
+/// The channels that a connection leaves in one turn of a task. All connections that end in the same moment have their first turn
+/// together, and others wait for all of these.
+pub(super) const AT_ONCE: usize = 16;
 
 /// Lets them leave, one after the other. Ends with the cluster.
 pub(super) async fn leave_in_turn(mut leaving: UnboundedReceiver<Arc<Peer>>) {
