@@ -142,6 +142,8 @@ fn a_redis_user_without_patterns_keeps_only_what_somebody_heard() {
     let _: () = more.query(&mut laravel).unwrap();
     let permitted = node_at(&redis.url_as("aoi:pass"), APPS);
     publish_now(&mut laravel, "cache-a", &json!(4));
+    // PUBLISH returns before the node has read its copy.
+    eventually("the event has arrived", || permitted.metric("yamabiko_pusher_events_total") == 1);
     let mut page = Page::open(&permitted);
     page.subscribe("cache-a");
     page.expect("E", "cache-a", &json!(4));
