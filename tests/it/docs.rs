@@ -1,0 +1,372 @@
+//! Holds the documents to what the code says: links, settings, names, snippets, codes, metrics.
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use yamabiko::config::{AuthKeys, Environment, load, show};
+use yamabiko::message::Close;
+use yamabiko::telemetry::{Kind, Metrics};
+
+const READMES: [&str; 2] = ["README.md", "README.ja.md"];
+
+#[test]
+fn every_relative_link_leads_somewhere() {
+    let mut broken = Vec::new();
+    for document in documents() {
+        let text = without_code(&fs::read_to_string(&document).unwrap());
+        for target in links(&text) {
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = match path {
+                "" => document.clone(),
+                path => document.parent().unwrap().join(path),
+            };
+            let leads = file.exists()
+                && (anchor.is_empty() || anchors(&fs::read_to_string(&file).unwrap()).contains(anchor));
+            if !leads {
+                broken.push(format!("{}: {target}", document.strip_prefix(root()).unwrap().display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_readmes_list_every_setting_with_its_default() {
+    let config = load(None, &Environment::default(), AuthKeys::Optional).unwrap();
+    let mut settings = BTreeMap::new();
+    let mut section = String::new();
+    for line in show(&config).lines() {
+        if let Some(header) = line.strip_prefix('[') {
+            header.trim_end_matches(']').clone_into(&mut section);
+        } else if let Some((name, rest)) = line.split_once(" = ") {
+            let default = rest.rsplit_once("  # ").unwrap().0;
+            if section.starts_with("channels.") {
+                // Repeated for each kind: what it is without a line differs from what is shipped.
+                settings.insert(format!("channels.KIND.{name}"), None);
+            } else {
+                let table = if section.is_empty() { String::new() } else { format!("{section}.") };
+                settings.insert(format!("{table}{name}"), Some(format!("`{default}`")));
+            }
+        }
+    }
+    assert!(settings.len() > 25, "{settings:?}");
+    for readme in READMES {
+        let text = read(readme);
+        let rows: BTreeMap<String, Vec<&str>> = rows(&text)
+            .filter(|row| row.len() == 4 && row[1].starts_with("`YAMABIKO__"))
+            .map(|row| (row[0].trim_matches('`').to_owned(), row))
+            .collect();
+        assert_eq!(difference(rows.keys(), settings.keys()), "", "the settings in {readme}");
+        for (setting, default) in &settings {
+            let row = &rows[setting];
+            let variable = format!("`YAMABIKO__{}`", setting.replace('.', "__").to_uppercase());
+            assert_eq!(row[1], variable, "{readme}");
+            if let Some(default) = default {
+                assert_eq!(row[2], default, "{readme}: {setting}");
+            }
+        }
+    }
+}
+
+/// What one has and the other has not, as lines of a diff.
+fn difference<'a>(
+    listed: impl Iterator<Item = &'a String>,
+    wanted: impl Iterator<Item = &'a String>,
+) -> String {
+    let (listed, wanted): (BTreeSet<_>, BTreeSet<_>) = (listed.collect(), wanted.collect());
+    let missing = wanted.difference(&listed).map(|name| format!("\nmissing: {name}"));
+    let surplus = listed.difference(&wanted).map(|name| format!("\nno such setting: {name}"));
+    missing.chain(surplus).collect()
+}
+
+#[test]
+fn the_readmes_list_every_other_name() {
+    // In the source a line reads: ("APP_WS_HOST", "server", "host"),
+    let aliases = read("src/config/aliases.rs");
+    let aliases: Vec<Vec<&str>> = aliases
+        .lines()
+        .filter(|line| line.trim_start().starts_with("(\""))
+        .map(|line| line.split('"').skip(1).step_by(2).collect())
+        .collect();
+    assert!(aliases.len() >= 7, "{aliases:?}");
+    let composed = read("src/config/redis_url.rs");
+    let composed: BTreeSet<&str> =
+        composed.split("read(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(composed.contains("REDIS_HOST"), "{composed:?}");
+    let of_apps = read("src/config/pusher_app.rs");
+    let of_apps: Vec<&str> =
+        of_apps.split('"').filter(|word| word.contains("_APP_") && !word.contains(' ')).collect();
+    assert_eq!(of_apps.len(), 6, "{of_apps:?}");
+    for readme in READMES {
+        let text = read(readme);
+        let mut order = Vec::new();
+        for row in rows(&text).filter(|row| row.len() == 2) {
+            order.push((row[0].trim_matches('`').to_owned(), row[1].trim_matches('`').to_owned()));
+        }
+        let order: Vec<_> =
+            order.into_iter().filter(|(name, _)| aliases.iter().any(|alias| alias[0] == *name)).collect();
+        let expected: Vec<_> =
+            aliases.iter().map(|alias| (alias[0].to_owned(), format!("{}.{}", alias[1], alias[2]))).collect();
+        assert_eq!(order, expected, "{readme}");
+        for name in composed.iter().chain(&of_apps) {
+            assert!(text.contains(&format!("`{name}`")), "{readme} does not name {name}");
+        }
+    }
+}
+
+#[test]
+fn the_readmes_show_the_snippets_to_the_letter() {
+    let mut snippets = 0;
+    for entry in fs::read_dir(root().join("docs/snippets")).unwrap() {
+        let path = entry.unwrap().path();
+        let snippet = fs::read_to_string(&path).unwrap();
+        for readme in READMES {
+            assert!(
+                read(readme).contains(&format!("\n{snippet}```\n")),
+                "{readme} does not show {}",
+                path.display()
+            );
+        }
+        snippets += 1;
+    }
+    assert!(snippets >= 8);
+    let options = read("docs/snippets/laravel-echo.js");
+    assert!(read("docs/pusher.md").contains(&format!("\n{options}```\n")), "docs/pusher.md");
+}
+
+#[test]
+fn the_console_says_in_both_languages_why_a_token_is_refused() {
+    let (source, texts) = (read("src/auth/refusal.rs"), read("src/http/console/page/texts.js"));
+    for code in words(&source).into_iter().filter(|word| word.contains('_')) {
+        assert!(texts.contains(&format!("  refused_{code}: [")), "texts.js has no words for {code}");
+    }
+}
+
+#[test]
+fn the_readmes_set_all_that_the_token_route_takes_from_the_configuration() {
+    let route = read("docs/snippets/token.php");
+    let keys: BTreeSet<&str> = route
+        .split("config('services.yamabiko.")
+        .skip(1)
+        .map(|rest| rest.split('\'').next().unwrap())
+        .collect();
+    assert_eq!(keys, BTreeSet::from(["secret", "url"]));
+    assert!(!route.contains("localhost"), "the address is the application's, not this file's");
+    for readme in READMES {
+        let text = read(readme);
+        let services = text.lines().find(|line| line.starts_with("'yamabiko' => [")).unwrap();
+        for key in &keys {
+            assert!(services.contains(&format!("'{key}' => env(")), "{readme}: {key} is not in {services}");
+        }
+        assert!(text.contains("APP_WS_URL=wss://") || text.contains("`wss://ws.example.com/ws`"), "{readme}");
+    }
+}
+
+#[test]
+fn troubleshooting_md_says_what_to_check_for_every_refused_token() {
+    let page = read("docs/troubleshooting.md");
+    let part = between(&page, "## The token is refused", "### Comparing the secrets");
+    let documented: BTreeSet<&str> =
+        rows(part).flat_map(|row| row[0].split('`').skip(1).step_by(2).collect::<Vec<_>>()).collect();
+    let source = read("src/auth/refusal.rs");
+    let codes: BTreeSet<&str> = words(&source).into_iter().filter(|word| word.contains('_')).collect();
+    assert!(codes.len() >= 10, "{codes:?}");
+    assert_eq!(documented, codes);
+    for readme in READMES {
+        assert!(read(readme).contains("(docs/troubleshooting.md)"), "{readme} does not lead there");
+    }
+}
+
+#[test]
+fn native_md_has_the_codes_of_the_source_and_no_others() {
+    let native = read("docs/native.md");
+    for (from, to, files) in [
+        ("### Refused handshakes", "## Sending", &["src/auth/refusal.rs", "src/socket/handshake.rs"][..]),
+        ("## Answers", "## Broadcasts", &["src/protocol/native/answer.rs"]),
+        (
+            "What cannot be delivered",
+            "The reply of `PUBLISH`",
+            &["src/broker/envelope.rs", "src/server/relay.rs", "src/broker/redis/subscriber.rs"],
+        ),
+    ] {
+        let part = between(&native, from, to);
+        let documented: BTreeSet<String> = rows(part)
+            .map(|row| if row[0].parse::<u16>().is_ok() { row[1] } else { row[0] })
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
+            .filter(|code| !code.contains('.') && code != "reason")
+            .collect();
+        assert!(documented.len() >= 5, "{from}: {documented:?}");
+        let sources: Vec<String> = files.iter().map(|file| read(file)).collect();
+        let words: BTreeSet<&str> = sources.iter().flat_map(|source| words(source)).collect();
+        for code in &documented {
+            assert!(words.contains(code.as_str()), "{from}: {code} is not in {files:?}");
+        }
+        // Other texts of one word are header names and keys.
+        for word in words.iter().filter(|word| word.contains('_')) {
+            assert!(documented.contains(*word), "{from}: {word} of {files:?} is missing");
+        }
+    }
+}
+
+#[test]
+fn native_md_has_every_close_code() {
+    let native = read("docs/native.md");
+    let part = between(&native, "## The end of a connection", "Coming back well");
+    let documented: BTreeMap<&str, &str> = rows(part).map(|row| (row[0], row[1])).collect();
+    for close in Close::NATIVE {
+        let (code, reason) = (close.code().to_string(), format!("`{}`", close.reason()));
+        assert_eq!(documented.get(code.as_str()), Some(&reason.as_str()), "{code}");
+    }
+}
+
+#[test]
+fn no_document_names_a_metric_that_is_not_there() {
+    let metrics = metrics();
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for (at, _) in text.match_indices("yamabiko_") {
+            let before = text[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '$' || c == '/' || c == '_') {
+                continue;
+            }
+            let name: String =
+                text[at..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            assert!(metrics.contains(&name), "{}: {name}", document.display());
+        }
+    }
+}
+
+#[test]
+fn deploy_md_names_every_metric() {
+    let deploy = read("docs/deploy.md");
+    for name in metrics() {
+        assert!(deploy.contains(&name), "docs/deploy.md does not name {name}");
+    }
+}
+
+#[test]
+fn deploy_md_quotes_the_log_to_the_letter() {
+    let deploy = read("docs/deploy.md");
+    let lines: Vec<&str> = rows(between(&deploy, "## Logs", "## File descriptors"))
+        .skip(1)
+        .flat_map(|row| row[0].split('`').skip(1).step_by(2).collect::<Vec<_>>())
+        .collect();
+    assert!(lines.len() >= 10, "{lines:?}");
+    let sources = sources(&root().join("src"));
+    for line in lines {
+        assert!(sources.contains(&format!("\"{line}\"")), "no line of the log is {line:?}");
+    }
+}
+
+/// All of the code, without its tests.
+fn sources(folder: &Path) -> String {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "rs"));
+    paths
+        .iter()
+        .map(|path| {
+            if path.is_dir() {
+                sources(path)
+            } else {
+                before_tests(&fs::read_to_string(path).unwrap()).to_owned()
+            }
+        })
+        .collect()
+}
+
+/// The names that Prometheus shows.
+fn metrics() -> BTreeSet<String> {
+    let metrics = Metrics::new();
+    // The kinds are those of an installation.
+    metrics.fields_left_out.get_or_create(&Kind::new("some")).inc();
+    let page = metrics.render();
+    let names: BTreeSet<String> = page
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .map(str::to_owned)
+        .collect();
+    assert!(names.contains("yamabiko_broker_interruptions_total"), "{names:?}");
+    names
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every document of the project.
+fn documents() -> Vec<PathBuf> {
+    let mut documents = Vec::new();
+    for folder in ["", "docs", "docs/decisions"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                documents.push(path);
+            }
+        }
+    }
+    assert!(documents.len() >= 12, "{documents:?}");
+    documents
+}
+
+/// Fenced code blanked: what looks like a link there is none.
+fn without_code(text: &str) -> String {
+    text.split("```").step_by(2).collect::<Vec<_>>().join("\n")
+}
+
+/// The targets of `[text](target)`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+/// The anchors of the headings, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    without_code(text)
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            let heading = line.trim_start_matches('#').trim().to_lowercase();
+            heading
+                .chars()
+                .filter_map(|c| match c {
+                    ' ' => Some('-'),
+                    c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+                    _ => None,
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// The rows of all tables, but for their rules; each a list of its cells.
+fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines()
+        .filter(|line| line.starts_with("| "))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+}
+
+fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let (_, rest) = text.split_once(from).unwrap_or_else(|| panic!("no {from:?}"));
+    rest.split_once(to).unwrap_or_else(|| panic!("no {to:?} after {from:?}")).0
+}
+
+fn before_tests(source: &str) -> &str {
+    source.split("#[cfg(test)]").next().unwrap_or(source)
+}
+
+/// The texts in quotes that could be codes: small letters, perhaps joined by `_`.
+fn words(source: &str) -> BTreeSet<&str> {
+    before_tests(source)
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| line.split('"').skip(1).step_by(2))
+        .filter(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect()
+}

@@ -1,0 +1,27 @@
+//! The integration tests: the real binary over real sockets, a real Redis, Laravel's own classes, real proxies.
+//!
+//! One crate with a module per subject, because every test crate links the whole server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that panics is how a test fails"
+)]
+
+mod architecture;
+mod bench;
+mod broker;
+mod cli;
+mod deploy;
+mod docs;
+mod fuzz_smoke;
+mod hostile;
+mod laravel;
+mod lifecycle;
+mod native;
+mod nginx;
+mod nodes;
+mod pusher;
+mod pusher_http;
+mod support;

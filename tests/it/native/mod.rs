@@ -1,0 +1,55 @@
+//! The native protocol, statement by statement, as a client of the real binary sees it.
+mod broadcast;
+mod channels;
+mod claims;
+mod closing;
+mod expiry;
+mod handshake;
+mod heartbeat;
+mod limits;
+mod removal;
+mod rules;
+mod sending;
+mod targeting;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::support::{Client, Server, claims};
+use serde_json::{Value, json};
+
+/// So long a message that must not come is waited for, where no later message can prove that it did not.
+const BRIEFLY: Duration = Duration::from_millis(150);
+
+/// What is due as the answer to an accepted message.
+const OK: &str = r#"{"type":"sended","ok":true}"#;
+
+/// A connected user.
+fn join(server: &Server, id: i64, name: &str, channel: &str) -> Client {
+    Client::connect(server, &claims(id, name, channel)).expect("upgraded")
+}
+
+/// A connected user with any id.
+fn join_as(server: &Server, id: &Value, channel: &str) -> Client {
+    let mut claims = claims(0, "A", channel);
+    claims["id"] = id.clone();
+    Client::connect(server, &claims).expect("upgraded")
+}
+
+/// The message that everybody gets.
+fn message(id: i64, name: &str, data: &Value) -> Value {
+    json!({ "type": "message", "sender": { "name": name, "id": id }, "data": data })
+}
+
+/// The code in the answer to a message that was not accepted, which is all that comes.
+fn refusal(client: &mut Client) -> String {
+    let answer = client.expect_json();
+    assert_eq!((&answer["type"], &answer["ok"]), (&json!("sended"), &json!(false)), "{answer}");
+    let error = answer["error"].as_object().expect("an error");
+    assert_eq!(error.len(), 2, "{answer}");
+    assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{answer}");
+    error["code"].as_str().expect("a code").to_owned()
+}
+
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}

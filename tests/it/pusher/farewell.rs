@@ -1,0 +1,257 @@
+//! What webhooks are told by a node that ends in good order.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::Receiver;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::pusher::webhooks::{app, application_that_answers, application_with};
+use crate::pusher::{Page, node};
+use crate::support::eventually;
+use crate::support::redis::RedisServer;
+use crate::support::{Exit, Options, PATIENCE, Server};
+
+/// How long webhooks are told of what is left.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long a channel waits for its return before anybody is told.
+const RETURN_WITHIN: Duration = Duration::from_secs(3);
+
+/// How the application is told of a departure, or of an arrival.
+fn of(name: &str, user: i64) -> Value {
+    json!({ "name": name, "channel": "presence-a", "user_id": user.to_string() })
+}
+
+fn of_channel(name: &str, channel: &str) -> Value {
+    json!({ "name": name, "channel": channel })
+}
+
+/// The next events that the application has taken, so many of them, in order of their texts.
+fn told(received: &Receiver<(u16, Value)>, count: usize) -> Vec<Value> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        let (status, body) = received
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| panic!("only these events of {count} were told: {events:#?}"));
+        if status == 200 {
+            events.extend(body["events"].as_array().unwrap().clone());
+        }
+    }
+    events.sort_by_key(Value::to_string);
+    events
+}
+
+fn sorted<const N: usize>(mut events: [Value; N]) -> [Value; N] {
+    events.sort_by_key(Value::to_string);
+    events
+}
+
+fn lost(exit: &Exit) -> Vec<&Value> {
+    exit.log
+        .iter()
+        .filter(|line| line["message"].as_str().unwrap_or_default().contains("before the end"))
+        .collect()
+}
+
+/// In memory, where nobody else may be asked.
+fn alone(options: &mut Options, apps: &str) {
+    options.config(apps).set("server.shutdown_grace", "1s");
+}
+
+#[test]
+fn the_last_node_tells_what_has_gone_before_it_ends() {
+    let redis = RedisServer::start();
+    for url in [String::new(), redis.url()] {
+        let (port, received) = application_that_answers(200);
+        let server = Server::start(|options| {
+            options.set("redis.url", url).set("redis.prefix", "app-database-");
+            alone(options, &app(port, ""));
+        });
+        eventually("the node is ready", || server.get_admin("/readyz").status == 200);
+        let (mut stays, mut leaves) = (Page::open(&server), Page::open(&server));
+        stays.enter("presence-a", 7);
+        leaves.subscribe("b");
+        assert_eq!(
+            told(&received, 3),
+            sorted([
+                of_channel("channel_occupied", "presence-a"),
+                of_channel("channel_occupied", "b"),
+                of("member_added", 7),
+            ])
+        );
+        // This one waits whether it comes back; the other does not even answer the close frame.
+        leaves.client.close();
+        sleep(Duration::from_millis(200));
+        let asked = Instant::now();
+        server.signal(Signal::TERM);
+        let exit = server.wait(PATIENCE);
+        assert!(exit.status.success(), "{exit:?}");
+        assert!(asked.elapsed() < RETURN_WITHIN, "nobody can come back any more: {:?}", asked.elapsed());
+        assert_eq!(
+            told(&received, 3),
+            sorted([
+                of_channel("channel_vacated", "presence-a"),
+                of_channel("channel_vacated", "b"),
+                of("member_removed", 7),
+            ])
+        );
+        assert!(received.try_recv().is_err());
+        assert!(lost(&exit).is_empty(), "{exit:?}");
+    }
+}
+
+#[test]
+fn without_its_redis_it_tells_what_it_knows() {
+    let mut redis = RedisServer::start();
+    let (port, received) = application_that_answers(200);
+    let server = node(&redis, &app(port, ""));
+    let mut page = Page::open(&server);
+    page.subscribe("b");
+    assert_eq!(told(&received, 1), [of_channel("channel_occupied", "b")]);
+    redis.kill();
+    eventually("Redis is missed", || server.get_admin("/readyz").status == 503);
+    server.signal(Signal::TERM);
+    drop(page);
+    let exit = server.wait(PATIENCE);
+    assert!(exit.status.success() && lost(&exit).is_empty(), "{exit:?}");
+    assert_eq!(told(&received, 1), [of_channel("channel_vacated", "b")]);
+}
+
+#[test]
+fn an_application_that_takes_nothing_does_not_hold_the_end_up() {
+    let (refusing, _received) = application_with(|| 500);
+    // Accepted by the kernel, and answered by nobody.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    for port in [refusing, silent.local_addr().unwrap().port()] {
+        let apps =
+            app(port, "").replace("http://", "http://someone:hush@").replace("/hook", "/hook?token=hush");
+        let server = Server::start(|options| alone(options, &apps));
+        let mut page = Page::open(&server);
+        page.enter("presence-a", 7);
+        // Until the first request is under way.
+        sleep(Duration::from_millis(300));
+        server.signal(Signal::TERM);
+        let asked = Instant::now();
+        let exit = server.wait(PATIENCE);
+        assert!(exit.status.success(), "{exit:?}");
+        let took = asked.elapsed();
+        assert!((LAST_WORDS..LAST_WORDS + Duration::from_secs(4)).contains(&took), "{took:?}");
+        let lost = lost(&exit);
+        assert_eq!(lost.len(), 1, "{exit:?}");
+        let (app, host, events) = (&lost[0]["app"], &lost[0]["host"], &lost[0]["events"]);
+        assert_eq!((app, host, events), (&json!("1"), &json!("127.0.0.1"), &json!(4)));
+        assert!(exit.log.iter().all(|line| !line.to_string().contains("hush")), "{exit:?}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_the_last_words() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::start(|options| alone(options, &app(silent.local_addr().unwrap().port(), "")));
+    let mut page = Page::open(&server);
+    page.subscribe("a");
+    server.signal(Signal::TERM);
+    sleep(Duration::from_secs(2));
+    server.signal(Signal::TERM);
+    let exit = server.wait(Duration::from_secs(1));
+    assert_eq!(exit.status.code(), Some(1), "{exit:?}");
+}
+
+#[test]
+fn of_two_nodes_the_other_tells_what_has_gone_and_each_its_own() {
+    let status = Arc::new(AtomicU16::new(200));
+    let answer = status.clone();
+    let (port, received) = application_with(move || answer.load(Ordering::Relaxed));
+    let apps = format!("{}client_events = true\n", app(port, ""));
+    let redis = RedisServer::start();
+    // The one that has been there longest tells.
+    let (speaker, other) = (node(&redis, &apps), node(&redis, &apps));
+    let (mut stays, mut elsewhere) = (Page::open(&speaker), Page::open(&other));
+    stays.enter("presence-a", 1);
+    elsewhere.enter("presence-a", 2);
+    let mut leaves = Page::open(&speaker);
+    leaves.enter("presence-a", 3);
+    assert_eq!(
+        told(&received, 4),
+        sorted([
+            of_channel("channel_occupied", "presence-a"),
+            of("member_added", 1),
+            of("member_added", 2),
+            of("member_added", 3),
+        ])
+    );
+    // What a client says only its own node knows of. The pauses between the attempts grow.
+    status.store(500, Ordering::Relaxed);
+    stays.client.send_json(&json!({ "event": "client-x", "channel": "presence-a", "data": "d" }));
+    for _ in 0..4 {
+        assert_eq!(received.recv_timeout(PATIENCE).unwrap().0, 500);
+    }
+    status.store(200, Ordering::Relaxed);
+    leaves.client.close();
+    sleep(Duration::from_millis(200));
+    let asked = Instant::now();
+    speaker.signal(Signal::TERM);
+    drop(stays.client);
+    let exit = speaker.wait(PATIENCE);
+    assert!(
+        asked.elapsed() < Duration::from_millis(2500),
+        "the pause of 3 seconds or more is over: {:?}",
+        asked.elapsed()
+    );
+    assert!(exit.status.success() && lost(&exit).is_empty(), "{exit:?}");
+    let event = json!({
+        "name": "client_event", "channel": "presence-a", "event": "client-x", "data": "d",
+        "socket_id": stays.socket_id, "user_id": "1",
+    });
+    assert_eq!(told(&received, 3), sorted([event, of("member_removed", 1), of("member_removed", 3)]));
+    assert!(received.recv_timeout(RETURN_WITHIN + Duration::from_secs(1)).is_err(), "told twice");
+    // Now it is the last one.
+    elsewhere.client.close();
+    other.signal(Signal::TERM);
+    let exit = other.wait(PATIENCE);
+    assert!(exit.status.success() && lost(&exit).is_empty(), "{exit:?}");
+    assert_eq!(
+        told(&received, 2),
+        sorted([of_channel("channel_vacated", "presence-a"), of("member_removed", 2)])
+    );
+    assert!(received.try_recv().is_err());
+}
+
+#[test]
+fn of_nodes_that_go_together_one_tells() {
+    let (port, received) = application_that_answers(200);
+    let apps = app(port, "");
+    let redis = RedisServer::start();
+    let nodes = [(); 3].map(|()| node(&redis, &apps));
+    let pages: Vec<Page> = (1..)
+        .zip(&nodes)
+        .map(|(user, node)| {
+            let mut page = Page::open(node);
+            page.enter("presence-a", user);
+            page
+        })
+        .collect();
+    told(&received, 4);
+    // What came just now the next one would tell again.
+    sleep(Duration::from_secs(2));
+    for node in &nodes {
+        node.signal(Signal::TERM);
+    }
+    // Not as a page does: the server may close first.
+    drop(pages);
+    for node in nodes {
+        let exit = node.wait(PATIENCE);
+        assert!(exit.status.success() && lost(&exit).is_empty(), "{exit:?}");
+    }
+    let removed = [1, 2, 3].map(|user| of("member_removed", user));
+    let mut events = told(&received, 4);
+    events.extend(received.try_iter().flat_map(|(_, body)| body["events"].as_array().unwrap().clone()));
+    assert!(removed.iter().all(|event| events.contains(event)), "{events:#?}");
+    assert!(events.contains(&of_channel("channel_vacated", "presence-a")), "{events:#?}");
+    assert_eq!(events.len(), 4, "told twice: {events:#?}");
+}

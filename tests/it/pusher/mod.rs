@@ -1,0 +1,64 @@
+//! The Pusher protocol, statement by statement, as a client of the real binary sees it.
+mod channels;
+mod events;
+mod farewell;
+mod floods;
+mod handshake;
+mod nodes;
+mod order;
+mod page;
+mod presence;
+mod redis_broadcaster;
+mod users;
+mod webhooks;
+
+use std::time::Duration;
+
+use self::page::Page;
+use crate::support::redis::RedisServer;
+use crate::support::{Server, eventually};
+
+/// So long a message that must not come is waited for, where no later message can prove that it did not.
+const BRIEFLY: Duration = Duration::from_millis(150);
+
+/// One app with client events, and one of another kind.
+const APPS: &str = r#"
+[[apps]]
+id = "1"
+key = "page"
+secret = "app-secret-of-the-tests"
+client_events = true
+
+[[apps]]
+id = "2"
+key = "other"
+secret = "another-secret-of-the-tests"
+"#;
+
+/// A server of these apps, with the broker in memory.
+fn serve(apps: &str) -> Server {
+    Server::start(|options| {
+        options.config(apps);
+    })
+}
+
+/// A node of these apps on a Redis, ready.
+fn node(redis: &RedisServer, apps: &str) -> Server {
+    node_at(&redis.url(), apps)
+}
+
+/// A node that reaches its Redis at this URL.
+fn node_at(redis: &str, apps: &str) -> Server {
+    let server = Server::start(|options| {
+        options.set("redis.url", redis).set("redis.prefix", "app-database-").config(apps);
+    });
+    eventually("the node is ready", || server.get_admin("/readyz").status == 200);
+    server
+}
+
+/// Runs a test with each broker.
+fn with_both(apps: &str, test: impl Fn(&Server)) {
+    test(&serve(apps));
+    let redis = RedisServer::start();
+    test(&node(&redis, apps));
+}

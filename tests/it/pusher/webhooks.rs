@@ -1,0 +1,324 @@
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::pusher::page::{SECRET, sign};
+use crate::pusher::{Page, node, serve};
+use crate::support::PATIENCE;
+use crate::support::eventually;
+use crate::support::redis::RedisServer;
+
+/// The application's end: answers the first request with 500 and all others with 200.
+fn application() -> (u16, Receiver<(u16, Value)>) {
+    application_that_answers(500)
+}
+
+/// The same with another status for the first request.
+pub(crate) fn application_that_answers(first: u16) -> (u16, Receiver<(u16, Value)>) {
+    let mut status = first;
+    application_with(move || std::mem::replace(&mut status, 200))
+}
+
+/// An application that answers each request with what `status` says then.
+pub(crate) fn application_with(
+    mut status: impl FnMut() -> u16 + Send + 'static,
+) -> (u16, Receiver<(u16, Value)>) {
+    let (requests, received) = channel();
+    let port = listen(move |_, body| {
+        let status = status();
+        requests.send((status, body)).ok().map(|()| status)
+    });
+    (port, received)
+}
+
+/// An application that answers each request, of this head and body, with the status that `take` returns; it ends with `None`.
+fn listen(mut take: impl FnMut(&str, Value) -> Option<u16> + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut bytes = Vec::new();
+            let (head, body) = loop {
+                let mut chunk = [0; 4096];
+                let count = stream.read(&mut chunk).unwrap();
+                assert_ne!(count, 0, "half a request");
+                bytes.extend_from_slice(&chunk[..count]);
+                let text = String::from_utf8(bytes.clone()).unwrap();
+                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                let header = |name: &str| {
+                    let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(name));
+                    line.and_then(|line| line.split_once(": ")).map(|(_, value)| value.to_owned())
+                };
+                if body.len() == header("content-length").unwrap().parse::<usize>().unwrap() {
+                    assert_eq!(header("x-pusher-key").unwrap(), "page");
+                    assert_eq!(header("x-pusher-signature").unwrap(), sign(SECRET, body));
+                    break (head.to_owned(), body.to_owned());
+                }
+            };
+            assert!(head.starts_with("POST /hook"), "{head}");
+            let Some(status) = take(&head, serde_json::from_str(&body).unwrap()) else { return };
+            // The server may have given the request up meanwhile.
+            let _ = write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    port
+}
+
+/// An app that tells this port, with these additions to the webhook's settings.
+pub(crate) fn app(port: u16, more: &str) -> String {
+    format!(
+        r#"
+[[apps]]
+id = "1"
+key = "page"
+secret = "{SECRET}"
+webhooks = [{{ url = "http://127.0.0.1:{port}/hook"{more} }}]
+"#
+    )
+}
+
+#[test]
+fn the_application_is_told_once_and_again_where_it_failed() {
+    let (port, received) = application();
+    let server = serve(&format!("{}client_events = true\n", app(port, "")));
+    let mut page = Page::open(&server);
+    page.enter("presence-a", 7);
+    let (status, first) = received.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(status, 500);
+    let events = json!([
+        { "name": "channel_occupied", "channel": "presence-a" },
+        { "name": "member_added", "channel": "presence-a", "user_id": "7" },
+    ]);
+    assert_eq!(first["events"], events);
+    assert_eq!(received.recv_timeout(PATIENCE).unwrap(), (200, first));
+    // A page that is reloaded has not been away.
+    page.client.close();
+    let mut page = Page::open(&server);
+    page.enter("presence-a", 7);
+    page.client.send_json(&json!({ "event": "client-x", "channel": "presence-a", "data": "d" }));
+    let event = json!({
+        "name": "client_event", "channel": "presence-a", "event": "client-x", "data": "d",
+        "socket_id": page.socket_id, "user_id": "7",
+    });
+    assert_eq!(received.recv_timeout(PATIENCE).unwrap().1["events"], json!([event]));
+    drop(page);
+    let (_, last) = received.recv_timeout(PATIENCE).unwrap();
+    let events = json!([
+        { "name": "member_removed", "channel": "presence-a", "user_id": "7" },
+        { "name": "channel_vacated", "channel": "presence-a" },
+    ]);
+    assert_eq!(last["events"], events);
+    eventually("it is counted", || server.metric("yamabiko_webhooks_sent_total") == 3);
+    assert_eq!(server.metric("yamabiko_webhooks_failed_total"), 1);
+    assert!(received.recv_timeout(Duration::from_millis(300)).is_err());
+}
+
+#[test]
+fn a_webhook_has_its_own_login_headers_and_channels() {
+    let (heads, received) = channel();
+    let port = listen(move |head, body| heads.send((head.to_owned(), body)).ok().map(|()| 200));
+    let server = serve(&format!(
+        r#"
+[[apps]]
+id = "1"
+key = "page"
+secret = "{SECRET}"
+[[apps.webhooks]]
+url = "http://aoi:s3cret%21@127.0.0.1:{port}/hook"
+headers = {{ X-Tenant = "seven" }}
+filter = {{ channel_name_starts_with = "private-", channel_name_ends_with = ".1" }}
+"#
+    ));
+    let mut page = Page::open(&server);
+    for channel in ["private-Chat.2", "news.1", "private-Chat.1"] {
+        page.subscribe(channel);
+    }
+    let (head, body) = received.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(body["events"], json!([{ "name": "channel_occupied", "channel": "private-Chat.1" }]));
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("post /hook http/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\nx-tenant: seven"), "{head}");
+    let login = BASE64_STANDARD.encode("aoi:s3cret!").to_ascii_lowercase();
+    assert!(head.contains(&format!("\r\nauthorization: basic {login}")), "{head}");
+    assert!(head.contains(&format!("\r\nhost: 127.0.0.1:{port}")), "{head}");
+}
+
+#[test]
+fn ten_pages_on_an_empty_cache_channel_are_one_cache_miss() {
+    let (port, received) = application_that_answers(200);
+    let server = serve(&app(port, r#", events = ["cache_miss"]"#));
+    let mut pages = [(); 10].map(|()| Page::open(&server));
+    for page in &mut pages {
+        page.subscribe("private-cache-a");
+        page.expect("pusher:cache_miss", "private-cache-a", &json!({}));
+        // Each of them would be a request of its own.
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    pages[0].subscribe("private-cache-last");
+    let mut missed = Vec::new();
+    while missed.last() != Some(&json!("private-cache-last")) {
+        let (_, body) = received.recv_timeout(PATIENCE).unwrap();
+        missed.extend(body["events"].as_array().unwrap().iter().map(|event| event["channel"].clone()));
+    }
+    assert_eq!(missed, ["private-cache-a", "private-cache-last"]);
+}
+
+/// Events that wait for one webhook.
+const QUEUE: i64 = 10_000;
+
+#[test]
+fn made_up_channels_of_strangers_do_not_displace_guarded_ones() {
+    let (answer, may_answer) = channel::<()>();
+    let (requests, received) = channel();
+    // The first request is answered when the test says so, or the test is over.
+    let port = listen(move |_, body| {
+        let _ = may_answer.recv();
+        requests.send(body).ok().map(|()| 200)
+    });
+    let server = serve(&format!(
+        "{}channels_per_connection = 0\n[limits]\nmessages_per_second = 0\n",
+        app(port, r#", events = ["channel_occupied", "member_added"]"#)
+    ));
+    let mut strangers = [(); 12].map(|()| Page::open(&server));
+    for (stranger, page) in strangers.iter_mut().enumerate() {
+        for number in 0..1_000 {
+            page.ask(&format!("made-up-{stranger}-{number}"), None);
+        }
+        for _ in 0..1_000 {
+            assert_eq!(page.next().0, "pusher_internal:subscription_succeeded");
+        }
+    }
+    let mut member = Page::open(&server);
+    member.enter("presence-a", 7);
+    let line = server.expect_log(|line| {
+        line["message"].as_str().is_some_and(|text| text.starts_with("webhook queue full"))
+    });
+    assert_eq!(
+        (&line["level"], &line["app"], &line["event"]),
+        (&json!("WARN"), &json!("1"), &json!("channel_occupied"))
+    );
+    assert!(line["channel"].as_str().unwrap().starts_with("made-up-"), "{line}");
+    assert!(server.metric("yamabiko_webhooks_dropped_total") >= 12_000 - QUEUE - 200);
+
+    // The request under way was made before; the next one has what matters.
+    for _ in 0..2 {
+        answer.send(()).unwrap();
+    }
+    let mut bodies = (0..2).map(|_| received.recv_timeout(Duration::from_secs(40)).unwrap());
+    let made_up = bodies.next().unwrap();
+    assert!(made_up["events"][0]["channel"].as_str().unwrap().starts_with("made-up-"));
+    let mut next = bodies.next().unwrap();
+    if next == made_up {
+        // It was given up and repeated.
+        answer.send(()).unwrap();
+        next = received.recv_timeout(Duration::from_secs(40)).unwrap();
+    }
+    let first: Vec<_> =
+        next["events"].as_array().unwrap().iter().take(2).map(|event| event["channel"].clone()).collect();
+    assert_eq!(first, ["presence-a", "presence-a"]);
+}
+
+#[test]
+fn of_two_nodes_one_tells() {
+    let (port, received) = application();
+    let apps = app(port, r#", events = ["channel_occupied", "member_added"]"#);
+    let redis = RedisServer::start();
+    let nodes = [node(&redis, &apps), node(&redis, &apps)];
+    let (mut a, mut b) = (Page::open(&nodes[0]), Page::open(&nodes[1]));
+    a.enter("presence-a", 1);
+    b.enter("presence-a", 2);
+    let expected = [
+        json!({ "name": "channel_occupied", "channel": "presence-a" }),
+        json!({ "name": "member_added", "channel": "presence-a", "user_id": "1" }),
+        json!({ "name": "member_added", "channel": "presence-a", "user_id": "2" }),
+    ];
+    let mut told = Vec::new();
+    while told.len() < expected.len() {
+        let (status, body) = received.recv_timeout(PATIENCE).unwrap();
+        if status == 200 {
+            told.extend(body["events"].as_array().unwrap().clone());
+        }
+    }
+    assert_eq!(told, expected);
+    // Nodes that come later have no news for the application, also where one of them is to speak from now on.
+    let _late = [(); 3].map(|()| node(&redis, &apps));
+    assert!(received.recv_timeout(Duration::from_millis(1500)).is_err());
+}
+
+/// What is heard of a node at least this often.
+const ALIVE: Duration = Duration::from_secs(3);
+
+#[test]
+fn when_the_node_that_tells_is_killed_another_one_tells_what_it_could_not() {
+    let (port, received) = application_that_answers(200);
+    let apps = app(port, "");
+    let redis = RedisServer::start();
+    // The one that has been there longest tells.
+    let (speaker, other) = (node(&redis, &apps), node(&redis, &apps));
+
+    let mut told: Vec<(String, Value)> = Vec::new();
+    let mut take = |patience: Duration| -> Option<(String, Value)> {
+        while told.is_empty() {
+            let (status, body) = received.recv_timeout(patience).ok()?;
+            assert_eq!(status, 200);
+            let text = |event: &Value| event["name"].as_str().unwrap().to_owned();
+            told.extend(
+                body["events"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|event| (text(event), event["user_id"].clone())),
+            );
+        }
+        Some(told.remove(0))
+    };
+    let added = |user: i64| ("member_added".to_owned(), json!(user.to_string()));
+    let removed = |user: i64| ("member_removed".to_owned(), json!(user.to_string()));
+
+    let mut on_speaker = Page::open(&speaker);
+    on_speaker.enter("presence-a", 100);
+    let enter = |user: i64| {
+        let mut page = Page::open(&other);
+        page.enter("presence-a", user);
+        page
+    };
+    let leaves = enter(1);
+    for expected in [("channel_occupied".to_owned(), Value::Null), added(100), added(1)] {
+        assert_eq!(take(PATIENCE), Some(expected));
+    }
+    // It has been heard since, so that this is not told again.
+    std::thread::sleep(ALIVE + Duration::from_secs(1));
+    let mut stays = enter(2);
+    assert_eq!(take(PATIENCE), Some(added(2)));
+    speaker.signal(Signal::KILL);
+    let killed = Instant::now();
+    let _pages = [3, 4, 5].map(enter);
+    leaves.client.close();
+
+    let mut events = Vec::new();
+    while !events.contains(&removed(100)) {
+        assert!(killed.elapsed() < Duration::from_secs(40), "{events:?}");
+        events.extend(take(Duration::from_secs(1)));
+        stays.send("pusher:ping", json!({}));
+    }
+    while let Some(event) = take(Duration::from_secs(5)) {
+        events.push(event);
+    }
+    // Only what happened shortly before may come twice.
+    assert!(events.iter().filter(|event| **event == added(2)).count() <= 1, "{events:?}");
+    events.retain(|event| *event != added(2));
+    let (came, mut went): (Vec<_>, Vec<_>) = events.into_iter().partition(|(name, _)| name == "member_added");
+    assert_eq!(came, [added(3), added(4), added(5)]);
+    went.sort_by_key(|(_, user)| user.as_str().map(str::to_owned));
+    assert_eq!(went, [removed(1), removed(100)]);
+    // From now on it tells at once.
+    let _late = enter(6);
+    assert_eq!(take(PATIENCE), Some(added(6)));
+}

@@ -1,0 +1,40 @@
+//! What the tests of the real binary share: a server to start, clients to speak to it, tokens.
+#![allow(unreachable_pub, reason = "the module is what it is public in")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::must_use_candidate,
+    clippy::missing_panics_doc,
+    clippy::needless_pass_by_value,
+    reason = "a helper that panics is how a test fails, and it is called with whatever is at hand"
+)]
+
+mod client;
+mod http;
+pub mod proxy;
+mod raw;
+pub mod redis;
+mod server;
+mod token;
+
+pub use client::Client;
+pub use http::{Request, Response};
+pub use raw::{Frame, Raw};
+pub use server::{Exit, Options, Server};
+pub use token::{SECRET, claims, token};
+
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that should come at once. Long, for a busy machine: only a failure pays it.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until something holds that nobody announces, looking every 20 ms.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "was due: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

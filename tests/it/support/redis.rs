@@ -1,0 +1,179 @@
+//! A real Redis of a test's own, gone when it is dropped.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// One `redis-server` on a free port of 127.0.0.1, without persistence.
+pub struct RedisServer {
+    child: Option<Child>,
+    /// Ends it if the test itself is killed and cannot.
+    watchdog: Option<Child>,
+    port: u16,
+    directory: TempDir,
+    arguments: Vec<String>,
+}
+
+impl RedisServer {
+    /// Starts one that lets everybody in.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with these arguments besides: `["--requirepass", "secret"]`.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let mut server = Self::absent(arguments);
+        // Another process can take the port in the moment between.
+        for _ in 0..5 {
+            if server.try_start() {
+                return server;
+            }
+            server.kill();
+            server.port = free_port();
+        }
+        panic!("redis-server does not start: {}", server.log());
+    }
+
+    /// One that is not running yet: [`RedisServer::restart`] starts it.
+    pub fn absent(arguments: &[&str]) -> Self {
+        Self {
+            child: None,
+            watchdog: None,
+            port: free_port(),
+            directory: TempDir::new().expect("a temporary directory"),
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// The URL without credentials.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The URL with credentials: `"user:password"`.
+    pub fn url_as(&self, credentials: &str) -> String {
+        format!("redis://{credentials}@127.0.0.1:{}", self.port)
+    }
+
+    /// The port for connections without TLS.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A connection of the `redis` crate, for what the test itself does there.
+    pub async fn client(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.url()).expect("a URL");
+        client.get_multiplexed_async_connection().await.expect("a connection")
+    }
+
+    /// Ends it at once, as a crash does.
+    pub fn kill(&mut self) {
+        if let Some(mut watchdog) = self.watchdog.take() {
+            let _ = watchdog.kill();
+            let _ = watchdog.wait();
+        }
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it again on the same port.
+    pub fn restart(&mut self) {
+        self.kill();
+        assert!(self.try_start(), "redis-server does not start: {}", self.log());
+    }
+
+    /// Stops it in its tracks (SIGSTOP): connections stay open, nothing answers.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on (SIGCONT): it then does all that was sent meanwhile.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn try_start(&mut self) -> bool {
+        let log = self.directory.path().join("redis.log");
+        let child = Command::new("redis-server")
+            .args([
+                "--port",
+                &self.port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
+            .arg("--dir")
+            .arg(self.directory.path())
+            .arg("--logfile")
+            .arg(log)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server cannot be run: install the Debian package `redis-server`");
+        // Its standard input ends with this process, however that ends.
+        let watchdog = Command::new("sh")
+            .args(["-c", &format!("read _; kill -KILL {}", child.id())])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell");
+        self.watchdog = Some(watchdog);
+        self.child = Some(child);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            if self.answers() {
+                return true;
+            }
+            let ended = self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
+            if ended {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+
+    fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+        let mut answer = [0; 7];
+        // Without a password it says +PONG, with one -NOAUTH.
+        stream.write_all(b"PING\r\n").is_ok()
+            && stream.read_exact(&mut answer).is_ok()
+            && (answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH"))
+    }
+
+    fn signal(&self, signal: &str) {
+        let child = self.child.as_ref().expect("it is running");
+        let kill = format!("kill -{signal} {}", child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
+        assert!(status.success(), "{kill}");
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("redis.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
