@@ -107,7 +107,7 @@ impl Memory {
                 next
             };
             let Some((dispatch, hold, receipt)) = next else { return };
-            receipt(Ok(()));
+            receipt(Ok(None));
             if !self.is_heard(&dispatch) {
                 continue;
             }

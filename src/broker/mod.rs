@@ -23,7 +23,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use crate::message::{Dispatch, Sender};
+use crate::message::{Dispatch, Position, Sender};
 use crate::telemetry::Metrics;
 
 pub use memory::Memory;
@@ -84,8 +84,8 @@ pub enum Listen {
 /// The longest wait for the confirmation of a topic.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
-/// Told exactly once whether the broker accepted a dispatch. Never called while a lock is held.
-pub type Receipt = Box<dyn FnOnce(Result<(), Refused>) + Send>;
+/// Called exactly once: the broker accepted the dispatch, at this position of a channel with history, or did not. Never called while a lock is held.
+pub type Receipt = Box<dyn FnOnce(Result<Option<Position>, Refused>) + Send>;
 
 /// Why a dispatch was not accepted. On every wire they are all `unavailable`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

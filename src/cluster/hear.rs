@@ -13,11 +13,11 @@ use super::said::{self, CachedEvent, Heard, NumberedChange, Said, Statement};
 use super::state::TURN;
 use super::waiting::{Joining, Purpose};
 use crate::broker::Listening;
-use crate::message::{Audience, ChannelName};
+use crate::message::{Audience, ChannelName, Member, UserId};
 use crate::protocol::pusher::presence::{Change, NodeName, Transition};
 use crate::protocol::pusher::{
-    App, Broadcast, CLIENT_PREFIX, Channel, Fatal, InvalidBroadcast, Member, SubscriptionError, UserId,
-    WebhookEvent, outgoing,
+    App, Broadcast, CLIENT_PREFIX, Channel, Fatal, InvalidBroadcast, SubscriptionError, WebhookEvent,
+    outgoing,
 };
 use crate::telemetry::Reason;
 

@@ -33,10 +33,10 @@ use tokio::task::yield_now;
 
 use crate::broker::{Broker, Listen, Listening, Receipt, Refused};
 use crate::hub::Hub;
-use crate::message::{ChannelName, Dispatch, Frame};
+use crate::message::{ChannelName, Dispatch, Frame, Member, Position, UserId};
 use crate::protocol::pusher::http::{Cached, ChannelInfo};
 use crate::protocol::pusher::presence::NodeName;
-use crate::protocol::pusher::{Apps, Broadcast, Member, SocketId, UserId, WebhookEvent};
+use crate::protocol::pusher::{Apps, Broadcast, SocketId, WebhookEvent};
 use crate::telemetry::Metrics;
 
 pub use peer::Client;
@@ -221,8 +221,8 @@ impl Cluster {
 
     fn send(&self, signal: Bytes) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
         let (accepted, answer) = oneshot::channel();
-        let receipt = move |result| {
-            let _ = accepted.send(result);
+        let receipt = move |result: Result<Option<Position>, Refused>| {
+            let _ = accepted.send(result.map(drop));
         };
         self.publish(signal, Box::new(receipt));
         // A receipt is always called.

@@ -8,10 +8,10 @@ use super::leave::AT_ONCE;
 use super::names::{CONNECTIONS, USERS, watched};
 use super::waiting::{Joining, Purpose};
 use crate::hub::{Connection, Seat, Subscription};
-use crate::message::{ByName, ChannelName, Frame};
+use crate::message::{ByName, ChannelName, Frame, Member, UserId};
 use crate::protocol::pusher::{
-    Action, App, Broadcast, Channel, ClientEvent, Fatal, Joined, Member, Refusal, Session, SocketId,
-    Subscribe, SubscriptionError, Ticket, User, UserId, WebhookEvent, outgoing,
+    Action, App, Broadcast, Channel, ClientEvent, Fatal, Joined, Refusal, Session, SocketId, Subscribe,
+    SubscriptionError, Ticket, User, WebhookEvent, outgoing,
 };
 use crate::telemetry::Reason;
 
@@ -317,7 +317,7 @@ impl Peer {
         let signal = super::said::broadcast(&broadcast);
         let bytes = broadcast.data.len();
         seat.outbox().asked(bytes);
-        let receipt = move |accepted: Result<(), _>| {
+        let receipt = move |accepted: Result<_, _>| {
             seat.outbox().answered(bytes);
             let metrics = &cluster.metrics;
             if accepted.is_err() {

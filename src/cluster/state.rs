@@ -14,9 +14,9 @@ use super::snapshot::{OVERHEAD, PORTION, Walk};
 use super::sweep::Sweep;
 use super::untold::Untold;
 use super::waiting::{Awaited, Joining};
-use crate::message::ChannelName;
+use crate::message::{ChannelName, Member};
 use crate::protocol::pusher::presence::{Change, NodeName};
-use crate::protocol::pusher::{App, Apps, Member, SocketId};
+use crate::protocol::pusher::{App, Apps, SocketId};
 
 pub(super) use nodes::{SILENT_AFTER, TURN};
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::broker::{Broker, Refused};
-use crate::message::{Dispatch, InvalidChannelName};
+use crate::message::{Dispatch, InvalidChannelName, Position};
 
 /// `{"ok":true}`: the broker has it.
 #[derive(Serialize)]
@@ -26,9 +26,9 @@ pub(super) async fn accepted(broker: &Broker, dispatch: impl Into<Dispatch>) -> 
     let (told, outcome) = oneshot::channel();
     broker.publish(
         dispatch,
-        Box::new(|result| {
+        Box::new(|result: Result<Option<Position>, Refused>| {
             // Whoever gave up waiting does not need to be told.
-            let _ = told.send(result);
+            let _ = told.send(result.map(drop));
         }),
     );
     outcome.await.unwrap_or(Err(Refused::Unreachable))

@@ -7,6 +7,8 @@ mod dispatch;
 mod event;
 mod frame;
 pub mod json;
+mod member;
+mod position;
 mod signal;
 mod user;
 
@@ -16,5 +18,7 @@ pub use close::Close;
 pub use dispatch::Dispatch;
 pub use event::{Audience, Event, Sender};
 pub use frame::Frame;
+pub use member::Member;
+pub use position::{InvalidPosition, Position};
 pub use signal::{InvalidSignal, Signal};
 pub use user::{InvalidUserId, UserId};

@@ -65,7 +65,7 @@ impl Node {
 
     async fn publish(&self, dispatch: impl Into<Dispatch>) -> Result<(), Refused> {
         let (sender, receiver) = oneshot::channel();
-        self.broker.publish(dispatch, Box::new(move |outcome| sender.send(outcome).unwrap_or(())));
+        self.broker.publish(dispatch, Box::new(move |outcome| sender.send(outcome.map(drop)).unwrap_or(())));
         timeout(PATIENCE, receiver).await.expect("a receipt in time").expect("a receipt")
     }
 
@@ -159,7 +159,7 @@ async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 fn event(channel: &str, number: usize) -> Event {
     let sender = Sender { name: "Aoi".into(), id: 7.into() };
     let data = Bytes::from(format!(r#"{{"n":{number}}}"#));
-    Event { channel: ChannelName::new(channel).unwrap(), sender, data }
+    Event::new(ChannelName::new(channel).unwrap(), sender, data)
 }
 
 fn number(event: &Event) -> usize {
@@ -264,6 +264,7 @@ async fn an_event_arrives_as_it_was(mut node: Node) {
             channel: ChannelName::new("chat:ルーム \"1\", a\\b").unwrap(),
             sender: Sender { name: "あおい \"A\" \u{2028}".into(), id: i64::MIN.into() },
             data: Bytes::from_static(data.as_bytes()),
+            position: None,
         };
         assert_eq!(node.publish(sent.clone()).await, Ok(()));
         let arrived = node.next().await;
@@ -1043,7 +1044,8 @@ async fn a_broker_that_is_dropped_keeps_no_sender_waiting() {
     let node = Node::on(&server).await;
     server.pause();
     let (sender, receiver) = oneshot::channel();
-    node.broker.publish(event("chat:", 1), Box::new(move |outcome| sender.send(outcome).unwrap_or(())));
+    node.broker
+        .publish(event("chat:", 1), Box::new(move |outcome| sender.send(outcome.map(drop)).unwrap_or(())));
     drop(node);
     assert_eq!(timeout(PATIENCE, receiver).await.expect("in time"), Ok(Err(Refused::Unreachable)));
     server.resume();

@@ -22,6 +22,7 @@ pub(super) struct Publication {
 #[derive(Deserialize)]
 struct Speaker {
     name: String,
+    #[serde(deserialize_with = "UserId::deserialize_bounded")]
     id: UserId,
 }
 
@@ -64,6 +65,6 @@ pub(super) async fn publish(
     let data = Bytes::from(data.get().to_owned());
     let left_out =
         state.native.preview(&channel, &data).map_err(|invalid| Failure::invalid(&invalid.to_string()))?;
-    accepted(&state.broker, Event { channel, sender, data }).await?;
+    accepted(&state.broker, Event::new(channel, sender, data)).await?;
     Ok(Json(Published { ok: true, left_out: left_out.map(LeftOut::from) }))
 }

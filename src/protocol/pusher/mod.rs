@@ -8,7 +8,6 @@ mod channel;
 mod event;
 pub mod http;
 mod incoming;
-mod json;
 pub mod outgoing;
 pub mod presence;
 mod rate;
@@ -28,7 +27,7 @@ pub use refusal::{Fatal, Refusal, SubscriptionError};
 pub use session::Session;
 pub use settings::{AppSettings, Problem, PusherSettings};
 pub use socket_id::{InvalidSocketId, SocketId};
-pub use user::{InvalidUser, Member, User, UserId};
+pub use user::{InvalidUser, User, parse_member};
 pub use webhook::{
     Dropped, EventKind, InvalidWebhook, RETURN_WITHIN, Subject, Way, WebhookEvent, WebhookFilter,
     WebhookQueue, WebhookSettings, WebhookTarget, webhook_body,

@@ -16,8 +16,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::socket_id::SocketId;
-use super::user::{Member, UserId};
-use crate::message::ChannelName;
+use crate::message::{ChannelName, Member, UserId};
 use channel::ChannelView;
 use transitions::Transitions;
 

@@ -6,8 +6,7 @@ mod waiting;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::socket_id::SocketId;
-use super::user::UserId;
-use crate::message::ChannelName;
+use crate::message::{ChannelName, UserId};
 
 pub use queue::{Dropped, WebhookQueue};
 pub use settings::{InvalidWebhook, WebhookFilter, WebhookSettings, WebhookTarget};

@@ -2,9 +2,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{HttpError, Route};
+use crate::message::UserId;
+use crate::message::json::{members_not_null, string};
 use crate::protocol::pusher::event::is_reserved;
-use crate::protocol::pusher::json::{members, string};
-use crate::protocol::pusher::{Broadcast, Channel, PusherSettings, SocketId, UserId};
+use crate::protocol::pusher::{Broadcast, Channel, PusherSettings, SocketId};
 
 /// What a request asks for. Everything in it has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -275,7 +276,7 @@ fn object<'a, const N: usize>(
     text: &'a str,
     names: [&'static str; N],
 ) -> Result<[Option<&'a str>; N], HttpError> {
-    members(text, names).map_err(|_| HttpError::bad_request("the body is not a JSON object"))
+    members_not_null(text, names).map_err(|_| HttpError::bad_request("the body is not a JSON object"))
 }
 
 fn info(query: &str) -> Cow<'_, str> {
