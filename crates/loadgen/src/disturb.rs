@@ -14,7 +14,7 @@ use super::door::{Door, Entered};
 use super::machine::Sample;
 use super::outcome::{Outcome, Part};
 use super::tally::{Times, times};
-use crate::cli::Failure;
+use crate::error::BenchError;
 
 /// How long one stays that comes and goes.
 pub(super) const STAY: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ impl Disturbance {
         connections: usize,
         [slow, reconnect, churn]: [f64; 3],
         publishing: usize,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, BenchError> {
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
@@ -50,7 +50,7 @@ impl Disturbance {
         let part = |share: f64| (connections as f64 * share).ceil() as usize;
         let (slow, reconnect) = (part(slow), part(reconnect));
         if slow + reconnect + publishing > connections {
-            return Err(Failure::Usage(format!(
+            return Err(BenchError::Usage(format!(
                 "of {connections} connections {} are to be disturbed; the {publishing} that are needed undisturbed are \
                  not left",
                 slow + reconnect,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -21,13 +21,13 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::connection::PAUSE;
+use super::deployment::App;
 use super::pacer::Publisher;
 use super::speech::{Speech, api_event};
 use super::tally::Run;
 use super::target::{Target, tls_config};
 use super::voice::Published;
 use super::workload::{Due, Workload};
-use crate::auth::pusher::{self, App};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Calls at a time: further publishers share a connection.
@@ -50,7 +50,7 @@ impl Api {
     /// is refused is followed by another one.
     pub(super) fn start(
         targets: &[Arc<Target>],
-        app: &App,
+        app: &dyn App,
         (publishers, window): (u16, bool),
         run: &Arc<Run>,
         work: &Arc<Workload>,
@@ -150,8 +150,8 @@ impl Caller {
         let place = (due.channel, publisher);
         let account = self.published.entry(place).or_insert_with(|| Published::new(due.channel, publisher));
         let text = self.work.text(&account.next(&self.run, due.at));
-        let body = api_event(channel.as_str(), &text);
-        match timeout(PATIENCE, call(&self.client, &self.url, &speech.app, body)).await {
+        let body = api_event(channel, &text);
+        match timeout(PATIENCE, call(&self.client, &self.url, &*speech.app, body)).await {
             Ok(Ok(None)) => account.accept(&self.run),
             Ok(Ok(Some(refusal))) => {
                 self.run.refuse(&refusal);
@@ -172,10 +172,8 @@ struct Refusal {
 }
 
 /// Why the server refused, if it did.
-async fn call(client: &Http, url: &Uri, app: &App, body: Vec<u8>) -> anyhow::Result<Option<String>> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let signed = pusher::Request { method: "POST", path: url.path(), query: "", body: &body };
-    let url: Uri = format!("{url}?{}", app.sign_request(&signed, now)).parse()?;
+async fn call(client: &Http, url: &Uri, app: &dyn App, body: Vec<u8>) -> anyhow::Result<Option<String>> {
+    let url: Uri = format!("{url}?{}", app.sign_request(url.path(), &body)).parse()?;
     let mut request = Request::new(Full::new(Bytes::from(body)));
     (*request.method_mut(), *request.uri_mut()) = (Method::POST, url);
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,6 +1,7 @@
 //! The Pusher protocol, as every server for Laravel Echo speaks it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -10,11 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::{Address, Greeted, Heard, data, quoted};
-use crate::auth::pusher::App;
-use crate::cli::Failure;
-use crate::cli::bench::frames::{self, Received, close_in_words};
-use crate::cli::bench::target::{Opened, Wire, in_words};
-use crate::protocol::pusher::AppSettings;
+use crate::deployment::App;
+use crate::frames::{self, Received, close_in_words};
+use crate::target::{Opened, Wire, in_words};
 
 pub(super) const PING: &[u8] = br#"{"event":"pusher:ping","data":{}}"#;
 const PONG: &[u8] = br#"{"event":"pusher:pong","data":{}}"#;
@@ -22,38 +21,11 @@ const PONG: &[u8] = br#"{"event":"pusher:pong","data":{}}"#;
 const MAX_GREETING: usize = 64 * 1024;
 
 /// Signs as the application's server does.
-pub(in crate::cli::bench) struct Pusher {
-    pub(in crate::cli::bench) app: App,
+pub(crate) struct Pusher {
+    pub(crate) app: Arc<dyn App>,
 }
 
 impl Pusher {
-    /// Takes the app with this key, or the only one.
-    pub(in crate::cli::bench) fn choose<'a>(
-        apps: &'a [AppSettings],
-        key: Option<&str>,
-    ) -> Result<&'a AppSettings, Failure> {
-        let keys = || apps.iter().map(|app| app.key.as_str()).collect::<Vec<_>>().join(", ");
-        match (apps, key) {
-            ([], _) => Err(Failure::Usage(
-                "--protocol pusher needs an app: PUSHER_APP_ID, PUSHER_APP_KEY and PUSHER_APP_SECRET, or [[apps]]"
-                    .to_owned(),
-            )),
-            ([app], None) => Ok(app),
-            (_, None) => Err(Failure::Usage(format!("there are several apps: --app-key {}", keys()))),
-            (_, Some(key)) => apps
-                .iter()
-                .find(|app| app.key == key)
-                .ok_or_else(|| Failure::Usage(format!("--app-key {key}: no app has it; there is {}", keys()))),
-        }
-    }
-
-    /// Signs for this app.
-    pub(in crate::cli::bench) fn new(app: &AppSettings) -> Result<Self, Failure> {
-        let app = App::new(&app.id, &app.key, vec![app.secret.clone()])
-            .map_err(|error| Failure::Usage(format!("the app {:?}: {error}", app.key)))?;
-        Ok(Self { app })
-    }
-
     pub(super) fn address(&self) -> Address {
         let version = env!("CARGO_PKG_VERSION");
         Address {
@@ -76,7 +48,7 @@ impl Pusher {
         let subscribe = format!(
             r#"{{"event":"pusher:subscribe","data":{{"channel":{},"auth":{}}}}}"#,
             quoted(channel),
-            quoted(&self.app.sign_channel(&established.socket_id, channel, None)),
+            quoted(&self.app.sign_channel(&established.socket_id, channel)),
         );
         talk.say(OpCode::Data(Data::Text), subscribe.as_bytes()).await?;
         // Soketi says no more than that.
@@ -96,7 +68,7 @@ pub(super) fn client_event(channel: &str, text: &[u8]) -> Vec<u8> {
 }
 
 /// What Laravel posts to `/apps/{id}/events`.
-pub(in crate::cli::bench) fn api_event(channel: &str, text: &[u8]) -> Vec<u8> {
+pub(crate) fn api_event(channel: &str, text: &[u8]) -> Vec<u8> {
     let mut object = Vec::new();
     data(text, &mut object);
     let (data, channel) = (quoted(&String::from_utf8_lossy(&object)), quoted(channel));
@@ -217,13 +189,7 @@ const NOT_PUSHER: &str = "the server does not speak the Pusher protocol";
 
 #[cfg(test)]
 mod tests {
-    use secrecy::SecretString;
-
     use super::*;
-
-    fn app(key: &str) -> AppSettings {
-        AppSettings::new("1", key, SecretString::from("s"))
-    }
 
     #[test]
     fn the_text_stands_in_what_pages_and_laravel_send() {
@@ -257,14 +223,5 @@ mod tests {
         );
         assert_eq!(hear(br#"{"event":"news","channel":"a","data":"{}"}"#), Heard::Foreign);
         assert_eq!(hear(b"nonsense"), Heard::Foreign);
-    }
-
-    #[test]
-    fn an_app_is_chosen_by_its_key() {
-        let apps = [app("a"), app("b")];
-        let chosen = |apps: &[AppSettings], key| Pusher::choose(apps, key).map(|app| app.key.clone()).ok();
-        assert_eq!(chosen(&apps[..1], None).as_deref(), Some("a"));
-        assert_eq!(chosen(&apps, Some("b")).as_deref(), Some("b"));
-        assert_eq!([chosen(&[], None), chosen(&apps, None), chosen(&apps, Some("c"))], [None, None, None]);
     }
 }

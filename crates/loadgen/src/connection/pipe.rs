@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::ReadBuf;
 use tungstenite::protocol::frame::coding::OpCode;
 
-use crate::cli::bench::frames;
-use crate::cli::bench::target::{Wire, in_words};
+use crate::frames;
+use crate::target::{Wire, in_words};
 
 /// A byte stream, and what is still to be written to it.
 pub(super) struct Pipe {

@@ -1,26 +1,22 @@
 //! The native protocol.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 
 use super::{Address, Heard, data, quoted};
-use crate::auth::Minter;
-use crate::message::ChannelName;
+use crate::deployment::MintToken;
 
-const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Users are numbered from here on: numbers of the same length, and none that an application has.
 const FIRST_USER: usize = 1_000_000_000;
 
 /// Signs the tokens.
-pub(in crate::cli::bench) struct Native(pub(in crate::cli::bench) Minter);
+pub(crate) struct Native(pub(crate) MintToken);
 
 impl Native {
     /// Everyone is a user of their own.
-    pub(super) fn address(&self, connection: usize, channel: &ChannelName) -> Address {
+    pub(super) fn address(&self, connection: usize, channel: &str) -> Result<Address, String> {
         let user = i64::try_from(FIRST_USER + connection).unwrap_or(i64::MAX);
-        let token = self.0.mint(&user.into(), "Benchmark", channel, TOKEN_TTL);
-        Address { path: String::new(), token: Some(token) }
+        let token = (self.0)(user, channel).map_err(|error| format!("{error:#}"))?;
+        Ok(Address { path: String::new(), token: Some(token) })
     }
 }
 
@@ -33,8 +29,8 @@ pub(super) fn message(text: &[u8]) -> Vec<u8> {
 }
 
 /// What Laravel publishes over Redis.
-pub(in crate::cli::bench) fn broadcast(channel: &ChannelName, text: &[u8]) -> Vec<u8> {
-    let mut message = format!(r#"{{"channel":{},"data":"#, quoted(channel.as_str())).into_bytes();
+pub(crate) fn broadcast(channel: &str, text: &[u8]) -> Vec<u8> {
+    let mut message = format!(r#"{{"channel":{},"data":"#, quoted(channel)).into_bytes();
     data(text, &mut message);
     message.push(b'}');
     message
@@ -69,8 +65,7 @@ mod tests {
     fn the_text_stands_in_what_clients_and_laravel_send() {
         let json: serde_json::Value = serde_json::from_slice(&message(b"text")).unwrap();
         assert_eq!(json["data"]["message"], "text");
-        let channel = ChannelName::new("chat:\"b").unwrap();
-        let json: serde_json::Value = serde_json::from_slice(&broadcast(&channel, b"text")).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&broadcast("chat:\"b", b"text")).unwrap();
         assert_eq!(
             (json["channel"].as_str(), json["data"]["message"].as_str()),
             (Some("chat:\"b"), Some("text"))

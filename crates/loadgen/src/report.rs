@@ -1,14 +1,16 @@
 //! What a run has found, as it is written in JSON.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
+use super::table;
 use super::tally::Times;
 
 /// All of it. Times are in microseconds, rates per second.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Report {
+pub struct Report {
     /// The generator's own version.
     pub(super) version: &'static str,
     pub(super) load: Load,
@@ -23,9 +25,22 @@ pub(super) struct Report {
     /// The process given with `--pid`.
     pub(super) server: Option<Server>,
     /// What did not go as it should have.
-    pub(super) faults: Vec<String>,
+    pub faults: Vec<String>,
     /// What to know before the figures are believed.
     pub(super) cautions: Vec<String>,
+}
+
+impl Report {
+    /// As JSON, over several lines.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(table::render(self).trim_end())
+    }
 }
 
 /// What was asked for.

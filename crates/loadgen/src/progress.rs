@@ -3,8 +3,6 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use crate::cli::output;
-
 /// Between two lines of a log.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -21,7 +19,7 @@ impl Progress {
     /// What stays.
     pub(super) fn say(&mut self, text: &str) {
         self.clear();
-        output::complain(text);
+        write_line(text);
     }
 
     /// What the next one replaces.
@@ -31,7 +29,7 @@ impl Progress {
             let _ = write!(io::stderr().lock(), "\r\x1b[K{text}");
         } else if self.last.elapsed() >= PAUSE {
             self.last = Instant::now();
-            output::complain(text);
+            write_line(text);
         }
     }
 
@@ -40,4 +38,9 @@ impl Progress {
             let _ = write!(io::stderr().lock(), "\r\x1b[K");
         }
     }
+}
+
+fn write_line(text: &str) {
+    // Without standard error the run goes on unseen.
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use redis::{Client, Connection, Pipeline};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
+use super::deployment::RedisTopic;
 use super::speech::broadcast;
 use super::tally::Run;
 use super::voice::Published;
@@ -27,18 +28,21 @@ pub(super) struct Redis {
 }
 
 impl Redis {
-    /// Connects, and publishes to `topic` from then on.
-    pub(super) fn start(
-        url: &SecretString,
-        topic: String,
-        run: Arc<Run>,
-        work: Arc<Workload>,
-    ) -> anyhow::Result<Self> {
-        let client = Client::open(url.expose_secret()).map_err(|error| anyhow!("redis.url: {error}"))?;
+    /// Connects, and publishes to its topic from then on.
+    pub(super) fn start(redis: &RedisTopic, run: Arc<Run>, work: Arc<Workload>) -> anyhow::Result<Self> {
+        let client =
+            Client::open(redis.url.expose_secret()).map_err(|error| anyhow!("redis.url: {error}"))?;
         let connection = connect(&client).map_err(|error| anyhow!("cannot connect to Redis: {error}"))?;
         let published = (0..work.channels.len()).map(|channel| Published::new(channel, 0)).collect();
         let (dues, inbox) = mpsc::channel();
-        let mut publishing = Publishing { client, connection: Some(connection), topic, run, work, published };
+        let mut publishing = Publishing {
+            client,
+            connection: Some(connection),
+            topic: redis.topic.clone(),
+            run,
+            work,
+            published,
+        };
         let thread = thread::Builder::new().name("redis".to_owned()).spawn(move || {
             publishing.run(&inbox);
             publishing.published

@@ -2,31 +2,27 @@
 
 use std::sync::Arc;
 
-use secrecy::ExposeSecret;
-
 use super::api::{self, Api};
+use super::deployment::RedisTopic;
 use super::disturb::Disturbance;
+use super::options::{Options, Publish};
 use super::redis::Redis;
-use super::speech::{Native, Protocol, Pusher, Speech};
+use super::speech::{Protocol, Speech};
 use super::tally::Run;
 use super::target::Target;
 use super::voice::{Speakers, Voice};
 use super::workload::Workload;
-use super::{Args, Publish};
-use crate::auth::Minter;
-use crate::cli::Failure;
-use crate::config::Config;
-use crate::message::ChannelName;
+use crate::error::BenchError;
 
 /// A part of the messages that a server lets one sender send: a clock is not exact.
 const BELOW_LIMIT: f64 = 0.8;
 
-impl Args {
+impl Options {
     /// Refuses what does not go together.
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    pub(super) fn check(&self) -> Result<(), BenchError> {
         let only = |given: bool, option: &str, protocol: Protocol, name: &str| {
             if given && self.protocol != protocol {
-                return Err(Failure::Usage(format!("{option} is for --protocol {name}")));
+                return Err(BenchError::Usage(format!("{option} is for --protocol {name}")));
             }
             Ok(())
         };
@@ -34,22 +30,13 @@ impl Args {
         only(self.publish == Publish::Redis, "--publish redis", Protocol::Native, "native")?;
         only(self.publish == Publish::Http, "--publish http", Protocol::Pusher, "pusher")?;
         only(self.app_key.is_some(), "--app-key", Protocol::Pusher, "pusher")?;
+        let name = self.channel_name();
+        if self.protocol == Protocol::Pusher && !name.starts_with("private-") {
+            return Err(BenchError::Usage(format!(
+                "--channel {name}: with the Pusher protocol its name begins with private-, where clients may publish",
+            )));
+        }
         Ok(())
-    }
-
-    /// Messages a second that the server lets one connection send, as far as these settings are its own; 0: any number.
-    pub(super) fn limit(&self, config: &Config) -> Result<u32, Failure> {
-        let settings = &config.settings.server;
-        Ok(match self.protocol {
-            Protocol::Native => settings.limits.messages_per_second,
-            Protocol::Pusher => {
-                let app = Pusher::choose(&settings.apps, self.app_key.as_deref())?;
-                let events = app.over(&settings.pusher).client_events_per_second;
-                let limits = [settings.limits.messages_per_second, events];
-                limits.into_iter().filter(|limit| *limit > 0).min().unwrap_or_default()
-            }
-            Protocol::Plain => 0,
-        })
     }
 
     /// Publishers on each channel, so that none says more than the server lets it say.
@@ -84,7 +71,7 @@ impl Args {
     }
 
     /// Who disturbs. The limit decides how many connections have to be left to publish.
-    pub(super) fn disturbance(&self, limit: u32) -> Result<Option<Disturbance>, Failure> {
+    pub(super) fn disturbance(&self, limit: u32) -> Result<Option<Disturbance>, BenchError> {
         if self.slow.or(self.reconnect).or(self.churn).is_none() {
             return Ok(None);
         }
@@ -96,57 +83,36 @@ impl Args {
     }
 
     /// What the names of the channels begin with.
-    pub(super) fn channel(&self) -> Result<ChannelName, Failure> {
-        let pusher = self.protocol == Protocol::Pusher;
-        let default = if pusher { "private-bench" } else { "chat:bench" };
-        let name = match &self.channel {
-            Some(name) => name.clone(),
-            None => ChannelName::new(default).map_err(|error| Failure::Usage(error.to_string()))?,
-        };
-        if pusher && !name.as_str().starts_with("private-") {
-            return Err(Failure::Usage(format!(
-                "--channel {}: with the Pusher protocol its name begins with private-, where clients may publish",
-                name.as_str()
-            )));
-        }
-        Ok(name)
+    pub(super) fn channel_name(&self) -> &str {
+        let default = if self.protocol == Protocol::Pusher { "private-bench" } else { "chat:bench" };
+        self.channel.as_deref().unwrap_or(default)
     }
 
-    /// What is spoken, with the secrets of the settings.
-    pub(super) fn speech(&self, config: &Config) -> Result<Speech, Failure> {
-        let settings = &config.settings.server;
-        Ok(match self.protocol {
-            Protocol::Native => Speech::Native(Box::new(Native(Minter::new(&settings.auth)?))),
-            Protocol::Pusher => {
-                Speech::Pusher(Pusher::new(Pusher::choose(&settings.apps, self.app_key.as_deref())?)?)
-            }
-            Protocol::Plain => Speech::Plain,
-        })
+    /// The name of the last channel, which is the longest.
+    #[must_use]
+    pub fn last_channel(&self) -> String {
+        format!("{}-{}", self.channel_name(), self.channels.saturating_sub(1))
     }
 
     /// Who publishes. Speakers are still to be opened.
     pub(super) fn voice(
         &self,
-        config: &Config,
+        redis: Option<&RedisTopic>,
         targets: &[Arc<Target>],
         publishers: u16,
         run: &Arc<Run>,
         work: &Arc<Workload>,
-    ) -> Result<Voice, Failure> {
-        let redis = &config.settings.server.redis;
+    ) -> Result<Voice, BenchError> {
         Ok(match (self.publish, &work.speech) {
-            (Publish::Redis, _) if redis.url.expose_secret().is_empty() => {
-                return Err(Failure::Usage(
-                    "--publish redis needs redis.url (YAMABIKO__REDIS__URL)".to_owned(),
-                ));
-            }
             (Publish::Redis, _) => {
-                let topic = format!("{}broadcast", redis.prefix);
-                Voice::Redis(Redis::start(&redis.url, topic, run.clone(), work.clone())?)
+                let redis = redis.ok_or_else(|| {
+                    BenchError::Usage("--publish redis needs redis.url (YAMABIKO__REDIS__URL)".to_owned())
+                })?;
+                Voice::Redis(Redis::start(redis, run.clone(), work.clone())?)
             }
             (Publish::Http, Speech::Pusher(pusher)) => {
                 let window = self.window.is_some();
-                Voice::Http(Api::start(targets, &pusher.app, (publishers, window), run, work)?)
+                Voice::Http(Api::start(targets, &*pusher.app, (publishers, window), run, work)?)
             }
             (_, speech) if speech.echoes() => Voice::Readers,
             _ => Voice::Speakers(Speakers::default()),

@@ -1,14 +1,11 @@
 //! The server is the test.
 
-use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
-use crate::auth::Minter;
-use crate::cli::bench::speech::{Native, Pusher, Speech};
-use crate::message::ChannelName;
-use crate::protocol::pusher::AppSettings;
+use crate::deployment::App;
+use crate::speech::{Native, Pusher, Speech};
 
 struct Bench {
     run: Arc<Run>,
@@ -28,7 +25,7 @@ fn bench_as(part: Part) -> Bench {
 
 fn bench_with(part: Part, speech: Speech, greeted: Greeted) -> Bench {
     let run = Arc::new(Run::start(1, 1).unwrap());
-    let work = Arc::new(Workload::new(&ChannelName::new("c").unwrap(), 1, 1, 64, speech).unwrap());
+    let work = Arc::new(Workload::new("c", 1, 1, 64, speech));
     run.subscribers.set(vec![1]).unwrap();
     run.measure(0, u64::MAX);
     let (server, wire) = duplex(10_000);
@@ -88,11 +85,28 @@ async fn latency_and_lateness_count_from_the_due_time() {
 }
 
 fn native() -> Speech {
-    let settings = serde_json::json!({
-        "secret": "a secret of at least 32 bytes ...", "algorithms": ["HS256"], "leeway": "0s", "close_on_expiry": true, "issuer": "",
-        "audience": "", "keys": []
-    });
-    Speech::Native(Box::new(Native(Minter::new(&serde_json::from_value(settings).unwrap()).unwrap())))
+    Speech::Native(Native(Box::new(|_, _| Ok("a token".to_owned()))))
+}
+
+/// Nothing is signed in these tests.
+struct NoApp;
+
+impl App for NoApp {
+    fn id(&self) -> &'static str {
+        "1"
+    }
+
+    fn key(&self) -> &'static str {
+        "key"
+    }
+
+    fn sign_channel(&self, _: &str, _: &str) -> String {
+        String::new()
+    }
+
+    fn sign_request(&self, _: &str, _: &[u8]) -> String {
+        String::new()
+    }
 }
 
 #[tokio::test]
@@ -203,8 +217,7 @@ async fn messages_of_others_do_not_count() {
 
 #[tokio::test]
 async fn with_the_pusher_protocol_it_answers_pings_and_asks_after_silence() {
-    let settings = AppSettings::new("1", "key", SecretString::from("secret"));
-    let speech = Speech::Pusher(Pusher::new(&settings).unwrap());
+    let speech = Speech::Pusher(Pusher { app: Arc::new(NoApp) });
     let greeted = Greeted { ask_after: Some(Duration::from_millis(50)), ..Greeted::default() };
     let mut bench = bench_with(Part::Steady, speech, greeted);
     assert_eq!(bench.read().await, br#"{"event":"pusher:ping","data":{}}"#);

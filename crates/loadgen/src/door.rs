@@ -54,7 +54,7 @@ impl Door {
         let target = cycled(&self.targets, number / self.work.channels.len().max(1)).ok_or("no server")?;
         let name = self.work.channel(channel).ok_or("no channel")?;
         let speech = &self.work.speech;
-        let address = speech.address(number, name);
+        let address = speech.address(number, name)?;
         let begun = Instant::now();
         let from = Origin {
             address: cycled(&self.sources, number).copied(),

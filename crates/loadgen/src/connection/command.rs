@@ -1,10 +1,10 @@
 //! What a connection is told while it works.
 
-use crate::cli::bench::pacer::Publisher;
+use crate::pacer::Publisher;
 
 /// One thing that it is told.
 #[derive(Debug)]
-pub(in crate::cli::bench) enum Command {
+pub(crate) enum Command {
     /// It sends on its channel, under this number; in a closed loop it makes up for what is refused.
     Publish { publisher: u16, window: bool },
     /// It answers for the closed loop of a publisher that hears nothing of itself: for each copy that it receives of

@@ -1,14 +1,11 @@
 //! Who is on which channel, and what a message looks like.
 
-use crate::cli::Failure;
-use crate::message::ChannelName;
-
 use super::speech::Speech;
 use super::stamp::Stamp;
 
 /// What is done in a run, in numbers.
 pub(super) struct Workload {
-    pub(super) channels: Vec<ChannelName>,
+    pub(super) channels: Vec<String>,
     pub(super) connections: usize,
     /// Bytes of text in a message.
     pub(super) payload: usize,
@@ -26,17 +23,14 @@ pub(super) struct Due {
 impl Workload {
     /// Channels are named `{base}-0`, `{base}-1` and so on.
     pub(super) fn new(
-        base: &ChannelName,
+        base: &str,
         channels: usize,
         connections: usize,
         payload: usize,
         speech: Speech,
-    ) -> Result<Self, Failure> {
-        let channels = (0..channels)
-            .map(|number| ChannelName::new(&format!("{}-{number}", base.as_str())))
-            .collect::<Result<_, _>>()
-            .map_err(|error| Failure::Usage(format!("--channel: {error}")))?;
-        Ok(Self { channels, connections, payload, speech })
+    ) -> Self {
+        let channels = (0..channels).map(|number| format!("{base}-{number}")).collect();
+        Self { channels, connections, payload, speech }
     }
 
     /// The channel that a connection is on.
@@ -45,8 +39,8 @@ impl Workload {
     }
 
     /// The name of a channel.
-    pub(super) fn channel(&self, number: usize) -> Option<&ChannelName> {
-        self.channels.get(number)
+    pub(super) fn channel(&self, number: usize) -> Option<&str> {
+        self.channels.get(number).map(String::as_str)
     }
 
     /// The text of a message, which carries its stamp: letters and digits.
@@ -66,14 +60,14 @@ mod tests {
 
     #[test]
     fn texts_are_as_long_as_asked_and_carry_their_stamp() {
-        let work = Workload::new(&ChannelName::new("c").unwrap(), 2, 10, 100, Speech::Plain).unwrap();
+        let work = Workload::new("c", 2, 10, 100, Speech::Plain);
         let text = work.text(&STAMP);
         assert_eq!((Stamp::find(&text, &mut 0), text.len()), (Some(STAMP), 100));
     }
 
     #[test]
     fn connections_are_spread_over_the_channels() {
-        let work = Workload::new(&ChannelName::new("c").unwrap(), 3, 7, 64, Speech::Plain).unwrap();
+        let work = Workload::new("c", 3, 7, 64, Speech::Plain);
         let channels: Vec<usize> = (0..7).map(|connection| work.channel_of(connection)).collect();
         assert_eq!(channels, [0, 1, 2, 0, 1, 2, 0]);
     }

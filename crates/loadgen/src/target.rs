@@ -19,7 +19,7 @@ use tungstenite::handshake::machine::TryParse;
 use tungstenite::http::{HeaderValue, Uri, header};
 
 use super::speech::Address;
-use crate::cli::Failure;
+use crate::error::BenchError;
 
 /// A handshake that takes longer is given up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,8 +55,8 @@ pub(super) struct Target {
 
 impl Target {
     /// Reads a URL and asks for its address, once for all connections.
-    pub(super) async fn resolve(url: &str) -> Result<Self, Failure> {
-        let wrong = || Failure::Usage(format!("{url:?} is not a URL as ws://host:port or wss://host"));
+    pub(super) async fn resolve(url: &str) -> Result<Self, BenchError> {
+        let wrong = || BenchError::Usage(format!("{url:?} is not a URL as ws://host:port or wss://host"));
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let secure = match uri.scheme_str() {
             Some("ws") => false,

@@ -10,12 +10,12 @@ use clap::ValueEnum;
 
 pub(super) use self::native::{Native, broadcast};
 pub(super) use self::pusher::{Pusher, api_event};
+use super::deployment::Credentials;
 use super::target::Opened;
-use crate::message::ChannelName;
 
 /// Which of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Protocol {
+pub enum Protocol {
     /// Yamabiko's own
     #[default]
     Native,
@@ -28,7 +28,7 @@ pub(super) enum Protocol {
 /// One of them, with what it needs to say it.
 pub(super) enum Speech {
     /// Yamabiko's own.
-    Native(Box<Native>),
+    Native(Native),
     /// Laravel Echo's.
     Pusher(Pusher),
     /// Text frames and nothing around them.
@@ -67,6 +67,16 @@ pub(super) enum Heard<'a> {
     Foreign,
 }
 
+impl From<Credentials> for Speech {
+    fn from(credentials: Credentials) -> Self {
+        match credentials {
+            Credentials::Tokens(mint) => Self::Native(Native(mint)),
+            Credentials::App(app) => Self::Pusher(Pusher { app }),
+            Credentials::None => Self::Plain,
+        }
+    }
+}
+
 impl Speech {
     pub(super) fn protocol(&self) -> Protocol {
         match self {
@@ -77,18 +87,18 @@ impl Speech {
     }
 
     /// Where the connection with this number goes, to be on that channel.
-    pub(super) fn address(&self, connection: usize, channel: &ChannelName) -> Address {
+    pub(super) fn address(&self, connection: usize, channel: &str) -> Result<Address, String> {
         match self {
             Self::Native(native) => native.address(connection, channel),
-            Self::Pusher(pusher) => pusher.address(),
-            Self::Plain => Address { path: path_of(channel), token: None },
+            Self::Pusher(pusher) => Ok(pusher.address()),
+            Self::Plain => Ok(Address { path: path_of(channel), token: None }),
         }
     }
 
     /// Does what has to be done before a new connection is on its channel, or says in a few words why it is not.
-    pub(super) async fn greet(&self, opened: &mut Opened, channel: &ChannelName) -> Result<Greeted, String> {
+    pub(super) async fn greet(&self, opened: &mut Opened, channel: &str) -> Result<Greeted, String> {
         match self {
-            Self::Pusher(pusher) => pusher.greet(opened, channel.as_str()).await,
+            Self::Pusher(pusher) => pusher.greet(opened, channel).await,
             Self::Native(_) | Self::Plain => {
                 Ok(Greeted { early: std::mem::take(&mut opened.early), ask_after: None })
             }
@@ -96,10 +106,10 @@ impl Speech {
     }
 
     /// What a client sends to have this text delivered.
-    pub(super) fn message(&self, channel: &ChannelName, text: Vec<u8>) -> Vec<u8> {
+    pub(super) fn message(&self, channel: &str, text: Vec<u8>) -> Vec<u8> {
         match self {
             Self::Native(_) => native::message(&text),
-            Self::Pusher(_) => pusher::client_event(channel.as_str(), &text),
+            Self::Pusher(_) => pusher::client_event(channel, &text),
             Self::Plain => text,
         }
     }
@@ -133,8 +143,8 @@ impl Speech {
 }
 
 /// A name of letters and digits, which the ones of the benchmark are, is a path as it stands.
-fn path_of(channel: &ChannelName) -> String {
-    form_urlencoded::byte_serialize(channel.as_str().as_bytes()).collect()
+fn path_of(channel: &str) -> String {
+    percent_encoding::utf8_percent_encode(channel, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// An object with the text, as events of applications have it.
