@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tokio::time::timeout;
-use yamabiko::broker::{Refused, Status};
+use yamabiko::broker::{PublishError, Status};
 use yamabiko::message::Event;
 
 use super::{Node, PATIENCE, PUBLISH_TIMEOUT, SIGNALS, TOPIC, event, ignore, number, wait_for};
@@ -19,7 +19,7 @@ async fn a_password_opens_and_a_wrong_one_is_told() {
             reason.contains(code)
         })
         .await;
-        assert_eq!(node.publish(event("chat:", 0)).await, Err(Refused::Unreachable));
+        assert_eq!(node.publish(event("chat:", 0)).await, Err(PublishError::Unreachable));
     }
     for credentials in [":p%40ss%2Fword", "default:p%40ss%2Fword"] {
         let mut node = Node::start(&format!("{}/3", server.url_as(credentials)), 1 << 20, PUBLISH_TIMEOUT);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use yamabiko::broker::{Inbound, Refused};
+use yamabiko::broker::{Inbound, PublishError};
 
 use super::{Node, PREFIX, PUBLISH_TIMEOUT, event, event_of, number, text};
 use crate::support::redis::RedisServer;
@@ -18,7 +18,7 @@ async fn memory_refuses_what_has_no_room() {
         assert!(accepted < 100, "no bound");
     }
     assert!(accepted > 0);
-    assert_eq!(node.publish(event("chat:", 0)).await, Err(Refused::QueueFull));
+    assert_eq!(node.publish(event("chat:", 0)).await, Err(PublishError::QueueFull));
     held.pop();
     assert_eq!(node.publish(event("chat:", 0)).await, Ok(()));
 }
@@ -32,8 +32,8 @@ async fn a_full_node_holds_redis_back_and_loses_nothing() {
     }
     let mut held = Vec::new();
     while let Ok(Some(inbound)) = timeout(Duration::from_millis(500), node.inbound.recv()).await {
-        let Inbound::Dispatch { dispatch, hold } = inbound else { continue };
-        held.push((dispatch, hold));
+        let Inbound::Dispatch { dispatch, permit } = inbound else { continue };
+        held.push((dispatch, permit));
     }
     assert!(!held.is_empty() && held.len() < 100, "{} of 500 came at once", held.len());
     let arrived = held.len();
@@ -52,7 +52,7 @@ async fn a_paused_redis_fills_a_bounded_queue() {
     server.pause();
     let outcomes =
         futures_util::future::join_all((0..100).map(|number| node.publish(event("chat:", number)))).await;
-    let full = outcomes.iter().filter(|outcome| **outcome == Err(Refused::QueueFull)).count();
+    let full = outcomes.iter().filter(|outcome| **outcome == Err(PublishError::QueueFull)).count();
     assert!((50..100).contains(&full), "{outcomes:?}");
     assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
     server.resume();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::timeout;
-use yamabiko::broker::{Listen, Refused, Status};
+use yamabiko::broker::{PublishError, Status, SubscribeOutcome};
 use yamabiko::message::{ChannelName, Dispatch, Event, Sender};
 
 use super::{Node, PATIENCE, event, ignore, number, numbered, signal, signal_of, text, topic};
@@ -159,7 +159,7 @@ async fn shutdown_lets_out_what_was_accepted(mut node: Node) {
     }
     node.broker.shutdown().await;
     assert_eq!(*outcomes.lock().unwrap(), [Ok(()); 1000]);
-    assert_eq!(node.publish(event("chat:", 1000)).await, Err(Refused::Unreachable));
+    assert_eq!(node.publish(event("chat:", 1000)).await, Err(PublishError::Unreachable));
     assert!(matches!(node.broker.status(), Status::Unavailable(_)));
     for expected in 0..1000 {
         assert_eq!(number(&node.next().await), expected);
@@ -222,7 +222,7 @@ async fn a_signals_receipt_precedes_its_copy(mut node: Node) {
 async fn a_topic_is_heard_while_it_is_listened_to(mut node: Node) {
     node.hear("orders").await;
     // Twice is once.
-    assert_eq!(node.broker.listen("orders"), Listen::Before);
+    assert_eq!(node.broker.subscribe("orders"), SubscribeOutcome::AlreadySubscribed);
     node.settle(&["orders"]).await;
     assert_eq!(node.publish(topic("orders", "1")).await, Ok(()));
     // Names are exact.
@@ -232,9 +232,9 @@ async fn a_topic_is_heard_while_it_is_listened_to(mut node: Node) {
     assert_eq!(node.publish(topic("orders", "2")).await, Ok(()));
     assert_eq!((node.topic().await, node.topic().await), (text("orders", "1"), text("orders", "2")));
 
-    node.broker.unlisten("orders");
-    node.broker.unlisten("orders");
-    node.broker.unlisten("never");
+    node.broker.unsubscribe("orders");
+    node.broker.unsubscribe("orders");
+    node.broker.unsubscribe("never");
     assert_eq!(node.publish(topic("orders", "3")).await, Ok(()));
     assert_eq!(node.publish(event("chat:", 4)).await, Ok(()));
     assert_eq!(number(&node.next().await), 4);
@@ -253,34 +253,34 @@ async fn what_is_published_after_the_confirmation_arrives(mut node: Node) {
         assert_eq!(node.publish(topic(&name, &round)).await, Ok(()));
         assert_eq!(node.topic().await, text(&name, &round));
         // Given up and listened to again, sooner or later than Redis is told.
-        node.broker.unlisten(&name);
+        node.broker.unsubscribe(&name);
         if round.ends_with('7') {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         node.hear(&name).await;
         assert_eq!(node.publish(topic(&name, "again")).await, Ok(()));
         assert_eq!(node.topic().await, text(&name, "again"));
-        node.broker.unlisten(&name);
+        node.broker.unsubscribe(&name);
     }
 }
 
 async fn all_topics_that_begin_so_are_heard(mut node: Node) {
     for beginning in ["cache-", "a*?[b]\\-", "", "yama", "broadcast"] {
-        node.broker.listen_all(beginning);
+        node.broker.subscribe_prefix(beginning);
     }
     node.hear("cache-1").await;
     node.hear("a*?[b]\\-1").await;
     for name in ["cache-1", "cache-2", "cache-", "a*?[b]\\-1", "a*?[b]\\-2"] {
-        assert!(node.broker.hears(name));
+        assert!(node.broker.is_subscribed(name));
         for other in ["cache", "1cache-", "test-database-cache-1", "axxb\\-1", "a*?b\\-"] {
-            assert!(!node.broker.hears(other));
+            assert!(!node.broker.is_subscribed(other));
             assert_eq!(node.publish(topic(other, "not listened to")).await, Ok(()));
         }
         // Once, also where it is listened to by its name.
         assert_eq!(node.publish(topic(name, "x")).await, Ok(()));
         assert_eq!(node.topic().await, text(name, "x"));
     }
-    node.broker.unlisten("cache-1");
+    node.broker.unsubscribe("cache-1");
     assert_eq!(node.publish(topic("cache-1", "still")).await, Ok(()));
     assert_eq!(node.topic().await, text("cache-1", "still"));
     assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
@@ -292,7 +292,7 @@ async fn what_arrives_on_a_topic_is_as_it_was(mut node: Node) {
     let cases =
         [("private-ルーム.1", &b""[..]), ("", b"\xff\0"), ("a\r\n*", br#"{"event":"A","data":{"x":1.0}}"#)];
     for (name, _) in cases {
-        node.listen(name);
+        node.subscribe(name);
     }
     node.settle(&cases.map(|(name, _)| name)).await;
     for (name, payload) in cases {
@@ -311,8 +311,8 @@ async fn what_arrives_on_a_topic_is_as_it_was(mut node: Node) {
 
 async fn the_nodes_own_topics_cannot_be_listened_to(mut node: Node) {
     for name in ["broadcast", "yamabiko"] {
-        assert_eq!(node.broker.listen(name), Listen::Reserved);
-        node.broker.unlisten(name);
+        assert_eq!(node.broker.subscribe(name), SubscribeOutcome::Reserved);
+        node.broker.unsubscribe(name);
     }
     assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
     assert_eq!(number(&node.next().await), 1);
@@ -325,11 +325,11 @@ async fn topics_come_and_go_by_the_thousand(mut node: Node) {
     let names: Vec<String> = (0..TOPICS).map(|number| format!("private-Chat.{number}")).collect();
     for round in 0..3 {
         for name in &names {
-            node.listen(name);
+            node.subscribe(name);
         }
         // Churn while the first are still on their way.
         for name in names.iter().filter(|name| name.ends_with('7')) {
-            node.broker.unlisten(name);
+            node.broker.unsubscribe(name);
         }
         let kept: Vec<&str> = names.iter().map(|name| &**name).filter(|name| !name.ends_with('7')).collect();
         node.settle(&kept).await;
@@ -340,7 +340,7 @@ async fn topics_come_and_go_by_the_thousand(mut node: Node) {
             assert_eq!(node.topic().await, text(name, "x"), "round {round}");
         }
         for name in &names {
-            node.broker.unlisten(name);
+            node.broker.unsubscribe(name);
         }
         node.settle(&[]).await;
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use yamabiko::broker::{Inbound, Refused, Status};
+use yamabiko::broker::{Inbound, PublishError, Status};
 
 use super::{Node, PATIENCE, PUBLISH_TIMEOUT, SIGNALS, TOPIC, event, number, text, topic, wait_for};
 use crate::support::proxy::{Proxy, Traffic};
@@ -15,7 +15,7 @@ use crate::support::redis::RedisServer;
 async fn an_absent_redis_is_awaited() {
     let mut server = RedisServer::absent(&[]);
     let mut node = Node::start(&server.url(), 1 << 20, PUBLISH_TIMEOUT);
-    assert_eq!(node.publish(event("chat:", 0)).await, Err(Refused::Unreachable));
+    assert_eq!(node.publish(event("chat:", 0)).await, Err(PublishError::Unreachable));
     assert_eq!(node.metrics.broker_up.get(), 0);
     wait_for(
         "a reason",
@@ -36,7 +36,7 @@ async fn a_killed_redis_is_found_again() {
     for round in 1..=2 {
         server.kill();
         wait_for("the loss to be noticed", || node.broker.status() != Status::Ready).await;
-        assert_eq!(node.publish(event("chat:", 0)).await, Err(Refused::Unreachable));
+        assert_eq!(node.publish(event("chat:", 0)).await, Err(PublishError::Unreachable));
         server.restart();
         node.ready().await;
         assert_eq!(node.metrics.broker_interruptions.get(), round);
@@ -61,7 +61,7 @@ async fn refused_means_never_delivered(
     let publishing = (0..20).map(|number| node.publish(event("chat:", number)));
     let outcomes = futures_util::future::join_all(publishing).await;
     assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
-    assert!(outcomes.contains(&Err(Refused::TimedOut)), "{outcomes:?}");
+    assert!(outcomes.contains(&Err(PublishError::TimedOut)), "{outcomes:?}");
     resume().await;
 
     // Both have to be subscribed again to hear it.
@@ -134,7 +134,7 @@ async fn without_scripts_a_node_still_drops_its_own_late_copies() {
     let mut node = Node::start(&server.url_as("aoi:pass"), 1 << 20, Duration::from_secs(1));
     node.ready().await;
     server.pause();
-    assert_eq!(node.publish(event("chat:", 1)).await, Err(Refused::TimedOut));
+    assert_eq!(node.publish(event("chat:", 1)).await, Err(PublishError::TimedOut));
     server.resume();
     wait_for("the late copy", || node.dropped("refused") == 1).await;
     node.publish_when_up(event("chat:", 2)).await;
@@ -149,7 +149,7 @@ async fn a_broker_that_is_dropped_keeps_no_sender_waiting() {
     let (sender, receiver) = oneshot::channel();
     node.broker.publish(event("chat:", 1), Box::new(move |outcome| sender.send(outcome).unwrap_or(())));
     drop(node);
-    assert_eq!(timeout(PATIENCE, receiver).await.expect("in time"), Ok(Err(Refused::Unreachable)));
+    assert_eq!(timeout(PATIENCE, receiver).await.expect("in time"), Ok(Err(PublishError::Unreachable)));
     server.resume();
 }
 
@@ -172,7 +172,7 @@ async fn a_silent_network_is_noticed_and_delivers_nothing_late() {
     assert!(noticed < Duration::from_secs(2), "{noticed:?}");
     // It may be a moment only, so that messages are refused when it has been longer.
     wait_for("the loss to count", || node.metrics.broker_interruptions.get() == 1).await;
-    assert_eq!(node.publish(event("chat:", 2)).await, Err(Refused::Unreachable));
+    assert_eq!(node.publish(event("chat:", 2)).await, Err(PublishError::Unreachable));
     proxy.set(Traffic::Cut);
     proxy.set(Traffic::Open);
     node.ready().await;
@@ -180,7 +180,7 @@ async fn a_silent_network_is_noticed_and_delivers_nothing_late() {
     // With something to publish, its sender is told in time.
     proxy.set(Traffic::Blackhole);
     let began = Instant::now();
-    assert_eq!(node.publish(event("chat:", 3)).await, Err(Refused::TimedOut));
+    assert_eq!(node.publish(event("chat:", 3)).await, Err(PublishError::TimedOut));
     let told = began.elapsed();
     assert!(told < PUBLISH_TIMEOUT + Duration::from_secs(1), "{told:?}");
     // What was held on the way comes out late, and Redis refuses it.

@@ -14,7 +14,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use yamabiko::broker::{Broker, Inbound, Listen, Listening, Receipt, Refused, Settings, Status};
+use yamabiko::broker::{
+    Broker, Inbound, PublishError, Receipt, Settings, Status, SubscribeOutcome, SubscriptionId,
+};
 use yamabiko::message::{ChannelName, Dispatch, Event, Sender};
 use yamabiko::telemetry::{Metrics, Reason};
 
@@ -71,7 +73,7 @@ impl Node {
         wait_for("the broker to be ready", || self.broker.status() == Status::Ready).await;
     }
 
-    async fn publish(&self, dispatch: impl Into<Dispatch>) -> Result<(), Refused> {
+    async fn publish(&self, dispatch: impl Into<Dispatch>) -> Result<(), PublishError> {
         let (sender, receiver) = oneshot::channel();
         self.broker.publish(dispatch, Box::new(move |outcome| sender.send(outcome).unwrap_or(())));
         timeout(PATIENCE, receiver).await.expect("a receipt in time").expect("a receipt")
@@ -111,12 +113,12 @@ impl Node {
 
     /// Listens, and waits until it is so. Nothing else may come before.
     async fn hear(&mut self, topic: &str) {
-        match self.broker.listen(topic) {
-            Listen::Now => {}
-            Listen::Awaited(awaited) => {
+        match self.broker.subscribe(topic) {
+            SubscribeOutcome::Active => {}
+            SubscribeOutcome::Pending(awaited) => {
                 let inbound = self.next_inbound().await;
                 assert!(
-                    matches!(&inbound, Inbound::Listening(listening) if *listening == awaited),
+                    matches!(&inbound, Inbound::Subscribed(listening) if *listening == awaited),
                     "{inbound:?}"
                 );
             }
@@ -125,8 +127,8 @@ impl Node {
     }
 
     /// Listens, without waiting.
-    fn listen(&self, topic: &str) -> Option<Listening> {
-        listen(&self.broker, topic)
+    fn subscribe(&self, topic: &str) -> Option<SubscriptionId> {
+        subscribe(&self.broker, topic)
     }
 
     /// Waits until Redis knows that exactly these topics are listened to; in memory it is so at once.
@@ -147,10 +149,10 @@ impl Node {
     }
 }
 
-fn listen(broker: &Broker, topic: &str) -> Option<Listening> {
-    match broker.listen(topic) {
-        Listen::Now => None,
-        Listen::Awaited(listening) => Some(listening),
+fn subscribe(broker: &Broker, topic: &str) -> Option<SubscriptionId> {
+    match broker.subscribe(topic) {
+        SubscribeOutcome::Active => None,
+        SubscribeOutcome::Pending(listening) => Some(listening),
         other => panic!("{topic} is new and not reserved: {other:?}"),
     }
 }

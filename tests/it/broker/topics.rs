@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use yamabiko::broker::{CONFIRM_WITHIN, Inbound, Refused, Status};
+use yamabiko::broker::{Inbound, PublishError, SUBSCRIBE_TIMEOUT, Status};
 use yamabiko::message::Dispatch;
 
 use super::{
-    Node, PREFIX, PUBLISH_TIMEOUT, SIGNALS, TOPIC, event, listen, number, settle, text, topic, wait_for,
+    Node, PREFIX, PUBLISH_TIMEOUT, SIGNALS, TOPIC, event, number, settle, subscribe, text, topic, wait_for,
 };
 use crate::support::redis::RedisServer;
 
@@ -17,7 +17,7 @@ async fn what_is_listened_to_is_subscribed_again_before_the_broker_is_ready() {
     let mut node = Node::start(&server.url(), 64 << 20, PUBLISH_TIMEOUT);
     let names: Vec<String> = (0..TOPICS).map(|number| format!("orders.{number}")).collect();
     for name in &names {
-        node.listen(name);
+        node.subscribe(name);
     }
     for round in 0..3 {
         server.restart();
@@ -36,7 +36,7 @@ async fn what_is_listened_to_is_subscribed_again_before_the_broker_is_ready() {
         }
         server.kill();
         wait_for("the loss to be noticed", || node.broker.status() != Status::Ready).await;
-        node.broker.unlisten(&names[round]);
+        node.broker.unsubscribe(&names[round]);
     }
 }
 
@@ -53,11 +53,11 @@ async fn a_topic_is_not_awaited_for_ever() {
         }
         let asked = Instant::now();
         node.hear(name).await;
-        assert!(asked.elapsed() >= CONFIRM_WITHIN);
-        assert!(asked.elapsed() < CONFIRM_WITHIN + Duration::from_secs(1), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() >= SUBSCRIBE_TIMEOUT);
+        assert!(asked.elapsed() < SUBSCRIBE_TIMEOUT + Duration::from_secs(1), "{:?}", asked.elapsed());
         // One that is given up is not answered.
-        node.listen("given up");
-        node.broker.unlisten("given up");
+        node.subscribe("given up");
+        node.broker.unsubscribe("given up");
         if outage {
             server.resume();
         } else {
@@ -99,9 +99,9 @@ async fn changes_are_followed_in_a_flood() {
     let reading = tokio::spawn(async move { while node.inbound.recv().await.is_some() {} });
     for round in 0..20 {
         let topic = format!("orders.{round}");
-        listen(&broker, &topic);
+        subscribe(&broker, &topic);
         settle(&server, &[&topic]).await;
-        broker.unlisten(&topic);
+        broker.unsubscribe(&topic);
     }
     assert_eq!(counted.broker_interruptions.get(), 0);
     assert!(!flooding.is_finished());
@@ -121,15 +121,15 @@ async fn a_topic_that_is_not_permitted_takes_nothing_else_along() {
         let server = RedisServer::start_with(&arguments);
         let mut node = Node::start(&server.url_as("aoi:pass"), 1 << 20, PUBLISH_TIMEOUT);
         for name in ["secrets", "orders"] {
-            node.listen(name);
+            node.subscribe(name);
         }
         node.ready().await;
         settle(&server, &["orders"]).await;
         // Also the one that is refused is answered: it is not worth waiting for.
         for _ in 0..2 {
-            assert!(matches!(node.next_inbound().await, Inbound::Listening(_)));
+            assert!(matches!(node.next_inbound().await, Inbound::Subscribed(_)));
         }
-        node.listen("more secrets");
+        node.subscribe("more secrets");
         // Longer than the heartbeat, which this user may not send.
         tokio::time::sleep(Duration::from_millis(2500)).await;
         assert_eq!(node.publish(topic("orders", "1")).await, Ok(()));
@@ -143,7 +143,7 @@ async fn a_topic_that_is_not_permitted_takes_nothing_else_along() {
             node.publish(Dispatch::from(event("chat:", 2))),
         ];
         let outcomes = futures_util::future::join_all(publish).await;
-        assert_eq!(outcomes, [Ok(()), Err(Refused::Unreachable), Ok(())], "{permissions}");
+        assert_eq!(outcomes, [Ok(()), Err(PublishError::Unreachable), Ok(())], "{permissions}");
         assert_eq!((number(&node.next().await), number(&node.next().await)), (1, 2));
         node.ready().await;
     }
@@ -158,7 +158,7 @@ async fn without_patterns_topics_are_heard_one_by_one() {
         let arguments: Vec<&str> = denied.split(' ').collect();
         let mut server = RedisServer::start_with(&arguments);
         let mut node = Node::start(&server.url_as("aoi:pass"), 1 << 20, PUBLISH_TIMEOUT);
-        node.broker.listen_all("cache-");
+        node.broker.subscribe_prefix("cache-");
         node.ready().await;
         for round in 0..2 {
             if round > 0 {
@@ -168,7 +168,7 @@ async fn without_patterns_topics_are_heard_one_by_one() {
             } else {
                 node.hear("cache-1").await;
             }
-            let refused = || !node.broker.hears("cache-2");
+            let refused = || !node.broker.is_subscribed("cache-2");
             wait_for("the refusal", refused).await;
             settle(&server, &["cache-1"]).await;
             node.publish_when_up(event("chat:", 1)).await;
