@@ -1,11 +1,13 @@
-//! From the start of the process to its end, as an operator sees it.
+//! Shutdown: how connections are spread over the grace period, flushed, and refused; and signals.
+
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+use serde_json::json;
+
 use crate::support::redis::RedisServer;
 use crate::support::{Client, Exit, PATIENCE, Raw, Request, Server, claims, eventually, token};
-use rustix::process::Signal;
-use serde_json::{Value, json};
 
 const GOING_AWAY: (u16, &str) = (1001, "going away");
 
@@ -225,116 +227,6 @@ fn signals_that_mean_something_else_to_other_servers_change_nothing() {
     aoi.expect_sent();
 }
 
-#[test]
-fn healthy_is_not_the_same_as_ready() {
-    let memory = Server::start(|_| {});
-    let ready = memory.get_admin("/readyz");
-    assert_eq!(ready.status, 200);
-    assert_eq!(
-        ready.json(),
-        json!({ "ready": true, "broker": "ready", "draining": false, "connections": 0 })
-    );
-    // The operators' pages are not for the public.
-    for page in ["/readyz", "/metrics"] {
-        assert_eq!(memory.get(page).status, 404, "{page}");
-    }
-
-    let mut redis = RedisServer::absent(&[]);
-    let server = Server::start(|options| {
-        options.set("redis.url", redis.url());
-    });
-    let healthy = |server: &Server| {
-        assert_eq!((server.get("/healthz").status, server.get_admin("/healthz").status), (200, 200));
-    };
-    let becomes = |status: u16| {
-        eventually(&format!("readyz {status}"), || server.get_admin("/readyz").status == status);
-        let ready = server.get_admin("/readyz").json();
-        assert_eq!(ready["ready"], status == 200);
-        assert_eq!(ready["broker"] == "ready", status == 200, "{ready}");
-        assert_eq!(server.metric("yamabiko_broker_up"), i64::from(status == 200));
-        healthy(&server);
-    };
-    becomes(503);
-    redis.restart();
-    becomes(200);
-    server.expect_log(|line| line["message"] == "connected to Redis");
-    redis.kill();
-    becomes(503);
-    assert_eq!(server.metric("yamabiko_broker_interruptions_total"), 1);
-    server.expect_log(|line| line["level"] == "WARN" && line["reason"].is_string());
-    redis.restart();
-    becomes(200);
-}
-
-#[test]
-fn a_log_in_json_tells_who_came_and_went() {
-    let server = Server::start(|options| {
-        options.set("log.level", "trace");
-    });
-    visit(&server);
-    let connected = server.expect_log(|line| line["message"] == "connected");
-    let gone = server.expect_log(|line| line["message"] == "disconnected");
-    for line in [&connected, &gone] {
-        assert_eq!((&line["user"], &line["channel"]), (&json!(7), &json!("notes:山")), "{line}");
-        assert!(line["connection"].is_u64() && line["timestamp"].is_string(), "{line}");
-    }
-    assert_eq!(connected["connection"], gone["connection"]);
-    assert_eq!(connected["ip"], "127.0.0.1");
-    assert_eq!((&gone["reason"], &gone["code"]), (&json!("client_closed"), &json!(1005)));
-    let refused = server.expect_log(|line| line["message"] == "handshake refused");
-    assert_eq!((&refused["reason"], &refused["status"]), (&json!("bad_signature"), &json!(401)));
-    for line in server.log() {
-        assert!(line.is_object(), "no JSON: {line}");
-    }
-    keeps_quiet(&server);
-}
-
-#[test]
-fn a_log_as_text_tells_the_same() {
-    let server = Server::start(|options| {
-        options.set("log.format", "text").set("log.level", "trace");
-    });
-    visit(&server);
-    let has = |line: &Value, words: &[&str]| {
-        let text = line.as_str().expect("text");
-        words.iter().all(|word| text.contains(word))
-    };
-    server.expect_log(|line| {
-        has(line, &["INFO", " connected ", "connection=", "user=7", "channel=\"notes:山\"", "ip=127.0.0.1"])
-    });
-    server.expect_log(|line| {
-        has(line, &[" disconnected ", "connection=", "user=7", "reason=\"client_closed\""])
-    });
-    server.expect_log(|line| has(line, &["handshake refused", "bad_signature"]));
-    assert!(!server.log().iter().any(|line| has(line, &["\u{1b}"])), "colours in a file");
-    keeps_quiet(&server);
-}
-
-/// Comes, speaks and goes; then tries to come with a token whose signature is wrong.
-fn visit(server: &Server) {
-    let mut client = join(server, 7, "notes:山");
-    client.say(&json!({ "message": "words of a user" }));
-    client.expect_sent();
-    client.expect_text();
-    client.send_text("words of a user without braces");
-    client.expect_text();
-    client.close();
-    let token = token(&claims(7, "Aoi", "notes:山"));
-    let refused = Client::with_token(server, &format!("{token}AAAA")).expect_err("refused");
-    assert_eq!(refused.status, 401);
-    let other = Request::get(server.address, "/elsewhere?token=".to_owned() + &token);
-    assert_eq!(other.send().status, 404);
-    server.expect_log(|line| line.to_string().contains("handshake refused"));
-}
-
-/// Nothing that users say, or call themselves. (Tokens and secrets are looked for after every test.)
-fn keeps_quiet(server: &Server) {
-    for line in server.log() {
-        let text = line.to_string();
-        assert!(!text.contains("words of a user") && !text.contains("Aoi"), "{text}");
-    }
-}
-
 /// A node on a Redis, ready.
 fn node(redis: &RedisServer, grace: &str) -> Server {
     let server = Server::start(|options| {
@@ -383,4 +275,19 @@ fn raw(server: &Server) -> Raw {
 fn kernel_buffer() -> usize {
     let sizes = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap();
     sizes.split_whitespace().last().unwrap().parse().unwrap()
+}
+
+#[test]
+fn sigterm_ends_it_with_success_after_a_word_to_everyone() {
+    let server = Server::start(|options| {
+        options.set("server.shutdown_grace", "2s");
+    });
+    let mut clients: Vec<Client> =
+        (0..20).map(|id| Client::connect(&server, &claims(id, "Aoi", "chat:default")).unwrap()).collect();
+    server.signal(Signal::TERM);
+    for client in &mut clients {
+        assert_eq!(client.expect_close(), (1001, "going away".to_owned()));
+    }
+    let exit = server.wait(Duration::from_secs(5));
+    assert!(exit.status.success(), "{exit:?}");
 }
