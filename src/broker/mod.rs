@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::message::{Dispatch, Sender};
 use crate::telemetry::Metrics;
@@ -142,6 +142,17 @@ impl Broker {
             Self::Memory(memory) => memory.publish(dispatch.into(), receipt),
             Self::Redis(redis) => redis.publish(dispatch.into(), receipt),
         }
+    }
+
+    /// Hands a dispatch over and waits for its receipt.
+    pub async fn publish_and_wait(&self, dispatch: impl Into<Dispatch>) -> Result<(), Refused> {
+        let (accepted, outcome) = oneshot::channel();
+        let receipt = |result| {
+            // Fails where the caller has stopped waiting.
+            let _ = accepted.send(result);
+        };
+        self.publish(dispatch, Box::new(receipt));
+        outcome.await.unwrap_or(Err(Refused::Unreachable))
     }
 
     /// From now or soon on, as the answer says, what is published on `<prefix><topic>` is inbound on this node, until

@@ -139,7 +139,7 @@ fn the_readmes_show_the_snippets_to_the_letter() {
 
 #[test]
 fn the_console_says_in_both_languages_why_a_token_is_refused() {
-    let (source, texts) = (read("src/auth/refusal.rs"), read("src/http/console/page/texts.js"));
+    let (source, texts) = (read("src/auth/refusal.rs"), read("src/console/page/texts.js"));
     for code in words(&source).into_iter().filter(|word| word.contains('_')) {
         assert!(texts.contains(&format!("  refused_{code}: [")), "texts.js has no words for {code}");
     }
@@ -184,7 +184,7 @@ fn troubleshooting_md_says_what_to_check_for_every_refused_token() {
 fn native_md_has_the_codes_of_the_source_and_no_others() {
     let native = read("docs/native.md");
     for (from, to, files) in [
-        ("### Refused handshakes", "## Sending", &["src/auth/refusal.rs", "src/socket/handshake.rs"][..]),
+        ("### Refused handshakes", "## Sending", &["src/auth/refusal.rs", "src/transport/handshake.rs"][..]),
         ("## Answers", "## Broadcasts", &["src/protocol/native/answer.rs"]),
         (
             "What cannot be delivered",
