@@ -24,7 +24,7 @@ pub(super) async fn disconnect<L>(
     let channel = channel.map(|name| ChannelName::new(&name)).transpose()?;
     state
         .broker
-        .publish_and_wait(Signal::Disconnect { user, channel })
+        .publish_and_wait(Signal::Disconnect { user, channel }.into())
         .await
         .map_err(|refused| ApiError::unavailable(refused.to_string()))?;
     Ok(Json(Accepted::new()))

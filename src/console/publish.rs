@@ -67,7 +67,7 @@ pub(super) async fn publish(
     let event = Event { channel, sender, data };
     state
         .broker
-        .publish_and_wait(event)
+        .publish_and_wait(event.into())
         .await
         .map_err(|refused| ApiError::unavailable(refused.to_string()))?;
     Ok(Json(Published { ok: true, left_out: left_out.map(LeftOut::from) }))
