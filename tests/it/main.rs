@@ -24,4 +24,5 @@ mod nginx;
 mod nodes;
 mod pusher;
 mod pusher_http;
+mod settings_page;
 mod support;
