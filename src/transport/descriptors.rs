@@ -15,6 +15,7 @@ const RESERVED: usize = 64;
 
 impl Descriptors {
     /// The shares of a process that may have so many files open.
+    #[must_use]
     pub fn new(limit: Option<u64>) -> Self {
         let all = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let (public, admin) = ((all / 8).clamp(8, 1024), (all / 16).clamp(4, 64));
@@ -23,12 +24,14 @@ impl Descriptors {
 
     /// Those of this process.
     #[cfg(unix)]
+    #[must_use]
     pub fn of_process() -> Self {
         Self::new(rustix::process::getrlimit(rustix::process::Resource::Nofile).current)
     }
 
     /// There is no such limit.
     #[cfg(not(unix))]
+    #[must_use]
     pub fn of_process() -> Self {
         Self::new(None)
     }

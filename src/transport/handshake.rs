@@ -90,6 +90,7 @@ impl Rejection {
 }
 
 /// Whether the proxy in between says that it tries another node when this one answers 503: `X-Retry-On: 503`.
+#[must_use]
 pub fn retries_on_503(headers: &HeaderMap) -> bool {
     has_token(headers, &RETRY_ON, "503")
 }
