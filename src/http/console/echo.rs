@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::ConsoleState;
 use crate::http::answer::Failure;
-use crate::message::UserId;
-use crate::protocol::pusher::{Channel, SocketId};
+use crate::message::{SocketId, UserId};
+use crate::protocol::pusher::Channel;
 
 #[derive(Serialize)]
 pub(super) struct Key {

@@ -1,16 +1,9 @@
-mod queue;
-mod ready;
-mod settings;
-mod waiting;
+//! What an application is told, and the body of the request that says so.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
-use super::socket_id::SocketId;
-use super::user::UserId;
-use crate::message::ChannelName;
-
-pub use queue::{Dropped, WebhookQueue};
-pub use settings::{InvalidWebhook, WebhookFilter, WebhookSettings, WebhookTarget};
+use crate::message::{ChannelName, SocketId};
+use crate::protocol::pusher::{EventKind, UserId};
 
 /// How long an empty channel or an absent member waits for its return, in milliseconds, before anybody is told.
 pub const RETURN_WITHIN: u64 = 3000;
@@ -78,42 +71,6 @@ pub enum WebhookEvent {
     },
 }
 
-/// The kinds of events, by which a webhook chooses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EventKind {
-    /// `channel_occupied`
-    ChannelOccupied,
-    /// `channel_vacated`
-    ChannelVacated,
-    /// `member_added`
-    MemberAdded,
-    /// `member_removed`
-    MemberRemoved,
-    /// `client_event`
-    ClientEvent,
-    /// `cache_miss`
-    CacheMiss,
-    /// `subscription_count`
-    SubscriptionCount,
-}
-
-impl EventKind {
-    /// Its name on the wire and in the settings.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ChannelOccupied => "channel_occupied",
-            Self::ChannelVacated => "channel_vacated",
-            Self::MemberAdded => "member_added",
-            Self::MemberRemoved => "member_removed",
-            Self::ClientEvent => "client_event",
-            Self::CacheMiss => "cache_miss",
-            Self::SubscriptionCount => "subscription_count",
-        }
-    }
-}
-
 impl WebhookEvent {
     /// Which kind it is.
     #[must_use]
@@ -144,7 +101,7 @@ impl WebhookEvent {
     }
 
     /// How long its texts are that clients write.
-    fn text_bytes(&self) -> usize {
+    pub(super) fn text_bytes(&self) -> usize {
         if let Self::ClientEvent { event, data, .. } = self { event.len() + data.len() } else { 0 }
     }
 
@@ -192,6 +149,3 @@ pub fn webhook_body(time: u64, events: &[WebhookEvent]) -> Vec<u8> {
 fn as_text<S: Serializer>(channel: &ChannelName, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(channel.as_str())
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,10 +1,10 @@
 use std::collections::HashMap;
 
+use super::departures::Departures;
+use super::event::{Subject, Way, WebhookEvent};
 use super::ready::{Ready, weight};
-use super::waiting::Waiting;
-use super::{EventKind, Subject, Way, WebhookEvent, WebhookFilter, WebhookSettings};
 use crate::message::ChannelName;
-use crate::protocol::pusher::{Access, Channel};
+use crate::protocol::pusher::{Access, Channel, EventKind, WebhookFilter, WebhookSettings};
 
 /// Maximum events in one request.
 const MAX_BATCH: usize = 100;
@@ -41,7 +41,7 @@ pub struct WebhookQueue {
 /// The events of one class of channels.
 #[derive(Debug, Default)]
 struct Lane {
-    waiting: Waiting,
+    departures: Departures,
     ready: Ready,
 }
 
@@ -82,7 +82,7 @@ impl WebhookQueue {
         let is_guarded = is_guarded(event.channel());
         let transition = event.transition();
         if let Some((subject, Way::Comes)) = &transition
-            && self.lane(is_guarded).waiting.remove(subject)
+            && self.lane(is_guarded).departures.remove(subject)
         {
             return Ok(());
         }
@@ -104,7 +104,7 @@ impl WebhookQueue {
     /// When to [`take`](Self::take) again: a departure may be final then.
     #[must_use]
     pub fn next_ready(&self) -> Option<u64> {
-        self.guarded.waiting.next().into_iter().chain(self.public.waiting.next()).min()
+        self.guarded.departures.next().into_iter().chain(self.public.departures.next()).min()
     }
 
     /// The events of the next request, none if there is nothing to send yet.
@@ -134,7 +134,7 @@ impl WebhookQueue {
     pub fn hand_over(&mut self, now: u64, is_theirs: impl Fn(u64, &WebhookEvent) -> bool) {
         self.settle(now);
         for lane in [&mut self.guarded, &mut self.public] {
-            lane.waiting.clear();
+            lane.departures.clear();
             lane.ready.retain(|then, event| !is_theirs(now.saturating_sub(then), event));
         }
     }
@@ -150,7 +150,7 @@ impl WebhookQueue {
     fn keep(&mut self, event: WebhookEvent, departure: Option<Subject>, is_guarded: bool, now: u64) {
         let lane = self.lane(is_guarded);
         match departure {
-            Some(subject) => lane.waiting.insert(subject, event, now),
+            Some(subject) => lane.departures.insert(subject, event, now),
             None => lane.ready.push(now, event),
         }
     }
@@ -161,7 +161,7 @@ impl WebhookQueue {
             let own = self.lane(is_guarded).ready.weight_of_source(event) + weight(event);
             let public = &mut self.public;
             let victim = if is_guarded {
-                let of_public = public.ready.pop_heavier_than(0).or_else(|| public.waiting.pop_latest());
+                let of_public = public.ready.pop_heavier_than(0).or_else(|| public.departures.pop_latest());
                 of_public.or_else(|| self.guarded.ready.pop_heavier_than(own))
             } else {
                 public.ready.pop_heavier_than(own)
@@ -174,7 +174,7 @@ impl WebhookQueue {
 
     fn is_full(&self, event: &WebhookEvent) -> bool {
         let lanes = [&self.guarded, &self.public];
-        let events: usize = lanes.iter().map(|lane| lane.waiting.len() + lane.ready.len()).sum();
+        let events: usize = lanes.iter().map(|lane| lane.departures.len() + lane.ready.len()).sum();
         let bytes: usize = lanes.iter().map(|lane| lane.ready.weight()).sum();
         // Only texts can be large, and one event alone has room whatever its size.
         let is_heavy = event.text_bytes() > 0 && bytes > 0 && bytes + weight(event) > MAX_READY_BYTES;
@@ -185,7 +185,7 @@ impl WebhookQueue {
     fn settle(&mut self, now: u64) {
         let now = if self.is_last { u64::MAX } else { now };
         for lane in [&mut self.guarded, &mut self.public] {
-            while let Some((time, event)) = lane.waiting.pop_due(now) {
+            while let Some((time, event)) = lane.departures.pop_due(now) {
                 if self.wanted.is_empty() || self.wanted.contains(&event.kind()) {
                     lane.ready.push(time, event);
                 }
