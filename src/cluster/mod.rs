@@ -25,10 +25,10 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::yield_now;
 
-use crate::broker::{Broker, Listen, Listening, Receipt, Refused};
+use crate::broker::{Broker, PublishError, Receipt, SubscribeOutcome, SubscriptionId};
 use crate::hub::Hub;
 use crate::message::{ChannelName, Dispatch, Frame, SocketId};
 use crate::presence::NodeName;
@@ -112,7 +112,7 @@ impl Cluster {
         });
         if !cluster.apps.is_empty() {
             for beginning in names::CACHES {
-                cluster.broker.listen_all(beginning);
+                cluster.broker.subscribe_prefix(beginning);
             }
             tokio::spawn(cluster.clone().speak());
             tokio::spawn(cluster.clone().tend());
@@ -136,7 +136,10 @@ impl Cluster {
 
     /// Sends an event to the subscribers of its channels on all nodes, all or nothing. Done when the broker has taken
     /// it.
-    pub fn broadcast(&self, event: &Broadcast) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
+    pub fn broadcast(
+        &self,
+        event: &Broadcast,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
         self.send(said::broadcast(event))
     }
 
@@ -145,7 +148,7 @@ impl Cluster {
         &self,
         app: &Arc<str>,
         user: &UserId,
-    ) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
         self.say(Said::Terminate { app: app.clone(), user: user.clone() })
     }
 
@@ -213,18 +216,12 @@ impl Cluster {
         self.channel(app, &names::CONNECTIONS).subscriptions
     }
 
-    fn say(&self, said: Said) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
+    fn say(&self, said: Said) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
         self.send(Statement { node: self.node.clone(), since: self.since, said }.encode())
     }
 
-    fn send(&self, signal: Bytes) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
-        let (accepted, answer) = oneshot::channel();
-        let receipt = move |result| {
-            let _ = accepted.send(result);
-        };
-        self.publish(signal, Box::new(receipt));
-        // A receipt is always called.
-        async move { answer.await.unwrap_or(Err(Refused::Unreachable)) }
+    fn send(&self, signal: Bytes) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
+        self.broker.publish_and_wait(Dispatch::Signal(signal))
     }
 
     fn publish(&self, signal: Bytes, receipt: Receipt) {
@@ -256,9 +253,9 @@ impl Cluster {
         let mut state = self.state();
         let mut awaited = None;
         if state.exit(app, channel, connection, join) && self.has_topic(app, channel) {
-            self.broker.unlisten(channel.as_str());
+            self.broker.unsubscribe(channel.as_str());
             awaited = state.unawait(channel);
-            if !self.broker.hears(channel.as_str())
+            if !self.broker.is_subscribed(channel.as_str())
                 && let Some(state) = state.apps.get_mut(app)
             {
                 state.cache.unlistened(channel);
@@ -274,11 +271,11 @@ impl Cluster {
         if !self.has_topic(app, channel) {
             return;
         }
-        match self.broker.listen(channel.as_str()) {
-            Listen::Awaited(Listening { number, .. }) => {
+        match self.broker.subscribe(channel.as_str()) {
+            SubscribeOutcome::Pending(SubscriptionId { number, .. }) => {
                 state.awaited.insert(channel.clone(), Awaited { number, waiting: Vec::new() });
             }
-            Listen::Reserved if matches!(*self.broker, Broker::Redis(_)) => {
+            SubscribeOutcome::Reserved if matches!(*self.broker, Broker::Redis(_)) => {
                 if state.reserved_told.insert(channel.clone()) {
                     tracing::warn!(
                         channel = channel.as_str(),
@@ -286,7 +283,7 @@ impl Cluster {
                     );
                 }
             }
-            Listen::Now | Listen::Before | Listen::Reserved => {}
+            SubscribeOutcome::Active | SubscribeOutcome::AlreadySubscribed | SubscribeOutcome::Reserved => {}
         }
     }
 

@@ -81,7 +81,7 @@ impl Node {
         loop {
             match self.inbound.recv().await.unwrap() {
                 Inbound::Dispatch { dispatch: Dispatch::Signal(signal), .. } => return signal,
-                Inbound::Dispatch { .. } | Inbound::Listening(_) | Inbound::Resumed => {}
+                Inbound::Dispatch { .. } | Inbound::Subscribed(_) | Inbound::Resumed => {}
             }
         }
     }

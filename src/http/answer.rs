@@ -4,10 +4,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::oneshot;
 
-use crate::broker::{Broker, Refused};
-use crate::message::{Dispatch, InvalidChannelName};
+use crate::broker::PublishError;
+use crate::message::InvalidChannelName;
 
 /// `{"ok":true}`: the broker has it.
 #[derive(Serialize)]
@@ -19,19 +18,6 @@ impl Accepted {
     pub(super) const fn new() -> Self {
         Self { ok: true }
     }
-}
-
-/// Publishes and waits until the broker has accepted it.
-pub(super) async fn accepted(broker: &Broker, dispatch: impl Into<Dispatch>) -> Result<(), Refused> {
-    let (told, outcome) = oneshot::channel();
-    broker.publish(
-        dispatch,
-        Box::new(|result| {
-            // Whoever gave up waiting does not need to be told.
-            let _ = told.send(result);
-        }),
-    );
-    outcome.await.unwrap_or(Err(Refused::Unreachable))
 }
 
 /// A request that is not served: a status, and `{"error":{"code","message"}}`.
@@ -60,8 +46,8 @@ impl Failure {
     }
 }
 
-impl From<Refused> for Failure {
-    fn from(refused: Refused) -> Self {
+impl From<PublishError> for Failure {
+    fn from(refused: PublishError) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", refused.to_string())
     }
 }

@@ -4,7 +4,7 @@ use axum::extract::rejection::JsonRejection;
 use serde::Deserialize;
 
 use super::AdminState;
-use super::answer::{Accepted, Failure, accepted};
+use super::answer::{Accepted, Failure};
 use crate::message::{ChannelName, Signal, UserId};
 
 /// A misspelt `channel` must not close all of a user's connections.
@@ -22,6 +22,6 @@ pub(super) async fn disconnect<L>(
 ) -> Result<Json<Accepted>, Failure> {
     let Json(Removal { user, channel }) = removal?;
     let channel = channel.map(|name| ChannelName::new(&name)).transpose()?;
-    accepted(&state.broker, Signal::Disconnect { user, channel }).await?;
+    state.broker.publish_and_wait(Signal::Disconnect { user, channel }.into()).await?;
     Ok(Json(Accepted::new()))
 }

@@ -9,7 +9,7 @@ use super::End;
 use super::handshake::accept;
 use super::{Conversation, Edge, Message, Rejection, serve};
 use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
-use crate::broker::{Broker, Refused};
+use crate::broker::{Broker, PublishError};
 use crate::hub::{Connection, Outbox};
 use crate::message::{ChannelName, Close, Sender};
 use crate::protocol::native::{Answer, Native, Refusal, encode_answer};
@@ -123,7 +123,7 @@ impl NativeConversation {
         let metrics = self.endpoint.edge.metrics.clone();
         let bytes = message.len();
         outbox.asked(bytes);
-        let receipt = move |accepted: Result<(), Refused>| {
+        let receipt = move |accepted: Result<(), PublishError>| {
             outbox.answered(bytes);
             answer(accepted.map_err(|_| Refusal::Unavailable), &outbox, limit, &metrics);
         };

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::ConsoleState;
-use crate::http::answer::{Accepted, Failure, accepted};
+use crate::http::answer::{Accepted, Failure};
 use crate::message::{ChannelName, Event};
 
 const STEPS: u32 = 20;
@@ -47,7 +47,7 @@ async fn run(state: &ConsoleState, channel: ChannelName) {
         ticks.tick().await;
         let event = Event { channel: channel.clone(), sender: state.system.clone(), data: report(cursor) };
         // A report that is refused is not repeated: the next one says more.
-        if let Err(refused) = accepted(&state.broker, event).await {
+        if let Err(refused) = state.broker.publish_and_wait(event.into()).await {
             tracing::debug!(%refused, cursor, "a report of the sample job was not accepted");
         }
     }

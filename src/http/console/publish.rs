@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::ConsoleState;
-use crate::http::answer::{Failure, accepted};
+use crate::http::answer::Failure;
 use crate::message::{ChannelName, Event, Sender, UserId};
 use crate::protocol::native;
 
@@ -64,6 +64,6 @@ pub(super) async fn publish(
     let data = Bytes::from(data.get().to_owned());
     let left_out =
         state.native.preview(&channel, &data).map_err(|invalid| Failure::invalid(&invalid.to_string()))?;
-    accepted(&state.broker, Event { channel, sender, data }).await?;
+    state.broker.publish_and_wait(Event { channel, sender, data }.into()).await?;
     Ok(Json(Published { ok: true, left_out: left_out.map(LeftOut::from) }))
 }

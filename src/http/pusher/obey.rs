@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use crate::broker::Refused;
+use crate::broker::PublishError;
 use crate::cluster::Cluster;
 use crate::protocol::pusher::Channel;
 use crate::protocol::pusher::http::{
@@ -47,7 +47,7 @@ pub(super) async fn obey(cluster: &Cluster, app: &Arc<str>, command: Command) ->
 }
 
 /// All at once, so that a batch costs one round trip. In order: each is handed over before the next.
-async fn publish(cluster: &Cluster, app: &Arc<str>, triggers: Vec<Trigger>) -> Result<(), Refused> {
+async fn publish(cluster: &Cluster, app: &Arc<str>, triggers: Vec<Trigger>) -> Result<(), PublishError> {
     let accepted: Vec<_> =
         triggers.into_iter().map(|trigger| cluster.broadcast(&trigger.into_broadcast(app))).collect();
     join_all(accepted).await.into_iter().collect()
@@ -58,6 +58,6 @@ fn about(cluster: &Cluster, app: &str, channel: &Channel, info: Info) -> Channel
     if info.is_empty() { ChannelInfo::default() } else { cluster.channel(app, channel.name()) }
 }
 
-fn unavailable(refused: Refused) -> HttpError {
+fn unavailable(refused: PublishError) -> HttpError {
     HttpError::new(503, "unavailable", format!("{refused}: send it again"))
 }
