@@ -91,6 +91,7 @@ pub struct Shared<'a> {
 
 impl Shared<'_> {
     /// How many bytes its texts have.
+    #[must_use]
     pub fn bytes(&self) -> usize {
         self.channel.as_str().len() + self.event.len() + self.data.len()
     }
@@ -174,11 +175,13 @@ impl History {
     }
 
     /// The last event, not older than `ttl`.
+    #[must_use]
     pub fn get(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<Frame> {
         self.find(channel, ttl, now).map(|(entry, _)| entry.frame.clone())
     }
 
     /// Its data, and for how long it is still kept.
+    #[must_use]
     pub fn data(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&str, u64)> {
         self.find(channel, ttl, now).map(|(entry, left)| (&*entry.data, left))
     }

@@ -6,7 +6,7 @@ use crate::message::{ChannelName, SocketId};
 use crate::protocol::pusher::{EventKind, UserId};
 
 /// How long an empty channel or an absent member waits for its return, in milliseconds, before anybody is told.
-pub const RETURN_WITHIN: u64 = 3000;
+pub(super) const RETURN_WITHIN: u64 = 3000;
 
 /// Something that the application is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -106,8 +106,7 @@ impl WebhookEvent {
     }
 
     /// What it says has gone, or has come.
-    #[must_use]
-    pub fn transition(&self) -> Option<(Subject, Way)> {
+    pub(super) fn transition(&self) -> Option<(Subject, Way)> {
         match self {
             Self::ChannelOccupied { channel } => Some(((channel.clone(), None), Way::Comes)),
             Self::ChannelVacated { channel } => Some(((channel.clone(), None), Way::Goes)),
@@ -123,11 +122,11 @@ impl WebhookEvent {
 }
 
 /// A channel, or a member of one.
-pub type Subject = (ChannelName, Option<UserId>);
+pub(super) type Subject = (ChannelName, Option<UserId>);
 
 /// What has become of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(super) enum Way {
     /// It is there.
     Comes,
     /// It is not any more. The application hears of that only after [`RETURN_WITHIN`].
@@ -135,8 +134,7 @@ pub enum Way {
 }
 
 /// The body of a request: `{"time_ms":…,"events":[…]}`. `time` is in milliseconds since the Unix epoch.
-#[must_use]
-pub fn webhook_body(time: u64, events: &[WebhookEvent]) -> Vec<u8> {
+pub(super) fn webhook_body(time: u64, events: &[WebhookEvent]) -> Vec<u8> {
     #[derive(Serialize)]
     struct Body<'a> {
         time_ms: u64,

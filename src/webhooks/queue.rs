@@ -27,7 +27,7 @@ const MAX_MISSES: usize = 4_096;
 /// Anybody can subscribe to any number of public channels, so events of guarded channels are sent first and displace those
 /// of public ones when there is no room. Among equals, the channel and kind of event that has queued the most loses.
 #[derive(Debug)]
-pub struct WebhookQueue {
+pub(super) struct WebhookQueue {
     wanted: Vec<EventKind>,
     filter: WebhookFilter,
     capacity: usize,
@@ -47,19 +47,19 @@ struct Lane {
 
 /// The queue was full because the application does not take what it is told: events were dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dropped {
+pub(super) struct Dropped {
     /// How many.
-    pub events: u64,
+    pub(super) events: u64,
     /// The kind of the last one.
-    pub kind: EventKind,
+    pub(super) kind: EventKind,
     /// The channel of the last one.
-    pub channel: ChannelName,
+    pub(super) channel: ChannelName,
 }
 
 impl WebhookQueue {
     /// A queue of at most `capacity` events for a webhook with these settings.
     #[must_use]
-    pub fn new(settings: &WebhookSettings, capacity: usize) -> Self {
+    pub(super) fn new(settings: &WebhookSettings, capacity: usize) -> Self {
         Self {
             wanted: settings.events.clone(),
             filter: settings.filter.clone(),
@@ -74,7 +74,7 @@ impl WebhookQueue {
     /// Takes an event. `now` is in milliseconds and never goes back.
     ///
     /// Fails where there was no room: for this event, or for others that had to go for it.
-    pub fn push(&mut self, event: WebhookEvent, now: u64) -> Result<(), Dropped> {
+    pub(super) fn push(&mut self, event: WebhookEvent, now: u64) -> Result<(), Dropped> {
         self.settle(now);
         if !self.filter.matches(event.channel()) {
             return Ok(());
@@ -103,12 +103,12 @@ impl WebhookQueue {
 
     /// When to [`take`](Self::take) again: a departure may be final then.
     #[must_use]
-    pub fn next_ready(&self) -> Option<u64> {
+    pub(super) fn next_ready(&self) -> Option<u64> {
         self.guarded.departures.next().into_iter().chain(self.public.departures.next()).min()
     }
 
     /// The events of the next request, none if there is nothing to send yet.
-    pub fn take(&mut self, now: u64) -> Vec<WebhookEvent> {
+    pub(super) fn take(&mut self, now: u64) -> Vec<WebhookEvent> {
         self.settle(now);
         let (mut events, mut bytes) = (Vec::new(), 0);
         for lane in [&mut self.guarded, &mut self.public] {
@@ -125,13 +125,13 @@ impl WebhookQueue {
 
     /// The last node goes: departures are final at once, for nobody can return. Their number is bounded by what is on the node,
     /// and all of them have room.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.is_last = true;
     }
 
     /// The node goes and leaves to others what waits here, and of what is ready that which `is_theirs`, which is told how
     /// many milliseconds ago an event happened.
-    pub fn hand_over(&mut self, now: u64, is_theirs: impl Fn(u64, &WebhookEvent) -> bool) {
+    pub(super) fn hand_over(&mut self, now: u64, is_theirs: impl Fn(u64, &WebhookEvent) -> bool) {
         self.settle(now);
         for lane in [&mut self.guarded, &mut self.public] {
             lane.departures.clear();
@@ -140,7 +140,7 @@ impl WebhookQueue {
     }
 
     /// Forgets everything. Returns how many events nobody will be told.
-    pub fn clear(&mut self) -> usize {
+    pub(super) fn clear(&mut self) -> usize {
         self.settle(u64::MAX);
         let left = self.guarded.ready.len() + self.public.ready.len();
         (self.guarded, self.public) = (Lane::default(), Lane::default());

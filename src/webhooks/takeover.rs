@@ -15,11 +15,13 @@ const IMPRECISE: u64 = 1_000;
 const LAST_WORDS: u64 = 1_000;
 
 /// From when on a successor repeats the events of a node that left at this time.
+#[must_use]
 pub fn takeover_start(left_at: u64) -> u64 {
     left_at.saturating_sub(LAST_WORDS)
 }
 
 /// Whether a successor is certain to deliver an event that happened `age` milliseconds before this node left.
+#[must_use]
 pub fn is_taken_over(age: u64, event: &WebhookEvent) -> bool {
     let waits = match event.transition() {
         Some((_, Way::Goes)) => RETURN_WITHIN + IMPRECISE,
@@ -51,6 +53,7 @@ impl TakeoverLog {
 
     /// The events of an app since this time, and the departures shortly before it: those had not been delivered yet, because
     /// the channel or member might have returned.
+    #[must_use]
     pub fn since(&self, time: u64, app: &str) -> Vec<WebhookEvent> {
         let from = time.saturating_sub(RETURN_WITHIN + IMPRECISE);
         let meant = self.0.iter().filter(|(then, id, _)| *then >= from && **id == *app);
