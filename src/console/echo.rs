@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::ConsoleState;
-use crate::message::UserId;
-use crate::protocol::pusher::{Channel, SocketId};
+use crate::message::{SocketId, UserId};
+use crate::protocol::pusher::Channel;
 use crate::transport::ApiError;
 
 #[derive(Serialize)]

@@ -5,34 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room and the rooms that it may import. `main` is the binary, which sees the crate from outside.
+#[rustfmt::skip]
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["server", "config", "protocol", "auth", "message", "telemetry"]),
-    (
-        "config",
-        &["server", "admin", "console", "auth", "broker", "message", "protocol", "transport", "telemetry"],
-    ),
-    (
-        "server",
-        &[
-            "endpoint",
-            "admin",
-            "console",
-            "transport",
-            "cluster",
-            "protocol",
-            "hub",
-            "broker",
-            "auth",
-            "message",
-            "telemetry",
-        ],
-    ),
+    ("config", &["server", "admin", "console", "auth", "broker", "message", "protocol", "transport", "telemetry"]),
+    ("server", &["endpoint", "admin", "console", "transport", "cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("endpoint", &["transport", "cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("console", &["transport", "protocol", "broker", "auth", "message", "telemetry"]),
     ("admin", &["transport", "broker", "message", "telemetry"]),
     ("transport", &["hub", "message", "telemetry"]),
-    ("cluster", &["protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("cluster", &["presence", "history", "webhooks", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("presence", &["protocol", "message"]),
+    ("history", &["message"]),
+    ("webhooks", &["protocol", "auth", "message", "telemetry"]),
     ("protocol", &["auth", "message"]),
     ("hub", &["message", "telemetry"]),
     ("broker", &["message", "telemetry"]),

@@ -10,7 +10,6 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::EventKind;
 use crate::message::ChannelName;
 
 /// One of `[[pusher.webhooks]]` or `[[apps.webhooks]]`.
@@ -69,6 +68,42 @@ pub enum InvalidWebhook {
     /// The login of the URL and a header of the settings are about the same.
     #[error("has both user:password@ in the url and an Authorization header; remove one of them")]
     TwoAuthorizations,
+}
+
+/// The kinds of events, by which a webhook chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// `channel_occupied`
+    ChannelOccupied,
+    /// `channel_vacated`
+    ChannelVacated,
+    /// `member_added`
+    MemberAdded,
+    /// `member_removed`
+    MemberRemoved,
+    /// `client_event`
+    ClientEvent,
+    /// `cache_miss`
+    CacheMiss,
+    /// `subscription_count`
+    SubscriptionCount,
+}
+
+impl EventKind {
+    /// Its name on the wire and in the settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ChannelOccupied => "channel_occupied",
+            Self::ChannelVacated => "channel_vacated",
+            Self::MemberAdded => "member_added",
+            Self::MemberRemoved => "member_removed",
+            Self::ClientEvent => "client_event",
+            Self::CacheMiss => "cache_miss",
+            Self::SubscriptionCount => "subscription_count",
+        }
+    }
 }
 
 const RESERVED: [HeaderName; 6] = [

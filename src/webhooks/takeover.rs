@@ -1,22 +1,28 @@
+//! What the successor of a node repeats to webhooks, because the node may not have delivered it.
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::state::SILENT_AFTER;
-use crate::protocol::pusher::{RETURN_WITHIN, Subject, Way, WebhookEvent};
+use super::event::{RETURN_WITHIN, Subject, Way, WebhookEvent};
+
+/// How long events of other nodes are remembered, in milliseconds: twice the silence after which a node counts as lost.
+const REMEMBER: u64 = 30_000;
 
 /// Times are those of the last tick, and a request takes its time, too.
 const IMPRECISE: u64 = 1_000;
 
-/// What a node was to tell webhooks so shortly before it went, in milliseconds, it may not have told any more.
+/// Events of the last so many milliseconds before a node left may not have been delivered by it.
 const LAST_WORDS: u64 = 1_000;
 
-/// Where a successor begins with what a node that said its farewell at this time may have left untold.
-pub(super) fn last_words(farewell: u64) -> u64 {
-    farewell.saturating_sub(LAST_WORDS)
+/// From when on a successor repeats the events of a node that left at this time.
+#[must_use]
+pub fn takeover_start(left_at: u64) -> u64 {
+    left_at.saturating_sub(LAST_WORDS)
 }
 
-/// Whether a successor tells an event that happened so many milliseconds before the farewell, for certain.
-pub(super) fn is_taken_over(age: u64, event: &WebhookEvent) -> bool {
+/// Whether a successor is certain to deliver an event that happened `age` milliseconds before this node left.
+#[must_use]
+pub fn is_taken_over(age: u64, event: &WebhookEvent) -> bool {
     let waits = match event.transition() {
         Some((_, Way::Goes)) => RETURN_WITHIN + IMPRECISE,
         Some((_, Way::Comes)) => 0,
@@ -24,52 +30,53 @@ pub(super) fn is_taken_over(age: u64, event: &WebhookEvent) -> bool {
         // Only the node of the connection knows of these.
         None => return false,
     };
-    // Sooner twice than never.
+    // Delivering twice is better than not at all.
     age < LAST_WORDS + waits - IMPRECISE / 2
 }
 
-/// What another node is to tell webhooks, in case that it is gone.
+/// The recent events that another node is responsible for, in case that node is lost.
 #[derive(Debug, Default)]
-pub(super) struct Untold(VecDeque<(u64, Arc<str>, WebhookEvent)>);
+pub struct TakeoverLog(VecDeque<(u64, Arc<str>, WebhookEvent)>);
 
-impl Untold {
-    /// So many events are remembered.
+impl TakeoverLog {
+    /// Maximum events that are remembered.
     const MAX: usize = 4096;
 
-    pub(super) fn remember(&mut self, time: u64, app: &Arc<str>, event: WebhookEvent) {
-        let is_old =
-            |(then, ..): &(u64, Arc<str>, WebhookEvent)| time.saturating_sub(*then) > 2 * SILENT_AFTER;
+    /// Remembers an event of an app that happened now, in milliseconds.
+    pub fn remember(&mut self, now: u64, app: &Arc<str>, event: WebhookEvent) {
+        let is_old = |(then, ..): &(u64, Arc<str>, WebhookEvent)| now.saturating_sub(*then) > REMEMBER;
         while self.0.len() >= Self::MAX || self.0.front().is_some_and(is_old) {
             self.0.pop_front();
         }
-        self.0.push_back((time, app.clone(), event));
+        self.0.push_back((now, app.clone(), event));
     }
 
-    /// What has happened in an app from this time on, and what had gone shortly before: that was not told yet, for it might
-    /// have come back.
-    pub(super) fn since(&self, time: u64, app: &str) -> Vec<WebhookEvent> {
+    /// The events of an app since this time, and the departures shortly before it: those had not been delivered yet, because
+    /// the channel or member might have returned.
+    #[must_use]
+    pub fn since(&self, time: u64, app: &str) -> Vec<WebhookEvent> {
         let from = time.saturating_sub(RETURN_WITHIN + IMPRECISE);
         let meant = self.0.iter().filter(|(then, id, _)| *then >= from && **id == *app);
-        let mut untold: Vec<Option<WebhookEvent>> = Vec::new();
-        let mut gone: HashMap<Subject, usize> = HashMap::new();
+        let mut events: Vec<Option<WebhookEvent>> = Vec::new();
+        let mut departed: HashMap<Subject, usize> = HashMap::new();
         for (then, _, event) in meant {
             match event.transition() {
                 _ if *then >= time => {}
                 Some((subject, Way::Goes)) => {
-                    gone.insert(subject, untold.len());
+                    departed.insert(subject, events.len());
                 }
                 Some((subject, Way::Comes)) => {
-                    // It was back in time, so that there was nothing to tell.
-                    if let Some(event) = gone.remove(&subject).and_then(|place| untold.get_mut(place)) {
+                    // It returned in time, so that there was nothing to deliver.
+                    if let Some(event) = departed.remove(&subject).and_then(|place| events.get_mut(place)) {
                         *event = None;
                     }
                     continue;
                 }
                 None => continue,
             }
-            untold.push(Some(event.clone()));
+            events.push(Some(event.clone()));
         }
-        untold.into_iter().flatten().collect()
+        events.into_iter().flatten().collect()
     }
 }
 
@@ -87,26 +94,26 @@ mod tests {
     }
 
     #[test]
-    fn what_others_may_not_have_told_is_remembered_for_a_while() {
-        let mut untold = Untold::default();
+    fn events_of_other_nodes_are_remembered_for_a_while() {
+        let mut log = TakeoverLog::default();
         let app: Arc<str> = "1".into();
         for (time, name) in [(1, "a"), (5, "b"), (9, "c")] {
-            untold.remember(time, &app, occupied(name));
+            log.remember(time, &app, occupied(name));
         }
-        assert_eq!(untold.since(5, "1"), [occupied("b"), occupied("c")]);
-        assert!(untold.since(0, "2").is_empty());
-        untold.remember(10 + 2 * SILENT_AFTER, &app, occupied("d"));
-        assert_eq!(untold.since(0, "1"), [occupied("d")]);
+        assert_eq!(log.since(5, "1"), [occupied("b"), occupied("c")]);
+        assert!(log.since(0, "2").is_empty());
+        log.remember(10 + REMEMBER, &app, occupied("d"));
+        assert_eq!(log.since(0, "1"), [occupied("d")]);
     }
 
     #[test]
-    fn what_is_left_to_a_successor_it_tells() {
+    fn a_successor_repeats_what_is_left_to_it() {
         let app: Arc<str> = "1".into();
         let at = 60_000;
         let inherited = |age: u64, event: &WebhookEvent| {
-            let mut untold = Untold::default();
-            untold.remember(at - age, &app, event.clone());
-            untold.since(last_words(at), &app) == [event.clone()]
+            let mut log = TakeoverLog::default();
+            log.remember(at - age, &app, event.clone());
+            log.since(takeover_start(at), &app) == [event.clone()]
         };
         for age in 0..10_000 {
             for event in [occupied("a"), vacated("a")] {
@@ -122,8 +129,8 @@ mod tests {
     }
 
     #[test]
-    fn a_departure_that_waited_for_its_return_was_not_told() {
-        let mut untold = Untold::default();
+    fn a_departure_that_waited_for_its_return_is_repeated() {
+        let mut log = TakeoverLog::default();
         let app: Arc<str> = "1".into();
         for (time, event) in [
             (900, vacated("told")),
@@ -134,13 +141,13 @@ mod tests {
             (4_300, occupied("told")),
             (6_000, occupied("new")),
         ] {
-            untold.remember(time, &app, event);
+            log.remember(time, &app, event);
         }
         let expected = [vacated("just waits"), vacated("waits"), occupied("new")];
-        assert_eq!(untold.since(5_000, "1"), expected);
-        // Who had it to tell heard of the departure, and not of the return.
+        assert_eq!(log.since(5_000, "1"), expected);
+        // The responsible node saw the departure, but not the return.
         let departures = ["told", "just waits", "back", "waits"].map(vacated);
         let returns = ["back", "told", "new"].map(occupied);
-        assert_eq!(untold.since(4_150, "1"), [&departures[..], &returns].concat());
+        assert_eq!(log.since(4_150, "1"), [&departures[..], &returns].concat());
     }
 }

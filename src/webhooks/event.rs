@@ -1,19 +1,12 @@
-mod queue;
-mod ready;
-mod settings;
-mod waiting;
+//! What an application is told, and the body of the request that says so.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
-use super::socket_id::SocketId;
-use super::user::UserId;
-use crate::message::ChannelName;
-
-pub use queue::{Dropped, WebhookQueue};
-pub use settings::{InvalidWebhook, WebhookFilter, WebhookSettings, WebhookTarget};
+use crate::message::{ChannelName, SocketId};
+use crate::protocol::pusher::{EventKind, UserId};
 
 /// How long an empty channel or an absent member waits for its return, in milliseconds, before anybody is told.
-pub const RETURN_WITHIN: u64 = 3000;
+pub(super) const RETURN_WITHIN: u64 = 3000;
 
 /// Something that the application is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -78,42 +71,6 @@ pub enum WebhookEvent {
     },
 }
 
-/// The kinds of events, by which a webhook chooses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EventKind {
-    /// `channel_occupied`
-    ChannelOccupied,
-    /// `channel_vacated`
-    ChannelVacated,
-    /// `member_added`
-    MemberAdded,
-    /// `member_removed`
-    MemberRemoved,
-    /// `client_event`
-    ClientEvent,
-    /// `cache_miss`
-    CacheMiss,
-    /// `subscription_count`
-    SubscriptionCount,
-}
-
-impl EventKind {
-    /// Its name on the wire and in the settings.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ChannelOccupied => "channel_occupied",
-            Self::ChannelVacated => "channel_vacated",
-            Self::MemberAdded => "member_added",
-            Self::MemberRemoved => "member_removed",
-            Self::ClientEvent => "client_event",
-            Self::CacheMiss => "cache_miss",
-            Self::SubscriptionCount => "subscription_count",
-        }
-    }
-}
-
 impl WebhookEvent {
     /// Which kind it is.
     #[must_use]
@@ -144,13 +101,12 @@ impl WebhookEvent {
     }
 
     /// How long its texts are that clients write.
-    fn text_bytes(&self) -> usize {
+    pub(super) fn text_bytes(&self) -> usize {
         if let Self::ClientEvent { event, data, .. } = self { event.len() + data.len() } else { 0 }
     }
 
     /// What it says has gone, or has come.
-    #[must_use]
-    pub fn transition(&self) -> Option<(Subject, Way)> {
+    pub(super) fn transition(&self) -> Option<(Subject, Way)> {
         match self {
             Self::ChannelOccupied { channel } => Some(((channel.clone(), None), Way::Comes)),
             Self::ChannelVacated { channel } => Some(((channel.clone(), None), Way::Goes)),
@@ -166,11 +122,11 @@ impl WebhookEvent {
 }
 
 /// A channel, or a member of one.
-pub type Subject = (ChannelName, Option<UserId>);
+pub(super) type Subject = (ChannelName, Option<UserId>);
 
 /// What has become of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(super) enum Way {
     /// It is there.
     Comes,
     /// It is not any more. The application hears of that only after [`RETURN_WITHIN`].
@@ -178,8 +134,7 @@ pub enum Way {
 }
 
 /// The body of a request: `{"time_ms":…,"events":[…]}`. `time` is in milliseconds since the Unix epoch.
-#[must_use]
-pub fn webhook_body(time: u64, events: &[WebhookEvent]) -> Vec<u8> {
+pub(super) fn webhook_body(time: u64, events: &[WebhookEvent]) -> Vec<u8> {
     #[derive(Serialize)]
     struct Body<'a> {
         time_ms: u64,
@@ -192,6 +147,3 @@ pub fn webhook_body(time: u64, events: &[WebhookEvent]) -> Vec<u8> {
 fn as_text<S: Serializer>(channel: &ChannelName, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(channel.as_str())
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::event::*;
+use super::queue::*;
+use crate::message::{ChannelName, SocketId};
+use crate::protocol::pusher::{EventKind, UserId, WebhookSettings};
 
 fn channel(text: &str) -> ChannelName {
     ChannelName::new(text).unwrap()

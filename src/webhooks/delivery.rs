@@ -1,4 +1,4 @@
-//! Tells the applications what happens: one task a webhook, one request at a time, in order.
+//! Delivers webhooks: one task per webhook, one request at a time, in order, retried until it is accepted or too old.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,37 +16,49 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::hub::Clock;
-use crate::protocol::pusher::{App, Apps, Dropped, WebhookEvent, WebhookQueue, WebhookTarget, webhook_body};
+use super::event::{WebhookEvent, webhook_body};
+use super::queue::{Dropped, WebhookQueue};
+use crate::protocol::pusher::{App, Apps, WebhookTarget};
 use crate::telemetry::Metrics;
 
-/// So many events wait for one webhook.
+/// Maximum events that wait for one webhook.
 const CAPACITY: usize = 10_000;
 
-/// How long an answer may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long a response may take.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request is tried for so long.
-const TRY_FOR: Duration = Duration::from_secs(5 * 60);
+/// How long a request is retried before its events are dropped.
+const RETRY_FOR: Duration = Duration::from_secs(5 * 60);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What happens within this time goes into one request.
+/// Events that happen within this time go into one request.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// The webhooks of all apps.
 #[derive(Debug)]
-pub(super) struct Webhooks {
+pub struct Webhooks {
     of_apps: HashMap<Arc<str>, Vec<Arc<Webhook>>>,
     tasks: Mutex<JoinSet<()>>,
-    /// When the tasks have to end, once that is known. They end before where there is nothing left to tell.
+    /// The deadline of the tasks, once the node shuts down. A task without events left ends earlier.
     end: watch::Sender<Option<Instant>>,
+    clock: Clock,
 }
 
 type End = watch::Receiver<Option<Instant>>;
 
-/// One URL that is told of an app's events.
+/// Milliseconds since the node was started.
+#[derive(Debug, Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    fn millis(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// One URL that receives an app's events.
 #[derive(Debug)]
 struct Webhook {
     app: Arc<App>,
@@ -60,15 +72,16 @@ struct Webhook {
 type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 impl Webhooks {
-    /// Starts them. Needs a tokio runtime, if there are any.
-    pub(super) fn start(apps: &Apps, clock: Clock, metrics: &Arc<Metrics>) -> Self {
+    /// Starts a task for each webhook. Needs a tokio runtime, if there is one.
+    pub fn start(apps: &Apps, metrics: &Arc<Metrics>) -> Self {
+        let clock = Clock(Instant::now());
         let mut http = None;
         let mut of_apps: HashMap<Arc<str>, Vec<Arc<Webhook>>> = HashMap::new();
         let mut tasks = JoinSet::new();
         let end = watch::Sender::new(None);
         for app in apps.iter().filter(|app| app.enabled) {
             for settings in &app.rules.webhooks {
-                // That it can be read has been checked with the settings.
+                // Loading the settings has checked it.
                 let Ok(target) = settings.target() else { continue };
                 let webhook = Arc::new(Webhook {
                     app: app.clone(),
@@ -82,20 +95,21 @@ impl Webhooks {
                 of_apps.entry(app.credentials.id().clone()).or_default().push(webhook);
             }
         }
-        Self { of_apps, tasks: Mutex::new(tasks), end }
+        Self { of_apps, tasks: Mutex::new(tasks), end, clock }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.of_apps.is_empty()
     }
 
-    /// Whether an app has one.
-    pub(super) fn has(&self, app: &str) -> bool {
+    /// Whether an app has a webhook.
+    pub fn has(&self, app: &str) -> bool {
         self.of_apps.contains_key(app)
     }
 
-    /// Queues an event for those of an app; `now` is in milliseconds of the hub's clock.
-    pub(super) fn tell(&self, app: &str, event: WebhookEvent, now: u64) {
+    /// Queues an event for the webhooks of an app.
+    pub fn push(&self, app: &str, event: WebhookEvent) {
+        let now = self.clock.millis();
         let Some((last, others)) = self.of_apps.get(app).and_then(|webhooks| webhooks.split_last()) else {
             return;
         };
@@ -105,23 +119,24 @@ impl Webhooks {
         last.push(event, now);
     }
 
-    /// Nobody comes back any more, and no other node tells: see [`WebhookQueue::close`].
-    pub(super) fn close(&self) {
+    /// No connection returns, and no other node is left to deliver: see [`WebhookQueue::close`].
+    pub fn close(&self) {
         for webhook in self.all() {
             webhook.queue().close();
             webhook.pushed.notify_one();
         }
     }
 
-    /// Leaves to other nodes what they tell: see [`WebhookQueue::hand_over`].
-    pub(super) fn hand_over(&self, now: u64, is_theirs: impl Fn(u64, &WebhookEvent) -> bool) {
+    /// Leaves events to other nodes: see [`WebhookQueue::hand_over`].
+    pub fn hand_over(&self, is_theirs: impl Fn(u64, &WebhookEvent) -> bool) {
+        let now = self.clock.millis();
         for webhook in self.all() {
             webhook.queue().hand_over(now, &is_theirs);
         }
     }
 
-    /// Tells what is ready. Ends with that, and at `end` at the latest; what is left then is counted and logged.
-    pub(super) async fn finish(&self, end: Instant) {
+    /// Delivers what is ready, until `end` at the latest; events that are left then are counted and logged.
+    pub async fn finish(&self, end: Instant) {
         self.end.send_replace(Some(end));
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         while tasks.join_next().await.is_some() {}
@@ -137,14 +152,11 @@ fn client() -> Http {
     let found = rustls_native_certs::load_native_certs();
     let (_, ignored) = roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        tracing::warn!(
-            ignored,
-            "no certificates of authorities are installed: webhooks over https will fail"
-        );
+        tracing::warn!(ignored, "no CA certificates are installed: webhooks over https will fail");
     }
     let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let mut tcp = HttpConnector::new();
-    tcp.set_connect_timeout(Some(ANSWER_WITHIN));
+    tcp.set_connect_timeout(Some(RESPONSE_TIMEOUT));
     tcp.enforce_http(false);
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
     Client::builder(TokioExecutor::new())
@@ -171,12 +183,12 @@ impl Webhook {
     }
 
     async fn run(self: Arc<Self>, http: Http, end: End) {
-        let mut telling = Vec::new();
+        let mut sending = Vec::new();
         tokio::select! {
-            () = self.tell_all(&http, end.clone(), &mut telling) => {}
-            () = is_over(end) => {}
+            () = self.deliver_all(&http, end.clone(), &mut sending) => {}
+            () = deadline(end) => {}
         }
-        let lost = telling.len() + self.queue().clear();
+        let lost = sending.len() + self.queue().clear();
         if lost > 0 {
             self.metrics.webhooks_dropped.inc_by(lost as u64);
             let (app, host) = (&**self.app.credentials.id(), self.target.url.host().unwrap_or_default());
@@ -184,24 +196,24 @@ impl Webhook {
                 app,
                 host,
                 events = lost,
-                "a webhook could not be told of these events before the end"
+                "webhook events dropped: not delivered before the shutdown"
             );
         }
     }
 
-    /// Tells what is ready, until there is nothing left and the node goes. What is being told is in `telling`.
-    async fn tell_all(&self, http: &Http, mut end: End, telling: &mut Vec<WebhookEvent>) {
+    /// Delivers what is ready, until nothing is left and the node shuts down. `sending` holds the events of the current request.
+    async fn deliver_all(&self, http: &Http, mut end: End, sending: &mut Vec<WebhookEvent>) {
         loop {
-            // Asked before the queue is: what there is to tell at the end was queued before.
+            // Read before the queue: the last events were queued before the deadline was set.
             let is_last = end.borrow().is_some();
             let next = {
                 let mut queue = self.queue();
-                *telling = queue.take(self.clock.millis());
+                *sending = queue.take(self.clock.millis());
                 queue.next_ready()
             };
-            if !telling.is_empty() {
-                self.tell(http, &mut end, telling).await;
-                telling.clear();
+            if !sending.is_empty() {
+                self.deliver(http, &mut end, sending).await;
+                sending.clear();
             } else if is_last {
                 return;
             } else {
@@ -210,7 +222,7 @@ impl Webhook {
         }
     }
 
-    /// Waits for an event, or for the time of one that waits itself, or for the end.
+    /// Waits for an event, for a departure that becomes final, or for the deadline.
     async fn wait(&self, end: &mut End, next: Option<u64>) {
         let pushed = async {
             match next {
@@ -228,23 +240,24 @@ impl Webhook {
         }
     }
 
-    /// Makes a request until it is taken, or for so long that nobody would care.
-    async fn tell(&self, http: &Http, end: &mut End, events: &[WebhookEvent]) {
+    /// Repeats a request until it is accepted, or until its events are too old.
+    async fn deliver(&self, http: &Http, end: &mut End, events: &[WebhookEvent]) {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let body = Bytes::from(webhook_body(u64::try_from(time).unwrap_or(u64::MAX), events));
         let signature = self.app.credentials.sign_webhook(&body);
-        let late = Instant::now() + TRY_FOR;
+        let late = Instant::now() + RETRY_FOR;
         let mut pause = FIRST_PAUSE;
         end.mark_unchanged();
         loop {
-            let failure = match timeout(ANSWER_WITHIN, self.request(http, body.clone(), &signature)).await {
+            let failure = match timeout(RESPONSE_TIMEOUT, self.request(http, body.clone(), &signature)).await
+            {
                 Ok(Ok(status)) if status.is_success() => {
                     self.metrics.webhooks_sent.inc();
                     return;
                 }
-                Ok(Ok(status)) => format!("the answer is {status}"),
+                Ok(Ok(status)) => format!("the response is {status}"),
                 Ok(Err(failure)) => failure,
-                Err(_) => "no answer in time".to_owned(),
+                Err(_) => "no response in time".to_owned(),
             };
             self.metrics.webhooks_failed.inc();
             let host = self.target.url.host().unwrap_or_default();
@@ -254,16 +267,16 @@ impl Webhook {
                     host,
                     failure,
                     events = events.len(),
-                    "a webhook was not taken and is dropped"
+                    "webhook failed for too long, events dropped"
                 );
                 return;
             }
-            tracing::info!(host, failure, again_in = ?pause, "a webhook was not taken");
-            // Spread, so that nodes that fail together do not come back together.
+            tracing::info!(host, failure, retry_in = ?pause, "webhook failed, retrying");
+            // Jitter, so that nodes that fail together do not retry together.
             let spread = pause.mul_f64(rand::random_range(0.75..1.25));
             tokio::select! {
                 () = sleep(spread) => pause = (pause * 2).min(LONGEST_PAUSE),
-                // There is no time left for long pauses.
+                // The deadline leaves no time for long pauses.
                 Ok(()) = end.changed() => pause = FIRST_PAUSE,
             }
         }
@@ -280,8 +293,8 @@ impl Webhook {
             .body(Full::new(body))
             .map_err(|error| error.to_string())?;
         request.headers_mut().extend(self.target.headers.clone());
-        let answer = http.request(request).await.map_err(|error| error.to_string())?;
-        Ok(answer.status())
+        let response = http.request(request).await.map_err(|error| error.to_string())?;
+        Ok(response.status())
     }
 
     fn queue(&self) -> MutexGuard<'_, WebhookQueue> {
@@ -289,8 +302,8 @@ impl Webhook {
     }
 }
 
-/// Waits until the time is over.
-async fn is_over(mut end: End) {
+/// Waits for the deadline.
+async fn deadline(mut end: End) {
     let end = end.wait_for(Option::is_some).await.ok().and_then(|end| *end);
     if let Some(end) = end {
         sleep_until(end).await;

@@ -20,7 +20,7 @@ const OVERHEAD: usize = 256;
 
 /// Keeps one event a channel, for a time. `now` is in milliseconds and never goes back.
 #[derive(Debug, Default)]
-pub(super) struct Cache {
+pub struct History {
     entries: HashMap<ChannelName, Entry>,
     /// By age: what the entries were given when they were kept.
     order: BTreeMap<u64, ChannelName>,
@@ -61,44 +61,45 @@ impl Entry {
 
 /// An event to keep.
 #[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) event: String,
-    pub(super) data: String,
-    pub(super) frame: Frame,
+pub struct Kept {
+    pub event: String,
+    pub data: String,
+    pub frame: Frame,
     /// When it was published.
-    pub(super) at: u64,
-    pub(super) by_topic: bool,
+    pub at: u64,
+    pub by_topic: bool,
 }
 
 /// What a node knows of an entry beside the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Knowledge {
-    pub(super) version: u64,
-    pub(super) certain: bool,
+pub struct Knowledge {
+    pub version: u64,
+    pub certain: bool,
 }
 
 /// An event that is kept, for other nodes.
 #[derive(Debug)]
-pub(super) struct Shared<'a> {
-    pub(super) channel: &'a ChannelName,
-    pub(super) event: &'a str,
-    pub(super) data: &'a str,
+pub struct Shared<'a> {
+    pub channel: &'a ChannelName,
+    pub event: &'a str,
+    pub data: &'a str,
     /// For how long it has been kept, in milliseconds.
-    pub(super) age: u64,
-    pub(super) by_topic: bool,
-    pub(super) knowledge: Knowledge,
+    pub age: u64,
+    pub by_topic: bool,
+    pub knowledge: Knowledge,
 }
 
 impl Shared<'_> {
     /// How many bytes its texts have.
-    pub(super) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.channel.as_str().len() + self.event.len() + self.data.len()
     }
 }
 
-impl Cache {
+impl History {
     /// An event has been heard. So has every other node that listens.
-    pub(super) fn keep(&mut self, channel: &ChannelName, kept: Kept) {
+    pub fn keep(&mut self, channel: &ChannelName, kept: Kept) {
         self.version += 1;
         self.insert(channel, kept, self.version, Some(self.epoch));
     }
@@ -117,7 +118,7 @@ impl Cache {
 
     /// What another node has kept: it counts where this one knows nothing better. Where it does, the others will hear it
     /// from this one.
-    pub(super) fn fill(&mut self, channel: &ChannelName, kept: Kept, theirs: Knowledge) {
+    pub fn fill(&mut self, channel: &ChannelName, kept: Kept, theirs: Knowledge) {
         self.version = self.version.max(theirs.version);
         let epoch = theirs.certain.then_some(self.epoch);
         let Some(own) = self.entries.get_mut(channel) else {
@@ -138,19 +139,19 @@ impl Cache {
     }
 
     /// The node may have missed events: what others are certain of is better from now on.
-    pub(super) const fn doubt(&mut self) {
+    pub const fn doubt(&mut self) {
         self.epoch += 1;
     }
 
     /// Somebody has asked: all that is kept is to be said by one of the nodes.
-    pub(super) const fn ask(&mut self) {
+    pub const fn ask(&mut self) {
         self.round += 1;
         self.cursor = 0;
     }
 
     /// Gives `say` what nobody has said since the last question, until it has had enough or all has been looked at. It
     /// looks at so many entries at the most. Whether there may be more.
-    pub(super) fn say(&mut self, now: u64, most: usize, mut say: impl FnMut(Shared<'_>) -> bool) -> bool {
+    pub fn say(&mut self, now: u64, most: usize, mut say: impl FnMut(Shared<'_>) -> bool) -> bool {
         let mut looked_at = 0;
         for (order, channel) in self.order.range(self.cursor..).take(most) {
             looked_at += 1;
@@ -174,12 +175,14 @@ impl Cache {
     }
 
     /// The last event, not older than `ttl`.
-    pub(super) fn get(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<Frame> {
+    #[must_use]
+    pub fn get(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<Frame> {
         self.find(channel, ttl, now).map(|(entry, _)| entry.frame.clone())
     }
 
     /// Its data, and for how long it is still kept.
-    pub(super) fn data(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&str, u64)> {
+    #[must_use]
+    pub fn data(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&str, u64)> {
         self.find(channel, ttl, now).map(|(entry, left)| (&*entry.data, left))
     }
 
@@ -190,14 +193,14 @@ impl Cache {
     }
 
     /// The node listens to the channel's topic no more, so that what came by it would grow stale.
-    pub(super) fn unlistened(&mut self, channel: &ChannelName) {
+    pub fn unlistened(&mut self, channel: &ChannelName) {
         if self.entries.get(channel).is_some_and(|entry| entry.by_topic) {
             self.forget(channel);
         }
     }
 
     /// Forgets what is too old.
-    pub(super) fn expire(&mut self, ttl: u64, now: u64) {
+    pub fn expire(&mut self, ttl: u64, now: u64) {
         let old: Vec<ChannelName> = self
             .entries
             .iter()
@@ -241,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_last_event_for_a_time() {
-        let mut cache = Cache::default();
+        let mut cache = History::default();
         let a = channel("cache-a");
         cache.keep(&a, kept("1", 0, false));
         cache.keep(&a, kept("2", 5, false));
@@ -257,7 +260,7 @@ mod tests {
     }
 
     /// What a cache says in a round, and how a cache that hears it stands then.
-    fn tell(from: &mut Cache, to: &mut [&mut Cache]) -> usize {
+    fn tell(from: &mut History, to: &mut [&mut History]) -> usize {
         let mut said = Vec::new();
         while from.say(0, 2, |shared| {
             let kept = kept(shared.data, 0, shared.by_topic);
@@ -275,9 +278,9 @@ mod tests {
     #[test]
     fn the_last_event_wins_whoever_missed_it_and_whoever_speaks_first() {
         let a = channel("cache-a");
-        let get = |cache: &Cache| cache.get(&a, 10, 0);
+        let get = |cache: &History| cache.get(&a, 10, 0);
         for first_to_speak in 0..3 {
-            let [mut one, mut two, mut three, mut new] = [(); 4].map(|()| Cache::default());
+            let [mut one, mut two, mut three, mut new] = [(); 4].map(|()| History::default());
             for cache in [&mut one, &mut two, &mut three] {
                 cache.keep(&a, kept("old", 0, false));
             }
@@ -291,7 +294,7 @@ mod tests {
             }
             for turn in 0..4 {
                 let mut speaker = std::mem::take(&mut all[(first_to_speak + turn) % 4]);
-                let mut others: Vec<&mut Cache> = all.iter_mut().collect();
+                let mut others: Vec<&mut History> = all.iter_mut().collect();
                 tell(&mut speaker, &mut others);
                 all[(first_to_speak + turn) % 4] = speaker;
             }
@@ -304,7 +307,7 @@ mod tests {
     #[test]
     fn where_nobody_is_certain_the_newest_wins() {
         let a = channel("cache-a");
-        let [mut one, mut two] = [(); 2].map(|()| Cache::default());
+        let [mut one, mut two] = [(); 2].map(|()| History::default());
         one.keep(&a, kept("z", 0, false));
         two.keep(&a, kept("z", 0, false));
         two.keep(&a, kept("a", 0, false));
@@ -325,7 +328,7 @@ mod tests {
 
     #[test]
     fn one_says_all_and_the_others_nothing() {
-        let [mut one, mut two, mut new] = [(); 3].map(|()| Cache::default());
+        let [mut one, mut two, mut new] = [(); 3].map(|()| History::default());
         for number in 0..50 {
             for cache in [&mut one, &mut two] {
                 cache.keep(&channel(&format!("cache-{number}")), kept("1", 0, false));
@@ -343,7 +346,7 @@ mod tests {
 
     #[test]
     fn what_came_by_a_topic_goes_with_it() {
-        let mut cache = Cache::default();
+        let mut cache = History::default();
         let (a, b) = (channel("cache-a"), channel("cache-b"));
         cache.keep(&a, kept("1", 0, true));
         cache.keep(&b, kept("1", 0, false));
@@ -354,7 +357,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded() {
-        let mut cache = Cache::default();
+        let mut cache = History::default();
         let data = "x".repeat(MAX_BYTES / 20);
         for number in 0..100 {
             cache.keep(&channel(&format!("cache-{number}")), kept(&data, 0, false));

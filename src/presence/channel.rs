@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 
 use super::{NodeName, Transition};
-use crate::message::ChannelName;
-use crate::protocol::pusher::{Member, SocketId, UserId};
+use crate::message::{ChannelName, SocketId};
+use crate::protocol::pusher::{Member, UserId};
 
 /// One channel, on all nodes.
 #[derive(Debug, Default)]

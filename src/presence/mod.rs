@@ -15,9 +15,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::socket_id::SocketId;
-use super::user::{Member, UserId};
-use crate::message::ChannelName;
+use crate::message::{ChannelName, SocketId};
+use crate::protocol::pusher::{Member, UserId};
 use channel::ChannelView;
 use transitions::Transitions;
 

@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{EventKind, WebhookEvent};
+use super::event::WebhookEvent;
 use crate::message::ChannelName;
+use crate::protocol::pusher::EventKind;
 
 /// What an event weighs besides the texts that clients write, in bytes.
 const OVERHEAD: usize = 256;

@@ -1,17 +1,17 @@
 use std::collections::{HashMap, VecDeque};
 
-use super::{RETURN_WITHIN, Subject, WebhookEvent};
+use super::event::{RETURN_WITHIN, Subject, WebhookEvent};
 
 /// Departures that are not reported yet, because the channel or member may return.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct Departures {
     departed: HashMap<Subject, (u64, WebhookEvent)>,
     /// In order of the time at which each becomes final. Entries of subjects that have returned stay until then, or
     /// until they are the majority.
     due: VecDeque<(u64, Subject)>,
 }
 
-impl Waiting {
+impl Departures {
     pub(super) fn len(&self) -> usize {
         self.departed.len()
     }

@@ -1,10 +1,10 @@
 use std::collections::HashMap;
 
+use super::departures::Departures;
+use super::event::{Subject, Way, WebhookEvent};
 use super::ready::{Ready, weight};
-use super::waiting::Waiting;
-use super::{EventKind, Subject, Way, WebhookEvent, WebhookFilter, WebhookSettings};
 use crate::message::ChannelName;
-use crate::protocol::pusher::{Access, Channel};
+use crate::protocol::pusher::{Access, Channel, EventKind, WebhookFilter, WebhookSettings};
 
 /// Maximum events in one request.
 const MAX_BATCH: usize = 100;
@@ -27,7 +27,7 @@ const MAX_MISSES: usize = 4_096;
 /// Anybody can subscribe to any number of public channels, so events of guarded channels are sent first and displace those
 /// of public ones when there is no room. Among equals, the channel and kind of event that has queued the most loses.
 #[derive(Debug)]
-pub struct WebhookQueue {
+pub(super) struct WebhookQueue {
     wanted: Vec<EventKind>,
     filter: WebhookFilter,
     capacity: usize,
@@ -41,25 +41,25 @@ pub struct WebhookQueue {
 /// The events of one class of channels.
 #[derive(Debug, Default)]
 struct Lane {
-    waiting: Waiting,
+    departures: Departures,
     ready: Ready,
 }
 
 /// The queue was full because the application does not take what it is told: events were dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dropped {
+pub(super) struct Dropped {
     /// How many.
-    pub events: u64,
+    pub(super) events: u64,
     /// The kind of the last one.
-    pub kind: EventKind,
+    pub(super) kind: EventKind,
     /// The channel of the last one.
-    pub channel: ChannelName,
+    pub(super) channel: ChannelName,
 }
 
 impl WebhookQueue {
     /// A queue of at most `capacity` events for a webhook with these settings.
     #[must_use]
-    pub fn new(settings: &WebhookSettings, capacity: usize) -> Self {
+    pub(super) fn new(settings: &WebhookSettings, capacity: usize) -> Self {
         Self {
             wanted: settings.events.clone(),
             filter: settings.filter.clone(),
@@ -74,7 +74,7 @@ impl WebhookQueue {
     /// Takes an event. `now` is in milliseconds and never goes back.
     ///
     /// Fails where there was no room: for this event, or for others that had to go for it.
-    pub fn push(&mut self, event: WebhookEvent, now: u64) -> Result<(), Dropped> {
+    pub(super) fn push(&mut self, event: WebhookEvent, now: u64) -> Result<(), Dropped> {
         self.settle(now);
         if !self.filter.matches(event.channel()) {
             return Ok(());
@@ -82,7 +82,7 @@ impl WebhookQueue {
         let is_guarded = is_guarded(event.channel());
         let transition = event.transition();
         if let Some((subject, Way::Comes)) = &transition
-            && self.lane(is_guarded).waiting.remove(subject)
+            && self.lane(is_guarded).departures.remove(subject)
         {
             return Ok(());
         }
@@ -103,12 +103,12 @@ impl WebhookQueue {
 
     /// When to [`take`](Self::take) again: a departure may be final then.
     #[must_use]
-    pub fn next_ready(&self) -> Option<u64> {
-        self.guarded.waiting.next().into_iter().chain(self.public.waiting.next()).min()
+    pub(super) fn next_ready(&self) -> Option<u64> {
+        self.guarded.departures.next().into_iter().chain(self.public.departures.next()).min()
     }
 
     /// The events of the next request, none if there is nothing to send yet.
-    pub fn take(&mut self, now: u64) -> Vec<WebhookEvent> {
+    pub(super) fn take(&mut self, now: u64) -> Vec<WebhookEvent> {
         self.settle(now);
         let (mut events, mut bytes) = (Vec::new(), 0);
         for lane in [&mut self.guarded, &mut self.public] {
@@ -125,22 +125,22 @@ impl WebhookQueue {
 
     /// The last node goes: departures are final at once, for nobody can return. Their number is bounded by what is on the node,
     /// and all of them have room.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.is_last = true;
     }
 
     /// The node goes and leaves to others what waits here, and of what is ready that which `is_theirs`, which is told how
     /// many milliseconds ago an event happened.
-    pub fn hand_over(&mut self, now: u64, is_theirs: impl Fn(u64, &WebhookEvent) -> bool) {
+    pub(super) fn hand_over(&mut self, now: u64, is_theirs: impl Fn(u64, &WebhookEvent) -> bool) {
         self.settle(now);
         for lane in [&mut self.guarded, &mut self.public] {
-            lane.waiting.clear();
+            lane.departures.clear();
             lane.ready.retain(|then, event| !is_theirs(now.saturating_sub(then), event));
         }
     }
 
     /// Forgets everything. Returns how many events nobody will be told.
-    pub fn clear(&mut self) -> usize {
+    pub(super) fn clear(&mut self) -> usize {
         self.settle(u64::MAX);
         let left = self.guarded.ready.len() + self.public.ready.len();
         (self.guarded, self.public) = (Lane::default(), Lane::default());
@@ -150,7 +150,7 @@ impl WebhookQueue {
     fn keep(&mut self, event: WebhookEvent, departure: Option<Subject>, is_guarded: bool, now: u64) {
         let lane = self.lane(is_guarded);
         match departure {
-            Some(subject) => lane.waiting.insert(subject, event, now),
+            Some(subject) => lane.departures.insert(subject, event, now),
             None => lane.ready.push(now, event),
         }
     }
@@ -161,7 +161,7 @@ impl WebhookQueue {
             let own = self.lane(is_guarded).ready.weight_of_source(event) + weight(event);
             let public = &mut self.public;
             let victim = if is_guarded {
-                let of_public = public.ready.pop_heavier_than(0).or_else(|| public.waiting.pop_latest());
+                let of_public = public.ready.pop_heavier_than(0).or_else(|| public.departures.pop_latest());
                 of_public.or_else(|| self.guarded.ready.pop_heavier_than(own))
             } else {
                 public.ready.pop_heavier_than(own)
@@ -174,7 +174,7 @@ impl WebhookQueue {
 
     fn is_full(&self, event: &WebhookEvent) -> bool {
         let lanes = [&self.guarded, &self.public];
-        let events: usize = lanes.iter().map(|lane| lane.waiting.len() + lane.ready.len()).sum();
+        let events: usize = lanes.iter().map(|lane| lane.departures.len() + lane.ready.len()).sum();
         let bytes: usize = lanes.iter().map(|lane| lane.ready.weight()).sum();
         // Only texts can be large, and one event alone has room whatever its size.
         let is_heavy = event.text_bytes() > 0 && bytes > 0 && bytes + weight(event) > MAX_READY_BYTES;
@@ -185,7 +185,7 @@ impl WebhookQueue {
     fn settle(&mut self, now: u64) {
         let now = if self.is_last { u64::MAX } else { now };
         for lane in [&mut self.guarded, &mut self.public] {
-            while let Some((time, event)) = lane.waiting.pop_due(now) {
+            while let Some((time, event)) = lane.departures.pop_due(now) {
                 if self.wanted.is_empty() || self.wanted.contains(&event.kind()) {
                     lane.ready.push(time, event);
                 }
