@@ -8,12 +8,13 @@ use super::leave::AT_ONCE;
 use super::names::{CONNECTIONS, USERS, watched};
 use super::waiting::{Joining, Purpose};
 use crate::hub::{Connection, Seat, Subscription};
-use crate::message::{ByName, ChannelName, Frame, Member, UserId};
+use crate::message::{ByName, ChannelName, Frame, Member, SocketId, UserId};
 use crate::protocol::pusher::{
-    Action, App, Broadcast, Channel, ClientEvent, Fatal, Joined, Refusal, Session, SocketId, Subscribe,
-    SubscriptionError, Ticket, User, WebhookEvent, outgoing,
+    Action, App, Broadcast, Channel, ClientEvent, Fatal, Joined, Refusal, Session, Subscribe,
+    SubscriptionError, Ticket, User, outgoing,
 };
 use crate::telemetry::Reason;
+use crate::webhooks::WebhookEvent;
 
 /// A connection's place in the cluster. Dropping it leaves all of it: admitted cannot miss left.
 #[derive(Debug)]

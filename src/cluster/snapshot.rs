@@ -153,9 +153,8 @@ mod tests {
 
     use super::*;
     use crate::cluster::said::Statement;
-    use crate::message::Member;
-    use crate::protocol::pusher::presence::Snapshot;
-    use crate::protocol::pusher::{SocketId, parse_member};
+    use crate::message::{Member, SocketId};
+    use crate::presence::Snapshot;
 
     fn name(kind: &str, number: u64) -> ChannelName {
         ChannelName::new(&format!("{kind}-{number}")).unwrap()

@@ -10,6 +10,7 @@ pub mod json;
 mod member;
 mod position;
 mod signal;
+mod socket_id;
 mod user;
 
 pub use by_name::{ByName, Named};
@@ -21,4 +22,5 @@ pub use frame::Frame;
 pub use member::Member;
 pub use position::{InvalidPosition, Position};
 pub use signal::{InvalidSignal, Signal};
+pub use socket_id::{InvalidSocketId, SocketId};
 pub use user::{InvalidUserId, UserId};

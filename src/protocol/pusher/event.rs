@@ -4,10 +4,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::outgoing;
-use super::socket_id::SocketId;
 use super::user::parse_user_id;
 use crate::message::json::{members_not_null, quoted, string};
-use crate::message::{ChannelName, Frame, UserId};
+use crate::message::{ChannelName, Frame, SocketId, UserId};
 
 /// An event on its way to the subscribers of its channels, on whichever node they are.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::refusal::{Fatal, Refusal, SubscriptionError};
-use super::socket_id::SocketId;
 use crate::message::json::quoted;
-use crate::message::{Frame, Member, UserId};
+use crate::message::{Frame, Member, SocketId, UserId};
 
 /// The first frame. `activity_timeout` counts in whole seconds, one at least: pusher-js throws on 0.
 #[must_use]

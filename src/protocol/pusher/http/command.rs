@@ -2,10 +2,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{HttpError, Route};
-use crate::message::UserId;
 use crate::message::json::{members_not_null, string};
+use crate::message::{SocketId, UserId};
 use crate::protocol::pusher::event::is_reserved;
-use crate::protocol::pusher::{Broadcast, Channel, PusherSettings, SocketId};
+use crate::protocol::pusher::{Broadcast, Channel, PusherSettings};
 
 /// What a request asks for. Everything in it has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
