@@ -50,7 +50,7 @@ impl Tree {
         if depth > 10 {
             return None;
         }
-        let (mut at, mut rest) = self.start(module, path, depth)?;
+        let (mut at, mut rest) = self.start(module, path)?;
         while let [first, others @ ..] = rest.as_slice() {
             let child: ModulePath = at.iter().chain([first]).cloned().collect();
             if !self.modules.contains_key(&child) {
@@ -71,11 +71,24 @@ impl Tree {
     }
 
     /// Where a path begins: a module, and the segments after it.
-    fn start(&self, module: &[String], path: &[String], depth: usize) -> Option<(ModulePath, Vec<String>)> {
-        let first = path.first()?;
+    fn start(&self, module: &[String], path: &[String]) -> Option<(ModulePath, Vec<String>)> {
+        self.anchor(module, path).or_else(|| {
+            // A module that a `use` has bound.
+            let (first, others) = path.split_first()?;
+            let file = self.modules.get(module)?;
+            let (target, _) = file.uses.iter().find(|(target, bound)| bound == first && target != path)?;
+            let (mut at, rest) = self.anchor(module, target)?;
+            at.extend(rest);
+            self.modules.contains_key(&at).then(|| (at, others.to_vec()))
+        })
+    }
+
+    /// The same for a path that begins with a keyword or a child.
+    fn anchor(&self, module: &[String], path: &[String]) -> Option<(ModulePath, Vec<String>)> {
+        let (first, others) = path.split_first()?;
         let mut at = module.to_vec();
         match first.as_str() {
-            "crate" => return Some((Vec::new(), path[1..].to_vec())),
+            "crate" => return Some((Vec::new(), others.to_vec())),
             "self" | "super" => {
                 let climbs = path.iter().take_while(|segment| matches!(segment.as_str(), "self" | "super"));
                 let count = climbs.clone().count();
@@ -84,18 +97,9 @@ impl Tree {
                 }
                 return Some((at, path[count..].to_vec()));
             }
-            _ => {}
+            _ => at.push(first.clone()),
         }
-        at.push(first.clone());
-        if self.modules.contains_key(&at) {
-            return Some((at, path[1..].to_vec()));
-        }
-        // A module that a `use` has bound.
-        let file = self.modules.get(module)?;
-        let (target, _) = file.uses.iter().find(|(target, bound)| bound == first && target != path)?;
-        let (mut at, rest) = self.start(module, target, depth + 1)?;
-        at.extend(rest);
-        self.modules.contains_key(&at).then(|| (at, path[1..].to_vec()))
+        self.modules.contains_key(&at).then(|| (at, others.to_vec()))
     }
 
     /// The files that a file imports from, and the paths by which it does.
