@@ -127,10 +127,10 @@ fn native_md_has_the_codes_of_the_source_and_no_others() {
     let native = read("docs/native.md");
     for (from, to, files) in [
         ("### Refused handshakes", "## Sending", &["src/auth/refusal.rs", "src/socket/handshake.rs"][..]),
-        ("## Answers", "## Broadcasts", &["src/protocol/native/answer.rs"]),
+        ("## Acknowledgements", "## Receiving", &["src/protocol/native/answer.rs"]),
         (
-            "What cannot be delivered",
-            "The reply of `PUBLISH`",
+            "### Dropped messages",
+            "### Removing a user",
             &["src/broker/envelope.rs", "src/server/relay.rs", "src/broker/redis/subscriber.rs"],
         ),
     ] {
@@ -156,7 +156,7 @@ fn native_md_has_the_codes_of_the_source_and_no_others() {
 #[test]
 fn native_md_has_every_close_code() {
     let native = read("docs/native.md");
-    let part = between(&native, "## The end of a connection", "Coming back well");
+    let part = between(&native, "## Close codes", "### Reconnecting");
     let documented: BTreeMap<&str, &str> = rows(part).map(|row| (row[0], row[1])).collect();
     for close in Close::NATIVE {
         let (code, reason) = (close.code().to_string(), format!("`{}`", close.reason()));
