@@ -81,7 +81,7 @@ fn both_languages_show_the_same_code() {
 
 #[test]
 fn the_console_says_in_both_languages_why_a_token_is_refused() {
-    let (source, texts) = (read("src/auth/refusal.rs"), read("src/http/console/page/texts.js"));
+    let (source, texts) = (read("src/auth/refusal.rs"), read("src/console/page/texts.js"));
     for code in words(&source).into_iter().filter(|word| word.contains('_')) {
         assert!(texts.contains(&format!("  refused_{code}: [")), "texts.js has no words for {code}");
     }
@@ -126,7 +126,7 @@ fn troubleshooting_md_says_what_to_check_for_every_refused_token() {
 fn native_md_has_the_codes_of_the_source_and_no_others() {
     let native = read("docs/native.md");
     for (from, to, files) in [
-        ("### Refused handshakes", "## Sending", &["src/auth/refusal.rs", "src/socket/handshake.rs"][..]),
+        ("### Refused handshakes", "## Sending", &["src/auth/refusal.rs", "src/transport/handshake.rs"][..]),
         ("## Acknowledgements", "## Receiving", &["src/protocol/native/answer.rs"]),
         (
             "### Dropped messages",
