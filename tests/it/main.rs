@@ -15,6 +15,7 @@ mod broker;
 mod cli;
 mod deploy;
 mod docs;
+mod faults;
 mod fuzz_smoke;
 mod hostile;
 mod laravel;
