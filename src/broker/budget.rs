@@ -63,9 +63,9 @@ mod tests {
     #[test]
     fn a_share_is_given_back_when_it_is_dropped() {
         let budget = Budget::new(1000);
-        let hold = budget.try_take(&event(500)).unwrap();
+        let permit = budget.try_take(&event(500)).unwrap();
         assert!(budget.try_take(&event(500)).is_none());
-        drop(hold);
+        drop(permit);
         assert!(budget.try_take(&event(500)).is_some());
     }
 
@@ -73,9 +73,9 @@ mod tests {
     fn an_event_over_the_whole_budget_passes_alone() {
         for bytes in [0, 10] {
             let budget = Budget::new(bytes);
-            let hold = budget.try_take(&event(5000)).unwrap();
+            let permit = budget.try_take(&event(5000)).unwrap();
             assert!(budget.try_take(&event(0)).is_none());
-            drop(hold);
+            drop(permit);
             assert!(budget.try_take(&event(0)).is_some());
         }
     }

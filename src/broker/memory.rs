@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::budget::Budget;
-use super::{Inbound, Listen, Receipt, Refused, Status};
+use super::{Inbound, PublishError, Receipt, Status, SubscribeOutcome};
 use crate::message::Dispatch;
 use crate::telemetry::Metrics;
 
@@ -48,16 +48,16 @@ impl Memory {
     }
 
     pub(super) fn publish(&self, dispatch: Dispatch, receipt: Receipt) {
-        let Some(hold) = self.budget.try_take(&dispatch) else {
-            return receipt(Err(Refused::QueueFull));
+        let Some(permit) = self.budget.try_take(&dispatch) else {
+            return receipt(Err(PublishError::QueueFull));
         };
         let sender = {
             let mut state = self.lock();
             let Some(sender) = state.inbound.clone() else {
                 drop(state);
-                return receipt(Err(Refused::Unreachable));
+                return receipt(Err(PublishError::Unreachable));
             };
-            state.accepted.push_back((dispatch, hold, receipt));
+            state.accepted.push_back((dispatch, permit, receipt));
             if state.draining {
                 return;
             }
@@ -67,21 +67,25 @@ impl Memory {
         self.drain(&sender);
     }
 
-    pub(super) fn listen(&self, topic: &str) -> Listen {
-        if self.lock().topics.insert(topic.into()) { Listen::Now } else { Listen::Before }
+    pub(super) fn subscribe(&self, topic: &str) -> SubscribeOutcome {
+        if self.lock().topics.insert(topic.into()) {
+            SubscribeOutcome::Active
+        } else {
+            SubscribeOutcome::AlreadySubscribed
+        }
     }
 
-    pub(super) fn listen_all(&self, beginning: &str) {
+    pub(super) fn subscribe_prefix(&self, beginning: &str) {
         self.lock().beginnings.push(beginning.into());
     }
 
-    pub(super) fn hears(&self, topic: &str) -> bool {
+    pub(super) fn is_subscribed(&self, topic: &str) -> bool {
         let state = self.lock();
         state.topics.contains(topic)
             || state.beginnings.iter().any(|beginning| topic.starts_with(&**beginning))
     }
 
-    pub(super) fn unlisten(&self, topic: &str) {
+    pub(super) fn unsubscribe(&self, topic: &str) {
         self.lock().topics.remove(topic);
     }
 
@@ -106,21 +110,21 @@ impl Memory {
                 state.draining = next.is_some();
                 next
             };
-            let Some((dispatch, hold, receipt)) = next else { return };
+            let Some((dispatch, permit, receipt)) = next else { return };
             receipt(Ok(()));
             if !self.is_heard(&dispatch) {
                 continue;
             }
             self.metrics.broker_messages.inc();
             // Without a receiver the node is going down, and nobody is left to deliver to.
-            let _ = sender.send(Inbound::Dispatch { dispatch, hold });
+            let _ = sender.send(Inbound::Dispatch { dispatch, permit });
         }
     }
 
     /// Topics reach only those who listen, as they do over Redis.
     fn is_heard(&self, dispatch: &Dispatch) -> bool {
         match dispatch {
-            Dispatch::Topic { topic, .. } => self.hears(topic),
+            Dispatch::Topic { topic, .. } => self.is_subscribed(topic),
             Dispatch::Event(_) | Dispatch::Signal(_) => true,
         }
     }

@@ -1,15 +1,14 @@
-//! Carries events and signals between nodes, and what Laravel publishes. Knows nobody who is connected.
+//! Carries events and signals between nodes, and what Laravel publishes.
 //!
-//! One contract, two variants: [`Memory`] for one node, [`Redis`] for many and for Laravel.
+//! One contract, two implementations: [`Memory`] for a single node, [`Redis`] for several nodes and for Laravel.
 //!
-//! * The inbound stream is the only source of delivery, also of what this node published itself.
-//! * Its order is one order for all nodes; per channel it is the order of acceptance.
-//! * A receipt says `Ok` before the node's own copy enters the inbound stream.
-//! * What was refused is not delivered.
+//! * The inbound stream is the only source of delivery, including for what this node published itself.
+//! * All nodes see the inbound stream in the same order; per channel it is the order of acceptance.
+//! * A receipt reports `Ok` before the node's own copy enters the inbound stream.
+//! * A dispatch that was refused is not delivered.
 //!
-//! A message on a topic ([`Dispatch::Topic`]) travels as it is, without a mark of the node that published it, so
-//! two of these do not hold for it over Redis: a node that listens to its own topic may receive the copy before
-//! the receipt, and may receive one that was refused as `TimedOut`.
+//! [`Dispatch::Topic`] is the exception over Redis: it travels without an envelope, so a node cannot recognise its own
+//! copy. That copy may arrive before the receipt, and may arrive although the receipt said `TimedOut`.
 
 mod budget;
 mod envelope;
@@ -21,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::message::{Dispatch, Sender};
 use crate::telemetry::Metrics;
@@ -30,70 +29,65 @@ pub use memory::Memory;
 pub use redis::{InvalidUrl, Redis, check_url};
 pub use settings::Settings;
 
-/// Carries dispatches; which way, the settings say.
 #[derive(Debug)]
 pub enum Broker {
-    /// Within this process.
     Memory(Memory),
-    /// Over Redis or Valkey.
     Redis(Redis),
 }
 
-/// What the inbound stream brings.
+/// An item of the inbound stream.
 #[derive(Debug)]
 pub enum Inbound {
-    /// A dispatch that arrived, with its share of the queue budget.
     Dispatch {
-        /// What to deliver.
         dispatch: Dispatch,
-        /// Drop it when the dispatch has been fanned out on this node: that makes room for another.
-        hold: OwnedSemaphorePermit,
+        /// Its share of the queue budget. Drop it once the dispatch has been fanned out on this node.
+        permit: OwnedSemaphorePermit,
     },
-    /// The answer to a [`Listen::Awaited`]: what is published on the topic from now on comes after this.
+    /// Completes a [`SubscribeOutcome::Pending`]: everything published on the topic from now on follows.
     ///
-    /// Without a confirmation it comes after [`CONFIRM_WITHIN`] all the same: then Redis is away, and what is published
-    /// meanwhile is missed.
-    Listening(Listening),
-    /// The broker was lost: what was published after the last dispatch before this and before the next one after it may
-    /// have been missed.
+    /// It also arrives, after [`SUBSCRIBE_TIMEOUT`], if Redis has not confirmed: Redis is unreachable then, and messages
+    /// published in the meantime are missed.
+    Subscribed(SubscriptionId),
+    /// The connection to the broker was lost and is back. Messages published between the previous dispatch and the next
+    /// one may have been missed.
     Resumed,
 }
 
-/// A [`Broker::listen`] that is answered later.
+/// Identifies one [`Broker::subscribe`]. A topic that was given up and subscribed again has a new number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listening {
+pub struct SubscriptionId {
     /// The topic, without the prefix.
     pub topic: Arc<str>,
-    /// Which of all listenings it is: a topic that was given up meanwhile may be listened to anew.
     pub number: u64,
 }
 
-/// How a [`Broker::listen`] stands.
+/// What a [`Broker::subscribe`] led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listen {
-    /// What is published from now on is inbound.
-    Now,
-    /// What is published after [`Inbound::Listening`] is, which comes exactly once, unless the topic is given up before.
-    Awaited(Listening),
-    /// It was listened to before; if that is still to be answered, it will be.
-    Before,
-    /// The nodes themselves use the topic, so that nobody can listen to it: nothing has changed.
+pub enum SubscribeOutcome {
+    /// Everything published on the topic from now on is inbound.
+    Active,
+    /// Everything published on the topic after [`Inbound::Subscribed`] is inbound. That item comes exactly once, unless
+    /// the topic is unsubscribed before.
+    Pending(SubscriptionId),
+    /// The topic was subscribed already. If that subscription is still pending, it will be completed.
+    AlreadySubscribed,
+    /// The nodes use this topic themselves, so it cannot be subscribed. Nothing has changed.
     Reserved,
 }
 
-/// The longest wait for the confirmation of a topic.
-pub const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
+/// How long a subscription waits for the broker's confirmation.
+pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Told exactly once whether the broker accepted a dispatch. Never called while a lock is held.
-pub type Receipt = Box<dyn FnOnce(Result<(), Refused>) + Send>;
+/// Called exactly once with whether the broker accepted a dispatch. Never called while a lock is held.
+pub type Receipt = Box<dyn FnOnce(Result<(), PublishError>) + Send>;
 
-/// Why a dispatch was not accepted. On every wire they are all `unavailable`.
+/// Why a dispatch was not accepted. Clients see all of these as `unavailable`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Refused {
+pub enum PublishError {
     /// There is no working connection, or the broker is shutting down.
     #[error("the broker is unreachable")]
     Unreachable,
-    /// `limits.queue_bytes` are waiting already.
+    /// The queue already holds `limits.queue_bytes`.
     #[error("the broker's queue is full")]
     QueueFull,
     /// No confirmation within `redis.publish_timeout`.
@@ -101,26 +95,24 @@ pub enum Refused {
     TimedOut,
 }
 
-/// Whether anything can be published now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
-    /// It can, and what others publish arrives.
+    /// Dispatches can be published, and those of other nodes arrive.
     Ready,
-    /// It cannot, for this reason: one short line without secrets.
+    /// They cannot; the reason is one short line without secrets.
     Unavailable(Arc<str>),
 }
 
-/// Where events travel, Laravel's among them.
+/// The topic that carries events, including Laravel's.
 const EVENTS: &str = "broadcast";
-/// Where signals travel.
+/// The topic that carries signals between nodes.
 const SIGNALS: &str = "yamabiko";
 
 impl Broker {
-    /// Starts the broker that the settings name, and the stream of what arrives.
+    /// Starts the broker that the settings name and returns the inbound stream, which ends after [`Broker::shutdown`].
     ///
-    /// `sender_default` speaks where a publisher names no sender. `queue_bytes` bounds what has been
-    /// accepted and waits for fan-out. Needs a Tokio runtime. An absent Redis is no error: it is retried for
-    /// ever. The stream ends after [`Broker::shutdown`].
+    /// `sender_default` stands in where a publisher names no sender. `queue_bytes` bounds what has been accepted and
+    /// waits for fan-out. Requires a Tokio runtime. An unreachable Redis is not an error: it is retried forever.
     pub fn start(
         settings: &Settings,
         sender_default: Sender,
@@ -136,7 +128,7 @@ impl Broker {
         Ok((Self::Redis(redis), inbound))
     }
 
-    /// Hands a dispatch over. Never waits; the receipt says later, or at once, how it went.
+    /// Queues a dispatch without waiting. The receipt is called now or later with the outcome.
     pub fn publish(&self, dispatch: impl Into<Dispatch>, receipt: Receipt) {
         match self {
             Self::Memory(memory) => memory.publish(dispatch.into(), receipt),
@@ -144,54 +136,69 @@ impl Broker {
         }
     }
 
-    /// From now or soon on, as the answer says, what is published on `<prefix><topic>` is inbound on this node, until
-    /// [`Broker::unlisten`]. Never waits. Listening twice is listening once. Connections that are lost and found
-    /// again make no difference, but what is published meanwhile is missed.
+    /// Queues a dispatch at once. The future waits for its receipt; dropping it does not take the dispatch back.
+    pub fn publish_and_wait(
+        &self,
+        dispatch: Dispatch,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
+        let (sender, receipt) = oneshot::channel();
+        self.publish(
+            dispatch,
+            Box::new(move |outcome| {
+                // Fails if the future was dropped.
+                let _ = sender.send(outcome);
+            }),
+        );
+        async move { receipt.await.unwrap_or(Err(PublishError::Unreachable)) }
+    }
+
+    /// Makes messages published on `<prefix><topic>` inbound on this node until [`Broker::unsubscribe`].
+    ///
+    /// Never waits; see [`SubscribeOutcome`] for when messages start to arrive. Subscribing twice has no further effect.
+    /// Subscriptions survive reconnections, but messages published while the connection is down are missed.
     #[must_use]
-    pub fn listen(&self, topic: &str) -> Listen {
+    pub fn subscribe(&self, topic: &str) -> SubscribeOutcome {
         if [EVENTS, SIGNALS].contains(&topic) {
-            tracing::debug!(topic, "a topic of the nodes themselves: not listened to");
-            return Listen::Reserved;
+            tracing::debug!(topic, "topic is reserved for the nodes, not subscribed");
+            return SubscribeOutcome::Reserved;
         }
         match self {
-            Self::Memory(memory) => memory.listen(topic),
-            Self::Redis(redis) => redis.listen(topic),
+            Self::Memory(memory) => memory.subscribe(topic),
+            Self::Redis(redis) => redis.subscribe(topic),
         }
     }
 
-    /// From soon on, what is published on `<prefix><topic>` is inbound on this node for all topics that begin so, for
-    /// good. To be called before one of them is listened to.
+    /// Subscribes all topics that start with `prefix`, for good. Call it before one of them is subscribed by name.
     ///
-    /// Redis may not permit it. Then it is as if nobody had asked, and [`Broker::hears`] tells.
-    pub fn listen_all(&self, beginning: &str) {
-        if [EVENTS, SIGNALS].iter().any(|topic| topic.starts_with(beginning)) {
-            tracing::debug!(beginning, "topics of the nodes themselves: not listened to");
+    /// Redis may deny it, in which case it has no effect: ask [`Broker::is_subscribed`].
+    pub fn subscribe_prefix(&self, prefix: &str) {
+        if [EVENTS, SIGNALS].iter().any(|topic| topic.starts_with(prefix)) {
+            tracing::debug!(prefix, "prefix covers topics reserved for the nodes, not subscribed");
             return;
         }
         match self {
-            Self::Memory(memory) => memory.listen_all(beginning),
-            Self::Redis(redis) => redis.listen_all(beginning),
+            Self::Memory(memory) => memory.subscribe_prefix(prefix),
+            Self::Redis(redis) => redis.subscribe_prefix(prefix),
         }
     }
 
-    /// Whether this node listens to a topic, by its name or its beginning; not whether the broker is there.
+    /// Whether a topic is subscribed, by name or by prefix. Says nothing about the connection to the broker.
     #[must_use]
-    pub fn hears(&self, topic: &str) -> bool {
+    pub fn is_subscribed(&self, topic: &str) -> bool {
         match self {
-            Self::Memory(memory) => memory.hears(topic),
-            Self::Redis(redis) => redis.hears(topic),
+            Self::Memory(memory) => memory.is_subscribed(topic),
+            Self::Redis(redis) => redis.is_subscribed(topic),
         }
     }
 
-    /// Ends what [`Broker::listen`] began. For a topic that is not listened to it does nothing.
-    pub fn unlisten(&self, topic: &str) {
+    /// Reverts [`Broker::subscribe`]. Does nothing for a topic that is not subscribed.
+    pub fn unsubscribe(&self, topic: &str) {
         match self {
-            Self::Memory(memory) => memory.unlisten(topic),
-            Self::Redis(redis) => redis.unlisten(topic),
+            Self::Memory(memory) => memory.unsubscribe(topic),
+            Self::Redis(redis) => redis.unsubscribe(topic),
         }
     }
 
-    /// Whether anything can be published now.
     #[must_use]
     pub fn status(&self) -> Status {
         match self {
@@ -200,8 +207,8 @@ impl Broker {
         }
     }
 
-    /// Accepts nothing more, lets what was accepted leave (no longer than `redis.publish_timeout`), and ends
-    /// the inbound stream. Asking twice does no harm.
+    /// Refuses new dispatches, waits up to `redis.publish_timeout` for those already accepted to be sent, and ends the
+    /// inbound stream. Idempotent.
     pub async fn shutdown(&self) {
         match self {
             Self::Memory(memory) => memory.shutdown(),

@@ -5,21 +5,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Cluster;
-use super::cache::{Kept, Knowledge};
-use super::names::{self, USERS, is_told, watched};
+use super::names::{USERS, is_told, watched};
 use super::peer::Peer;
-use super::said::{self, CachedEvent, Heard, NumberedChange, Said, Statement};
+use super::said::{CachedEvent, Heard, NumberedChange, Said, Statement};
 use super::state::TURN;
 use super::waiting::{Joining, Purpose};
-use crate::broker::Listening;
+use super::{Cluster, names, said};
+use crate::broker::SubscriptionId;
+use crate::history::{Kept, Knowledge};
 use crate::message::{Audience, ChannelName};
-use crate::protocol::pusher::presence::{Change, NodeName, Transition};
+use crate::presence::{Change, NodeName, Transition};
 use crate::protocol::pusher::{
     App, Broadcast, CLIENT_PREFIX, Channel, Fatal, InvalidBroadcast, Member, SubscriptionError, UserId,
-    WebhookEvent, outgoing,
+    outgoing,
 };
 use crate::telemetry::Reason;
+use crate::webhooks::WebhookEvent;
 
 /// Who speaks to webhooks of what has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Cluster {
 
     /// Takes the broker's word that it hears a channel's topic now. Who waited for it is on the channel: what is
     /// published there after the answer comes to it.
-    pub fn listens(&self, listening: &Listening) {
+    pub fn listens(&self, listening: &SubscriptionId) {
         let Ok(name) = ChannelName::new(&listening.topic) else { return };
         let awaited = {
             let mut state = self.state();
@@ -105,7 +106,7 @@ impl Cluster {
                 Some(frame)
             };
             // A topic may have been given up since: the next event there would be missed.
-            let is_last = !by_topic || self.broker.hears(channel.as_str());
+            let is_last = !by_topic || self.broker.is_subscribed(channel.as_str());
             let is_kept = is_last && is_cache(channel) && !event.event.starts_with(CLIENT_PREFIX);
             if !is_kept {
                 self.hub.publish(&scoped, hold, || encode().map(|frame| (audience.clone(), frame)));
@@ -235,7 +236,7 @@ impl Cluster {
         let turn = self.now() + TURN;
         state.cache_turn = state.cache_turn.map(|own| own.max(turn));
         for CachedEvent { app, channel, event, data, age, by_topic, version, certain } in events {
-            if by_topic && !self.broker.hears(&channel) {
+            if by_topic && !self.broker.is_subscribed(&channel) {
                 continue;
             }
             let (Some(state), Ok(name)) = (state.apps.get_mut(&app), ChannelName::new(&channel)) else {
@@ -282,7 +283,7 @@ impl Cluster {
                 News::Others if self.webhooks.has(id) => {
                     let mut state = self.state();
                     let time = state.time;
-                    state.untold.remember(time, id, webhook);
+                    state.takeover.remember(time, id, webhook);
                 }
                 News::Others | News::Old => {}
             }

@@ -4,7 +4,6 @@
 //! is the order in which every node sees events and who comes and goes.
 
 mod app;
-mod cache;
 mod counts;
 mod farewell;
 mod hear;
@@ -18,9 +17,7 @@ mod speak;
 mod state;
 mod sweep;
 mod tend;
-mod untold;
 mod waiting;
-mod webhooks;
 
 use std::fmt;
 use std::future::Future;
@@ -28,26 +25,27 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::yield_now;
 
-use crate::broker::{Broker, Listen, Listening, Receipt, Refused};
+use crate::broker::{Broker, PublishError, Receipt, SubscribeOutcome, SubscriptionId};
 use crate::hub::Hub;
-use crate::message::{ChannelName, Dispatch, Frame};
+use crate::message::{ChannelName, Dispatch, Frame, SocketId};
+use crate::presence::NodeName;
 use crate::protocol::pusher::http::{Cached, ChannelInfo};
-use crate::protocol::pusher::presence::NodeName;
-use crate::protocol::pusher::{Apps, Broadcast, Member, SocketId, UserId, WebhookEvent};
+use crate::protocol::pusher::{Apps, Broadcast, Member, UserId};
 use crate::telemetry::Metrics;
+use crate::webhooks::WebhookEvent;
 
 pub use peer::Client;
 
+use crate::webhooks::Webhooks;
 use app::AppState;
 use peer::Peer;
 use said::{Said, Statement};
 use socket_ids::SocketIds;
 use state::State;
 use waiting::Awaited;
-use webhooks::Webhooks;
 
 /// The Pusher side of one node.
 pub struct Cluster {
@@ -90,7 +88,7 @@ impl Cluster {
         // Few enough bits to be a whole number for JavaScript.
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
-        let webhooks = Webhooks::start(&apps, hub.clock(), &metrics);
+        let webhooks = Webhooks::start(&apps, &metrics);
         let since = unix_time();
         let state = Mutex::new(State::new(&apps, node.clone(), since));
         let (leaving, to_leave) = mpsc::unbounded_channel();
@@ -114,7 +112,7 @@ impl Cluster {
         });
         if !cluster.apps.is_empty() {
             for beginning in names::CACHES {
-                cluster.broker.listen_all(beginning);
+                cluster.broker.subscribe_prefix(beginning);
             }
             tokio::spawn(cluster.clone().speak());
             tokio::spawn(cluster.clone().tend());
@@ -138,7 +136,10 @@ impl Cluster {
 
     /// Sends an event to the subscribers of its channels on all nodes, all or nothing. Done when the broker has taken
     /// it.
-    pub fn broadcast(&self, event: &Broadcast) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
+    pub fn broadcast(
+        &self,
+        event: &Broadcast,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
         self.send(said::broadcast(event))
     }
 
@@ -147,7 +148,7 @@ impl Cluster {
         &self,
         app: &Arc<str>,
         user: &UserId,
-    ) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
         self.say(Said::Terminate { app: app.clone(), user: user.clone() })
     }
 
@@ -215,18 +216,12 @@ impl Cluster {
         self.channel(app, &names::CONNECTIONS).subscriptions
     }
 
-    fn say(&self, said: Said) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
+    fn say(&self, said: Said) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
         self.send(Statement { node: self.node.clone(), since: self.since, said }.encode())
     }
 
-    fn send(&self, signal: Bytes) -> impl Future<Output = Result<(), Refused>> + Send + use<> {
-        let (accepted, answer) = oneshot::channel();
-        let receipt = move |result| {
-            let _ = accepted.send(result);
-        };
-        self.publish(signal, Box::new(receipt));
-        // A receipt is always called.
-        async move { answer.await.unwrap_or(Err(Refused::Unreachable)) }
+    fn send(&self, signal: Bytes) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
+        self.broker.publish_and_wait(Dispatch::Signal(signal))
     }
 
     fn publish(&self, signal: Bytes, receipt: Receipt) {
@@ -258,9 +253,9 @@ impl Cluster {
         let mut state = self.state();
         let mut awaited = None;
         if state.exit(app, channel, connection, join) && self.has_topic(app, channel) {
-            self.broker.unlisten(channel.as_str());
+            self.broker.unsubscribe(channel.as_str());
             awaited = state.unawait(channel);
-            if !self.broker.hears(channel.as_str())
+            if !self.broker.is_subscribed(channel.as_str())
                 && let Some(state) = state.apps.get_mut(app)
             {
                 state.cache.unlistened(channel);
@@ -276,11 +271,11 @@ impl Cluster {
         if !self.has_topic(app, channel) {
             return;
         }
-        match self.broker.listen(channel.as_str()) {
-            Listen::Awaited(Listening { number, .. }) => {
+        match self.broker.subscribe(channel.as_str()) {
+            SubscribeOutcome::Pending(SubscriptionId { number, .. }) => {
                 state.awaited.insert(channel.clone(), Awaited { number, waiting: Vec::new() });
             }
-            Listen::Reserved if matches!(*self.broker, Broker::Redis(_)) => {
+            SubscribeOutcome::Reserved if matches!(*self.broker, Broker::Redis(_)) => {
                 if state.reserved_told.insert(channel.clone()) {
                     tracing::warn!(
                         channel = channel.as_str(),
@@ -288,7 +283,7 @@ impl Cluster {
                     );
                 }
             }
-            Listen::Now | Listen::Before | Listen::Reserved => {}
+            SubscribeOutcome::Active | SubscribeOutcome::AlreadySubscribed | SubscribeOutcome::Reserved => {}
         }
     }
 
@@ -303,7 +298,7 @@ impl Cluster {
     }
 
     fn tell_webhooks(&self, app: &str, event: WebhookEvent) {
-        self.webhooks.tell(app, event, self.now());
+        self.webhooks.push(app, event);
     }
 }
 

@@ -15,8 +15,8 @@ use super::*;
 use crate::broker::{Inbound, Settings};
 use crate::hub::{Connection, Outbox};
 use crate::message::Sender;
+use crate::presence::Change;
 use crate::protocol::pusher::PusherSettings;
-use crate::protocol::pusher::presence::Change;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const APP: &str = r#"{"id":"1","key":"k","secret":"s","presence_members":1"#;
@@ -81,7 +81,7 @@ impl Node {
         loop {
             match self.inbound.recv().await.unwrap() {
                 Inbound::Dispatch { dispatch: Dispatch::Signal(signal), .. } => return signal,
-                Inbound::Dispatch { .. } | Inbound::Listening(_) | Inbound::Resumed => {}
+                Inbound::Dispatch { .. } | Inbound::Subscribed(_) | Inbound::Resumed => {}
             }
         }
     }

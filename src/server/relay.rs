@@ -29,9 +29,9 @@ pub(super) async fn relay(
     let mut batch = Vec::with_capacity(BATCH);
     while inbound.recv_many(&mut batch, BATCH).await > 0 {
         for inbound in batch.drain(..) {
-            let (dispatch, hold) = match inbound {
-                Inbound::Dispatch { dispatch, hold } => (dispatch, hold),
-                Inbound::Listening(listening) => {
+            let (dispatch, permit) = match inbound {
+                Inbound::Dispatch { dispatch, permit } => (dispatch, permit),
+                Inbound::Subscribed(listening) => {
                     cluster.listens(&listening);
                     continue;
                 }
@@ -41,13 +41,13 @@ pub(super) async fn relay(
                 }
             };
             match dispatch {
-                Dispatch::Event(event) => deliver(&event, hold, &native, &hub, &metrics, &mut left_out),
+                Dispatch::Event(event) => deliver(&event, permit, &native, &hub, &metrics, &mut left_out),
                 Dispatch::Signal(signal) => {
-                    if !cluster.hear(&signal, hold) && !neighbours.hear(&signal) {
+                    if !cluster.hear(&signal, permit) && !neighbours.hear(&signal) {
                         signals::obey(&signal, &hub);
                     }
                 }
-                Dispatch::Topic { topic, payload } => cluster.hear_topic(&topic, &payload, hold),
+                Dispatch::Topic { topic, payload } => cluster.hear_topic(&topic, &payload, permit),
             }
         }
     }
@@ -55,13 +55,13 @@ pub(super) async fn relay(
 
 fn deliver(
     event: &Event,
-    hold: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     native: &Native,
     hub: &Hub,
     metrics: &Metrics,
     left_out: &mut LeftOut,
 ) {
-    hub.publish(&event.channel, hold, || {
+    hub.publish(&event.channel, permit, || {
         let mut told_of = None;
         let delivery = native.deliver(event, |kind, key| {
             left_out.count(kind, key);

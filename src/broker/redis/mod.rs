@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::budget::Budget;
-use super::{Inbound, Listen, Receipt, Refused, Settings, Status};
+use super::{Inbound, PublishError, Receipt, Settings, Status, SubscribeOutcome};
 use crate::message::{Dispatch, Sender};
 use crate::telemetry::Metrics;
 use backoff::Backoff;
@@ -87,20 +87,20 @@ impl Redis {
         self.outgoing.publish(dispatch, receipt);
     }
 
-    pub(super) fn listen(&self, topic: &str) -> Listen {
-        self.topics.listen(topic)
+    pub(super) fn subscribe(&self, topic: &str) -> SubscribeOutcome {
+        self.topics.subscribe(topic)
     }
 
-    pub(super) fn listen_all(&self, beginning: &str) {
-        self.topics.listen_all(beginning);
+    pub(super) fn subscribe_prefix(&self, beginning: &str) {
+        self.topics.subscribe_prefix(beginning);
     }
 
-    pub(super) fn hears(&self, topic: &str) -> bool {
-        self.topics.hears(topic)
+    pub(super) fn is_subscribed(&self, topic: &str) -> bool {
+        self.topics.is_subscribed(topic)
     }
 
-    pub(super) fn unlisten(&self, topic: &str) {
-        self.topics.unlisten(topic);
+    pub(super) fn unsubscribe(&self, topic: &str) {
+        self.topics.unsubscribe(topic);
     }
 
     pub(super) fn status(&self) -> Status {
@@ -123,7 +123,7 @@ impl Redis {
         };
         let _ = timeout(self.patience + GRACE, drained).await;
         self.task.abort();
-        self.outgoing.refuse_all(Refused::TimedOut);
+        self.outgoing.refuse_all(PublishError::TimedOut);
     }
 }
 
@@ -131,7 +131,7 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.health.stop();
         self.task.abort();
-        self.outgoing.refuse_all(Refused::Unreachable);
+        self.outgoing.refuse_all(PublishError::Unreachable);
     }
 }
 

@@ -9,7 +9,7 @@ use super::link::READ_FIRST;
 use super::names::Names;
 use crate::broker::budget::cost;
 use crate::broker::envelope::{self, NodeId};
-use crate::broker::{Receipt, Refused};
+use crate::broker::{PublishError, Receipt};
 use crate::message::Dispatch;
 
 /// One trip to Redis takes no more than this, so that it stays short for everybody else there.
@@ -117,9 +117,9 @@ impl Outgoing {
         let first = {
             let mut state = self.lock();
             let refused = if state.closed.is_some() {
-                Some(Refused::Unreachable)
+                Some(PublishError::Unreachable)
             } else if state.bytes > 0 && state.bytes + cost > self.limit {
-                Some(Refused::QueueFull)
+                Some(PublishError::QueueFull)
             } else {
                 None
             };
@@ -181,7 +181,7 @@ impl Outgoing {
     }
 
     /// It was not published, and will not be.
-    pub(super) fn refused(&self, seq: u64, why: Refused) {
+    pub(super) fn refused(&self, seq: u64, why: PublishError) {
         self.settle(seq, Err(why), true);
     }
 
@@ -200,12 +200,12 @@ impl Outgoing {
             unsent
         };
         for seq in unsent {
-            self.refused(seq, Refused::Unreachable);
+            self.refused(seq, PublishError::Unreachable);
         }
     }
 
     /// Refuses all that is left, at the very end.
-    pub(super) fn refuse_all(&self, why: Refused) {
+    pub(super) fn refuse_all(&self, why: PublishError) {
         let all = {
             let mut state = self.lock();
             state.unsent = state.next();
@@ -255,11 +255,11 @@ impl Outgoing {
                 }
                 seq
             };
-            self.refused(seq, Refused::TimedOut);
+            self.refused(seq, PublishError::TimedOut);
         }
     }
 
-    fn settle(&self, seq: u64, outcome: Result<(), Refused>, done: bool) {
+    fn settle(&self, seq: u64, outcome: Result<(), PublishError>, done: bool) {
         let (receipt, emptied) = {
             let mut state = self.lock();
             let Some(entry) = state.entry(seq) else { return };

@@ -7,7 +7,7 @@ use super::clock::Clock;
 use super::health::{Health, Role};
 use super::link::{Link, Trouble, code_of, within};
 use super::outgoing::{Outgoing, Sending};
-use crate::broker::Refused;
+use crate::broker::PublishError;
 
 /// Publishes only what is not too late by Redis's own clock: `docs/decisions/0001-publish-with-a-deadline.md`.
 ///
@@ -134,7 +134,7 @@ impl<'a> Publisher<'a> {
                 Value::ServerError(error) => {
                     if error.kind() == Some(ServerErrorKind::NoPerm) {
                         for sending in batch {
-                            self.outgoing.refused(sending.seq, Refused::Unreachable);
+                            self.outgoing.refused(sending.seq, PublishError::Unreachable);
                         }
                     }
                     // After any other error a part may have been published: copies and deadlines tell.
@@ -145,9 +145,9 @@ impl<'a> Publisher<'a> {
         };
         for (index, sending) in batch.iter().enumerate() {
             if index < answer.late {
-                self.outgoing.refused(sending.seq, Refused::TimedOut);
+                self.outgoing.refused(sending.seq, PublishError::TimedOut);
             } else if answer.denied.contains(&(index + 1)) {
-                self.outgoing.refused(sending.seq, Refused::Unreachable);
+                self.outgoing.refused(sending.seq, PublishError::Unreachable);
             } else {
                 self.outgoing.accepted(sending.seq);
             }
@@ -170,7 +170,7 @@ impl<'a> Publisher<'a> {
             match self.link.read().await? {
                 Value::Int(_) => self.outgoing.accepted(sending.seq),
                 Value::ServerError(error) => {
-                    self.outgoing.refused(sending.seq, Refused::Unreachable);
+                    self.outgoing.refused(sending.seq, PublishError::Unreachable);
                     trouble = Some(denied_publish(code_of(error.code()), sending));
                 }
                 _ => return Err(Trouble::Unexpected("PUBLISH")),

@@ -17,7 +17,7 @@ use super::target::Target;
 use super::topics::Topics;
 use crate::broker::budget::Budget;
 use crate::broker::envelope::{self, Dropped};
-use crate::broker::{Inbound, Listening};
+use crate::broker::{Inbound, SubscriptionId};
 use crate::message::{ChannelName, Dispatch, Sender};
 use crate::telemetry::{Metrics, Reason};
 
@@ -223,10 +223,10 @@ impl Delivery {
     }
 
     /// What is read after this was published later.
-    fn tell(&self, confirmed: Vec<Listening>) {
+    fn tell(&self, confirmed: Vec<SubscriptionId>) {
         for listening in confirmed {
             // Without a receiver the node is going down.
-            let _ = self.inbound.send(Inbound::Listening(listening));
+            let _ = self.inbound.send(Inbound::Subscribed(listening));
         }
     }
 
@@ -247,13 +247,13 @@ impl Delivery {
             return false;
         }
         self.metrics.broker_messages.inc();
-        let (hold, waited) = match self.budget.try_take(&dispatch) {
-            Some(hold) => (Some(hold), false),
+        let (permit, waited) = match self.budget.try_take(&dispatch) {
+            Some(permit) => (Some(permit), false),
             None => (self.budget.take(&dispatch).await, true),
         };
-        if let Some(hold) = hold {
+        if let Some(permit) = permit {
             // Without a receiver the node is going down, and nobody is left to deliver to.
-            let _ = self.inbound.send(Inbound::Dispatch { dispatch, hold });
+            let _ = self.inbound.send(Inbound::Dispatch { dispatch, permit });
         }
         waited
     }

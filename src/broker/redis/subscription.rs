@@ -5,7 +5,7 @@ use redis::{ServerError, cmd};
 use super::link::{Link, words};
 use super::names::Names;
 use super::topics::{Step, Subscribed, Topics};
-use crate::broker::Listening;
+use crate::broker::SubscriptionId;
 
 /// So many SUBSCRIBE and UNSUBSCRIBE may await their answers: more would fill buffers on both sides.
 const WINDOW: usize = 1024;
@@ -45,7 +45,7 @@ impl Subscription {
     }
 
     /// Looks what has changed. The listenings that this confirms.
-    pub(super) fn look(&mut self, topics: &Topics) -> Vec<Listening> {
+    pub(super) fn look(&mut self, topics: &Topics) -> Vec<SubscriptionId> {
         let (steps, confirmed) = topics.steps(&mut self.subscribed);
         self.steps = steps.into();
         confirmed
@@ -72,7 +72,7 @@ impl Subscription {
     }
 
     /// An answer arrived. The listenings that it confirms.
-    pub(super) fn answered(&mut self, topics: &Topics) -> Vec<Listening> {
+    pub(super) fn answered(&mut self, topics: &Topics) -> Vec<SubscriptionId> {
         match self.unanswered.pop_front() {
             Some(Some(step)) => topics.answered(&step, &mut self.subscribed),
             _ => Vec::new(),
@@ -80,7 +80,7 @@ impl Subscription {
     }
 
     /// Instead of an answer a refusal arrived. The listenings that cannot be confirmed.
-    pub(super) fn refused(&mut self, topics: &Topics, error: &ServerError) -> Vec<Listening> {
+    pub(super) fn refused(&mut self, topics: &Topics, error: &ServerError) -> Vec<SubscriptionId> {
         let words = words(error);
         match self.unanswered.pop_front() {
             Some(Some(Step::SubscribeAll(beginning))) => {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use crate::broker::{CONFIRM_WITHIN, Inbound, Listen, Listening};
+use crate::broker::{Inbound, SUBSCRIBE_TIMEOUT, SubscribeOutcome, SubscriptionId};
 
 /// The topics that this node listens to, whatever becomes of the connections.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ struct State {
     /// Those among them that Redis has still to confirm, with the numbers of their listenings.
     awaited: HashMap<Arc<str>, u64>,
     /// When to give up waiting, in order; also for those that are confirmed or given up by now.
-    deadlines: VecDeque<(Instant, Listening)>,
+    deadlines: VecDeque<(Instant, SubscriptionId)>,
     number: u64,
     /// What was listened to or not any more since a connection last looked: `None` while there is no connection,
     /// which will begin with all. A topic is in it once, however often it changes.
@@ -61,28 +61,28 @@ pub(super) enum Step {
 }
 
 impl Topics {
-    pub(super) fn listen(&self, topic: &str) -> Listen {
+    pub(super) fn subscribe(&self, topic: &str) -> SubscribeOutcome {
         let mut state = self.lock();
         if state.topics.contains(topic) {
-            return Listen::Before;
+            return SubscribeOutcome::AlreadySubscribed;
         }
         let topic: Arc<str> = topic.into();
         state.topics.insert(topic.clone());
         state.change(topic.clone());
         state.number += 1;
-        let listening = Listening { topic: topic.clone(), number: state.number };
+        let listening = SubscriptionId { topic: topic.clone(), number: state.number };
         state.awaited.insert(topic, listening.number);
         let first = state.deadlines.is_empty();
-        state.deadlines.push_back((Instant::now() + CONFIRM_WITHIN, listening.clone()));
+        state.deadlines.push_back((Instant::now() + SUBSCRIBE_TIMEOUT, listening.clone()));
         drop(state);
         self.changed.notify_one();
         if first {
             self.started.notify_one();
         }
-        Listen::Awaited(listening)
+        SubscribeOutcome::Pending(listening)
     }
 
-    pub(super) fn unlisten(&self, topic: &str) {
+    pub(super) fn unsubscribe(&self, topic: &str) {
         let mut state = self.lock();
         if let Some(topic) = state.topics.take(topic) {
             if state.topics.len() < state.topics.capacity() / 8 {
@@ -96,7 +96,7 @@ impl Topics {
     }
 
     /// Listens to all topics that begin so, for good.
-    pub(super) fn listen_all(&self, beginning: &str) {
+    pub(super) fn subscribe_prefix(&self, beginning: &str) {
         let text: Arc<str> = beginning.into();
         let mut state = self.lock();
         state.beginnings.push(Beginning { text: text.clone(), is_refused: false });
@@ -112,7 +112,7 @@ impl Topics {
     }
 
     /// Whether a topic is listened to.
-    pub(super) fn hears(&self, topic: &str) -> bool {
+    pub(super) fn is_subscribed(&self, topic: &str) -> bool {
         let state = self.lock();
         state.topics.contains(topic) || state.beginning(topic).is_some()
     }
@@ -142,7 +142,7 @@ impl Topics {
 
     /// The steps that follow from the changes since the last time, and the listenings that need none: what was given up
     /// and listened to again in between is subscribed still.
-    pub(super) fn steps(&self, subscribed: &mut Subscribed) -> (Vec<Step>, Vec<Listening>) {
+    pub(super) fn steps(&self, subscribed: &mut Subscribed) -> (Vec<Step>, Vec<SubscriptionId>) {
         let mut state = self.lock();
         let changes = state.changes.as_mut().map(std::mem::take).unwrap_or_default();
         let new = std::mem::take(&mut state.new_beginnings).into_iter();
@@ -170,7 +170,7 @@ impl Topics {
     /// Redis has answered a step. The listenings that this confirms.
     ///
     /// Only the task that sends the steps may call it: what is subscribed now, nobody else can have given up.
-    pub(super) fn answered(&self, step: &Step, subscribed: &mut Subscribed) -> Vec<Listening> {
+    pub(super) fn answered(&self, step: &Step, subscribed: &mut Subscribed) -> Vec<SubscriptionId> {
         match step {
             Step::Subscribe(topic, number) => {
                 let asked = subscribed.topics.get_mut(topic);
@@ -211,12 +211,12 @@ impl Topics {
             for listening in self.late(Instant::now()) {
                 tracing::debug!(topic = &*listening.topic, "not confirmed in time");
                 // Without a receiver the node is going down.
-                let _ = inbound.send(Inbound::Listening(listening));
+                let _ = inbound.send(Inbound::Subscribed(listening));
             }
         }
     }
 
-    fn late(&self, now: Instant) -> Vec<Listening> {
+    fn late(&self, now: Instant) -> Vec<SubscriptionId> {
         let mut state = self.lock();
         let due = state.deadlines.iter().take_while(|(deadline, _)| *deadline <= now).count();
         let due: Vec<_> = state.deadlines.drain(..due).collect();
@@ -225,7 +225,7 @@ impl Topics {
         }
         due.into_iter()
             .map(|(_, listening)| listening)
-            .filter(|Listening { topic, number }| state.awaited.get(topic) == Some(number))
+            .filter(|SubscriptionId { topic, number }| state.awaited.get(topic) == Some(number))
             .collect::<Vec<_>>()
             .into_iter()
             .filter_map(|listening| state.settle(&listening.topic))
@@ -251,12 +251,12 @@ impl State {
     }
 
     /// The topic's listening, if it was awaited; it is not any more.
-    fn settle(&mut self, topic: &Arc<str>) -> Option<Listening> {
+    fn settle(&mut self, topic: &Arc<str>) -> Option<SubscriptionId> {
         let number = self.awaited.remove(topic)?;
         if self.awaited.len() < self.awaited.capacity() / 8 {
             self.awaited.shrink_to_fit();
         }
-        Some(Listening { topic: topic.clone(), number })
+        Some(SubscriptionId { topic: topic.clone(), number })
     }
 }
 

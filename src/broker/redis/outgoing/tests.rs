@@ -7,7 +7,7 @@ fn event() -> Dispatch {
     Event { channel: ChannelName::new("chat:").unwrap(), sender, data: Bytes::from_static(b"{}") }.into()
 }
 
-type Outcomes = Arc<Mutex<Vec<(usize, Result<(), Refused>)>>>;
+type Outcomes = Arc<Mutex<Vec<(usize, Result<(), PublishError>)>>>;
 
 fn publish(outgoing: &Outgoing, outcomes: &Outcomes, count: usize) {
     for number in 0..count {
@@ -22,7 +22,7 @@ fn opened(limit: usize) -> (Outgoing, Outcomes) {
     (outgoing, Outcomes::default())
 }
 
-fn taken(outcomes: &Outcomes) -> Vec<(usize, Result<(), Refused>)> {
+fn taken(outcomes: &Outcomes) -> Vec<(usize, Result<(), PublishError>)> {
     std::mem::take(&mut outcomes.lock().unwrap())
 }
 
@@ -49,7 +49,7 @@ async fn what_was_refused_in_time_is_not_delivered() {
     assert_eq!(outgoing.batch().len(), 2);
     outgoing.accepted(1);
     outgoing.refuse_late(Instant::now() + Duration::from_secs(2));
-    assert_eq!(taken(&outcomes), [(1, Ok(())), (0, Err(Refused::TimedOut))]);
+    assert_eq!(taken(&outcomes), [(1, Ok(())), (0, Err(PublishError::TimedOut))]);
     assert!(outgoing.is_empty());
     assert_eq!([outgoing.arrived(0), outgoing.arrived(1)], [Copy::Refused, Copy::Deliver]);
 }
@@ -65,10 +65,10 @@ async fn what_was_refused_before_it_was_sent_never_is() {
     outgoing.refuse_unsent();
     assert!(outgoing.batch().is_empty() && outgoing.is_empty());
     publish(&outgoing, &outcomes, 1);
-    let unreachable = Err(Refused::Unreachable);
+    let unreachable = Err(PublishError::Unreachable);
     assert_eq!(
         taken(&outcomes),
-        [(0, Err(Refused::TimedOut)), (0, unreachable), (1, unreachable), (0, unreachable)]
+        [(0, Err(PublishError::TimedOut)), (0, unreachable), (1, unreachable), (0, unreachable)]
     );
 }
 
@@ -76,7 +76,7 @@ async fn what_was_refused_before_it_was_sent_never_is() {
 fn the_queue_is_bounded_until_receipts_make_room() {
     let (outgoing, outcomes) = opened(2 * cost(&event()));
     publish(&outgoing, &outcomes, 3);
-    assert_eq!(taken(&outcomes), [(2, Err(Refused::QueueFull))]);
+    assert_eq!(taken(&outcomes), [(2, Err(PublishError::QueueFull))]);
     assert_eq!(outgoing.batch().len(), 2);
     outgoing.accepted(0);
     publish(&outgoing, &outcomes, 1);
@@ -100,13 +100,13 @@ async fn deadlines_are_kept_without_anyone_asking() {
     assert!(quiet.is_err());
     publish(&outgoing, &outcomes, 1);
     assert!(tokio::time::timeout(Duration::from_secs(3), &mut expiry).await.is_err());
-    assert_eq!(taken(&outcomes), [(0, Err(Refused::TimedOut))]);
+    assert_eq!(taken(&outcomes), [(0, Err(PublishError::TimedOut))]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_published_on_a_topic_is_settled_by_the_reply() {
     let (outgoing, outcomes) = opened(1 << 20);
-    for outcome in [Ok(()), Err(Refused::TimedOut)] {
+    for outcome in [Ok(()), Err(PublishError::TimedOut)] {
         let told = outcomes.clone();
         let dispatch = Dispatch::Topic { topic: "orders".into(), payload: Bytes::from_static(b"\xff") };
         outgoing.publish(dispatch, Box::new(move |outcome| told.lock().unwrap().push((0, outcome))));

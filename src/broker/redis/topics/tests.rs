@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use super::*;
 
-fn awaited(listen: Listen) -> Listening {
+fn awaited(listen: SubscribeOutcome) -> SubscriptionId {
     match listen {
-        Listen::Awaited(listening) => listening,
+        SubscribeOutcome::Pending(listening) => listening,
         other => panic!("{other:?}"),
     }
 }
@@ -26,23 +26,23 @@ fn names(steps: &[Step]) -> Vec<String> {
 fn only_what_makes_a_difference_is_sent() {
     let topics = Topics::default();
     for topic in ["a", "b", "c"] {
-        awaited(topics.listen(topic));
+        awaited(topics.subscribe(topic));
     }
-    assert_eq!(topics.listen("b"), Listen::Before);
-    topics.unlisten("c");
-    topics.unlisten("never");
+    assert_eq!(topics.subscribe("b"), SubscribeOutcome::AlreadySubscribed);
+    topics.unsubscribe("c");
+    topics.unsubscribe("never");
     let (mut subscribed, steps) = topics.begin();
     assert_eq!(names(&steps), ["+a", "+b"]);
     assert_eq!(topics.steps(&mut subscribed).0, []);
 
-    topics.unlisten("a");
-    let _ = topics.listen("a");
-    let _ = topics.listen("d");
-    topics.unlisten("d");
+    topics.unsubscribe("a");
+    let _ = topics.subscribe("a");
+    let _ = topics.subscribe("d");
+    topics.unsubscribe("d");
     assert_eq!(topics.steps(&mut subscribed), (vec![], vec![]));
-    let _ = topics.listen("d");
+    let _ = topics.subscribe("d");
     assert_eq!(names(&topics.steps(&mut subscribed).0), ["+d"]);
-    topics.unlisten("d");
+    topics.unsubscribe("d");
     assert_eq!(names(&topics.steps(&mut subscribed).0), ["-d"]);
     assert!(topics.find("d").is_none() && topics.find("a").is_some());
 }
@@ -55,7 +55,7 @@ fn a_listening_is_confirmed_once_and_by_the_answer_to_its_own_step() {
         let (mut steps, confirmed) = topics.steps(&mut subscribed);
         (steps.pop(), confirmed, std::mem::take(&mut subscribed))
     };
-    let first = awaited(topics.listen("a"));
+    let first = awaited(topics.subscribe("a"));
     let (step, _, seen) = look();
     subscribed = seen;
     let step = step.unwrap();
@@ -63,18 +63,18 @@ fn a_listening_is_confirmed_once_and_by_the_answer_to_its_own_step() {
     assert_eq!(topics.answered(&step, &mut subscribed), []);
 
     // Subscribed all the time, so that there is nothing to wait for.
-    topics.unlisten("a");
-    let again = awaited(topics.listen("a"));
+    topics.unsubscribe("a");
+    let again = awaited(topics.subscribe("a"));
     assert_eq!(topics.steps(&mut subscribed), (vec![], vec![again]));
 
     // The answer to an older step comes when the topic is not subscribed any more.
-    topics.unlisten("a");
+    topics.unsubscribe("a");
     let _ = topics.steps(&mut subscribed);
-    let _ = topics.listen("a");
+    let _ = topics.subscribe("a");
     let old = topics.steps(&mut subscribed).0.pop().unwrap();
-    topics.unlisten("a");
+    topics.unsubscribe("a");
     let _ = topics.steps(&mut subscribed);
-    let late = awaited(topics.listen("a"));
+    let late = awaited(topics.subscribe("a"));
     assert_eq!(topics.answered(&old, &mut subscribed), []);
     let new = topics.steps(&mut subscribed).0.pop().unwrap();
     assert_eq!(topics.answered(&old, &mut subscribed), []);
@@ -85,44 +85,46 @@ fn a_listening_is_confirmed_once_and_by_the_answer_to_its_own_step() {
 fn a_beginning_stands_for_its_topics_where_it_is_permitted() {
     let topics = Topics::default();
     let (mut subscribed, _) = topics.begin();
-    topics.listen_all("cache-");
+    topics.subscribe_prefix("cache-");
     let (steps, _) = topics.steps(&mut subscribed);
     assert_eq!(names(&steps), ["+cache-*"]);
-    let (before, other) = (awaited(topics.listen("cache-a")), awaited(topics.listen("a")));
+    let (before, other) = (awaited(topics.subscribe("cache-a")), awaited(topics.subscribe("a")));
     let more = topics.steps(&mut subscribed).0;
     assert_eq!(names(&more), ["+a"]);
     assert_eq!(topics.answered(&steps[0], &mut subscribed), [before]);
-    let after = awaited(topics.listen("cache-b"));
+    let after = awaited(topics.subscribe("cache-b"));
     assert_eq!(topics.steps(&mut subscribed), (vec![], vec![after]));
     assert_eq!(topics.answered(&more[0], &mut subscribed), [other]);
-    topics.unlisten("cache-a");
+    topics.unsubscribe("cache-a");
     assert_eq!(topics.steps(&mut subscribed), (vec![], vec![]));
-    assert!(topics.hears("cache-a") && topics.find("cache-c").is_some() && !topics.hears("b"));
+    assert!(
+        topics.is_subscribed("cache-a") && topics.find("cache-c").is_some() && !topics.is_subscribed("b")
+    );
 
     // Another connection, which is not permitted to.
     let (mut subscribed, steps) = topics.begin();
     assert_eq!(names(&steps), ["+a", "+cache-*"]);
-    let new = awaited(topics.listen("cache-c"));
+    let new = awaited(topics.subscribe("cache-c"));
     assert_eq!(topics.steps(&mut subscribed), (vec![], vec![]));
     let steps = topics.refused(&"cache-".into(), &mut subscribed);
     assert_eq!(names(&steps), ["+cache-b", "+cache-c"]);
     let confirmed: Vec<_> = steps.iter().flat_map(|step| topics.answered(step, &mut subscribed)).collect();
     assert_eq!(confirmed, [new]);
-    let _ = topics.listen("cache-a");
+    let _ = topics.subscribe("cache-a");
     assert_eq!(names(&topics.steps(&mut subscribed).0), ["+cache-a"]);
-    topics.unlisten("cache-a");
+    topics.unsubscribe("cache-a");
     assert_eq!(names(&topics.steps(&mut subscribed).0), ["-cache-a"]);
-    assert!(!topics.hears("cache-a") && topics.find("cache-d").is_none());
+    assert!(!topics.is_subscribed("cache-a") && topics.find("cache-d").is_none());
 }
 
 #[test]
 fn what_is_not_confirmed_in_time_is_told_once() {
     let topics = Topics::default();
     let (mut subscribed, _) = topics.begin();
-    let _ = topics.listen("given up");
-    topics.unlisten("given up");
-    let listening = awaited(topics.listen("a"));
-    let after = Instant::now() + CONFIRM_WITHIN + Duration::from_millis(1);
+    let _ = topics.subscribe("given up");
+    topics.unsubscribe("given up");
+    let listening = awaited(topics.subscribe("a"));
+    let after = Instant::now() + SUBSCRIBE_TIMEOUT + Duration::from_millis(1);
     assert!(topics.late(Instant::now()).is_empty());
     assert_eq!(topics.late(after), [listening]);
     let step = topics.steps(&mut subscribed).0.pop().unwrap();
@@ -136,12 +138,12 @@ fn without_a_connection_churn_leaves_nothing() {
     let _ = topics.begin();
     topics.end();
     for number in 0..10_000 {
-        let _ = topics.listen(&number.to_string());
+        let _ = topics.subscribe(&number.to_string());
     }
     for number in 0..10_000 {
-        topics.unlisten(&number.to_string());
+        topics.unsubscribe(&number.to_string());
     }
-    let after = Instant::now() + CONFIRM_WITHIN;
+    let after = Instant::now() + SUBSCRIBE_TIMEOUT;
     assert!(topics.late(after).is_empty());
     let state = topics.lock();
     assert!(state.changes.is_none());
