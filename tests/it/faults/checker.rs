@@ -485,7 +485,6 @@ fn member_history(connection: &Connection, channel: &str) -> String {
     text
 }
 
-#[cfg(test)]
 mod tests {
     use serde_json::Value;
 

@@ -12,12 +12,17 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
 use self::checker::{Report, check};
 use self::schedule::Schedule;
+
+/// The seeds without a choice: together they have each kind of fault at least three times.
+const FIXED: Range<u64> = 996..1004;
+const FIXED_SECONDS: u64 = 8;
 
 /// How many runs share the machine. They wait for most of the time.
 const PARALLEL: usize = 4;
@@ -26,15 +31,16 @@ const PARALLEL: usize = 4;
 fn promises_hold_under_random_faults() {
     let given = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect(name));
     let (seed, runs) = (given("YAMABIKO_FAULT_SEED"), given("YAMABIKO_FAULT_RUNS"));
-    // Without a choice these are the runs that every change goes through.
     let is_chosen = seed.is_some() || runs.is_some();
-    let (first, runs) = (seed.unwrap_or(1), runs.unwrap_or(if is_chosen { 1 } else { 8 }));
-    let seconds = given("YAMABIKO_FAULT_SECONDS").unwrap_or(if is_chosen { 30 } else { 8 });
+    let first = seed.unwrap_or(FIXED.start);
+    let seeds = if is_chosen { first..first + runs.unwrap_or(1) } else { FIXED };
+    let seconds = given("YAMABIKO_FAULT_SECONDS").unwrap_or(if is_chosen { 30 } else { FIXED_SECONDS });
 
-    let waiting = Mutex::new(first..first + runs);
+    let runs = seeds.clone().count();
+    let waiting = Mutex::new(seeds);
     let totals = Mutex::new(Totals::default());
     thread::scope(|scope| {
-        for _ in 0..PARALLEL.min(usize::try_from(runs).unwrap()) {
+        for _ in 0..PARALLEL.min(runs) {
             scope.spawn(|| {
                 loop {
                     let Some(seed) = waiting.lock().unwrap().next() else { return };
@@ -51,6 +57,16 @@ fn promises_hold_under_random_faults() {
     let totals = totals.into_inner().unwrap();
     eprintln!("{runs} schedules: {}\nfaults: {:?}", summary(&totals.report), totals.faults);
     assert!(totals.failures.is_empty(), "{}", totals.failures);
+}
+
+#[test]
+fn the_fixed_schedules_have_every_kind_of_fault() {
+    let mut totals = Totals::default();
+    for seed in FIXED {
+        totals.add(&Schedule::random(seed, FIXED_SECONDS, world::PAGES), Report::default());
+    }
+    assert_eq!(totals.faults.len(), schedule::KINDS, "{:?}", totals.faults);
+    assert!(totals.faults.values().all(|count| *count >= 3), "{:?}", totals.faults);
 }
 
 /// What all runs together were.

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 pub(super) const NODES: usize = 3;
 
+/// How many kinds of faults there are.
+pub(super) const KINDS: usize = 10;
+
 /// Which connections of a node Redis is told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
@@ -211,7 +214,6 @@ impl Random {
     }
 }
 
-#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
@@ -237,6 +239,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(kinds.len(), 10, "{kinds:?}");
+        assert_eq!(kinds.len(), KINDS, "{kinds:?}");
     }
 }
