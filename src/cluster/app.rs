@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use super::peer::Peer;
 use crate::history::History;
 use crate::hub::ConnectionId;
-use crate::message::{ChannelName, Member, SocketId};
+use crate::message::{ChannelName, Member, SocketId, UserId};
 use crate::presence::{NodeName, Presence};
 use crate::protocol::pusher::App;
 use crate::protocol::pusher::http::ChannelInfo;

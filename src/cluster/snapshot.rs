@@ -155,6 +155,7 @@ mod tests {
     use crate::cluster::said::Statement;
     use crate::message::{Member, SocketId};
     use crate::presence::Snapshot;
+    use crate::protocol::pusher::parse_member;
 
     fn name(kind: &str, number: u64) -> ChannelName {
         ChannelName::new(&format!("{kind}-{number}")).unwrap()
