@@ -1,5 +1,5 @@
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily, EncodingKey, Header, encode};
 use secrecy::ExposeSecret;
@@ -7,7 +7,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::Settings;
-use crate::message::{ChannelName, UserId};
+use crate::message::{ChannelName, UserId, unix_time};
 
 /// Signs tokens with the server's own secret: for the command line and the console, not for the service itself.
 pub struct Minter {
@@ -40,7 +40,7 @@ impl Minter {
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "it cannot, see below")]
     pub fn mint(&self, id: &UserId, name: &str, channel: &ChannelName, ttl: Duration) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = unix_time().as_secs();
         let claims = Claims {
             id,
             name,

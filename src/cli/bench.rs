@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use loadgen::{BenchError, Credentials, Deployment, MintToken, Options, Protocol, RedisTopic, Report};
@@ -12,7 +12,7 @@ use super::{Failure, client, descriptors, output};
 use crate::auth::Minter;
 use crate::auth::pusher::{App, Request};
 use crate::config::Config;
-use crate::message::ChannelName;
+use crate::message::{ChannelName, unix_time};
 use crate::protocol::pusher::AppSettings;
 use crate::server::Settings;
 
@@ -95,7 +95,7 @@ impl loadgen::App for SigningApp {
     }
 
     fn sign_request(&self, path: &str, body: &[u8]) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = unix_time().as_secs();
         self.0.sign_request(&Request { method: "POST", path, query: "", body }, now)
     }
 }

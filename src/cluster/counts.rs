@@ -34,7 +34,7 @@ impl Cluster {
 
     pub(super) fn tell_count(&self, app: &str, channel: &ChannelName, count: u64) {
         let scoped = ChannelName::scoped(app, channel.as_str());
-        let frame = || Some((Audience::Everyone, outgoing::subscription_count(channel.as_str(), count)));
+        let frame = |_| Some((Audience::Everyone, outgoing::subscription_count(channel.as_str(), count)));
         self.hub.publish(&scoped, None, frame);
     }
 }

@@ -108,7 +108,7 @@ impl Cluster {
             let is_last = !by_topic || self.broker.is_subscribed(channel.as_str());
             let is_kept = is_last && is_cache(channel) && !event.event.starts_with(CLIENT_PREFIX);
             if !is_kept {
-                self.hub.publish(&scoped, hold, || encode().map(|frame| (audience.clone(), frame)));
+                self.hub.publish(&scoped, hold, |_| encode().map(|frame| (audience.clone(), frame)));
                 continue;
             }
             let Some(frame) = encode() else { continue };
@@ -119,7 +119,7 @@ impl Cluster {
             if let Some(state) = state.apps.get_mut(&event.app) {
                 state.cache.keep(channel, kept);
             }
-            self.hub.publish(&scoped, hold, || Some((audience.clone(), frame)));
+            self.hub.publish(&scoped, hold, |_| Some((audience.clone(), frame.clone())));
         }
     }
 
@@ -293,12 +293,12 @@ impl Cluster {
         let user_id = member.user_id.clone();
         if channel == *USERS {
             let scoped = watched(app, &user_id);
-            let online = || Some((Audience::Everyone, outgoing::watchlist_events(&[user_id], &[])));
+            let online = |_| Some((Audience::Everyone, outgoing::watchlist_events(std::slice::from_ref(&user_id), &[])));
             self.hub.publish(&scoped, None, online);
             return None;
         }
         let scoped = ChannelName::scoped(app, channel.as_str());
-        let frame = || Some((Audience::Everyone, outgoing::member_added(channel.as_str(), member)));
+        let frame = |_| Some((Audience::Everyone, outgoing::member_added(channel.as_str(), member)));
         self.hub.publish(&scoped, None, frame);
         Some(WebhookEvent::MemberAdded { channel, user_id })
     }
@@ -306,12 +306,12 @@ impl Cluster {
     fn member_removed(&self, app: &str, channel: ChannelName, user_id: UserId) -> Option<WebhookEvent> {
         if channel == *USERS {
             let scoped = watched(app, &user_id);
-            let offline = || Some((Audience::Everyone, outgoing::watchlist_events(&[], &[user_id])));
+            let offline = |_| Some((Audience::Everyone, outgoing::watchlist_events(&[], std::slice::from_ref(&user_id))));
             self.hub.publish(&scoped, None, offline);
             return None;
         }
         let scoped = ChannelName::scoped(app, channel.as_str());
-        let frame = || Some((Audience::Everyone, outgoing::member_removed(channel.as_str(), &user_id)));
+        let frame = |_| Some((Audience::Everyone, outgoing::member_removed(channel.as_str(), &user_id)));
         self.hub.publish(&scoped, None, frame);
         Some(WebhookEvent::MemberRemoved { channel, user_id })
     }

@@ -22,7 +22,6 @@ mod waiting;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
@@ -30,7 +29,7 @@ use tokio::task::yield_now;
 
 use crate::broker::{Broker, PublishError, Receipt, SubscribeOutcome, SubscriptionId};
 use crate::hub::Hub;
-use crate::message::{ChannelName, Dispatch, Frame, Member, SocketId, UserId};
+use crate::message::{ChannelName, Dispatch, Frame, Member, SocketId, UserId, unix_time};
 use crate::presence::NodeName;
 use crate::protocol::pusher::http::{Cached, ChannelInfo};
 use crate::protocol::pusher::{Apps, Broadcast};
@@ -308,9 +307,8 @@ fn cache_ttl(state: &AppState) -> u64 {
     u64::try_from(state.app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn unix_time() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+fn unix_millis() -> u64 {
+    u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Cluster {

@@ -7,7 +7,7 @@ use super::counts::is_counted;
 use super::leave::AT_ONCE;
 use super::names::{CONNECTIONS, USERS, watched};
 use super::waiting::{Joining, Purpose};
-use crate::hub::{Connection, Seat, Subscription};
+use crate::hub::{Connection, ConnectionHandle, Subscription};
 use crate::message::{ByName, ChannelName, Frame, Member, SocketId, UserId};
 use crate::protocol::pusher::{
     Action, App, Broadcast, Channel, ClientEvent, Fatal, Joined, Refusal, Session, Subscribe,
@@ -27,7 +27,7 @@ pub struct Client(Arc<Peer>);
 pub(super) struct Peer {
     cluster: Arc<Cluster>,
     app: Arc<App>,
-    seat: Seat,
+    seat: ConnectionHandle,
     inner: Mutex<Inner>,
 }
 
@@ -57,7 +57,7 @@ impl Client {
         cluster.metrics.pusher_connections.inc();
         let id = cluster.socket_ids.name(connection.id());
         let (session, greeting) = Session::open(app.clone(), id, cluster.now());
-        let seat = connection.seat();
+        let seat = connection.handle();
         seat.push(&greeting);
         let inner = Inner { session, subscriptions: ByName::default(), watching: Box::default() };
         Ok(Self(Arc::new(Peer {

@@ -13,10 +13,13 @@ use tokio::time::timeout;
 use super::said::NumberedChange;
 use super::*;
 use crate::broker::{Inbound, Settings};
-use crate::hub::{Connection, Outbox};
-use crate::message::Sender;
+use crate::hub::{Connection, Outbox, WireFormat};
+use crate::message::{Frame, Sender};
 use crate::presence::Change;
-use crate::protocol::pusher::PusherSettings;
+use crate::protocol::pusher::{ENCODING, PusherSettings, close};
+
+static FORMAT: WireFormat =
+    WireFormat { encoding: ENCODING, closes: &close::CLOSES, encode_close: Frame::close };
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const APP: &str = r#"{"id":"1","key":"k","secret":"s","presence_members":1"#;
@@ -58,7 +61,7 @@ impl Node {
     async fn open(&self) -> Page {
         let socket = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = self.listener.accept().await.unwrap();
-        let outbox = Arc::new(Outbox::new());
+        let outbox = Arc::new(Outbox::new(&FORMAT));
         outbox.attach(server);
         let connection = self.cluster.hub.connect(outbox);
         let app = self.cluster.apps.by_id("1").unwrap();

@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ConsoleState;
-use crate::message::{ChannelName, UserId};
+use crate::message::{ChannelName, UserId, unix_time};
 use crate::transport::ApiError;
 
 const DEFAULT_TTL: u64 = 60 * 60;
@@ -65,7 +65,7 @@ pub(super) async fn check(
         // The rejection's own text may quote the body.
         _ => ApiError::invalid("the body must be a JSON object with the text `token`"),
     })?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let now = unix_time().as_secs();
     Ok(Json(match state.authenticator.verify(&token, now) {
         Ok(_) => json!({ "ok": true }),
         Err(refusal) => {

@@ -39,8 +39,8 @@ impl Frame {
 
     /// The close frame that carries a [`Close`].
     #[must_use]
-    pub fn close(close: Close) -> Self {
-        Self::encode(CLOSE, &[&close.code().to_be_bytes(), close.reason().as_bytes()])
+    pub fn close(close: &Close) -> Self {
+        Self::encode(CLOSE, &[&close.code.to_be_bytes(), close.reason.as_bytes()])
     }
 
     /// Takes bytes that are already what the wire wants: whole frames and nothing else.
@@ -53,6 +53,11 @@ impl Frame {
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.0
+    }
+
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.0
     }
 
     fn encode(opcode: u8, parts: &[&[u8]]) -> Self {
@@ -81,6 +86,7 @@ impl Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Reconnect;
 
     #[test]
     fn headers_take_the_shortest_form() {
@@ -101,7 +107,9 @@ mod tests {
     #[test]
     fn control_frames() {
         assert_eq!(Frame::ping().bytes().as_ref(), b"\x89\x00");
-        assert_eq!(Frame::close(Close::GoingAway).bytes().as_ref(), b"\x88\x0c\x03\xe9going away");
+        let close =
+            Close { code: 1001, reason: "going away", label: "going_away", reconnect: Reconnect::AtOnce };
+        assert_eq!(Frame::close(&close).bytes().as_ref(), b"\x88\x0c\x03\xe9going away");
         assert_eq!(Frame::binary(b"\0").bytes().as_ref(), b"\x82\x01\x00");
     }
 }

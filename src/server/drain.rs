@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::neighbours::Neighbours;
-use crate::message::Close;
+use crate::message::CloseReason;
 use crate::transport::{EndpointContext, Newcomers};
 
 /// The pace of closing.
@@ -39,7 +39,7 @@ async fn spread(edge: &Arc<EndpointContext>, grace: Duration) -> usize {
             return 0;
         }
         let of = usize::try_from(left).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN);
-        edge.hub.close_some(of, Close::GoingAway);
+        edge.hub.close_some(of, CloseReason::GoingAway);
         sleep(STEP.min(grace)).await;
     }
     let end = start + grace;
@@ -58,7 +58,7 @@ async fn at_once(edge: &Arc<EndpointContext>, grace: Duration) -> usize {
     let start = Instant::now();
     // A handshake that was under way when newcomers began to be held is through after this.
     sleep(STEP.min(grace)).await;
-    edge.hub.close_some(NonZeroUsize::MIN, Close::Restarting);
+    edge.hub.close_some(NonZeroUsize::MIN, CloseReason::Restarting);
     let (enough, end) = (start + ANSWER_WITHIN, start + grace);
     while edge.admission.open() > 0 && Instant::now() < end {
         if Instant::now() >= enough && edge.hub.unflushed().await == 0 {
@@ -72,7 +72,7 @@ async fn at_once(edge: &Arc<EndpointContext>, grace: Duration) -> usize {
 /// Closes those who were held. The last thing to do before the process ends, so that they come back as late as possible.
 pub(super) async fn close_held(edge: &Arc<EndpointContext>) {
     edge.drain(Newcomers::TurnedAway);
-    edge.hub.close_some(NonZeroUsize::MIN, Close::Restarting);
+    edge.hub.close_some(NonZeroUsize::MIN, CloseReason::Restarting);
     let end = Instant::now() + LAST_FLUSH;
     while edge.hub.unflushed().await > 0 && Instant::now() < end {
         sleep(STEP).await;

@@ -61,7 +61,7 @@ fn deliver(
     metrics: &Metrics,
     left_out: &mut LeftOut,
 ) {
-    hub.publish(&event.channel, permit, || {
+    hub.publish_at(&event.channel, event.position, permit, |_| {
         let mut told_of = None;
         let delivery = native.deliver(event, |kind, key| {
             left_out.count(kind, key);

@@ -10,12 +10,11 @@ use bytes::{Buf as _, Bytes};
 use socket2::SockRef;
 use tokio::io::ReadBuf;
 
-use super::bucket::{Bucket, Rate};
 use super::message_reader::{MessageReader, ReadEnd};
 use super::read_buffer::read;
 use super::{ConnectionHandler, ConnectionOptions, DisconnectReason};
 use crate::hub::{Connection, Ending, Flushed, Outbox};
-use crate::message::{Close, Frame};
+use crate::message::{CloseReason, Frame, TokenBucket};
 
 /// How long a closing handshake may take, in seconds.
 const CLOSE_WITHIN: u32 = 5;
@@ -34,7 +33,7 @@ pub(super) struct ConnectionTask<C: ConnectionHandler> {
     options: Arc<ConnectionOptions>,
     reader: MessageReader,
     /// What the connection may still send.
-    bucket: Bucket,
+    bucket: TokenBucket,
     phase: Phase,
     pulse: Pulse,
     /// It is over its rate: what it sent is not read until it may speak again.
@@ -87,7 +86,7 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
     ) -> Self {
         let clock = connection.clock();
         let expires = expires_at.map_or(u32::MAX, |at| clock.at_unix(at));
-        let bucket = options.rate.as_ref().map(Rate::bucket).unwrap_or_default();
+        let bucket = options.rate.map(|rate| rate.full_bucket(clock.millis())).unwrap_or_default();
         Self {
             connection,
             conversation,
@@ -156,7 +155,7 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
     /// Reads what is there, as far as the connection may speak. Ready when the client has closed its side.
     fn poll_read(&mut self, cx: &mut Context<'_>, now: u32) -> Poll<()> {
         let outbox = self.outbox().clone();
-        let Some(stream) = outbox.sink() else { return Poll::Ready(()) };
+        let Some(stream) = outbox.stream() else { return Poll::Ready(()) };
         if self.reader.poll_pause(cx).is_pending() {
             return Poll::Pending;
         }
@@ -182,7 +181,10 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
                 return Poll::Pending;
             }
             let rate = self.options.rate;
-            let allowed = rate.map_or(frames, |rate| rate.available(&mut self.bucket).min(frames));
+            let allowed = rate.map_or(frames, |rate| {
+                let millis = self.connection.clock().millis();
+                self.bucket.available(rate, millis).min(frames)
+            });
             if allowed == 0 && self.reader.payload() == 0 {
                 return self.poll_throttle(cx);
             }
@@ -206,14 +208,14 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
                 }
             }
             frames -= allowed - left;
-            Rate::spend(&mut self.bucket, allowed - left);
+            self.bucket.spend(allowed - left);
         }
     }
 
     /// Leaves what the client has sent where it is, until it may speak again. Ready when it is the end that has come.
     fn poll_throttle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let outbox = self.outbox().clone();
-        let (Some(rate), Some(stream)) = (&self.options.rate, outbox.sink()) else { return Poll::Pending };
+        let (Some(rate), Some(stream)) = (&self.options.rate, outbox.stream()) else { return Poll::Pending };
         if !self.reader.has_unread() {
             let mut byte = [MaybeUninit::uninit()];
             match stream.poll_peek(cx, &mut ReadBuf::uninit(&mut byte)) {
@@ -222,7 +224,7 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
                 Poll::Ready(Ok(_)) => {}
             }
         }
-        self.reader.pause(rate.refill_time(self.bucket));
+        self.reader.pause(self.bucket.refill_time(*rate));
         if !std::mem::replace(&mut self.throttled, true) {
             self.conversation.throttled(&self.connection);
         }
@@ -251,7 +253,7 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
                     Pulse::Heard(_) | Pulse::Pinged(_) => {}
                 }
                 if now >= self.expires {
-                    self.outbox().close(Close::TokenExpired);
+                    self.outbox().close_for(CloseReason::Expired);
                 }
             }
             Phase::Closing { end, until }
@@ -283,7 +285,7 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
     /// Writes what waits; arranges to be woken when the socket takes more.
     fn poll_flush(&mut self, cx: &mut Context<'_>) {
         let outbox = self.outbox().clone();
-        let Some(stream) = outbox.sink() else { return };
+        let Some(stream) = outbox.stream() else { return };
         loop {
             match outbox.flush() {
                 Ok(Flushed::Empty) => {
@@ -337,13 +339,11 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
 
     fn finish(&self, end: DisconnectReason) {
         self.outbox().end();
-        if let Some(stream) = self.outbox().sink() {
+        if let Some(stream) = self.outbox().stream() {
             let socket = SockRef::from(stream);
-            if matches!(
-                end,
-                DisconnectReason::Server(Close::SlowConsumer) | DisconnectReason::HeartbeatTimeout
-            ) {
-                // Nobody reads what the kernel still holds for it.
+            let slow_consumer = self.outbox().format().closes.get(CloseReason::SlowConsumer);
+            if [DisconnectReason::Server(slow_consumer), DisconnectReason::HeartbeatTimeout].contains(&end) {
+                // The client does not read what the kernel still holds for it.
                 let _ = socket.set_linger(Some(Duration::ZERO));
             } else {
                 // At once, although a receipt may hold the outbox a little longer.

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use super::bucket::Rate;
 use super::message_reader::Bounds;
 use super::{Heartbeat, Limits};
+use crate::message::Rate;
 
 /// What all sessions of an edge have in common.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ impl ConnectionOptions {
         let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).max(1);
         Self {
             bounds: Bounds { message_bytes: limits.message_bytes, outbox_bytes: limits.outbox_bytes },
-            rate: Rate::new(limits),
+            rate: Rate::new(limits.messages_per_second, limits.burst),
             ping_after: seconds(heartbeat.interval),
             pong_within: seconds(heartbeat.timeout),
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::message::unix_time;
 use super::event::{WebhookEvent, webhook_body};
 use super::queue::{Dropped, WebhookQueue};
 use crate::protocol::pusher::{App, Apps, WebhookTarget};
@@ -242,7 +243,7 @@ impl Webhook {
 
     /// Repeats a request until it is accepted, or until its events are too old.
     async fn deliver(&self, http: &Http, end: &mut End, events: &[WebhookEvent]) {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let time = unix_time().as_millis();
         let body = Bytes::from(webhook_body(u64::try_from(time).unwrap_or(u64::MAX), events));
         let signature = self.app.credentials.sign_webhook(&body);
         let late = Instant::now() + RETRY_FOR;

@@ -1,19 +1,22 @@
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
 use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
 use crate::broker::{Broker, PublishError};
-use crate::hub::{Connection, Outbox};
-use crate::message::{ChannelName, Close, Position, Sender};
-use crate::protocol::native::{Answer, Native, Refusal, encode_answer};
+use crate::hub::{Connection, Outbox, WireFormat};
+use crate::message::{ChannelName, Frame, Position, Sender, unix_time};
+use crate::protocol::native::{Answer, ENCODING, Native, Refusal, close, encode_answer};
 use crate::telemetry::{Metrics, Reason, logged};
 use crate::transport::{
     ConnectionHandler, DisconnectReason, EndpointContext, Message, Rejection, accept, serve,
 };
+
+/// The native protocol over WebSocket.
+static FORMAT: WireFormat =
+    WireFormat { encoding: ENCODING, closes: &close::CLOSES, encode_close: Frame::close };
 
 /// Where native clients connect.
 #[derive(Debug)]
@@ -54,13 +57,13 @@ impl NativeEndpoint {
         let identity = self.authenticate(request)?;
         let (response, upgrade) = accept(request)?;
         let admitted = self.edge.admission.admit(&identity.id);
-        let outbox = Arc::new(Outbox::new());
+        let outbox = Arc::new(Outbox::new(&FORMAT));
         let mut connection = self.edge.hub.connect(outbox);
         if admitted.is_ok() {
             connection.join(&identity.channel, &identity.id);
         } else {
             // A refusal before the upgrade would be invisible to a page; a close code is not.
-            connection.outbox().close(Close::OverCapacity);
+            connection.outbox().close(&close::OVER_CAPACITY);
         }
         self.edge.opened();
         tracing::info!(
@@ -81,7 +84,7 @@ impl NativeEndpoint {
     }
 
     fn authenticate(&self, request: &Request<Body>) -> Result<Identity, Rejection> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        let now = unix_time().as_secs();
         let identity = match token(request.uri().query(), request.headers()) {
             Some(token) => self.authenticator.verify(&token, now),
             None => Err(AuthRefusal::Missing),
@@ -155,7 +158,7 @@ impl ConnectionHandler for NativeHandler {
         let channel = connection.channels().first();
         metrics.connections.dec();
         metrics.connections_closed.get_or_create(&Reason::new(end.reason())).inc();
-        if end == DisconnectReason::Server(Close::SlowConsumer) {
+        if end == DisconnectReason::Server(&close::CLOSES.slow_consumer) {
             tracing::warn!(
                 connection = connection.id(),
                 user = logged(self.sender.id.form()),

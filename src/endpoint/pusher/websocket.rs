@@ -6,14 +6,18 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response};
 
 use crate::cluster::{Client, Cluster};
-use crate::hub::{Connection, Outbox};
-use crate::message::Close;
-use crate::protocol::pusher::{App, Fatal, outgoing};
+use crate::hub::{Connection, Outbox, WireFormat};
+use crate::message::{CloseReason, Frame};
+use crate::protocol::pusher::{App, ENCODING, Fatal, close, outgoing};
 use crate::telemetry::Reason;
 use crate::transport::{
     ConnectionHandler, ConnectionOptions, DisconnectReason, EndpointContext, Message, Newcomers,
     OriginPolicy, Rejection, TrustedProxies, accept, retries_on_503, serve,
 };
+
+/// The Pusher protocol over WebSocket.
+static FORMAT: WireFormat =
+    WireFormat { encoding: ENCODING, closes: &close::CLOSES, encode_close: Frame::close };
 
 /// Where clients of the Pusher protocol connect.
 #[derive(Debug)]
@@ -76,8 +80,7 @@ impl PusherEndpoint {
         }
         let app = self.app(request.uri().path(), request.uri().query(), request.headers());
         let (response, upgrade) = accept(request)?;
-        let outbox = Arc::new(Outbox::new());
-        outbox.speak_pusher();
+        let outbox = Arc::new(Outbox::new(&FORMAT));
         let connection = self.edge.hub.connect(outbox);
         let ip = client.map(tracing::field::display);
         let place = match newcomers {
@@ -85,7 +88,7 @@ impl PusherEndpoint {
                 app.and_then(|app| self.admit(&app, &connection)).map(Some)
             }
             Newcomers::TurnedAway => {
-                connection.outbox().close(Close::Restarting);
+                connection.outbox().close_for(CloseReason::Restarting);
                 app.map(|_| None)
             }
             Newcomers::Held => app.map(|_| None),
@@ -214,7 +217,7 @@ impl ConnectionHandler for PusherHandler {
         metrics.connections.dec();
         metrics.connections_closed.get_or_create(&Reason::new(end.reason())).inc();
         let app = self.place.as_ref().map(|place| &**place.app.credentials.id());
-        if end == DisconnectReason::Server(Close::SlowConsumer) {
+        if end == DisconnectReason::Server(&close::CLOSES.slow_consumer) {
             tracing::warn!(
                 connection = connection.id(),
                 app,

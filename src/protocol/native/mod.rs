@@ -3,6 +3,7 @@
 //! Pure: bytes in, bytes and decisions out.
 
 mod answer;
+pub mod close;
 mod data;
 mod message;
 mod preview;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::message::{Audience, ChannelName, Event, Frame, Sender};
+use crate::message::{Audience, ChannelName, Encoding, Event, Frame, Sender};
 
 pub use answer::{Answer, Refusal, encode_answer};
 pub use preview::LeftOut;
@@ -21,6 +22,9 @@ pub use rules::InvalidTarget;
 pub use settings::{ChannelSettings, ChannelsSettings, SenderSettings};
 
 use rules::Rules;
+
+/// Text messages in WebSocket frames.
+pub const ENCODING: Encoding = Encoding::new(0);
 
 /// The native protocol with the rules of an installation.
 #[derive(Debug)]

@@ -5,11 +5,11 @@
 mod action;
 mod apps;
 mod channel;
+pub mod close;
 mod event;
 pub mod http;
 mod incoming;
 pub mod outgoing;
-mod rate;
 mod refusal;
 mod session;
 mod settings;
@@ -26,3 +26,8 @@ pub use session::Session;
 pub use settings::{AppSettings, Problem, PusherSettings};
 pub use user::{InvalidUser, User, parse_member};
 pub use webhook_settings::{EventKind, InvalidWebhook, WebhookFilter, WebhookSettings, WebhookTarget};
+
+use crate::message::Encoding;
+
+/// Text messages in WebSocket frames.
+pub const ENCODING: Encoding = Encoding::new(1);

@@ -8,13 +8,13 @@ mod handlers;
 mod response;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{any, get};
 
+use crate::message::unix_time;
 use crate::auth::pusher::Request as Signed;
 use crate::cluster::Cluster;
 use crate::protocol::pusher::http::{
@@ -67,7 +67,7 @@ async fn answer(
     request: Signed<'_>,
     body: &mut Incoming,
 ) -> Result<Vec<u8>, HttpError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = unix_time().as_secs();
     let app = authorize_head(cluster.apps(), target, &request, now)?;
     let body = body.read(max_body_bytes(&app.rules)).await?;
     let request = Signed { body: &body, ..request };
