@@ -293,7 +293,9 @@ impl Cluster {
         let user_id = member.user_id.clone();
         if channel == *USERS {
             let scoped = watched(app, &user_id);
-            let online = |_| Some((Audience::Everyone, outgoing::watchlist_events(std::slice::from_ref(&user_id), &[])));
+            let online = |_| {
+                Some((Audience::Everyone, outgoing::watchlist_events(std::slice::from_ref(&user_id), &[])))
+            };
             self.hub.publish(&scoped, None, online);
             return None;
         }
@@ -306,7 +308,9 @@ impl Cluster {
     fn member_removed(&self, app: &str, channel: ChannelName, user_id: UserId) -> Option<WebhookEvent> {
         if channel == *USERS {
             let scoped = watched(app, &user_id);
-            let offline = |_| Some((Audience::Everyone, outgoing::watchlist_events(&[], std::slice::from_ref(&user_id))));
+            let offline = |_| {
+                Some((Audience::Everyone, outgoing::watchlist_events(&[], std::slice::from_ref(&user_id))))
+            };
             self.hub.publish(&scoped, None, offline);
             return None;
         }

@@ -88,7 +88,7 @@ impl Cluster {
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
         let webhooks = Webhooks::start(&apps, &metrics);
-        let since = unix_time();
+        let since = unix_millis();
         let state = Mutex::new(State::new(&apps, node.clone(), since));
         let (leaving, to_leave) = mpsc::unbounded_channel();
         let cluster = Arc::new(Self {

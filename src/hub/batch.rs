@@ -141,9 +141,8 @@ mod tests {
     fn by_channels(run: &Run) -> Vec<(ChannelKey, Audience, Vec<u8>, u64)> {
         let sorted = by_channel(run);
         let blocks = channels(run, &sorted).flat_map(|places| blocks(run, places));
-        let all = blocks.map(|block| {
-            (block.key, block.audience.clone(), block.frame.bytes().to_vec(), block.messages)
-        });
+        let all = blocks
+            .map(|block| (block.key, block.audience.clone(), block.frame.bytes().to_vec(), block.messages));
         all.collect()
     }
 

@@ -102,7 +102,12 @@ impl ChannelIndex {
     }
 
     /// Removes a subscriber. Returns the key that it was subscribed by.
-    pub(super) fn leave(&self, channel: &ChannelName, encoding: Encoding, shard: usize) -> Option<ChannelKey> {
+    pub(super) fn leave(
+        &self,
+        channel: &ChannelName,
+        encoding: Encoding,
+        shard: usize,
+    ) -> Option<ChannelKey> {
         let mut state = self.write();
         let channels = &mut state.channels;
         let entries = channels.get_mut(channel)?;

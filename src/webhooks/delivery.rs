@@ -16,9 +16,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::message::unix_time;
 use super::event::{WebhookEvent, webhook_body};
 use super::queue::{Dropped, WebhookQueue};
+use crate::message::unix_time;
 use crate::protocol::pusher::{App, Apps, WebhookTarget};
 use crate::telemetry::Metrics;
 

@@ -176,9 +176,11 @@ fn native_md_has_every_close_code() {
 fn pusher_md_has_every_close_code() {
     let pusher = read("docs/pusher.md");
     let part = between(&pusher, "## Errors and close codes", "A refused subscription");
-    let codes = |row: &Vec<&str>| row[0].split(", ").filter_map(|code| code.parse().ok()).collect::<Vec<u16>>();
-    let documented: BTreeMap<u16, String> =
-        rows(part).flat_map(|row| codes(&row).into_iter().map(move |code| (code, row[2].to_owned()))).collect();
+    let codes =
+        |row: &Vec<&str>| row[0].split(", ").filter_map(|code| code.parse().ok()).collect::<Vec<u16>>();
+    let documented: BTreeMap<u16, String> = rows(part)
+        .flat_map(|row| codes(&row).into_iter().map(move |code| (code, row[2].to_owned())))
+        .collect();
     for close in pusher::close::ALL.into_iter().filter(|close| close.code >= 4000) {
         let does = match close.reconnect {
             Reconnect::AtOnce => "reconnects at once",

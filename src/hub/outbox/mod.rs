@@ -235,7 +235,10 @@ impl<W: DirectWrite> Outbox<W> {
     }
 
     /// Writes what is queued with `write`, as far as that takes it now. `write` must not wait: the outbox is locked.
-    pub fn drain(&self, mut write: impl FnMut(&[io::IoSlice<'_>]) -> io::Result<usize>) -> io::Result<Flushed> {
+    pub fn drain(
+        &self,
+        mut write: impl FnMut(&[io::IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<Flushed> {
         let mut state = self.lock();
         state.corked = false;
         while let Some(first) = state.queue.front() {

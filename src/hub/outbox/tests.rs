@@ -202,8 +202,7 @@ fn a_slow_consumer_behind_a_deferred_sink_is_closed() {
 
 #[test]
 fn the_transport_decides_how_a_close_is_written() {
-    static SILENT: WireFormat =
-        WireFormat { encode_close: |_| Frame::from_wire(Bytes::new()), ..format(0) };
+    static SILENT: WireFormat = WireFormat { encode_close: |_| Frame::from_wire(Bytes::new()), ..format(0) };
     let outbox = Outbox::<Scripted>::new(&SILENT);
     outbox.attach(Scripted::default());
     assert!(outbox.close_for(CloseReason::Restarting));

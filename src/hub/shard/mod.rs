@@ -22,17 +22,42 @@ use crate::telemetry::Metrics;
 /// What a shard does, in the order of its inbox.
 #[derive(Debug)]
 pub(super) enum Command {
-    Connect { id: ConnectionId, outbox: Arc<Outbox> },
-    Disconnect { id: ConnectionId },
-    Join { key: ChannelKey, id: ConnectionId, user: Option<UserId>, outbox: Arc<Outbox>, gated: bool },
-    Leave { key: ChannelKey, id: ConnectionId },
+    Connect {
+        id: ConnectionId,
+        outbox: Arc<Outbox>,
+    },
+    Disconnect {
+        id: ConnectionId,
+    },
+    Join {
+        key: ChannelKey,
+        id: ConnectionId,
+        user: Option<UserId>,
+        outbox: Arc<Outbox>,
+        gated: bool,
+    },
+    Leave {
+        key: ChannelKey,
+        id: ConnectionId,
+    },
     /// Opens the gate of a gated subscriber.
-    Open { key: ChannelKey, id: ConnectionId, replay: Replay },
+    Open {
+        key: ChannelKey,
+        id: ConnectionId,
+        replay: Replay,
+    },
     Deliver(Arc<Delivery>),
-    CloseSome { of: NonZeroUsize, reason: CloseReason },
+    CloseSome {
+        of: NonZeroUsize,
+        reason: CloseReason,
+    },
     CountUnflushed(oneshot::Sender<usize>),
     /// Closes the connections that have joined one of these channels as this user, or any channel.
-    CloseUser { user: UserId, keys: Option<Vec<ChannelKey>>, close: &'static Close },
+    CloseUser {
+        user: UserId,
+        keys: Option<Vec<ChannelKey>>,
+        close: &'static Close,
+    },
 }
 
 /// A share of the connections, and the task that writes to them.
@@ -111,7 +136,8 @@ impl Shard {
             self.deliver(&mut run).await;
             match command {
                 Command::Connect { id, outbox } => {
-                    self.connections.insert(id, ShardConnection { outbox, channels: ChannelCount::default() });
+                    self.connections
+                        .insert(id, ShardConnection { outbox, channels: ChannelCount::default() });
                 }
                 Command::Disconnect { id } => {
                     self.connections.swap_remove(&id);
@@ -133,8 +159,11 @@ impl Shard {
                 Command::Open { key, id, replay } => self.open(key, id, &replay),
                 Command::CloseSome { of, reason } => self.close_some(of, reason),
                 Command::CountUnflushed(answer) => {
-                    let unflushed =
-                        self.connections.values().filter(|connection| !connection.outbox.is_flushed()).count();
+                    let unflushed = self
+                        .connections
+                        .values()
+                        .filter(|connection| !connection.outbox.is_flushed())
+                        .count();
                     let _ = answer.send(unflushed);
                 }
                 Command::CloseUser { user, keys, close } => self.close_user(&user, keys.as_deref(), close),

@@ -48,7 +48,13 @@ impl Bench {
 
     fn join(&mut self, id: ConnectionId, channel: usize, user: i64) {
         let outbox = self.outbox(id).clone();
-        self.commands.push(Command::Join { key: key(channel), id, user: Some(user.into()), outbox, gated: false });
+        self.commands.push(Command::Join {
+            key: key(channel),
+            id,
+            user: Some(user.into()),
+            outbox,
+            gated: false,
+        });
     }
 
     fn leave(&mut self, id: ConnectionId, channel: usize) {

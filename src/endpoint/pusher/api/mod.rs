@@ -14,9 +14,9 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{any, get};
 
-use crate::message::unix_time;
 use crate::auth::pusher::Request as Signed;
 use crate::cluster::Cluster;
+use crate::message::unix_time;
 use crate::protocol::pusher::http::{
     HttpError, Target, authorize, authorize_head, health, max_body_bytes, parse, route,
 };
