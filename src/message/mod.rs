@@ -1,4 +1,4 @@
-//! The nouns that every room shares. This room knows nothing of any other.
+//! The nouns that all rooms share. This room imports no other.
 
 mod by_name;
 mod channel;

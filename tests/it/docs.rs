@@ -129,7 +129,7 @@ fn native_md_has_the_codes_of_the_source_and_no_others() {
     let native = read("docs/native.md");
     for (from, to, files) in [
         ("### Refused handshakes", "## Sending", &["src/auth/refusal.rs", "src/transport/handshake.rs"][..]),
-        ("## Acknowledgements", "## Receiving", &["src/protocol/native/answer.rs"]),
+        ("## Acknowledgements", "## Receiving", &["src/protocol/native/acknowledgement.rs"]),
         (
             "### Dropped messages",
             "### Removing a user",

@@ -8,7 +8,9 @@ use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
 use crate::broker::{Broker, PublishError};
 use crate::hub::{Connection, Outbox, WireFormat};
 use crate::message::{ChannelName, Frame, Position, Sender, unix_time};
-use crate::protocol::native::{Answer, ENCODING, Native, Refusal, close, encode_answer};
+use crate::protocol::native::{
+    Acknowledgement, ENCODING, Native, RejectReason, close, encode_acknowledgement,
+};
 use crate::telemetry::{Metrics, Reason, logged};
 use crate::transport::{
     ConnectionHandler, DisconnectReason, EndpointContext, Message, Rejection, accept, serve,
@@ -118,9 +120,9 @@ struct NativeHandler {
 }
 
 impl NativeHandler {
-    fn accept(&self, message: Message, connection: &Connection) -> Result<(), Refusal> {
+    fn accept(&self, message: Message, connection: &Connection) -> Result<(), RejectReason> {
         let (Message::Text(message) | Message::Binary(message)) = message;
-        let channel = connection.channels().first().ok_or(Refusal::Internal)?;
+        let channel = connection.channels().first().ok_or(RejectReason::Internal)?;
         let event = self.endpoint.native.receive(channel, &self.sender, &message)?;
         let (outbox, limit) = (connection.outbox().clone(), connection.outbox_bytes());
         let metrics = self.endpoint.edge.metrics.clone();
@@ -128,7 +130,7 @@ impl NativeHandler {
         outbox.asked(bytes);
         let receipt = move |accepted: Result<Option<Position>, PublishError>| {
             outbox.answered(bytes);
-            answer(accepted.map(drop).map_err(|_| Refusal::Unavailable), &outbox, limit, &metrics);
+            answer(accepted.map(drop).map_err(|_| RejectReason::Unavailable), &outbox, limit, &metrics);
         };
         self.endpoint.broker.publish(event, Box::new(receipt));
         Ok(())
@@ -186,7 +188,7 @@ impl Drop for NativeHandler {
     }
 }
 
-fn answer(answer: Answer, outbox: &Outbox, limit: usize, metrics: &Metrics) {
+fn answer(answer: Acknowledgement, outbox: &Outbox, limit: usize, metrics: &Metrics) {
     match answer {
         Ok(()) => {
             metrics.messages_accepted.inc();
@@ -195,7 +197,7 @@ fn answer(answer: Answer, outbox: &Outbox, limit: usize, metrics: &Metrics) {
             metrics.messages_refused.get_or_create(&Reason::new(refusal.code())).inc();
         }
     }
-    outbox.push(&encode_answer(answer), limit);
+    outbox.push(&encode_acknowledgement(answer), limit);
 }
 
 #[cfg(test)]
