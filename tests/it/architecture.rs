@@ -5,14 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room and the rooms that it may import. `main` is the binary, which sees the crate from outside.
+#[rustfmt::skip]
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["server", "config", "protocol", "auth", "message", "telemetry"]),
-    ("config", &["server", "auth", "broker", "http", "message", "protocol", "socket", "telemetry"]),
-    ("server", &["http", "socket", "cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
-    ("http", &["cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
-    ("socket", &["cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
-    ("cluster", &["protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("config", &["server", "admin", "console", "auth", "broker", "message", "protocol", "transport", "telemetry"]),
+    ("server", &["endpoint", "admin", "console", "transport", "cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("endpoint", &["transport", "cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("console", &["transport", "protocol", "broker", "auth", "message", "telemetry"]),
+    ("admin", &["transport", "broker", "message", "telemetry"]),
+    ("transport", &["hub", "message", "telemetry"]),
+    ("cluster", &["presence", "history", "webhooks", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("presence", &["protocol", "message"]),
+    ("history", &["message"]),
+    ("webhooks", &["protocol", "auth", "message", "telemetry"]),
     ("protocol", &["auth", "message"]),
     ("hub", &["message", "telemetry"]),
     ("broker", &["message", "telemetry"]),
@@ -102,9 +108,9 @@ pub(crate) use super::super::telemetry::Metrics;
 use super::sibling;
 use crate::{
     auth::Identity,
-    http as h,
+    admin as a,
 };
-fn f() -> crate::socket::Limits { todo!(\"// {}\", crate::config::load()) }
+fn f() -> crate::transport::Limits { todo!(\"// {}\", crate::config::load()) }
 #[cfg(test)]
 mod tests {
     use crate::cli;
@@ -121,8 +127,8 @@ mod tests {
             (4, "message"),
             (5, "telemetry"),
             (8, "auth"),
-            (9, "http"),
-            (11, "socket"),
+            (9, "admin"),
+            (11, "transport"),
             (11, "config"),
             (14, "cli"),
         ]

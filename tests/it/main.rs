@@ -27,6 +27,7 @@ mod nginx;
 mod nodes;
 mod pusher;
 mod pusher_http;
+mod settings_page;
 mod shutdown;
 mod startup;
 mod support;
