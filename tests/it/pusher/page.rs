@@ -153,20 +153,20 @@ pub(crate) fn sign(secret: &str, text: &str) -> String {
 pub(crate) fn post(server: &Server, path: &str, body: &Value) -> Response {
     let body = body.to_string();
     let hash = hex::encode(Md5::digest(&body));
-    let query = signed("POST", path, &format!("&body_md5={hash}"));
+    let query = signed(("page", SECRET), "POST", path, &format!("&body_md5={hash}"));
     Request::post_json(server.address, format!("{path}?{query}"), body).send()
 }
 
 pub(crate) fn get(server: &Server, path: &str, info: &str) -> Response {
-    let query = signed("GET", path, info);
+    let query = signed(("page", SECRET), "GET", path, info);
     Request::get(server.address, format!("{path}?{query}")).send()
 }
 
 /// `more` has names that sort after `auth_` and is in order.
-fn signed(method: &str, path: &str, more: &str) -> String {
+fn signed((key, secret): (&str, &str), method: &str, path: &str, more: &str) -> String {
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let query = format!("auth_key=page&auth_timestamp={time}&auth_version=1.0{more}");
-    let signature = sign(SECRET, &format!("{method}\n{path}\n{query}"));
+    let query = format!("auth_key={key}&auth_timestamp={time}&auth_version=1.0{more}");
+    let signature = sign(secret, &format!("{method}\n{path}\n{query}"));
     format!("{query}&auth_signature={signature}")
 }
 
@@ -177,5 +177,16 @@ pub(crate) fn trigger(server: &Server, channels: &[&str], event: &str, data: &Va
         body["socket_id"] = except.into();
     }
     let answer = post(server, "/apps/1/events", &body);
+    assert_eq!((answer.status, answer.text()), (200, "{}"));
+}
+
+/// Publishes over HTTP as the second app of [`super::APPS`].
+pub(crate) fn trigger_other(server: &Server, channels: &[&str], event: &str, data: &Value) {
+    let body = json!({ "name": event, "channels": channels, "data": data.to_string() }).to_string();
+    let hash = hex::encode(Md5::digest(&body));
+    let path = "/apps/2/events";
+    let other = ("other", "another-secret-of-the-tests");
+    let query = signed(other, "POST", path, &format!("&body_md5={hash}"));
+    let answer = Request::post_json(server.address, format!("{path}?{query}"), body).send();
     assert_eq!((answer.status, answer.text()), (200, "{}"));
 }
