@@ -3,7 +3,7 @@ use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use serde::Deserialize;
 
-use super::AdminState;
+use super::state::AdminState;
 use crate::message::{ChannelName, Signal, UserId};
 use crate::transport::{Accepted, ApiError};
 
@@ -11,6 +11,7 @@ use crate::transport::{Accepted, ApiError};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Removal {
+    #[serde(deserialize_with = "UserId::deserialize_bounded")]
     user: UserId,
     channel: Option<String>,
 }

@@ -25,6 +25,7 @@ use crate::support::redis::RedisServer;
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The deadline of a message, where a test is about outages.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 
 const PREFIX: &str = "test-database-";
@@ -57,7 +58,8 @@ impl Node {
 
     async fn redis(queue_bytes: usize) -> Self {
         let server = RedisServer::start();
-        let mut node = Self::start(&server.url(), queue_bytes, PUBLISH_TIMEOUT);
+        // A busy machine is no outage.
+        let mut node = Self::start(&server.url(), queue_bytes, PATIENCE);
         node.ready().await;
         node.server_of_its_own = Some(server);
         node
@@ -76,7 +78,7 @@ impl Node {
     async fn publish(&self, dispatch: impl Into<Dispatch>) -> Result<(), PublishError> {
         let (sender, receiver) = oneshot::channel();
         self.broker.publish(dispatch, Box::new(move |outcome| sender.send(outcome).unwrap_or(())));
-        timeout(PATIENCE, receiver).await.expect("a receipt in time").expect("a receipt")
+        timeout(PATIENCE, receiver).await.expect("a receipt in time").expect("a receipt").map(drop)
     }
 
     /// Publishes as soon as it is accepted: an outage that just began may not be noticed yet.
@@ -169,7 +171,7 @@ async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 fn event(channel: &str, number: usize) -> Event {
     let sender = Sender { name: "Aoi".into(), id: 7.into() };
     let data = Bytes::from(format!(r#"{{"n":{number}}}"#));
-    Event { channel: ChannelName::new(channel).unwrap(), sender, data }
+    Event::new(ChannelName::new(channel).unwrap(), sender, data)
 }
 
 fn number(event: &Event) -> usize {

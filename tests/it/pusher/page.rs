@@ -153,17 +153,21 @@ pub(crate) fn sign(secret: &str, text: &str) -> String {
 pub(crate) fn post(server: &Server, path: &str, body: &Value) -> Response {
     let body = body.to_string();
     let hash = hex::encode(Md5::digest(&body));
-    let query = signed(("page", SECRET), "POST", path, &format!("&body_md5={hash}"));
+    let query = signed("POST", path, &format!("&body_md5={hash}"));
     Request::post_json(server.address, format!("{path}?{query}"), body).send()
 }
 
 pub(crate) fn get(server: &Server, path: &str, info: &str) -> Response {
-    let query = signed(("page", SECRET), "GET", path, info);
+    let query = signed("GET", path, info);
     Request::get(server.address, format!("{path}?{query}")).send()
 }
 
-/// `more` has names that sort after `auth_` and is in order.
-fn signed((key, secret): (&str, &str), method: &str, path: &str, more: &str) -> String {
+/// The query of a call of the first app. `more` has names that sort after `auth_` and is in order.
+pub(crate) fn signed(method: &str, path: &str, more: &str) -> String {
+    signed_by(("page", SECRET), method, path, more)
+}
+
+fn signed_by((key, secret): (&str, &str), method: &str, path: &str, more: &str) -> String {
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let query = format!("auth_key={key}&auth_timestamp={time}&auth_version=1.0{more}");
     let signature = sign(secret, &format!("{method}\n{path}\n{query}"));
@@ -186,7 +190,7 @@ pub(crate) fn trigger_other(server: &Server, channels: &[&str], event: &str, dat
     let hash = hex::encode(Md5::digest(&body));
     let path = "/apps/2/events";
     let other = ("other", "another-secret-of-the-tests");
-    let query = signed(other, "POST", path, &format!("&body_md5={hash}"));
+    let query = signed_by(other, "POST", path, &format!("&body_md5={hash}"));
     let answer = Request::post_json(server.address, format!("{path}?{query}"), body).send();
     assert_eq!((answer.status, answer.text()), (200, "{}"));
 }
