@@ -50,7 +50,9 @@ fn sorted<const N: usize>(mut events: [Value; N]) -> [Value; N] {
 fn lost(exit: &Exit) -> Vec<&Value> {
     exit.log
         .iter()
-        .filter(|line| line["message"].as_str().unwrap_or_default().contains("not delivered before the shutdown"))
+        .filter(|line| {
+            line["message"].as_str().unwrap_or_default().contains("not delivered before the shutdown")
+        })
         .collect()
 }
 
