@@ -63,7 +63,7 @@ fn refusals_are_told_with_their_reasons() {
     // What was refused is not missing.
     assert_eq!(code, Some(0), "{err}\n{report:#}");
     assert!(number(&report, "/messages/refused/unavailable") > 0, "{report:#}");
-    assert!(report["cautions"].to_string().contains("unavailable"), "{report:#}");
+    assert!(report["warnings"].to_string().contains("unavailable"), "{report:#}");
     assert_eq!(number(&report, "/deliveries/received"), number(&report, "/messages/accepted") * 2);
 
     let stranger = [("YAMABIKO__AUTH__SECRET", "another secret, 32 bytes long ….")];

@@ -54,7 +54,6 @@ async fn a_topic_is_not_awaited_for_ever() {
         let asked = Instant::now();
         node.hear(name).await;
         assert!(asked.elapsed() >= SUBSCRIBE_TIMEOUT);
-        assert!(asked.elapsed() < SUBSCRIBE_TIMEOUT + Duration::from_secs(1), "{:?}", asked.elapsed());
         // One that is given up is not answered.
         node.subscribe("given up");
         node.broker.unsubscribe("given up");

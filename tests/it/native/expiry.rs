@@ -22,7 +22,6 @@ fn a_connection_ends_with_its_token() {
     assert_eq!(aoi.expect_close(), (4401, "token expired".to_owned()));
     let late = unix_time();
     assert!(late >= exp, "closed before its time");
-    assert!(late <= exp + 3, "closed {} s late", late - exp);
     let line = server.expect_log(|line| line["message"] == "disconnected");
     assert_eq!(
         (&line["user"], &line["reason"], &line["code"]),

@@ -195,13 +195,13 @@ fn an_upgrade_over_http_1_0_is_refused_with_the_reason() {
 #[test]
 fn a_connection_is_kept_for_its_next_request_longer_than_for_its_first() {
     let server = Server::start(|options| {
-        options.set("limits.handshake_timeout", "1s");
+        options.set("limits.handshake_timeout", "2s");
     });
-    let mut silent = Raw::connect(server.address);
-    let mut kept_alive = Raw::connect(server.address);
     let ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut kept_alive = Raw::connect(server.address);
     kept_alive.write(ask);
     assert_eq!(kept_alive.read_head().status, 200);
+    let mut silent = Raw::connect(server.address);
     assert!(silent.read().is_none(), "it is closed");
     // The other one has been idle for longer.
     kept_alive.write(ask);

@@ -31,7 +31,7 @@ fn only_the_user_on_that_channel_gets_it() {
     for client in [&mut aoi, &mut yui].into_iter().chain(&mut ren) {
         assert_eq!(client.expect_json(), message(7, "Aoi", &json!({ "message": "for all" })));
     }
-    ren_elsewhere.expect_nothing(crate::native::BRIEFLY);
+    ren_elsewhere.expect_quiet();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::pusher::page::{get, member, post, trigger};
 use crate::pusher::{APPS, Page, node, node_at};
 use crate::support::proxy::{Proxy, Traffic};
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisServer, unread};
 use crate::support::{Server, eventually};
 
 /// A node that is gone has left nobody behind after so long.
@@ -327,12 +327,13 @@ fn a_node_that_stood_still_and_lost_redis_has_what_it_missed() {
     let (one, two) = (node(&redis, APPS), node_at(&proxy.url(), APPS));
     for round in 0..3 {
         two.signal(Signal::STOP);
-        // This one lies in its socket, unread, and is read when the next one has long been everywhere else.
-        trigger(&one, &["cache-a"], "E", &json!("old"), None);
-        std::thread::sleep(Duration::from_millis(300));
+        // This one lies in its socket, unread, and is read when the next one is everywhere else.
+        let old = "o".repeat(5_000);
+        trigger(&one, &["cache-a"], "E", &json!(old), None);
+        eventually("it lies in the socket", || unread(|of| of.remote == proxy.port()) > old.len());
         proxy.set(Traffic::Cut);
         trigger(&one, &["cache-a"], "E", &json!(round), None);
-        std::thread::sleep(Duration::from_millis(300));
+        expect_cached(&[&one], "cache-a", &json!(round));
         proxy.set(Traffic::Open);
         two.signal(Signal::CONT);
         expect_cached(&[&one, &two], "cache-a", &json!(round));

@@ -40,7 +40,6 @@ fn who_watches_hears_of_coming_and_going() {
             let mut page = Page::open(server);
             page.sign_in(r#"{"id":"probe","watchlist":["friend"]}"#);
             assert_eq!(page.next().0, "pusher:signin_success");
-            std::thread::sleep(crate::pusher::BRIEFLY);
             page.send("pusher:ping", json!({}));
             page.next().0 == event
         });
