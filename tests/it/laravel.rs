@@ -47,7 +47,7 @@ fn php_spellings_of_json_are_understood() {
 }
 
 #[test]
-fn the_application_may_speak_for_a_user() {
+fn an_application_may_publish_as_a_user() {
     let app = App::start();
     let mut aoi = app.connect("chat:default");
     app.publish_as("chat:default", &json!({ "message": "hi" }), &json!({ "name": "Haruto", "id": 12 }));
@@ -72,7 +72,7 @@ fn a_message_to_one_user_reaches_only_that_user() {
 }
 
 #[test]
-fn junk_is_dropped_counted_and_survived() {
+fn invalid_messages_are_dropped_and_counted() {
     let app = App::start();
     let mut aoi = app.connect("chat:default");
     let junk = [
@@ -179,7 +179,7 @@ const VALUES: &[&str] = &[
 ];
 
 #[test]
-fn a_file_of_variables_reads_as_in_laravel() {
+fn an_env_file_is_read_as_phpdotenv_reads_it() {
     let mut texts: Vec<String> = VALUES.iter().map(|value| format!("VALUE={value}")).collect();
     texts.extend(
         [

@@ -22,7 +22,7 @@ secret = "app-secret-of-the-tests"
 "#;
 
 #[test]
-fn where_others_are_everyone_is_sent_away_spread_over_the_grace_period() {
+fn beside_another_node_closing_is_spread_over_the_grace_period() {
     const CLIENTS: usize = 150;
     let redis = RedisServer::start();
     let (server, _other) = (node(&redis, "4s"), node(&redis, "1s"));
@@ -35,7 +35,7 @@ fn where_others_are_everyone_is_sent_away_spread_over_the_grace_period() {
 }
 
 #[test]
-fn a_node_without_others_sends_everyone_away_at_once() {
+fn a_single_node_closes_all_connections_at_once() {
     const CLIENTS: usize = 150;
     let redis = RedisServer::start();
     let alone = node(&redis, "60s");
@@ -85,7 +85,7 @@ fn stop(server: Server, clients: usize) -> (Vec<Duration>, Exit) {
 }
 
 #[test]
-fn while_it_drains_newcomers_are_sent_elsewhere() {
+fn a_draining_node_refuses_new_connections() {
     let redis = RedisServer::start();
     let _other = node(&redis, "1s");
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
@@ -118,7 +118,7 @@ fn while_it_drains_newcomers_are_sent_elsewhere() {
 }
 
 #[test]
-fn a_node_without_others_keeps_newcomers_until_it_ends() {
+fn a_single_draining_node_holds_new_pusher_connections_until_it_exits() {
     let server = Server::start(|options| {
         options
             .config(APP)
@@ -153,7 +153,7 @@ fn a_node_without_others_keeps_newcomers_until_it_ends() {
 }
 
 #[test]
-fn what_waits_is_flushed_before_the_goodbye() {
+fn queued_messages_are_flushed_before_the_close_frame() {
     let server = Server::start(|options| {
         options
             .set("server.shutdown_grace", "5s")
@@ -175,7 +175,7 @@ fn what_waits_is_flushed_before_the_goodbye() {
 }
 
 #[test]
-fn with_nobody_connected_it_ends_at_once() {
+fn a_server_without_connections_exits_at_once() {
     let server = Server::start(|options| {
         options.set("server.shutdown_grace", "60s");
     });
@@ -190,7 +190,7 @@ fn with_nobody_connected_it_ends_at_once() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_exits_at_once() {
     let redis = RedisServer::start();
     let _other = node(&redis, "1s");
     for (first, second) in
@@ -206,7 +206,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn signals_that_mean_something_else_to_other_servers_change_nothing() {
+fn sighup_sigusr1_and_sigusr2_are_logged_and_ignored() {
     let server = Server::start(|_| {});
     let mut aoi = join(&server, 7, "notes:");
     for (signal, name) in [
@@ -275,7 +275,7 @@ fn kernel_buffer() -> usize {
 }
 
 #[test]
-fn sigterm_ends_it_with_success_after_a_word_to_everyone() {
+fn sigterm_closes_every_connection_and_exits_0() {
     let server = Server::start(|options| {
         options.set("server.shutdown_grace", "2s");
     });

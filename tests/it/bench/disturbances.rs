@@ -9,7 +9,7 @@ use super::{Ran, bench, finish, number, start, sum};
 use crate::support::Server;
 
 #[test]
-fn slow_readers_are_let_go_of_and_the_others_miss_nothing() {
+fn slow_readers_are_closed_and_others_miss_nothing() {
     let server = Server::start(|options| {
         options.set("limits.messages_per_second", 0);
         // Room for who reads and is late on a busy machine, not for who never reads.
@@ -41,7 +41,7 @@ fn slow_readers_are_let_go_of_and_the_others_miss_nothing() {
 }
 
 #[test]
-fn connections_come_back_and_come_and_go() {
+fn reconnects_and_churn_are_counted() {
     let server = Server::start(|_| {});
     let arguments = ["--connections", "20", "--channels", "2", "--rate", "50", "--duration", "2s"];
     let Ran { code, report, err } =
@@ -65,7 +65,7 @@ fn connections_come_back_and_come_and_go() {
 }
 
 #[test]
-fn who_comes_back_and_gets_nothing_is_noticed() {
+fn a_reconnected_client_that_receives_nothing_is_a_fault() {
     // A plain server that knows two clients; who comes later is let in or not, but gets nothing.
     let start_server = |lets_in: bool| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -61,7 +61,7 @@ fn a_good_run_counts_every_copy_of_client_events_and_of_the_http_api() {
 }
 
 #[test]
-fn a_closed_loop_goes_on_and_on() {
+fn a_closed_loop_continues_until_the_end() {
     for publish in ["websocket", "http"] {
         let server = server(0);
         let arguments = ["--connections", "4", "--channels", "2", "--window", "8", "--duration", "500ms"];
@@ -75,7 +75,7 @@ fn a_closed_loop_goes_on_and_on() {
 }
 
 #[test]
-fn refusals_are_told_with_their_codes_and_reasons() {
+fn refusals_are_reported_with_codes_and_reasons() {
     let limited = server(5);
     let arguments = ["--connections", "2", "--publishers", "1", "--rate", "100", "--duration", "1s"];
     let Ran { code, report, err } = bench(url(&limited), &arguments, &[]);
@@ -155,7 +155,7 @@ fn one_of_several_apps_is_chosen_by_its_key() {
 }
 
 #[test]
-fn connections_come_back_and_come_and_go() {
+fn reconnects_and_churn_are_counted() {
     let server = server(0);
     let arguments = ["--connections", "20", "--channels", "2", "--rate", "50", "--duration", "2s"];
     let more = ["--reconnect", "0.25", "--churn", "20"];
@@ -210,7 +210,7 @@ fn welcome(listener: &TcpListener) -> WebSocket<std::net::TcpStream> {
 }
 
 #[test]
-fn what_a_server_does_wrong_is_found() {
+fn lost_doubled_and_reordered_copies_are_faults() {
     every_fault_is_found(|spoil| {
         let arguments =
             ["--connections", "2", "--ramp", "20", "--rate", "20", "--duration", "1s", "--publishers", "1"];
@@ -219,7 +219,7 @@ fn what_a_server_does_wrong_is_found() {
 }
 
 #[test]
-fn a_message_that_nobody_gets_is_missing_unless_it_was_refused() {
+fn an_accepted_message_without_copies_is_missing() {
     // Everything is swallowed after the third, and nothing is said of it.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -9,7 +9,7 @@ use super::{Node, PATIENCE, PREFIX, PUBLISH_TIMEOUT, event, event_of, number, te
 use crate::support::redis::RedisServer;
 
 #[tokio::test]
-async fn memory_refuses_what_has_no_room() {
+async fn a_full_memory_broker_refuses_messages() {
     let mut node = Node::memory(1000);
     let (mut accepted, mut held) = (0, Vec::new());
     while node.publish(event("chat:", accepted)).await.is_ok() {
@@ -24,7 +24,7 @@ async fn memory_refuses_what_has_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_node_holds_redis_back_and_loses_nothing() {
+async fn a_full_node_applies_backpressure_and_loses_nothing() {
     let mut node = Node::redis(10_000).await;
     let other = Node::on(node.server_of_its_own.as_ref().unwrap()).await;
     for number in 0..500 {
@@ -60,7 +60,7 @@ async fn a_paused_redis_fills_a_bounded_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_node_holds_topics_back_too() {
+async fn a_full_node_applies_backpressure_to_topics() {
     let mut node = Node::redis(10_000).await;
     node.hear("orders").await;
     let mut laravel = node.server_of_its_own.as_ref().unwrap().client().await;

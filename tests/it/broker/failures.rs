@@ -12,7 +12,7 @@ use crate::support::proxy::{Proxy, Traffic};
 use crate::support::redis::RedisServer;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_absent_redis_is_awaited() {
+async fn a_node_waits_for_an_absent_redis() {
     let mut server = RedisServer::absent(&[]);
     let mut node = Node::start(&server.url(), 1 << 20, PUBLISH_TIMEOUT);
     assert_eq!(node.publish(event("chat:", 0)).await, Err(PublishError::Unreachable));
@@ -30,7 +30,7 @@ async fn an_absent_redis_is_awaited() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_redis_is_found_again() {
+async fn a_node_reconnects_to_a_killed_redis() {
     let mut server = RedisServer::start();
     let mut node = Node::on(&server).await;
     for round in 1..=2 {
@@ -105,7 +105,7 @@ async fn a_paused_redis_delivers_nothing_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cut_connections_come_back() {
+async fn killed_connections_are_reopened() {
     let server = RedisServer::start();
     let mut node = Node::on(&server).await;
     let mut client = server.client().await;
@@ -133,7 +133,7 @@ async fn flushed_scripts_are_loaded_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_scripts_a_node_still_drops_its_own_late_copies() {
+async fn without_scripts_a_node_drops_its_own_late_copies() {
     let acl = format!("aoi on >pass resetchannels &{TOPIC} &{SIGNALS} -@all +subscribe +publish +ping");
     let mut arguments = vec!["--user"];
     arguments.extend(acl.split(' '));
@@ -149,7 +149,7 @@ async fn without_scripts_a_node_still_drops_its_own_late_copies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_is_dropped_keeps_no_sender_waiting() {
+async fn dropping_the_broker_answers_every_publisher() {
     let server = RedisServer::start();
     let node = Node::on(&server).await;
     server.pause();
@@ -161,7 +161,7 @@ async fn a_broker_that_is_dropped_keeps_no_sender_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_network_is_noticed_and_delivers_nothing_late() {
+async fn a_black_hole_is_detected_and_nothing_is_delivered_late() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port()).await;
     let mut node = Node::start(&proxy.url(), 64 << 20, PUBLISH_TIMEOUT);
@@ -190,7 +190,7 @@ async fn a_silent_network_is_noticed_and_delivers_nothing_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_that_is_silently_dead_is_noticed_and_replaced() {
+async fn a_silently_dead_subscription_is_detected_and_replaced() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port()).await;
     let mut node = Node::start(&proxy.url(), 64 << 20, PUBLISH_TIMEOUT);
@@ -209,7 +209,7 @@ async fn a_subscription_that_is_silently_dead_is_noticed_and_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_outlives_a_pause_of_redis_and_the_loss_of_the_publishing_connection() {
+async fn a_subscription_survives_a_redis_pause_and_the_loss_of_the_publishing_connection() {
     let server = RedisServer::start();
     let mut node = Node::on(&server).await;
     let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
@@ -250,7 +250,7 @@ async fn a_subscription_outlives_a_pause_of_redis_and_the_loss_of_the_publishing
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_is_found_soon_after_it_is_back() {
+async fn redis_is_reconnected_soon_after_it_returns() {
     let mut server = RedisServer::start();
     let node = Node::on(&server).await;
     server.kill();
@@ -263,7 +263,7 @@ async fn redis_is_found_soon_after_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_own_copy_is_a_receipt_if_the_reply_is_lost() {
+async fn an_own_copy_counts_as_the_receipt_if_the_reply_is_lost() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port()).await;
     let mut node = Node::start(&proxy.url(), 64 << 20, PUBLISH_TIMEOUT);

@@ -6,7 +6,7 @@ use super::{Others, connect, read_to_the_end, resident, start};
 use crate::support::{Raw, eventually};
 
 #[test]
-fn readers_that_never_read_cost_a_bounded_amount_and_the_others_nothing() {
+fn clients_that_never_read_use_bounded_memory() {
     let server = start(|options| {
         options.set("limits.outbox_bytes", 256 * 1024);
     });
@@ -34,7 +34,7 @@ fn readers_that_never_read_cost_a_bounded_amount_and_the_others_nothing() {
 }
 
 #[test]
-fn a_flood_of_pings_by_one_who_never_reads() {
+fn a_ping_flood_by_a_client_that_never_reads_is_closed() {
     let server = start(|_| {});
     let mut others = Others::join(&server);
     // Equal ones would share their pongs.

@@ -9,7 +9,7 @@ use crate::native::{OK, join, message};
 use crate::support::{Client, Request, Server, claims, token};
 
 #[test]
-fn everyone_on_the_channel_gets_it_in_every_tab() {
+fn a_message_reaches_every_connection_on_the_channel() {
     let server = Server::start(|_| {});
     let mut here = [
         join(&server, 7, "Aoi", "notes:1"),
@@ -33,7 +33,7 @@ fn everyone_on_the_channel_gets_it_in_every_tab() {
 }
 
 #[test]
-fn the_sender_is_the_tokens() {
+fn the_sender_comes_from_the_token() {
     let server = Server::start(|_| {});
     let mut aoi = join(&server, 7, "Aoi", "chat:");
     aoi.send_json(
@@ -47,7 +47,7 @@ fn the_sender_is_the_tokens() {
 }
 
 #[test]
-fn data_is_not_retyped_on_the_way() {
+fn data_is_delivered_unchanged() {
     let data = concat!(
         r#"{"z":1,"a":1.0,"big":123456789012345678901234567890,"exact":9007199254740993,"tiny":1e-400,"huge":1E400,"#,
         r#""minus":-0,"nested":{"null":null,"list":[null,[],{},[[null]]],"b":true,"a":false},"#,
@@ -118,7 +118,7 @@ fn all_receivers_see_one_order_and_no_copy_precedes_its_answer() {
 }
 
 #[test]
-fn who_sees_open_misses_nothing_and_gets_nothing_of_before() {
+fn a_new_connection_receives_everything_after_open_and_nothing_before() {
     let server = Server::start(|_| {});
     let mut aoi = join(&server, 7, "Aoi", "notes:");
     for number in 0..50 {

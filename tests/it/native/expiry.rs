@@ -9,7 +9,7 @@ use crate::native::{join, unix_time};
 use crate::support::{Client, Server, claims};
 
 #[test]
-fn a_connection_ends_with_its_token() {
+fn a_connection_closes_when_its_token_expires() {
     let server = Server::start(|_| {});
     let mut stays = join(&server, 8, "Ren", "notes:");
     let mut token = claims(7, "Aoi", "notes:");
@@ -33,7 +33,7 @@ fn a_connection_ends_with_its_token() {
 }
 
 #[test]
-fn a_setting_leaves_it_open() {
+fn close_on_expiry_can_be_disabled() {
     let server = Server::start(|options| {
         options.set("auth.close_on_expiry", false);
     });

@@ -9,7 +9,7 @@ use crate::native::{OK, join};
 use crate::support::{Client, Raw, Request, Server, claims, token};
 
 #[test]
-fn a_silent_client_gets_pings_and_nothing_else() {
+fn a_silent_client_receives_only_pings() {
     let server = quick();
     let mut silent = raw(&server);
     let mut loud = join(&server, 8, "Ren", "elsewhere:");
@@ -25,7 +25,7 @@ fn a_silent_client_gets_pings_and_nothing_else() {
 }
 
 #[test]
-fn a_mute_peer_is_closed() {
+fn a_client_that_never_answers_pings_is_closed() {
     let server = quick();
     let started = Instant::now();
     let mut mute = raw(&server);
@@ -44,7 +44,7 @@ fn a_mute_peer_is_closed() {
 }
 
 #[test]
-fn one_who_speaks_needs_no_pings() {
+fn an_active_client_is_not_pinged() {
     let server = Server::start(|options| {
         options.set("heartbeat.interval", "2s").set("heartbeat.timeout", "1s");
     });
@@ -70,7 +70,7 @@ fn one_who_speaks_needs_no_pings() {
 }
 
 #[test]
-fn a_ping_is_answered_with_what_it_held() {
+fn a_pong_repeats_the_payload_of_its_ping() {
     let server = Server::start(|_| {});
     let mut raw = raw(&server);
     for payload in [&b""[..], b"hello", &[0xff; 125]] {

@@ -7,7 +7,7 @@ use crate::native::{OK, join, message, refusal};
 use crate::support::{Client, Raw, Request, Server, claims, token};
 
 #[test]
-fn what_is_not_a_message_is_refused_and_the_socket_stays_open() {
+fn an_invalid_message_is_refused_and_the_connection_stays_open() {
     let server = Server::start(|_| {});
     let mut aoi = join(&server, 7, "Aoi", "chat:");
     let mut ren = join(&server, 8, "Ren", "chat:");
@@ -48,7 +48,7 @@ fn what_is_not_a_message_is_refused_and_the_socket_stays_open() {
 }
 
 #[test]
-fn a_refused_message_reaches_nobody() {
+fn a_refused_message_is_not_delivered() {
     let server = Server::start(|options| {
         options.config("[channels.news]\nclient_send = false\n");
     });
@@ -82,7 +82,7 @@ fn only_data_is_read() {
 }
 
 #[test]
-fn a_binary_frame_holds_the_same_json() {
+fn binary_frames_carry_the_same_json() {
     let server = Server::start(|_| {});
     let mut aoi = join(&server, 7, "Aoi", "notes:");
     aoi.send(Message::binary(r#"{"data":{"山":"彦"}}"#.as_bytes().to_vec()));

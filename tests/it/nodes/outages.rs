@@ -15,7 +15,7 @@ use crate::support::{Client, Server, eventually};
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[test]
-fn an_absent_redis_is_awaited() {
+fn a_node_waits_for_an_absent_redis() {
     let mut redis = RedisServer::absent(&[]);
     let nodes = [impatient(&redis.url()), impatient(&redis.url())];
     let mut outage = Outage::begin(&nodes);
@@ -25,7 +25,7 @@ fn an_absent_redis_is_awaited() {
 }
 
 #[test]
-fn a_killed_redis_is_found_again() {
+fn a_node_reconnects_to_a_killed_redis() {
     let mut redis = RedisServer::start();
     let nodes = [impatient(&redis.url()), impatient(&redis.url())];
     let mut outage = Outage::begin(&nodes);
@@ -67,7 +67,7 @@ fn a_paused_redis_delivers_nothing_late() {
 }
 
 #[test]
-fn a_wrong_password_is_an_outage_that_an_operator_can_end() {
+fn a_wrong_password_is_an_outage_until_it_is_corrected() {
     let redis = RedisServer::start_with(&["--requirepass", "the right password"]);
     // The server's log is searched for its password at the end.
     let nodes = [0, 1].map(|_| impatient(&redis.url_as(":the-wrong-password")));
@@ -90,7 +90,7 @@ fn a_wrong_password_is_an_outage_that_an_operator_can_end() {
 }
 
 #[test]
-fn a_node_that_stood_still_reads_redis_answer_before_it_judges() {
+fn a_stopped_node_reads_the_reply_before_it_applies_the_deadline() {
     let redis = RedisServer::start();
     let (still, other) = (impatient(&redis.url()), ready(&redis));
     eventually("Redis is there", || still.get_admin("/readyz").status == 200);
@@ -115,7 +115,7 @@ fn a_node_that_stood_still_reads_redis_answer_before_it_judges() {
 }
 
 #[test]
-fn what_is_said_on_a_node_without_redis_stays_unsaid_on_the_other() {
+fn a_message_refused_without_redis_is_never_delivered() {
     let mut redis = RedisServer::start();
     let (a, b) = (ready(&redis), ready(&redis));
     let mut on_a = join(&a, 7, "Aoi", "notes:");

@@ -33,7 +33,7 @@ fn publish_now(application: &mut ::redis::Connection, channel: &str, data: &Valu
 }
 
 #[test]
-fn who_is_told_to_be_on_a_channel_misses_nothing_that_is_published_then() {
+fn a_confirmed_subscriber_misses_nothing_published_over_redis() {
     let redis = RedisServer::start();
     let server = node(&redis, &format!("limits.messages_per_second = 0\n{APPS}"));
     let mut laravel = application(&redis);
@@ -75,7 +75,7 @@ fn who_is_told_to_be_on_a_channel_misses_nothing_that_is_published_then() {
 }
 
 #[test]
-fn a_cache_channel_keeps_what_was_published_when_nobody_was_there() {
+fn a_cache_channel_keeps_events_published_without_subscribers() {
     let redis = RedisServer::start();
     let (one, two) = (node(&redis, APPS), node(&redis, APPS));
     let mut laravel = application(&redis);
@@ -113,7 +113,7 @@ fn a_cache_channel_keeps_what_was_published_when_nobody_was_there() {
 }
 
 #[test]
-fn a_redis_user_without_patterns_keeps_only_what_somebody_heard() {
+fn without_psubscribe_only_events_with_a_subscriber_are_cached() {
     let user = "--user aoi on >pass ~* &app-database-* -@all +subscribe +unsubscribe +ping +publish +script|load +evalsha +time";
     let redis = RedisServer::start_with(&user.split(' ').collect::<Vec<_>>());
     let server = node_at(&redis.url_as("aoi:pass"), APPS);
@@ -150,7 +150,7 @@ fn a_redis_user_without_patterns_keeps_only_what_somebody_heard() {
 }
 
 #[test]
-fn without_redis_nobody_waits_for_long_and_nothing_is_left() {
+fn subscriptions_do_not_wait_for_a_paused_redis() {
     let redis = RedisServer::start();
     let server = node(&redis, APPS);
     let mut laravel = application(&redis);
@@ -173,7 +173,7 @@ fn without_redis_nobody_waits_for_long_and_nothing_is_left() {
 }
 
 #[test]
-fn it_reaches_the_subscribers_on_all_nodes_once() {
+fn a_redis_message_reaches_subscribers_on_all_nodes_once() {
     let redis = RedisServer::start();
     let (one, two) = (node(&redis, APPS), node(&redis, APPS));
     let (mut a, mut b) = (Page::open(&one), Page::open(&two));
@@ -209,7 +209,7 @@ fn it_reaches_the_subscribers_on_all_nodes_once() {
 }
 
 #[test]
-fn the_protocols_own_events_cannot_be_published_over_redis() {
+fn reserved_events_cannot_be_published_over_redis() {
     let redis = RedisServer::start();
     let server = node(&redis, APPS);
     let mut page = Page::open(&server);
@@ -234,7 +234,7 @@ fn the_protocols_own_events_cannot_be_published_over_redis() {
 }
 
 #[test]
-fn a_page_on_a_channel_whose_topic_is_the_nodes_own_is_told_of_in_the_log_once() {
+fn a_channel_named_like_an_internal_topic_is_logged_once() {
     let redis = RedisServer::start();
     let server = node(&redis, APPS);
     for _ in 0..2 {

@@ -62,7 +62,7 @@ fn alone(options: &mut Options, apps: &str) {
 }
 
 #[test]
-fn the_last_node_tells_what_has_gone_before_it_ends() {
+fn the_last_node_sends_departure_webhooks_before_it_exits() {
     let redis = RedisServer::start();
     for url in [String::new(), redis.url()] {
         let (port, received) = application_that_answers(200);
@@ -102,7 +102,7 @@ fn the_last_node_tells_what_has_gone_before_it_ends() {
 }
 
 #[test]
-fn without_its_redis_it_tells_what_it_knows() {
+fn a_node_without_redis_still_sends_departure_webhooks() {
     let mut redis = RedisServer::start();
     let (port, received) = application_that_answers(200);
     let server = node(&redis, &app(port, ""));
@@ -119,7 +119,7 @@ fn without_its_redis_it_tells_what_it_knows() {
 }
 
 #[test]
-fn an_application_that_takes_nothing_does_not_hold_the_end_up() {
+fn an_application_that_accepts_no_webhook_does_not_block_shutdown() {
     let (refusing, received) = application_with(|| 500);
     // It accepts requests and answers none.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -150,7 +150,7 @@ fn an_application_that_takes_nothing_does_not_hold_the_end_up() {
 }
 
 #[test]
-fn a_second_signal_ends_the_last_words() {
+fn a_second_signal_interrupts_the_last_webhooks() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = Server::start(|options| alone(options, &app(silent.local_addr().unwrap().port(), "")));
     let mut page = Page::open(&server);
@@ -165,7 +165,7 @@ fn a_second_signal_ends_the_last_words() {
 }
 
 #[test]
-fn of_two_nodes_the_other_tells_what_has_gone_and_each_its_own() {
+fn a_node_that_leaves_hands_departures_over_and_sends_its_own_client_events() {
     let status = Arc::new(AtomicU16::new(200));
     let answer = status.clone();
     let (port, received) = application_with(move || answer.load(Ordering::Relaxed));
@@ -219,7 +219,7 @@ fn of_two_nodes_the_other_tells_what_has_gone_and_each_its_own() {
 }
 
 #[test]
-fn of_nodes_that_go_together_one_tells() {
+fn simultaneous_shutdown_sends_each_webhook_once() {
     let (port, received) = application_that_answers(200);
     let apps = app(port, "");
     let redis = RedisServer::start();

@@ -86,7 +86,7 @@ webhooks = [{{ url = "http://127.0.0.1:{port}/hook"{more} }}]
 }
 
 #[test]
-fn the_application_is_told_once_and_again_where_it_failed() {
+fn a_webhook_is_retried_until_it_succeeds_and_sent_once() {
     let (port, received) = application();
     let server = serve(&format!("{}client_events = true\n", app(port, "")));
     let mut page = Page::open(&server);
@@ -198,7 +198,7 @@ fn ten_pages_on_an_empty_cache_channel_are_one_cache_miss() {
 const QUEUE: i64 = 10_000;
 
 #[test]
-fn made_up_channels_of_strangers_do_not_displace_guarded_ones() {
+fn webhook_events_of_public_channels_do_not_displace_those_of_guarded_ones() {
     let (answer, may_answer) = channel::<()>();
     let (requests, received) = channel();
     // The first request is answered when the test says so, or the test is over.
@@ -250,7 +250,7 @@ fn made_up_channels_of_strangers_do_not_displace_guarded_ones() {
 }
 
 #[test]
-fn of_two_nodes_one_tells() {
+fn one_of_two_nodes_sends_each_webhook() {
     let (port, received) = application();
     let apps = app(port, r#", events = ["channel_occupied", "member_added"]"#);
     let redis = RedisServer::start();
@@ -279,7 +279,7 @@ fn of_two_nodes_one_tells() {
 }
 
 #[test]
-fn when_the_node_that_tells_is_killed_another_one_tells_what_it_could_not() {
+fn another_node_takes_over_the_webhooks_of_a_killed_leader() {
     let (port, received) = application_that_answers(200);
     let apps = app(port, "");
     let redis = RedisServer::start();

@@ -14,7 +14,7 @@ fn channels(count: usize) -> Value {
 }
 
 #[test]
-fn limits_are_the_apps_own() {
+fn each_app_has_its_own_limits() {
     let server = serve();
     let one = one();
     let two = app("second app", "two", "the secret of two");
@@ -43,7 +43,7 @@ fn limits_are_the_apps_own() {
 
 /// Its sender writes all of it before it reads, however long that takes: it must find an answer, not a broken connection.
 #[test]
-fn a_body_over_the_limit_is_told_so() {
+fn an_oversized_body_is_answered_413() {
     let server = serve();
     let large = event(&json!(["a"]), &"x".repeat(3_000_000));
     for (app, path, status, code) in [
@@ -82,7 +82,7 @@ fn a_body_over_the_limit_is_told_so() {
 }
 
 #[test]
-fn a_chunked_body_and_one_that_waits_for_leave() {
+fn chunked_bodies_and_expect_100_continue_are_accepted() {
     let server = serve();
     let body = event(&json!(["a"]), "{}");
     let target = signed(&one(), "POST", "/apps/1/events", &body, now());
@@ -104,7 +104,7 @@ fn a_chunked_body_and_one_that_waits_for_leave() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_not_waited_for() {
+fn a_body_that_never_arrives_times_out() {
     let server = Server::start(|options| {
         options.config(APPS).set("limits.handshake_timeout", "1s");
     });
