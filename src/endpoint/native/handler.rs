@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::websocket::NativeEndpoint;
 use crate::broker::PublishError;
 use crate::hub::{Connection, Outbox};
-use crate::message::{ChannelName, Close, Sender};
+use crate::message::{ChannelName, Close, Position, Sender};
 use crate::protocol::native::{Answer, Refusal, encode_answer};
 use crate::telemetry::{Metrics, Reason, logged};
 use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, Message};
@@ -37,11 +37,11 @@ impl NativeHandler {
         let metrics = self.endpoint.context.metrics.clone();
         let bytes = message.len();
         outbox.asked(bytes);
-        let receipt = move |published: Result<(), PublishError>| {
+        let receipt = move |published: Result<Option<Position>, PublishError>| {
             outbox.answered(bytes);
-            reply(published.map_err(|_| Refusal::Unavailable), &outbox, limit, &metrics);
+            reply(published.map(drop).map_err(|_| Refusal::Unavailable), &outbox, limit, &metrics);
         };
-        self.endpoint.broker.publish(event.into(), Box::new(receipt));
+        self.endpoint.broker.publish(event, Box::new(receipt));
         Ok(())
     }
 
