@@ -36,7 +36,7 @@ pub use handshake::{Rejection, accept, retries_on_503};
 pub use json_response::{Accepted, ApiError};
 pub use listener::{HttpTimeouts, accept_http, bind};
 pub use origin::{InvalidOrigin, OriginPattern, OriginPolicy};
-pub use path::{RequestedUri, not_found, tolerate};
+pub use path::{RequestedUri, normalize, not_found};
 pub use request_host::{Host, check_origin, single_header};
 pub use serve::serve;
 pub use settings::{Heartbeat, Limits};
