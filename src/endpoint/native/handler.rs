@@ -1,19 +1,26 @@
 use std::sync::Arc;
 
-use super::websocket::NativeEndpoint;
-use crate::broker::PublishError;
+use crate::broker::{Broker, PublishError};
 use crate::hub::{Connection, Outbox};
 use crate::message::{ChannelName, Close, Position, Sender};
-use crate::protocol::native::{Answer, Refusal, encode_answer};
+use crate::protocol::native::{Answer, Native, Refusal, encode_answer};
 use crate::telemetry::{Metrics, Reason, logged};
-use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, Message};
+use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
+
+/// What all connections of the native protocol share.
+#[derive(Debug)]
+pub(super) struct NativeService {
+    pub(super) context: Arc<EndpointContext>,
+    pub(super) native: Arc<Native>,
+    pub(super) broker: Arc<Broker>,
+}
 
 /// One client of the native protocol: publishes its messages and replies to them.
 #[derive(Debug)]
 pub(super) struct NativeHandler {
     /// Dropped before `admitted`, so that a place is free only after its connection has left its channel.
     connection: Connection,
-    endpoint: Arc<NativeEndpoint>,
+    service: Arc<NativeService>,
     sender: Sender,
     /// `None`: over capacity, and only waiting to be closed.
     _admitted: Option<Admitted>,
@@ -21,27 +28,27 @@ pub(super) struct NativeHandler {
 
 impl NativeHandler {
     pub(super) fn new(
-        endpoint: Arc<NativeEndpoint>,
+        service: Arc<NativeService>,
         connection: Connection,
         sender: Sender,
         admitted: Option<Admitted>,
     ) -> Self {
-        Self { connection, endpoint, sender, _admitted: admitted }
+        Self { connection, service, sender, _admitted: admitted }
     }
 
     fn publish(&self, message: Message) -> Result<(), Refusal> {
         let (Message::Text(message) | Message::Binary(message)) = message;
         let channel = self.channel().ok_or(Refusal::Internal)?;
-        let event = self.endpoint.native.receive(channel, &self.sender, &message)?;
+        let event = self.service.native.receive(channel, &self.sender, &message)?;
         let (outbox, limit) = (self.outbox().clone(), self.connection.outbox_bytes());
-        let metrics = self.endpoint.context.metrics.clone();
+        let metrics = self.service.context.metrics.clone();
         let bytes = message.len();
         outbox.asked(bytes);
         let receipt = move |published: Result<Option<Position>, PublishError>| {
             outbox.answered(bytes);
             reply(published.map(drop).map_err(|_| Refusal::Unavailable), &outbox, limit, &metrics);
         };
-        self.endpoint.broker.publish(event, Box::new(receipt));
+        self.service.broker.publish(event, Box::new(receipt));
         Ok(())
     }
 
@@ -57,13 +64,13 @@ impl ConnectionHandler for NativeHandler {
 
     fn on_message(&mut self, message: Message) {
         if let Err(refusal) = self.publish(message) {
-            let metrics = &self.endpoint.context.metrics;
+            let metrics = &self.service.context.metrics;
             reply(Err(refusal), self.outbox(), self.connection.outbox_bytes(), metrics);
         }
     }
 
     fn on_throttled(&self) {
-        self.endpoint.context.on_throttled();
+        self.service.context.on_throttled();
         tracing::info!(
             connection = self.connection.id(),
             user = logged(self.sender.id.form()),
@@ -73,7 +80,7 @@ impl ConnectionHandler for NativeHandler {
     }
 
     fn on_disconnect(&self, reason: DisconnectReason) {
-        self.endpoint.context.on_disconnected(reason);
+        self.service.context.on_disconnected(reason);
         let (connection, channel) = (self.connection.id(), self.channel().map(ChannelName::as_str));
         if reason == DisconnectReason::Server(Close::SlowConsumer) {
             tracing::warn!(

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
-use super::handler::NativeHandler;
+use super::handler::{NativeHandler, NativeService};
 use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
 use crate::broker::Broker;
 use crate::hub::{Hub, Outbox};
@@ -18,9 +18,7 @@ use crate::transport::{EndpointContext, NewConnections, Rejection, accept, serve
 /// Where native clients connect.
 #[derive(Debug)]
 pub struct NativeEndpoint {
-    pub(super) context: Arc<EndpointContext>,
-    pub(super) native: Arc<Native>,
-    pub(super) broker: Arc<Broker>,
+    service: Arc<NativeService>,
     hub: Arc<Hub>,
     authenticator: Arc<Authenticator>,
     close_on_expiry: bool,
@@ -36,14 +34,15 @@ impl NativeEndpoint {
         authenticator: Arc<Authenticator>,
         close_on_expiry: bool,
     ) -> Arc<Self> {
-        Arc::new(Self { context, native, broker, hub, authenticator, close_on_expiry })
+        let service = Arc::new(NativeService { context, native, broker });
+        Arc::new(Self { service, hub, authenticator, close_on_expiry })
     }
 
     /// Answers a handshake: 101, or why not.
     ///
     /// The connection has joined its channel before the response is written, so that a client misses nothing after `open`.
     pub(super) fn connect(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
-        self.context.answer_handshake(request, |request, client| self.upgrade(request, client))
+        self.service.context.answer_handshake(request, |request, client| self.upgrade(request, client))
     }
 
     fn upgrade(
@@ -51,15 +50,16 @@ impl NativeEndpoint {
         request: &mut Request<Body>,
         client: Option<IpAddr>,
     ) -> Result<Response<Body>, Rejection> {
-        if matches!(self.context.new_connections(), NewConnections::Reject | NewConnections::Hold) {
+        let context = &self.service.context;
+        if matches!(context.new_connections(), NewConnections::Reject | NewConnections::Hold) {
             return Err(Rejection::DRAINING);
         }
-        if !self.context.origins.admits(request.headers()) {
+        if !context.origins.admits(request.headers()) {
             return Err(Rejection::ORIGIN);
         }
         let identity = self.authenticate(request)?;
         let (response, upgrade) = accept(request)?;
-        let admitted = self.context.admission.admit_user(&identity.id).ok();
+        let admitted = context.admission.admit_user(&identity.id).ok();
         let mut connection = self.hub.connect(Arc::new(Outbox::new()));
         if admitted.is_some() {
             connection.join(&identity.channel, &identity.id);
@@ -67,7 +67,7 @@ impl NativeEndpoint {
             // A page cannot see why a handshake was rejected, but it can see a close code.
             connection.outbox().close(Close::OverCapacity);
         }
-        self.context.on_connected();
+        context.on_connected();
         tracing::info!(
             connection = connection.id(),
             user = logged(identity.id.form()),
@@ -76,9 +76,9 @@ impl NativeEndpoint {
             "connected"
         );
         let sender = Sender { name: identity.name, id: identity.id };
-        let handler = NativeHandler::new(self.clone(), connection, sender, admitted);
+        let handler = NativeHandler::new(self.service.clone(), connection, sender, admitted);
         let expires_at = self.close_on_expiry.then_some(identity.expires_at);
-        serve(upgrade, handler, self.context.options.clone(), expires_at);
+        serve(upgrade, handler, context.options.clone(), expires_at);
         Ok(response)
     }
 
