@@ -215,6 +215,11 @@ impl<W: DirectWrite> Outbox<W> {
         if state.gone { Some(Ending::Gone) } else { state.closed.map(Ending::Closed) }
     }
 
+    /// The close that ends or ended the connection, if the server closed it.
+    pub fn closed(&self) -> Option<&'static Close> {
+        self.lock().closed
+    }
+
     /// Whether everything that was pushed has been handed to the kernel.
     pub fn is_flushed(&self) -> bool {
         self.lock().queue.is_empty()
