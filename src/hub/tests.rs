@@ -46,7 +46,8 @@ impl Node {
     fn publish(&self, channel: &str, audience: Audience, text: &str) {
         let hold = self.budget.clone().try_acquire_owned().unwrap();
         let frame = Frame::from_wire(Bytes::copy_from_slice(text.as_bytes()));
-        self.hub.publish(&name(channel), hold, |_| Some((audience.clone(), frame.clone())));
+        let mut message = Some((audience, frame));
+        self.hub.publish(&name(channel), hold, |_| message.take());
     }
 }
 

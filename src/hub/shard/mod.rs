@@ -253,16 +253,13 @@ impl Shard {
                 subscriber.outbox.close(close);
             }
         };
-        match keys {
-            Some(keys) => {
-                let subscribers = keys.iter().filter_map(|key| self.channels.get(key));
-                subscribers.flat_map(Subscribers::all).for_each(close_if_included);
-                keys.iter().flat_map(|key| self.gates.of_channel(*key)).for_each(close_if_included);
-            }
-            None => {
-                self.channels.values().flat_map(Subscribers::all).for_each(close_if_included);
-                self.gates.all().for_each(close_if_included);
-            }
+        if let Some(keys) = keys {
+            let subscribers = keys.iter().filter_map(|key| self.channels.get(key));
+            subscribers.flat_map(Subscribers::all).for_each(close_if_included);
+            keys.iter().flat_map(|key| self.gates.of_channel(*key)).for_each(close_if_included);
+        } else {
+            self.channels.values().flat_map(Subscribers::all).for_each(close_if_included);
+            self.gates.all().for_each(close_if_included);
         }
     }
 
