@@ -33,7 +33,7 @@ fn golden_body() {
         WebhookEvent::MemberAdded { channel: channel("presence-a"), user_id: UserId::new("7") },
         WebhookEvent::MemberRemoved {
             channel: channel("presence-a"),
-            user_id: serde_json::from_str("7").unwrap(),
+            user_id: UserId::new("7"),
         },
         WebhookEvent::ClientEvent {
             channel: channel("private-a"),
