@@ -26,7 +26,7 @@ use crate::message::{Dispatch, Sender};
 use crate::telemetry::Metrics;
 
 pub use memory::Memory;
-pub use redis::{InvalidUrl, Redis, check_url};
+pub use redis::{Redis, RedisUrlError, check_url};
 pub use settings::Settings;
 
 #[derive(Debug)]
@@ -118,7 +118,7 @@ impl Broker {
         sender_default: Sender,
         queue_bytes: usize,
         metrics: Arc<Metrics>,
-    ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), InvalidUrl> {
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), RedisUrlError> {
         use secrecy::ExposeSecret;
         if settings.url.expose_secret().is_empty() {
             let (memory, inbound) = Memory::start(queue_bytes, metrics);

@@ -189,7 +189,7 @@ fn native_md_has_the_codes_of_the_source_and_no_others() {
         (
             "What cannot be delivered",
             "The reply of `PUBLISH`",
-            &["src/broker/envelope.rs", "src/server/relay.rs", "src/broker/redis/subscriber.rs"],
+            &["src/broker/envelope/decode.rs", "src/server/relay.rs", "src/broker/redis/delivery.rs"],
         ),
     ] {
         let part = between(&native, from, to);

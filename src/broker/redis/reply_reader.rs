@@ -6,79 +6,80 @@ use std::task::{Context, Poll};
 use redis::{Parser, Value};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::link::Trouble;
+use super::connection_error::ConnectionError;
 
-/// With this byte the records begin that say what is wrong with a TLS handshake, and no reply of Redis does.
+/// First byte of a TLS alert record. No Redis reply starts with it.
 pub(super) const TLS_ALERT: u8 = 0x15;
 
-/// Redis's own limit of a string (`proto-max-bulk-len`), and room for what stands around it.
-pub(super) const LONGEST: usize = (512 << 20) + (64 << 10);
+/// Redis's default limit of a string (`proto-max-bulk-len`), plus its framing.
+pub(super) const MAX_REPLY_BYTES: usize = (512 << 20) + (64 << 10);
 
-/// Takes replies from a connection, one when it is asked for one: `docs/decisions/0006-redis-connection.md`.
+/// Parses one reply at a time from a connection, see `docs/decisions/0006-redis-connection.md`.
 ///
-/// It reads no further than the few kilobytes of one read, so that a full node holds Redis back.
-pub(super) struct Replies {
+/// It reads ahead by a few kilobytes at most, so that TCP backpressure reaches Redis when this node is full.
+pub(super) struct ReplyReader {
     parser: Parser,
-    /// Bytes read since the last whole reply.
+    /// Bytes read since the last complete reply.
     pending: usize,
-    /// The most that a reply may be.
-    longest: usize,
+    max_bytes: usize,
     /// The first byte of the connection.
     first: Option<u8>,
 }
 
-impl Replies {
-    pub(super) fn new(longest: usize) -> Self {
-        Self { parser: Parser::new(), pending: 0, longest, first: None }
+impl ReplyReader {
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self { parser: Parser::new(), pending: 0, max_bytes, first: None }
     }
 
-    /// The next reply. Dropping the future loses nothing.
-    pub(super) async fn next<S>(&mut self, stream: &mut S) -> Result<Value, Trouble>
+    /// The next reply. Cancel-safe.
+    pub(super) async fn next<S>(&mut self, stream: &mut S) -> Result<Value, ConnectionError>
     where
         S: AsyncRead + Unpin,
     {
         poll_fn(|context| {
-            let Self { parser, pending, longest, first } = self;
-            let mut source = Source { stream, context, pending, longest: *longest, first, stop: None };
+            let Self { parser, pending, max_bytes, first } = self;
+            let mut source = Source { stream, context, pending, max_bytes: *max_bytes, first, stop: None };
             let parsed = parser.parse_value(&mut source);
             match (parsed, source.stop) {
                 (Ok(reply), _) => {
                     self.pending = 0;
                     Poll::Ready(Ok(reply))
                 }
-                (Err(_), Some(Stop::NotYet)) => Poll::Pending,
-                (Err(_), Some(Stop::Trouble(trouble))) => Poll::Ready(Err(trouble)),
-                (Err(_), None) if self.first == Some(TLS_ALERT) => Poll::Ready(Err(Trouble::SpeaksTls)),
-                // The parser's own words quote what was read.
-                (Err(_), None) => Poll::Ready(Err(Trouble::Malformed)),
+                (Err(_), Some(Stop::WouldBlock)) => Poll::Pending,
+                (Err(_), Some(Stop::Failed(error))) => Poll::Ready(Err(error)),
+                (Err(_), None) if self.first == Some(TLS_ALERT) => {
+                    Poll::Ready(Err(ConnectionError::ExpectsTls))
+                }
+                // The parser's error quotes its input.
+                (Err(_), None) => Poll::Ready(Err(ConnectionError::Malformed)),
             }
         })
         .await
     }
 }
 
-/// What the parser reads from. It keeps its place when a read fails, so "not yet" is such a failure.
+/// The parser's input. The parser keeps its position when a read fails, so a read that would block fails.
 struct Source<'a, 'c, S> {
     stream: &'a mut S,
     context: &'a mut Context<'c>,
     pending: &'a mut usize,
-    longest: usize,
+    max_bytes: usize,
     first: &'a mut Option<u8>,
     stop: Option<Stop>,
 }
 
-/// Why the parser gets nothing more for now.
+/// Why the last read failed.
 enum Stop {
-    NotYet,
-    Trouble(Trouble),
+    WouldBlock,
+    Failed(ConnectionError),
 }
 
 impl<S: AsyncRead + Unpin> Source<'_, '_, S> {
     fn poll(&mut self, bytes: &mut [u8]) -> Result<usize, Stop> {
         let mut buffer = ReadBuf::new(bytes);
         match Pin::new(&mut *self.stream).poll_read(self.context, &mut buffer) {
-            Poll::Pending => return Err(Stop::NotYet),
-            Poll::Ready(Err(error)) => return Err(Stop::Trouble(error.into())),
+            Poll::Pending => return Err(Stop::WouldBlock),
+            Poll::Ready(Err(error)) => return Err(Stop::Failed(error.into())),
             Poll::Ready(Ok(())) => {}
         }
         let length = buffer.filled().len();
@@ -86,11 +87,11 @@ impl<S: AsyncRead + Unpin> Source<'_, '_, S> {
             *self.first = buffer.filled().first().copied();
         }
         if length == 0 {
-            return Err(Stop::Trouble(Trouble::Closed));
+            return Err(Stop::Failed(ConnectionError::Closed));
         }
         *self.pending = self.pending.saturating_add(length);
-        if *self.pending > self.longest {
-            return Err(Stop::Trouble(Trouble::TooLong));
+        if *self.pending > self.max_bytes {
+            return Err(Stop::Failed(ConnectionError::TooLong));
         }
         Ok(length)
     }
@@ -112,19 +113,19 @@ mod tests {
     use redis::{cmd, pack_command};
     use tokio::io::{AsyncWriteExt, duplex};
 
-    /// What comes of these bytes, if they arrive in chunks and then the connection ends.
-    async fn all(bytes: &[u8], chunk: usize, longest: usize) -> (Vec<Value>, Trouble) {
+    /// The replies and the final error when these bytes arrive in chunks and then the connection ends.
+    async fn all(bytes: &[u8], chunk: usize, max_bytes: usize) -> (Vec<Value>, ConnectionError) {
         let (mut writer, mut reader) = duplex(chunk);
         let write = async move {
-            // It fails once the reader is gone.
+            // Fails once the reader is dropped.
             let _ = writer.write_all(bytes).await;
         };
         let read = async move {
-            let (mut replies, mut values) = (Replies::new(longest), Vec::new());
+            let (mut replies, mut values) = (ReplyReader::new(max_bytes), Vec::new());
             loop {
                 match replies.next(&mut reader).await {
                     Ok(value) => values.push(value),
-                    Err(trouble) => return (values, trouble),
+                    Err(error) => return (values, error),
                 }
             }
         };
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_kind_of_reply() {
+    async fn every_kind_of_reply_is_parsed() {
         let bytes =
             "+OK\r\n+hm\r\n:-7\r\n$-1\r\n$2\r\n\r\n\r\n*3\r\n$7\r\nmessage\r\n$3\r\n山\r\n:1\r\n*0\r\n";
         let expected = [
@@ -149,16 +150,16 @@ mod tests {
             Value::Array(vec![]),
         ];
         for chunk in [1, 2, 3, 7, 1000] {
-            let (values, trouble) = all(bytes.as_bytes(), chunk, LONGEST).await;
+            let (values, error) = all(bytes.as_bytes(), chunk, MAX_REPLY_BYTES).await;
             assert_eq!(values, expected);
-            assert!(matches!(trouble, Trouble::Closed), "{trouble}");
+            assert!(matches!(error, ConnectionError::Closed), "{error}");
         }
-        let (values, _) = all(b"-NOPERM no 'secret'\r\n", 1000, LONGEST).await;
+        let (values, _) = all(b"-NOPERM no 'secret'\r\n", 1000, MAX_REPLY_BYTES).await;
         assert!(matches!(&values[..], [Value::ServerError(error)] if error.code() == "NOPERM"), "{values:?}");
     }
 
     #[tokio::test]
-    async fn nonsense_is_refused() {
+    async fn malformed_replies_are_rejected() {
         let deep = "*1\r\n".repeat(1_000_000);
         let deep_maps = "%1\r\n".repeat(1_000_000);
         for bytes in [
@@ -174,35 +175,35 @@ mod tests {
             &deep,
             &deep_maps,
         ] {
-            let (values, trouble) = all(bytes.as_bytes(), 1 << 16, LONGEST).await;
+            let (values, error) = all(bytes.as_bytes(), 1 << 16, MAX_REPLY_BYTES).await;
             let start: String = bytes.chars().take(20).collect();
-            assert!(values.is_empty() && matches!(trouble, Trouble::Malformed), "{start:?}: {trouble}");
+            assert!(values.is_empty() && matches!(error, ConnectionError::Malformed), "{start:?}: {error}");
         }
     }
 
     #[tokio::test]
-    async fn no_reply_is_longer_than_it_may_be() {
-        let longest = 100_000;
-        let text = "a".repeat(2 * longest);
+    async fn a_reply_over_the_limit_is_rejected() {
+        let max_bytes = 100_000;
+        let text = "a".repeat(2 * max_bytes);
         for start in ["+", "-", ":", "$9223372036854775807\r\n", "$-2\r\n+", "!-1\r\n", "=-1\r\n", "(", ","] {
-            let (_, trouble) = all(format!("{start}{text}").as_bytes(), 1 << 16, longest).await;
-            assert!(matches!(trouble, Trouble::TooLong), "{start:?}: {trouble}");
+            let (_, error) = all(format!("{start}{text}").as_bytes(), 1 << 16, max_bytes).await;
+            assert!(matches!(error, ConnectionError::TooLong), "{start:?}: {error}");
         }
         for start in ["*9223372036854775807\r\n", "~9223372036854775807\r\n", ">4611686018427387904\r\n"] {
-            let (_, trouble) =
-                all(format!("{start}{}", ":1\r\n".repeat(longest)).as_bytes(), 1 << 16, longest).await;
-            assert!(matches!(trouble, Trouble::TooLong), "{start:?}: {trouble}");
+            let (_, error) =
+                all(format!("{start}{}", ":1\r\n".repeat(max_bytes)).as_bytes(), 1 << 16, max_bytes).await;
+            assert!(matches!(error, ConnectionError::TooLong), "{start:?}: {error}");
         }
         // Many short ones are fine.
-        let (values, trouble) = all(&b"+OK\r\n".repeat(longest), 1 << 16, longest).await;
-        assert_eq!(values.len(), longest);
-        assert!(matches!(trouble, Trouble::Closed), "{trouble}");
+        let (values, error) = all(&b"+OK\r\n".repeat(max_bytes), 1 << 16, max_bytes).await;
+        assert_eq!(values.len(), max_bytes);
+        assert!(matches!(error, ConnectionError::Closed), "{error}");
     }
 
     #[tokio::test]
-    async fn a_dropped_future_loses_nothing() {
+    async fn dropping_the_future_loses_no_bytes() {
         let (mut writer, mut reader) = duplex(100);
-        let mut replies = Replies::new(LONGEST);
+        let mut replies = ReplyReader::new(MAX_REPLY_BYTES);
         for byte in cmd("PING").arg("山").get_packed_command() {
             let next = replies.next(&mut reader);
             assert!(futures_util::FutureExt::now_or_never(next).is_none());
@@ -217,21 +218,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn chunks_make_no_difference(
+        fn chunking_does_not_change_the_replies(
             texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 1..8),
             chunk in 1usize..20,
         ) {
-            // A command has the form of a reply.
+            // A command is encoded like a reply.
             let wire: Vec<u8> =
                 texts.iter().flat_map(|text| pack_command(&[b"message".to_vec(), text.clone()])).collect();
-            let (values, trouble) = run(all(&wire, chunk, LONGEST));
+            let (values, error) = run(all(&wire, chunk, MAX_REPLY_BYTES));
             let expected = texts.into_iter().map(|text| Value::Array(vec![bulk("message"), Value::BulkString(text)]));
             prop_assert_eq!(values, expected.collect::<Vec<_>>());
-            prop_assert!(matches!(trouble, Trouble::Closed));
+            prop_assert!(matches!(error, ConnectionError::Closed));
         }
 
         #[test]
-        fn no_bytes_can_hurt(
+        fn arbitrary_bytes_never_panic(
             bytes in prop::collection::vec(prop::sample::select(b"*$:+-12\r\n%|~>=!,#_(txt:".to_vec()), 0..80),
             chunk in 1usize..80,
         ) {

@@ -7,24 +7,24 @@ use rustls::pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-/// `redis.url` cannot be used. The text names the trouble, never the URL.
+/// Why `redis.url` cannot be used. The text never contains the URL, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
-pub struct InvalidUrl(&'static str);
+pub struct RedisUrlError(&'static str);
 
-/// Checks `redis.url` without connecting. An empty one is fine: it stands for no Redis.
-pub fn check_url(url: &SecretString) -> Result<(), InvalidUrl> {
+/// Validates `redis.url` without connecting. An empty URL is valid: it selects the in-memory broker.
+pub fn check_url(url: &SecretString) -> Result<(), RedisUrlError> {
     if url.expose_secret().is_empty() {
         return Ok(());
     }
-    Target::parse(url).map(drop)
+    RedisUrl::parse(url).map(drop)
 }
 
-/// Where Redis is and how to get in. `Display` shows where, and no more.
+/// The address of Redis and the credentials. `Display` shows the address alone.
 ///
-/// The number of a database has no meaning here: Redis's channels are the same in all of them.
+/// The database number is ignored: Redis channels are shared by all databases.
 #[derive(Clone)]
-pub(super) struct Target {
+pub(super) struct RedisUrl {
     pub(super) address: Address,
     pub(super) username: Option<String>,
     pub(super) password: Option<SecretString>,
@@ -37,24 +37,24 @@ pub(super) enum Address {
     Unix(PathBuf),
 }
 
-impl Target {
-    pub(super) fn parse(url: &SecretString) -> Result<Self, InvalidUrl> {
-        // The crate's own error is left out: nobody promises that it never quotes the URL.
+impl RedisUrl {
+    pub(super) fn parse(url: &SecretString) -> Result<Self, RedisUrlError> {
+        // The crate's error is dropped: it may quote the URL.
         let info = url.expose_secret().into_connection_info().map_err(|_| {
-            InvalidUrl("is not redis://[user:password@]host[:port][/db], rediss://… or unix:///path")
+            RedisUrlError("is not redis://[user:password@]host[:port][/db], rediss://… or unix:///path")
         })?;
         let address = match info.addr().clone() {
             ConnectionAddr::Tcp(host, port) => Address::Tcp { host, port },
             ConnectionAddr::TcpTls { insecure: true, .. } => {
-                return Err(InvalidUrl("`#insecure` is not supported: the certificate is always checked"));
+                return Err(RedisUrlError("`#insecure` is not supported: the certificate is always checked"));
             }
             ConnectionAddr::TcpTls { host, port, .. } => {
                 let name = ServerName::try_from(host.clone())
-                    .map_err(|_| InvalidUrl("has a host that no certificate can name"))?;
+                    .map_err(|_| RedisUrlError("has a host name that no certificate can have"))?;
                 Address::Tls { host, port, name, config: tls_config()? }
             }
             ConnectionAddr::Unix(path) => Address::Unix(path),
-            _ => return Err(InvalidUrl("has an unknown kind of address")),
+            _ => return Err(RedisUrlError("has an unsupported kind of address")),
         };
         let settings = info.redis_settings();
         Ok(Self {
@@ -65,7 +65,7 @@ impl Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, host, port) = match &self.address {
             Address::Tcp { host, port } => ("redis", host, port),
@@ -81,13 +81,13 @@ impl fmt::Display for Target {
 }
 
 /// Certificates are checked against the roots of the system (or of `SSL_CERT_FILE`, `SSL_CERT_DIR`).
-fn tls_config() -> Result<Arc<rustls::ClientConfig>, InvalidUrl> {
+fn tls_config() -> Result<Arc<rustls::ClientConfig>, RedisUrlError> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|_| InvalidUrl("asks for TLS, which cannot be set up"))?
+        .map_err(|_| RedisUrlError("requires TLS, which cannot be set up"))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
@@ -97,12 +97,12 @@ fn tls_config() -> Result<Arc<rustls::ClientConfig>, InvalidUrl> {
 mod tests {
     use super::*;
 
-    fn parse(url: &str) -> Result<Target, InvalidUrl> {
-        Target::parse(&SecretString::from(url))
+    fn parse(url: &str) -> Result<RedisUrl, RedisUrlError> {
+        RedisUrl::parse(&SecretString::from(url))
     }
 
     #[test]
-    fn urls_of_all_kinds() {
+    fn every_kind_of_url_is_parsed() {
         for (url, shown) in [
             ("redis://localhost", "redis://localhost:6379"),
             ("redis://:p%40ss@localhost:7000/3", "redis://localhost:7000"),
@@ -112,9 +112,9 @@ mod tests {
         ] {
             assert_eq!(parse(url).unwrap().to_string(), shown);
         }
-        let target = parse("redis://aoi:p%40ss@localhost").unwrap();
-        assert_eq!(target.username.as_deref(), Some("aoi"));
-        assert_eq!(target.password.unwrap().expose_secret(), "p@ss");
+        let url = parse("redis://aoi:p%40ss@localhost").unwrap();
+        assert_eq!(url.username.as_deref(), Some("aoi"));
+        assert_eq!(url.password.unwrap().expose_secret(), "p@ss");
     }
 
     #[test]

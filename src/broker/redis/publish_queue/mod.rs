@@ -5,120 +5,122 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::link::READ_FIRST;
-use super::names::Names;
+use super::timeouts::READ_AFTER_DEADLINE;
+use super::topic_names::TopicNames;
 use crate::broker::budget::cost;
 use crate::broker::envelope::{self, NodeId};
 use crate::broker::{PublishError, Receipt};
 use crate::message::Dispatch;
 
-/// One trip to Redis takes no more than this, so that it stays short for everybody else there.
-const BATCH_MESSAGES: usize = 256;
-const BATCH_BYTES: usize = 256 << 10;
-/// Refused numbers that are remembered, in case their copies arrive after all.
-const REMEMBERED: usize = 65_536;
+/// Limits of one batch, so that a batch does not block Redis for its other clients.
+const MAX_BATCH_MESSAGES: usize = 256;
+const MAX_BATCH_BYTES: usize = 256 << 10;
+/// Maximum timed-out messages to remember, in case their copies arrive after all.
+const MAX_REMEMBERED: usize = 65_536;
 
-/// What this node publishes, from the caller's hand until its own copy is back or its time is over.
+/// The messages that this node publishes, each from [`PublishQueue::publish`] until its own copy is back or its deadline
+/// has passed.
 ///
 /// Invariants:
-/// * `entries` are in order of acceptance, numbered from `first` without a gap; so are their deadlines.
-/// * Those before `unsent` were handed to the publisher, or refused.
-/// * A receipt is taken out under the lock and called after it. All but the refusals within `publish` are
-///   called by the one task that runs both connections: that is why an acknowledgement cannot be overtaken
-///   by the message's own copy.
-pub(super) struct Outgoing {
+/// * `entries` are in order of acceptance, numbered from `first` without a gap. Their deadlines are in the same order.
+/// * Entries before `unsent` were handed to the publisher or refused.
+/// * A receipt is taken out under the lock and called after releasing it. Except for refusals within `publish`, the one
+///   task that runs both connections calls all receipts, so that a message's own copy cannot overtake its receipt.
+pub(super) struct PublishQueue {
     pub(super) node: NodeId,
-    names: Arc<Names>,
+    names: Arc<TopicNames>,
     /// How long a sender waits for its receipt.
-    patience: Duration,
-    /// How many bytes may wait.
-    limit: usize,
+    timeout: Duration,
+    /// Maximum bytes that wait for their receipts.
+    max_bytes: usize,
     state: Mutex<State>,
-    /// Something is to be sent.
+    /// There are messages to send.
     pub(super) queued: Notify,
-    /// There is a first deadline where there was none.
-    started: Notify,
-    /// Nothing is left.
+    /// `entries` is no longer empty.
+    first_entry: Notify,
+    /// `entries` has become empty.
     pub(super) emptied: Notify,
 }
 
 struct State {
+    /// Why nothing is accepted.
     closed: Option<Arc<str>>,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<QueueEntry>,
     first: u64,
     unsent: u64,
     bytes: usize,
-    refused: BTreeSet<u64>,
+    /// Messages that were sent, and refused because they timed out.
+    timed_out: BTreeSet<u64>,
 }
 
-struct Entry {
+struct QueueEntry {
     receipt: Option<Receipt>,
     deadline: Instant,
     topic: Arc<[u8]>,
-    /// Empty once it was handed to the publisher.
+    /// Empty once the publisher has taken it.
     payload: Vec<u8>,
     cost: usize,
-    /// Its own copy comes back and can be told by its envelope.
-    returns: bool,
-    done: bool,
+    /// Its copy comes back with this node's number in its envelope.
+    has_copy: bool,
+    is_done: bool,
 }
 
-/// A message on its way to Redis.
+/// A message for the publisher to send.
 #[derive(Debug)]
-pub(super) struct Sending {
+pub(super) struct QueuedMessage {
     pub(super) seq: u64,
     pub(super) deadline: Instant,
     pub(super) topic: Arc<[u8]>,
     pub(super) payload: Vec<u8>,
 }
 
-/// What an own copy means.
+/// What to do with the copy of a message of this node's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Copy {
+pub(super) enum OwnCopy {
     Deliver,
-    /// Its sender has been told that it was not sent.
-    Refused,
+    /// Its sender was told that it was not sent.
+    Discard,
 }
 
-impl Outgoing {
-    pub(super) fn new(patience: Duration, limit: usize, names: Arc<Names>) -> Self {
+impl PublishQueue {
+    pub(super) fn new(timeout: Duration, max_bytes: usize, names: Arc<TopicNames>) -> Self {
         let state = State {
             closed: Some("connecting to Redis".into()),
             entries: VecDeque::new(),
             first: 0,
             unsent: 0,
             bytes: 0,
-            refused: BTreeSet::new(),
+            timed_out: BTreeSet::new(),
         };
         Self {
             node: NodeId::random(),
             names,
-            patience,
-            limit,
+            timeout,
+            max_bytes,
             state: Mutex::new(state),
             queued: Notify::new(),
-            started: Notify::new(),
+            first_entry: Notify::new(),
             emptied: Notify::new(),
         }
     }
 
     pub(super) fn publish(&self, dispatch: Dispatch, receipt: Receipt) {
         let cost = cost(&dispatch);
-        // Written before the lock is taken; only the number is missing.
-        let (topic, mut payload, returns) = match dispatch {
+        // Encoded before taking the lock, except for the number.
+        let (topic, mut payload, has_copy) = match dispatch {
             Dispatch::Event(event) => {
                 (self.names.events.clone(), envelope::begin_event(&event, &self.node), true)
             }
             Dispatch::Signal(body) => {
                 (self.names.signals.clone(), envelope::begin_signal(&body, &self.node), true)
             }
-            Dispatch::Topic { topic, payload } => (self.names.of(&topic).into(), payload.into(), false),
+            Dispatch::Topic { topic, payload } => (self.names.channel(&topic).into(), payload.into(), false),
         };
-        let first = {
+        let is_first = {
             let mut state = self.lock();
             let refused = if state.closed.is_some() {
                 Some(PublishError::Unreachable)
-            } else if state.bytes > 0 && state.bytes + cost > self.limit {
+            } else if state.bytes > 0 && state.bytes + cost > self.max_bytes {
                 Some(PublishError::QueueFull)
             } else {
                 None
@@ -127,24 +129,31 @@ impl Outgoing {
                 drop(state);
                 return receipt(Err(refused));
             }
-            if returns {
+            if has_copy {
                 envelope::finish(&mut payload, state.next());
             }
             state.bytes += cost;
-            let deadline = Instant::now() + self.patience;
-            let entry =
-                Entry { receipt: Some(receipt), deadline, topic, payload, cost, returns, done: false };
+            let deadline = Instant::now() + self.timeout;
+            let entry = QueueEntry {
+                receipt: Some(receipt),
+                deadline,
+                topic,
+                payload,
+                cost,
+                has_copy,
+                is_done: false,
+            };
             state.entries.push_back(entry);
             state.entries.len() == 1
         };
         self.queued.notify_one();
-        if first {
-            self.started.notify_one();
+        if is_first {
+            self.first_entry.notify_one();
         }
     }
 
     /// Why nothing is accepted now, if so.
-    pub(super) fn closed(&self) -> Option<Arc<str>> {
+    pub(super) fn closed_reason(&self) -> Option<Arc<str>> {
         self.lock().closed.clone()
     }
 
@@ -152,46 +161,51 @@ impl Outgoing {
         self.lock().closed = None;
     }
 
-    /// Accepts nothing more until [`Outgoing::open`].
+    /// Accepts nothing more until [`PublishQueue::open`].
     pub(super) fn close(&self, reason: &str) {
         self.lock().closed = Some(reason.into());
     }
 
-    /// What is to be sent next, in order. None of it is returned twice.
-    pub(super) fn batch(&self) -> Vec<Sending> {
+    /// Takes the next messages to send, in order.
+    pub(super) fn take_batch(&self) -> Vec<QueuedMessage> {
         let mut state = self.lock();
         let mut batch = Vec::new();
         let mut bytes = 0;
-        while batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
+        while batch.len() < MAX_BATCH_MESSAGES && bytes < MAX_BATCH_BYTES {
             let seq = state.unsent;
             let Some(entry) = state.entry(seq) else { break };
             if entry.receipt.is_some() {
                 let payload = std::mem::take(&mut entry.payload);
                 bytes += payload.len();
-                batch.push(Sending { seq, deadline: entry.deadline, topic: entry.topic.clone(), payload });
+                batch.push(QueuedMessage {
+                    seq,
+                    deadline: entry.deadline,
+                    topic: entry.topic.clone(),
+                    payload,
+                });
             }
             state.unsent += 1;
         }
         batch
     }
 
-    /// Redis published it.
-    pub(super) fn accepted(&self, seq: u64) {
+    /// Redis has published the message.
+    pub(super) fn accept(&self, seq: u64) {
         self.settle(seq, Ok(()), false);
     }
 
-    /// It was not published, and will not be.
-    pub(super) fn refused(&self, seq: u64, why: PublishError) {
-        self.settle(seq, Err(why), true);
+    /// The message was not published and will not be.
+    pub(super) fn refuse(&self, seq: u64, error: PublishError) {
+        self.settle(seq, Err(error), true);
     }
 
-    /// Its copy arrived, which is a receipt as good as Redis's answer.
-    pub(super) fn arrived(&self, seq: u64) -> Copy {
+    /// The message's copy has arrived, which proves that Redis has published it.
+    pub(super) fn on_copy(&self, seq: u64) -> OwnCopy {
         self.settle(seq, Ok(()), true);
-        if self.lock().refused.remove(&seq) { Copy::Refused } else { Copy::Deliver }
+        if self.lock().timed_out.remove(&seq) { OwnCopy::Discard } else { OwnCopy::Deliver }
     }
 
-    /// Refuses what no publisher has taken yet.
+    /// Refuses the messages that the publisher has not taken yet.
     pub(super) fn refuse_unsent(&self) {
         let unsent = {
             let mut state = self.lock();
@@ -200,34 +214,34 @@ impl Outgoing {
             unsent
         };
         for seq in unsent {
-            self.refused(seq, PublishError::Unreachable);
+            self.refuse(seq, PublishError::Unreachable);
         }
     }
 
-    /// Refuses all that is left, at the very end.
-    pub(super) fn refuse_all(&self, why: PublishError) {
+    /// Refuses all remaining messages, at shutdown.
+    pub(super) fn refuse_all(&self, error: PublishError) {
         let all = {
             let mut state = self.lock();
             state.unsent = state.next();
             state.first..state.next()
         };
         for seq in all {
-            self.refused(seq, why);
+            self.refuse(seq, error);
         }
     }
 
-    /// Refuses, for ever, what was not settled in time.
+    /// Refuses the messages that were not settled in time. Runs until it is dropped.
     pub(super) async fn expire(&self) {
         loop {
             let next = self.lock().entries.front().map(|entry| entry.deadline);
             match next {
                 Some(deadline) => sleep_until(deadline).await,
-                None => self.started.notified().await,
+                None => self.first_entry.notified().await,
             }
             let due = Instant::now();
-            // Redis's answer may lie in the socket, unread, because the process stood still.
-            sleep(READ_FIRST).await;
-            self.refuse_late(due);
+            // If the process was stopped, Redis's answer may be in the socket, unread.
+            sleep(READ_AFTER_DEADLINE).await;
+            self.refuse_expired(due);
         }
     }
 
@@ -235,7 +249,7 @@ impl Outgoing {
         self.lock().entries.is_empty()
     }
 
-    fn refuse_late(&self, now: Instant) {
+    fn refuse_expired(&self, now: Instant) {
         loop {
             let seq = {
                 let mut state = self.lock();
@@ -244,32 +258,32 @@ impl Outgoing {
                     _ => return,
                 }
                 let seq = state.first;
-                let awaited =
-                    state.entries.front().is_some_and(|entry| entry.returns && entry.receipt.is_some());
-                // Unsent, it will never be; sent, its copy may come yet.
-                if awaited && seq < state.unsent {
-                    state.refused.insert(seq);
-                    if state.refused.len() > REMEMBERED {
-                        state.refused.pop_first();
+                let is_pending =
+                    state.entries.front().is_some_and(|entry| entry.has_copy && entry.receipt.is_some());
+                // The copy of a message that was sent may still arrive.
+                if is_pending && seq < state.unsent {
+                    state.timed_out.insert(seq);
+                    if state.timed_out.len() > MAX_REMEMBERED {
+                        state.timed_out.pop_first();
                     }
                 }
                 seq
             };
-            self.refused(seq, PublishError::TimedOut);
+            self.refuse(seq, PublishError::TimedOut);
         }
     }
 
-    fn settle(&self, seq: u64, outcome: Result<(), PublishError>, done: bool) {
+    fn settle(&self, seq: u64, outcome: Result<(), PublishError>, is_done: bool) {
         let (receipt, emptied) = {
             let mut state = self.lock();
             let Some(entry) = state.entry(seq) else { return };
-            entry.done |= done || !entry.returns;
+            entry.is_done |= is_done || !entry.has_copy;
             let receipt = entry.receipt.take();
             if receipt.is_some() {
                 let cost = entry.cost;
                 state.bytes = state.bytes.saturating_sub(cost);
             }
-            while state.entries.front().is_some_and(|entry| entry.done) {
+            while state.entries.front().is_some_and(|entry| entry.is_done) {
                 state.entries.pop_front();
                 state.first += 1;
             }
@@ -294,7 +308,7 @@ impl State {
         self.first + self.entries.len() as u64
     }
 
-    fn entry(&mut self, seq: u64) -> Option<&mut Entry> {
+    fn entry(&mut self, seq: u64) -> Option<&mut QueueEntry> {
         let index = usize::try_from(seq.checked_sub(self.first)?).ok()?;
         self.entries.get_mut(index)
     }
