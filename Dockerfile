@@ -4,17 +4,19 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 # The dependencies first: their layer lasts until the lock file changes.
 COPY Cargo.toml Cargo.lock ./
+COPY crates/loadgen/Cargo.toml crates/loadgen/
 # Cargo.toml names them; they are not built.
 COPY benches benches
-RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
+RUN mkdir -p src crates/loadgen/src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs crates/loadgen/src/lib.rs \
     && cargo build --release --locked --bin yamabiko \
-    && rm -r src
+    && rm -r src crates/loadgen/src
 COPY config config
 # The console shows them.
 COPY docs docs
+COPY crates crates
 COPY src src
-# The sources may be older than the empty crate that was built above.
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin yamabiko
+# The sources may be older than the empty crates that were built above.
+RUN touch src/main.rs src/lib.rs crates/loadgen/src/lib.rs && cargo build --release --locked --bin yamabiko
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/release/yamabiko /usr/local/bin/yamabiko

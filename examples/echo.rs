@@ -13,15 +13,17 @@ use axum::Router;
 use axum::extract::Request;
 use yamabiko::hub::{Connection, Hub, Outbox};
 use yamabiko::message::Frame;
-use yamabiko::server::{HttpTimeouts, accept_http, bind};
-use yamabiko::socket::{self, Conversation, End, Heartbeat, Limits, Message, SessionOptions};
 use yamabiko::telemetry::Metrics;
+use yamabiko::transport::{
+    self, ConnectionHandler, ConnectionOptions, DisconnectReason, Heartbeat, HttpTimeouts, Limits, Message,
+    accept_http, bind,
+};
 
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 struct Echo;
 
-impl Conversation for Echo {
+impl ConnectionHandler for Echo {
     fn receive(&mut self, message: Message, connection: &Connection) {
         let frame = match message {
             Message::Text(text) => Frame::text(&[&text]),
@@ -30,7 +32,7 @@ impl Conversation for Echo {
         connection.outbox().push(&frame, connection.outbox_bytes());
     }
 
-    fn ended(&self, _end: End, _connection: &Connection) {}
+    fn ended(&self, _end: DisconnectReason, _connection: &Connection) {}
 }
 
 #[tokio::main]
@@ -50,15 +52,15 @@ async fn main() -> anyhow::Result<()> {
         keep_alive_timeout: timeout,
     };
     let heartbeat = Heartbeat { interval: Duration::from_secs(30), timeout };
-    let options = Arc::new(SessionOptions::new(&limits, &heartbeat));
+    let options = Arc::new(ConnectionOptions::new(&limits, &heartbeat));
     let metrics = Arc::new(Metrics::new());
     let hub = Hub::start(NonZeroUsize::MIN, limits.outbox_bytes, &metrics);
     let router = Router::new().fallback(move |mut request: Request| {
         let (hub, options) = (hub.clone(), options.clone());
         async move {
-            match socket::accept(&mut request) {
+            match transport::accept(&mut request) {
                 Ok((response, upgrade)) => {
-                    socket::serve(upgrade, hub.connect(Arc::new(Outbox::new())), Echo, options, None);
+                    transport::serve(upgrade, hub.connect(Arc::new(Outbox::new())), Echo, options, None);
                     response
                 }
                 Err(rejection) => rejection.response(),

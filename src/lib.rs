@@ -3,15 +3,20 @@
 //! The rooms and the arrows between them are described in `ARCHITECTURE.md`; `tests/it/architecture.rs`
 //! holds the code to it.
 
+pub mod admin;
 pub mod auth;
 pub mod broker;
 pub mod cli;
 pub mod cluster;
 pub mod config;
-pub mod http;
+pub mod console;
+pub mod endpoint;
+pub mod history;
 pub mod hub;
 pub mod message;
+pub mod presence;
 pub mod protocol;
 pub mod server;
-pub mod socket;
 pub mod telemetry;
+pub mod transport;
+pub mod webhooks;

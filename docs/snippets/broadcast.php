@@ -1,5 +1,5 @@
 <?php
-// composer require pusher/pusher-php-server. Laravel 11 or newer; before, broadcast an event class.
+// composer require pusher/pusher-php-server. Laravel 11 or newer; in older versions, broadcast an event class.
 
 use Illuminate\Support\Facades\Broadcast;
 

@@ -1,9 +1,9 @@
-// Joins a channel and reconnects by itself. `ask` fetches {url, token} from your application's token route: tokens
-// expire, so every connection asks for a new one.
+// Joins a channel and reconnects when the connection is lost. `ask` fetches {url, token} from the application's token
+// route. It is called for every connection, because tokens expire.
 function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {}, onError = console.error }) {
-  const FOR_GOOD = [1000, 1002, 1003, 1007, 1009, 4403]; // reconnecting would end the same way
-  const SIGNED_OUT = [401, 403]; // the application says no: asking again would not help
-  const STEADY = 10_000; // a full server opens and closes at once: only a connection that lasts resets the back-off
+  const FOR_GOOD = [1000, 1002, 1003, 1007, 1009, 4403]; // reconnecting cannot help
+  const SIGNED_OUT = [401, 403]; // the application refuses a token: asking again cannot help
+  const STEADY = 10_000; // a full server opens and closes at once, so only a connection that lasts resets the back-off
   let socket, timer, failures = 0, left = false;
 
   async function open() {
@@ -33,7 +33,7 @@ function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {}, onE
       if (frame.type === "message") onMessage(frame.data, frame.sender);
       if (frame.type === "sended") onSended(frame.ok, frame.error);
     };
-    // 1006 without `open`: `yamabiko listen --url URL --token TOKEN` says why, and docs/troubleshooting.md what to do.
+    // 1006 without `open`: run `yamabiko listen --url URL --token TOKEN` to see why, and see docs/troubleshooting.md.
     socket.onclose = ({ code, reason }) => {
       if (left) return;
       if (Date.now() - opened > STEADY) failures = 0;
@@ -42,7 +42,7 @@ function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {}, onE
     };
   }
 
-  // Waits twice as long after each failure, at most 30 s, and a random part of it: pages do not come back all at once.
+  // Exponential back-off up to 30 s, with jitter so that pages do not all reconnect at once.
   function again(code, reason) {
     const wait = Math.min(30_000, 500 * 2 ** failures++) * (0.5 + Math.random() / 2);
     onState("waiting", code, reason);

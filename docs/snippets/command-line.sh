@@ -1,11 +1,11 @@
-# The secret that the server runs with; `yamabiko dev` prints its own
+# The server's secret; `yamabiko dev` prints its own
 export YAMABIKO__AUTH__SECRET=…
 
-# A token for a user, to connect with
+# Print a token for a user
 yamabiko token --id 7 --name Aoi --channel chat:default
 
-# Publish as the application does
+# Publish as Laravel does
 yamabiko publish chat:default '{"name":"Laravel","message":"Hello"}'
 
-# Watch a channel
+# Print the messages of a channel
 yamabiko listen chat:default

@@ -5,14 +5,14 @@ import Pusher from "pusher-js";
 
 window.Pusher = Pusher;
 window.Echo = new Echo({
-  broadcaster: "pusher", // "reverb" is the same but for its name
+  broadcaster: "pusher", // "reverb" works the same way
   key: import.meta.env.VITE_PUSHER_APP_KEY,
-  cluster: "mt1", // pusher-js wants one, and wsHost replaces it
+  cluster: "mt1", // required by pusher-js; wsHost overrides it
   wsHost: import.meta.env.VITE_PUSHER_HOST,
   wsPort: import.meta.env.VITE_PUSHER_PORT ?? 80,
   wssPort: import.meta.env.VITE_PUSHER_PORT ?? 443,
   forceTLS: (import.meta.env.VITE_PUSHER_SCHEME ?? "https") === "https",
-  enabledTransports: ["ws", "wss"], // without it pusher-js goes on to SockJS when a connection fails
+  enabledTransports: ["ws", "wss"], // otherwise pusher-js falls back to SockJS, which is not supported
 });
 
 window.Echo.channel("news").listen(".posted", (event) => console.log(event.title));

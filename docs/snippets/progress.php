@@ -1,5 +1,5 @@
 <?php
-// A job reports its progress; the page has a token for the channel progress:ID.
+// A job that reports its progress. The page has a token for the channel progress:ID.
 
 namespace App\Jobs;
 
@@ -16,7 +16,7 @@ class SampleJob implements ShouldQueue
     public function handle(): void
     {
         for ($cursor = 1; $cursor <= $this->total; $cursor++) {
-            // … one step of the work …
+            // … do one step of the work …
 
             Redis::publish('broadcast', json_encode([
                 'channel' => "progress:{$this->id}",

@@ -1,5 +1,5 @@
 <?php
-// From a controller, a job or an event listener: everybody on chat:default receives it.
+// In a controller, a job or an event listener. Everyone on chat:default receives it.
 
 use Illuminate\Support\Facades\Redis;
 
@@ -8,7 +8,7 @@ Redis::publish('broadcast', json_encode([
     'data' => [
         'name' => 'Laravel',
         'message' => 'Hello from the application',
-        // 'target_user_id' => 7,                      // only to the connections of this user
+        // 'target_user_id' => 7,                      // only for the connections of this user
     ],
-    // 'sender' => ['name' => 'Aoi', 'id' => 7],       // speak for a user instead of as System
+    // 'sender' => ['name' => 'Aoi', 'id' => 7],       // send as this user instead of as System
 ], JSON_THROW_ON_ERROR));

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use super::{bench, configuration, dev, listen, publish, token};
+use super::{configuration, dev, listen, publish, token};
 use crate::config::{self, AuthKeys, Config, Environment, Problems};
 
 const EXAMPLES: &str = "\
@@ -51,7 +51,7 @@ pub(super) enum Command {
     /// Print what is said on a channel, one message a line
     Listen(listen::Args),
     /// Put load on a server and measure what comes back: latency, losses, order
-    Bench(bench::Args),
+    Bench(Box<loadgen::Options>),
     /// Check the settings, or show them
     Config(configuration::Args),
     /// Ask the server of this machine whether it is well, for a container's health check

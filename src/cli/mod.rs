@@ -52,7 +52,7 @@ fn execute(arguments: &Arguments) -> Result<(), Failure> {
         Some(Command::Token(args)) => token::run(&load(AuthKeys::Optional)?, args),
         Some(Command::Publish(args)) => publish::run(&load(AuthKeys::Optional)?, args),
         Some(Command::Listen(args)) => listen::run(&load(AuthKeys::Optional)?, args),
-        Some(Command::Bench(args)) => bench::run(load(AuthKeys::Optional)?, args),
+        Some(Command::Bench(args)) => bench::run(&mut load(AuthKeys::Optional)?, args),
         Some(Command::Healthcheck) => healthcheck::run(&load(AuthKeys::Optional)?),
         Some(Command::Config(args)) => configuration::run(arguments, args),
     }

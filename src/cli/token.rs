@@ -1,7 +1,5 @@
 use std::time::Duration;
 
-use humantime_serde::re::humantime;
-
 use super::speaker::channel;
 use super::{Failure, output};
 use crate::auth::Minter;

@@ -3,13 +3,13 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::cache::Cache;
 use super::peer::Peer;
+use crate::history::History;
 use crate::hub::ConnectionId;
-use crate::message::ChannelName;
+use crate::message::{ChannelName, SocketId};
+use crate::presence::{NodeName, Presence};
 use crate::protocol::pusher::http::ChannelInfo;
-use crate::protocol::pusher::presence::{NodeName, Presence};
-use crate::protocol::pusher::{App, Member, SocketId};
+use crate::protocol::pusher::{App, Member};
 
 /// An app, as far as it is known here.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct AppState {
     pub(super) app: Arc<App>,
     /// On all nodes, as they have told.
     pub(super) view: Presence,
-    pub(super) cache: Cache,
+    pub(super) cache: History,
     /// This node's connections that are signed in.
     pub(super) users: HashMap<ConnectionId, Arc<Peer>>,
     /// Channels whose subscribers have still to hear how many they are.
@@ -46,7 +46,7 @@ impl AppState {
         Self {
             app,
             view: Presence::default(),
-            cache: Cache::default(),
+            cache: History::default(),
             users: HashMap::new(),
             uncounted: HashSet::new(),
             newcomers: HashSet::new(),

@@ -3,7 +3,8 @@
 use super::Cluster;
 use super::names::is_told;
 use crate::message::{Audience, ChannelName};
-use crate::protocol::pusher::{App, WebhookEvent, outgoing};
+use crate::protocol::pusher::{App, outgoing};
+use crate::webhooks::WebhookEvent;
 
 /// With more subscribers than this, their number is told now and then instead of at every change.
 const MANY: u64 = 100;

@@ -7,8 +7,8 @@ use tokio::time::{Instant, timeout};
 use super::Cluster;
 use super::said::Said;
 use super::tend::lose;
-use super::untold::{is_taken_over, last_words};
-use crate::protocol::pusher::presence::{NodeName, Presence};
+use crate::presence::{NodeName, Presence};
+use crate::webhooks::{is_taken_over, takeover_start};
 
 impl Cluster {
     /// Tells the other nodes that this one goes, so that nobody waits for it, and webhooks what no other node will tell. Takes
@@ -48,7 +48,7 @@ impl Cluster {
                 Some(lose(&mut state, None, |view, time| lose_one(view, &self.node, time)))
             }
         };
-        let Some(lost) = lost else { return self.webhooks.hand_over(self.now(), is_taken_over) };
+        let Some(lost) = lost else { return self.webhooks.hand_over(is_taken_over) };
         self.webhooks.close();
         self.tell_lost(lost);
         while self.sweep_some() {}
@@ -63,7 +63,7 @@ impl Cluster {
             }
             let spoke = state.is_speaker();
             state.gone(node, since);
-            let last_told = (!spoke).then(|| last_words(state.time));
+            let last_told = (!spoke).then(|| takeover_start(state.time));
             lose(&mut state, last_told, |view, time| lose_one(view, node, time))
         };
         self.tell_lost(lost);

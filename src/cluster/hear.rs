@@ -5,21 +5,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Cluster;
-use super::cache::{Kept, Knowledge};
-use super::names::{self, USERS, is_told, watched};
+use super::names::{USERS, is_told, watched};
 use super::peer::Peer;
-use super::said::{self, CachedEvent, Heard, NumberedChange, Said, Statement};
+use super::said::{CachedEvent, Heard, NumberedChange, Said, Statement};
 use super::state::TURN;
 use super::waiting::{Joining, Purpose};
+use super::{Cluster, names, said};
 use crate::broker::SubscriptionId;
+use crate::history::{Kept, Knowledge};
 use crate::message::{Audience, ChannelName};
-use crate::protocol::pusher::presence::{Change, NodeName, Transition};
+use crate::presence::{Change, NodeName, Transition};
 use crate::protocol::pusher::{
     App, Broadcast, CLIENT_PREFIX, Channel, Fatal, InvalidBroadcast, Member, SubscriptionError, UserId,
-    WebhookEvent, outgoing,
+    outgoing,
 };
 use crate::telemetry::Reason;
+use crate::webhooks::WebhookEvent;
 
 /// Who speaks to webhooks of what has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -282,7 +283,7 @@ impl Cluster {
                 News::Others if self.webhooks.has(id) => {
                     let mut state = self.state();
                     let time = state.time;
-                    state.untold.remember(time, id, webhook);
+                    state.takeover.remember(time, id, webhook);
                 }
                 News::Others | News::Old => {}
             }

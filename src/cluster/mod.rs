@@ -4,7 +4,6 @@
 //! is the order in which every node sees events and who comes and goes.
 
 mod app;
-mod cache;
 mod counts;
 mod farewell;
 mod hear;
@@ -18,9 +17,7 @@ mod speak;
 mod state;
 mod sweep;
 mod tend;
-mod untold;
 mod waiting;
-mod webhooks;
 
 use std::fmt;
 use std::future::Future;
@@ -33,21 +30,22 @@ use tokio::task::yield_now;
 
 use crate::broker::{Broker, PublishError, Receipt, SubscribeOutcome, SubscriptionId};
 use crate::hub::Hub;
-use crate::message::{ChannelName, Dispatch, Frame};
+use crate::message::{ChannelName, Dispatch, Frame, SocketId};
+use crate::presence::NodeName;
 use crate::protocol::pusher::http::{Cached, ChannelInfo};
-use crate::protocol::pusher::presence::NodeName;
-use crate::protocol::pusher::{Apps, Broadcast, Member, SocketId, UserId, WebhookEvent};
+use crate::protocol::pusher::{Apps, Broadcast, Member, UserId};
 use crate::telemetry::Metrics;
+use crate::webhooks::WebhookEvent;
 
 pub use peer::Client;
 
+use crate::webhooks::Webhooks;
 use app::AppState;
 use peer::Peer;
 use said::{Said, Statement};
 use socket_ids::SocketIds;
 use state::State;
 use waiting::Awaited;
-use webhooks::Webhooks;
 
 /// The Pusher side of one node.
 pub struct Cluster {
@@ -90,7 +88,7 @@ impl Cluster {
         // Few enough bits to be a whole number for JavaScript.
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
-        let webhooks = Webhooks::start(&apps, hub.clock(), &metrics);
+        let webhooks = Webhooks::start(&apps, &metrics);
         let since = unix_time();
         let state = Mutex::new(State::new(&apps, node.clone(), since));
         let (leaving, to_leave) = mpsc::unbounded_channel();
@@ -300,7 +298,7 @@ impl Cluster {
     }
 
     fn tell_webhooks(&self, app: &str, event: WebhookEvent) {
-        self.webhooks.tell(app, event, self.now());
+        self.webhooks.push(app, event);
     }
 }
 

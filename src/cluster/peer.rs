@@ -8,12 +8,13 @@ use super::leave::AT_ONCE;
 use super::names::{CONNECTIONS, USERS, watched};
 use super::waiting::{Joining, Purpose};
 use crate::hub::{Connection, Seat, Subscription};
-use crate::message::{ByName, ChannelName, Frame};
+use crate::message::{ByName, ChannelName, Frame, SocketId};
 use crate::protocol::pusher::{
-    Action, App, Broadcast, Channel, ClientEvent, Fatal, Joined, Member, Refusal, Session, SocketId,
-    Subscribe, SubscriptionError, Ticket, User, UserId, WebhookEvent, outgoing,
+    Action, App, Broadcast, Channel, ClientEvent, Fatal, Joined, Member, Refusal, Session, Subscribe,
+    SubscriptionError, Ticket, User, UserId, outgoing,
 };
 use crate::telemetry::Reason;
+use crate::webhooks::WebhookEvent;
 
 /// A connection's place in the cluster. Dropping it leaves all of it: admitted cannot miss left.
 #[derive(Debug)]

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::cache::Shared;
 use super::names;
 use super::snapshot::OVERHEAD;
-use crate::message::ChannelName;
-use crate::protocol::pusher::presence::{Change, NodeName, Snapshot};
-use crate::protocol::pusher::{Broadcast, Member, SocketId, UserId};
+use crate::history::Shared;
+use crate::message::{ChannelName, SocketId};
+use crate::presence::{Change, NodeName, Snapshot};
+use crate::protocol::pusher::{Broadcast, Member, UserId};
 
 /// A signal that is the cluster's.
 #[derive(Debug)]

@@ -153,8 +153,9 @@ mod tests {
 
     use super::*;
     use crate::cluster::said::Statement;
-    use crate::protocol::pusher::presence::Snapshot;
-    use crate::protocol::pusher::{Member, SocketId};
+    use crate::message::SocketId;
+    use crate::presence::Snapshot;
+    use crate::protocol::pusher::Member;
 
     fn name(kind: &str, number: u64) -> ChannelName {
         ChannelName::new(&format!("{kind}-{number}")).unwrap()

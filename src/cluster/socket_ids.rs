@@ -1,7 +1,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use crate::hub::ConnectionId;
-use crate::protocol::pusher::SocketId;
+use crate::message::SocketId;
 
 /// Names this node's connections for the cluster, so that nobody can tell the name of another connection from its own.
 ///

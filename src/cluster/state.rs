@@ -8,15 +8,15 @@ use std::sync::Arc;
 use indexmap::IndexSet;
 
 use super::app::{AppState, Local};
-use super::cache::Shared;
 use super::said::{CachedEvent, NumberedChange, Said};
 use super::snapshot::{OVERHEAD, PORTION, Walk};
 use super::sweep::Sweep;
-use super::untold::Untold;
 use super::waiting::{Awaited, Joining};
-use crate::message::ChannelName;
-use crate::protocol::pusher::presence::{Change, NodeName};
-use crate::protocol::pusher::{App, Apps, Member, SocketId};
+use crate::history::Shared;
+use crate::message::{ChannelName, SocketId};
+use crate::presence::{Change, NodeName};
+use crate::protocol::pusher::{App, Apps, Member};
+use crate::webhooks::TakeoverLog;
 
 pub(super) use nodes::{SILENT_AFTER, TURN};
 
@@ -44,7 +44,7 @@ pub(super) struct State {
     /// The channels of which the log says that their topics cannot be heard.
     pub(super) reserved_told: HashSet<ChannelName>,
     pub(super) due: Due,
-    pub(super) untold: Untold,
+    pub(super) takeover: TakeoverLog,
     nodes: HashMap<NodeName, Node>,
     own: NodeName,
     /// When this node was started, in milliseconds since the Unix epoch.
@@ -101,7 +101,7 @@ impl State {
             reserved_told: HashSet::new(),
             // A newcomer asks, and tells that it has nobody.
             due: Due { ask: true, everything: true, alive: false },
-            untold: Untold::default(),
+            takeover: TakeoverLog::default(),
             nodes: HashMap::new(),
             own,
             since,

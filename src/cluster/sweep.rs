@@ -11,8 +11,8 @@ use super::hear::News;
 use super::said::AppSnapshot;
 use super::state::State;
 use super::waiting::Joining;
+use crate::presence::{NodeName, Transition};
 use crate::protocol::pusher::App;
-use crate::protocol::pusher::presence::{NodeName, Transition};
 
 /// So many entries are looked at under one lock.
 const ENTRIES: usize = 256;

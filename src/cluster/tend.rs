@@ -11,8 +11,9 @@ use super::sweep::Sweep;
 use super::{Cluster, cache_ttl};
 use crate::broker::Status;
 use crate::message::ChannelName;
-use crate::protocol::pusher::presence::{NodeName, Presence};
-use crate::protocol::pusher::{App, WebhookEvent};
+use crate::presence::{NodeName, Presence};
+use crate::protocol::pusher::App;
+use crate::webhooks::WebhookEvent;
 
 const TICK: Duration = Duration::from_millis(500);
 
@@ -146,11 +147,11 @@ pub(super) fn lose(
 ) -> Vec<Lost> {
     let speaks = state.is_speaker();
     let inherits = spoke_until.filter(|_| speaks);
-    let State { apps, untold, time, sweeps, .. } = state;
+    let State { apps, takeover, time, sweeps, .. } = state;
     let all = apps.iter_mut().map(|(id, app)| {
         let nodes = lose(&mut app.view, *time).into_iter();
         sweeps.extend(nodes.map(|node| Sweep { app: id.clone(), node, news: News::of(speaks) }));
-        let untold = inherits.map_or_else(Vec::new, |until| untold.since(until, id));
+        let untold = inherits.map_or_else(Vec::new, |until| takeover.since(until, id));
         Lost { app: app.app.clone(), untold }
     });
     all.collect()

@@ -15,8 +15,8 @@ use super::*;
 use crate::broker::{Inbound, Settings};
 use crate::hub::{Connection, Outbox};
 use crate::message::Sender;
+use crate::presence::Change;
 use crate::protocol::pusher::PusherSettings;
-use crate::protocol::pusher::presence::Change;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const APP: &str = r#"{"id":"1","key":"k","secret":"s","presence_members":1"#;

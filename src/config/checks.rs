@@ -10,8 +10,8 @@ use super::{AuthKeys, Config, Key, Problem};
 use crate::auth::Authenticator;
 use crate::message::ChannelName;
 use crate::protocol::pusher::{AppSettings, Apps, PusherSettings};
-use crate::socket::{Limits, OriginPattern};
 use crate::telemetry;
+use crate::transport::{Limits, OriginPattern};
 
 const NOBODY: &str = "no key to check tokens with, and no app of the Pusher protocol: nobody could connect; set \
                       YAMABIKO__AUTH__SECRET or APP_WS_JWT_SECRET to the secret that Laravel signs with, or for \

@@ -8,6 +8,7 @@ mod event;
 mod frame;
 pub mod json;
 mod signal;
+mod socket_id;
 mod user;
 
 pub use by_name::{ByName, Named};
@@ -17,4 +18,5 @@ pub use dispatch::Dispatch;
 pub use event::{Audience, Event, Sender};
 pub use frame::Frame;
 pub use signal::{InvalidSignal, Signal};
+pub use socket_id::{InvalidSocketId, SocketId};
 pub use user::{InvalidUserId, UserId};

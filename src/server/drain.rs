@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::neighbours::Neighbours;
 use crate::message::Close;
-use crate::socket::{Edge, Newcomers};
+use crate::transport::{EndpointContext, Newcomers};
 
 /// The pace of closing.
 const STEP: Duration = Duration::from_millis(50);
@@ -21,7 +21,7 @@ const LAST_FLUSH: Duration = Duration::from_millis(500);
 /// Closes everyone.
 ///
 /// Returns how many connections were cut because they did not finish within `grace`.
-pub(super) async fn drain(edge: &Arc<Edge>, neighbours: &Neighbours, grace: Duration) -> usize {
+pub(super) async fn drain(edge: &Arc<EndpointContext>, neighbours: &Neighbours, grace: Duration) -> usize {
     edge.drain(Newcomers::ServedForNow);
     let others = edge.admission.open() > 0 && neighbours.are_there().await;
     edge.drain(if others { Newcomers::TurnedAway } else { Newcomers::Held });
@@ -31,7 +31,7 @@ pub(super) async fn drain(edge: &Arc<Edge>, neighbours: &Neighbours, grace: Dura
 
 /// Spread over four fifths of the grace period, so that the other nodes do not get everyone at once; the last fifth is for
 /// what is queued and for closing handshakes.
-async fn spread(edge: &Arc<Edge>, grace: Duration) -> usize {
+async fn spread(edge: &Arc<EndpointContext>, grace: Duration) -> usize {
     let start = Instant::now();
     let steps = u32::try_from((grace.mul_f64(0.8)).as_millis() / STEP.as_millis()).unwrap_or(u32::MAX);
     for left in (1..=steps.max(1)).rev() {
@@ -51,7 +51,7 @@ async fn spread(edge: &Arc<Edge>, grace: Duration) -> usize {
 
 /// Nobody can take over, so that whoever is closed early only misses more: the sooner the next process is there, the
 /// better. A slow reader still gets what is queued for it.
-async fn at_once(edge: &Arc<Edge>, grace: Duration) -> usize {
+async fn at_once(edge: &Arc<EndpointContext>, grace: Duration) -> usize {
     if edge.admission.open() == 0 {
         return 0;
     }
@@ -70,7 +70,7 @@ async fn at_once(edge: &Arc<Edge>, grace: Duration) -> usize {
 }
 
 /// Closes those who were held. The last thing to do before the process ends, so that they come back as late as possible.
-pub(super) async fn close_held(edge: &Arc<Edge>) {
+pub(super) async fn close_held(edge: &Arc<EndpointContext>) {
     edge.drain(Newcomers::TurnedAway);
     edge.hub.close_some(NonZeroUsize::MIN, Close::Restarting);
     let end = Instant::now() + LAST_FLUSH;

@@ -9,22 +9,25 @@ use anyhow::{Context as _, anyhow};
 use axum::Router;
 
 use super::Settings;
-use super::descriptors::Descriptors;
 use super::drain::{close_held, drain};
-use super::listener::{HttpTimeouts, accept_http, bind};
 use super::neighbours::Neighbours;
+use super::public::{landing, public};
 use super::relay::relay;
+use crate::admin::{self, AdminHosts, AdminState, Load};
 use crate::auth::{Authenticator, Minter};
 use crate::broker::{Broker, Status};
 use crate::cluster::Cluster;
-use crate::http::console::{self, ConsoleState};
-use crate::http::{AdminHosts, AdminState, Load, admin, public, pusher};
+use crate::console::{self, ConsoleState};
+use crate::endpoint::native::{self, NativeEndpoint};
+use crate::endpoint::pusher::{self, PusherEndpoint};
 use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
 use crate::protocol::pusher::{App, Apps};
-use crate::socket::{Admission, Edge, Gate, NativeEndpoint, PusherEndpoint, TrustedProxies};
 use crate::telemetry::Metrics;
+use crate::transport::{
+    Admission, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies, accept_http, bind,
+};
 
 /// After the connections are closed, so long webhooks can be told what nobody else would tell them. Not out of what is left of
 /// the grace: where connections took all of it, there is as much to tell.
@@ -74,11 +77,11 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
 
     let descriptors = Descriptors::of_process();
     let proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
-    let edge = Edge::new(
+    let edge = EndpointContext::new(
         hub,
         Admission::new(&settings.limits),
         metrics.clone(),
-        Gate::new(&settings.server.origins, proxies),
+        OriginPolicy::new(&settings.server.origins, proxies),
         &settings.limits,
         &settings.heartbeat,
         descriptors.sockets,
@@ -100,13 +103,13 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         move || Load { draining: edge.is_draining(), connections: edge.admission.open() }
     };
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
-    let operators = admin(AdminState { broker: broker.clone(), metrics: metrics.clone(), load }, hosts);
-    let everyone = public(
-        move |request| endpoint.connect(request),
-        move |request| pusher_endpoint.connect(request),
-        pusher::router(cluster.clone()),
-        console,
-    );
+    let operators =
+        admin::routes(AdminState { broker: broker.clone(), metrics: metrics.clone(), load }, hosts);
+    let has_console = console.is_some();
+    let routes = native::routes(endpoint, move || landing(has_console))
+        .merge(pusher::routes(pusher_endpoint))
+        .merge(console.unwrap_or_default());
+    let everyone = public(routes);
     let timeouts = HttpTimeouts {
         handshake: settings.limits.handshake_timeout,
         keep_alive: settings.limits.keep_alive_timeout,
@@ -155,5 +158,5 @@ fn console(
     }
     let sender = Sender::from(&settings.sender);
     let state = ConsoleState::new(broker.clone(), minter, authenticator, native, sender).with_app(app);
-    Ok(Some(console::router(state)))
+    Ok(Some(console::routes(state)))
 }

@@ -5,12 +5,13 @@ use ipnet::IpNet;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use crate::admin::Admin;
 use crate::auth;
 use crate::broker;
-use crate::http::{Admin, Console};
+use crate::console::Console;
 use crate::protocol::native::{ChannelsSettings, SenderSettings};
 use crate::protocol::pusher::{AppSettings, PusherSettings};
-use crate::socket::{Heartbeat, Limits};
+use crate::transport::{Heartbeat, Limits};
 
 /// The settings of all rooms that serve: what [`super::run()`] is given.
 #[derive(Debug, Clone)]

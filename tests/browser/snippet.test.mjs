@@ -1,4 +1,4 @@
-// The browser snippet of the README, to the letter, against the real server.
+// The browser snippet of docs/laravel.md, to the letter, against the real server.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -10,7 +10,7 @@ import { launch, open } from "./chromium.mjs";
 import { Server } from "./server.mjs";
 
 const SNIPPET = new URL("../../docs/snippets/browser.js", import.meta.url);
-const README = new URL("../../README.md", import.meta.url);
+const PAGE = new URL("../../docs/laravel.md", import.meta.url);
 
 let server, browser;
 
@@ -23,9 +23,9 @@ after(async () => {
   await server?.stop();
 });
 
-test("the README shows the snippet to the letter", async () => {
-  const [readme, snippet] = await Promise.all([readFile(README, "utf8"), readFile(SNIPPET, "utf8")]);
-  assert.ok(readme.includes(snippet), "README.md does not contain docs/snippets/browser.js");
+test("docs/laravel.md shows the snippet to the letter", async () => {
+  const [page, snippet] = await Promise.all([readFile(PAGE, "utf8"), readFile(SNIPPET, "utf8")]);
+  assert.ok(page.includes(snippet), "docs/laravel.md does not contain docs/snippets/browser.js");
 });
 
 /** An application of its own, on an origin of its own, as Laravel is: `respond` answers its token route. */

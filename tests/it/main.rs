@@ -9,19 +9,25 @@
     reason = "a helper that panics is how a test fails"
 )]
 
+mod admin_port;
 mod architecture;
 mod bench;
 mod broker;
 mod cli;
-mod deploy;
+mod dockerfile;
 mod docs;
 mod fuzz_smoke;
+mod health;
 mod hostile;
 mod laravel;
-mod lifecycle;
+mod logging;
+mod metrics;
 mod native;
 mod nginx;
 mod nodes;
 mod pusher;
 mod pusher_http;
+mod settings_page;
+mod shutdown;
+mod startup;
 mod support;

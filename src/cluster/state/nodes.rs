@@ -2,7 +2,7 @@
 
 use super::State;
 use crate::cluster::snapshot::{Gathered, Gathering};
-use crate::protocol::pusher::presence::NodeName;
+use crate::presence::NodeName;
 
 /// A node that has been silent for so long is lost, with all that was on it.
 pub(in crate::cluster) const SILENT_AFTER: u64 = 15_000;

@@ -5,9 +5,8 @@ use thiserror::Error;
 
 use super::json::{members, quoted, string};
 use super::outgoing;
-use super::socket_id::SocketId;
 use super::user::UserId;
-use crate::message::{ChannelName, Frame};
+use crate::message::{ChannelName, Frame, SocketId};
 
 /// An event on its way to the subscribers of its channels, on whichever node they are.
 #[derive(Debug, Clone, PartialEq, Eq)]

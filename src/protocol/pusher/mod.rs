@@ -10,14 +10,12 @@ pub mod http;
 mod incoming;
 mod json;
 pub mod outgoing;
-pub mod presence;
 mod rate;
 mod refusal;
 mod session;
 mod settings;
-mod socket_id;
 mod user;
-mod webhook;
+mod webhook_settings;
 
 pub use action::{Action, ClientEvent, Joined, Subscribe, Ticket};
 pub use apps::{App, Apps};
@@ -27,9 +25,5 @@ pub use incoming::{CLIENT_PREFIX, Incoming};
 pub use refusal::{Fatal, Refusal, SubscriptionError};
 pub use session::Session;
 pub use settings::{AppSettings, Problem, PusherSettings};
-pub use socket_id::{InvalidSocketId, SocketId};
 pub use user::{InvalidUser, Member, User, UserId};
-pub use webhook::{
-    Dropped, EventKind, InvalidWebhook, RETURN_WITHIN, Subject, Way, WebhookEvent, WebhookFilter,
-    WebhookQueue, WebhookSettings, WebhookTarget, webhook_body,
-};
+pub use webhook_settings::{EventKind, InvalidWebhook, WebhookFilter, WebhookSettings, WebhookTarget};

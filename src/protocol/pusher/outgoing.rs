@@ -7,9 +7,8 @@ use serde_json::json;
 
 use super::json::quoted;
 use super::refusal::{Fatal, Refusal, SubscriptionError};
-use super::socket_id::SocketId;
 use super::user::{Member, UserId};
-use crate::message::Frame;
+use crate::message::{Frame, SocketId};
 
 /// The first frame. `activity_timeout` counts in whole seconds, one at least: pusher-js throws on 0.
 #[must_use]

@@ -10,9 +10,8 @@ use super::incoming::Incoming;
 use super::outgoing;
 use super::rate::Allowance;
 use super::refusal::{Fatal, Refusal, SubscriptionError};
-use super::socket_id::SocketId;
 use super::user::{Member, User, UserId};
-use crate::message::{ChannelName, Frame};
+use crate::message::{ChannelName, Frame, SocketId};
 use subscriptions::{Subscription, Subscriptions};
 
 /// One connection: what the client has asked for, and what it may. Does no I/O.

@@ -3,7 +3,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::webhook::WebhookSettings;
+use super::webhook_settings::WebhookSettings;
 use crate::message::ChannelName;
 
 /// Writes `[pusher]`, where every setting has a value, and `[[apps]]`, where it may have one that wins.
@@ -192,7 +192,7 @@ fn yes() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::webhook::EventKind;
+    use super::super::webhook_settings::EventKind;
     use super::*;
 
     #[test]

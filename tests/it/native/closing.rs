@@ -1,4 +1,4 @@
-//! How connections end. 1001 is in `tests/it/lifecycle.rs`, 1013 in `limits`, 4401 in `expiry`, 4403 in `removal`.
+//! How connections end. 1001 is in `tests/it/shutdown.rs`, 1013 in `limits`, 4401 in `expiry`, 4403 in `removal`.
 
 use serde_json::json;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};

@@ -355,3 +355,13 @@ fn unauthorized(refused: Result<Client, Response>) -> String {
     assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
     body["error"]["code"].as_str().expect("a code").to_owned()
 }
+
+#[test]
+fn a_server_with_apps_only_refuses_every_token() {
+    let server = Server::start(|options| {
+        options.unset("auth.secret");
+        options.env("PUSHER_APP_ID", "1").env("PUSHER_APP_KEY", "k").env("PUSHER_APP_SECRET", "hunter2");
+    });
+    let refused = Client::connect(&server, &claims(7, "Aoi", "chat:default")).unwrap_err();
+    assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (401, Some("no_keys")));
+}

@@ -1,4 +1,4 @@
-//! `target_user_id` from clients. From Redis: `tests/it/nodes.rs`.
+//! `target_user_id` from clients. From Redis: `tests/it/nodes/`.
 
 use serde_json::json;
 

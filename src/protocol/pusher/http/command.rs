@@ -2,9 +2,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{HttpError, Route};
+use crate::message::SocketId;
 use crate::protocol::pusher::event::is_reserved;
 use crate::protocol::pusher::json::{members, string};
-use crate::protocol::pusher::{Broadcast, Channel, PusherSettings, SocketId, UserId};
+use crate::protocol::pusher::{Broadcast, Channel, PusherSettings, UserId};
 
 /// What a request asks for. Everything in it has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,118 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::transport::{ApiError, Host, check_origin, single_header};
+
+/// The hosts under which the operators' port answers.
+#[derive(Debug, Clone)]
+pub struct AdminHosts {
+    /// Whether it can be reached from elsewhere, so that any address may be its own.
+    any_address: bool,
+    names: Arc<[String]>,
+}
+
+impl AdminHosts {
+    /// Loopback names, what `admin.hosts` lists, and unless `address`, where it listens, is a loopback address, any
+    /// IP address: no page can take one for a name of its own.
+    #[must_use]
+    pub fn new(address: IpAddr, names: &[String]) -> Self {
+        let names = names.iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect();
+        Self { any_address: !address.to_canonical().is_loopback(), names }
+    }
+
+    fn includes(&self, host: &str) -> bool {
+        let Some(host) = Host::parse(host) else { return false };
+        match host {
+            Host::Address(address) => self.any_address || address.to_canonical().is_loopback(),
+            Host::Name(name) => {
+                let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+                name == "localhost" || self.names.contains(&name)
+            }
+        }
+    }
+}
+
+/// Guards the operators' port.
+pub(super) async fn operators(State(hosts): State<AdminHosts>, request: Request, next: Next) -> Response {
+    match check_operators(&hosts, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => {
+            let header =
+                |name| request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+            tracing::info!(
+                path = request.uri().path(),
+                host = header(header::HOST).as_deref(),
+                origin = header(header::ORIGIN).as_deref(),
+                "refused on the operators' port: the host is not in admin.hosts, or a page of another site asks"
+            );
+            failure.into_response()
+        }
+    }
+}
+
+fn check_operators(hosts: &AdminHosts, headers: &HeaderMap) -> Result<(), ApiError> {
+    // Every browser names a host. Probes that speak HTTP/1.0 may not.
+    if !headers.contains_key(header::HOST) && !headers.contains_key(header::ORIGIN) {
+        return Ok(());
+    }
+    let host =
+        single_header(headers, &header::HOST).ok_or(ApiError::forbidden("the request must name one host"))?;
+    if !hosts.includes(host) {
+        return Err(ApiError::forbidden("this port does not answer under that host; see admin.hosts"));
+    }
+    check_origin(headers, host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operators_port_answers_under_addresses_and_the_names_it_was_given() {
+        let names = ["Yamabiko".to_owned(), "node-1.example.com.".to_owned()];
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let local = AdminHosts::new(address("127.0.0.1"), &names);
+        let everywhere = AdminHosts::new(address("0.0.0.0"), &names);
+        for hosts in [&local, &everywhere] {
+            for host in [
+                "localhost",
+                "localhost:8081",
+                "127.0.0.1:8081",
+                "127.0.0.2",
+                "[::1]:8081",
+                "yamabiko:8081",
+                "YAMABIKO",
+                "node-1.example.com",
+                "node-1.example.com.:8081",
+            ] {
+                assert!(hosts.includes(host), "{host}");
+            }
+            for host in [
+                "",
+                "evil.example",
+                "yamabiko.evil.example",
+                "localhost.evil.example",
+                "127.0.0.1.nip.io:8081",
+                "10.0.0.1.evil.example",
+                "a@localhost",
+                "yamabiko:",
+                "[::1",
+                "::1",
+                "0x7f000001",
+            ] {
+                assert!(!hosts.includes(host), "{host}");
+            }
+        }
+        for host in ["10.0.0.1:8081", "203.0.113.9", "[fd00::7]:8081"] {
+            assert!(everywhere.includes(host) && !local.includes(host), "{host}");
+        }
+        let v6 = AdminHosts::new(address("::"), &[]);
+        assert!(v6.includes("10.0.0.1") && !v6.includes("yamabiko"));
+        assert!(!AdminHosts::new(address("::1"), &[]).includes("10.0.0.1"));
+    }
+}

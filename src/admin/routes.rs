@@ -1,0 +1,160 @@
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+
+use super::disconnect::disconnect;
+use super::guard::{self, AdminHosts};
+use crate::broker::{Broker, Status};
+use crate::telemetry::Metrics;
+use crate::transport::not_found;
+
+/// What the operators' port looks at.
+#[derive(Debug, Clone)]
+pub struct AdminState<L> {
+    /// Is it subscribed? It takes what operators ask of all nodes, too.
+    pub broker: Arc<Broker>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// Asked for each readiness probe.
+    pub load: L,
+}
+
+/// How busy the server is with connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// It is shutting down and takes no more.
+    pub draining: bool,
+    /// So many are open.
+    pub connections: usize,
+}
+
+/// The largest body of a request, in bytes.
+const BODY_BYTES: usize = 16 * 1024;
+
+/// What the operators' port serves, under these hosts.
+pub fn routes<L>(state: AdminState<L>, hosts: AdminHosts) -> Router
+where
+    L: Fn() -> Load + Clone + Send + Sync + 'static,
+{
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready::<L>))
+        .route("/metrics", get(metrics::<L>))
+        .route("/disconnect", post(disconnect::<L>))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(state)
+        .fallback(not_found)
+        .layer(from_fn_with_state(hosts, guard::operators))
+}
+
+#[derive(Serialize)]
+struct Readiness<'a> {
+    ready: bool,
+    broker: &'a str,
+    draining: bool,
+    connections: usize,
+}
+
+/// 200 while new connections do well here: the broker is subscribed, and the server is not draining.
+async fn ready<L: Fn() -> Load>(State(state): State<AdminState<L>>) -> Response {
+    let Load { draining, connections } = (state.load)();
+    let status = state.broker.status();
+    let broker = match &status {
+        Status::Ready => "ready",
+        Status::Unavailable(reason) => reason,
+    };
+    let ready = status == Status::Ready && !draining;
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(Readiness { ready, broker, draining, connections })).into_response()
+}
+
+async fn metrics<L>(State(state): State<AdminState<L>>, headers: HeaderMap) -> Response {
+    let format = MetricsFormat::negotiate(&headers);
+    // Counting the open files can take a while where there are very many.
+    match tokio::task::spawn_blocking(move || format.page(&state.metrics)).await {
+        Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// The two forms of the page that Prometheus reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MetricsFormat {
+    Text,
+    OpenMetrics,
+}
+
+impl MetricsFormat {
+    /// `OpenMetrics` for those who ask for it, by name and no less than for text.
+    fn negotiate(headers: &HeaderMap) -> Self {
+        let (mut open, mut text) = (0.0_f32, 0.0_f32);
+        let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        for range in accepted.flat_map(|value| value.split(',')) {
+            let mut parts = range.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or_default();
+            let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
+            if kind.eq_ignore_ascii_case("application/openmetrics-text") {
+                open = open.max(quality);
+            } else if ["text/plain", "text/*", "*/*"].iter().any(|known| kind.eq_ignore_ascii_case(known)) {
+                text = text.max(quality);
+            }
+        }
+        if open > 0.0 && open >= text { Self::OpenMetrics } else { Self::Text }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    fn page(self, metrics: &Metrics) -> String {
+        match self {
+            Self::Text => metrics.render_text(),
+            Self::OpenMetrics => metrics.render(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_of_the_metrics_is_negotiated() {
+        let format = |accept: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            MetricsFormat::negotiate(&headers)
+        };
+        assert_eq!(MetricsFormat::negotiate(&HeaderMap::new()), MetricsFormat::Text);
+        for text in [
+            "*/*",
+            "text/plain",
+            "text/html,application/xhtml+xml,*/*;q=0.8",
+            "text/plain;version=0.0.4;q=1,*/*;q=0.1",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text;q=0.2, text/plain;q=0.5",
+            "application/json",
+        ] {
+            assert_eq!(format(text), MetricsFormat::Text, "{text}");
+        }
+        for open in [
+            // Prometheus 2 and 3, and Grafana Alloy.
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+             text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+             application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+            "Application/OpenMetrics-Text",
+        ] {
+            assert_eq!(format(open), MetricsFormat::OpenMetrics, "{open}");
+        }
+    }
+}

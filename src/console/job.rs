@@ -1,0 +1,63 @@
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::ConsoleState;
+use crate::message::{ChannelName, Event};
+use crate::transport::{Accepted, ApiError};
+
+const STEPS: u32 = 20;
+const STEP: Duration = Duration::from_millis(300);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    channel: String,
+}
+
+/// `POST /console/job`: starts a job of 20 steps in 6 seconds, which reports each step on the channel.
+pub(super) async fn start(
+    State(state): State<ConsoleState>,
+    wanted: Result<Json<Wanted>, JsonRejection>,
+) -> Result<(StatusCode, Json<Accepted>), ApiError> {
+    let Json(Wanted { channel }) = wanted?;
+    let channel = ChannelName::new(&channel)?;
+    let Ok(place) = state.jobs.clone().try_acquire_owned() else {
+        return Err(ApiError::rate_limited("as many sample jobs as may run are running"));
+    };
+    tokio::spawn(async move {
+        run(&state, channel).await;
+        drop(place);
+    });
+    Ok((StatusCode::ACCEPTED, Json(Accepted::new())))
+}
+
+async fn run(state: &ConsoleState, channel: ChannelName) {
+    let mut ticks = interval(STEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    for cursor in 1..=STEPS {
+        ticks.tick().await;
+        let event = Event { channel: channel.clone(), sender: state.system.clone(), data: report(cursor) };
+        // A report that is refused is not repeated: the next one says more.
+        if let Err(refused) = state.broker.publish_and_wait(event.into()).await {
+            tracing::debug!(%refused, cursor, "a report of the sample job was not accepted");
+        }
+    }
+}
+
+fn report(cursor: u32) -> Bytes {
+    let info = json!({
+        "type": "sample_job_progress",
+        "title": "Sample job",
+        "detail": {"cursor": cursor, "total": STEPS},
+    });
+    json!({ "info": info }).to_string().into()
+}

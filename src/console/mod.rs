@@ -1,0 +1,95 @@
+//! The developer console: a page to try the service with, and the endpoints behind it.
+//!
+//! It hands out tokens, so it answers only requests that a page of this very host, on a loopback name, can
+//! have made; see `guard`.
+
+mod assets;
+mod echo;
+mod guard;
+mod job;
+mod publish;
+mod settings;
+mod token;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+
+use crate::auth::{Authenticator, Minter};
+use crate::broker::Broker;
+use crate::message::Sender;
+use crate::protocol::native::Native;
+use crate::protocol::pusher::App;
+use guard::same_machine;
+
+pub use settings::Console;
+
+/// Sample jobs that may run at the same time.
+const JOBS: usize = 4;
+/// The largest body of a request, in bytes: room for a `data` far over the default `limits.message_bytes`.
+const BODY_BYTES: usize = 256 * 1024;
+
+/// What the console's endpoints work with. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct ConsoleState {
+    broker: Arc<Broker>,
+    minter: Arc<Minter>,
+    authenticator: Arc<Authenticator>,
+    system: Sender,
+    jobs: Arc<Semaphore>,
+    app: Option<Arc<App>>,
+    native: Arc<Native>,
+}
+
+impl ConsoleState {
+    /// Publishes through `broker`, signs with `minter`, checks tokens with `authenticator`, knows the rules of channels from
+    /// `native`, and speaks as `system` where no sender is named.
+    #[must_use]
+    pub fn new(
+        broker: Arc<Broker>,
+        minter: Minter,
+        authenticator: Arc<Authenticator>,
+        native: Arc<Native>,
+        system: Sender,
+    ) -> Self {
+        Self {
+            broker,
+            minter: Arc::new(minter),
+            authenticator,
+            system,
+            jobs: Arc::new(Semaphore::new(JOBS)),
+            app: None,
+            native,
+        }
+    }
+
+    /// Adds the app of the Pusher protocol that the page shows.
+    #[must_use]
+    pub fn with_app(self, app: Option<Arc<App>>) -> Self {
+        Self { app, ..self }
+    }
+}
+
+/// The routes under `/console`. Mount them only where `console.enabled` says so.
+pub fn routes(state: ConsoleState) -> Router {
+    Router::new()
+        .route("/console", get(assets::page))
+        .route("/console/guide", get(assets::guide))
+        .route("/console/assets/{name}", get(assets::asset))
+        .route("/console/token", post(token::create))
+        .route("/console/token/check", post(token::check))
+        .route("/console/publish", post(publish::publish))
+        .route("/console/job", post(job::start))
+        .route("/console/echo", post(echo::key))
+        .route("/console/echo/auth", post(echo::authorize))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .route_layer(from_fn(same_machine))
+        .with_state(state)
+}
+
+#[cfg(test)]
+mod tests;

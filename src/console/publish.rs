@@ -1,0 +1,74 @@
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::ConsoleState;
+use crate::message::{ChannelName, Event, Sender, UserId};
+use crate::protocol::native;
+use crate::transport::ApiError;
+
+/// What Laravel publishes over Redis.
+#[derive(Deserialize)]
+pub(super) struct Publication {
+    channel: String,
+    data: Box<RawValue>,
+    #[serde(default)]
+    sender: Option<Speaker>,
+}
+
+#[derive(Deserialize)]
+struct Speaker {
+    name: String,
+    id: UserId,
+}
+
+#[derive(Serialize)]
+pub(super) struct Published {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<LeftOut>,
+}
+
+/// The keys of `data` that nobody gets, because the kind's `fields` do not name them.
+#[derive(Serialize)]
+struct LeftOut {
+    kind: String,
+    fields: Vec<String>,
+    keys: Vec<String>,
+    /// All of it in a sentence.
+    message: String,
+}
+
+impl From<native::LeftOut> for LeftOut {
+    fn from(left_out: native::LeftOut) -> Self {
+        let message = left_out.to_string();
+        let native::LeftOut { kind, fields, keys } = left_out;
+        Self { kind, fields, keys, message }
+    }
+}
+
+/// `POST /console/publish`: publishes as the application does.
+pub(super) async fn publish(
+    State(state): State<ConsoleState>,
+    publication: Result<Json<Publication>, JsonRejection>,
+) -> Result<Json<Published>, ApiError> {
+    let Json(Publication { channel, data, sender }) = publication?;
+    let channel = ChannelName::new(&channel)?;
+    if !data.get().starts_with('{') {
+        return Err(ApiError::invalid("data must be a JSON object"));
+    }
+    let sender = sender.map_or(state.system, |Speaker { name, id }| Sender { name: name.into(), id });
+    let data = Bytes::from(data.get().to_owned());
+    let left_out =
+        state.native.preview(&channel, &data).map_err(|invalid| ApiError::invalid(&invalid.to_string()))?;
+    let event = Event { channel, sender, data };
+    state
+        .broker
+        .publish_and_wait(event.into())
+        .await
+        .map_err(|refused| ApiError::unavailable(refused.to_string()))?;
+    Ok(Json(Published { ok: true, left_out: left_out.map(LeftOut::from) }))
+}

@@ -1,0 +1,41 @@
+//! The native protocol over WebSocket.
+
+mod websocket;
+
+use std::future::ready;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header;
+use axum::response::Response;
+use axum::routing::get;
+
+pub use websocket::NativeEndpoint;
+
+/// `/ws` and `/`. `landing` answers those who open `/` without a WebSocket client.
+pub fn routes(
+    endpoint: Arc<NativeEndpoint>,
+    landing: impl Fn() -> Response + Clone + Send + Sync + 'static,
+) -> Router {
+    let connect = move |request: Request| ready(endpoint.connect(request));
+    let root = {
+        let connect = connect.clone();
+        move |request: Request| {
+            if is_handshake(&request) { connect(request) } else { ready(landing()) }
+        }
+    };
+    Router::new().route("/", get(root)).route("/ws", get(connect))
+}
+
+/// Whether a request is meant as a WebSocket handshake, also where a proxy has removed its `Upgrade` header: then the
+/// response says what is missing.
+fn is_handshake(request: &Request) -> bool {
+    let headers = request.headers();
+    let has_token = || {
+        let query = request.uri().query().unwrap_or_default();
+        headers.contains_key(header::AUTHORIZATION)
+            || form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "token")
+    };
+    headers.contains_key(header::UPGRADE) || headers.contains_key(header::SEC_WEBSOCKET_KEY) || has_token()
+}

@@ -1,0 +1,20 @@
+//! The Pusher protocol: its WebSocket connections and its HTTP API.
+
+mod api;
+mod websocket;
+
+use std::future::ready;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::routing::get;
+
+pub use websocket::PusherEndpoint;
+
+/// `/app/KEY` for WebSocket connections, and the HTTP API under `/apps`.
+pub fn routes(endpoint: Arc<PusherEndpoint>) -> Router {
+    let api = api::routes(endpoint.cluster().clone());
+    let connect = move |request: Request| ready(endpoint.connect(request));
+    Router::new().route("/app", get(connect.clone())).route("/app/{*key}", get(connect)).merge(api)
+}

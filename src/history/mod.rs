@@ -1,0 +1,368 @@
+//! The last events of an app's cache channels, and how the nodes come to agree on them.
+//!
+//! A node that may have missed something asks, and every node hears the question at the same place of the broker's one
+//! order. Then one node after the other says what it keeps and nobody has said since: as a rule the first one says all of
+//! it, and the others nothing. Two entries of a channel are compared without any clock:
+//!
+//! * What a node has heard by itself since it last may have missed something is *certain*: it is the channel's last event.
+//! * Otherwise the higher version is the newer one. A version counts the events that were kept, on all nodes alike,
+//!   because each node goes on from the highest one that it has heard of.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::message::{ChannelName, Frame};
+
+/// So many bytes of one app's events are kept; the oldest go first.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// What an entry costs beside its texts.
+const OVERHEAD: usize = 256;
+
+/// Keeps one event a channel, for a time. `now` is in milliseconds and never goes back.
+#[derive(Debug, Default)]
+pub struct History {
+    entries: HashMap<ChannelName, Entry>,
+    /// By age: what the entries were given when they were kept.
+    order: BTreeMap<u64, ChannelName>,
+    next: u64,
+    bytes: usize,
+    /// The highest version that this node knows of.
+    version: u64,
+    /// Rises when something may have been missed.
+    epoch: u64,
+    /// Rises with every question for what is kept.
+    round: u64,
+    /// Up to where `order` has been looked through in this round.
+    cursor: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    event: String,
+    data: String,
+    frame: Frame,
+    kept: u64,
+    order: u64,
+    /// It came by a topic, which not every node may listen to.
+    by_topic: bool,
+    version: u64,
+    /// The epoch in which it became certain; `None` if nobody was certain of it.
+    epoch: Option<u64>,
+    /// The last round in which it was said, or needed not to be.
+    round: u64,
+}
+
+impl Entry {
+    fn cost(&self, channel: &ChannelName) -> usize {
+        let texts = self.event.len() + self.data.len() + self.frame.bytes().len();
+        texts + channel.as_str().len() + OVERHEAD
+    }
+}
+
+/// An event to keep.
+#[derive(Debug)]
+pub struct Kept {
+    pub event: String,
+    pub data: String,
+    pub frame: Frame,
+    /// When it was published.
+    pub at: u64,
+    pub by_topic: bool,
+}
+
+/// What a node knows of an entry beside the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Knowledge {
+    pub version: u64,
+    pub certain: bool,
+}
+
+/// An event that is kept, for other nodes.
+#[derive(Debug)]
+pub struct Shared<'a> {
+    pub channel: &'a ChannelName,
+    pub event: &'a str,
+    pub data: &'a str,
+    /// For how long it has been kept, in milliseconds.
+    pub age: u64,
+    pub by_topic: bool,
+    pub knowledge: Knowledge,
+}
+
+impl Shared<'_> {
+    /// How many bytes its texts have.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.channel.as_str().len() + self.event.len() + self.data.len()
+    }
+}
+
+impl History {
+    /// An event has been heard. So has every other node that listens.
+    pub fn keep(&mut self, channel: &ChannelName, kept: Kept) {
+        self.version += 1;
+        self.insert(channel, kept, self.version, Some(self.epoch));
+    }
+
+    fn insert(&mut self, channel: &ChannelName, kept: Kept, version: u64, epoch: Option<u64>) {
+        self.forget(channel);
+        let Kept { event, data, frame, at, by_topic } = kept;
+        let (order, round) = (self.next, self.round);
+        let entry = Entry { event, data, frame, kept: at, order, by_topic, version, epoch, round };
+        self.bytes += entry.cost(channel);
+        self.order.insert(entry.order, channel.clone());
+        self.entries.insert(channel.clone(), entry);
+        self.next += 1;
+        while self.bytes > MAX_BYTES && self.evict() {}
+    }
+
+    /// What another node has kept: it counts where this one knows nothing better. Where it does, the others will hear it
+    /// from this one.
+    pub fn fill(&mut self, channel: &ChannelName, kept: Kept, theirs: Knowledge) {
+        self.version = self.version.max(theirs.version);
+        let epoch = theirs.certain.then_some(self.epoch);
+        let Some(own) = self.entries.get_mut(channel) else {
+            return self.insert(channel, kept, theirs.version, epoch);
+        };
+        let is_certain = own.epoch == Some(self.epoch);
+        if own.event == kept.event && own.data == kept.data {
+            own.version = own.version.max(theirs.version);
+            own.epoch = if is_certain { own.epoch } else { epoch };
+            own.round = self.round;
+            return;
+        }
+        // The texts decide between two that cannot be told apart, so that all nodes decide alike.
+        let is_newer = || (theirs.version, &kept.event, &kept.data) > (own.version, &own.event, &own.data);
+        if !is_certain && (theirs.certain || is_newer()) {
+            self.insert(channel, kept, theirs.version, epoch);
+        }
+    }
+
+    /// The node may have missed events: what others are certain of is better from now on.
+    pub const fn doubt(&mut self) {
+        self.epoch += 1;
+    }
+
+    /// Somebody has asked: all that is kept is to be said by one of the nodes.
+    pub const fn ask(&mut self) {
+        self.round += 1;
+        self.cursor = 0;
+    }
+
+    /// Gives `say` what nobody has said since the last question, until it has had enough or all has been looked at. It
+    /// looks at so many entries at the most. Whether there may be more.
+    pub fn say(&mut self, now: u64, most: usize, mut say: impl FnMut(Shared<'_>) -> bool) -> bool {
+        let mut looked_at = 0;
+        for (order, channel) in self.order.range(self.cursor..).take(most) {
+            looked_at += 1;
+            self.cursor = order + 1;
+            let Some(entry) = self.entries.get_mut(channel) else { continue };
+            if std::mem::replace(&mut entry.round, self.round) == self.round {
+                continue;
+            }
+            let knowledge = Knowledge { version: entry.version, certain: entry.epoch == Some(self.epoch) };
+            let Entry { event, data, kept, by_topic, .. } = entry;
+            let age = now.saturating_sub(*kept);
+            if !say(Shared { channel, event, data, age, by_topic: *by_topic, knowledge }) {
+                return true;
+            }
+        }
+        if looked_at < most {
+            // Also where the last entries have been forgotten.
+            self.cursor = self.next;
+        }
+        self.cursor < self.next
+    }
+
+    /// The last event, not older than `ttl`.
+    #[must_use]
+    pub fn get(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<Frame> {
+        self.find(channel, ttl, now).map(|(entry, _)| entry.frame.clone())
+    }
+
+    /// Its data, and for how long it is still kept.
+    #[must_use]
+    pub fn data(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&str, u64)> {
+        self.find(channel, ttl, now).map(|(entry, left)| (&*entry.data, left))
+    }
+
+    fn find(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&Entry, u64)> {
+        let entry = self.entries.get(channel)?;
+        let left = ttl.saturating_sub(now.saturating_sub(entry.kept));
+        (left > 0).then_some((entry, left))
+    }
+
+    /// The node listens to the channel's topic no more, so that what came by it would grow stale.
+    pub fn unlistened(&mut self, channel: &ChannelName) {
+        if self.entries.get(channel).is_some_and(|entry| entry.by_topic) {
+            self.forget(channel);
+        }
+    }
+
+    /// Forgets what is too old.
+    pub fn expire(&mut self, ttl: u64, now: u64) {
+        let old: Vec<ChannelName> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| now.saturating_sub(entry.kept) >= ttl)
+            .map(|(channel, _)| channel.clone())
+            .collect();
+        for channel in old {
+            self.forget(&channel);
+        }
+        if self.entries.len() < self.entries.capacity() / 8 {
+            self.entries.shrink_to_fit();
+        }
+    }
+
+    fn evict(&mut self) -> bool {
+        let Some((_, channel)) = self.order.pop_first() else { return false };
+        self.forget(&channel);
+        true
+    }
+
+    fn forget(&mut self, channel: &ChannelName) {
+        if let Some(entry) = self.entries.remove(channel) {
+            self.order.remove(&entry.order);
+            self.bytes = self.bytes.saturating_sub(entry.cost(channel));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(text: &str) -> ChannelName {
+        ChannelName::new(text).unwrap()
+    }
+
+    fn kept(data: &str, at: u64, by_topic: bool) -> Kept {
+        let frame = Frame::text(&[data.as_bytes()]);
+        Kept { event: "e".into(), data: data.into(), frame, at, by_topic }
+    }
+
+    #[test]
+    fn the_last_event_for_a_time() {
+        let mut cache = History::default();
+        let a = channel("cache-a");
+        cache.keep(&a, kept("1", 0, false));
+        cache.keep(&a, kept("2", 5, false));
+        assert_eq!(cache.get(&a, 10, 14), Some(Frame::text(&[b"2"])));
+        assert_eq!(cache.get(&a, 10, 15), None);
+        assert_eq!((cache.data(&a, 10, 14), cache.data(&a, 10, 15)), (Some(("2", 1)), None));
+        cache.expire(10, 15);
+        assert_eq!((cache.bytes, cache.order.len(), cache.entries.len()), (0, 0, 0));
+    }
+
+    fn frame(data: &str) -> Frame {
+        Frame::text(&[data.as_bytes()])
+    }
+
+    /// What a cache says in a round, and how a cache that hears it stands then.
+    fn tell(from: &mut History, to: &mut [&mut History]) -> usize {
+        let mut said = Vec::new();
+        while from.say(0, 2, |shared| {
+            let kept = kept(shared.data, 0, shared.by_topic);
+            said.push((shared.channel.clone(), kept, shared.knowledge));
+            true
+        }) {}
+        for (channel, entry, knowledge) in &said {
+            for cache in to.iter_mut() {
+                cache.fill(channel, kept(&entry.data, entry.at, entry.by_topic), *knowledge);
+            }
+        }
+        said.len()
+    }
+
+    #[test]
+    fn the_last_event_wins_whoever_missed_it_and_whoever_speaks_first() {
+        let a = channel("cache-a");
+        let get = |cache: &History| cache.get(&a, 10, 0);
+        for first_to_speak in 0..3 {
+            let [mut one, mut two, mut three, mut new] = [(); 4].map(|()| History::default());
+            for cache in [&mut one, &mut two, &mut three] {
+                cache.keep(&a, kept("old", 0, false));
+            }
+            // Two nodes are cut off, and the third one hears an event.
+            one.doubt();
+            two.doubt();
+            three.keep(&a, kept("a newer one", 0, false));
+            let mut all = [one, two, three, std::mem::take(&mut new)];
+            for cache in &mut all {
+                cache.ask();
+            }
+            for turn in 0..4 {
+                let mut speaker = std::mem::take(&mut all[(first_to_speak + turn) % 4]);
+                let mut others: Vec<&mut History> = all.iter_mut().collect();
+                tell(&mut speaker, &mut others);
+                all[(first_to_speak + turn) % 4] = speaker;
+            }
+            for cache in &all {
+                assert_eq!(get(cache), Some(frame("a newer one")), "{first_to_speak}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_nobody_is_certain_the_newest_wins() {
+        let a = channel("cache-a");
+        let [mut one, mut two] = [(); 2].map(|()| History::default());
+        one.keep(&a, kept("z", 0, false));
+        two.keep(&a, kept("z", 0, false));
+        two.keep(&a, kept("a", 0, false));
+        for cache in [&mut one, &mut two] {
+            cache.doubt();
+            cache.ask();
+        }
+        tell(&mut one, &mut [&mut two]);
+        tell(&mut two, &mut [&mut one]);
+        assert_eq!([&one, &two].map(|cache| cache.get(&a, 10, 0)), [Some(frame("a")), Some(frame("a"))]);
+        // What is heard afterwards is newer on both.
+        one.keep(&a, kept("b", 0, false));
+        one.ask();
+        two.ask();
+        tell(&mut one, &mut [&mut two]);
+        assert_eq!(two.get(&a, 10, 0), Some(frame("b")));
+    }
+
+    #[test]
+    fn one_says_all_and_the_others_nothing() {
+        let [mut one, mut two, mut new] = [(); 3].map(|()| History::default());
+        for number in 0..50 {
+            for cache in [&mut one, &mut two] {
+                cache.keep(&channel(&format!("cache-{number}")), kept("1", 0, false));
+            }
+        }
+        for cache in [&mut one, &mut two, &mut new] {
+            cache.ask();
+        }
+        assert_eq!(tell(&mut one, &mut [&mut two, &mut new]), 50);
+        two.unlistened(&channel("cache-49"));
+        two.expire(0, 1);
+        assert_eq!((tell(&mut two, &mut []), tell(&mut new, &mut [])), (0, 0));
+        assert_eq!(new.entries.len(), 50);
+    }
+
+    #[test]
+    fn what_came_by_a_topic_goes_with_it() {
+        let mut cache = History::default();
+        let (a, b) = (channel("cache-a"), channel("cache-b"));
+        cache.keep(&a, kept("1", 0, true));
+        cache.keep(&b, kept("1", 0, false));
+        cache.unlistened(&a);
+        cache.unlistened(&b);
+        assert!(cache.get(&a, 10, 0).is_none() && cache.get(&b, 10, 0).is_some());
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        let mut cache = History::default();
+        let data = "x".repeat(MAX_BYTES / 20);
+        for number in 0..100 {
+            cache.keep(&channel(&format!("cache-{number}")), kept(&data, 0, false));
+        }
+        assert!(cache.bytes <= MAX_BYTES && cache.entries.len() < 20 && cache.entries.len() > 5);
+        assert!(cache.get(&channel("cache-99"), 1, 0).is_some());
+    }
+}

@@ -1,0 +1,37 @@
+use crate::message::Close;
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisconnectReason {
+    /// The client closed it, with this code if it gave one.
+    Client(Option<u16>),
+    /// The server closed it.
+    Server(Close),
+    /// The client did not answer a ping.
+    HeartbeatTimeout,
+    /// The connection broke without a close frame.
+    Lost,
+}
+
+impl DisconnectReason {
+    /// One word for logs and metrics.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Client(_) => "client_closed",
+            Self::HeartbeatTimeout => "heartbeat_timeout",
+            Self::Lost => "connection_lost",
+            Self::Server(close) => close.word(),
+        }
+    }
+
+    /// The close code that the client sees or sent; 1006 where there was none.
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Client(code) => code.unwrap_or(1005),
+            Self::Server(close) => close.code(),
+            Self::HeartbeatTimeout | Self::Lost => 1006,
+        }
+    }
+}

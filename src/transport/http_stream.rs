@@ -1,0 +1,136 @@
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+/// The first byte of a TLS handshake. No HTTP request begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// A connection for as long as it speaks HTTP. What it becomes with an upgrade is the [`TcpStream`] within.
+#[derive(Debug)]
+pub(super) struct HttpStream {
+    stream: TcpStream,
+    is_new: bool,
+    progress: Arc<HttpProgress>,
+    write_timeout: Duration,
+    /// While the client does not take what is written: until when it must have taken it.
+    blocked: Option<Pin<Box<Sleep>>>,
+}
+
+/// What became of a connection so far, for whoever serves it.
+#[derive(Debug, Default)]
+pub(super) struct HttpProgress {
+    is_tls: AtomicBool,
+    has_asked: AtomicBool,
+    is_stuck: AtomicBool,
+}
+
+impl HttpProgress {
+    /// Whether the client began with TLS.
+    #[must_use]
+    pub(super) fn is_tls(&self) -> bool {
+        self.is_tls.load(Ordering::Relaxed)
+    }
+
+    /// Whether the head of a request has come.
+    #[must_use]
+    pub(super) fn has_asked(&self) -> bool {
+        self.has_asked.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client has left an answer unread for too long.
+    #[must_use]
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck.load(Ordering::Relaxed)
+    }
+
+    /// To be called for each request.
+    pub(super) fn asked(&self) {
+        self.has_asked.store(true, Ordering::Relaxed);
+    }
+}
+
+impl HttpStream {
+    /// A connection that was just accepted. Its client has to take each answer within `write_timeout`.
+    #[must_use]
+    pub(super) fn new(stream: TcpStream, progress: Arc<HttpProgress>, write_timeout: Duration) -> Self {
+        Self { stream, is_new: true, progress, write_timeout, blocked: None }
+    }
+
+    /// The connection itself.
+    #[must_use]
+    pub(super) fn into_inner(self) -> TcpStream {
+        self.stream
+    }
+
+    /// Bounds how long a write may wait. Reset only when all is flushed, so that a client which takes a byte now and then
+    /// gains nothing.
+    fn in_time<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            return written;
+        }
+        let time = self.write_timeout;
+        let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(time)));
+        ready!(blocked.as_mut().poll(context));
+        self.progress.is_stuck.store(true, Ordering::Relaxed);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for HttpStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if self.is_new
+            && let Some(first) = buffer.filled().get(before)
+        {
+            self.is_new = false;
+            self.progress.is_tls.store(*first == TLS_HANDSHAKE, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for HttpStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.in_time(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.in_time(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.blocked = None;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

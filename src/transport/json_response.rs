@@ -1,0 +1,86 @@
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::message::InvalidChannelName;
+
+/// `{"ok":true}`: the request has been carried out.
+#[derive(Debug, Serialize)]
+pub struct Accepted {
+    ok: bool,
+}
+
+impl Accepted {
+    /// The one value.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { ok: true }
+    }
+}
+
+impl Default for Accepted {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why a request of the operators' API or the console was rejected: a status, and `{"error":{"code","message"}}`.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl ApiError {
+    /// 403.
+    #[must_use]
+    pub fn forbidden(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    /// 422.
+    #[must_use]
+    pub fn invalid(message: &str) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_message", message)
+    }
+
+    /// 429.
+    #[must_use]
+    pub fn rate_limited(message: &str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message)
+    }
+
+    /// 503: the broker did not accept it.
+    #[must_use]
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+}
+
+impl From<InvalidChannelName> for ApiError {
+    fn from(invalid: InvalidChannelName) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_channel", invalid.to_string())
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        let status = rejection.status();
+        let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "invalid_json" };
+        Self::new(status, code, rejection.body_text())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({"error": {"code": self.code, "message": self.message}}))).into_response()
+    }
+}

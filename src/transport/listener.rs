@@ -1,0 +1,165 @@
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+
+use super::PeerAddress;
+use super::http_connections::HttpConnections;
+use super::http_stream::{HttpProgress, HttpStream};
+use super::timed_body::within;
+use crate::telemetry::{Metrics, Reason};
+
+/// Connections that the kernel may hold for the server until it accepts them.
+const BACKLOG: u32 = 4096;
+
+/// A pause after `accept` failed, for want of descriptors as a rule.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the kernel may hold of one connection until it is read, in bytes (it takes twice that for its own book-keeping). Without a
+/// limit it grows to megabytes, and clients that send faster than they may are not read.
+const RECEIVE_BUFFER: u32 = 128 * 1024;
+
+/// Binds the first address of a host that can be bound. `keys` are the settings that name it.
+pub async fn bind(host: &str, port: u16, keys: &str) -> anyhow::Result<TcpListener> {
+    let addresses = lookup_host((host.trim_matches(['[', ']']), port))
+        .await
+        .with_context(|| format!("{host:?} does not resolve to an address ({keys})"))?;
+    let mut last = anyhow!("{host:?} has no address ({keys})");
+    for address in addresses {
+        match listen(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = anyhow!("cannot listen on {address} ({keys}): {}", why(&error)),
+        }
+    }
+    Err(last)
+}
+
+/// What to do about it, where that is known.
+fn why(error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => "another process has the port",
+        io::ErrorKind::AddrNotAvailable => "this machine does not have the address",
+        io::ErrorKind::PermissionDenied => "ports under 1024 need CAP_NET_BIND_SERVICE, or a proxy in front",
+        _ => return error.to_string(),
+    };
+    format!("{hint} ({error})")
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    // Accepted sockets inherit it.
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// How long clients may take.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpTimeouts {
+    /// For the first request, from the moment that the connection is accepted; for the body of each, and to read its
+    /// answer.
+    pub handshake: Duration,
+    /// For each request after it, and so for idling between two.
+    pub keep_alive: Duration,
+}
+
+/// Accepts connections for ever and serves HTTP/1.1 on each, upgrades included. At most `limit` at a time speak HTTP.
+pub async fn accept_http(
+    listener: TcpListener,
+    router: Router,
+    timeouts: HttpTimeouts,
+    limit: usize,
+    metrics: Arc<Metrics>,
+) {
+    let mut connections = HttpConnections::new(limit, metrics.clone());
+    let mut http = http1::Builder::new();
+    // hyper has one timeout for all heads. That for the first one is in `serve`.
+    http.timer(TokioTimer::new())
+        .header_read_timeout(timeouts.keep_alive)
+        .half_close(false)
+        .max_buf_size(16 * 1024);
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Small frames must not wait for an acknowledgement.
+                let _ = stream.set_nodelay(true);
+                let room = connections.room().await;
+                let serving = serve(stream, peer, &http, router.clone(), timeouts, metrics.clone());
+                let task = tokio::spawn(async move {
+                    serving.await;
+                    drop(room);
+                });
+                connections.opened(task.abort_handle());
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                metrics.handshakes_refused.get_or_create(&Reason::new("accept_failed")).inc();
+                tracing::error!(%error, "cannot accept connections: raise the limit of open files (LimitNOFILE)");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    http: &http1::Builder,
+    router: Router,
+    timeouts: HttpTimeouts,
+    metrics: Arc<Metrics>,
+) -> impl Future<Output = ()> + Send + use<> {
+    let progress = Arc::new(HttpProgress::default());
+    let stream = HttpStream::new(stream, progress.clone(), timeouts.handshake);
+    let asked = progress.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        asked.asked();
+        let mut request = request.map(|body| within(timeouts.handshake, body));
+        request.extensions_mut().insert(PeerAddress(peer));
+        router.clone().oneshot(request)
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    async move {
+        let mut connection = pin!(connection);
+        let first = timeout(timeouts.handshake, connection.as_mut()).await;
+        let ended = match first {
+            Ok(ended) => ended,
+            Err(_) if progress.has_asked() => connection.await,
+            Err(_) => {
+                tracing::debug!(%peer, "no request within limits.handshake_timeout");
+                return;
+            }
+        };
+        match ended {
+            Ok(()) => {}
+            Err(_) if progress.is_stuck() => {
+                metrics.http_dropped.get_or_create(&Reason::new("write_timeout")).inc();
+                tracing::info!(ip = %peer.ip(), "closed an HTTP connection: its client did not read the answer");
+            }
+            Err(_) if progress.is_tls() => {
+                tracing::info!(ip = %peer.ip(), "this port speaks plain HTTP, and a client began with TLS");
+            }
+            Err(error) => tracing::debug!(%peer, %error, "HTTP connection failed"),
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}

@@ -1,0 +1,42 @@
+//! How bytes travel: TCP, HTTP/1.1 and WebSocket. Accepts connections, checks handshakes, and runs one task per
+//! WebSocket connection. What the messages mean is up to a [`ConnectionHandler`].
+
+mod admission;
+mod bucket;
+mod client_address;
+mod connection;
+mod connection_handler;
+mod connection_options;
+mod descriptors;
+mod disconnect_reason;
+mod endpoint_context;
+mod handshake;
+mod http_connections;
+mod http_stream;
+mod json_response;
+mod listener;
+mod message_boundary;
+mod message_reader;
+mod origin;
+mod path;
+mod read_buffer;
+mod request_host;
+mod serve;
+mod settings;
+mod timed_body;
+
+pub use admission::{Admission, Full};
+pub use client_address::{PeerAddress, TrustedProxies};
+pub use connection_handler::{ConnectionHandler, Message};
+pub use connection_options::ConnectionOptions;
+pub use descriptors::Descriptors;
+pub use disconnect_reason::DisconnectReason;
+pub use endpoint_context::{EndpointContext, Newcomers, OriginPolicy};
+pub use handshake::{Rejection, accept, retries_on_503};
+pub use json_response::{Accepted, ApiError};
+pub use listener::{HttpTimeouts, accept_http, bind};
+pub use origin::{InvalidOrigin, OriginPattern};
+pub use path::{RequestedUri, not_found, tolerate};
+pub use request_host::{Host, check_origin, single_header};
+pub use serve::serve;
+pub use settings::{Heartbeat, Limits};

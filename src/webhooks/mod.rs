@@ -1,0 +1,18 @@
+//! Tells applications what happens on their channels.
+//!
+//! A queue per webhook holds the events, one task per webhook delivers them, signed, one request at a time
+//! and in order. Of all nodes one is responsible for an event; [`takeover`] says what its successor repeats.
+
+mod delivery;
+mod departures;
+mod event;
+mod queue;
+mod ready;
+mod takeover;
+
+pub use delivery::Webhooks;
+pub use event::WebhookEvent;
+pub use takeover::{TakeoverLog, is_taken_over, takeover_start};
+
+#[cfg(test)]
+mod tests;

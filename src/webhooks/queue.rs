@@ -1,0 +1,230 @@
+use std::collections::HashMap;
+
+use super::departures::Departures;
+use super::event::{Subject, Way, WebhookEvent};
+use super::ready::{Ready, weight};
+use crate::message::ChannelName;
+use crate::protocol::pusher::{Access, Channel, EventKind, WebhookFilter, WebhookSettings};
+
+/// Maximum events in one request.
+const MAX_BATCH: usize = 100;
+
+/// The texts of one request, in bytes, or one event that is larger. What JSON adds to them leaves it below the megabyte that
+/// web servers take: a request that is too large for them would be retried for minutes, and delay all that come after it.
+const MAX_REQUEST_BYTES: usize = 128 * 1024;
+
+/// The weight of all events that are ready, in bytes.
+const MAX_READY_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long further subscribers of an empty cache channel cause no further `cache_miss`, in milliseconds.
+const MISS_WINDOW: u64 = 10_000;
+
+/// Maximum channels whose last `cache_miss` is remembered. Of more, some are reported again within the window.
+const MAX_MISSES: usize = 4_096;
+
+/// What one webhook has still to be told. Never holds more than its capacity, in events and in bytes, until the node goes.
+///
+/// Anybody can subscribe to any number of public channels, so events of guarded channels are sent first and displace those
+/// of public ones when there is no room. Among equals, the channel and kind of event that has queued the most loses.
+#[derive(Debug)]
+pub(super) struct WebhookQueue {
+    wanted: Vec<EventKind>,
+    filter: WebhookFilter,
+    capacity: usize,
+    guarded: Lane,
+    public: Lane,
+    misses: HashMap<ChannelName, u64>,
+    /// Nothing returns any more, so nothing waits, and all has room.
+    is_last: bool,
+}
+
+/// The events of one class of channels.
+#[derive(Debug, Default)]
+struct Lane {
+    departures: Departures,
+    ready: Ready,
+}
+
+/// The queue was full because the application does not take what it is told: events were dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Dropped {
+    /// How many.
+    pub(super) events: u64,
+    /// The kind of the last one.
+    pub(super) kind: EventKind,
+    /// The channel of the last one.
+    pub(super) channel: ChannelName,
+}
+
+impl WebhookQueue {
+    /// A queue of at most `capacity` events for a webhook with these settings.
+    #[must_use]
+    pub(super) fn new(settings: &WebhookSettings, capacity: usize) -> Self {
+        Self {
+            wanted: settings.events.clone(),
+            filter: settings.filter.clone(),
+            capacity,
+            guarded: Lane::default(),
+            public: Lane::default(),
+            misses: HashMap::new(),
+            is_last: false,
+        }
+    }
+
+    /// Takes an event. `now` is in milliseconds and never goes back.
+    ///
+    /// Fails where there was no room: for this event, or for others that had to go for it.
+    pub(super) fn push(&mut self, event: WebhookEvent, now: u64) -> Result<(), Dropped> {
+        self.settle(now);
+        if !self.filter.matches(event.channel()) {
+            return Ok(());
+        }
+        let is_guarded = is_guarded(event.channel());
+        let transition = event.transition();
+        if let Some((subject, Way::Comes)) = &transition
+            && self.lane(is_guarded).departures.remove(subject)
+        {
+            return Ok(());
+        }
+        // A departure is kept even where it is not wanted: a return within the time is not news either.
+        let departure = transition.filter(|(_, way)| *way == Way::Goes).map(|(subject, _)| subject);
+        if departure.is_none() && (!self.wants(event.kind()) || self.is_repeated_miss(&event, now)) {
+            return Ok(());
+        }
+        let mut dropped = None;
+        let has_room = self.make_room(&event, is_guarded, &mut dropped);
+        if has_room {
+            self.keep(event, departure, is_guarded, now);
+        } else {
+            count(&mut dropped, &event);
+        }
+        dropped.map_or(Ok(()), Err)
+    }
+
+    /// When to [`take`](Self::take) again: a departure may be final then.
+    #[must_use]
+    pub(super) fn next_ready(&self) -> Option<u64> {
+        self.guarded.departures.next().into_iter().chain(self.public.departures.next()).min()
+    }
+
+    /// The events of the next request, none if there is nothing to send yet.
+    pub(super) fn take(&mut self, now: u64) -> Vec<WebhookEvent> {
+        self.settle(now);
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        for lane in [&mut self.guarded, &mut self.public] {
+            while let Some((_, next)) = lane.ready.first() {
+                bytes += next.text_bytes();
+                if events.len() == MAX_BATCH || (!events.is_empty() && bytes > MAX_REQUEST_BYTES) {
+                    return events;
+                }
+                events.extend(lane.ready.pop_first());
+            }
+        }
+        events
+    }
+
+    /// The last node goes: departures are final at once, for nobody can return. Their number is bounded by what is on the node,
+    /// and all of them have room.
+    pub(super) fn close(&mut self) {
+        self.is_last = true;
+    }
+
+    /// The node goes and leaves to others what waits here, and of what is ready that which `is_theirs`, which is told how
+    /// many milliseconds ago an event happened.
+    pub(super) fn hand_over(&mut self, now: u64, is_theirs: impl Fn(u64, &WebhookEvent) -> bool) {
+        self.settle(now);
+        for lane in [&mut self.guarded, &mut self.public] {
+            lane.departures.clear();
+            lane.ready.retain(|then, event| !is_theirs(now.saturating_sub(then), event));
+        }
+    }
+
+    /// Forgets everything. Returns how many events nobody will be told.
+    pub(super) fn clear(&mut self) -> usize {
+        self.settle(u64::MAX);
+        let left = self.guarded.ready.len() + self.public.ready.len();
+        (self.guarded, self.public) = (Lane::default(), Lane::default());
+        left
+    }
+
+    fn keep(&mut self, event: WebhookEvent, departure: Option<Subject>, is_guarded: bool, now: u64) {
+        let lane = self.lane(is_guarded);
+        match departure {
+            Some(subject) => lane.departures.insert(subject, event, now),
+            None => lane.ready.push(now, event),
+        }
+    }
+
+    /// Makes room for an event where that is fair. Whether there is room; what had to go is counted in `dropped`.
+    fn make_room(&mut self, event: &WebhookEvent, is_guarded: bool, dropped: &mut Option<Dropped>) -> bool {
+        while !self.is_last && self.is_full(event) {
+            let own = self.lane(is_guarded).ready.weight_of_source(event) + weight(event);
+            let public = &mut self.public;
+            let victim = if is_guarded {
+                let of_public = public.ready.pop_heavier_than(0).or_else(|| public.departures.pop_latest());
+                of_public.or_else(|| self.guarded.ready.pop_heavier_than(own))
+            } else {
+                public.ready.pop_heavier_than(own)
+            };
+            let Some(victim) = victim else { return false };
+            count(dropped, &victim);
+        }
+        true
+    }
+
+    fn is_full(&self, event: &WebhookEvent) -> bool {
+        let lanes = [&self.guarded, &self.public];
+        let events: usize = lanes.iter().map(|lane| lane.departures.len() + lane.ready.len()).sum();
+        let bytes: usize = lanes.iter().map(|lane| lane.ready.weight()).sum();
+        // Only texts can be large, and one event alone has room whatever its size.
+        let is_heavy = event.text_bytes() > 0 && bytes > 0 && bytes + weight(event) > MAX_READY_BYTES;
+        events >= self.capacity || is_heavy
+    }
+
+    /// Moves departures that are final.
+    fn settle(&mut self, now: u64) {
+        let now = if self.is_last { u64::MAX } else { now };
+        for lane in [&mut self.guarded, &mut self.public] {
+            while let Some((time, event)) = lane.departures.pop_due(now) {
+                if self.wanted.is_empty() || self.wanted.contains(&event.kind()) {
+                    lane.ready.push(time, event);
+                }
+            }
+        }
+    }
+
+    /// Whether an event is a `cache_miss` that was reported just now.
+    fn is_repeated_miss(&mut self, event: &WebhookEvent, now: u64) -> bool {
+        let WebhookEvent::CacheMiss { channel } = event else { return false };
+        let is_recent = |at: &u64| now.saturating_sub(*at) < MISS_WINDOW;
+        if self.misses.get(channel).is_some_and(is_recent) {
+            return true;
+        }
+        if self.misses.len() >= MAX_MISSES {
+            self.misses.retain(|_, at| is_recent(at));
+        }
+        if self.misses.len() < MAX_MISSES {
+            self.misses.insert(channel.clone(), now);
+        }
+        false
+    }
+
+    fn lane(&mut self, is_guarded: bool) -> &mut Lane {
+        if is_guarded { &mut self.guarded } else { &mut self.public }
+    }
+
+    fn wants(&self, kind: EventKind) -> bool {
+        self.wanted.is_empty() || self.wanted.contains(&kind)
+    }
+}
+
+/// Whether only those whom the application lets in can cause events of a channel.
+fn is_guarded(channel: &ChannelName) -> bool {
+    Channel::new(channel.as_str(), ChannelName::MAX_BYTES)
+        .is_ok_and(|channel| channel.access() != Access::Public)
+}
+
+fn count(dropped: &mut Option<Dropped>, event: &WebhookEvent) {
+    let events = dropped.as_ref().map_or(0, |dropped| dropped.events) + 1;
+    *dropped = Some(Dropped { events, kind: event.kind(), channel: event.channel().clone() });
+}

@@ -1,0 +1,361 @@
+use proptest::prelude::*;
+
+use super::event::*;
+use super::queue::*;
+use crate::message::{ChannelName, SocketId};
+use crate::protocol::pusher::{EventKind, UserId, WebhookSettings};
+
+fn channel(text: &str) -> ChannelName {
+    ChannelName::new(text).unwrap()
+}
+
+fn occupied(text: &str) -> WebhookEvent {
+    WebhookEvent::ChannelOccupied { channel: channel(text) }
+}
+
+fn vacated(text: &str) -> WebhookEvent {
+    WebhookEvent::ChannelVacated { channel: channel(text) }
+}
+
+fn queue_of(events: &[EventKind], capacity: usize) -> WebhookQueue {
+    WebhookQueue::new(&WebhookSettings { events: events.to_vec(), ..WebhookSettings::default() }, capacity)
+}
+
+fn dropped(events: u64, event: &WebhookEvent) -> Result<(), Dropped> {
+    Err(Dropped { events, kind: event.kind(), channel: event.channel().clone() })
+}
+
+#[test]
+fn golden_body() {
+    let events = [
+        occupied("a"),
+        vacated("a"),
+        WebhookEvent::MemberAdded { channel: channel("presence-a"), user_id: UserId::new("7") },
+        WebhookEvent::MemberRemoved {
+            channel: channel("presence-a"),
+            user_id: serde_json::from_str("7").unwrap(),
+        },
+        WebhookEvent::ClientEvent {
+            channel: channel("private-a"),
+            event: "client-x".into(),
+            data: "{}".into(),
+            socket_id: SocketId::new(1, 2),
+            user_id: None,
+        },
+        WebhookEvent::CacheMiss { channel: channel("cache-a") },
+        WebhookEvent::SubscriptionCount { channel: channel("a"), subscription_count: 2 },
+    ];
+    assert_eq!(
+        String::from_utf8(webhook_body(1_700_000_000_000, &events)).unwrap(),
+        concat!(
+            r#"{"time_ms":1700000000000,"events":[{"name":"channel_occupied","channel":"a"},"#,
+            r#"{"name":"channel_vacated","channel":"a"},"#,
+            r#"{"name":"member_added","channel":"presence-a","user_id":"7"},"#,
+            r#"{"name":"member_removed","channel":"presence-a","user_id":"7"},"#,
+            r#"{"name":"client_event","channel":"private-a","event":"client-x","data":"{}","socket_id":"1.2"},"#,
+            r#"{"name":"cache_miss","channel":"cache-a"},"#,
+            r#"{"name":"subscription_count","channel":"a","subscription_count":2}]}"#
+        )
+    );
+}
+
+#[test]
+fn who_comes_back_in_time_never_left() {
+    let mut queue = queue_of(&[], 10);
+    queue.push(occupied("a"), 0).unwrap();
+    assert_eq!(queue.take(0), [occupied("a")]);
+    queue.push(vacated("a"), 100).unwrap();
+    assert_eq!((queue.take(3099), queue.next_ready()), (vec![], Some(3100)));
+    queue.push(occupied("a"), 3099).unwrap();
+    assert_eq!((queue.take(9000), queue.next_ready()), (vec![], None));
+    queue.push(vacated("a"), 9000).unwrap();
+    queue.push(occupied("b"), 9000).unwrap();
+    assert_eq!(queue.take(12_000), [occupied("b"), vacated("a")]);
+    queue.push(vacated("a"), 20_000).unwrap();
+    assert_eq!(queue.take(23_000), [vacated("a")]);
+    queue.push(occupied("a"), 23_000).unwrap();
+    assert_eq!(queue.take(23_000), [occupied("a")]);
+}
+
+#[test]
+fn who_goes_again_has_the_whole_time_again() {
+    let mut queue = queue_of(&[], 10);
+    queue.push(vacated("a"), 0).unwrap();
+    queue.push(occupied("a"), 1000).unwrap();
+    queue.push(vacated("a"), 2000).unwrap();
+    assert_eq!([queue.take(3000), queue.take(4999)], [vec![], vec![]]);
+    assert_eq!(queue.take(5000), [vacated("a")]);
+}
+
+#[test]
+fn members_are_told_apart() {
+    let event = |added: bool, user: &str| {
+        let (channel, user_id) = (channel("presence-a"), UserId::new(user));
+        if added {
+            WebhookEvent::MemberAdded { channel, user_id }
+        } else {
+            WebhookEvent::MemberRemoved { channel, user_id }
+        }
+    };
+    let mut queue = queue_of(&[], 10);
+    queue.push(event(false, "7"), 0).unwrap();
+    queue.push(event(true, "8"), 1).unwrap();
+    queue.push(event(true, "7"), 2).unwrap();
+    assert_eq!(queue.take(9000), [event(true, "8")]);
+}
+
+#[test]
+fn only_what_is_wanted_and_only_so_much() {
+    let mut queue = queue_of(&[EventKind::ChannelVacated], 2);
+    queue.push(occupied("a"), 0).unwrap();
+    queue.push(vacated("a"), 0).unwrap();
+    queue.push(occupied("a"), 1).unwrap();
+    assert_eq!(queue.take(9000), []);
+    queue.push(vacated("a"), 9000).unwrap();
+    queue.push(vacated("b"), 9000).unwrap();
+    assert_eq!(queue.push(vacated("c"), 9000), dropped(1, &vacated("c")));
+    assert_eq!(queue.take(12_000), [vacated("a"), vacated("b")]);
+    let mut queue = queue_of(&[EventKind::ChannelOccupied], 200);
+    queue.push(vacated("a"), 0).unwrap();
+    queue.push(occupied("a"), 1).unwrap();
+    assert_eq!(queue.take(9000), [], "a return within three seconds is none");
+    for at in 0..150 {
+        queue.push(occupied(&format!("c{at}")), 9000).unwrap();
+    }
+    assert_eq!([queue.take(9000).len(), queue.take(9000).len(), queue.take(9000).len()], [100, 50, 0]);
+}
+
+#[test]
+fn what_clients_write_fits_into_a_request_and_into_memory() {
+    let event = |bytes: usize| WebhookEvent::ClientEvent {
+        channel: channel("private-a"),
+        event: "client-x".into(),
+        data: "\"".repeat(bytes),
+        socket_id: SocketId::new(1, 2),
+        user_id: None,
+    };
+    let mut queue = queue_of(&[], 10_000);
+    let taken = (0..10_000).filter(|_| queue.push(event(10_240), 0).is_ok()).count();
+    assert!((1_000..2_000).contains(&taken), "{taken}");
+    // What has no such texts still has its place.
+    queue.push(vacated("a"), 0).unwrap();
+    queue.push(occupied("b"), 0).unwrap();
+    let mut told = 0;
+    loop {
+        let events = queue.take(0);
+        if events.is_empty() {
+            break;
+        }
+        told += events.len();
+        let body = webhook_body(0, &events);
+        assert!(body.len() < 1_000_000, "{}", body.len());
+    }
+    assert_eq!(told, taken + 1);
+    // There is room again, also for one that is larger than a request should be.
+    queue.push(event(1_000_000), 0).unwrap();
+    queue.push(event(1), 0).unwrap();
+    assert_eq!([queue.take(0).len(), queue.take(0).len(), queue.take(0).len()], [1, 1, 0]);
+}
+
+#[test]
+fn with_the_last_node_nothing_waits_any_more() {
+    let mut queue = queue_of(&[EventKind::ChannelVacated], 2);
+    for name in ["a", "back"] {
+        queue.push(vacated(name), 0).unwrap();
+    }
+    queue.push(occupied("back"), 1).unwrap();
+    queue.push(vacated("b"), 2).unwrap();
+    assert_eq!(queue.push(vacated("late"), 2), dropped(1, &vacated("late")));
+    queue.close();
+    for name in ["c", "d"] {
+        queue.push(vacated(name), 3).unwrap();
+    }
+    assert_eq!((queue.take(3), queue.next_ready()), (["a", "b", "c", "d"].map(vacated).to_vec(), None));
+    queue.push(vacated("e"), 4).unwrap();
+    queue.push(occupied("f"), 4).unwrap();
+    assert_eq!([queue.clear(), queue.clear()], [1, 0]);
+}
+
+#[test]
+fn what_others_tell_is_left_to_them() {
+    let miss = |text: &str| WebhookEvent::CacheMiss { channel: channel(text) };
+    let mut queue = queue_of(&[], 10);
+    queue.push(vacated("told"), 1_000).unwrap();
+    queue.push(miss("cache-a"), 1_500).unwrap();
+    queue.push(vacated("waits"), 2_000).unwrap();
+    queue.push(occupied("old"), 3_000).unwrap();
+    queue.push(occupied("new"), 4_000).unwrap();
+    let is_theirs = |age: u64, event: &WebhookEvent| {
+        assert!(*event != vacated("told") || age == 3_100, "{age}");
+        age < 1_000
+    };
+    queue.hand_over(4_100, is_theirs);
+    assert_eq!(queue.next_ready(), None);
+    // In the order in which each of them was ready.
+    assert_eq!(queue.take(9_000), [miss("cache-a"), occupied("old"), vacated("told")]);
+    assert_eq!(queue.clear(), 0);
+}
+
+#[test]
+fn strangers_do_not_displace_guarded_channels() {
+    let mut queue = queue_of(&[], 100);
+    let joined = |user: i64| WebhookEvent::MemberAdded {
+        channel: channel("presence-a"),
+        user_id: UserId::new(&user.to_string()),
+    };
+    for at in 0..50 {
+        queue.push(vacated(&format!("gone-{at}")), 0).unwrap();
+        queue.push(occupied(&format!("made-up-{at}")), 0).unwrap();
+    }
+    // Nothing public gives way to something public.
+    assert_eq!(queue.push(occupied("late"), 0), dropped(1, &occupied("late")));
+    for user in 0..100 {
+        let Err(Dropped { events: 1, channel, .. }) = queue.push(joined(user), 0) else { panic!("{user}") };
+        assert!(channel.as_str().starts_with(if user < 50 { "made-up-" } else { "gone-" }), "{channel}");
+    }
+    assert_eq!(queue.push(joined(100), 0), dropped(1, &joined(100)));
+    assert_eq!(queue.take(9_000), (0..100).map(joined).collect::<Vec<_>>());
+}
+
+#[test]
+fn guarded_channels_come_first() {
+    let mut queue = queue_of(&[], 10);
+    queue.push(occupied("a"), 0).unwrap();
+    queue.push(occupied("private-a"), 1).unwrap();
+    queue.push(occupied("#server-to-user-7"), 1).unwrap();
+    assert_eq!(queue.take(1), [occupied("private-a"), occupied("#server-to-user-7"), occupied("a")]);
+}
+
+#[test]
+fn the_source_that_has_queued_the_most_loses() {
+    let whisper = |name: &str, number: u64| WebhookEvent::ClientEvent {
+        channel: channel(name),
+        event: format!("client-{number}"),
+        data: "{}".into(),
+        socket_id: SocketId::new(1, 2),
+        user_id: None,
+    };
+    let mut queue = queue_of(&[], 10);
+    for number in 0..9 {
+        queue.push(whisper("private-loud", number), 0).unwrap();
+    }
+    queue.push(whisper("private-quiet", 0), 0).unwrap();
+    assert_eq!(queue.push(whisper("private-loud", 9), 0), dropped(1, &whisper("private-loud", 9)));
+    // Another kind of event of the same channel is another source.
+    assert_eq!(queue.push(occupied("private-loud"), 0), dropped(1, &whisper("private-loud", 8)));
+    assert_eq!(queue.push(whisper("private-quiet", 1), 0), dropped(1, &whisper("private-loud", 7)));
+    let mut expected: Vec<_> = (0..7).map(|number| whisper("private-loud", number)).collect();
+    expected.extend([whisper("private-quiet", 0), occupied("private-loud"), whisper("private-quiet", 1)]);
+    assert_eq!(queue.take(0), expected);
+}
+
+#[test]
+fn occupancy_and_counts_of_a_channel_that_waits_are_folded() {
+    let count = |subscription_count: u64| WebhookEvent::SubscriptionCount {
+        channel: channel("a"),
+        subscription_count,
+    };
+    let mut queue = queue_of(&[], 10);
+    queue.push(occupied("a"), 0).unwrap();
+    queue.push(count(1), 0).unwrap();
+    queue.push(occupied("b"), 0).unwrap();
+    queue.push(count(0), 0).unwrap();
+    queue.push(vacated("a"), 0).unwrap();
+    assert_eq!(queue.take(RETURN_WITHIN), [occupied("b"), count(0)]);
+    queue.push(vacated("b"), 10_000).unwrap();
+    queue.push(occupied("c"), 14_000).unwrap();
+    queue.push(occupied("b"), 14_000).unwrap();
+    assert_eq!(queue.take(20_000), [occupied("c")], "it was away, and nothing has been said of it");
+}
+
+#[test]
+fn a_webhook_that_is_told_of_one_kind_is_told_of_each() {
+    let mut queue = queue_of(&[EventKind::ChannelOccupied], 10);
+    queue.push(occupied("a"), 0).unwrap();
+    queue.push(vacated("a"), 0).unwrap();
+    queue.push(occupied("b"), 5_000).unwrap();
+    assert_eq!(queue.take(5_000), [occupied("a"), occupied("b")]);
+}
+
+#[test]
+fn subscribers_of_an_empty_cache_channel_are_reported_once() {
+    let miss = |name: &str| WebhookEvent::CacheMiss { channel: channel(name) };
+    let mut queue = queue_of(&[], 10_000);
+    for _ in 0..10 {
+        queue.push(miss("cache-a"), 0).unwrap();
+    }
+    assert_eq!(queue.take(0), [miss("cache-a")]);
+    queue.push(miss("cache-a"), 9_999).unwrap();
+    queue.push(miss("cache-b"), 9_999).unwrap();
+    assert_eq!(queue.take(9_999), [miss("cache-b")]);
+    queue.push(miss("cache-a"), 10_000).unwrap();
+    assert_eq!(queue.take(10_000), [miss("cache-a")]);
+    // What is remembered is bounded.
+    for number in 0..9_000 {
+        queue.push(miss(&format!("cache-made-up-{number}")), 10_001).unwrap();
+    }
+    assert!(format!("{queue:?}").matches("cache-made-up").count() < 50_000);
+}
+
+#[test]
+fn channels_that_the_filter_leaves_out_are_not_told_of() {
+    let filter = serde_json::from_str(r#"{"channel_name_starts_with":"private-"}"#).unwrap();
+    let settings = WebhookSettings { filter, ..WebhookSettings::default() };
+    let mut queue = WebhookQueue::new(&settings, 10);
+    for event in [occupied("a"), occupied("private-a"), vacated("a")] {
+        queue.push(event, 0).unwrap();
+    }
+    assert_eq!(queue.take(9_000), [occupied("private-a")]);
+}
+
+proptest! {
+    /// Whatever is pushed, the bounds hold, and what is neither sent nor folded has been reported as dropped.
+    #[test]
+    fn nothing_is_lost_silently(pushes in prop::collection::vec((0usize..6, 0u64..500, 0usize..3), 0..300)) {
+        let names = ["a", "b", "private-a", "private-b", "presence-a", "c"];
+        let (mut queue, mut now, mut pushed, mut lost, mut sent) = (queue_of(&[], 20), 0, 0, 0, 0);
+        for (name, step, take) in pushes {
+            now += step;
+            let event = WebhookEvent::ClientEvent {
+                channel: channel(names[name]),
+                event: "client-x".into(),
+                data: "x".repeat(name * 100),
+                socket_id: SocketId::new(1, 2),
+                user_id: None,
+            };
+            pushed += 1;
+            if let Err(dropped) = queue.push(event, now) {
+                lost += dropped.events;
+            }
+            if take == 0 {
+                sent += queue.take(now).len() as u64;
+            }
+        }
+        let left = queue.clear() as u64;
+        prop_assert!(left <= 20);
+        prop_assert_eq!(pushed, lost + sent + left);
+    }
+}
+
+proptest! {
+    /// Whatever flickers, the application is told occupied and vacated in turn, and ends up knowing the truth.
+    #[test]
+    fn the_application_knows_the_truth(steps in prop::collection::vec(0u64..4000, 0..40)) {
+        let mut queue = queue_of(&[], 100);
+        let (mut now, mut is, mut told) = (0, false, false);
+        for step in steps {
+            now += step;
+            is = !is;
+            queue.push(if is { occupied("a") } else { vacated("a") }, now).unwrap();
+            for event in queue.take(now) {
+                prop_assert_ne!(event == occupied("a"), told);
+                told = !told;
+            }
+        }
+        for event in queue.take(now + RETURN_WITHIN) {
+            prop_assert_ne!(event == occupied("a"), told);
+            told = !told;
+        }
+        prop_assert_eq!(is, told);
+    }
+}

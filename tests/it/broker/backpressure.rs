@@ -1,0 +1,82 @@
+//! Full queues: publishers are refused, Redis is held back, and nothing that was accepted is lost.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use yamabiko::broker::{Inbound, PublishError};
+
+use super::{Node, PREFIX, PUBLISH_TIMEOUT, event, event_of, number, text};
+use crate::support::redis::RedisServer;
+
+#[tokio::test]
+async fn memory_refuses_what_has_no_room() {
+    let mut node = Node::memory(1000);
+    let (mut accepted, mut held) = (0, Vec::new());
+    while node.publish(event("chat:", accepted)).await.is_ok() {
+        accepted += 1;
+        held.push(node.inbound.recv().await);
+        assert!(accepted < 100, "no bound");
+    }
+    assert!(accepted > 0);
+    assert_eq!(node.publish(event("chat:", 0)).await, Err(PublishError::QueueFull));
+    held.pop();
+    assert_eq!(node.publish(event("chat:", 0)).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_node_holds_redis_back_and_loses_nothing() {
+    let mut node = Node::redis(10_000).await;
+    let other = Node::on(node.server_of_its_own.as_ref().unwrap()).await;
+    for number in 0..500 {
+        assert_eq!(other.publish(event("chat:", number)).await, Ok(()));
+    }
+    let mut held = Vec::new();
+    while let Ok(Some(inbound)) = timeout(Duration::from_millis(500), node.inbound.recv()).await {
+        let Inbound::Dispatch { dispatch, permit } = inbound else { continue };
+        held.push((dispatch, permit));
+    }
+    assert!(!held.is_empty() && held.len() < 100, "{} of 500 came at once", held.len());
+    let arrived = held.len();
+    assert!(held.drain(..).map(|(dispatch, _)| number(&event_of(dispatch))).eq(0..arrived));
+    for expected in arrived..500 {
+        assert_eq!(number(&node.next().await), expected);
+    }
+    assert_eq!((node.metrics.broker_messages.get(), node.metrics.broker_interruptions.get()), (500, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_redis_fills_a_bounded_queue() {
+    let server = RedisServer::start();
+    let node = Node::start(&server.url(), 5_000, PUBLISH_TIMEOUT);
+    node.ready().await;
+    server.pause();
+    let outcomes =
+        futures_util::future::join_all((0..100).map(|number| node.publish(event("chat:", number)))).await;
+    let full = outcomes.iter().filter(|outcome| **outcome == Err(PublishError::QueueFull)).count();
+    assert!((50..100).contains(&full), "{outcomes:?}");
+    assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+    server.resume();
+    node.publish_when_up(event("chat:", 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_node_holds_topics_back_too() {
+    let mut node = Node::redis(10_000).await;
+    node.hear("orders").await;
+    let mut laravel = node.server_of_its_own.as_ref().unwrap().client().await;
+    let mut pipe = redis::pipe();
+    for number in 0..500 {
+        pipe.publish(format!("{PREFIX}orders"), number).ignore();
+    }
+    pipe.query_async::<()>(&mut laravel).await.unwrap();
+    let mut held = Vec::new();
+    while let Ok(Some(inbound)) = timeout(Duration::from_millis(500), node.inbound.recv()).await {
+        held.push(inbound);
+    }
+    assert!(!held.is_empty() && held.len() < 100, "{} of 500 came at once", held.len());
+    let arrived = held.len();
+    drop(held);
+    for expected in arrived..500 {
+        assert_eq!(node.topic().await, text("orders", &expected.to_string()));
+    }
+}

@@ -1,0 +1,288 @@
+//! A real Redis that is killed, stopped, paused or cut off.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use yamabiko::broker::{Inbound, PublishError, Status};
+
+use super::{Node, PATIENCE, PUBLISH_TIMEOUT, SIGNALS, TOPIC, event, number, text, topic, wait_for};
+use crate::support::proxy::{Proxy, Traffic};
+use crate::support::redis::RedisServer;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_redis_is_awaited() {
+    let mut server = RedisServer::absent(&[]);
+    let mut node = Node::start(&server.url(), 1 << 20, PUBLISH_TIMEOUT);
+    assert_eq!(node.publish(event("chat:", 0)).await, Err(PublishError::Unreachable));
+    assert_eq!(node.metrics.broker_up.get(), 0);
+    wait_for(
+        "a reason",
+        || matches!(node.broker.status(), Status::Unavailable(reason) if reason.contains("refused")),
+    )
+    .await;
+    server.restart();
+    node.ready().await;
+    assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
+    assert_eq!(number(&node.next().await), 1);
+    assert_eq!((node.metrics.broker_up.get(), node.metrics.broker_interruptions.get()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_redis_is_found_again() {
+    let mut server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    for round in 1..=2 {
+        server.kill();
+        wait_for("the loss to be noticed", || node.broker.status() != Status::Ready).await;
+        assert_eq!(node.publish(event("chat:", 0)).await, Err(PublishError::Unreachable));
+        server.restart();
+        node.ready().await;
+        assert_eq!(node.metrics.broker_interruptions.get(), round);
+        assert_eq!(node.publish(event("chat:", 7)).await, Ok(()));
+        assert_eq!(number(&node.next().await), 7);
+    }
+}
+
+/// Publishes while Redis does not answer; afterwards nothing of it may turn up anywhere.
+async fn refused_means_never_delivered(
+    server: &RedisServer,
+    node: &mut Node,
+    pause: impl AsyncFnOnce(),
+    resume: impl AsyncFnOnce(),
+) {
+    let mut other = Node::on(server).await;
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut witness = client.get_async_pubsub().await.unwrap();
+    witness.subscribe(TOPIC).await.unwrap();
+
+    pause().await;
+    let publishing = (0..20).map(|number| node.publish(event("chat:", number)));
+    let outcomes = futures_util::future::join_all(publishing).await;
+    assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+    assert!(outcomes.contains(&Err(PublishError::TimedOut)), "{outcomes:?}");
+    resume().await;
+
+    // Both have to be subscribed again to hear it.
+    let before = other.metrics.broker_messages.get();
+    while other.metrics.broker_messages.get() == before {
+        node.publish_when_up(event("chat:", 1000)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // What comes first is what was published last: nothing stood in line before it.
+    assert_eq!(number(&node.next().await), 1000);
+    assert_eq!(number(&other.next().await), 1000);
+    let heard = timeout(PATIENCE, witness.on_message().next()).await.expect("in time").expect("a message");
+    assert!(heard.get_payload::<String>().unwrap().contains(r#""n":1000"#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_redis_delivers_nothing_late() {
+    let server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    refused_means_never_delivered(&server, &mut node, async || server.pause(), async || server.resume())
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_redis_delivers_nothing_late() {
+    let server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    let mut client = server.client().await;
+    // Long enough for the sender to give up, short enough for the connection to live on.
+    let pause = async || {
+        redis::cmd("CLIENT").arg("PAUSE").arg(1900).query_async::<()>(&mut client).await.unwrap();
+    };
+    refused_means_never_delivered(&server, &mut node, pause, async || ()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_connections_come_back() {
+    let server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    let mut client = server.client().await;
+    for (round, kind) in (1..).zip(["pubsub", "normal"]) {
+        let _: i64 =
+            redis::cmd("CLIENT").arg(&["KILL", "TYPE", kind]).query_async(&mut client).await.unwrap();
+        wait_for("the loss to be noticed", || node.metrics.broker_interruptions.get() == round).await;
+        node.ready().await;
+        assert_eq!(node.publish(event("chat:", 7)).await, Ok(()));
+        assert_eq!(number(&node.next().await), 7);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flushed_scripts_are_loaded_again() {
+    let server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    let mut client = server.client().await;
+    let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut client).await.unwrap();
+    for expected in 0..10 {
+        assert_eq!(node.publish(event("chat:", expected)).await, Ok(()));
+        assert_eq!(number(&node.next().await), expected);
+    }
+    assert_eq!(node.metrics.broker_interruptions.get(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_scripts_a_node_still_drops_its_own_late_copies() {
+    let acl = format!("aoi on >pass resetchannels &{TOPIC} &{SIGNALS} -@all +subscribe +publish +ping");
+    let mut arguments = vec!["--user"];
+    arguments.extend(acl.split(' '));
+    let server = RedisServer::start_with(&arguments);
+    let mut node = Node::start(&server.url_as("aoi:pass"), 1 << 20, Duration::from_secs(1));
+    node.ready().await;
+    server.pause();
+    assert_eq!(node.publish(event("chat:", 1)).await, Err(PublishError::TimedOut));
+    server.resume();
+    wait_for("the late copy", || node.dropped("refused") == 1).await;
+    node.publish_when_up(event("chat:", 2)).await;
+    assert_eq!(number(&node.next().await), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_dropped_keeps_no_sender_waiting() {
+    let server = RedisServer::start();
+    let node = Node::on(&server).await;
+    server.pause();
+    let (sender, receiver) = oneshot::channel();
+    node.broker.publish(event("chat:", 1), Box::new(move |outcome| sender.send(outcome).unwrap_or(())));
+    drop(node);
+    assert_eq!(timeout(PATIENCE, receiver).await.expect("in time"), Ok(Err(PublishError::Unreachable)));
+    server.resume();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_network_is_noticed_and_delivers_nothing_late() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let mut node = Node::start(&proxy.url(), 64 << 20, PUBLISH_TIMEOUT);
+    node.ready().await;
+    let mut elsewhere = Node::on(&server).await;
+    assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
+    assert_eq!((number(&node.next().await), number(&elsewhere.next().await)), (1, 1));
+
+    // With nothing to publish, heartbeats notice.
+    proxy.set(Traffic::Blackhole);
+    let began = Instant::now();
+    wait_for("the loss to be noticed", || node.broker.status() != Status::Ready).await;
+    // Within a second; the rest is for a busy machine.
+    let noticed = began.elapsed();
+    assert!(noticed < Duration::from_secs(2), "{noticed:?}");
+    // It may be a moment only, so that messages are refused when it has been longer.
+    wait_for("the loss to count", || node.metrics.broker_interruptions.get() == 1).await;
+    assert_eq!(node.publish(event("chat:", 2)).await, Err(PublishError::Unreachable));
+    proxy.set(Traffic::Cut);
+    proxy.set(Traffic::Open);
+    node.ready().await;
+
+    // With something to publish, its sender is told in time.
+    proxy.set(Traffic::Blackhole);
+    let began = Instant::now();
+    assert_eq!(node.publish(event("chat:", 3)).await, Err(PublishError::TimedOut));
+    let told = began.elapsed();
+    assert!(told < PUBLISH_TIMEOUT + Duration::from_secs(1), "{told:?}");
+    // What was held on the way comes out late, and Redis refuses it.
+    proxy.set(Traffic::Open);
+    node.publish_when_up(event("chat:", 4)).await;
+    assert_eq!((number(&node.next().await), number(&elsewhere.next().await)), (4, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_is_silently_dead_is_noticed_and_replaced() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let mut node = Node::start(&proxy.url(), 64 << 20, PUBLISH_TIMEOUT);
+    node.ready().await;
+    node.hear("orders").await;
+    proxy.set(Traffic::SubscriptionsSwallowed);
+    let began = Instant::now();
+    wait_for("the silence to be noticed", || node.broker.status() != Status::Ready).await;
+    let noticed = began.elapsed();
+    assert!(noticed < Duration::from_secs(2), "{noticed:?}");
+    node.ready().await;
+    let replaced = began.elapsed();
+    assert!(replaced < Duration::from_secs(3), "{replaced:?}");
+    // The stream says where something may be missing, and goes on with all topics.
+    assert!(matches!(node.inbound.recv().await, Some(Inbound::Resumed)));
+    assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
+    assert_eq!(number(&node.next().await), 1);
+    assert_eq!(node.publish(topic("orders", "2")).await, Ok(()));
+    assert_eq!(node.topic().await, text("orders", "2"));
+    assert_eq!(node.metrics.broker_interruptions.get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_outlives_a_pause_of_redis_and_the_loss_of_the_publishing_connection() {
+    let server = RedisServer::start();
+    let mut node = Node::on(&server).await;
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut client = client.get_multiplexed_async_connection_with_config(&patient).await.unwrap();
+    let laravel = |number: usize| {
+        let payload = format!(r#"{{"channel":"chat:","data":{{"n":{number}}}}}"#);
+        redis::cmd("PUBLISH").arg(TOPIC).arg(payload).take()
+    };
+    for round in 0..2 {
+        server.pause();
+        wait_for("the silence to be noticed", || node.broker.status() != Status::Ready).await;
+        // What is published meanwhile waits in Redis.
+        let publish = laravel(round);
+        let (sent, ()) = tokio::join!(publish.query_async::<i64>(&mut client), async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            server.resume();
+        });
+        assert_eq!(sent, Ok(1));
+        assert_eq!(number(&node.next().await), round);
+        node.ready().await;
+    }
+    assert_eq!(node.metrics.broker_interruptions.get(), 0);
+    let mut heard = 2;
+    for _ in 0..5 {
+        let _: i64 = redis::cmd("CLIENT")
+            .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
+            .query_async(&mut client)
+            .await
+            .unwrap();
+        for _ in 0..20 {
+            assert_eq!(laravel(heard).query_async::<i64>(&mut client).await, Ok(1));
+            assert_eq!(number(&node.next().await), heard);
+            heard += 1;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_found_soon_after_it_is_back() {
+    let mut server = RedisServer::start();
+    let node = Node::on(&server).await;
+    for _ in 0..3 {
+        server.kill();
+        // Long enough for a wait between attempts to grow.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        server.restart();
+        let back = Instant::now();
+        node.ready().await;
+        let found = back.elapsed();
+        assert!(found < Duration::from_millis(1500), "{found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_copy_is_a_receipt_if_the_reply_is_lost() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let mut node = Node::start(&proxy.url(), 64 << 20, PUBLISH_TIMEOUT);
+    node.ready().await;
+    proxy.set(Traffic::RepliesLost);
+    let began = Instant::now();
+    assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
+    assert!(began.elapsed() < PUBLISH_TIMEOUT);
+    assert_eq!(number(&node.next().await), 1);
+    // The connection that lost a reply is given up, and what it published is not published again.
+    wait_for("the loss to be noticed", || node.metrics.broker_interruptions.get() == 1).await;
+    proxy.set(Traffic::Open);
+    node.publish_when_up(event("chat:", 2)).await;
+    assert_eq!(number(&node.next().await), 2);
+}

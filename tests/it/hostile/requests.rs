@@ -1,0 +1,168 @@
+//! HTTP requests that are malformed, slow, endless or never finished.
+
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{Others, read_to_the_end, start};
+use crate::support::{Client, PATIENCE, Raw, Request, Server, claims, eventually, token};
+
+#[test]
+fn who_does_not_finish_the_handshake_is_closed() {
+    let server = start(|options| {
+        options.set("limits.handshake_timeout", "1s").set("limits.keep_alive_timeout", "1s");
+    });
+    let mut others = Others::join(&server);
+    let started = Instant::now();
+    let head = format!("GET /?token={} HTTP/1.1\r\nHost: x\r\n", token(&claims(7, "Aoi", "chat:")));
+    let mut silent: Vec<_> = (0..50).map(|_| Raw::connect(server.address)).collect();
+    let mut halfway: Vec<_> = (0..50).map(|_| Raw::connect(server.address)).collect();
+    let mut kept_alive = Raw::connect(server.address);
+    kept_alive.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    for raw in &mut halfway {
+        raw.write(head.as_bytes());
+    }
+    // One header a moment, for ever.
+    let mut drip = Raw::connect(server.address);
+    drip.write(head.as_bytes());
+    let mut writer = drip.stream().try_clone().unwrap();
+    let dripping = thread::spawn(move || {
+        let until = Instant::now() + PATIENCE;
+        while writer.write_all(b"X-Drip: 1\r\n").is_ok() {
+            assert!(Instant::now() < until, "it may drip for ever");
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    for raw in silent.iter_mut().chain(&mut halfway).chain([&mut drip, &mut kept_alive]) {
+        read_to_the_end(raw.stream());
+    }
+    dripping.join().unwrap();
+    assert!(started.elapsed() >= Duration::from_secs(1), "closed before the time was up");
+    // The admission of connections is not touched by any of them.
+    assert_eq!(server.metric("yamabiko_connections"), 2);
+    others.talk();
+}
+
+#[test]
+fn strange_requests() {
+    let server = start(|_| {});
+    let mut others = Others::join(&server);
+    let long = "x".repeat(100_000);
+    let requests = [
+        "\r\n\r\n\r\n\r\n".to_owned(),
+        "GET\r\n\r\n".to_owned(),
+        "GET / HTTP/9.9\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+        "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}".to_owned() + &long,
+        format!("GET /?token={long} HTTP/1.1\r\nHost: x\r\n\r\n"),
+        format!("GET /{long}"),
+        format!("GET / HTTP/1.1\r\nX: {long}"),
+        format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(10_000)),
+        "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n".to_owned(),
+        "GET /?%%%&token=%ff%fe HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\nAuthorization: Bearer\r\n\r\n".to_owned(),
+    ];
+    for request in &requests {
+        let mut raw = Raw::connect(server.address);
+        let _ = raw.try_write(request.as_bytes());
+        let _ = raw.stream().shutdown(std::net::Shutdown::Write);
+        read_to_the_end(raw.stream());
+        others.talk();
+    }
+}
+
+#[test]
+fn answers_that_nobody_reads_are_given_up() {
+    let server = start(|options| {
+        options.set("limits.handshake_timeout", "1s").set("console.enabled", true);
+    });
+    let mut others = Others::join(&server);
+    let pages = [(server.address, "/console"), (server.admin, "/metrics"), (server.address, "/console")];
+    let lazy: Vec<_> = pages
+        .map(|(address, page)| {
+            let request = format!("GET {page} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(1000);
+            let mut raw = Raw::connect(address);
+            raw.stream().set_write_timeout(Some(3 * PATIENCE)).unwrap();
+            // Asks for ever and never reads, until it is put out.
+            thread::spawn(move || while raw.try_write(request.as_bytes()).is_ok() {})
+        })
+        .into();
+    eventually("all given up", || {
+        server.metric("yamabiko_http_dropped_total{reason=\"write_timeout\"}") == 3
+    });
+    for thread in lazy {
+        thread.join().unwrap();
+    }
+    others.talk();
+}
+
+#[test]
+fn a_body_that_never_comes_is_not_awaited_for_ever() {
+    let server = start(|options| {
+        options.set("limits.handshake_timeout", "1s").set("console.enabled", true);
+    });
+    let head = "Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+    for (address, target) in
+        [(server.admin, "/disconnect"), (server.address, "/console/token"), (server.address, "/nothing")]
+    {
+        let mut raw = Raw::connect(address);
+        raw.write(format!("POST {target} HTTP/1.1\r\n{head}").as_bytes());
+        read_to_the_end(raw.stream());
+    }
+}
+
+#[test]
+fn connections_that_never_become_websockets_make_room_for_others() {
+    // Room for 16 and 8 of them; those of less than a second are let be.
+    let server = Server::start(|options| {
+        options.files(128);
+    });
+    for address in [server.address, server.admin] {
+        let idle: Vec<_> = (0..40)
+            .map(|_| {
+                let mut raw = Raw::connect(address);
+                let _ = raw.try_write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                raw
+            })
+            .collect();
+        for _ in 0..3 {
+            assert_eq!(Request::get(address, "/healthz").send().status, 200);
+        }
+        drop(idle);
+    }
+    assert!(server.metric("yamabiko_http_dropped_total{reason=\"no_room\"}") > 0);
+    let mut aoi = Client::connect(&server, &claims(7, "Aoi", "chat:")).expect("upgraded");
+    aoi.say(&json!({ "message": "hello" }));
+    aoi.expect_sent();
+}
+
+#[test]
+fn probes_are_answered_when_there_is_no_descriptor_for_another_websocket() {
+    let server = Server::start(|options| {
+        options.files(128);
+    });
+    let (mut open, mut refused) = (Vec::new(), 0);
+    for user in 0..200 {
+        match Client::connect(&server, &claims(user, "Aoi", "chat:")) {
+            Ok(client) => open.push(client),
+            Err(answer) => {
+                assert_eq!((answer.status, &answer.json()["error"]["code"]), (503, &json!("no_descriptors")));
+                refused += 1;
+            }
+        }
+    }
+    assert!(open.len() >= 32 && refused > 0, "{} and {refused}", open.len());
+    for address in [server.address, server.admin] {
+        assert_eq!(Request::get(address, "/healthz").send().status, 200);
+    }
+    assert_eq!(server.metric("yamabiko_handshakes_refused_total{reason=\"no_descriptors\"}"), refused);
+    assert_eq!(server.metric("yamabiko_handshakes_refused_total{reason=\"accept_failed\"}"), 0);
+    let mut first = open.swap_remove(0);
+    first.say(&json!({ "message": "hello" }));
+    first.expect_sent();
+    drop(open);
+    eventually("room again", || Client::connect(&server, &claims(7, "Aoi", "chat:")).is_ok());
+}

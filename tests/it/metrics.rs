@@ -1,0 +1,126 @@
+//! The metrics page, and the alerting rules in `deploy/yamabiko.rules.yml`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::support::{Request, Server};
+
+#[test]
+fn metrics_come_in_the_format_that_is_asked_for() {
+    let server = Server::start(|_| {});
+    let page = |accept: &str| Request::get(server.admin, "/metrics").header("Accept", accept).send();
+    let text = page("*/*");
+    assert_eq!(text.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(text.text().contains("# TYPE yamabiko_connections_opened_total counter\n"), "{}", text.text());
+    let open = page("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1");
+    assert_eq!(
+        open.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    assert!(open.text().ends_with("# EOF\n"), "{}", open.text());
+}
+
+/// Debian's `promtool` runs the rules on series that must fire them and on series that must not: `tests/alerts.yml`.
+#[test]
+fn each_alert_fires_when_it_must_and_only_then() {
+    promtool(&["check", "rules", "deploy/yamabiko.rules.yml"], "");
+    promtool(&["test", "rules", "tests/alerts.yml"], "");
+    let (rules, cases) = (read("deploy/yamabiko.rules.yml"), read("tests/alerts.yml"));
+    let alerts: Vec<&str> =
+        rules.split("- alert: ").skip(1).map(|rest| rest.lines().next().unwrap()).collect();
+    assert!(alerts.len() >= 6, "{alerts:?}");
+    let cases: Vec<&str> = cases.split("alertname: ").skip(1).collect();
+    for alert in alerts {
+        let of_it = || cases.iter().filter(|case| case.lines().next() == Some(alert));
+        let is_silent =
+            |case: &&&str| case.lines().nth(1).is_some_and(|line| line.ends_with("exp_alerts: []"));
+        assert!(of_it().any(|case| is_silent(&case)), "no case in which {alert} must not fire");
+        assert!(of_it().any(|case| !is_silent(&case)), "no case in which {alert} must fire");
+    }
+}
+
+/// Also what an expression or a document names with its labels.
+#[test]
+fn each_metric_of_the_rules_is_on_the_page_from_the_start() {
+    let server = Server::start(|_| {});
+    let page = server.get_admin("/metrics");
+    promtool(&["check", "metrics"], page.text());
+    let series: BTreeSet<&str> = page
+        .text()
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let names: BTreeSet<&str> = series.iter().map(|series| series.split('{').next().unwrap()).collect();
+    for (file, text) in [
+        ("deploy/yamabiko.rules.yml", read("deploy/yamabiko.rules.yml")),
+        ("docs/deploy.md", read("docs/deploy.md")),
+    ] {
+        let mut found = 0;
+        for prefix in ["yamabiko_", "process_"] {
+            for (at, _) in text.match_indices(prefix) {
+                let name: String =
+                    text[at..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                let before = text[..at].chars().next_back();
+                if name == prefix || before.is_some_and(|c| c.is_ascii_alphanumeric() || "_/".contains(c)) {
+                    continue;
+                }
+                assert!(names.contains(&*name), "{file}: {name} is not in {names:#?}");
+                found += 1;
+                let labels =
+                    text[at + name.len()..].strip_prefix('{').and_then(|rest| rest.split('}').next());
+                let Some((label, value)) = labels.and_then(|labels| labels.split_once("=\"")) else {
+                    continue;
+                };
+                // `!=` names one that is there as well.
+                let wanted = format!("{name}{{{}=\"{value}}}", label.trim_end_matches('!'));
+                assert!(
+                    label == "job" || series.contains(&*wanted),
+                    "{file}: {wanted} is not in {series:#?}"
+                );
+            }
+        }
+        assert!(found >= 8, "{file}: {found}");
+    }
+    let native = read("docs/native.md");
+    for (metric, from, to) in [
+        ("yamabiko_handshakes_refused_total", "### Refused handshakes", "## Sending"),
+        ("yamabiko_messages_refused_total", "## Answers", "## Broadcasts"),
+        ("yamabiko_broker_dropped_total", "What cannot be delivered", "The reply of `PUBLISH`"),
+    ] {
+        let part = native.split_once(from).unwrap().1.split_once(to).unwrap().0;
+        for row in part.lines().filter(|line| line.starts_with("| ")) {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let cell = if cells[1].parse::<u16>().is_ok() { cells[2] } else { cells[1] };
+            for reason in
+                cell.split('`').skip(1).step_by(2).filter(|word| !word.contains('.') && *word != "reason")
+            {
+                let wanted = format!("{metric}{{reason=\"{reason}\"}}");
+                assert!(series.contains(&*wanted), "{wanted} is not in {series:#?}");
+            }
+        }
+    }
+}
+
+fn promtool(arguments: &[&str], input: &str) {
+    let mut promtool = Command::new("promtool")
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool, of Debian's package prometheus");
+    promtool.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "promtool {arguments:?}: {text}");
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}

@@ -1,0 +1,194 @@
+//! Redis absent, killed, stopped, paused or locked, from one client's end to the other's.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{OK, join, message, ready, start};
+use crate::support::redis::RedisServer;
+use crate::support::{Client, Server, eventually};
+
+/// In an outage: after this a sender must have been told that its message was not sent. Elsewhere it is longer, since
+/// a busy machine is no outage.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[test]
+fn an_absent_redis_is_awaited() {
+    let mut redis = RedisServer::absent(&[]);
+    let nodes = [impatient(&redis.url()), impatient(&redis.url())];
+    let mut outage = Outage::begin(&nodes);
+    outage.is_told();
+    redis.restart();
+    outage.is_over();
+}
+
+#[test]
+fn a_killed_redis_is_found_again() {
+    let mut redis = RedisServer::start();
+    let nodes = [impatient(&redis.url()), impatient(&redis.url())];
+    let mut outage = Outage::begin(&nodes);
+    for _ in 0..2 {
+        redis.kill();
+        outage.is_told();
+        redis.restart();
+        outage.is_over();
+    }
+}
+
+#[test]
+fn a_stopped_redis_delivers_nothing_late() {
+    let redis = RedisServer::start();
+    let nodes = [impatient(&redis.url()), impatient(&redis.url())];
+    let mut outage = Outage::begin(&nodes);
+    redis.pause();
+    outage.is_told();
+    outage.is_told();
+    redis.resume();
+    outage.is_over();
+}
+
+#[test]
+fn a_paused_redis_delivers_nothing_late() {
+    let redis = RedisServer::start();
+    let nodes = [impatient(&redis.url()), impatient(&redis.url())];
+    for mode in ["WRITE", "ALL"] {
+        let mut outage = Outage::begin(&nodes);
+        let mut operator = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+        let () = redis::cmd("CLIENT").arg("PAUSE").arg(3000).arg(mode).query(&mut operator).unwrap();
+        outage.is_told();
+        outage.is_over();
+    }
+}
+
+#[test]
+fn a_wrong_password_is_an_outage_that_an_operator_can_end() {
+    let redis = RedisServer::start_with(&["--requirepass", "the right password"]);
+    // The server's log is searched for its password at the end.
+    let nodes = [0, 1].map(|_| impatient(&redis.url_as(":the-wrong-password")));
+    let node = &nodes[0];
+    let mut outage = Outage::begin(&nodes);
+    outage.is_told();
+    eventually("a reason", || {
+        node.get_admin("/readyz").json()["broker"].as_str().is_some_and(|why| why.contains("WRONGPASS"))
+    });
+    assert!(!node.get_admin("/readyz").text().contains("the-wrong-password"));
+    let mut operator =
+        redis::Client::open(redis.url_as(":the%20right%20password")).unwrap().get_connection().unwrap();
+    let () = redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("requirepass")
+        .arg("the-wrong-password")
+        .query(&mut operator)
+        .unwrap();
+    outage.is_over();
+}
+
+#[test]
+fn a_node_that_stood_still_reads_redis_answer_before_it_judges() {
+    let redis = RedisServer::start();
+    let (still, other) = (impatient(&redis.url()), ready(&redis));
+    eventually("Redis is there", || still.get_admin("/readyz").status == 200);
+    let mut sender = join(&still, 7, "Aoi", "notes:");
+    let mut receiver = join(&other, 8, "Ren", "notes:");
+    for round in 0..5 {
+        let data = json!({ "n": round });
+        redis.pause();
+        sender.say(&data);
+        // It lies in Redis's socket, and the node is stopped before there is an answer.
+        thread::sleep(Duration::from_millis(100));
+        still.signal(Signal::STOP);
+        redis.resume();
+        assert_eq!(receiver.expect_json(), message(7, "Aoi", &data));
+        thread::sleep(2 * PUBLISH_TIMEOUT);
+        still.signal(Signal::CONT);
+        sender.expect_sent();
+        assert_eq!(sender.expect_json(), message(7, "Aoi", &data));
+    }
+    assert_eq!(still.metric("yamabiko_broker_interruptions_total"), 0);
+}
+
+#[test]
+fn what_is_said_on_a_node_without_redis_stays_unsaid_on_the_other() {
+    let mut redis = RedisServer::start();
+    let (a, b) = (ready(&redis), ready(&redis));
+    let mut on_a = join(&a, 7, "Aoi", "notes:");
+    let mut on_b = join(&b, 8, "Ren", "notes:");
+    redis.kill();
+    for _ in 0..20 {
+        on_a.say(&json!({ "lost": true }));
+        assert_eq!(on_a.expect_json()["error"]["code"], "unavailable");
+    }
+    redis.restart();
+    for node in [&a, &b] {
+        eventually("both are back", || node.get_admin("/readyz").status == 200);
+    }
+    on_a.say(&json!({ "lost": false }));
+    on_a.expect_sent();
+    for client in [&mut on_a, &mut on_b] {
+        assert_eq!(client.expect_json(), message(7, "Aoi", &json!({ "lost": false })));
+    }
+}
+
+/// A sender and listeners on nodes that have lost Redis, and what they may expect.
+struct Outage<'n> {
+    node: &'n Server,
+    other: &'n Server,
+    sender: Client,
+    listeners: [Client; 2],
+    refused: usize,
+}
+
+impl<'n> Outage<'n> {
+    fn begin([node, other]: &'n [Server; 2]) -> Self {
+        for node in [node, other] {
+            // Whoever has Redis is connected when the outage begins; who has none says why.
+            node.expect_log(|line| line["message"] == "connected to Redis" || line["level"] == "WARN");
+        }
+        let listeners = [join(node, 8, "Ren", "notes:"), join(other, 9, "Yui", "notes:")];
+        Self { node, other, sender: join(node, 7, "Aoi", "notes:"), listeners, refused: 0 }
+    }
+
+    /// Every sender is told so in time, and readiness and the metrics say it.
+    fn is_told(&mut self) {
+        for _ in 0..3 {
+            let started = Instant::now();
+            self.sender.say(&json!({ "refused": self.refused }));
+            let answer = self.sender.expect_json();
+            assert_eq!((&answer["type"], &answer["ok"]), (&json!("sended"), &json!(false)), "{answer}");
+            assert_eq!(answer["error"]["code"], "unavailable");
+            let waited = started.elapsed();
+            assert!(waited < PUBLISH_TIMEOUT + Duration::from_secs(2), "told after {waited:?}");
+            self.refused += 1;
+        }
+        // What is no message is told so as ever.
+        self.sender.send_text("{}");
+        assert_eq!(self.sender.expect_json()["error"]["code"], "invalid_message");
+        let refused = self.node.metric("yamabiko_messages_refused_total{reason=\"unavailable\"}");
+        assert!(refused >= i64::try_from(self.refused).unwrap());
+        eventually("not ready", || self.node.get_admin("/readyz").status == 503);
+    }
+
+    /// It goes on by itself, on the same connections, and nothing that was refused arrives.
+    fn is_over(&mut self) {
+        for node in [self.node, self.other] {
+            eventually("ready again", || node.get_admin("/readyz").status == 200);
+        }
+        for number in 0..3 {
+            let data = json!({ "accepted": number });
+            self.sender.say(&data);
+            assert_eq!(self.sender.expect_text(), OK);
+            for client in [&mut self.sender].into_iter().chain(&mut self.listeners) {
+                assert_eq!(client.expect_json(), message(7, "Aoi", &data));
+            }
+        }
+    }
+}
+
+/// A node that soon gives up waiting for Redis.
+fn impatient(url: &str) -> Server {
+    start(url, |options| {
+        options.set("redis.publish_timeout", format!("{}s", PUBLISH_TIMEOUT.as_secs()));
+    })
+}
