@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::signals::Hangup;
 use super::{Failure, output, serve};
-use crate::auth::Minter;
+use crate::auth::TokenIssuer;
 use crate::config::{Config, Key};
 use crate::message::ChannelName;
 use crate::protocol::pusher::AppSettings;
@@ -88,7 +88,7 @@ fn adapt(config: &mut Config, args: &Args) -> Result<Made, Failure> {
         settings.admin.listen = SocketAddr::from((HOST, port));
     }
 
-    let nothing_to_sign_with = Minter::new(&settings.auth).is_err();
+    let nothing_to_sign_with = TokenIssuer::new(&settings.auth).is_err();
     if nothing_to_sign_with {
         settings.auth.secret = random_text(32).into();
         if settings.auth.algorithms.is_empty() {
@@ -134,7 +134,7 @@ fn banner(config: &Config, made: Made, host: IpAddr) -> Result<String, Failure> 
     let channel = ChannelName::new("chat:default")
         .map_err(|error| Failure::Failed(anyhow::anyhow!("chat:default: {error}")))?;
     let ttl = Duration::from_secs(TOKEN_HOURS * 3600);
-    let token = Minter::new(&settings.auth)?.mint(&7.into(), "Aoi", &channel, ttl);
+    let token = TokenIssuer::new(&settings.auth)?.issue(&7.into(), "Aoi", &channel, ttl);
     let broker = match config.origin(&Key::new("redis", "url")) {
         Some(origin) => format!("Redis, from {origin}"),
         None => "in memory; set YAMABIKO__REDIS__URL to hear Laravel".to_owned(),

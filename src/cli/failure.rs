@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use crate::auth::NoSigningKey;
+use crate::auth::NoSigningKeyError;
 use crate::config::Problems;
 
 /// Why a command does not end well.
@@ -40,8 +40,8 @@ impl From<Problems> for Failure {
     }
 }
 
-impl From<NoSigningKey> for Failure {
-    fn from(error: NoSigningKey) -> Self {
+impl From<NoSigningKeyError> for Failure {
+    fn from(error: NoSigningKeyError) -> Self {
         Self::Usage(error.to_string())
     }
 }

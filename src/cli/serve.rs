@@ -6,7 +6,7 @@ use anyhow::Context;
 use super::signals::{Hangup, shutdown_signal};
 use super::{Failure, descriptors};
 use crate::config::{Config, Key};
-use crate::telemetry::Format;
+use crate::telemetry::LogFormat;
 use crate::{server, telemetry};
 
 /// After the server has drained, what still hangs is left behind.
@@ -49,9 +49,9 @@ fn serve(config: Config, hangup: Hangup) -> Result<(), Failure> {
         server::run(config.settings.server, shutdown).await
     });
     runtime.shutdown_timeout(PATIENCE);
-    telemetry::tell_what_was_left_out();
+    telemetry::log_suppressed_lines();
     match ended {
-        Err(error) if config.settings.log.format == Format::Json => {
+        Err(error) if config.settings.log.format == LogFormat::Json => {
             // What reads the log reads nothing else.
             tracing::error!("{error:#}");
             Err(Failure::Told)

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::Failure;
-use crate::auth::Minter;
+use crate::auth::TokenIssuer;
 use crate::config::Config;
 use crate::message::{ChannelName, InvalidChannelName, Sender, UserId};
 
@@ -40,7 +40,7 @@ impl Speaker {
         ttl: Duration,
     ) -> Result<String, Failure> {
         let sender = self.or_default(config);
-        Ok(Minter::new(&config.settings.server.auth)?.mint(&sender.id, &sender.name, channel, ttl))
+        Ok(TokenIssuer::new(&config.settings.server.auth)?.issue(&sender.id, &sender.name, channel, ttl))
     }
 }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::speaker::channel;
 use super::{Failure, output};
-use crate::auth::Minter;
+use crate::auth::TokenIssuer;
 use crate::config::Config;
 use crate::message::{ChannelName, UserId};
 
@@ -35,8 +35,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: &Config, args: &Args) -> Result<(), Failure> {
-    let minter = Minter::new(&config.settings.server.auth)?;
-    output::line(&minter.mint(&args.id, &args.name, &args.channel, args.ttl))
+    let issuer = TokenIssuer::new(&config.settings.server.auth)?;
+    output::line(&issuer.issue(&args.id, &args.name, &args.channel, args.ttl))
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {

@@ -274,7 +274,7 @@ fn auth(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     found.into_iter().map(|problem| located(config, problem)).collect()
 }
 
-fn located(config: &Config, found: crate::auth::Problem) -> Problem {
+fn located(config: &Config, found: crate::auth::KeyProblem) -> Problem {
     let name = found.key.trim_start_matches("auth.").split(['.', '[']).next().unwrap_or_default();
     let origin = config.origin(&Key::new("auth", name)).map(str::to_owned);
     Problem::new(found.key, origin.as_deref(), found.message)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::schema::{DEFAULTS, Schema};
-use crate::telemetry::Format;
+use crate::telemetry::LogFormat;
 
 #[test]
 fn the_defaults_are_sound_and_complete() {
@@ -12,7 +12,7 @@ fn the_defaults_are_sound_and_complete() {
     assert_eq!(config.settings.server.server.port, 8080);
     assert_eq!(config.settings.server.heartbeat.interval, Duration::from_secs(30));
     assert_eq!(config.settings.server.channels["chat"].fields.as_deref().unwrap(), ["message", "name"]);
-    assert_eq!(config.settings.log.format, Format::Text);
+    assert_eq!(config.settings.log.format, LogFormat::Text);
     assert!(config.entries.iter().all(|entry| entry.origin.is_none()));
     assert!(config.warnings.is_empty());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::telemetry::Format;
+use crate::telemetry::LogFormat;
 
 #[test]
 fn the_later_layer_wins_and_is_named() {
@@ -40,7 +40,7 @@ fn the_environment_is_read_by_the_type_of_the_setting() {
     assert!(!server.auth.close_on_expiry);
     assert_eq!(server.limits.handshake_timeout, Duration::from_secs(90));
     assert_eq!((server.sender.id, server.sender.name.as_str()), (-1, "山彦"));
-    assert_eq!(config.settings.log.format, Format::Json);
+    assert_eq!(config.settings.log.format, LogFormat::Json);
     assert_eq!(server.auth.keys[0].kid.as_deref(), Some("k"));
 }
 
