@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use loadgen::{BenchError, Credentials, Deployment, MintToken, Options, Protocol, RedisTopic, Report};
 use secrecy::ExposeSecret;
 
-use super::{Failure, client, descriptors, output};
+use super::{Failure, client, output, rlimit};
 use crate::auth::TokenIssuer;
 use crate::auth::pusher::{AppCredentials, SignedRequest};
 use crate::config::Config;
@@ -23,7 +23,7 @@ pub(super) fn run(config: &mut Config, options: &Options) -> Result<(), Failure>
     ChannelName::new(&options.last_channel())
         .map_err(|error| Failure::Usage(format!("--channel: {error}")))?;
     let deployment = deployment(config, options)?;
-    let report = loadgen::run(options, deployment, descriptors::raise(0))?;
+    let report = loadgen::run(options, deployment, rlimit::raise_open_files(0))?;
     write(&report, options)?;
     if report.faults.is_empty() { Ok(()) } else { Err(anyhow!(report.faults.join("; ")).into()) }
 }

@@ -43,7 +43,10 @@ impl RedisUrl {
     pub(super) fn parse(url: &SecretString) -> Result<Self, RedisUrlError> {
         // The crate's error is dropped: it may quote the URL.
         let info = url.expose_secret().into_connection_info().map_err(|_| {
-            RedisUrlError("is not redis://[user:password@]host[:port][/db], rediss://… or unix:///path")
+            RedisUrlError(
+                "is not a Redis URL: redis://[user:password@]host[:port][/db], rediss://… or unix:///path, with the password \
+                 percent-encoded",
+            )
         })?;
         let address = match info.addr().clone() {
             ConnectionAddr::Tcp(host, port) => Address::Tcp { host, port },
