@@ -19,7 +19,7 @@ use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
-use crate::auth::{Authenticator, Minter};
+use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::Broker;
 use crate::message::Sender;
 use crate::protocol::native::Native;
@@ -37,7 +37,7 @@ const BODY_BYTES: usize = 256 * 1024;
 #[derive(Debug, Clone)]
 pub struct ConsoleState {
     broker: Arc<Broker>,
-    minter: Arc<Minter>,
+    issuer: Arc<TokenIssuer>,
     authenticator: Arc<Authenticator>,
     system: Sender,
     jobs: Arc<Semaphore>,
@@ -46,19 +46,19 @@ pub struct ConsoleState {
 }
 
 impl ConsoleState {
-    /// Publishes through `broker`, signs with `minter`, checks tokens with `authenticator`, knows the rules of channels from
+    /// Publishes through `broker`, signs with `issuer`, checks tokens with `authenticator`, knows the rules of channels from
     /// `native`, and speaks as `system` where no sender is named.
     #[must_use]
     pub fn new(
         broker: Arc<Broker>,
-        minter: Minter,
+        issuer: TokenIssuer,
         authenticator: Arc<Authenticator>,
         native: Arc<Native>,
         system: Sender,
     ) -> Self {
         Self {
             broker,
-            minter: Arc::new(minter),
+            issuer: Arc::new(issuer),
             authenticator,
             system,
             jobs: Arc::new(Semaphore::new(JOBS)),

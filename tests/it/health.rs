@@ -25,7 +25,7 @@ fn the_health_check_tells_a_server_that_is_well_from_one_that_is_away() {
     let away = healthcheck(admin);
     assert_eq!(away.status.code(), Some(1), "{away:?}");
     let said = String::from_utf8(away.stderr).unwrap();
-    assert!(said.contains(&format!("{admin} is not well")), "{said}");
+    assert!(said.contains(&format!("{admin} is not healthy")), "{said}");
 }
 
 fn healthcheck(admin: SocketAddr) -> Output {

@@ -44,9 +44,9 @@ fn an_id_may_be_a_text() {
 fn exp_has_no_leeway() {
     let token = hs256(&claims(json!({"exp": NOW})));
     assert!(shared().verify(&token, NOW - 1).is_ok());
-    assert_eq!(shared().verify(&token, NOW).map_err(Refusal::code), Err("token_expired"));
+    assert_eq!(shared().verify(&token, NOW).map_err(TokenRejectReason::code), Err("token_expired"));
     assert_eq!(
-        shared().verify(&hs256(&claims(json!({"exp": -1}))), NOW).map_err(Refusal::code),
+        shared().verify(&hs256(&claims(json!({"exp": -1}))), NOW).map_err(TokenRejectReason::code),
         Err("token_expired")
     );
 }
@@ -54,7 +54,7 @@ fn exp_has_no_leeway() {
 #[test]
 fn nbf_is_honoured() {
     let token = hs256(&claims(json!({"nbf": NOW})));
-    assert_eq!(shared().verify(&token, NOW - 1).map_err(Refusal::code), Err("token_not_yet_valid"));
+    assert_eq!(shared().verify(&token, NOW - 1).map_err(TokenRejectReason::code), Err("token_not_yet_valid"));
     assert!(shared().verify(&token, NOW).is_ok());
     assert!(shared().verify(&hs256(&claims(json!({"nbf": -5}))), NOW).is_ok());
 }
@@ -64,13 +64,13 @@ fn fractions_of_a_second_are_cut_off() {
     let verify =
         |changes: Value, now| shared().verify(&hs256(&claims(changes)), now).map(|token| token.expires_at);
     assert_eq!(verify(json!({"exp": 1_800_000_001.9}), NOW), Ok(NOW + 1));
-    assert_eq!(verify(json!({"exp": 1_800_000_001.9}), NOW + 1).map_err(Refusal::code), Err("token_expired"));
+    assert_eq!(verify(json!({"exp": 1_800_000_001.9}), NOW + 1).map_err(TokenRejectReason::code), Err("token_expired"));
     assert_eq!(verify(json!({"iat": 1_800_000_000.7, "nbf": 1_800_000_000.7}), NOW), Ok(NOW + 60));
     assert_eq!(
-        verify(json!({"nbf": 1_800_000_001.0}), NOW).map_err(Refusal::code),
+        verify(json!({"nbf": 1_800_000_001.0}), NOW).map_err(TokenRejectReason::code),
         Err("token_not_yet_valid")
     );
-    assert_eq!(verify(json!({"exp": -0.5}), NOW).map_err(Refusal::code), Err("token_expired"));
+    assert_eq!(verify(json!({"exp": -0.5}), NOW).map_err(TokenRejectReason::code), Err("token_expired"));
     for far in [json!(1e300), json!(u64::MAX)] {
         assert_eq!(verify(json!({"exp": far}), NOW), Ok(u64::MAX), "{far}");
     }
@@ -81,8 +81,8 @@ fn a_leeway_is_for_both_ends() {
     let lenient = authenticator(json!({"secret": SECRET, "leeway": "30s"}));
     let verify = |changes: Value| lenient.verify(&hs256(&claims(changes)), NOW).map(|token| token.expires_at);
     assert_eq!(verify(json!({"exp": NOW - 29, "nbf": NOW + 30})), Ok(NOW + 1));
-    assert_eq!(verify(json!({"exp": NOW - 30})).map_err(Refusal::code), Err("token_expired"));
-    assert_eq!(verify(json!({"nbf": NOW + 31})).map_err(Refusal::code), Err("token_not_yet_valid"));
+    assert_eq!(verify(json!({"exp": NOW - 30})).map_err(TokenRejectReason::code), Err("token_expired"));
+    assert_eq!(verify(json!({"nbf": NOW + 31})).map_err(TokenRejectReason::code), Err("token_not_yet_valid"));
     assert_eq!(verify(json!({"exp": u64::MAX})), Ok(u64::MAX));
 }
 
@@ -144,10 +144,10 @@ fn issuer_and_audience_count_where_they_are_configured() {
     let verify = |changes| strict.verify(&hs256(&claims(changes)), NOW).map(|_| ());
     assert_eq!(verify(json!({"iss": "https://app", "aud": "live"})), Ok(()));
     assert_eq!(verify(json!({"iss": "https://app", "aud": ["other", "live"]})), Ok(()));
-    assert_eq!(verify(json!({"iss": "https://app/", "aud": "live"})), Err(Refusal::WrongIssuer));
-    assert_eq!(verify(json!({"aud": "live"})), Err(Refusal::WrongIssuer));
+    assert_eq!(verify(json!({"iss": "https://app/", "aud": "live"})), Err(TokenRejectReason::WrongIssuer));
+    assert_eq!(verify(json!({"aud": "live"})), Err(TokenRejectReason::WrongIssuer));
     for aud in [json!("other"), json!([]), json!(["live2"]), json!(null)] {
-        assert_eq!(verify(json!({"iss": "https://app", "aud": aud})), Err(Refusal::WrongAudience));
+        assert_eq!(verify(json!({"iss": "https://app", "aud": aud})), Err(TokenRejectReason::WrongAudience));
     }
     assert!(shared().verify(&hs256(&claims(json!({"iss": "any", "aud": ["any"]}))), NOW).is_ok());
 }

@@ -7,6 +7,8 @@ use rustls::pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
+use crate::tls;
+
 /// Why `redis.url` cannot be used. The text never contains the URL, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
@@ -41,7 +43,10 @@ impl RedisUrl {
     pub(super) fn parse(url: &SecretString) -> Result<Self, RedisUrlError> {
         // The crate's error is dropped: it may quote the URL.
         let info = url.expose_secret().into_connection_info().map_err(|_| {
-            RedisUrlError("is not redis://[user:password@]host[:port][/db], rediss://… or unix:///path")
+            RedisUrlError(
+                "is not a Redis URL: redis://[user:password@]host[:port][/db], rediss://… or unix:///path, with the password \
+                 percent-encoded",
+            )
         })?;
         let address = match info.addr().clone() {
             ConnectionAddr::Tcp(host, port) => Address::Tcp { host, port },
@@ -51,7 +56,8 @@ impl RedisUrl {
             ConnectionAddr::TcpTls { host, port, .. } => {
                 let name = ServerName::try_from(host.clone())
                     .map_err(|_| RedisUrlError("has a host name that no certificate can have"))?;
-                Address::Tls { host, port, name, config: tls_config()? }
+                let config = Arc::new(tls::client_config(tls::native_roots()));
+                Address::Tls { host, port, name, config }
             }
             ConnectionAddr::Unix(path) => Address::Unix(path),
             _ => return Err(RedisUrlError("has an unsupported kind of address")),
@@ -78,19 +84,6 @@ impl fmt::Display for RedisUrl {
             write!(f, "{scheme}://{host}:{port}")
         }
     }
-}
-
-/// Certificates are checked against the roots of the system (or of `SSL_CERT_FILE`, `SSL_CERT_DIR`).
-fn tls_config() -> Result<Arc<rustls::ClientConfig>, RedisUrlError> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| RedisUrlError("requires TLS, which cannot be set up"))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
-use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
+use crate::auth::{Authenticator, Identity, TokenRejectReason};
 use crate::broker::{Broker, PublishError};
 use crate::hub::{Connection, Outbox};
 use crate::message::{ChannelName, Close, Sender};
@@ -14,6 +13,7 @@ use crate::telemetry::{Metrics, Reason, logged};
 use crate::transport::{
     ConnectionHandler, DisconnectReason, EndpointContext, Message, Rejection, accept, serve,
 };
+use crate::unix_time::unix_time;
 
 /// Where native clients connect.
 #[derive(Debug)]
@@ -81,10 +81,10 @@ impl NativeEndpoint {
     }
 
     fn authenticate(&self, request: &Request<Body>) -> Result<Identity, Rejection> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        let now = unix_time().as_secs();
         let identity = match token(request.uri().query(), request.headers()) {
             Some(token) => self.authenticator.verify(&token, now),
-            None => Err(AuthRefusal::Missing),
+            None => Err(TokenRejectReason::Missing),
         };
         identity.map_err(|refusal| Rejection {
             status: StatusCode::UNAUTHORIZED,

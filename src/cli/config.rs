@@ -6,9 +6,9 @@ use crate::config::{self, AuthKeys};
 
 const EXAMPLES: &str = "\
 Examples:
-  yamabiko config                               the same as show
-  yamabiko --config new.toml config check       before a restart; exit code 2 and all problems if there are any
-  yamabiko config show | grep -v '# default'    only what differs from the defaults";
+  yamabiko config                               same as `yamabiko config show`
+  yamabiko --config new.toml config check       before a restart: exit code 2 and a list of all problems, if any
+  yamabiko config show | grep -v '# default'    only settings that differ from their defaults";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -19,9 +19,9 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Say whether `serve` would start with these settings
+    /// Check whether `serve` would start with these settings
     Check,
-    /// Print every setting in force with the file or variable that set it; secrets are hidden
+    /// Print every setting with the file or variable that set it; secrets are hidden
     Show,
 }
 
@@ -30,9 +30,9 @@ pub(super) fn run(arguments: &Arguments, args: &Args) -> Result<(), Failure> {
         Some(Action::Check) => {
             let config = arguments.settings(AuthKeys::Required)?;
             for warning in &config.warnings {
-                output::complain(&format!("warning: {warning}"));
+                output::eprint(&format!("warning: {warning}"));
             }
-            output::line("The settings are good.")
+            output::line("The settings are valid.")
         }
         None | Some(Action::Show) => {
             let config = arguments.settings(AuthKeys::Optional)?;

@@ -1,5 +1,4 @@
-//! How the fields of a line are written as text: so that nothing that a stranger names can look like another field or
-//! another line.
+//! Formats the fields of a text line so that untrusted values cannot look like another field or another line.
 
 use std::fmt::{self, Debug, Write};
 
@@ -8,8 +7,8 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
-/// Numbers as they are, text in quotes and escaped, and what is displayed (`%`, `?`) in quotes unless it is one plain
-/// word, such as an address.
+/// Writes numbers as they are and strings quoted and escaped. Values formatted with `%` or `?` are quoted unless they are
+/// a single plain word, such as an address.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TextFields;
 
@@ -55,7 +54,7 @@ impl Visit for Line<'_> {
         if field.name() == "message" {
             self.put(field, format_args!("{}", Escaped(value)));
         } else {
-            // Rust's own form escapes quotes, control characters, separators and what changes the direction.
+            // `Debug` escapes quotes, control characters, line separators and bidirectional marks.
             self.put(field, format_args!("{value:?}"));
         }
     }
@@ -97,7 +96,7 @@ impl Visit for Line<'_> {
     }
 }
 
-/// A text without quotes, whose control characters and hidden ones are escaped.
+/// Displays text without quotes, with hidden characters escaped.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -108,13 +107,12 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Whether a character is none that is seen: a control character, a separator of lines, a mark that changes the
-/// direction of text, or one without width.
+/// Whether a character is invisible: a control character, a line separator, a bidirectional mark, or of zero width.
 pub(super) fn is_hidden(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
     }
-    // After a letter, so that marks which combine with one are left as they are.
+    // `escape_debug` escapes a combining mark only at the start, so it is placed after a letter.
     let mut buffer = [b'a', 0, 0, 0, 0];
     let length = c.len_utf8();
     if let Some(place) = buffer.get_mut(1..=length) {
@@ -124,7 +122,7 @@ pub(super) fn is_hidden(c: char) -> bool {
     text.escape_debug().count() > 2
 }
 
-/// A line of JSON in which hidden characters are escaped. Outside of ASCII they stand in texts only.
+/// Escapes hidden characters in a line of JSON. Those outside ASCII only occur in strings.
 pub(super) fn escape_json(line: &str) -> String {
     let mut escaped = String::with_capacity(line.len() + 64);
     for c in line.chars() {
@@ -145,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_seen_is_hidden() {
+    fn invisible_characters_are_hidden() {
         for c in "\0\t\n\r\u{1b}\u{7f}\u{85}\u{ad}\u{61c}\u{200b}\u{200e}\u{2028}\u{2029}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0041}".chars() {
             assert!(is_hidden(c), "{c:?}");
         }
@@ -155,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn escaped_json_says_the_same() {
+    fn escaping_does_not_change_the_json_value() {
         let line =
             serde_json::json!({ "channel": "chat:\u{2028}\u{202e}\u{e0041}山\"\u{301}\n" }).to_string();
         let escaped = escape_json(&line);

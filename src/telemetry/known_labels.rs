@@ -1,5 +1,4 @@
-//! The labels that counters can have: each is shown from the start, at 0. Held to the documents, and so to the code, by
-//! the tests.
+//! The labels that counters can have, each of which starts at 0. Tests compare them with the documentation.
 
 pub(super) const HANDSHAKES_REFUSED: &[&str] = &[
     "accept_failed",
@@ -66,9 +65,9 @@ pub(super) const CONNECTIONS_CLOSED: &[&str] = &[
     "unsupported_version",
 ];
 
-/// Of the HTTP API.
+/// The endpoints of the HTTP API.
 pub(super) const ENDPOINTS: &[&str] =
     &["batch_events", "channel", "channels", "connections", "events", "terminate_connections", "users"];
 
-/// What each of them can come to with a client that is set right; others are shown when they occur.
+/// Outcomes with a correctly configured client. Others appear when they occur.
 pub(super) const OUTCOMES: &[&str] = &["ok", "unauthorized", "unavailable"];

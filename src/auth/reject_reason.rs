@@ -1,53 +1,45 @@
 use thiserror::Error;
 
-/// Why a token was refused.
+/// Why a token is rejected.
 ///
-/// The text is for the owner of the token and for logs: it names claims and rules, never what the token says.
+/// The text is for the token's owner and for logs. It names claims and rules, and never quotes the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
-pub enum Refusal {
-    /// The server has no key: it serves apps of the Pusher protocol only.
-    #[error("no token is accepted: this server has no key to check one with; set auth.secret")]
+pub enum TokenRejectReason {
+    /// The server serves apps of the Pusher protocol only.
+    #[error("this server has no key to verify tokens with; set auth.secret")]
     NoKeys,
-    /// There is no token at all.
     #[error("a token is required: connect with ?token=<JWT> or with the header Authorization: Bearer <JWT>")]
     Missing,
-    /// It is not three parts of base64url with a JSON header.
+    /// Not three parts of base64url with a JSON header.
     #[error("the token is not a JWT")]
     Malformed,
-    /// Its `alg` is not one of those that the server accepts.
-    #[error("the token's algorithm is not accepted here")]
+    #[error("this server does not accept the token's algorithm")]
     AlgorithmNotAccepted,
-    /// Its `kid` names no key of the server.
-    #[error("the token's kid names no key of this server")]
+    #[error("the token's kid does not match a key of this server")]
     UnknownKey,
-    /// None of the server's keys made its signature.
-    #[error("the token's signature is wrong: was it signed with this server's secret?")]
+    #[error("the token's signature is invalid: was it signed with this server's secret?")]
     BadSignature,
-    /// Its `exp` has come.
-    #[error("the token has expired, {} ago", span(*ago))]
+    #[error("the token expired {} ago", span(*ago))]
     Expired {
-        /// For how many seconds.
+        /// In seconds.
         ago: u64,
     },
-    /// Its `nbf` has not come yet.
-    #[error("the token is not valid yet, for another {}", span(*ahead))]
+    #[error("the token is not valid for another {}", span(*ahead))]
     NotYetValid {
-        /// For how many seconds more.
+        /// In seconds.
         ahead: u64,
     },
-    /// Its `iss` is not the one configured.
-    #[error("the token's issuer (iss) is not the one expected here")]
+    #[error("the token's issuer (iss) is not the one that this server expects")]
     WrongIssuer,
-    /// Its `aud` does not name the one configured.
     #[error("the token's audience (aud) does not include this server")]
     WrongAudience,
-    /// A claim is missing or of the wrong type. The text says which one and what it has to be.
+    /// A claim is missing or has the wrong type. The text names the claim and the type.
     #[error("the token's claims are not valid: {0}")]
     InvalidClaims(&'static str),
 }
 
-impl Refusal {
-    /// The code of the refusal on the wire and in metrics, in `snake_case`.
+impl TokenRejectReason {
+    /// The code on the wire and in metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -66,7 +58,7 @@ impl Refusal {
     }
 }
 
-/// A span of time, about as exact as it takes to tell clocks that differ from tokens that are old.
+/// A duration, precise enough to tell a clock difference from an old token.
 fn span(seconds: u64) -> String {
     let (count, unit) = match seconds {
         0..120 => (seconds, "s"),

@@ -4,21 +4,21 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-/// What the process uses, under the names that Prometheus' own libraries give it. What the system does not tell is
-/// left out.
+/// Resource usage, under the names that Prometheus's client libraries use. Values that the system does not provide are
+/// omitted.
 #[derive(Debug)]
-pub(super) struct Process;
+pub(super) struct ProcessMetrics;
 
-impl Collector for Process {
+impl Collector for ProcessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         if let Some(seconds) = cpu_seconds() {
-            let cpu = ("process_cpu", "CPU time of user and system", Some(Unit::Seconds));
+            let cpu = ("process_cpu", "User and system CPU time", Some(Unit::Seconds));
             put(&mut encoder, cpu, &ConstCounter::new(seconds))?;
         }
         for (metric, value) in [
             (("process_resident_memory", "Resident memory", Some(Unit::Bytes)), resident_bytes()),
             (("process_open_fds", "Open file descriptors", None), open_descriptors()),
-            (("process_max_fds", "File descriptors that may be open", None), descriptor_limit()),
+            (("process_max_fds", "Maximum number of open file descriptors", None), descriptor_limit()),
         ] {
             if let Some(value) = value.and_then(|value| i64::try_from(value).ok()) {
                 put(&mut encoder, metric, &ConstGauge::new(value))?;
@@ -28,19 +28,7 @@ impl Collector for Process {
     }
 }
 
-/// Lines of the log that nobody read.
-#[derive(Debug)]
-pub(super) struct Logs;
-
-impl Collector for Logs {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
-        let dropped =
-            ("log_lines_dropped", "Log lines dropped because standard error was not read in time", None);
-        put(&mut encoder, dropped, &ConstCounter::new(super::writer::dropped_lines()))
-    }
-}
-
-fn put(
+pub(super) fn put(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help, unit): (&str, &str, Option<Unit>),
     metric: &impl EncodeMetric,
@@ -57,7 +45,7 @@ fn cpu_seconds() -> Option<f64> {
 
 #[cfg(target_os = "linux")]
 fn resident_bytes() -> Option<u64> {
-    // Pages: all, resident, shared, …
+    // In pages: total, resident, shared, …
     let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
     pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
 }
@@ -65,7 +53,7 @@ fn resident_bytes() -> Option<u64> {
 #[cfg(target_os = "linux")]
 fn open_descriptors() -> Option<u64> {
     const FOLDER: &str = "/proc/self/fd";
-    // Since Linux 6.2 the size is their number. Before, each has to be looked at.
+    // Since Linux 6.2 the folder's size is the count. Before, the entries have to be counted.
     match std::fs::metadata(FOLDER).ok()?.len() {
         0 => u64::try_from(std::fs::read_dir(FOLDER).ok()?.count()).ok(),
         count => Some(count),
@@ -102,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_sees_what_this_process_uses() {
+    fn the_usage_of_this_process_is_measured() {
         let files: Vec<_> = (0..50).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
         let (open, limit) = (open_descriptors().unwrap(), descriptor_limit().unwrap_or(u64::MAX));
         assert!(open > 50 && open <= limit, "{open} of {limit}");

@@ -1,14 +1,14 @@
 use std::time::Duration;
 
 use super::Failure;
-use crate::auth::Minter;
+use crate::auth::TokenIssuer;
 use crate::config::Config;
 use crate::message::{ChannelName, InvalidChannelName, Sender, UserId};
 
-/// As whom a command connects or speaks.
+/// The user that a command connects or publishes as.
 #[derive(Debug, clap::Args)]
-pub(super) struct Speaker {
-    /// The user's id, a number or a text [default: the setting sender.id]
+pub(super) struct SenderArgs {
+    /// The user's id, a number or a string [default: the setting sender.id]
     #[arg(long, allow_negative_numbers = true)]
     id: Option<UserId>,
 
@@ -17,13 +17,13 @@ pub(super) struct Speaker {
     name: Option<String>,
 }
 
-impl Speaker {
-    /// What was given; `None` if nothing was.
+impl SenderArgs {
+    /// The sender given on the command line, if any.
     pub(super) fn given(&self, config: &Config) -> Option<Sender> {
         (self.id.is_some() || self.name.is_some()).then(|| self.or_default(config))
     }
 
-    /// What was given, and the application's own for the rest.
+    /// Completes the arguments from the setting `sender`.
     fn or_default(&self, config: &Config) -> Sender {
         let default = &config.settings.server.sender;
         Sender {
@@ -32,7 +32,7 @@ impl Speaker {
         }
     }
 
-    /// A token to connect with.
+    /// A token for the channel, signed with `auth.secret`.
     pub(super) fn token(
         &self,
         config: &Config,
@@ -40,11 +40,11 @@ impl Speaker {
         ttl: Duration,
     ) -> Result<String, Failure> {
         let sender = self.or_default(config);
-        Ok(Minter::new(&config.settings.server.auth)?.mint(&sender.id, &sender.name, channel, ttl))
+        Ok(TokenIssuer::new(&config.settings.server.auth)?.issue(&sender.id, &sender.name, channel, ttl))
     }
 }
 
-/// A channel's name on the command line.
+/// Parses a channel name argument.
 pub(super) fn channel(text: &str) -> Result<ChannelName, InvalidChannelName> {
     ChannelName::new(text)
 }

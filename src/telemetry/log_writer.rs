@@ -1,4 +1,4 @@
-//! Takes log lines off the hands of those who serve: a thread writes them, and whoever logs never waits for a reader.
+//! Writes log lines on a thread of its own, so that no serving thread waits for the reader of standard error.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,58 +10,57 @@ use std::time::Duration;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::fields::escape_json;
+use super::text_fields::escape_json;
 
-/// Lines that wait to be written. A line is a few hundred bytes as a rule, so that this is half a megabyte.
-const QUEUED_LINES: usize = 2048;
+/// Maximum queued lines: about half a megabyte, as lines usually have a few hundred bytes.
+const MAX_QUEUED_LINES: usize = 2048;
 
-/// How long the end of the process may wait for the reader of the log.
-const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for the reader of the log.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Lines that were written to a standard error that is closed.
+/// Lines lost because standard error is closed.
 static FAILED: AtomicU64 = AtomicU64::new(0);
-static REFUSED: OnceLock<ErrorCounter> = OnceLock::new();
-static WRITING: Mutex<Option<Writing>> = Mutex::new(None);
+static QUEUE_ERRORS: OnceLock<ErrorCounter> = OnceLock::new();
+static WRITER: Mutex<Option<WriterThread>> = Mutex::new(None);
 
-/// The thread that writes.
-struct Writing {
+struct WriterThread {
     guard: WorkerGuard,
-    /// Disconnected when the thread has ended, with everything written.
+    /// Disconnected once the thread has written everything and ended.
     ended: Receiver<()>,
 }
 
-/// Log lines that were dropped because standard error was not read in time, or is closed.
+/// Log lines dropped because standard error was not read in time or is closed.
 pub(super) fn dropped_lines() -> u64 {
-    let refused = REFUSED.get().map_or(0, ErrorCounter::dropped_lines);
+    let refused = QUEUE_ERRORS.get().map_or(0, ErrorCounter::dropped_lines);
     FAILED.load(Ordering::Relaxed).saturating_add(refused.try_into().unwrap_or(u64::MAX))
 }
 
-/// Starts the thread that writes to standard error. What is in its way is dropped and counted, not waited for.
+/// Starts the thread that writes to standard error. When its queue is full, lines are dropped and counted.
 pub(super) fn start(is_json: bool) -> LineWriter {
     let (alive, ended) = channel();
     let output = Output { stderr: stderr(), _alive: alive };
     let (queue, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(QUEUED_LINES)
+        .buffered_lines_limit(MAX_QUEUED_LINES)
         .lossy(true)
         .thread_name("log-writer")
         .finish(output);
-    let _ = REFUSED.set(queue.error_counter());
-    *WRITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(Writing { guard, ended });
+    let _ = QUEUE_ERRORS.set(queue.error_counter());
+    *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(WriterThread { guard, ended });
     LineWriter { queue, is_json }
 }
 
-/// Writes what is queued, and nothing after it: for the end of the process. Waits no longer than a second for the
-/// reader. Returns false if it did not take everything, in which case writing to standard error would block.
+/// Writes the queued lines, at the end of the process; later lines are lost. Waits up to a second for the reader. Returns
+/// false if the reader did not take everything, in which case writing to standard error would block.
 pub fn flush_logs() -> bool {
-    let Some(Writing { guard, ended }) = WRITING.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+    let Some(WriterThread { guard, ended }) = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take() else {
         return true;
     };
-    // Dropping the guard tells the thread to end. On a thread of its own, for where the queue is full it also prints
-    // to standard output, which may be the same pipe.
+    // Dropping the guard stops the thread. It happens on another thread because, with a full queue, the guard also prints
+    // to standard output, which may be the same blocked pipe.
     if thread::Builder::new().name("log-flush".to_owned()).spawn(move || drop(guard)).is_err() {
         return false;
     }
-    matches!(ended.recv_timeout(FLUSH_WITHIN), Err(RecvTimeoutError::Disconnected))
+    matches!(ended.recv_timeout(FLUSH_TIMEOUT), Err(RecvTimeoutError::Disconnected))
 }
 
 /// Queues log lines.
@@ -72,7 +71,7 @@ pub(super) struct LineWriter {
 }
 
 impl Write for LineWriter {
-    /// Takes a whole line.
+    /// Expects a whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match std::str::from_utf8(line) {
             Ok(text) if self.is_json && !text.is_ascii() => {
@@ -96,7 +95,7 @@ impl<'a> MakeWriter<'a> for LineWriter {
     }
 }
 
-/// Standard error, past the lock of [`io::stderr`]: a write that blocks must not keep that.
+/// Standard error without the lock of [`io::stderr`], which a blocked write must not hold.
 struct Output {
     stderr: Box<dyn Write + Send>,
     _alive: Sender<()>,

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily, EncodingKey, Header, encode};
 use secrecy::ExposeSecret;
@@ -8,24 +8,25 @@ use thiserror::Error;
 
 use super::Settings;
 use crate::message::{ChannelName, UserId};
+use crate::unix_time::unix_time;
 
-/// Signs tokens with the server's own secret: for the command line and the console, not for the service itself.
-pub struct Minter {
+/// Signs tokens with the server's own secret, for the command line and the console.
+pub struct TokenIssuer {
     header: Header,
     key: EncodingKey,
     issuer: Option<String>,
     audience: Option<String>,
 }
 
-/// There is no shared secret: the server can check tokens with its public keys, but not sign any.
+/// There is no shared secret. The server may have public keys, but those only verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("there is no shared secret to sign a token with; set YAMABIKO__AUTH__SECRET or APP_WS_JWT_SECRET")]
-pub struct NoSigningKey;
+pub struct NoSigningKeyError;
 
-impl Minter {
-    /// Takes `auth.secret`, or else the first of `auth.keys` that is a shared secret.
-    pub fn new(settings: &Settings) -> Result<Self, NoSigningKey> {
-        let (algorithm, secret, kid) = signing_key(settings).ok_or(NoSigningKey)?;
+impl TokenIssuer {
+    /// Uses `auth.secret`, or else the first shared secret in `auth.keys`.
+    pub fn new(settings: &Settings) -> Result<Self, NoSigningKeyError> {
+        let (algorithm, secret, kid) = signing_key(settings).ok_or(NoSigningKeyError)?;
         let mut header = Header::new(algorithm);
         header.kid = kid.map(str::to_owned);
         Ok(Self {
@@ -36,12 +37,12 @@ impl Minter {
         })
     }
 
-    /// A token that is valid from now on for `ttl`, in whole seconds.
+    /// A token that is valid for `ttl` from now, in whole seconds.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "it cannot, see below")]
-    pub fn mint(&self, id: &UserId, name: &str, channel: &ChannelName, ttl: Duration) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let claims = Claims {
+    pub fn issue(&self, id: &UserId, name: &str, channel: &ChannelName, ttl: Duration) -> String {
+        let now = unix_time().as_secs();
+        let claims = IssuedClaims {
             id,
             name,
             channel: channel.as_str(),
@@ -58,14 +59,14 @@ impl Minter {
     }
 }
 
-impl fmt::Debug for Minter {
+impl fmt::Debug for TokenIssuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Minter").field("algorithm", &self.header.alg).finish_non_exhaustive()
+        f.debug_struct("TokenIssuer").field("algorithm", &self.header.alg).finish_non_exhaustive()
     }
 }
 
 #[derive(Serialize)]
-struct Claims<'a> {
+struct IssuedClaims<'a> {
     id: &'a UserId,
     name: &'a str,
     channel: &'a str,
