@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::claims::TokenClaims;
-use super::keys::{VerificationKey, KeySet};
-use super::{Identity, KeyProblem, TokenRejectReason, Settings};
+use super::keys::{KeySet, VerificationKey};
+use super::{Identity, KeyProblem, Settings, TokenRejectReason};
 
 /// Verifies tokens. Keys are read and checked once, at startup.
 #[derive(Debug)]
@@ -70,7 +70,12 @@ impl Authenticator {
         TokenClaims::parse(&decode(payload)?)?.verify(now, self.leeway, &self.issuer, &self.audience)
     }
 
-    fn verify_signature(&self, header: &Header<'_>, message: &str, signature: &str) -> Result<(), TokenRejectReason> {
+    fn verify_signature(
+        &self,
+        header: &Header<'_>,
+        message: &str,
+        signature: &str,
+    ) -> Result<(), TokenRejectReason> {
         // `none` and unknown algorithms fail here.
         let algorithm: Algorithm = header.alg.parse().map_err(|_| TokenRejectReason::AlgorithmNotAccepted)?;
         let mut reason = TokenRejectReason::AlgorithmNotAccepted;

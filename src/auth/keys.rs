@@ -92,10 +92,7 @@ impl KeySet {
             return;
         };
         if settings.kid.as_deref() == Some("") {
-            self.problem(
-                &format!("{at}.kid"),
-                "is empty; remove it to try the key for every token",
-            );
+            self.problem(&format!("{at}.kid"), "is empty; remove it to try the key for every token");
         }
         let secret = settings.secret.as_ref().map(ExposeSecret::expose_secret).filter(|s| !s.is_empty());
         let hmac = algorithm.family() == AlgorithmFamily::Hmac;

@@ -5,17 +5,17 @@ mod authenticator;
 mod claims;
 mod identity;
 mod keys;
-mod token_issuer;
 pub mod pusher;
 mod reject_reason;
 mod settings;
+mod token_issuer;
 
 pub use authenticator::Authenticator;
 pub use identity::Identity;
 pub use keys::KeyProblem;
-pub use token_issuer::{TokenIssuer, NoSigningKeyError};
 pub use reject_reason::TokenRejectReason;
 pub use settings::{KeySettings, Settings};
+pub use token_issuer::{NoSigningKeyError, TokenIssuer};
 
 #[cfg(test)]
 mod tests;

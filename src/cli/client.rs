@@ -30,7 +30,9 @@ impl Client {
             .parse()
             .ok()
             .filter(|uri: &Uri| matches!(uri.scheme_str(), Some("ws" | "wss")) && uri.host().is_some())
-            .ok_or_else(|| Failure::Usage(format!("{url:?} is not a URL such as ws://host:port or wss://host")))?;
+            .ok_or_else(|| {
+                Failure::Usage(format!("{url:?} is not a URL such as ws://host:port or wss://host"))
+            })?;
         let request = ClientRequestBuilder::new(uri).with_header("Authorization", format!("Bearer {token}"));
         match connect(request) {
             Ok((socket, _)) => Ok(Self { socket }),

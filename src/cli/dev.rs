@@ -266,7 +266,9 @@ mod tests {
         assert_eq!(secret.len(), 64);
         assert_ne!(secret, config.settings.server.auth.secret.expose_secret());
         assert!(
-            banner(&config, generated, HOST.into()).unwrap().contains(&format!("PUSHER_APP_SECRET={secret}\n"))
+            banner(&config, generated, HOST.into())
+                .unwrap()
+                .contains(&format!("PUSHER_APP_SECRET={secret}\n"))
         );
 
         let mine = [("PUSHER_APP_ID", "1"), ("PUSHER_APP_KEY", "k"), ("PUSHER_APP_SECRET", "hidden")];

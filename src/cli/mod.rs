@@ -4,16 +4,16 @@ mod arguments;
 mod bench;
 mod client;
 mod config;
-mod rlimit;
 mod dev;
 mod failure;
 mod healthcheck;
 mod listen;
 mod output;
 mod publish;
+mod rlimit;
+mod sender_args;
 mod serve;
 mod signals;
-mod sender_args;
 mod token;
 
 use std::process::ExitCode;

@@ -40,8 +40,8 @@ pub(super) fn run(config: &Config, args: &Args) -> Result<(), Failure> {
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {
-    let ttl =
-        humantime::parse_duration(text).map_err(|_| "must be a duration such as 30m, 12h or 7d".to_owned())?;
+    let ttl = humantime::parse_duration(text)
+        .map_err(|_| "must be a duration such as 30m, 12h or 7d".to_owned())?;
     if ttl < Duration::from_secs(1) {
         return Err("must be at least 1s".to_owned());
     }

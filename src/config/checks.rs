@@ -63,8 +63,9 @@ impl Checks<'_> {
             self.problem("admin", "listen", message);
         }
         for host in server.admin.hosts.iter().filter(|host| !is_host_name(host)) {
-            let message =
-                format!("{host:?} is not a host name; write it without scheme and port, such as \"yamabiko\"");
+            let message = format!(
+                "{host:?} is not a host name; write it without scheme and port, such as \"yamabiko\""
+            );
             self.problem("admin", "hosts", message);
         }
     }
@@ -180,7 +181,10 @@ fn auth(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
             config.warnings.extend(warnings);
             let no_credentials = !authenticator.has_keys() && config.settings.server.apps.is_empty();
             let is_missing = keys == AuthKeys::Required && no_credentials;
-            return is_missing.then(|| Problem::new("auth.secret", None, NO_CREDENTIALS)).into_iter().collect();
+            return is_missing
+                .then(|| Problem::new("auth.secret", None, NO_CREDENTIALS))
+                .into_iter()
+                .collect();
         }
         Err(found) => found,
     };

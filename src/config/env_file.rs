@@ -135,7 +135,9 @@ impl EnvValue {
                 (ParserState::Start, '"') => ParserState::DoubleQuoted,
                 // A comment extends to the end of the value.
                 (ParserState::Start | ParserState::Bare | ParserState::After, '#') => return Ok(value),
-                (ParserState::Bare | ParserState::After, c) if c.is_ascii_whitespace() || c == '\u{b}' => ParserState::After,
+                (ParserState::Bare | ParserState::After, c) if c.is_ascii_whitespace() || c == '\u{b}' => {
+                    ParserState::After
+                }
                 (ParserState::After, _) => return Err(EnvFileError::WhiteSpace),
                 (ParserState::Start | ParserState::Bare, '$') => value.dollar(ParserState::Bare),
                 (ParserState::Start | ParserState::Bare, c) => value.push(c, ParserState::Bare),
@@ -150,7 +152,9 @@ impl EnvValue {
             };
         }
         match state {
-            ParserState::SingleQuoted | ParserState::DoubleQuoted | ParserState::Escape => Err(EnvFileError::OpenQuote),
+            ParserState::SingleQuoted | ParserState::DoubleQuoted | ParserState::Escape => {
+                Err(EnvFileError::OpenQuote)
+            }
             ParserState::Start | ParserState::Bare | ParserState::After => Ok(value),
         }
     }

@@ -122,7 +122,8 @@ pub(super) fn read(
     validator: &Validator<'_>,
     problems: &mut Vec<Problem>,
 ) -> Layer {
-    let mut reader = EnvironmentReader { environment, validator, layer: Layer::default(), problems, taken: Vec::new() };
+    let mut reader =
+        EnvironmentReader { environment, validator, layer: Layer::default(), problems, taken: Vec::new() };
     for name in environment.names() {
         if let Some(path) = name.strip_prefix(PREFIX) {
             match key(path, kinds) {
@@ -241,9 +242,7 @@ fn parse(kind: Type, text: &str) -> Result<ValueKind, String> {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Ok(ValueKind::from(items.map(str::to_owned).collect::<Vec<_>>()))
         }
-        Type::Tables(array) => {
-            toml(text).ok_or_else(|| format!("a TOML array such as {}", array.example()))
-        }
+        Type::Tables(array) => toml(text).ok_or_else(|| format!("a TOML array such as {}", array.example())),
         Type::Texts => toml(text).ok_or_else(|| r#"a TOML table such as { name = "value" }"#.to_owned()),
     }
 }

@@ -13,7 +13,13 @@ pub(super) struct Layer {
 
 impl Layer {
     /// Stores a valid value. Reports the problems of an invalid one.
-    pub(super) fn put(&mut self, key: Key, value: Value, validator: &Validator<'_>, problems: &mut Vec<Problem>) {
+    pub(super) fn put(
+        &mut self,
+        key: Key,
+        value: Value,
+        validator: &Validator<'_>,
+        problems: &mut Vec<Problem>,
+    ) {
         let found = validator.problems(&key, &value);
         if found.is_empty() {
             self.values.push((key, value));

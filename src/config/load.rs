@@ -31,7 +31,10 @@ pub struct SettingEntry {
 // The value may be a secret.
 impl fmt::Debug for SettingEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SettingEntry").field("key", &self.key).field("origin", &self.origin).finish_non_exhaustive()
+        f.debug_struct("SettingEntry")
+            .field("key", &self.key)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,8 +106,10 @@ fn replaced_apps(from_file: &Layer, from_environment: &Layer) -> Vec<Problem> {
     if matches!(&file.kind, ValueKind::Array(apps) if apps.is_empty()) {
         return Vec::new();
     }
-    let message =
-        format!("the apps of {} are ignored: the environment overrides them", file.origin().unwrap_or_default());
+    let message = format!(
+        "the apps of {} are ignored: the environment overrides them",
+        file.origin().unwrap_or_default()
+    );
     vec![Problem::new(&apps, variables.origin(), message)]
 }
 

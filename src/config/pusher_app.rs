@@ -35,7 +35,8 @@ pub(super) fn compose(environment: &Environment, problems: &mut Vec<Problem>) ->
                     names.map(|(name, _)| *name).collect::<Vec<_>>().join(" and ")
                 };
                 let (missing, set) = (of(false), of(true));
-                let message = format!("must be set together with {set}: an app needs an id, a key and a secret");
+                let message =
+                    format!("must be set together with {set}: an app needs an id, a key and a secret");
                 problems.push(Problem::new(missing, None, message));
                 return None;
             }

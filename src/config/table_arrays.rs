@@ -73,7 +73,14 @@ pub(super) fn problems(
         };
         let before = problems.len();
         for (name, value) in table {
-            problems.extend(problems_of_setting(array, &format!("{at}.{name}"), name, value, origin, validator));
+            problems.extend(problems_of_setting(
+                array,
+                &format!("{at}.{name}"),
+                name,
+                value,
+                origin,
+                validator,
+            ));
         }
         for (name, message) in required(array) {
             if !table.contains_key(*name) {
@@ -112,7 +119,8 @@ fn problems_of_setting(
     {
         return validator.check(at, &in_pusher, kind, value, origin);
     }
-    let of_pusher = validator.schema.keys().filter(|key| array == TableArray::Apps && key.section == "pusher");
+    let of_pusher =
+        validator.schema.keys().filter(|key| array == TableArray::Apps && key.section == "pusher");
     let names = own_settings(array).iter().map(|(own, _)| *own).chain(of_pusher.map(|key| &*key.name));
     let meant = nearest(name, names).map(|meant| format!("; did you mean {meant}?"));
     let message = format!("unknown setting{}", meant.unwrap_or_default());

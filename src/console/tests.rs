@@ -162,7 +162,8 @@ async fn a_token_is_checked_as_a_connection_would_be_and_never_repeated() {
     let foreign =
         auth::Settings { secret: "another secret of more than thirty-two bytes".into(), ..auth_settings() };
     let channel = crate::message::ChannelName::new("chat:default").unwrap();
-    let foreign = TokenIssuer::new(&foreign).unwrap().issue(&7.into(), "Aoi", &channel, Duration::from_secs(60));
+    let foreign =
+        TokenIssuer::new(&foreign).unwrap().issue(&7.into(), "Aoi", &channel, Duration::from_secs(60));
     for (token, code) in [
         (foreign.as_str(), "bad_signature"),
         ("eyJhbGciOiJIUzI1NiJ9", "malformed_token"),

@@ -45,10 +45,7 @@ impl KindLabel {
 struct Word(&'static str);
 
 impl EncodeLabelValue for Word {
-    fn encode(
-        &self,
-        encoder: &mut LabelValueEncoder,
-    ) -> Result<(), std::fmt::Error> {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
         EncodeLabelValue::encode(&self.0, encoder)
     }
 }

@@ -52,7 +52,8 @@ pub(super) fn start(is_json: bool) -> LineWriter {
 /// Writes the queued lines, at the end of the process; later lines are lost. Waits up to a second for the reader. Returns
 /// false if the reader did not take everything, in which case writing to standard error would block.
 pub fn flush_logs() -> bool {
-    let Some(WriterThread { guard, ended }) = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+    let Some(WriterThread { guard, ended }) = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take()
+    else {
         return true;
     };
     // Dropping the guard stops the thread. It happens on another thread because, with a full queue, the guard also prints

@@ -68,7 +68,11 @@ impl Metrics {
         );
         let ours = registry.sub_registry_with_prefix("yamabiko");
         ours.register_collector(Box::new(LogMetrics));
-        ours.register("build", "The version of the server", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        ours.register(
+            "build",
+            "The version of the server",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
         macro_rules! metric {
             ($name:literal, $help:literal) => {{
                 let metric = Default::default();
@@ -88,21 +92,18 @@ impl Metrics {
             handshakes_refused: metric!("handshakes_refused", "Handshakes refused, by reason"),
             http_dropped: metric!("http_dropped", "HTTP connections that the server closed, by reason"),
             messages_accepted: metric!("messages_accepted", "Client messages accepted by the broker"),
-            messages_refused: metric!(
-                "messages_refused",
-                "Client messages refused, by error code"
-            ),
+            messages_refused: metric!("messages_refused", "Client messages refused, by error code"),
             broker_messages: metric!("broker_messages", "Messages received from the broker"),
-            broker_dropped: metric!(
-                "broker_dropped",
-                "Messages from the broker dropped, by reason"
-            ),
+            broker_dropped: metric!("broker_dropped", "Messages from the broker dropped, by reason"),
             fields_left_out: metric!(
                 "fields_left_out",
                 "Keys removed from messages by the fields of their kind"
             ),
             broker_up: metric!("broker_up", "1 while the broker is subscribed and accepts messages"),
-            broker_interruptions: metric!("broker_interruptions", "Times that the connection to the broker was lost"),
+            broker_interruptions: metric!(
+                "broker_interruptions",
+                "Times that the connection to the broker was lost"
+            ),
             deliveries: metric!("deliveries", "Copies of messages written to subscribers"),
             pusher_connections: metric!("pusher_connections", "Open connections of the Pusher protocol"),
             pusher_subscriptions: metric!("pusher_subscriptions", "Subscriptions of Pusher connections"),

@@ -5,9 +5,7 @@ use super::AppCredentials;
 /// Why a client's `auth` is rejected. The text is for the page's developer and contains no secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum AuthRejectReason {
-    #[error(
-        "a signature is required: send `auth` as your application's authorization endpoint returns it"
-    )]
+    #[error("a signature is required: send `auth` as your application's authorization endpoint returns it")]
     Missing,
     #[error("`auth` must be <app key>:<signature>")]
     Malformed,

@@ -87,8 +87,9 @@ impl AppCredentials {
         }
         let signature = one(&parameters, SIGNATURE)?.to_owned();
         parameters.remove(SIGNATURE);
-        let is_signed =
-            |path: &str| self.verify_signature(&signature, &[signed_text(request.method, path, &parameters).as_bytes()]);
+        let is_signed = |path: &str| {
+            self.verify_signature(&signature, &[signed_text(request.method, path, &parameters).as_bytes()])
+        };
         if !is_signed(request.path) && !unescaped(request.path).is_some_and(|path| is_signed(&path)) {
             return Err(RequestRejectReason::BadSignature);
         }

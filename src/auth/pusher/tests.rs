@@ -146,12 +146,16 @@ fn a_head_is_checked_before_its_body_is_there() {
     assert_eq!(head(EVENT_QUERY), Ok(()));
     assert_eq!(head(&EVENT_QUERY.replace("ec365a", "ec365b")), Err(RequestRejectReason::BadSignature));
     assert_eq!(head(&EVENT_QUERY.replace(KEY, "k")), Err(RequestRejectReason::UnknownKey));
-    assert_eq!(app().verify_head(&event(EVENT_QUERY, ""), THEN + 601), Err(RequestRejectReason::StaleTimestamp));
+    assert_eq!(
+        app().verify_head(&event(EVENT_QUERY, ""), THEN + 601),
+        Err(RequestRejectReason::StaleTimestamp)
+    );
 }
 
 #[test]
 fn a_secret_can_be_replaced() {
-    let both = AppCredentials::new("3", KEY, vec![SecretString::from("new"), SecretString::from(SECRET)]).unwrap();
+    let both =
+        AppCredentials::new("3", KEY, vec![SecretString::from("new"), SecretString::from(SECRET)]).unwrap();
     assert_eq!(both.verify_request(&event(EVENT_QUERY, EVENT), THEN), Ok(()));
     let new = AppCredentials::new("3", KEY, vec![SecretString::from("new")]).unwrap();
     assert_eq!(new.verify_request(&event(EVENT_QUERY, EVENT), THEN), Err(RequestRejectReason::BadSignature));
@@ -171,7 +175,8 @@ fn webhook() {
 #[test]
 fn credentials_that_cannot_be_used() {
     let new = |id, key, secrets: &[&str]| {
-        AppCredentials::new(id, key, secrets.iter().map(|text| SecretString::from(*text)).collect()).unwrap_err()
+        AppCredentials::new(id, key, secrets.iter().map(|text| SecretString::from(*text)).collect())
+            .unwrap_err()
     };
     assert_eq!(new("", "k", &["s"]), CredentialsError::NoId);
     assert_eq!(new("1", "", &["s"]), CredentialsError::NoKey);

@@ -64,7 +64,10 @@ fn fractions_of_a_second_are_cut_off() {
     let verify =
         |changes: Value, now| shared().verify(&hs256(&claims(changes)), now).map(|token| token.expires_at);
     assert_eq!(verify(json!({"exp": 1_800_000_001.9}), NOW), Ok(NOW + 1));
-    assert_eq!(verify(json!({"exp": 1_800_000_001.9}), NOW + 1).map_err(TokenRejectReason::code), Err("token_expired"));
+    assert_eq!(
+        verify(json!({"exp": 1_800_000_001.9}), NOW + 1).map_err(TokenRejectReason::code),
+        Err("token_expired")
+    );
     assert_eq!(verify(json!({"iat": 1_800_000_000.7, "nbf": 1_800_000_000.7}), NOW), Ok(NOW + 60));
     assert_eq!(
         verify(json!({"nbf": 1_800_000_001.0}), NOW).map_err(TokenRejectReason::code),

@@ -69,7 +69,10 @@ fn a_public_key_is_never_taken_for_a_secret() {
                 let forged = format!("{header}.{message}");
                 let key = EncodingKey::from_secret(bytes);
                 let signature = jsonwebtoken::crypto::sign(forged.as_bytes(), &key, hmac).unwrap();
-                assert_eq!(server.verify(&format!("{forged}.{signature}"), NOW), Err(TokenRejectReason::BadSignature));
+                assert_eq!(
+                    server.verify(&format!("{forged}.{signature}"), NOW),
+                    Err(TokenRejectReason::BadSignature)
+                );
             }
         }
         let secret = String::from_utf8(text).unwrap();
@@ -102,8 +105,16 @@ fn several_keys_are_valid_at_once() {
     assert_eq!(verify(hs256, Some("a"), a), Ok(7));
     assert_eq!(verify(hs512, Some("b"), b), Ok(7));
     assert_eq!(verify(hs256, Some("elsewhere"), SECRET), Ok(7), "keys without kid are tried for every token");
-    assert_eq!(verify(hs256, Some("b"), a), Err(TokenRejectReason::BadSignature), "kid b is not signed with a");
-    assert_eq!(verify(hs512, Some("a"), b), Err(TokenRejectReason::UnknownKey), "and no HS512 key is called a");
+    assert_eq!(
+        verify(hs256, Some("b"), a),
+        Err(TokenRejectReason::BadSignature),
+        "kid b is not signed with a"
+    );
+    assert_eq!(
+        verify(hs512, Some("a"), b),
+        Err(TokenRejectReason::UnknownKey),
+        "and no HS512 key is called a"
+    );
     assert_eq!(verify(hs256, None, "unknown"), Err(TokenRejectReason::BadSignature));
 }
 
@@ -175,7 +186,8 @@ fn what_is_minted_is_accepted() {
     ] {
         let settings = settings(json);
         let channel = ChannelName::new("chat:部屋").unwrap();
-        let token = TokenIssuer::new(&settings).unwrap().issue(&7.into(), "Aoi", &channel, Duration::from_secs(60));
+        let token =
+            TokenIssuer::new(&settings).unwrap().issue(&7.into(), "Aoi", &channel, Duration::from_secs(60));
         let now = jsonwebtoken::get_current_timestamp();
         let identity = Authenticator::new(&settings).unwrap().verify(&token, now).unwrap();
         assert_eq!((identity.id, &*identity.name, &identity.channel), (7.into(), "Aoi", &channel));

@@ -56,7 +56,11 @@ fn laravels_variables_define_apps() {
     let of = |key: &str, origin: &str| (key.to_owned(), origin.to_owned());
     assert_eq!(key(&pusher), of("pk", "PUSHER_APP_ID, PUSHER_APP_KEY, PUSHER_APP_SECRET"));
     assert_eq!(key(&reverb), of("rk", "REVERB_APP_ID, REVERB_APP_KEY, REVERB_APP_SECRET"));
-    assert_eq!(key(&[pusher, reverb].concat()).0, "pk rk", "an application in migration has pages of both kinds");
+    assert_eq!(
+        key(&[pusher, reverb].concat()).0,
+        "pk rk",
+        "an application in migration has pages of both kinds"
+    );
     let same_id = [("REVERB_APP_ID", "1"), reverb[1], reverb[2]];
     let same_key = [reverb[0], ("REVERB_APP_KEY", "pk"), reverb[2]];
     assert_eq!(
@@ -75,7 +79,9 @@ fn laravels_variables_define_apps() {
     // Also if Reverb's are complete.
     let found = problems("", &[&pusher[..1], &reverb].concat());
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].starts_with("PUSHER_APP_KEY and PUSHER_APP_SECRET: must be set together with PUSHER_APP_ID"));
+    assert!(
+        found[0].starts_with("PUSHER_APP_KEY and PUSHER_APP_SECRET: must be set together with PUSHER_APP_ID")
+    );
     let found = problems("", &[&pusher[..], &reverb[..1]].concat());
     assert!(
         found[0].starts_with("REVERB_APP_KEY and REVERB_APP_SECRET: must be set together with REVERB_APP_ID"),
@@ -92,10 +98,7 @@ fn apps_of_a_file_are_replaced_with_a_warning() {
     assert_eq!(config.settings.server.apps.len(), 1);
     assert_eq!(config.settings.server.apps[0].id, "2");
     let warning = config.warnings[0].to_string();
-    assert!(
-        warning.contains("yamabiko.toml are ignored") && warning.contains("REVERB_APP_ID"),
-        "{warning}"
-    );
+    assert!(warning.contains("yamabiko.toml are ignored") && warning.contains("REVERB_APP_ID"), "{warning}");
     assert!(with("apps = []", &variables).unwrap().warnings.is_empty());
 }
 

@@ -48,7 +48,10 @@ fn config_check_is_about_the_settings_of_serve() {
     assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "The settings are valid.\n", ""));
     let Ran { code, err, .. } = run(&["config", "check"], &app[..2]);
     assert_eq!(code, Some(2));
-    assert!(err.contains("REVERB_APP_SECRET: must be set together with REVERB_APP_ID and REVERB_APP_KEY"), "{err}");
+    assert!(
+        err.contains("REVERB_APP_SECRET: must be set together with REVERB_APP_ID and REVERB_APP_KEY"),
+        "{err}"
+    );
     let Ran { out, .. } = run(&["config", "show"], &app);
     let shown = "apps = [{ id = \"1\", key = \"k\", secret = \"********\" }]  # REVERB_APP_ID, REVERB_APP_KEY, REVERB_APP_SECRET\n";
     assert!(out.starts_with(shown), "{out}");

@@ -24,7 +24,8 @@ fn limits_are_the_apps_own() {
         let id = if &**app.id() == "1" { "1" } else { "second%20app" };
         call(&server, app, "POST", &format!("/apps/{id}/{path}"), body)
     };
-    let events = |app: &AppCredentials, channels: &Value, data: &str| at(app, "events", &event(channels, data)).status;
+    let events =
+        |app: &AppCredentials, channels: &Value, data: &str| at(app, "events", &event(channels, data)).status;
     // As large as Laravel and the libraries may send, with every byte escaped.
     assert_eq!(events(&one, &channels(100), &"\u{1}".repeat(10_240)), 200);
     assert_eq!(events(&one, &channels(101), ""), 400);
