@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use super::{config as config_command, dev, listen, publish, token};
+use super::{dev, listen, publish, token};
 use crate::config::{self, AuthKeys, Config, Environment, Problems};
 
 const EXAMPLES: &str = "\
@@ -53,7 +53,7 @@ pub(super) enum Command {
     /// Load a server and measure latency, lost messages and order
     Bench(Box<loadgen::Options>),
     /// Check or show the settings
-    Config(config_command::Args),
+    Config(super::config::Args),
     /// Check the health of the server on this machine, for container health checks
     Healthcheck,
 }

@@ -1,8 +1,7 @@
 use clap::Subcommand;
 
-use super::arguments::Arguments;
 use super::{Failure, output};
-use crate::config::{self, AuthKeys};
+use crate::config::{self, AuthKeys, Config, Problems};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,18 +24,18 @@ enum Action {
     Show,
 }
 
-pub(super) fn run(arguments: &Arguments, args: &Args) -> Result<(), Failure> {
+pub(super) fn run(
+    args: &Args,
+    load: impl Fn(AuthKeys) -> Result<Config, Problems>,
+) -> Result<(), Failure> {
     match args.action {
         Some(Action::Check) => {
-            let config = arguments.settings(AuthKeys::Required)?;
+            let config = load(AuthKeys::Required)?;
             for warning in &config.warnings {
                 output::eprint(&format!("warning: {warning}"));
             }
             output::line("The settings are valid.")
         }
-        None | Some(Action::Show) => {
-            let config = arguments.settings(AuthKeys::Optional)?;
-            output::line(config::show(&config).trim_end())
-        }
+        None | Some(Action::Show) => output::line(config::show(&load(AuthKeys::Optional)?).trim_end()),
     }
 }

@@ -17,18 +17,19 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Prints the failure and returns the exit code.
-    pub(super) fn report(self) -> ExitCode {
+    /// What to print, if anything.
+    pub(super) fn message(&self) -> Option<String> {
         match self {
-            Self::Usage(message) => {
-                super::output::eprint(&format!("error: {message}"));
-                ExitCode::from(2)
-            }
-            Self::Failed(error) => {
-                super::output::eprint(&format!("error: {error:#}"));
-                ExitCode::FAILURE
-            }
-            Self::Logged => ExitCode::FAILURE,
+            Self::Usage(message) => Some(format!("error: {message}")),
+            Self::Failed(error) => Some(format!("error: {error:#}")),
+            Self::Logged | Self::OutputClosed => None,
+        }
+    }
+
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Failed(_) | Self::Logged => ExitCode::FAILURE,
             Self::OutputClosed => ExitCode::SUCCESS,
         }
     }

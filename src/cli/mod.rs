@@ -38,7 +38,12 @@ pub fn run() -> ExitCode {
     };
     match execute(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                output::eprint(&message);
+            }
+            failure.exit_code()
+        }
     }
 }
 
@@ -52,6 +57,6 @@ fn execute(arguments: &Arguments) -> Result<(), Failure> {
         Some(Command::Listen(args)) => listen::run(&load(AuthKeys::Optional)?, args),
         Some(Command::Bench(args)) => bench::run(&mut load(AuthKeys::Optional)?, args),
         Some(Command::Healthcheck) => healthcheck::run(&load(AuthKeys::Optional)?),
-        Some(Command::Config(args)) => config::run(arguments, args),
+        Some(Command::Config(args)) => config::run(args, load),
     }
 }

@@ -2,8 +2,9 @@
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
 
-use super::validator::Validator;
-use super::{Key, Problem};
+use super::schema::Type;
+use super::validator::{Validator, to_json};
+use super::{Key, Problem, table_arrays};
 
 /// The values of one source, each with its origin.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +21,7 @@ impl Layer {
         validator: &Validator<'_>,
         problems: &mut Vec<Problem>,
     ) {
-        let found = validator.problems(&key, &value);
+        let found = problems_of(&key, &value, validator);
         if found.is_empty() {
             self.values.push((key, value));
         }
@@ -56,6 +57,19 @@ impl Source for Layer {
             table.insert(key.name.clone(), value.clone());
         }
         Ok(sections)
+    }
+}
+
+fn problems_of(key: &Key, value: &Value, validator: &Validator<'_>) -> Vec<Problem> {
+    let (at, origin) = (key.to_string(), value.origin());
+    match validator.schema.type_of(key) {
+        Some(Type::Tables(array)) => table_arrays::problems(array, &at, &to_json(value), origin, validator),
+        Some(kind) => validator.check(&at, key, kind, &to_json(value), origin),
+        None => {
+            let meant = validator.schema.nearest_key(key).map(|name| format!("; did you mean {name}?"));
+            let message = format!("unknown setting{}", meant.unwrap_or_default());
+            vec![Problem::new(at, origin, message)]
+        }
     }
 }
 

@@ -117,7 +117,10 @@ fn problems_of_setting(
     if array == TableArray::Apps
         && let Some(kind) = validator.schema.type_of(&in_pusher)
     {
-        return validator.check(at, &in_pusher, kind, value, origin);
+        return match kind {
+            Type::Tables(array) => problems(array, at, value, origin, validator),
+            kind => validator.check(at, &in_pusher, kind, value, origin),
+        };
     }
     let of_pusher =
         validator.schema.keys().filter(|key| array == TableArray::Apps && key.section == "pusher");

@@ -2,7 +2,7 @@ use config::{Value, ValueKind};
 use serde_json::Value as Json;
 
 use super::schema::{Schema, Type};
-use super::{Key, Problem, Settings, table_arrays};
+use super::{Key, Problem, Settings};
 
 /// Validates each value on its own, within otherwise default settings, so that every problem is found with its origin.
 pub(super) struct Validator<'a> {
@@ -11,17 +11,7 @@ pub(super) struct Validator<'a> {
 }
 
 impl Validator<'_> {
-    pub(super) fn problems(&self, key: &Key, value: &Value) -> Vec<Problem> {
-        let origin = value.origin();
-        let Some(kind) = self.schema.type_of(key) else {
-            let meant = self.schema.nearest_key(key).map(|name| format!("; did you mean {name}?"));
-            let message = format!("unknown setting{}", meant.unwrap_or_default());
-            return vec![Problem::new(key, origin, message)];
-        };
-        self.check(&key.to_string(), key, kind, &to_json(value), origin)
-    }
-
-    /// Checks a value at `at` against the type of `key`.
+    /// Checks a value at `at` as one of the setting `key`, which is not an array of tables.
     pub(super) fn check(
         &self,
         at: &str,
@@ -30,9 +20,6 @@ impl Validator<'_> {
         json: &Json,
         origin: Option<&str>,
     ) -> Vec<Problem> {
-        if let Type::Tables(array) = kind {
-            return table_arrays::problems(array, at, json, origin, self);
-        }
         if let Some(expected) = self.wrong_type(key, kind, json) {
             let instead = if key.is_secret() { String::new() } else { format!(", not {}", shown(json)) };
             return vec![Problem::new(at, origin, format!("must be {expected}{instead}"))];
