@@ -24,10 +24,7 @@ enum Action {
     Show,
 }
 
-pub(super) fn run(
-    args: &Args,
-    load: impl Fn(AuthKeys) -> Result<Config, Problems>,
-) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, load: impl Fn(AuthKeys) -> Result<Config, Problems>) -> Result<(), Failure> {
     match args.action {
         Some(Action::Check) => {
             let config = load(AuthKeys::Required)?;

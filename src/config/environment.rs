@@ -10,7 +10,7 @@ use config::{File, FileFormat, Source, Value, ValueKind};
 
 use super::aliases::aliases;
 use super::layer::Layer;
-use super::schema::{Schema, Type, nearest};
+use super::schema::{Schema, SettingType, nearest};
 use super::validator::Validator;
 use super::{Key, Problem, Problems, env_file, pusher_app, redis_url};
 
@@ -227,23 +227,27 @@ fn variable(key: &Key) -> String {
     format!("{PREFIX}{}{gap}{}", key.section, key.name).to_ascii_uppercase()
 }
 
-fn parse(kind: Type, text: &str) -> Result<ValueKind, String> {
+fn parse(kind: SettingType, text: &str) -> Result<ValueKind, String> {
     match kind {
-        Type::Text => Ok(ValueKind::from(text)),
-        Type::Integer => {
+        SettingType::Text => Ok(ValueKind::from(text)),
+        SettingType::Integer => {
             text.trim().parse::<i64>().map(ValueKind::from).map_err(|_| "a whole number".to_owned())
         }
-        Type::Boolean => match text.trim().to_ascii_lowercase().as_str() {
+        SettingType::Boolean => match text.trim().to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Ok(ValueKind::from(true)),
             "false" | "0" | "no" | "off" => Ok(ValueKind::from(false)),
             _ => Err("true or false".to_owned()),
         },
-        Type::List => {
+        SettingType::List => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Ok(ValueKind::from(items.map(str::to_owned).collect::<Vec<_>>()))
         }
-        Type::Tables(array) => toml(text).ok_or_else(|| format!("a TOML array such as {}", array.example())),
-        Type::Texts => toml(text).ok_or_else(|| r#"a TOML table such as { name = "value" }"#.to_owned()),
+        SettingType::Tables(array) => {
+            toml(text).ok_or_else(|| format!("a TOML array such as {}", array.example()))
+        }
+        SettingType::Texts => {
+            toml(text).ok_or_else(|| r#"a TOML table such as { name = "value" }"#.to_owned())
+        }
     }
 }
 

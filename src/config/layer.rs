@@ -63,7 +63,9 @@ impl Source for Layer {
 fn problems_of(key: &Key, value: &Value, validator: &Validator<'_>) -> Vec<Problem> {
     let (at, origin) = (key.to_string(), value.origin());
     match validator.schema.type_of(key) {
-        Some(Type::Tables(array)) => table_arrays::problems(array, &at, &to_json(value), origin, validator),
+        Some(SettingType::Tables(array)) => {
+            table_arrays::problems(array, &at, &to_json(value), origin, validator)
+        }
         Some(kind) => validator.check(&at, key, kind, &to_json(value), origin),
         None => {
             let meant = validator.schema.nearest_key(key).map(|name| format!("; did you mean {name}?"));

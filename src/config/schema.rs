@@ -8,12 +8,15 @@ use super::Key;
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// The settings of each `[channels.KIND]`.
-const CHANNEL_SETTINGS: [(&str, Type); 3] =
-    [("fields", Type::List), ("targeting", Type::Boolean), ("client_send", Type::Boolean)];
+const CHANNEL_SETTINGS: [(&str, SettingType); 3] = [
+    ("fields", SettingType::List),
+    ("targeting", SettingType::Boolean),
+    ("client_send", SettingType::Boolean),
+];
 
 /// The type of a setting is the type of its default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Type {
+pub(super) enum SettingType {
     Boolean,
     Integer,
     Text,
@@ -54,17 +57,17 @@ impl TableArray {
 /// A setting outside arrays of tables.
 struct Setting {
     key: Key,
-    kind: Type,
+    kind: SettingType,
     default: Value,
 }
 
 impl Setting {
     fn new(key: Key, default: Value) -> Self {
         let kind = match default.kind {
-            ValueKind::Boolean(_) => Type::Boolean,
-            ValueKind::String(_) => Type::Text,
-            ValueKind::Array(_) => TableArray::of(&key).map_or(Type::List, Type::Tables),
-            _ => Type::Integer,
+            ValueKind::Boolean(_) => SettingType::Boolean,
+            ValueKind::String(_) => SettingType::Text,
+            ValueKind::Array(_) => TableArray::of(&key).map_or(SettingType::List, SettingType::Tables),
+            _ => SettingType::Integer,
         };
         Self { key, kind, default }
     }
@@ -93,7 +96,7 @@ impl Schema {
         Ok(Self { settings })
     }
 
-    pub(super) fn type_of(&self, key: &Key) -> Option<Type> {
+    pub(super) fn type_of(&self, key: &Key) -> Option<SettingType> {
         if key.section == "channels" {
             key.kind.as_ref()?;
             return CHANNEL_SETTINGS.iter().find(|(name, _)| *name == key.name).map(|(_, kind)| *kind);

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::schema::{TableArray, Type, nearest};
+use super::schema::{SettingType, TableArray, nearest};
 use super::validator::{Validator, wrong_type};
 use super::{Key, Problem};
 use crate::protocol::pusher::{WebhookFilter, WebhookSettings};
@@ -17,24 +17,27 @@ const fn header(array: TableArray) -> &'static str {
 }
 
 /// The settings of an entry. An app may also have the settings of `[pusher]`.
-const fn own_settings(array: TableArray) -> &'static [(&'static str, Type)] {
+const fn own_settings(array: TableArray) -> &'static [(&'static str, SettingType)] {
     match array {
         TableArray::AuthKeys => &[
-            ("kid", Type::Text),
-            ("algorithm", Type::Text),
-            ("secret", Type::Text),
-            ("public_key_file", Type::Text),
+            ("kid", SettingType::Text),
+            ("algorithm", SettingType::Text),
+            ("secret", SettingType::Text),
+            ("public_key_file", SettingType::Text),
         ],
         TableArray::Apps => &[
-            ("id", Type::Text),
-            ("key", Type::Text),
-            ("secret", Type::Text),
-            ("previous_secrets", Type::List),
-            ("enabled", Type::Boolean),
+            ("id", SettingType::Text),
+            ("key", SettingType::Text),
+            ("secret", SettingType::Text),
+            ("previous_secrets", SettingType::List),
+            ("enabled", SettingType::Boolean),
         ],
-        TableArray::Webhooks => {
-            &[("url", Type::Text), ("events", Type::List), ("headers", Type::Texts), ("filter", Type::Texts)]
-        }
+        TableArray::Webhooks => &[
+            ("url", SettingType::Text),
+            ("events", SettingType::List),
+            ("headers", SettingType::Texts),
+            ("filter", SettingType::Texts),
+        ],
     }
 }
 
@@ -118,7 +121,7 @@ fn problems_of_setting(
         && let Some(kind) = validator.schema.type_of(&in_pusher)
     {
         return match kind {
-            Type::Tables(array) => problems(array, at, value, origin, validator),
+            SettingType::Tables(array) => problems(array, at, value, origin, validator),
             kind => validator.check(at, &in_pusher, kind, value, origin),
         };
     }

@@ -1,7 +1,7 @@
 use config::{Value, ValueKind};
 use serde_json::Value as Json;
 
-use super::schema::{Schema, Type};
+use super::schema::{Schema, SettingType};
 use super::{Key, Problem, Settings};
 
 /// Validates each value on its own, within otherwise default settings, so that every problem is found with its origin.
@@ -16,7 +16,7 @@ impl Validator<'_> {
         &self,
         at: &str,
         key: &Key,
-        kind: Type,
+        kind: SettingType,
         json: &Json,
         origin: Option<&str>,
     ) -> Vec<Problem> {
@@ -33,9 +33,9 @@ impl Validator<'_> {
         }
     }
 
-    fn wrong_type(&self, key: &Key, kind: Type, json: &Json) -> Option<String> {
+    fn wrong_type(&self, key: &Key, kind: SettingType, json: &Json) -> Option<String> {
         let expected = wrong_type(kind, json)?;
-        let example = (kind == Type::Text).then(|| self.schema.example(key)).flatten();
+        let example = (kind == SettingType::Text).then(|| self.schema.example(key)).flatten();
         Some(match example {
             Some(example) => format!("{expected} such as {example:?}"),
             None => expected.to_owned(),
@@ -61,18 +61,18 @@ impl Validator<'_> {
 }
 
 /// The expected type, if the value has another one.
-pub(super) fn wrong_type(kind: Type, json: &Json) -> Option<&'static str> {
+pub(super) fn wrong_type(kind: SettingType, json: &Json) -> Option<&'static str> {
     match (kind, json) {
-        (Type::Boolean, Json::Bool(_)) | (Type::Text, Json::String(_)) => None,
-        (Type::Integer, Json::Number(number)) if !number.is_f64() => None,
-        (Type::List, Json::Array(items)) if items.iter().all(Json::is_string) => None,
-        (Type::Texts, Json::Object(table)) if table.values().all(Json::is_string) => None,
-        (Type::Boolean, _) => Some("true or false"),
-        (Type::Integer, _) => Some("a whole number"),
-        (Type::List, _) => Some("a list of strings"),
-        (Type::Texts, _) => Some("a table of strings, such as { name = \"value\" }"),
-        (Type::Text, _) => Some("a string"),
-        (Type::Tables(_), _) => Some("a list of tables"),
+        (SettingType::Boolean, Json::Bool(_)) | (SettingType::Text, Json::String(_)) => None,
+        (SettingType::Integer, Json::Number(number)) if !number.is_f64() => None,
+        (SettingType::List, Json::Array(items)) if items.iter().all(Json::is_string) => None,
+        (SettingType::Texts, Json::Object(table)) if table.values().all(Json::is_string) => None,
+        (SettingType::Boolean, _) => Some("true or false"),
+        (SettingType::Integer, _) => Some("a whole number"),
+        (SettingType::List, _) => Some("a list of strings"),
+        (SettingType::Texts, _) => Some("a table of strings, such as { name = \"value\" }"),
+        (SettingType::Text, _) => Some("a string"),
+        (SettingType::Tables(_), _) => Some("a list of tables"),
     }
 }
 

@@ -7,7 +7,7 @@ use tokio_rustls::TlsConnector;
 use super::connection_error::ConnectionError;
 use super::reply_reader::{MAX_REPLY_BYTES, ReplyReader, TLS_ALERT};
 use super::timeouts::{CONNECT, setup_step, within};
-use super::url::{Address, RedisUrl};
+use super::url::{RedisAddress, RedisUrl};
 
 /// The shortest TLS handshake record: a ClientHello that offers nothing.
 const EMPTY_CLIENT_HELLO: &[u8] = &[0x16, 3, 1, 0, 4, 1, 0, 0, 0];
@@ -31,7 +31,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 impl RedisConnection {
     pub(super) async fn open(url: &RedisUrl) -> Result<Self, ConnectionError> {
         match &url.address {
-            Address::Tcp { host, port } => {
+            RedisAddress::Tcp { host, port } => {
                 let stream = connect_tcp(host, *port).await?;
                 match Self::authenticated(Box::new(stream), url).await {
                     Err(error)
@@ -43,7 +43,7 @@ impl RedisConnection {
                     opened => opened,
                 }
             }
-            Address::Tls { host, port, name, config } => {
+            RedisAddress::Tls { host, port, name, config } => {
                 let connector = TlsConnector::from(config.clone());
                 let handshake = connector.connect(name.clone(), connect_tcp(host, *port).await?);
                 let error = match setup_step("the TLS handshake", handshake).await {
@@ -54,7 +54,7 @@ impl RedisConnection {
                 let is_plaintext = probe(host, *port, b"PING\r\n", REDIS_REPLY_TYPES).await;
                 Err(if is_plaintext { ConnectionError::ExpectsPlaintext } else { error })
             }
-            Address::Unix(path) => {
+            RedisAddress::Unix(path) => {
                 let stream = setup_step("connecting", UnixStream::connect(path)).await??;
                 Self::authenticated(Box::new(stream), url).await
             }

@@ -23,11 +23,11 @@ pub(super) struct Health {
     events_channel: String,
     /// One of the connections has come up.
     pub(super) connected: Notify,
-    state: Mutex<State>,
+    state: Mutex<HealthState>,
 }
 
 #[derive(Default)]
-struct State {
+struct HealthState {
     publisher: bool,
     subscriber: bool,
     /// What connections that are open, but do not answer, have not answered.
@@ -37,7 +37,7 @@ struct State {
     logged_reasons: HashSet<String>,
 }
 
-impl State {
+impl HealthState {
     fn set(&mut self, role: ConnectionRole, is_up: bool) {
         *self.unresponsive_mut(role) = None;
         match role {
@@ -132,7 +132,7 @@ impl Health {
         self.metrics.broker_up.set(0);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HealthState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,14 +10,14 @@ pub(super) struct Keepalive {
     timeout: Duration,
     has_read: bool,
     pinged_at: Option<Instant>,
-    state: State,
+    state: Responsiveness,
 }
 
 /// How often [`Keepalive::tick`] is called.
 pub(super) const TICK: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Responsiveness {
     Responsive,
     Unresponsive,
     Lost,
@@ -36,17 +36,17 @@ pub(super) enum KeepaliveAction {
 
 impl Keepalive {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, has_read: true, pinged_at: None, state: State::Responsive }
+        Self { timeout, has_read: true, pinged_at: None, state: Responsiveness::Responsive }
     }
 
     /// Something has been read. Returns whether the connection was unresponsive.
     pub(super) fn on_read(&mut self) -> bool {
         (self.has_read, self.pinged_at) = (true, None);
-        std::mem::replace(&mut self.state, State::Responsive) != State::Responsive
+        std::mem::replace(&mut self.state, Responsiveness::Responsive) != Responsiveness::Responsive
     }
 
     pub(super) fn is_unresponsive(&self) -> bool {
-        self.state != State::Responsive
+        self.state != Responsiveness::Responsive
     }
 
     pub(super) fn tick(&mut self, now: Instant) -> KeepaliveAction {
@@ -58,15 +58,15 @@ impl Keepalive {
             return KeepaliveAction::SendPing;
         };
         match self.state {
-            State::Responsive => {
-                self.state = State::Unresponsive;
+            Responsiveness::Responsive => {
+                self.state = Responsiveness::Unresponsive;
                 KeepaliveAction::ReportUnresponsive
             }
-            State::Unresponsive if now.duration_since(pinged_at) >= self.timeout => {
-                self.state = State::Lost;
+            Responsiveness::Unresponsive if now.duration_since(pinged_at) >= self.timeout => {
+                self.state = Responsiveness::Lost;
                 KeepaliveAction::ReportLost
             }
-            State::Unresponsive | State::Lost => KeepaliveAction::None,
+            Responsiveness::Unresponsive | Responsiveness::Lost => KeepaliveAction::None,
         }
     }
 }

@@ -38,7 +38,8 @@ impl ReplyReader {
     {
         poll_fn(|context| {
             let Self { parser, pending, max_bytes, first } = self;
-            let mut source = Source { stream, context, pending, max_bytes: *max_bytes, first, stop: None };
+            let mut source =
+                ReplySource { stream, context, pending, max_bytes: *max_bytes, first, stop: None };
             let parsed = parser.parse_value(&mut source);
             match (parsed, source.stop) {
                 (Ok(reply), _) => {
@@ -59,7 +60,7 @@ impl ReplyReader {
 }
 
 /// The parser's input. The parser keeps its position when a read fails, so a read that would block fails.
-struct Source<'a, 'c, S> {
+struct ReplySource<'a, 'c, S> {
     stream: &'a mut S,
     context: &'a mut Context<'c>,
     pending: &'a mut usize,
@@ -74,7 +75,7 @@ enum Stop {
     Failed(ConnectionError),
 }
 
-impl<S: AsyncRead + Unpin> Source<'_, '_, S> {
+impl<S: AsyncRead + Unpin> ReplySource<'_, '_, S> {
     fn poll(&mut self, bytes: &mut [u8]) -> Result<usize, Stop> {
         let mut buffer = ReadBuf::new(bytes);
         match Pin::new(&mut *self.stream).poll_read(self.context, &mut buffer) {
@@ -97,7 +98,7 @@ impl<S: AsyncRead + Unpin> Source<'_, '_, S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Read for Source<'_, '_, S> {
+impl<S: AsyncRead + Unpin> Read for ReplySource<'_, '_, S> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.poll(bytes).map_err(|stop| {
             self.stop = Some(stop);

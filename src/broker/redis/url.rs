@@ -27,13 +27,13 @@ pub fn check_url(url: &SecretString) -> Result<(), RedisUrlError> {
 /// The database number is ignored: Redis channels are shared by all databases.
 #[derive(Clone)]
 pub(super) struct RedisUrl {
-    pub(super) address: Address,
+    pub(super) address: RedisAddress,
     pub(super) username: Option<String>,
     pub(super) password: Option<SecretString>,
 }
 
 #[derive(Clone)]
-pub(super) enum Address {
+pub(super) enum RedisAddress {
     Tcp { host: String, port: u16 },
     Tls { host: String, port: u16, name: ServerName<'static>, config: Arc<rustls::ClientConfig> },
     Unix(PathBuf),
@@ -49,7 +49,7 @@ impl RedisUrl {
             )
         })?;
         let address = match info.addr().clone() {
-            ConnectionAddr::Tcp(host, port) => Address::Tcp { host, port },
+            ConnectionAddr::Tcp(host, port) => RedisAddress::Tcp { host, port },
             ConnectionAddr::TcpTls { insecure: true, .. } => {
                 return Err(RedisUrlError("`#insecure` is not supported: the certificate is always checked"));
             }
@@ -57,9 +57,9 @@ impl RedisUrl {
                 let name = ServerName::try_from(host.clone())
                     .map_err(|_| RedisUrlError("has a host name that no certificate can have"))?;
                 let config = Arc::new(tls::client_config(tls::native_roots()));
-                Address::Tls { host, port, name, config }
+                RedisAddress::Tls { host, port, name, config }
             }
-            ConnectionAddr::Unix(path) => Address::Unix(path),
+            ConnectionAddr::Unix(path) => RedisAddress::Unix(path),
             _ => return Err(RedisUrlError("has an unsupported kind of address")),
         };
         let settings = info.redis_settings();
@@ -74,9 +74,9 @@ impl RedisUrl {
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, host, port) = match &self.address {
-            Address::Tcp { host, port } => ("redis", host, port),
-            Address::Tls { host, port, .. } => ("rediss", host, port),
-            Address::Unix(path) => return write!(f, "unix://{}", path.display()),
+            RedisAddress::Tcp { host, port } => ("redis", host, port),
+            RedisAddress::Tls { host, port, .. } => ("rediss", host, port),
+            RedisAddress::Unix(path) => return write!(f, "unix://{}", path.display()),
         };
         if host.contains(':') {
             write!(f, "{scheme}://[{host}]:{port}")

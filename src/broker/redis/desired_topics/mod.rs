@@ -10,7 +10,7 @@ use crate::broker::{Inbound, SUBSCRIBE_TIMEOUT, SubscribeOutcome, SubscriptionId
 /// The topics that this node wants to be subscribed to. Independent of any connection.
 #[derive(Debug, Default)]
 pub(super) struct DesiredTopics {
-    state: Mutex<State>,
+    state: Mutex<DesiredState>,
     /// There are changes for the connection to take.
     pub(super) changed: Notify,
     /// `deadlines` is no longer empty.
@@ -18,7 +18,7 @@ pub(super) struct DesiredTopics {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct DesiredState {
     topics: HashSet<Arc<str>>,
     prefixes: Vec<Prefix>,
     /// Prefixes that the connection has not taken yet.
@@ -218,12 +218,12 @@ impl DesiredTopics {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DesiredState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl DesiredState {
     fn mark_changed(&mut self, topic: Arc<str>) {
         if let Some(changes) = &mut self.changes {
             changes.insert(topic);

@@ -33,7 +33,7 @@ pub(super) struct PublishQueue {
     timeout: Duration,
     /// Maximum bytes that wait for their receipts.
     max_bytes: usize,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// There are messages to send.
     pub(super) queued: Notify,
     /// `entries` is no longer empty.
@@ -42,7 +42,7 @@ pub(super) struct PublishQueue {
     pub(super) emptied: Notify,
 }
 
-struct State {
+struct QueueState {
     /// Why nothing is accepted.
     closed: Option<Arc<str>>,
     entries: VecDeque<QueueEntry>,
@@ -84,7 +84,7 @@ pub(super) enum OwnCopy {
 
 impl PublishQueue {
     pub(super) fn new(timeout: Duration, max_bytes: usize, names: Arc<TopicNames>) -> Self {
-        let state = State {
+        let state = QueueState {
             closed: Some("connecting to Redis".into()),
             entries: VecDeque::new(),
             first: 0,
@@ -298,12 +298,12 @@ impl PublishQueue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl QueueState {
     fn next(&self) -> u64 {
         self.first + self.entries.len() as u64
     }
