@@ -14,14 +14,14 @@ use tungstenite::{ClientRequestBuilder, Error, Message, WebSocket, connect};
 use super::Failure;
 use crate::config::Config;
 
-pub(super) struct Client {
+pub(super) struct NativeClient {
     socket: WebSocket<MaybeTlsStream<TcpStream>>,
 }
 
 /// The close frame with which the server ended the connection, if it sent one.
 pub(super) struct Closed(Option<CloseFrame>);
 
-impl Client {
+impl NativeClient {
     /// Connects to `url`, or to the local server that the settings describe. The token is sent in a header, because URLs
     /// appear in errors and logs.
     pub(super) fn connect(url: Option<&str>, config: &Config, token: &str) -> Result<Self, Failure> {
@@ -45,7 +45,7 @@ impl Client {
         }
     }
 
-    /// How long [`Client::next`] waits for a message.
+    /// How long [`NativeClient::next`] waits for a message.
     pub(super) fn set_read_timeout(&self, timeout: Duration) -> anyhow::Result<()> {
         let stream = match self.socket.get_ref() {
             MaybeTlsStream::Plain(stream) => stream,

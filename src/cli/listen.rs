@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::client::Client;
+use super::client::NativeClient;
 use super::sender_args::{SenderArgs, channel};
 use super::{Failure, output};
 use crate::config::Config;
@@ -42,7 +42,7 @@ pub(super) fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         (None, Some(channel)) => args.user.token(config, channel, TOKEN_TTL)?,
         (None, None) => return Err(Failure::Usage("specify a channel or --token".to_owned())),
     };
-    let mut client = Client::connect(args.url.as_deref(), config, &token)?;
+    let mut client = NativeClient::connect(args.url.as_deref(), config, &token)?;
     loop {
         match client.next()? {
             // In JSON, line breaks only occur between tokens, where a space is equivalent.

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::client::Client;
+use super::client::NativeClient;
 use super::sender_args::{SenderArgs, channel};
 use super::{Failure, output};
 use crate::config::Config;
@@ -129,7 +129,7 @@ struct PublishRejection {
 
 fn to_server(config: &Config, args: &Args, data: &RawValue) -> Result<(), Failure> {
     let token = args.sender.token(config, &args.channel, TOKEN_TTL)?;
-    let mut client = Client::connect(args.url.as_deref(), config, &token)?;
+    let mut client = NativeClient::connect(args.url.as_deref(), config, &token)?;
     client.set_read_timeout(TIMEOUT)?;
     client.send(serde_json::to_string(&ClientMessage { data }).context("cannot write JSON")?)?;
     loop {

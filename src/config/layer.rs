@@ -2,7 +2,7 @@
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
 
-use super::schema::Type;
+use super::schema::SettingType;
 use super::validator::{Validator, to_json};
 use super::{Key, Problem, table_arrays};
 

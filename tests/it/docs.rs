@@ -135,7 +135,7 @@ fn native_md_has_the_codes_of_the_source_and_no_others() {
         (
             "What cannot be delivered",
             "The reply of `PUBLISH`",
-            &["src/broker/envelope/decode.rs", "src/server/relay.rs", "src/broker/redis/delivery.rs"],
+            &["src/broker/envelope/decode.rs", "src/server/relay.rs", "src/broker/redis/inbound_stream.rs"],
         ),
     ] {
         let part = between(&native, from, to);

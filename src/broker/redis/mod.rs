@@ -5,9 +5,9 @@ mod clock;
 mod connection;
 mod connection_error;
 mod connection_topics;
-mod delivery;
 mod desired_topics;
 mod health;
+mod inbound_stream;
 mod keepalive;
 mod publish_queue;
 mod publish_script;
@@ -32,9 +32,9 @@ use super::budget::Budget;
 use super::{Inbound, PublishError, Receipt, Settings, Status, SubscribeOutcome};
 use crate::message::{Dispatch, Sender};
 use crate::telemetry::Metrics;
-use delivery::Delivery;
 use desired_topics::DesiredTopics;
 use health::Health;
+use inbound_stream::InboundStream;
 use publish_queue::PublishQueue;
 use supervisor::Supervisor;
 use topic_names::TopicNames;
@@ -69,7 +69,7 @@ impl Redis {
         let queue = Arc::new(PublishQueue::new(timeout, queue_bytes, names.clone()));
         let events_channel = String::from_utf8_lossy(&names.events).into_owned();
         let health = Arc::new(Health::new(queue.clone(), metrics.clone(), url.to_string(), events_channel));
-        let delivery = Delivery {
+        let stream = InboundStream {
             queue: queue.clone(),
             names,
             topics: topics.clone(),
@@ -80,7 +80,7 @@ impl Redis {
             metrics,
         };
         let supervisor = Supervisor { url, timeout, queue: queue.clone(), health: health.clone() };
-        let task = tokio::spawn(supervisor.run(delivery)).abort_handle();
+        let task = tokio::spawn(supervisor.run(stream)).abort_handle();
         Ok((Self { queue, topics, health, timeout, task }, receiver))
     }
 

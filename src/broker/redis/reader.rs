@@ -6,8 +6,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connection::RedisConnection;
 use super::connection_error::{ConnectionError, error_message};
-use super::delivery::Delivery;
 use super::health::{ConnectionRole, Health};
+use super::inbound_stream::InboundStream;
 use super::keepalive::{Keepalive, KeepaliveAction, TICK};
 use super::push::Push;
 use super::reconcile::Reconciler;
@@ -59,25 +59,25 @@ pub(super) async fn open(url: &RedisUrl, names: &TopicNames) -> Result<RedisConn
 /// standby, which `open` opens, gets through. Sets `health` up once all topics desired at the start are subscribed.
 pub(super) async fn run<'o>(
     connection: &mut RedisConnection,
-    delivery: &mut Delivery,
+    delivery: &mut InboundStream,
     health: &Health,
     timeout: Duration,
     open: impl Fn() -> Opening<'o>,
 ) -> Disconnected {
-    delivery.on_connected();
-    let disconnected = read_until_disconnected(connection, delivery, health, timeout, open).await;
-    delivery.topics.disconnect();
+    stream.on_connected();
+    let disconnected = read_until_disconnected(connection, stream, health, timeout, open).await;
+    stream.topics.disconnect();
     disconnected
 }
 
 async fn read_until_disconnected<'o>(
     connection: &mut RedisConnection,
-    delivery: &Delivery,
+    delivery: &InboundStream,
     health: &Health,
     timeout: Duration,
     open: impl Fn() -> Opening<'o>,
 ) -> Disconnected {
-    let topics = &*delivery.topics;
+    let topics = &*stream.topics;
     let mut reconciler = Reconciler::start(topics);
     let mut keepalive = Keepalive::new(timeout);
     let mut standby = Standby::None;
@@ -88,7 +88,7 @@ async fn read_until_disconnected<'o>(
         if reconciler.becomes_ready() {
             health.set_up(ConnectionRole::Subscriber);
         }
-        if reconciler.write(connection, &delivery.names)
+        if reconciler.write(connection, &stream.names)
             && let Err(error) = flush(connection, "SUBSCRIBE", timeout).await
         {
             return error.into();
@@ -97,11 +97,11 @@ async fn read_until_disconnected<'o>(
             biased;
             // Before the replies, which a busy Redis sends without a pause.
             () = topics.changed.notified(), if reconciler.is_idle() => {
-                delivery.on_subscribed(reconciler.take_changes(topics));
+                stream.on_subscribed(reconciler.take_changes(topics));
             }
             reply = connection.read() => {
                 let handled = match reply {
-                    Ok(reply) => handle_reply(reply, delivery, &mut reconciler).await,
+                    Ok(reply) => handle_reply(reply, stream, &mut reconciler).await,
                     Err(error) => Err(error),
                 };
                 match handled {
@@ -184,13 +184,13 @@ impl Standby<'_> {
 /// Returns whether a message had to wait for the queue budget.
 async fn handle_reply(
     reply: Value,
-    delivery: &Delivery,
+    delivery: &InboundStream,
     reconciler: &mut Reconciler,
 ) -> Result<bool, ConnectionError> {
     match reply {
         Value::Array(values) => match Push::parse(values) {
-            Push::Message { channel, payload } => return Ok(delivery.on_message(&channel, payload).await),
-            Push::SubscriptionReply => delivery.on_subscribed(reconciler.on_reply(&delivery.topics)),
+            Push::Message { channel, payload } => return Ok(stream.on_message(&channel, payload).await),
+            Push::SubscriptionReply => stream.on_subscribed(reconciler.on_reply(&stream.topics)),
             Push::Pong => reconciler.on_pong(),
             Push::Other => {}
         },
@@ -198,7 +198,7 @@ async fn handle_reply(
         Value::ServerError(error)
             if reconciler.next_is_optional() || error.kind() == Some(ServerErrorKind::NoPerm) =>
         {
-            delivery.on_subscribed(reconciler.on_denied(&delivery.topics, &error));
+            stream.on_subscribed(reconciler.on_denied(&stream.topics, &error));
         }
         Value::ServerError(error) => return Err(ConnectionError::refused("the subscription", &error)),
         _ => return Err(ConnectionError::Unexpected("SUBSCRIBE")),

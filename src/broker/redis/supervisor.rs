@@ -6,8 +6,8 @@ use tokio::time::{Instant, sleep};
 use super::backoff::Backoff;
 use super::connection::RedisConnection;
 use super::connection_error::ConnectionError;
-use super::delivery::Delivery;
 use super::health::{ConnectionRole, Health};
+use super::inbound_stream::InboundStream;
 use super::publish_queue::PublishQueue;
 use super::publisher::Publisher;
 use super::reader::{self, Disconnected, Opening};
@@ -26,11 +26,11 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// Runs both connections in one task, so that receipts and arriving copies have one order: see [`PublishQueue`].
-    pub(super) async fn run(self, mut delivery: Delivery) {
-        let (topics, inbound) = (delivery.topics.clone(), delivery.inbound.clone());
+    pub(super) async fn run(self, mut delivery: InboundStream) {
+        let (topics, inbound) = (stream.topics.clone(), stream.inbound.clone());
         tokio::join!(
             self.keep_publishing(),
-            self.keep_subscribed(&mut delivery),
+            self.keep_subscribed(&mut stream),
             self.queue.expire(),
             topics.expire(inbound)
         );
@@ -66,12 +66,12 @@ impl Supervisor {
         publisher.run().await
     }
 
-    async fn keep_subscribed(&self, delivery: &mut Delivery) {
+    async fn keep_subscribed(&self, delivery: &mut InboundStream) {
         let mut backoff = Backoff::new();
         let mut replacement = None;
         loop {
             let started = Instant::now();
-            let disconnected = self.read_until_disconnected(replacement.take(), delivery).await;
+            let disconnected = self.read_until_disconnected(replacement.take(), stream).await;
             replacement = disconnected.replacement;
             if replacement.is_some() {
                 self.health.set_down(ConnectionRole::Subscriber, &disconnected.error.to_string());
@@ -84,9 +84,9 @@ impl Supervisor {
     async fn read_until_disconnected(
         &self,
         replacement: Option<RedisConnection>,
-        delivery: &mut Delivery,
+        delivery: &mut InboundStream,
     ) -> Disconnected {
-        let names = delivery.names.clone();
+        let names = stream.names.clone();
         let open = || -> Opening<'_> { Box::pin(reader::open(&self.url, &names)) };
         let opened = match replacement {
             Some(connection) => Ok(connection),
@@ -94,7 +94,7 @@ impl Supervisor {
         };
         match opened {
             Ok(mut connection) => {
-                reader::run(&mut connection, delivery, &self.health, self.timeout, open).await
+                reader::run(&mut connection, stream, &self.health, self.timeout, open).await
             }
             Err(error) => error.into(),
         }

@@ -13,7 +13,7 @@ use crate::message::{ChannelName, Dispatch, Sender};
 use crate::telemetry::{Metrics, Reason};
 
 /// Turns messages from Redis into the inbound stream. Outlives the connections.
-pub(super) struct Delivery {
+pub(super) struct InboundStream {
     pub(super) queue: Arc<PublishQueue>,
     pub(super) names: Arc<TopicNames>,
     pub(super) topics: Arc<DesiredTopics>,
@@ -25,7 +25,7 @@ pub(super) struct Delivery {
     pub(super) metrics: Arc<Metrics>,
 }
 
-impl Delivery {
+impl InboundStream {
     /// A connection has been subscribed. Every one but the first follows an interruption.
     pub(super) fn on_connected(&mut self) {
         if std::mem::replace(&mut self.has_subscribed, true) {
