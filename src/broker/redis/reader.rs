@@ -59,7 +59,7 @@ pub(super) async fn open(url: &RedisUrl, names: &TopicNames) -> Result<RedisConn
 /// standby, which `open` opens, gets through. Sets `health` up once all topics desired at the start are subscribed.
 pub(super) async fn run<'o>(
     connection: &mut RedisConnection,
-    delivery: &mut InboundStream,
+    stream: &mut InboundStream,
     health: &Health,
     timeout: Duration,
     open: impl Fn() -> Opening<'o>,
@@ -72,7 +72,7 @@ pub(super) async fn run<'o>(
 
 async fn read_until_disconnected<'o>(
     connection: &mut RedisConnection,
-    delivery: &InboundStream,
+    stream: &InboundStream,
     health: &Health,
     timeout: Duration,
     open: impl Fn() -> Opening<'o>,
@@ -184,7 +184,7 @@ impl Standby<'_> {
 /// Returns whether a message had to wait for the queue budget.
 async fn handle_reply(
     reply: Value,
-    delivery: &InboundStream,
+    stream: &InboundStream,
     reconciler: &mut Reconciler,
 ) -> Result<bool, ConnectionError> {
     match reply {

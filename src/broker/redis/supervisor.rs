@@ -26,7 +26,7 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// Runs both connections in one task, so that receipts and arriving copies have one order: see [`PublishQueue`].
-    pub(super) async fn run(self, mut delivery: InboundStream) {
+    pub(super) async fn run(self, mut stream: InboundStream) {
         let (topics, inbound) = (stream.topics.clone(), stream.inbound.clone());
         tokio::join!(
             self.keep_publishing(),
@@ -66,7 +66,7 @@ impl Supervisor {
         publisher.run().await
     }
 
-    async fn keep_subscribed(&self, delivery: &mut InboundStream) {
+    async fn keep_subscribed(&self, stream: &mut InboundStream) {
         let mut backoff = Backoff::new();
         let mut replacement = None;
         loop {
@@ -84,7 +84,7 @@ impl Supervisor {
     async fn read_until_disconnected(
         &self,
         replacement: Option<RedisConnection>,
-        delivery: &mut InboundStream,
+        stream: &mut InboundStream,
     ) -> Disconnected {
         let names = stream.names.clone();
         let open = || -> Opening<'_> { Box::pin(reader::open(&self.url, &names)) };
