@@ -9,7 +9,7 @@ use super::reply_reader::{MAX_REPLY_BYTES, ReplyReader, TLS_ALERT};
 use super::timeouts::{CONNECT, setup_step, within};
 use super::url::{RedisAddress, RedisUrl};
 
-/// The shortest TLS handshake record: a ClientHello that offers nothing.
+/// The shortest TLS handshake record: a `ClientHello` that offers nothing.
 const EMPTY_CLIENT_HELLO: &[u8] = &[0x16, 3, 1, 0, 4, 1, 0, 0, 0];
 /// First byte of a TLS server's answer to it: an alert or a handshake record.
 const TLS_RECORD_TYPES: &[u8] = &[TLS_ALERT, 0x16];

@@ -106,8 +106,8 @@ async fn read_until_disconnected<'o>(
                 };
                 match handled {
                     // Time spent waiting for the queue budget says nothing about Redis.
-                    Ok(has_waited) if has_waited => timer.as_mut().reset(Instant::now() + TICK),
-                    Ok(_) => {}
+                    Ok(true) => timer.as_mut().reset(Instant::now() + TICK),
+                    Ok(false) => {}
                     Err(error) => return error.into(),
                 }
                 if keepalive.on_read() {
