@@ -1,4 +1,4 @@
-//! The vectors are those of Pusher's documents.
+//! The test vectors are those of Pusher's documentation.
 
 use proptest::prelude::*;
 use secrecy::SecretString;
@@ -21,7 +21,7 @@ fn event<'a>(query: &'a str, body: &'a str) -> SignedRequest<'a> {
 }
 
 #[test]
-fn documented_private_channel() {
+fn the_documented_private_channel_signature_is_reproduced() {
     let auth = format!("{KEY}:58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4");
     assert_eq!(app().sign_channel(SOCKET, "private-foobar", None), auth);
     assert_eq!(app().verify_channel(&auth, SOCKET, "private-foobar", None), Ok(()));
@@ -35,7 +35,7 @@ fn documented_private_channel() {
 }
 
 #[test]
-fn documented_presence_channel() {
+fn the_documented_presence_channel_signature_is_reproduced() {
     // The documents print this signature beside the name "Mr. Channels"; it is of the older name.
     let auth = format!("{KEY}:afaed3695da2ffd16931f457e338e6c9f2921fa133ce7dac49f529792be6304c");
     let data = r#"{"user_id":10,"user_info":{"name":"Mr. Pusher"}}"#;
@@ -47,7 +47,7 @@ fn documented_presence_channel() {
 }
 
 #[test]
-fn documented_user() {
+fn the_documented_user_signature_is_reproduced() {
     let auth = format!("{KEY}:4708d583dada6a56435fb8bc611c77c359a31eebde13337c16ab43aa6de336ba");
     assert_eq!(app().sign_user(SOCKET, r#"{"id":"12345"}"#), auth);
     assert_eq!(app().verify_user(&auth, SOCKET, r#"{"id":"12345"}"#), Ok(()));
@@ -55,7 +55,7 @@ fn documented_user() {
 }
 
 #[test]
-fn what_is_no_permit() {
+fn an_invalid_client_auth_is_rejected() {
     let verify = |auth: &str| app().verify_channel(auth, SOCKET, "private-foobar", None);
     assert_eq!(verify(""), Err(AuthRejectReason::Missing));
     assert_eq!(verify("x"), Err(AuthRejectReason::Malformed));
@@ -66,7 +66,7 @@ fn what_is_no_permit() {
 }
 
 #[test]
-fn documented_request() {
+fn the_documented_request_signature_is_reproduced() {
     assert_eq!(app().verify_request(&event(EVENT_QUERY, EVENT), THEN), Ok(()));
     for now in [THEN - 600, THEN + 600] {
         assert_eq!(app().verify_request(&event(EVENT_QUERY, EVENT), now), Ok(()));
@@ -118,7 +118,7 @@ fn a_path_is_signed_as_it_is_sent_or_without_its_escapes() {
 }
 
 #[test]
-fn what_is_no_signed_request() {
+fn an_unsigned_or_altered_request_is_rejected() {
     let refused = |query: &str, body: &str| app().verify_request(&event(query, body), THEN).unwrap_err();
     assert_eq!(refused("", EVENT), RequestRejectReason::Missing("auth_key"));
     assert_eq!(refused(&EVENT_QUERY.replace(KEY, "k"), EVENT), RequestRejectReason::UnknownKey);
@@ -141,7 +141,7 @@ fn what_is_no_signed_request() {
 }
 
 #[test]
-fn a_head_is_checked_before_its_body_is_there() {
+fn a_head_is_verified_before_its_body_has_arrived() {
     let head = |query: &str| app().verify_head(&event(query, ""), THEN);
     assert_eq!(head(EVENT_QUERY), Ok(()));
     assert_eq!(head(&EVENT_QUERY.replace("ec365a", "ec365b")), Err(RequestRejectReason::BadSignature));
@@ -163,7 +163,7 @@ fn a_secret_can_be_replaced() {
 }
 
 #[test]
-fn webhook() {
+fn webhook_signatures_match_the_rfc_4231_vector() {
     // RFC 4231, test case 2.
     let app = AppCredentials::new("1", "k", vec![SecretString::from("Jefe")]).unwrap();
     assert_eq!(
@@ -173,7 +173,7 @@ fn webhook() {
 }
 
 #[test]
-fn credentials_that_cannot_be_used() {
+fn invalid_credentials_are_rejected() {
     let new = |id, key, secrets: &[&str]| {
         AppCredentials::new(id, key, secrets.iter().map(|text| SecretString::from(*text)).collect())
             .unwrap_err()

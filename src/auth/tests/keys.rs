@@ -1,11 +1,11 @@
-//! Which keys and algorithms count, and what settings are refused.
+//! Keys and algorithms, and invalid settings of them.
 
 use std::time::Duration;
 
 use super::*;
 
 #[test]
-fn a_missing_token_is_not_a_malformed_one() {
+fn a_missing_token_has_its_own_reason() {
     assert_eq!(shared().verify("", NOW), Err(TokenRejectReason::Missing));
     for token in ["x", ".", "..", "...", "a.b", "a.b.c", "a.b.c.d", "null", "{}", "e30.e30.e30"] {
         assert_eq!(shared().verify(token, NOW), Err(TokenRejectReason::Malformed), "{token}");
@@ -35,13 +35,13 @@ fn algorithms_are_pinned() {
 }
 
 #[test]
-fn an_extension_marked_critical_is_refused() {
+fn a_critical_extension_is_rejected() {
     let token = raw(r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, &claims(json!({})).to_string());
     assert_eq!(shared().verify(&token, NOW), Err(TokenRejectReason::Malformed));
 }
 
 #[test]
-fn public_keys_verify_and_only_with_their_own_algorithm() {
+fn public_keys_verify_only_with_their_own_algorithm() {
     let all = public_keys();
     for (algorithm, name, key) in &all {
         let token = sign(Header::new(*algorithm), &claims(json!({})), key);
@@ -54,7 +54,7 @@ fn public_keys_verify_and_only_with_their_own_algorithm() {
 }
 
 #[test]
-fn a_public_key_is_never_taken_for_a_secret() {
+fn a_public_key_is_never_used_as_a_secret() {
     for (algorithm, name, _) in public_keys() {
         let server = with_public_key(algorithm, name);
         let text = pem(name);
@@ -160,7 +160,7 @@ fn all_problems_are_listed() {
 }
 
 #[test]
-fn without_a_key_no_token_is_accepted() {
+fn without_keys_no_token_is_accepted() {
     let server = authenticator(json!({}));
     assert!(!server.has_keys() && shared().has_keys());
     for token in ["", "x", &hs256(&claims(json!({})))] {
@@ -178,7 +178,7 @@ fn a_short_secret_is_accepted_with_a_warning() {
 }
 
 #[test]
-fn what_is_minted_is_accepted() {
+fn issued_tokens_are_accepted() {
     for json in [
         json!({"secret": SECRET}),
         json!({"secret": SECRET, "algorithms": ["HS512"], "issuer": "i", "audience": "a"}),
@@ -203,6 +203,6 @@ fn nothing_secret_is_printed() {
     let issuer = TokenIssuer::new(&settings).unwrap();
     let text = format!("{settings:?} {issuer:?} {:?}", Authenticator::new(&settings).unwrap());
     assert!(!text.contains("thirty-two"), "{text}");
-    // Also not as a list of numbers.
+    // Nor as a list of numbers.
     assert!(!text.contains("116, 104, 105"), "{text}");
 }

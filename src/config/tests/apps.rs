@@ -215,10 +215,10 @@ fn a_member_list_that_exceeds_the_outbox_is_a_warning() {
          limits.outbox_bytes is 1048576"
     ));
     assert!(warnings[0].contains("(from /"), "{warnings:?}");
-    // Exactly as much as there is room for.
+    // Exactly the limit.
     let exact = of_all.replace("1025", "1024");
     assert_eq!([said(&exact), said(&app(""))], [[""; 0]; 2]);
-    // An app of its own, and one that no rule of all apps is for.
+    // An app with its own rules, for which those of [pusher] do not matter.
     let own = said(&format!("[limits]\noutbox_bytes = 65536\n{}", app("presence_user_bytes = 656")));
     assert_eq!(own.len(), 1, "{own:?}");
     assert!(
@@ -227,7 +227,7 @@ fn a_member_list_that_exceeds_the_outbox_is_a_warning() {
     );
     assert_eq!(said(&format!("{of_all}presence_members = 10")), [""; 0]);
     assert_eq!(said(&format!("{of_all}enabled = false")), [""; 0]);
-    // No figure is too large to be checked.
+    // The largest number does not overflow.
     assert_eq!(said(&app("presence_members = 9223372036854775807")).len(), 1);
 }
 
@@ -247,7 +247,7 @@ fn events_that_exceed_the_outbox_are_a_warning() {
         "{of_all:?}"
     );
     assert!(of_all[0].contains("(from /"), "{of_all:?}");
-    // Those of the migration recipes, and exactly as much as there is room for.
+    // The value of the migration recipes, and exactly the limit.
     for good in [262_144, 524_288] {
         assert_eq!(said(&format!("[pusher]\nevent_bytes = {good}\n{}", app(""))), [""; 0]);
     }

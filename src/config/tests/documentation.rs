@@ -35,7 +35,7 @@ fn every_key_is_documented_and_read() {
         }
         let mut without = whole.clone();
         without[&key.section].as_object_mut().unwrap().remove(&key.name);
-        // Those of [pusher] have defaults of their own, see below.
+        // The settings of [pusher] have their own defaults, see below.
         let is_needed = key.section != "pusher";
         assert_eq!(Settings::deserialize(&without).is_err(), is_needed, "{key} is not needed");
         let mut more = whole.clone();
@@ -45,7 +45,7 @@ fn every_key_is_documented_and_read() {
     }
 }
 
-/// The protocol's settings have defaults for those who use it without this room: the same ones, and no others.
+/// The protocol's settings have defaults in code too. They must be the same.
 #[test]
 fn the_defaults_of_the_pusher_protocol_are_its_own() {
     let of_file = format!("{:#?}", env(&[]).settings.server.pusher);

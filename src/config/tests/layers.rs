@@ -132,7 +132,7 @@ fn values_are_read_as_laravel_reads_them() {
     ] {
         assert_eq!(env(&[("REDIS_PREFIX", text)]).settings.server.redis.prefix, value, "{text}");
     }
-    // Ours are taken as they are.
+    // YAMABIKO__ variables are read literally.
     assert_eq!(env(&[("YAMABIKO__REDIS__PREFIX", "\"true\"")]).settings.server.redis.prefix, "\"true\"");
 }
 

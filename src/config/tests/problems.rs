@@ -129,7 +129,7 @@ fn a_variable_with_a_single_underscore_is_a_warning() {
     let variables = [
         ("YAMABIKO_SERVER_PORT", "9000"),
         ("YAMABIKO_APPS", "[]"),
-        // Of others: systemd units, Compose files and Kubernetes have such names.
+        // Set by others: systemd units, Compose files and Kubernetes use such names.
         ("YAMABIKO_DOMAIN", "ws.example.com"),
         ("YAMABIKO_PORT", "tcp://10.0.0.1:8080"),
         ("YAMABIKO_CONFIG", "y.toml"),
