@@ -14,8 +14,10 @@ pub use authenticator::Authenticator;
 pub use identity::Identity;
 pub use keys::KeyProblem;
 pub use reject_reason::TokenRejectReason;
-pub use settings::{KeySettings, Settings};
+pub use settings::Settings;
 pub use token_issuer::{NoSigningKeyError, TokenIssuer};
+
+use settings::KeySettings;
 
 #[cfg(test)]
 mod tests;

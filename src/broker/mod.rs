@@ -25,9 +25,11 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use crate::message::{Dispatch, Sender};
 use crate::telemetry::Metrics;
 
-pub use memory::Memory;
-pub use redis::{Redis, RedisUrlError, check_url};
+pub use redis::check_url;
 pub use settings::Settings;
+
+use memory::Memory;
+use redis::{Redis, RedisUrlError};
 
 #[derive(Debug)]
 pub enum Broker {

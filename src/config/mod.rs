@@ -27,7 +27,10 @@ mod tests;
 
 pub use environment::Environment;
 pub use key::Key;
-pub use load::{AuthKeys, Config, SettingEntry, load};
-pub use problem::{Problem, Problems};
-pub use settings::Settings;
+pub use load::{AuthKeys, Config, load};
+pub use problem::Problems;
 pub use show::show;
+
+use load::SettingEntry;
+use problem::Problem;
+use settings::Settings;

@@ -7,7 +7,7 @@ mod signed_request;
 
 pub use client_auth::AuthRejectReason;
 pub use credentials::{AppCredentials, CredentialsError};
-pub use signed_request::{RequestRejectReason, SignedRequest, TIMESTAMP_TOLERANCE};
+pub use signed_request::{RequestRejectReason, SignedRequest};
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::AppCredentials;
 
 /// How far `auth_timestamp` may differ from the server's clock, in seconds.
-pub const TIMESTAMP_TOLERANCE: u64 = 600;
+const TIMESTAMP_TOLERANCE: u64 = 600;
 
 /// A request to the HTTP API, as it was signed.
 #[derive(Debug, Clone, Copy)]
