@@ -159,12 +159,12 @@ impl EnvValue {
         }
     }
 
-    fn push(&mut self, c: char, next: State) -> State {
+    fn push(&mut self, c: char, next: ParserState) -> ParserState {
         self.text.push(c);
         next
     }
 
-    fn dollar(&mut self, next: State) -> State {
+    fn dollar(&mut self, next: ParserState) -> ParserState {
         self.dollars.push(self.text.len());
         self.push('$', next)
     }
