@@ -108,7 +108,7 @@ impl Memory {
                 next
             };
             let Some((dispatch, permit, receipt)) = next else { return };
-            receipt(Ok(()));
+            receipt(Ok(None));
             if !self.is_wanted(&dispatch) {
                 continue;
             }

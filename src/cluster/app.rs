@@ -6,10 +6,10 @@ use indexmap::IndexMap;
 use super::peer::Peer;
 use crate::history::History;
 use crate::hub::ConnectionId;
-use crate::message::{ChannelName, SocketId};
+use crate::message::{ChannelName, Member, SocketId, UserId};
 use crate::presence::{NodeName, Presence};
+use crate::protocol::pusher::App;
 use crate::protocol::pusher::http::ChannelInfo;
-use crate::protocol::pusher::{App, Member};
 
 /// An app, as far as it is known here.
 #[derive(Debug)]
@@ -61,14 +61,14 @@ impl AppState {
         if !is_new(member) {
             return true;
         }
-        let mut coming: HashSet<&str> = HashSet::new();
+        let mut coming: HashSet<&UserId> = HashSet::new();
         if let Some(Local::Members(members)) = self.local.get(channel)
             && members.len() > self.view.member_count(channel)
         {
             let new = members.values().filter(|(_, user)| is_new(user));
-            coming.extend(new.map(|(_, user)| user.user_id.as_str()));
+            coming.extend(new.map(|(_, user)| &user.user_id));
         }
-        coming.contains(member.user_id.as_str())
+        coming.contains(&member.user_id)
             || self.view.member_count(channel) + coming.len() < self.app.rules.presence_members
     }
 

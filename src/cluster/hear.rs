@@ -13,11 +13,10 @@ use super::waiting::{Joining, Purpose};
 use super::{Cluster, names, said};
 use crate::broker::SubscriptionId;
 use crate::history::{Kept, Knowledge};
-use crate::message::{Audience, ChannelName};
+use crate::message::{Audience, ChannelName, Member, UserId};
 use crate::presence::{Change, NodeName, Transition};
 use crate::protocol::pusher::{
-    App, Broadcast, CLIENT_PREFIX, Channel, Fatal, InvalidBroadcast, Member, SubscriptionError, UserId,
-    outgoing,
+    App, Broadcast, CLIENT_PREFIX, Channel, Fatal, InvalidBroadcast, SubscriptionError, outgoing,
 };
 use crate::telemetry::Reason;
 use crate::webhooks::WebhookEvent;

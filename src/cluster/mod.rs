@@ -29,10 +29,10 @@ use tokio::task::yield_now;
 
 use crate::broker::{Broker, PublishError, Receipt, SubscribeOutcome, SubscriptionId};
 use crate::hub::Hub;
-use crate::message::{ChannelName, Dispatch, Frame, SocketId};
+use crate::message::{ChannelName, Dispatch, Frame, Member, SocketId, UserId};
 use crate::presence::NodeName;
 use crate::protocol::pusher::http::{Cached, ChannelInfo};
-use crate::protocol::pusher::{Apps, Broadcast, Member, UserId};
+use crate::protocol::pusher::{Apps, Broadcast};
 use crate::telemetry::Metrics;
 use crate::unix_time::unix_time;
 use crate::webhooks::WebhookEvent;
@@ -221,7 +221,8 @@ impl Cluster {
     }
 
     fn send(&self, signal: Bytes) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
-        self.broker.publish_and_wait(Dispatch::Signal(signal))
+        let published = self.broker.publish_and_wait(Dispatch::Signal(signal));
+        async { published.await.map(drop) }
     }
 
     fn publish(&self, signal: Bytes, receipt: Receipt) {

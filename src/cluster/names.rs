@@ -2,8 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crate::message::ChannelName;
-use crate::protocol::pusher::UserId;
+use crate::message::{ChannelName, UserId};
 
 /// Its members are the users that are signed in.
 pub(super) static USERS: LazyLock<ChannelName> = LazyLock::new(|| ChannelName::scoped("#", "users"));
@@ -19,7 +18,7 @@ pub(super) const CACHES: [&str; 3] = ["cache-", "private-cache-", "presence-cach
 
 /// Where those are on this node who watch a user.
 pub(super) fn watched(app: &str, user: &UserId) -> ChannelName {
-    ChannelName::scoped(app, &format!("#watched-{}", user.as_str()))
+    ChannelName::scoped(app, &format!("#watched-{}", user.to_text()))
 }
 
 /// A name as another node wrote it.

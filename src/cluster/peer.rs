@@ -8,10 +8,10 @@ use super::leave::AT_ONCE;
 use super::names::{CONNECTIONS, USERS, watched};
 use super::waiting::{Joining, Purpose};
 use crate::hub::{Connection, Seat, Subscription};
-use crate::message::{ByName, ChannelName, Frame, SocketId};
+use crate::message::{ByName, ChannelName, Frame, Member, SocketId, UserId};
 use crate::protocol::pusher::{
-    Action, App, Broadcast, Channel, ClientEvent, Fatal, Joined, Member, Refusal, Session, Subscribe,
-    SubscriptionError, Ticket, User, UserId, outgoing,
+    Action, App, Broadcast, Channel, ClientEvent, Fatal, Joined, Refusal, Session, Subscribe,
+    SubscriptionError, Ticket, User, outgoing,
 };
 use crate::telemetry::Reason;
 use crate::webhooks::WebhookEvent;
@@ -318,7 +318,7 @@ impl Peer {
         let signal = super::said::broadcast(&broadcast);
         let bytes = broadcast.data.len();
         seat.outbox().asked(bytes);
-        let receipt = move |accepted: Result<(), _>| {
+        let receipt = move |accepted: Result<_, _>| {
             seat.outbox().answered(bytes);
             let metrics = &cluster.metrics;
             if accepted.is_err() {

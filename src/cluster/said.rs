@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 use super::names;
 use super::snapshot::OVERHEAD;
 use crate::history::Shared;
-use crate::message::{ChannelName, SocketId};
+use crate::message::{ChannelName, Member, SocketId, UserId};
 use crate::presence::{Change, NodeName, Snapshot};
-use crate::protocol::pusher::{Broadcast, Member, UserId};
+use crate::protocol::pusher::Broadcast;
 
 /// A signal that is the cluster's.
 #[derive(Debug)]
@@ -174,10 +174,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protocol::pusher::parse_member;
 
     #[test]
     fn golden_statements() {
-        let member = Member::parse(r#"{"user_id":7,"user_info":{"n":1}}"#).unwrap();
+        let member = parse_member(r#"{"user_id":7,"user_info":{"n":1}}"#).unwrap();
         for (said, text) in [
             (Said::Alive, r#""alive""#),
             (

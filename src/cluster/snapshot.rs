@@ -153,9 +153,9 @@ mod tests {
 
     use super::*;
     use crate::cluster::said::Statement;
-    use crate::message::SocketId;
+    use crate::message::{Member, SocketId};
     use crate::presence::Snapshot;
-    use crate::protocol::pusher::Member;
+    use crate::protocol::pusher::parse_member;
 
     fn name(kind: &str, number: u64) -> ChannelName {
         ChannelName::new(&format!("{kind}-{number}")).unwrap()
@@ -163,7 +163,7 @@ mod tests {
 
     fn member(number: u64) -> Member {
         let info = "x".repeat(500);
-        Member::parse(&format!(r#"{{"user_id":{number},"user_info":{{"n":"{info}"}}}}"#)).unwrap()
+        parse_member(&format!(r#"{{"user_id":{number},"user_info":{{"n":"{info}"}}}}"#)).unwrap()
     }
 
     /// So many channels with a number of connections, and members, two on each channel.

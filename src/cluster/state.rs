@@ -13,9 +13,9 @@ use super::snapshot::{OVERHEAD, PORTION, Walk};
 use super::sweep::Sweep;
 use super::waiting::{Awaited, Joining};
 use crate::history::Shared;
-use crate::message::{ChannelName, SocketId};
+use crate::message::{ChannelName, Member, SocketId};
 use crate::presence::{Change, NodeName};
-use crate::protocol::pusher::{App, Apps, Member};
+use crate::protocol::pusher::{App, Apps};
 use crate::webhooks::TakeoverLog;
 
 pub(super) use nodes::{SILENT_AFTER, TURN};

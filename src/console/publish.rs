@@ -22,6 +22,7 @@ pub(super) struct Publication {
 #[derive(Deserialize)]
 struct Speaker {
     name: String,
+    #[serde(deserialize_with = "UserId::deserialize_bounded")]
     id: UserId,
 }
 
@@ -64,7 +65,7 @@ pub(super) async fn publish(
     let data = Bytes::from(data.get().to_owned());
     let left_out =
         state.native.preview(&channel, &data).map_err(|invalid| ApiError::invalid(&invalid.to_string()))?;
-    let event = Event { channel, sender, data };
+    let event = Event::new(channel, sender, data);
     state
         .broker
         .publish_and_wait(event.into())

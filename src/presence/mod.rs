@@ -15,8 +15,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::message::{ChannelName, SocketId};
-use crate::protocol::pusher::{Member, UserId};
+use crate::message::{ChannelName, Member, SocketId, UserId};
 use channel::ChannelView;
 use transitions::Transitions;
 

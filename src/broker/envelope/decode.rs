@@ -75,7 +75,7 @@ pub(in crate::broker) fn decode_event(
         Some(text) => decode_sender(text, sender_default),
     };
     match (data, sender) {
-        (Ok(data), Ok(sender)) => Ok((Event { channel, sender, data }.into(), own_seq(node, from, seq))),
+        (Ok(data), Ok(sender)) => Ok((Event::new(channel, sender, data).into(), own_seq(node, from, seq))),
         (Err(error), _) | (_, Err(error)) => Err(InvalidPayload { error, channel: Some(channel) }),
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::protocol::pusher::{PusherSettings, UserId};
+use crate::message::UserId;
+use crate::protocol::pusher::PusherSettings;
 
 fn state() -> (State, Arc<str>) {
     let app = serde_json::from_str(r#"{"id":"1","key":"k","secret":"s","presence_members":2}"#).unwrap();

@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::json::{members, quoted, string};
 use super::outgoing;
-use super::user::UserId;
-use crate::message::{ChannelName, Frame, SocketId};
+use super::user::parse_user_id;
+use crate::message::json::{members_not_null, quoted, string};
+use crate::message::{ChannelName, Frame, SocketId, UserId};
 
 /// An event on its way to the subscribers of its channels, on whichever node they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Broadcast {
             text.extend([r#","socket_id":""#, &socket.to_string(), "\""]);
         }
         if let Some(user_id) = &self.user_id {
-            text.extend([r#","user_id":"#, &user_id.to_json()]);
+            text.extend([r#","user_id":"#, &user_id.to_json_string()]);
         }
         text.push('}');
         text.into_bytes()
@@ -71,7 +71,7 @@ impl Broadcast {
     pub fn from_json(payload: &[u8]) -> Result<Self, InvalidBroadcast> {
         let text = std::str::from_utf8(payload).map_err(|_| InvalidBroadcast::NotAnObject)?;
         let [app, channels, event, data, except, user_id] =
-            members(text, ["app", "channels", "event", "data", "socket_id", "user_id"])
+            members_not_null(text, ["app", "channels", "event", "data", "socket_id", "user_id"])
                 .map_err(|_| InvalidBroadcast::NotAnObject)?;
         let channels: Vec<Cow<'_, str>> =
             channels.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default();
@@ -84,7 +84,7 @@ impl Broadcast {
             data: required(data, "data")?.into_owned(),
             except: socket(except, "socket_id")?,
             user_id: user_id
-                .map(|id| serde_json::from_str(id).map_err(|_| InvalidBroadcast::Member("user_id")))
+                .map(|id| parse_user_id(id).ok_or(InvalidBroadcast::Member("user_id")))
                 .transpose()?,
         })
     }
@@ -103,7 +103,7 @@ impl Broadcast {
             return Ok(None);
         }
         let [event, data, except] =
-            members(text, ["event", "data", "socket"]).map_err(|_| InvalidBroadcast::NotAnObject)?;
+            members_not_null(text, ["event", "data", "socket"]).map_err(|_| InvalidBroadcast::NotAnObject)?;
         let event = required(event, "event")?;
         if is_reserved(&event) {
             return Err(InvalidBroadcast::Reserved);

@@ -10,7 +10,7 @@ use super::topic_names::TopicNames;
 use crate::broker::budget::cost;
 use crate::broker::envelope::{self, NodeId};
 use crate::broker::{PublishError, Receipt};
-use crate::message::Dispatch;
+use crate::message::{Dispatch, Position};
 
 /// Limits of one batch, so that a batch does not block Redis for its other clients.
 const MAX_BATCH_MESSAGES: usize = 256;
@@ -191,7 +191,7 @@ impl PublishQueue {
 
     /// Redis has published the message.
     pub(super) fn accept(&self, seq: u64) {
-        self.settle(seq, Ok(()), false);
+        self.settle(seq, Ok(None), false);
     }
 
     /// The message was not published and will not be.
@@ -201,7 +201,7 @@ impl PublishQueue {
 
     /// The message's copy has arrived, which proves that Redis has published it.
     pub(super) fn on_copy(&self, seq: u64) -> OwnCopy {
-        self.settle(seq, Ok(()), true);
+        self.settle(seq, Ok(None), true);
         if self.lock().timed_out.remove(&seq) { OwnCopy::Discard } else { OwnCopy::Deliver }
     }
 
@@ -273,7 +273,7 @@ impl PublishQueue {
         }
     }
 
-    fn settle(&self, seq: u64, outcome: Result<(), PublishError>, is_done: bool) {
+    fn settle(&self, seq: u64, outcome: Result<Option<Position>, PublishError>, is_done: bool) {
         let (receipt, emptied) = {
             let mut state = self.lock();
             let Some(entry) = state.entry(seq) else { return };

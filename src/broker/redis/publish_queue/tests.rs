@@ -1,13 +1,13 @@
 use super::*;
-use crate::message::{ChannelName, Event, Sender};
+use crate::message::{ChannelName, Event, Position, Sender};
 use bytes::Bytes;
 
 fn event() -> Dispatch {
     let sender = Sender { name: "a".into(), id: 1.into() };
-    Event { channel: ChannelName::new("chat:").unwrap(), sender, data: Bytes::from_static(b"{}") }.into()
+    Event::new(ChannelName::new("chat:").unwrap(), sender, Bytes::from_static(b"{}")).into()
 }
 
-type Outcomes = Arc<Mutex<Vec<(usize, Result<(), PublishError>)>>>;
+type Outcomes = Arc<Mutex<Vec<(usize, Result<Option<Position>, PublishError>)>>>;
 
 fn publish(queue: &PublishQueue, outcomes: &Outcomes, count: usize) {
     for number in 0..count {
@@ -22,7 +22,7 @@ fn opened(limit: usize) -> (PublishQueue, Outcomes) {
     (queue, Outcomes::default())
 }
 
-fn taken(outcomes: &Outcomes) -> Vec<(usize, Result<(), PublishError>)> {
+fn taken(outcomes: &Outcomes) -> Vec<(usize, Result<Option<Position>, PublishError>)> {
     std::mem::take(&mut outcomes.lock().unwrap())
 }
 
@@ -35,7 +35,7 @@ fn the_receipt_is_called_by_the_first_of_reply_and_copy() {
     assert_eq!(queue.on_copy(0), OwnCopy::Deliver);
     queue.accept(0);
     queue.accept(1);
-    assert_eq!(taken(&outcomes), [(0, Ok(())), (1, Ok(()))]);
+    assert_eq!(taken(&outcomes), [(0, Ok(None)), (1, Ok(None))]);
     assert!(!queue.is_empty(), "the copy of the second is still awaited");
     assert_eq!(queue.on_copy(1), OwnCopy::Deliver);
     assert!(queue.is_empty());
@@ -49,7 +49,7 @@ async fn the_copy_of_a_timed_out_message_is_discarded() {
     assert_eq!(queue.take_batch().len(), 2);
     queue.accept(1);
     queue.refuse_expired(Instant::now() + Duration::from_secs(2));
-    assert_eq!(taken(&outcomes), [(1, Ok(())), (0, Err(PublishError::TimedOut))]);
+    assert_eq!(taken(&outcomes), [(1, Ok(None)), (0, Err(PublishError::TimedOut))]);
     assert!(queue.is_empty());
     assert_eq!([queue.on_copy(0), queue.on_copy(1)], [OwnCopy::Discard, OwnCopy::Deliver]);
 }
@@ -80,7 +80,7 @@ fn the_queue_is_bounded_until_receipts_make_room() {
     assert_eq!(queue.take_batch().len(), 2);
     queue.accept(0);
     publish(&queue, &outcomes, 1);
-    assert_eq!(taken(&outcomes), [(0, Ok(()))]);
+    assert_eq!(taken(&outcomes), [(0, Ok(None))]);
     assert_eq!(queue.take_batch().len(), 1);
 }
 
@@ -106,14 +106,14 @@ async fn expiry_refuses_messages_at_their_deadlines() {
 #[tokio::test(start_paused = true)]
 async fn a_message_on_a_topic_is_settled_by_the_reply() {
     let (queue, outcomes) = opened(1 << 20);
-    for outcome in [Ok(()), Err(PublishError::TimedOut)] {
+    for outcome in [Ok(None), Err(PublishError::TimedOut)] {
         let told = outcomes.clone();
         let dispatch = Dispatch::Topic { topic: "orders".into(), payload: Bytes::from_static(b"\xff") };
         queue.publish(dispatch, Box::new(move |outcome| told.lock().unwrap().push((0, outcome))));
         let batch = queue.take_batch();
         assert_eq!((&*batch[0].topic, &batch[0].payload[..]), (&b"app-orders"[..], &b"\xff"[..]));
         match outcome {
-            Ok(()) => queue.accept(batch[0].seq),
+            Ok(_) => queue.accept(batch[0].seq),
             Err(_) => queue.refuse_expired(Instant::now() + Duration::from_secs(2)),
         }
         assert_eq!(taken(&outcomes), [(0, outcome)]);

@@ -2,7 +2,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Info;
-use crate::protocol::pusher::{Channel, Member, UserId};
+use crate::message::{Member, UserId};
+use crate::protocol::pusher::Channel;
 
 /// What there is to tell about a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -118,6 +119,7 @@ fn write(value: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::pusher::parse_member;
 
     #[test]
     fn golden_bodies() {
@@ -151,7 +153,7 @@ mod tests {
         );
         assert_eq!(text(channel(&score, about, None, asked)), r#"{"cache":null,"occupied":true}"#);
         let members =
-            [Member::parse(r#"{"user_id":7}"#), Member::parse(r#"{"user_id":"b"}"#)].map(Result::unwrap);
+            [parse_member(r#"{"user_id":7}"#), parse_member(r#"{"user_id":"b"}"#)].map(Result::unwrap);
         assert_eq!(text(users(&members)), r#"{"users":[{"id":"7"},{"id":"b"}]}"#);
         assert_eq!(text(connections(4)), r#"{"connections":4}"#);
         assert_eq!(text(health()), r#"{"health":"OK"}"#);
