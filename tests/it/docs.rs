@@ -126,7 +126,11 @@ fn troubleshooting_md_says_what_to_check_for_every_refused_token() {
 fn native_md_has_the_codes_of_the_source_and_no_others() {
     let native = read("docs/native.md");
     for (from, to, files) in [
-        ("### Refused handshakes", "## Sending", &["src/auth/reject_reason.rs", "src/transport/handshake.rs"][..]),
+        (
+            "### Refused handshakes",
+            "## Sending",
+            &["src/auth/reject_reason.rs", "src/transport/handshake.rs"][..],
+        ),
         ("## Acknowledgements", "## Receiving", &["src/protocol/native/answer.rs"]),
         (
             "### Dropped messages",
