@@ -29,8 +29,8 @@ pub use environment::Environment;
 pub use key::Key;
 pub use load::{AuthKeys, Config, load};
 pub use problem::Problems;
+pub use settings::Settings;
 pub use show::show;
 
 use load::SettingEntry;
 use problem::Problem;
-use settings::Settings;

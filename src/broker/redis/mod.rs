@@ -40,7 +40,8 @@ use supervisor::Supervisor;
 use topic_names::TopicNames;
 use url::RedisUrl;
 
-pub use url::{RedisUrlError, check_url};
+pub(super) use url::RedisUrlError;
+pub use url::check_url;
 
 /// Deadlines empty the queue. If it is not empty this long after the last one, the task has stopped working.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);

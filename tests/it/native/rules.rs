@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::native::{join, message, refusal};
-use crate::support::Server;
+use crate::support::{Server, eventually};
 
 #[test]
 fn the_shipped_rules() {
