@@ -50,7 +50,7 @@ pub(super) enum Command {
     Publish(publish::Args),
     /// Print the messages on a channel, one per line
     Listen(listen::Args),
-    /// Load a server and measure latency, lost messages and order
+    /// Load-test a server: latency, losses and order of its deliveries
     Bench(Box<loadgen::Options>),
     /// Check or show the settings
     Config(super::config::Args),
