@@ -1,6 +1,7 @@
 //! The Pusher protocol: its WebSocket connections and its HTTP API.
 
 mod api;
+mod handler;
 mod websocket;
 
 use std::future::ready;
