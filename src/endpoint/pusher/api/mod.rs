@@ -64,7 +64,7 @@ async fn call(State(cluster): State<Arc<Cluster>>, request: Request) -> Response
 async fn answer(
     cluster: &Cluster,
     target: &Target<'_>,
-    request: Signed<'_>,
+    request: SignedRequest<'_>,
     body: &mut RequestBody,
 ) -> Result<Vec<u8>, HttpError> {
     let now = unix_time().as_secs();
