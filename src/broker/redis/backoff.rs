@@ -1,7 +1,5 @@
 use std::time::Duration;
 
-use rand::Rng;
-
 const INITIAL: Duration = Duration::from_millis(100);
 const MAX: Duration = Duration::from_secs(1);
 /// The cap while nothing listens at the address: a refused connection costs nothing, so retries may be frequent.
@@ -39,7 +37,7 @@ impl Backoff {
 }
 
 fn jittered(ceiling: Duration) -> Duration {
-    rand::rng().random_range(ceiling / 2..=ceiling)
+    rand::random_range(ceiling / 2..=ceiling)
 }
 
 #[cfg(test)]
