@@ -118,7 +118,7 @@ impl History {
 
     /// What another node has kept: it counts where this one knows nothing better. Where it does, the others will hear it
     /// from this one.
-    pub fn fill(&mut self, channel: &ChannelName, kept: Kept, theirs: Knowledge) {
+    pub fn merge(&mut self, channel: &ChannelName, kept: Kept, theirs: Knowledge) {
         self.version = self.version.max(theirs.version);
         let epoch = theirs.certain.then_some(self.epoch);
         let Some(own) = self.entries.get_mut(channel) else {
@@ -139,19 +139,19 @@ impl History {
     }
 
     /// The node may have missed events: what others are certain of is better from now on.
-    pub const fn doubt(&mut self) {
+    pub const fn may_have_missed(&mut self) {
         self.epoch += 1;
     }
 
     /// Somebody has asked: all that is kept is to be said by one of the nodes.
-    pub const fn ask(&mut self) {
+    pub const fn begin_round(&mut self) {
         self.round += 1;
         self.cursor = 0;
     }
 
     /// Gives `say` what nobody has said since the last question, until it has had enough or all has been looked at. It
     /// looks at so many entries at the most. Whether there may be more.
-    pub fn say(&mut self, now: u64, most: usize, mut say: impl FnMut(Shared<'_>) -> bool) -> bool {
+    pub fn share(&mut self, now: u64, most: usize, mut share: impl FnMut(Shared<'_>) -> bool) -> bool {
         let mut looked_at = 0;
         for (order, channel) in self.order.range(self.cursor..).take(most) {
             looked_at += 1;
@@ -163,7 +163,7 @@ impl History {
             let knowledge = Knowledge { version: entry.version, certain: entry.epoch == Some(self.epoch) };
             let Entry { event, data, kept, by_topic, .. } = entry;
             let age = now.saturating_sub(*kept);
-            if !say(Shared { channel, event, data, age, by_topic: *by_topic, knowledge }) {
+            if !share(Shared { channel, event, data, age, by_topic: *by_topic, knowledge }) {
                 return true;
             }
         }
@@ -176,13 +176,13 @@ impl History {
 
     /// The last event, not older than `ttl`.
     #[must_use]
-    pub fn get(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<Frame> {
+    pub fn frame(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<Frame> {
         self.find(channel, ttl, now).map(|(entry, _)| entry.frame.clone())
     }
 
     /// Its data, and for how long it is still kept.
     #[must_use]
-    pub fn data(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&str, u64)> {
+    pub fn last(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&str, u64)> {
         self.find(channel, ttl, now).map(|(entry, left)| (&*entry.data, left))
     }
 
@@ -193,7 +193,7 @@ impl History {
     }
 
     /// The node listens to the channel's topic no more, so that what came by it would grow stale.
-    pub fn unlistened(&mut self, channel: &ChannelName) {
+    pub fn unsubscribed(&mut self, channel: &ChannelName) {
         if self.entries.get(channel).is_some_and(|entry| entry.by_topic) {
             self.forget(channel);
         }
@@ -244,32 +244,32 @@ mod tests {
 
     #[test]
     fn the_last_event_for_a_time() {
-        let mut cache = History::default();
+        let mut history = History::default();
         let a = channel("cache-a");
-        cache.keep(&a, kept("1", 0, false));
-        cache.keep(&a, kept("2", 5, false));
-        assert_eq!(cache.get(&a, 10, 14), Some(Frame::text(&[b"2"])));
-        assert_eq!(cache.get(&a, 10, 15), None);
-        assert_eq!((cache.data(&a, 10, 14), cache.data(&a, 10, 15)), (Some(("2", 1)), None));
-        cache.expire(10, 15);
-        assert_eq!((cache.bytes, cache.order.len(), cache.entries.len()), (0, 0, 0));
+        history.keep(&a, kept("1", 0, false));
+        history.keep(&a, kept("2", 5, false));
+        assert_eq!(history.frame(&a, 10, 14), Some(Frame::text(&[b"2"])));
+        assert_eq!(history.frame(&a, 10, 15), None);
+        assert_eq!((history.last(&a, 10, 14), history.last(&a, 10, 15)), (Some(("2", 1)), None));
+        history.expire(10, 15);
+        assert_eq!((history.bytes, history.order.len(), history.entries.len()), (0, 0, 0));
     }
 
     fn frame(data: &str) -> Frame {
         Frame::text(&[data.as_bytes()])
     }
 
-    /// What a cache says in a round, and how a cache that hears it stands then.
+    /// What a history says in a round, and how a history that hears it stands then.
     fn tell(from: &mut History, to: &mut [&mut History]) -> usize {
         let mut said = Vec::new();
-        while from.say(0, 2, |shared| {
+        while from.share(0, 2, |shared| {
             let kept = kept(shared.data, 0, shared.by_topic);
             said.push((shared.channel.clone(), kept, shared.knowledge));
             true
         }) {}
         for (channel, entry, knowledge) in &said {
-            for cache in to.iter_mut() {
-                cache.fill(channel, kept(&entry.data, entry.at, entry.by_topic), *knowledge);
+            for history in to.iter_mut() {
+                history.merge(channel, kept(&entry.data, entry.at, entry.by_topic), *knowledge);
             }
         }
         said.len()
@@ -278,19 +278,19 @@ mod tests {
     #[test]
     fn the_last_event_wins_whoever_missed_it_and_whoever_speaks_first() {
         let a = channel("cache-a");
-        let get = |cache: &History| cache.get(&a, 10, 0);
+        let get = |history: &History| history.frame(&a, 10, 0);
         for first_to_speak in 0..3 {
             let [mut one, mut two, mut three, mut new] = [(); 4].map(|()| History::default());
-            for cache in [&mut one, &mut two, &mut three] {
-                cache.keep(&a, kept("old", 0, false));
+            for history in [&mut one, &mut two, &mut three] {
+                history.keep(&a, kept("old", 0, false));
             }
             // Two nodes are cut off, and the third one hears an event.
-            one.doubt();
-            two.doubt();
+            one.may_have_missed();
+            two.may_have_missed();
             three.keep(&a, kept("a newer one", 0, false));
             let mut all = [one, two, three, std::mem::take(&mut new)];
-            for cache in &mut all {
-                cache.ask();
+            for history in &mut all {
+                history.begin_round();
             }
             for turn in 0..4 {
                 let mut speaker = std::mem::take(&mut all[(first_to_speak + turn) % 4]);
@@ -298,8 +298,8 @@ mod tests {
                 tell(&mut speaker, &mut others);
                 all[(first_to_speak + turn) % 4] = speaker;
             }
-            for cache in &all {
-                assert_eq!(get(cache), Some(frame("a newer one")), "{first_to_speak}");
+            for history in &all {
+                assert_eq!(get(history), Some(frame("a newer one")), "{first_to_speak}");
             }
         }
     }
@@ -311,34 +311,34 @@ mod tests {
         one.keep(&a, kept("z", 0, false));
         two.keep(&a, kept("z", 0, false));
         two.keep(&a, kept("a", 0, false));
-        for cache in [&mut one, &mut two] {
-            cache.doubt();
-            cache.ask();
+        for history in [&mut one, &mut two] {
+            history.may_have_missed();
+            history.begin_round();
         }
         tell(&mut one, &mut [&mut two]);
         tell(&mut two, &mut [&mut one]);
-        assert_eq!([&one, &two].map(|cache| cache.get(&a, 10, 0)), [Some(frame("a")), Some(frame("a"))]);
+        assert_eq!([&one, &two].map(|history| history.frame(&a, 10, 0)), [Some(frame("a")), Some(frame("a"))]);
         // What is heard afterwards is newer on both.
         one.keep(&a, kept("b", 0, false));
-        one.ask();
-        two.ask();
+        one.begin_round();
+        two.begin_round();
         tell(&mut one, &mut [&mut two]);
-        assert_eq!(two.get(&a, 10, 0), Some(frame("b")));
+        assert_eq!(two.frame(&a, 10, 0), Some(frame("b")));
     }
 
     #[test]
     fn one_says_all_and_the_others_nothing() {
         let [mut one, mut two, mut new] = [(); 3].map(|()| History::default());
         for number in 0..50 {
-            for cache in [&mut one, &mut two] {
-                cache.keep(&channel(&format!("cache-{number}")), kept("1", 0, false));
+            for history in [&mut one, &mut two] {
+                history.keep(&channel(&format!("cache-{number}")), kept("1", 0, false));
             }
         }
-        for cache in [&mut one, &mut two, &mut new] {
-            cache.ask();
+        for history in [&mut one, &mut two, &mut new] {
+            history.begin_round();
         }
         assert_eq!(tell(&mut one, &mut [&mut two, &mut new]), 50);
-        two.unlistened(&channel("cache-49"));
+        two.unsubscribed(&channel("cache-49"));
         two.expire(0, 1);
         assert_eq!((tell(&mut two, &mut []), tell(&mut new, &mut [])), (0, 0));
         assert_eq!(new.entries.len(), 50);
@@ -346,23 +346,23 @@ mod tests {
 
     #[test]
     fn what_came_by_a_topic_goes_with_it() {
-        let mut cache = History::default();
+        let mut history = History::default();
         let (a, b) = (channel("cache-a"), channel("cache-b"));
-        cache.keep(&a, kept("1", 0, true));
-        cache.keep(&b, kept("1", 0, false));
-        cache.unlistened(&a);
-        cache.unlistened(&b);
-        assert!(cache.get(&a, 10, 0).is_none() && cache.get(&b, 10, 0).is_some());
+        history.keep(&a, kept("1", 0, true));
+        history.keep(&b, kept("1", 0, false));
+        history.unsubscribed(&a);
+        history.unsubscribed(&b);
+        assert!(history.frame(&a, 10, 0).is_none() && history.frame(&b, 10, 0).is_some());
     }
 
     #[test]
     fn it_is_bounded() {
-        let mut cache = History::default();
+        let mut history = History::default();
         let data = "x".repeat(MAX_BYTES / 20);
         for number in 0..100 {
-            cache.keep(&channel(&format!("cache-{number}")), kept(&data, 0, false));
+            history.keep(&channel(&format!("cache-{number}")), kept(&data, 0, false));
         }
-        assert!(cache.bytes <= MAX_BYTES && cache.entries.len() < 20 && cache.entries.len() > 5);
-        assert!(cache.get(&channel("cache-99"), 1, 0).is_some());
+        assert!(history.bytes <= MAX_BYTES && history.entries.len() < 20 && history.entries.len() > 5);
+        assert!(history.frame(&channel("cache-99"), 1, 0).is_some());
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::neighbours::Neighbours;
+use crate::channels::Channels;
 use crate::message::Close;
 use crate::transport::{EndpointContext, Newcomers};
 
@@ -21,9 +21,9 @@ const LAST_FLUSH: Duration = Duration::from_millis(500);
 /// Closes everyone.
 ///
 /// Returns how many connections were cut because they did not finish within `grace`.
-pub(super) async fn drain(edge: &Arc<EndpointContext>, neighbours: &Neighbours, grace: Duration) -> usize {
+pub(super) async fn drain(edge: &Arc<EndpointContext>, channels: &Channels, grace: Duration) -> usize {
     edge.drain(Newcomers::ServedForNow);
-    let others = edge.admission.open() > 0 && neighbours.are_there().await;
+    let others = edge.admission.open() > 0 && channels.has_other_nodes().await;
     edge.drain(if others { Newcomers::TurnedAway } else { Newcomers::Held });
     tracing::info!(connections = edge.admission.open(), ?grace, others, "shutting down: closing connections");
     if others { spread(edge, grace).await } else { at_once(edge, grace).await }

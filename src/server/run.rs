@@ -10,24 +10,24 @@ use axum::Router;
 
 use super::Settings;
 use super::drain::{close_held, drain};
-use super::neighbours::Neighbours;
 use super::public::{landing, public};
 use super::relay::relay;
 use crate::admin::{self, AdminHosts, AdminState, Load};
 use crate::auth::{Authenticator, Minter};
 use crate::broker::{Broker, Status};
-use crate::cluster::Cluster;
+use crate::channels::{AppRules, Channels};
 use crate::console::{self, ConsoleState};
 use crate::endpoint::native::{self, NativeEndpoint};
 use crate::endpoint::pusher::{self, PusherEndpoint};
 use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
-use crate::protocol::pusher::{App, Apps};
+use crate::protocol::pusher::{App, Apps, PusherDialect};
 use crate::telemetry::Metrics;
 use crate::transport::{
     Admission, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies, accept_http, bind,
 };
+use crate::webhooks::Webhooks;
 
 /// After the connections are closed, so long webhooks can be told what nobody else would tell them. Not out of what is left of
 /// the grace: where connections took all of it, there is as much to tell.
@@ -63,17 +63,17 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let broker = Arc::new(broker);
     let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
-    let cluster = Cluster::new(apps, hub.clone(), broker.clone(), metrics.clone());
-    let native = Arc::new(Native::new(&settings.channels));
-    let neighbours = Arc::new(Neighbours::new(broker.clone()));
-    tokio::spawn(relay(
-        inbound,
-        native.clone(),
+    let webhooks = Webhooks::start(&apps, &metrics);
+    let channels = Channels::start(
+        rules(&apps),
+        &PusherDialect,
         hub.clone(),
-        cluster.clone(),
-        neighbours.clone(),
+        broker.clone(),
+        webhooks,
         metrics.clone(),
-    ));
+    );
+    let native = Arc::new(Native::new(&settings.channels));
+    tokio::spawn(relay(inbound, native.clone(), hub.clone(), channels.clone(), metrics.clone()));
 
     let descriptors = Descriptors::of_process();
     let proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
@@ -94,9 +94,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         settings.auth.close_on_expiry,
     );
 
-    let pusher_endpoint = PusherEndpoint::new(edge.clone(), cluster.clone());
+    let app = apps.iter().find(|app| app.enabled).cloned();
+    let pusher_endpoint = PusherEndpoint::new(edge.clone(), apps, channels.clone());
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
-    let app = cluster.apps().iter().find(|app| app.enabled).cloned();
     let console = console(&settings, &broker, authenticator, native, address, app)?;
     let load = {
         let edge = edge.clone();
@@ -128,8 +128,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     }
 
     shutdown.await;
-    let cut = drain(&edge, &neighbours, settings.server.shutdown_grace).await;
-    cluster.finish(LAST_WORDS).await;
+    let cut = drain(&edge, &channels, settings.server.shutdown_grace).await;
+    channels.leave(LAST_WORDS).await;
     broker.shutdown().await;
     close_held(&edge).await;
     accepting.abort();
@@ -138,6 +138,21 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the engine has to know of the apps, the default one first.
+fn rules(apps: &Apps) -> Vec<AppRules> {
+    let first = apps.first().into_iter();
+    let others = apps.iter().filter(|app| apps.first().is_none_or(|first| !Arc::ptr_eq(first, app)));
+    let rules = |app: &Arc<App>| AppRules {
+        id: app.credentials.id().clone(),
+        connections: app.rules.connections,
+        presence_members: app.rules.presence_members,
+        subscription_count: app.rules.subscription_count,
+        cache_ttl: u64::try_from(app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX),
+        event_bytes: app.rules.event_bytes,
+    };
+    first.chain(others).map(rules).collect()
 }
 
 /// The console's pages, where they are switched on. It signs tokens, so it needs a secret.

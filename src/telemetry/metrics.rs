@@ -90,6 +90,8 @@ pub struct Metrics {
     pub broker_messages: Counter,
     /// Messages from the broker that were dropped, by reason.
     pub broker_dropped: Family<Reason, Counter>,
+    /// Messages between nodes that were ignored, by reason.
+    pub cluster_messages_ignored: Family<Reason, Counter>,
     /// Keys of messages that the `fields` of a kind of channel took out, by kind.
     pub fields_left_out: Family<Kind, Counter>,
     /// 1 while the broker is subscribed and accepts messages.
@@ -162,6 +164,10 @@ impl Metrics {
                 "broker_dropped",
                 "Messages from the broker that were dropped, by reason"
             ),
+            cluster_messages_ignored: metric!(
+                "cluster_messages_ignored",
+                "Messages of other nodes that this version ignores, by reason"
+            ),
             fields_left_out: metric!(
                 "fields_left_out",
                 "Keys of messages that the fields of their kind left out, by kind"
@@ -189,6 +195,7 @@ impl Metrics {
             (&self.http_dropped, known::HTTP_DROPPED),
             (&self.messages_refused, known::MESSAGES_REFUSED),
             (&self.broker_dropped, known::BROKER_DROPPED),
+            (&self.cluster_messages_ignored, known::CLUSTER_MESSAGES_IGNORED),
             (&self.connections_closed, known::CONNECTIONS_CLOSED),
         ] {
             for reason in reasons {

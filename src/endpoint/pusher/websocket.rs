@@ -5,10 +5,12 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response};
 
-use crate::cluster::{Client, Cluster};
+use super::connection::ConnectionGuard;
+use super::leave::Leaving;
+use crate::channels::Channels;
 use crate::hub::{Connection, Outbox};
 use crate::message::Close;
-use crate::protocol::pusher::{App, Fatal, outgoing};
+use crate::protocol::pusher::{App, Apps, Fatal, outgoing};
 use crate::telemetry::Reason;
 use crate::transport::{
     ConnectionHandler, ConnectionOptions, DisconnectReason, EndpointContext, Message, Newcomers,
@@ -19,7 +21,9 @@ use crate::transport::{
 #[derive(Debug)]
 pub struct PusherEndpoint {
     edge: Arc<EndpointContext>,
-    cluster: Arc<Cluster>,
+    apps: Apps,
+    channels: Arc<Channels>,
+    leaving: Leaving,
     /// For connections of no app.
     options: Arc<ConnectionOptions>,
     /// What each app has of its own, by its id.
@@ -37,9 +41,9 @@ struct Own {
 const CHANNELS_AT_ONCE: usize = 1000;
 
 impl PusherEndpoint {
-    /// Puts the Pusher protocol on an edge.
+    /// Puts the Pusher protocol on an edge. Needs a tokio runtime.
     #[must_use]
-    pub fn new(edge: Arc<EndpointContext>, cluster: Arc<Cluster>) -> Arc<Self> {
+    pub fn new(edge: Arc<EndpointContext>, apps: Apps, channels: Arc<Channels>) -> Arc<Self> {
         let options = edge.options.never_giving_up();
         let own = |app: &Arc<App>| {
             // A page that reconnects subscribes to all of its channels at once.
@@ -54,8 +58,9 @@ impl PusherEndpoint {
             let gate = (!origins.is_empty()).then(|| OriginPolicy::new(origins, TrustedProxies::default()));
             (app.credentials.id().clone(), Own { options: Arc::new(options), gate })
         };
-        let own = cluster.apps().iter().map(own).collect();
-        Arc::new(Self { edge, cluster, options: Arc::new(options), own })
+        let own = apps.iter().map(own).collect();
+        let leaving = Leaving::start();
+        Arc::new(Self { edge, apps, channels, leaving, options: Arc::new(options), own })
     }
 
     /// Answers a handshake: 101 and a session of the app whose key is in the path.
@@ -125,13 +130,17 @@ impl PusherEndpoint {
         Ok(response)
     }
 
-    pub(super) fn cluster(&self) -> &Arc<Cluster> {
-        &self.cluster
+    pub(super) fn apps(&self) -> &Apps {
+        &self.apps
+    }
+
+    pub(super) fn channels(&self) -> &Channels {
+        &self.channels
     }
 
     fn app(&self, path: &str, query: Option<&str>, headers: &HeaderMap) -> Result<Arc<App>, Fatal> {
         let key = path.strip_prefix("/app/").filter(|key| !key.is_empty() && !key.contains('/'));
-        let app = self.cluster.apps().connect(key.ok_or(Fatal::PathNotFound)?, query)?;
+        let app = self.apps.connect(key.ok_or(Fatal::PathNotFound)?, query)?;
         let admitted = match self.own.get(app.credentials.id()).and_then(|own| own.gate.as_ref()) {
             Some(gate) => gate.admits(headers),
             None => self.edge.admits_origin(headers),
@@ -141,7 +150,7 @@ impl PusherEndpoint {
 
     fn admit(self: &Arc<Self>, app: &Arc<App>, connection: &Connection) -> Result<Place, Fatal> {
         self.edge.admission.admit_anyone().map_err(|_| Fatal::OverCapacity)?;
-        match Client::open(&self.cluster, app, connection) {
+        match ConnectionGuard::open(&self.channels, &self.leaving, app, connection) {
             Ok(client) => Ok(Place { app: app.clone(), client: Some(client) }),
             Err(fatal) => {
                 self.edge.admission.leave_anyone();
@@ -163,11 +172,11 @@ struct PusherHandler {
 struct Place {
     app: Arc<App>,
     /// None as soon as the connection closes: who waits for the end of a closing handshake is nowhere any more.
-    client: Option<Client>,
+    client: Option<ConnectionGuard>,
 }
 
 impl PusherHandler {
-    fn client(&self) -> Option<&Client> {
+    fn client(&self) -> Option<&ConnectionGuard> {
         self.place.as_ref()?.client.as_ref()
     }
 }
@@ -191,7 +200,7 @@ impl ConnectionHandler for PusherHandler {
     }
 
     fn tick(&mut self) -> bool {
-        self.client().is_some_and(Client::tick)
+        self.client().is_some_and(ConnectionGuard::tick)
     }
 
     fn closing(&mut self) {

@@ -2,10 +2,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{HttpError, Route};
-use crate::message::SocketId;
-use crate::protocol::pusher::event::is_reserved;
+use crate::message::{Broadcast, SocketId, UserId};
+use crate::protocol::pusher::laravel::is_reserved;
 use crate::protocol::pusher::json::{members, string};
-use crate::protocol::pusher::{Broadcast, Channel, PusherSettings, UserId};
+use crate::protocol::pusher::{Channel, PusherSettings};
 
 /// What a request asks for. Everything in it has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ mod error;
 mod route;
 
 pub use answer::{
-    Cached, ChannelInfo, batch, channel, channels, connections, empty, health, triggered, users,
+    batch, channel, channels, connections, empty, health, triggered, users,
 };
 pub use command::{Command, Info, Trigger, max_body_bytes, parse};
 pub use error::HttpError;

@@ -1,33 +1,33 @@
-//! Snapshots in portions: no signal grows with what is on a node.
+//! Snapshots in parts: no message grows with what is on a node.
 
 use std::sync::Arc;
 
 use super::app::{Local, Locals};
-use super::said::{AppSnapshot, Said};
+use super::wire::{AppSnapshot, ClusterMessage};
 use crate::message::ChannelName;
 
-/// So many bytes of names and members go into one signal, or one entry that is larger. Whoever takes it in does so in
-/// about a millisecond.
-pub(super) const PORTION: usize = 64 * 1024;
+/// Maximum bytes of names and members in one message, or one entry that is larger. A node applies them in about a
+/// millisecond.
+pub(super) const MAX_PART_BYTES: usize = 64 * 1024;
 
-/// What an entry costs beside its texts, in bytes of JSON.
+/// What an entry adds to its texts, in bytes of JSON.
 pub(super) const OVERHEAD: usize = 64;
 
-/// A walk over all that is on a node, a portion at a time.
+/// A walk over all that is on a node, one part at a time.
 ///
-/// What is on the node may change in between. Everything that is there all the time is met at least once: the walk goes from the
-/// last entry to the first, and an entry that moves into the gap of a removed one comes from where the walk has been. What
-/// comes later is told by a change with a higher number.
+/// What is on the node may change in between. Every entry that is there all the time is visited at least once: the walk goes from
+/// the last entry to the first, and an entry that moves into the gap of a removed one comes from where the walk has been. Entries
+/// that are added later have a change with a higher number.
 #[derive(Debug)]
 pub(super) struct Walk {
     number: u64,
-    /// How many portions there have been.
+    /// How many parts there have been.
     index: usize,
     /// The apps that are left, the current one last.
     apps: Vec<Arc<str>>,
-    /// How many channels of the current app are left, once it has been begun.
+    /// How many channels of the current app are left, once the walk has begun it.
     channels: Option<usize>,
-    /// How many members of the current channel are left, where it has been begun.
+    /// How many members of the current channel are left, if the walk has begun it.
     members: Option<(ChannelName, usize)>,
 }
 
@@ -36,35 +36,35 @@ impl Walk {
         Self { number, index: 0, apps: apps.collect(), channels: None, members: None }
     }
 
-    /// The next portion, and whether it is the last.
-    pub(super) fn next<'a>(&mut self, locals: impl Fn(&str) -> Option<&'a Locals>) -> (Said, bool) {
-        let mut portion = Portion::default();
+    /// The next part, and whether it is the last.
+    pub(super) fn next<'a>(&mut self, locals: impl Fn(&str) -> Option<&'a Locals>) -> (ClusterMessage, bool) {
+        let mut part = Part::default();
         while let Some(app) = self.apps.last().cloned() {
-            portion.begin(&app);
+            part.begin(&app);
             if let Some(locals) = locals(&app)
-                && !self.take(&mut portion, locals)
+                && !self.take(&mut part, locals)
             {
                 break;
             }
             self.channels = None;
             self.apps.pop();
         }
-        let (number, index, apps) = (self.number, self.index, portion.apps);
+        let (number, index, apps) = (self.number, self.index, part.apps);
         let is_last = self.apps.is_empty();
         self.index += 1;
         if is_last && index == 0 {
-            return (Said::Everything { number, apps }, true);
+            return (ClusterMessage::Snapshot { number, apps }, true);
         }
         let of = if is_last { self.index } else { self.index + 1 };
-        (Said::Portion { number, index, of, apps }, is_last)
+        (ClusterMessage::SnapshotPart { number, index, of, apps }, is_last)
     }
 
     /// Takes what fits of an app's channels. Whether that is all.
-    fn take(&mut self, portion: &mut Portion, locals: &Locals) -> bool {
+    fn take(&mut self, part: &mut Part, locals: &Locals) -> bool {
         let mut left = self.channels.unwrap_or(locals.len()).min(locals.len());
         while let Some((name, local)) = left.checked_sub(1).and_then(|index| locals.get_index(index)) {
             let fits = match local {
-                Local::Count(count) => portion.add(name.as_str().len(), |app| app.add_count(name, *count)),
+                Local::Count(count) => part.add(name.as_str().len(), |app| app.add_count(name, *count)),
                 Local::Members(members) => {
                     let begun = self.members.take().filter(|(begun, _)| begun == name);
                     let mut members_left = begun.map_or(members.len(), |(_, left)| left.min(members.len()));
@@ -72,7 +72,7 @@ impl Walk {
                         members_left.checked_sub(1).and_then(|index| members.get_index(index))
                     {
                         let bytes = name.as_str().len() + member.text_bytes();
-                        if !portion.add(bytes, |app| app.add_member(name, *id, member.clone())) {
+                        if !part.add(bytes, |app| app.add_member(name, *id, member.clone())) {
                             self.members = Some((name.clone(), members_left));
                             break;
                         }
@@ -92,21 +92,21 @@ impl Walk {
 }
 
 #[derive(Default)]
-struct Portion {
+struct Part {
     apps: Vec<AppSnapshot>,
     bytes: usize,
 }
 
-impl Portion {
-    /// Also an app without anybody is told of.
+impl Part {
+    /// An app without connections is in the snapshot, too.
     fn begin(&mut self, app: &Arc<str>) {
         self.apps.push(AppSnapshot::new(app.clone()));
     }
 
-    /// Adds an entry of so many bytes to the current app, if it fits or is the first.
+    /// Adds an entry of this size to the current app, if it fits or is the first.
     fn add(&mut self, bytes: usize, add: impl FnOnce(&mut AppSnapshot)) -> bool {
         let bytes = bytes + OVERHEAD;
-        if self.bytes > 0 && self.bytes + bytes > PORTION {
+        if self.bytes > 0 && self.bytes + bytes > MAX_PART_BYTES {
             return false;
         }
         self.bytes += bytes;
@@ -117,45 +117,14 @@ impl Portion {
     }
 }
 
-/// How much of a node's snapshot has come.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Gathered {
-    number: u64,
-    next: usize,
-}
-
-/// What a portion is to those before it.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Gathering {
-    /// There are more to come.
-    Waiting(Gathered),
-    /// This is the last one.
-    Complete,
-    /// Something was missed.
-    Gap,
-}
-
-impl Gathered {
-    /// Adds a portion to those before, if there are any.
-    pub(super) fn add(before: Option<Self>, number: u64, index: usize, of: usize) -> Gathering {
-        let follows = |before: Self| before.number == number && before.next == index;
-        if index > 0 && !before.is_some_and(follows) {
-            return Gathering::Gap;
-        }
-        let next = index.saturating_add(1);
-        if next >= of { Gathering::Complete } else { Gathering::Waiting(Self { number, next }) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cluster::said::Statement;
-    use crate::message::SocketId;
+    use crate::cluster::{SnapshotProgress, encode};
+    use crate::message::{Member, SocketId, UserId};
     use crate::presence::Snapshot;
-    use crate::protocol::pusher::Member;
 
     fn name(kind: &str, number: u64) -> ChannelName {
         ChannelName::new(&format!("{kind}-{number}")).unwrap()
@@ -163,10 +132,11 @@ mod tests {
 
     fn member(number: u64) -> Member {
         let info = "x".repeat(500);
-        Member::parse(&format!(r#"{{"user_id":{number},"user_info":{{"n":"{info}"}}}}"#)).unwrap()
+        let info = format!(r#"{{"n":"{info}"}}"#).into();
+        Member { user_id: UserId::new(&number.to_string()), user_info: Some(info) }
     }
 
-    /// So many channels with a number of connections, and members, two on each channel.
+    /// This many channels with a number of connections, and members, two on each channel.
     fn locals(count: u64) -> Locals {
         let mut locals = Locals::new();
         for number in 0..count {
@@ -200,14 +170,14 @@ mod tests {
         snapshot
     }
 
-    /// The portions; before each but the first, what is there changes.
-    fn portions(apps: &mut [(Arc<str>, Locals)], mut change: impl FnMut(&mut Locals)) -> Vec<Said> {
+    /// The parts; before each but the first, what is there changes.
+    fn parts(apps: &mut [(Arc<str>, Locals)], mut change: impl FnMut(&mut Locals)) -> Vec<ClusterMessage> {
         let mut walk = Walk::new(7, apps.iter().map(|(id, _)| id.clone()));
         let mut all = Vec::new();
         loop {
             let find = |id: &str| apps.iter().find(|(app, _)| **app == *id).map(|(_, locals)| locals);
-            let (said, is_last) = walk.next(find);
-            all.push(said);
+            let (message, is_last) = walk.next(find);
+            all.push(message);
             if is_last {
                 return all;
             }
@@ -217,21 +187,23 @@ mod tests {
         }
     }
 
-    /// What the portions say of an app together, if none is missing.
-    fn gathered(portions: Vec<Said>, id: &str) -> Option<Snapshot> {
+    /// What the parts say of an app together, if none is missing.
+    fn gathered(parts: Vec<ClusterMessage>, id: &str) -> Option<Snapshot> {
         let (mut before, mut all) = (None, Snapshot::default());
-        for said in portions {
-            let Said::Portion { number, index, of, apps } = said else { panic!("{said:?}") };
-            let gathering = Gathered::add(before.take(), number, index, of);
+        for message in parts {
+            let ClusterMessage::SnapshotPart { number, index, of, apps } = message else {
+                panic!("{message:?}")
+            };
+            let progress = SnapshotProgress::with(before.take(), number, index, of);
             for app in apps.into_iter().filter(|app| *app.app == *id) {
                 let part = app.into_snapshot();
                 all.members.extend(part.members);
                 all.counts.extend(part.counts);
             }
-            match gathering {
-                Gathering::Waiting(gathered) => before = Some(gathered),
-                Gathering::Complete => return Some(sorted(all)),
-                Gathering::Gap => {}
+            match progress {
+                SnapshotProgress::Incomplete { .. } => before = Some(progress),
+                SnapshotProgress::Complete => return Some(sorted(all)),
+                SnapshotProgress::Gap => {}
             }
         }
         None
@@ -241,17 +213,17 @@ mod tests {
         [("1", 0), ("2", 600), ("3", 10)].map(|(id, count)| (id.into(), locals(count))).into()
     }
 
-    fn all() -> Vec<Said> {
-        portions(&mut apps(), |_| {})
+    fn all() -> Vec<ClusterMessage> {
+        parts(&mut apps(), |_| {})
     }
 
     #[test]
-    fn every_portion_is_bounded_and_together_they_are_all() {
+    fn every_part_is_bounded_and_together_they_are_complete() {
         let all = all();
         assert!((5..20).contains(&all.len()), "{}", all.len());
-        for said in self::all() {
-            let bytes = Statement { node: "n".into(), since: 5, said }.encode().len();
-            assert!(bytes < PORTION * 3 / 2, "{bytes}");
+        for message in self::all() {
+            let bytes = encode(&"n".into(), 5, &message).len();
+            assert!(bytes < MAX_PART_BYTES * 3 / 2, "{bytes}");
         }
         for (id, locals) in apps() {
             assert_eq!(gathered(self::all(), &id), Some(snapshot(&locals)), "{id}");
@@ -259,31 +231,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_small_is_said_at_once() {
+    fn a_small_snapshot_is_one_message() {
         let mut apps = [("1".into(), locals(0)), ("2".into(), locals(3))];
-        let said = portions(&mut apps, |_| {});
-        assert!(matches!(&said[..], [Said::Everything { apps, .. }] if apps.len() == 2));
+        let messages = parts(&mut apps, |_| {});
+        assert!(matches!(&messages[..], [ClusterMessage::Snapshot { apps, .. }] if apps.len() == 2));
     }
 
     #[test]
-    fn with_a_gap_nothing_counts_until_it_is_said_again() {
+    fn with_a_gap_nothing_counts_until_the_snapshot_is_sent_again() {
         for missing in 0..all().len() {
-            let mut portions = all();
-            portions.remove(missing);
-            assert!(gathered(portions, "2").is_none(), "{missing}");
+            let mut parts = all();
+            parts.remove(missing);
+            assert!(gathered(parts, "2").is_none(), "{missing}");
         }
-        let mut portions = all();
-        portions.truncate(2);
-        portions.extend(all());
-        assert!(gathered(portions, "2").is_some());
+        let mut parts = all();
+        parts.truncate(2);
+        parts.extend(all());
+        assert!(gathered(parts, "2").is_some());
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Channels and members that are there from the beginning to the end are in one of the portions.
         #[test]
-        fn what_stays_is_met_while_others_come_and_go(seed in any::<u64>()) {
+        fn entries_that_stay_are_in_one_of_the_parts_while_others_come_and_go(seed in any::<u64>()) {
             let mut apps = [("1".into(), locals(400))];
             let mut stay = locals(400);
             let mut random = seed;
@@ -292,7 +263,7 @@ mod tests {
                 usize::try_from(random >> 33).unwrap() % below.max(1)
             };
             let mut number = 1000;
-            let said = portions(&mut apps, |locals| {
+            let messages = parts(&mut apps, |locals| {
                 for _ in 0..next(60) {
                     let at = next(locals.len());
                     let Some((name, local)) = locals.get_index_mut(at) else { continue };
@@ -316,7 +287,7 @@ mod tests {
                     locals.insert(self::name("new", number), Local::Count(1));
                 }
             });
-            let met = gathered(said, "1").unwrap();
+            let met = gathered(messages, "1").unwrap();
             let stay = snapshot(&stay);
             prop_assert!(stay.counts.iter().all(|entry| met.counts.contains(entry)));
             prop_assert!(stay.members.iter().all(|entry| met.members.contains(entry)));

@@ -3,7 +3,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use crate::hub::ConnectionId;
 use crate::message::SocketId;
 
-/// Names this node's connections for the cluster, so that nobody can tell the name of another connection from its own.
+/// Names this node's connections for the cluster, so that a client cannot guess the name of another connection from its own.
 ///
 /// A connection's number is enciphered with a key that only this process has: a Feistel network over 52 bits, so that
 /// each number has one name, each name one number, and no table is needed. 52 bits are a whole number for JavaScript.
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_nothing_of_their_neighbours() {
+    fn a_name_says_nothing_about_its_neighbours() {
         let ids = SocketIds::new(7);
         let names: Vec<u64> = (1..=1000).map(|number| ids.name(number).connection()).collect();
         // Of a thousand random numbers none are so near to each other, but for one run in a million.

@@ -1,28 +1,37 @@
 //! One node with an embedded broker, whose stream the tests hold in their hands.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use secrecy::SecretString;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
-use super::said::NumberedChange;
-use super::*;
-use crate::broker::{Inbound, Settings};
-use crate::hub::{Connection, Outbox};
-use crate::message::Sender;
-use crate::presence::Change;
-use crate::protocol::pusher::PusherSettings;
+use super::connection::ConnectionGuard;
+use super::leave::Leaving;
+use crate::broker::{Broker, Inbound, Settings};
+use crate::channels::{AppRules, Channels};
+use crate::hub::{Connection, Hub, Outbox};
+use crate::message::{Dispatch, Sender};
+use crate::protocol::pusher::{Apps, PusherDialect, PusherSettings};
+use crate::telemetry::Metrics;
+use crate::webhooks::Webhooks;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const APP: &str = r#"{"id":"1","key":"k","secret":"s","presence_members":1"#;
 
 struct Node {
-    cluster: Arc<Cluster>,
+    apps: Apps,
+    hub: Arc<Hub>,
+    broker: Arc<Broker>,
+    channels: Arc<Channels>,
+    leaving: Leaving,
     inbound: UnboundedReceiver<Inbound>,
     listener: TcpListener,
     budget: Arc<Semaphore>,
@@ -30,7 +39,7 @@ struct Node {
 
 /// A page, and what it has read so far.
 struct Page {
-    client: Client,
+    client: ConnectionGuard,
     socket: TcpStream,
     read: String,
     _connection: Connection,
@@ -49,10 +58,21 @@ impl Node {
         };
         let sender = Sender { name: "System".into(), id: 0.into() };
         let (broker, inbound) = Broker::start(&memory, sender, 1 << 20, metrics.clone()).unwrap();
-        let hub = Hub::start(NonZeroUsize::MIN, 1 << 20, &metrics);
-        let cluster = Cluster::new(apps, hub, Arc::new(broker), metrics);
+        let (hub, broker) = (Hub::start(NonZeroUsize::MIN, 1 << 20, &metrics), Arc::new(broker));
+        let webhooks = Webhooks::start(&apps, &metrics);
+        let rules = AppRules {
+            id: "1".into(),
+            connections: 0,
+            presence_members: 1,
+            subscription_count: apps.by_id("1").unwrap().rules.subscription_count,
+            cache_ttl: 1_000,
+            event_bytes: 10_000,
+        };
+        let channels =
+            Channels::start(vec![rules], &PusherDialect, hub.clone(), broker.clone(), webhooks, metrics);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { cluster, inbound, listener, budget: Arc::new(Semaphore::new(1 << 20)) }
+        let budget = Arc::new(Semaphore::new(1 << 20));
+        Self { apps, hub, broker, channels, leaving: Leaving::start(), inbound, listener, budget }
     }
 
     async fn open(&self) -> Page {
@@ -60,20 +80,20 @@ impl Node {
         let (server, _) = self.listener.accept().await.unwrap();
         let outbox = Arc::new(Outbox::new());
         outbox.attach(server);
-        let connection = self.cluster.hub.connect(outbox);
-        let app = self.cluster.apps.by_id("1").unwrap();
-        let client = Client::open(&self.cluster, app, &connection).unwrap();
+        let connection = self.hub.connect(outbox);
+        let app = self.apps.by_id("1").unwrap();
+        let client = ConnectionGuard::open(&self.channels, &self.leaving, app, &connection).unwrap();
         Page { client, socket, read: String::new(), _connection: connection }
     }
 
     fn hear(&self, signal: &Bytes) {
         let hold = self.budget.clone().try_acquire_many_owned(u32::try_from(signal.len()).unwrap()).unwrap();
-        assert!(self.cluster.hear(signal, hold));
+        self.channels.handle_signal(signal, hold);
     }
 
-    /// Another node says this, that was there long before.
-    fn hear_older(&self, said: Said) {
-        self.hear(&Statement { node: "!".into(), since: 0, said }.encode());
+    /// A message of another node arrives that was started long before.
+    fn hear_older(&self, message: &Value) {
+        self.hear(&signal(0, message));
     }
 
     /// The next signal that this node has said.
@@ -141,7 +161,7 @@ impl Page {
     }
 
     fn enter(&self, node: &Node, channel: &str, user: u32) {
-        let credentials = &node.cluster.apps.by_id("1").unwrap().credentials;
+        let credentials = &node.apps.by_id("1").unwrap().credentials;
         let data = format!(r#"{{"user_id":{user}}}"#);
         let auth = credentials.sign_channel(&self.client.id().to_string(), channel, Some(&data));
         let data = serde_json::json!({ "channel": channel, "auth": auth, "channel_data": data });
@@ -150,7 +170,7 @@ impl Page {
     }
 }
 
-/// Who is told by webhooks.
+/// The application that receives webhooks.
 struct Application(TcpListener);
 
 impl Application {
@@ -185,16 +205,25 @@ impl Application {
     }
 }
 
-/// Changes on a channel of the app, numbered.
-fn changes(channel: &str, changes: impl IntoIterator<Item = Change>) -> Said {
-    let change =
-        |(number, change)| NumberedChange { app: "1".into(), number, channel: channel.into(), change };
-    Said::Changes((1..).zip(changes).map(change).collect())
+/// A message of another node.
+fn signal(since: u64, message: &Value) -> Bytes {
+    json!({ "version": 1, "node": "!", "since": since, "message": message }).to_string().into()
 }
 
-fn join(connection: u64, user: &str) -> Change {
-    let member = Member { user_id: UserId::new(user), user_info: None };
-    Change::Join { connection: SocketId::new(1, connection), member }
+/// Changes on a channel of the app, numbered.
+fn changes(channel: &str, changes: impl IntoIterator<Item = Value>) -> Value {
+    let change = |(number, change): (u64, Value)| {
+        json!({ "app": "1", "number": number, "channel": channel, "change": change })
+    };
+    json!({ "changes": (1..).zip(changes).map(change).collect::<Vec<_>>() })
+}
+
+fn join(connection: u64, user: &str) -> Value {
+    json!({ "join": { "connection": format!("1.{connection}"), "member": { "user_id": user } } })
+}
+
+fn count(count: u64) -> Value {
+    json!({ "count": count })
 }
 
 #[tokio::test]
@@ -202,19 +231,19 @@ async fn a_join_whose_copy_is_lost_is_answered_with_the_next_snapshot() {
     let mut node = Node::start("").await;
     let mut page = node.open().await;
     page.enter(&node, "presence-a", 7);
-    // Redis has taken it, and the subscribed connection broke before it came back.
+    // Redis has accepted it, and the subscribed connection broke before it came back.
     node.lose("join").await;
-    node.cluster.may_have_missed();
+    node.channels.handle_resumed();
     node.until(&mut page, "subscription_succeeded").await;
     assert!(page.read.contains(r#"\"ids\":[\"7\"]"#), "{}", page.read);
-    assert!(node.cluster.state().joining.is_empty());
+    assert_eq!(node.channels.pending_joins(), 0);
 }
 
 #[tokio::test]
-async fn who_is_a_member_already_takes_no_room_of_a_channel_that_is_over_its_limit() {
+async fn a_user_that_is_a_member_already_can_join_a_channel_that_is_over_its_limit() {
     let mut node = Node::start("").await;
-    // Two nodes let the last one in at the same time, and none of them is gone again yet.
-    node.hear_older(changes("presence-a", [join(1, "7"), join(2, "8")]));
+    // Two nodes let the last member in at the same time, and neither has left yet.
+    node.hear_older(&changes("presence-a", [join(1, "7"), join(2, "8")]));
     let mut page = node.open().await;
     page.enter(&node, "presence-a", 7);
     node.until(&mut page, "subscription_").await;
@@ -225,59 +254,59 @@ async fn who_is_a_member_already_takes_no_room_of_a_channel_that_is_over_its_lim
 }
 
 #[tokio::test]
-async fn what_a_node_that_goes_was_to_tell_webhooks_its_successor_tells() {
+async fn the_successor_of_a_leader_that_leaves_delivers_its_webhooks() {
     let application = Application::start().await;
     let node = Node::start(&application.webhooks()).await;
-    // It is the older one, so that it tells. Before it does, it waits whether anybody comes back.
-    node.hear_older(changes("a", [Change::Count(1), Change::Count(0)]));
-    node.hear_older(Said::Gone);
+    // It is older, and so the leader. Before it delivers, it waits for a return.
+    node.hear_older(&changes("a", [count(1), count(0)]));
+    node.hear_older(&json!("leave"));
     application.is_told(r#"{"name":"channel_vacated","channel":"a"}"#).await;
 }
 
 #[tokio::test]
-async fn where_the_farewell_does_not_come_back_what_is_known_is_told() {
+async fn a_node_whose_farewell_does_not_come_back_delivers_what_it_knows() {
     let application = Application::start().await;
     let mut node = Node::start(&application.webhooks()).await;
     let page = node.open().await;
     page.client.receive(br#"{"event":"pusher:subscribe","data":{"channel":"a"}}"#);
     node.heard_of(r#""a","change":{"count":1}"#).await;
-    // The page is still there: what has not been said has gone as well. Nobody hands over what comes back.
-    let finishing = node.cluster.finish(Duration::from_secs(2));
+    // The page is still there: even what has not been sent is gone. What comes back is not handed over.
+    let finishing = node.channels.leave(Duration::from_secs(2));
     tokio::join!(finishing, application.is_told(r#"{"name":"channel_vacated","channel":"a"}"#));
     drop(page);
 }
 
 #[tokio::test]
-async fn who_has_left_tells_nothing_of_others() {
+async fn a_node_that_has_left_delivers_nothing_about_others() {
     let application = Application::start().await;
     let mut node = Node::start(&application.webhooks()).await;
-    node.heard_of("everything").await;
-    let cluster = node.cluster.clone();
-    let finishing = tokio::spawn(async move { cluster.finish(Duration::from_secs(2)).await });
-    node.heard_of(r#""gone""#).await;
-    // At once: what comes behind the farewell is for others.
-    node.hear_older(changes("a", [Change::Count(1)]));
-    assert_eq!(node.cluster.state().apps["1"].view.channels().count(), 0);
-    node.hear_older(Said::Gone);
+    node.heard_of(r#""snapshot":"#).await;
+    let channels = node.channels.clone();
+    let finishing = tokio::spawn(async move { channels.leave(Duration::from_secs(2)).await });
+    node.heard_of(r#""leave""#).await;
+    // What arrives behind the farewell is for others.
+    node.hear_older(&changes("a", [count(1)]));
+    assert_eq!(node.channels.known_channels("1"), 0);
+    node.hear_older(&json!("leave"));
     timeout(Duration::from_secs(1), finishing).await.expect("there is nothing to tell").unwrap();
-    assert!(!node.cluster.state().has_others());
+    assert!(!node.channels.knows_others());
 }
 
 #[tokio::test]
-async fn a_newcomer_that_knows_nothing_yet_does_not_take_the_word_from_others() {
+async fn a_newcomer_that_knows_nothing_yet_does_not_become_the_leader() {
     let application = Application::start().await;
     let mut node = Node::start(&application.webhooks()).await;
     let page = node.open().await;
     page.client.receive(br#"{"event":"pusher:subscribe","data":{"channel":"a"}}"#);
     node.heard_of(r#""a","change":{"count":1}"#).await;
-    node.hear(&Statement { node: "!".into(), since: u64::MAX, said: Said::Ask }.encode());
+    node.hear(&signal(u64::MAX, &json!("snapshot_request")));
     drop(page);
     node.heard_of(r#""a","change":{"count":0}"#).await;
     application.is_told(r#"{"name":"channel_vacated","channel":"a"}"#).await;
 }
 
 #[tokio::test]
-async fn a_newcomer_is_told_the_number_of_subscribers_also_if_another_one_leaves_meanwhile() {
+async fn a_new_subscriber_hears_the_count_even_if_another_one_leaves_meanwhile() {
     let mut node = Node::start(r#","subscription_count":true"#).await;
     let subscribe = br#"{"event":"pusher:subscribe","data":{"channel":"a"}}"#;
     let mut leaver = node.open().await;
@@ -285,17 +314,17 @@ async fn a_newcomer_is_told_the_number_of_subscribers_also_if_another_one_leaves
     node.until(&mut leaver, r#"{\"subscription_count\":1}"#).await;
     let mut newcomer = node.open().await;
     newcomer.client.receive(subscribe);
-    // Both are told to the other nodes at once, and as no change.
+    // Both are sent to the other nodes at once, and as no change.
     leaver.client.receive(br#"{"event":"pusher:unsubscribe","data":{"channel":"a"}}"#);
     node.until(&mut newcomer, r#"{\"subscription_count\":1}"#).await;
-    // The same where the copy is lost and a snapshot takes its place, and where the broker takes nothing more.
+    // The same if the copy is lost and a snapshot takes its place, and if the broker accepts nothing more.
     leaver.read.clear();
     leaver.client.receive(subscribe);
     newcomer.client.receive(br#"{"event":"pusher:unsubscribe","data":{"channel":"a"}}"#);
     node.lose(r#""a","change":{"count":1}"#).await;
-    node.cluster.may_have_missed();
+    node.channels.handle_resumed();
     node.until(&mut leaver, r#"{\"subscription_count\":1}"#).await;
-    node.cluster.broker.shutdown().await;
+    node.broker.shutdown().await;
     let mut late = node.open().await;
     late.client.receive(subscribe);
     late.until(r#"{\"subscription_count\":2}"#).await;
@@ -311,9 +340,8 @@ async fn an_event_takes_room_for_the_copy_of_each_channel() {
         page.client.receive(data.as_bytes());
     }
     let event = |names: &[String], bytes: usize| {
-        let channels = names.iter().map(|name| ChannelName::new(name).unwrap()).collect();
-        let (app, event, data) = ("1".into(), "e".to_owned(), "x".repeat(bytes));
-        said::broadcast(&Broadcast { app, channels, event, data, except: None, user_id: None })
+        let event = json!({ "app": "1", "channels": names, "event": "e", "data": "x".repeat(bytes) });
+        signal(5, &json!({ "event": event }))
     };
     let before = node.budget.available_permits();
     let taken = |signal: &Bytes| {
@@ -339,4 +367,19 @@ async fn an_event_takes_room_for_the_copy_of_each_channel() {
     while node.budget.available_permits() < before {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn messages_that_this_version_does_not_know_are_ignored_and_counted() {
+    let node = Node::start("").await;
+    node.hear_older(&json!({ "later": { "app": "1" } }));
+    node.hear_older(&json!("later"));
+    node.hear(&json!({ "version": 2, "node": "!", "since": 0, "message": "heartbeat" }).to_string().into());
+    node.hear(&Bytes::from_static(b"{}"));
+    let page = node.channels.metrics().render();
+    for (reason, count) in [("unknown_kind", 2), ("newer_version", 1), ("malformed", 1)] {
+        let line = format!(r#"yamabiko_cluster_messages_ignored_total{{reason="{reason}"}} {count}"#);
+        assert!(page.contains(&line), "{line} is not in {page}");
+    }
+    assert!(!node.channels.knows_others());
 }

@@ -1,0 +1,36 @@
+//! The task that takes connections off their channels, a few at a time: many may end at once, each on many channels.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::yield_now;
+
+use super::connection::PusherConnection;
+
+/// The channels that a connection leaves in one turn of a task. All connections that end in the same moment have their first turn
+/// together, and others wait for all of these.
+pub(super) const AT_ONCE: usize = 16;
+
+/// Connections that have ended and are still on channels.
+#[derive(Debug, Clone)]
+pub(super) struct Leaving(UnboundedSender<Arc<PusherConnection>>);
+
+impl Leaving {
+    /// Starts the task, which ends with the last sender. Needs a tokio runtime.
+    pub(super) fn start() -> Self {
+        let (leaving, mut to_leave) = unbounded_channel::<Arc<PusherConnection>>();
+        tokio::spawn(async move {
+            while let Some(connection) = to_leave.recv().await {
+                while connection.leave_some() {
+                    yield_now().await;
+                }
+            }
+        });
+        Self(leaving)
+    }
+
+    pub(super) fn push(&self, connection: Arc<PusherConnection>) {
+        // Fails if the task has ended with the runtime.
+        let _ = self.0.send(connection);
+    }
+}
