@@ -1,6 +1,6 @@
 //! Yamabiko carries live messages between a Laravel application and its browsers.
 //!
-//! The rooms and the arrows between them are described in `ARCHITECTURE.md`; `tests/it/architecture.rs`
+//! The rooms and the arrows between them are described in `ARCHITECTURE.md`; `tests/it/architecture/mod.rs`
 //! holds the code to it.
 
 pub mod admin;

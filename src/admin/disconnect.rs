@@ -3,7 +3,7 @@ use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use serde::Deserialize;
 
-use super::AdminState;
+use super::state::AdminState;
 use crate::message::{ChannelName, Signal, UserId};
 use crate::transport::{Accepted, ApiError};
 

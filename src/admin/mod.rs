@@ -4,7 +4,9 @@ mod disconnect;
 mod guard;
 mod routes;
 mod settings;
+mod state;
 
 pub use guard::AdminHosts;
-pub use routes::{AdminState, Load, routes};
+pub use routes::routes;
 pub use settings::Admin;
+pub use state::{AdminState, Load};

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
@@ -10,29 +8,10 @@ use serde::Serialize;
 
 use super::disconnect::disconnect;
 use super::guard::{self, AdminHosts};
-use crate::broker::{Broker, Status};
+use super::state::{AdminState, Load};
+use crate::broker::Status;
 use crate::telemetry::Metrics;
 use crate::transport::not_found;
-
-/// What the operators' port looks at.
-#[derive(Debug, Clone)]
-pub struct AdminState<L> {
-    /// Is it subscribed? It takes what operators ask of all nodes, too.
-    pub broker: Arc<Broker>,
-    /// What was counted.
-    pub metrics: Arc<Metrics>,
-    /// Asked for each readiness probe.
-    pub load: L,
-}
-
-/// How busy the server is with connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Load {
-    /// It is shutting down and takes no more.
-    pub draining: bool,
-    /// So many are open.
-    pub connections: usize,
-}
 
 /// The largest body of a request, in bytes.
 const BODY_BYTES: usize = 16 * 1024;

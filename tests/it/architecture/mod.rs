@@ -1,4 +1,8 @@
-//! Holds `src/` to `ARCHITECTURE.md`: which room may import which, and how long a file may be.
+//! Holds `src/` to `ARCHITECTURE.md`: which room may import which, that files do not import each other, and how long a
+//! file may be.
+mod circles;
+mod module_graph;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
