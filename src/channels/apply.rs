@@ -1,13 +1,14 @@
 //! How messages of the nodes, this one included, change the state. Nothing here acts on anything else: what follows from a change
 //! is an [`Effect`].
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::effect::Effect;
 use super::pending::{JoinError, PendingJoin};
 use super::reserved_channels::{self, USERS};
-use super::state::State;
-use super::sweep::{Sweep, Swept};
+use super::responsibility::Responsibility;
+use super::state::{State, Sweep};
 use super::wire::{AppSnapshot, ClusterMessage, LastEventOf, NumberedChange};
 use crate::cluster::{Envelope, Lost, SnapshotProgress, TURN};
 use crate::history::{Kept, Knowledge};
@@ -18,26 +19,14 @@ use crate::webhooks::{WebhookEvent, takeover_start};
 /// With more subscribers than this, they hear how many they are now and then instead of at every change.
 const MANY: u64 = 100;
 
-/// Which node delivers webhooks about a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Responsibility {
-    Own,
-    Others,
-    /// None: the change is not new, this node has only now heard of it.
-    Nobody,
-}
+/// Maximum entries of a view that a sweep looks at while the state is locked.
+const SWEPT_AT_ONCE: usize = 256;
 
 /// The clocks when a message arrives, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     pub(super) node: u64,
     pub(super) history: u64,
-}
-
-impl Responsibility {
-    pub(super) fn of(is_leader: bool) -> Self {
-        if is_leader { Self::Own } else { Self::Others }
-    }
 }
 
 impl State {
@@ -273,11 +262,20 @@ impl State {
         effects
     }
 
-    /// Takes some of what is out of date out of the views. Whether there may be more.
+    /// Takes some of what is out of date out of the views, and forgets views that are clean. Whether there may be more.
     pub(super) fn sweep(&mut self, effects: &mut Vec<Effect>) -> bool {
-        let Some(Swept { app, transitions, responsibility }) = self.next_swept() else { return false };
-        self.tell(&app, transitions, responsibility, effects);
-        true
+        while let Some(Sweep { app, node, responsibility }) = self.sweeps.front() {
+            if let Some(state) = self.apps.get_mut(app)
+                && let Some(transitions) = state.view.sweep(node, SWEPT_AT_ONCE)
+            {
+                let (app, responsibility) = (app.clone(), *responsibility);
+                self.tell(&app, transitions, responsibility, effects);
+                return true;
+            }
+            self.sweeps.pop_front();
+        }
+        self.sweeps = VecDeque::new();
+        false
     }
 
     /// The number of subscribers of channels with many of them, if it has changed.

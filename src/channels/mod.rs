@@ -17,6 +17,7 @@ mod probe;
 mod publish;
 mod queries;
 mod reserved_channels;
+mod responsibility;
 mod rules;
 mod shutdown;
 mod snapshot;

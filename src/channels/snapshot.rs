@@ -3,15 +3,12 @@
 use std::sync::Arc;
 
 use super::app::{Local, Locals};
-use super::wire::{AppSnapshot, ClusterMessage};
+use super::wire::{AppSnapshot, ClusterMessage, OVERHEAD};
 use crate::message::ChannelName;
 
 /// Maximum bytes of names and members in one message, or one entry that is larger. A node applies them in about a
 /// millisecond.
 pub(super) const MAX_PART_BYTES: usize = 64 * 1024;
-
-/// What an entry adds to its texts, in bytes of JSON.
-pub(super) const OVERHEAD: usize = 64;
 
 /// A walk over all that is on a node, one part at a time.
 ///

@@ -8,10 +8,10 @@ use super::app::{AppState, Local};
 use super::changes::Changes;
 use super::pending::PendingJoin;
 use super::snapshot::Walk;
-use super::sweep::Sweep;
+use super::responsibility::Responsibility;
 use super::topics::{PendingTopic, Topics};
 use crate::cluster::Nodes;
-use crate::message::{ChannelName, Dialect, Member, SocketId};
+use crate::message::{ChannelName, Dialect, Member, NodeName, SocketId};
 use crate::presence::Change;
 use crate::webhooks::TakeoverLog;
 
@@ -41,6 +41,14 @@ pub(super) struct State {
 pub(super) struct Due {
     pub(super) snapshot: bool,
     pub(super) heartbeat: bool,
+}
+
+/// What is out of date in an app's view of a node.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    pub(super) app: Arc<str>,
+    pub(super) node: NodeName,
+    pub(super) responsibility: Responsibility,
 }
 
 /// A connection has left a channel.

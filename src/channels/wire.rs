@@ -5,11 +5,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::reserved_channels;
-use super::snapshot::OVERHEAD;
 use crate::cluster::Message;
 use crate::history::Shared;
 use crate::message::{Broadcast, ChannelName, Member, NodeName, SocketId, UserId};
 use crate::presence::{Change, Snapshot};
+
+/// What an entry of a message adds to its texts, in bytes of JSON.
+pub(super) const OVERHEAD: usize = 64;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

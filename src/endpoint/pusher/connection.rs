@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::leave::{AT_ONCE, Leaving};
+use super::leave::{AT_ONCE, Ended, Leaving};
 use crate::channels::{Attachment, Channels, Completion, JoinError, OverQuota};
 use crate::hub::{Connection, Seat, Subscription};
 use crate::message::{Broadcast, ByName, ChannelName, Frame, SocketId};
@@ -273,8 +273,13 @@ impl PusherConnection {
         self.channels.disconnect(self.app_id(), self.id());
     }
 
-    /// Leaves some of the channels of a session that has ended. Whether there are more.
-    pub(super) fn leave_some(&self) -> bool {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ended for PusherConnection {
+    fn leave_some(&self) -> bool {
         let mut inner = self.lock();
         let subscriptions = inner.subscriptions.take(AT_ONCE);
         let channels = inner.session.take_channels(AT_ONCE);
@@ -287,9 +292,5 @@ impl PusherConnection {
             self.channels.exit(self.app_id(), channel.name(), self.id());
         }
         has_more
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -75,15 +75,6 @@ const KNOWN: &[&[&str]] = &[
     &["broker::redis::link", "broker::redis::replies"],
     &["cli::arguments", "cli::configuration"],
     &["cli::failure", "cli::output"],
-    &[
-        "cluster::peer",
-        "cluster::app",
-        "cluster::leave",
-        "cluster::said",
-        "cluster::snapshot",
-        "cluster::waiting",
-    ],
-    &["cluster::state", "cluster::sweep"],
     &["config::layer", "config::repeated", "config::schema"],
 ];
 
