@@ -11,6 +11,7 @@ use crate::transport::{Accepted, ApiError};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Removal {
+    #[serde(deserialize_with = "UserId::deserialize_bounded")]
     user: UserId,
     channel: Option<String>,
 }

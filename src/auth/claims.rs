@@ -12,6 +12,7 @@ use crate::message::{ChannelName, InvalidChannelName, UserId};
 /// The claims that are looked at. A claim that is there has its type: JSON's `null` counts as a wrong type.
 #[derive(Deserialize)]
 pub(super) struct Claims<'a> {
+    #[serde(deserialize_with = "UserId::deserialize_bounded")]
     id: UserId,
     #[serde(borrow)]
     name: Cow<'a, str>,
@@ -162,7 +163,7 @@ impl<'de> Deserialize<'de> for NumericDate {
 fn fault(json: &[u8]) -> &'static str {
     let Ok(claims) = serde_json::from_slice::<Value>(json) else { return "they are not JSON" };
     let Value::Object(claims) = claims else { return "they are not a JSON object" };
-    let is_id = claims.get("id").is_some_and(|id| UserId::deserialize(id).is_ok());
+    let is_id = claims.get("id").is_some_and(|id| UserId::deserialize_bounded(id).is_ok());
     let is_number = |name| claims.get(name).is_some_and(Value::is_number);
     let is_string = |name| claims.get(name).is_some_and(Value::is_string);
     let number_if_present = |name| !claims.contains_key(name) || is_number(name);

@@ -57,7 +57,7 @@ mod tests {
     fn event(bytes: usize) -> Dispatch {
         let data = Bytes::from(format!("{{\"a\":\"{}\"}}", "x".repeat(bytes)));
         let sender = Sender { name: "a".into(), id: 1.into() };
-        Event { channel: ChannelName::new("chat:").unwrap(), sender, data }.into()
+        Event::new(ChannelName::new("chat:").unwrap(), sender, data).into()
     }
 
     #[test]

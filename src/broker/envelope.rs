@@ -123,7 +123,7 @@ pub(super) fn decode_event(
         Some(text) => sender_of(text, sender_default),
     };
     match (data, sender) {
-        (Ok(data), Ok(sender)) => Ok((Event { channel, sender, data }.into(), own(node, from, seq))),
+        (Ok(data), Ok(sender)) => Ok((Event::new(channel, sender, data).into(), own(node, from, seq))),
         (Err(why), _) | (_, Err(why)) => Err(Dropped { why, channel: Some(channel) }),
     }
 }
@@ -257,6 +257,7 @@ mod tests {
             channel: ChannelName::new("chat:\"山\"").unwrap(),
             sender: Sender { name: "Aoi \\ 1".into(), id: (-7).into() },
             data: Bytes::from_static(br#"{"message": "hi"}"#),
+            position: None,
         };
         let mut envelope = begin_event(&event, &NodeId::from_number(0xab));
         finish(&mut envelope, 12);
@@ -373,6 +374,7 @@ mod tests {
                 channel: ChannelName::new(&channel).unwrap(),
                 sender: Sender { name: name.as_str().into(), id: UserId::from_json(&id).unwrap() },
                 data: data.clone(),
+                position: None,
             };
             let mut envelope = begin_event(&event, &NodeId::from_number(0xab));
             finish(&mut envelope, seq);

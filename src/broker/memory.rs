@@ -111,7 +111,7 @@ impl Memory {
                 next
             };
             let Some((dispatch, permit, receipt)) = next else { return };
-            receipt(Ok(()));
+            receipt(Ok(None));
             if !self.is_heard(&dispatch) {
                 continue;
             }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::message::{Dispatch, Sender};
+use crate::message::{Dispatch, Position, Sender};
 use crate::telemetry::Metrics;
 
 pub use memory::Memory;
@@ -78,8 +78,9 @@ pub enum SubscribeOutcome {
 /// How long a subscription waits for the broker's confirmation.
 pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Called exactly once with whether the broker accepted a dispatch. Never called while a lock is held.
-pub type Receipt = Box<dyn FnOnce(Result<(), PublishError>) + Send>;
+/// Called exactly once: the broker has accepted the dispatch, at this position if its channel has a history, or it has not.
+/// Never called while a lock is held.
+pub type Receipt = Box<dyn FnOnce(Result<Option<Position>, PublishError>) + Send>;
 
 /// Why a dispatch was not accepted. Clients see all of these as `unavailable`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -140,7 +141,7 @@ impl Broker {
     pub fn publish_and_wait(
         &self,
         dispatch: Dispatch,
-    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
+    ) -> impl Future<Output = Result<Option<Position>, PublishError>> + Send + use<> {
         let (sender, receipt) = oneshot::channel();
         self.publish(
             dispatch,

@@ -335,7 +335,8 @@ impl State {
                     Some(WebhookEvent::MemberRemoved { channel, user_id })
                 }
                 Transition::Count(channel, count) => {
-                    let is_counted = self.rules(&app).is_some_and(|rules| rules.is_counted(self.dialect, &channel));
+                    let is_counted =
+                        self.rules(&app).is_some_and(|rules| rules.is_counted(self.dialect, &channel));
                     (is_counted && self.tell_count(&app, &channel, count, effects))
                         .then_some(WebhookEvent::SubscriptionCount { channel, subscription_count: count })
                 }

@@ -49,7 +49,13 @@ impl Changes {
     }
 
     /// Queues a change. Whether there was room.
-    pub(super) fn push(&mut self, app: &Arc<str>, number: u64, channel: &ChannelName, change: Change) -> bool {
+    pub(super) fn push(
+        &mut self,
+        app: &Arc<str>,
+        number: u64,
+        channel: &ChannelName,
+        change: Change,
+    ) -> bool {
         if self.is_full() {
             return false;
         }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::app::SignedIn;
 use super::pending::PendingJoin;
 use super::reserved_channels::{CONNECTIONS, USERS, watched};
-use super::app::SignedIn;
 use super::{Channels, Completion, JoinError, Termination};
 use crate::hub::ConnectionId;
 use crate::message::{ChannelName, Frame, Member, SocketId, UserId};

@@ -12,13 +12,34 @@ use crate::webhooks::WebhookEvent;
 /// Something to be done after a change of the state, when it is unlocked.
 pub(super) enum Effect {
     /// Subscribers of this node hear of a change.
-    MemberAdded { app: Arc<str>, channel: ChannelName, member: Member },
-    MemberRemoved { app: Arc<str>, channel: ChannelName, user: UserId },
-    Count { app: Arc<str>, channel: ChannelName, count: u64 },
-    UserOnline { app: Arc<str>, user: UserId },
-    UserOffline { app: Arc<str>, user: UserId },
+    MemberAdded {
+        app: Arc<str>,
+        channel: ChannelName,
+        member: Member,
+    },
+    MemberRemoved {
+        app: Arc<str>,
+        channel: ChannelName,
+        user: UserId,
+    },
+    Count {
+        app: Arc<str>,
+        channel: ChannelName,
+        count: u64,
+    },
+    UserOnline {
+        app: Arc<str>,
+        user: UserId,
+    },
+    UserOffline {
+        app: Arc<str>,
+        user: UserId,
+    },
     /// The application hears of a change.
-    Webhook { app: Arc<str>, event: WebhookEvent },
+    Webhook {
+        app: Arc<str>,
+        event: WebhookEvent,
+    },
     /// A connection that waits has its answer.
     Complete(Completion, Result<(), JoinError>),
     /// A connection ends.

@@ -29,7 +29,9 @@ impl Channels {
             Envelope { message: ClusterMessage::Event(event), .. } => self.deliver(&event, hold, false),
             Envelope { message: ClusterMessage::Probe, node, .. } => self.handle_probe(node),
             Envelope { message: ClusterMessage::ProbeReply { to }, .. } => self.handle_probe_reply(&to),
-            Envelope { message: ClusterMessage::Leave, node, .. } if node == self.node => self.handle_own_leave(),
+            Envelope { message: ClusterMessage::Leave, node, .. } if node == self.node => {
+                self.handle_own_leave()
+            }
             envelope => {
                 let now = Now { node: self.now(), history: self.history_now() };
                 self.update(|state| state.apply(envelope, now));
@@ -42,7 +44,10 @@ impl Channels {
     pub fn handle_subscribed(&self, subscription: &SubscriptionId) {
         self.update(|state| {
             let completions = state.topics.confirmed(subscription);
-            completions.into_iter().map(|completion| super::effect::Effect::Complete(completion, Ok(()))).collect()
+            completions
+                .into_iter()
+                .map(|completion| super::effect::Effect::Complete(completion, Ok(())))
+                .collect()
         });
     }
 

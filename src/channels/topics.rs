@@ -54,7 +54,11 @@ impl Topics {
 
     /// The last connection of this node has left a channel. Returns those that still waited, and whether the node is still
     /// subscribed to the topic, by a prefix.
-    pub(super) fn exit(&mut self, app: &Arc<str>, channel: &ChannelName) -> Option<(Option<PendingTopic>, bool)> {
+    pub(super) fn exit(
+        &mut self,
+        app: &Arc<str>,
+        channel: &ChannelName,
+    ) -> Option<(Option<PendingTopic>, bool)> {
         if !self.has_topic(app, channel) {
             return None;
         }

@@ -252,10 +252,8 @@ mod tests {
 
     #[test]
     fn every_kind_is_known() {
-        let kinds: Vec<String> = all()
-            .into_iter()
-            .map(|(_, text)| text.split('"').nth(1).unwrap().to_owned())
-            .collect();
+        let kinds: Vec<String> =
+            all().into_iter().map(|(_, text)| text.split('"').nth(1).unwrap().to_owned()).collect();
         assert_eq!(kinds, ClusterMessage::KINDS);
         for kind in kinds {
             let signal = format!(r#"{{"version":1,"node":"n","since":5,"message":{{"{kind}":[7,7]}}}}"#);

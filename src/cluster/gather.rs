@@ -2,7 +2,10 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotProgress {
     /// More parts follow: `next` is the index of the next one.
-    Incomplete { number: u64, next: usize },
+    Incomplete {
+        number: u64,
+        next: usize,
+    },
     Complete,
     /// A part was missed, so that the rest is useless.
     Gap,

@@ -202,9 +202,7 @@ impl Nodes {
     /// Whether the snapshot of a node contains only what was known before this node was started.
     #[must_use]
     pub fn is_older_and_new(&self, node: &NodeName) -> bool {
-        self.nodes
-            .get(node)
-            .is_some_and(|entry| entry.status == NodeStatus::New && entry.since < self.since)
+        self.nodes.get(node).is_some_and(|entry| entry.status == NodeStatus::New && entry.since < self.since)
     }
 
     /// The snapshot of a node is complete.
@@ -233,11 +231,11 @@ impl Nodes {
         if let Some(entry) = self.nodes.get_mut(node) {
             entry.requested = Some(now);
         }
-        let requests =
-            |entry: &Node| entry.requested.is_some_and(|requested| now.saturating_sub(requested) < REQUESTING);
-        let is_before = |(node, entry): &(&NodeName, &Node)| {
-            entry.status.is_alive() && !self.is_older_than(node, entry)
+        let requests = |entry: &Node| {
+            entry.requested.is_some_and(|requested| now.saturating_sub(requested) < REQUESTING)
         };
+        let is_before =
+            |(node, entry): &(&NodeName, &Node)| entry.status.is_alive() && !self.is_older_than(node, entry);
         let before = self.nodes.iter().filter(is_before).filter(|(_, entry)| !requests(entry)).count();
         let turns = u64::try_from(before).unwrap_or(MAX_TURNS);
         let last = if self.nodes.get(&self.own).is_some_and(requests) { MAX_TURNS / 2 } else { 0 };

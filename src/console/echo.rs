@@ -24,6 +24,7 @@ pub(super) async fn key(State(state): State<ConsoleState>) -> Json<Key> {
 pub(super) struct Wanted {
     socket_id: String,
     channel: String,
+    #[serde(deserialize_with = "UserId::deserialize_bounded")]
     id: UserId,
     name: String,
 }

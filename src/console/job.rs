@@ -45,7 +45,7 @@ async fn run(state: &ConsoleState, channel: ChannelName) {
     ticks.tick().await;
     for cursor in 1..=STEPS {
         ticks.tick().await;
-        let event = Event { channel: channel.clone(), sender: state.system.clone(), data: report(cursor) };
+        let event = Event::new(channel.clone(), state.system.clone(), report(cursor));
         // A report that is refused is not repeated: the next one says more.
         if let Err(refused) = state.broker.publish_and_wait(event.into()).await {
             tracing::debug!(%refused, cursor, "a report of the sample job was not accepted");

@@ -22,6 +22,7 @@ pub(super) struct Publication {
 #[derive(Deserialize)]
 struct Speaker {
     name: String,
+    #[serde(deserialize_with = "UserId::deserialize_bounded")]
     id: UserId,
 }
 
@@ -64,10 +65,9 @@ pub(super) async fn publish(
     let data = Bytes::from(data.get().to_owned());
     let left_out =
         state.native.preview(&channel, &data).map_err(|invalid| ApiError::invalid(&invalid.to_string()))?;
-    let event = Event { channel, sender, data };
     state
         .broker
-        .publish_and_wait(event.into())
+        .publish_and_wait(Event::new(channel, sender, data).into())
         .await
         .map_err(|refused| ApiError::unavailable(refused.to_string()))?;
     Ok(Json(Published { ok: true, left_out: left_out.map(LeftOut::from) }))

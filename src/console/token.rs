@@ -17,6 +17,7 @@ const LONGEST_TTL: u64 = 24 * 60 * 60;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
+    #[serde(deserialize_with = "UserId::deserialize_bounded")]
     id: UserId,
     name: String,
     channel: String,

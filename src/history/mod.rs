@@ -317,7 +317,10 @@ mod tests {
         }
         tell(&mut one, &mut [&mut two]);
         tell(&mut two, &mut [&mut one]);
-        assert_eq!([&one, &two].map(|history| history.frame(&a, 10, 0)), [Some(frame("a")), Some(frame("a"))]);
+        assert_eq!(
+            [&one, &two].map(|history| history.frame(&a, 10, 0)),
+            [Some(frame("a")), Some(frame("a"))]
+        );
         // What is heard afterwards is newer on both.
         one.keep(&a, kept("b", 0, false));
         one.begin_round();

@@ -69,13 +69,9 @@ mod tests {
     fn what_no_node_writes_is_malformed() {
         let good = r#"{"app":"1","channels":["a"],"event":"e","data":"d","socket_id":"1.2"}"#;
         assert!(serde_json::from_str::<Broadcast>(good).is_ok());
-        for (part, by) in [
-            (r#""1""#, "1"),
-            (r#"["a"]"#, r#""a""#),
-            (r#""e""#, "{}"),
-            (r#""d""#, "{}"),
-            (r#""1.2""#, "1.2"),
-        ] {
+        for (part, by) in
+            [(r#""1""#, "1"), (r#"["a"]"#, r#""a""#), (r#""e""#, "{}"), (r#""d""#, "{}"), (r#""1.2""#, "1.2")]
+        {
             let text = good.replacen(part, by, 1);
             assert!(serde_json::from_str::<Broadcast>(&text).is_err(), "{text}");
         }

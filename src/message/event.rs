@@ -2,35 +2,51 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ChannelName, UserId};
+use super::{ChannelName, Position, UserId};
 
-/// Who said something: a user, by the token, or the application.
+/// The author of an event: a user, as named by the token, or the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sender {
     /// The display name.
     pub name: Arc<str>,
-    /// The user's id.
     pub id: UserId,
 }
 
-/// Something said on a channel, as it travels between nodes.
+/// A message on a channel, as it travels between nodes.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Where it was said.
     pub channel: ChannelName,
-    /// Who said it.
     pub sender: Sender,
-    /// The text of a JSON object, as the sender wrote it: valid UTF-8 and valid JSON. Sharing it is free.
+    /// The text of a JSON object, as the sender wrote it: valid UTF-8 and valid JSON. Cloning shares it.
     pub data: Bytes,
+    /// Where the event is in the history of its channel; `None` if the channel has no history.
+    pub position: Option<Position>,
 }
 
-/// Which subscribers of a channel a message is for.
+impl Event {
+    /// An event that no history has numbered.
+    #[must_use]
+    pub fn new(channel: ChannelName, sender: Sender, data: Bytes) -> Self {
+        Self { channel, sender, data, position: None }
+    }
+}
+
+/// Which subscribers of a channel receive a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
-    /// All of them.
     Everyone,
     /// The connections of one user.
     User(UserId),
-    /// All but one connection of this node.
+    /// Everyone except one connection of this node.
     Except(u64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_adds_16_bytes_to_an_event() {
+        assert_eq!((size_of::<Option<Position>>(), size_of::<Event>()), (16, 96));
+    }
 }

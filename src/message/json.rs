@@ -19,6 +19,22 @@ pub fn members<'a, const N: usize>(
     Ok(found.map(|value| value.map(RawValue::get)))
 }
 
+/// Like [`members`], but `null` counts as absent.
+pub fn members_not_null<'a, const N: usize>(
+    text: &'a str,
+    names: [&'static str; N],
+) -> Result<[Option<&'a str>; N], serde_json::Error> {
+    let found = members(text, names)?;
+    Ok(found.map(|value| value.filter(|text| *text != "null")))
+}
+
+/// The text of an object that is there itself or inside a string, because clients of the Pusher protocol write `data` in both
+/// forms. Does not check that the text is valid.
+#[must_use]
+pub fn object_or_string(value: &str) -> Option<Cow<'_, str>> {
+    if value.starts_with('{') { Some(Cow::Borrowed(value)) } else { string(value) }
+}
+
 /// The text that a JSON string stands for; `None` where the value is another one.
 #[must_use]
 pub fn string(value: &str) -> Option<Cow<'_, str>> {

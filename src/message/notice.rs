@@ -11,10 +11,19 @@ pub enum Notice<'a> {
         user_id: Option<&'a UserId>,
     },
     /// The first connection of a user has joined.
-    MemberAdded { channel: &'a ChannelName, member: &'a Member },
+    MemberAdded {
+        channel: &'a ChannelName,
+        member: &'a Member,
+    },
     /// The last connection of a user has left.
-    MemberRemoved { channel: &'a ChannelName, user_id: &'a UserId },
-    SubscriptionCount { channel: &'a ChannelName, count: u64 },
+    MemberRemoved {
+        channel: &'a ChannelName,
+        user_id: &'a UserId,
+    },
+    SubscriptionCount {
+        channel: &'a ChannelName,
+        count: u64,
+    },
     /// A user whom the subscribers watch has signed in.
     UserOnline(&'a UserId),
     /// A user whom the subscribers watch is no longer connected.

@@ -75,6 +75,7 @@ struct Outgoing<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Incoming {
+    #[serde(deserialize_with = "UserId::deserialize_bounded")]
     user: UserId,
     channel: Option<String>,
 }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
@@ -9,56 +10,81 @@ use thiserror::Error;
 
 use super::json;
 
-/// A user's id, as the application signed it: a whole number or a text, and it stays what it is on every wire.
+/// The ID of a user, as the application signed it.
 ///
-/// The number 7 and the text "7" are one user: a route parameter or a form field of PHP is a text, also where the
-/// token has a number. Cloning allocates nothing.
+/// An ID is a text. An application may write one that spells an integer as a JSON number, and the native protocol gives it
+/// back in that form; the number 7 and the text "7" are the same user. In the Pusher protocol, IDs are always texts.
+/// Cloning does not allocate.
 #[derive(Clone)]
 pub struct UserId(Form);
 
+/// A number is kept as such because that is its form on the wire, and because it needs no allocation.
 #[derive(Clone)]
 enum Form {
     Number(i64),
     Text(Arc<str>),
 }
 
-/// Why a text is no user's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a user's id is a whole number or a text of 1 to {} bytes", UserId::MAX_BYTES)]
 pub struct InvalidUserId;
 
 impl UserId {
-    /// The longest text, in bytes of UTF-8: a UUID has 36.
+    /// The longest text that the native protocol accepts, in bytes of UTF-8. A UUID has 36.
     pub const MAX_BYTES: usize = 64;
 
-    /// An id that is a text on the wire, also where it spells a number.
-    pub fn text(text: &str) -> Result<Self, InvalidUserId> {
-        if text.is_empty() || text.len() > Self::MAX_BYTES {
-            return Err(InvalidUserId);
-        }
-        Ok(Self(Form::Text(text.into())))
+    /// An ID that is a text on the wire, even if it spells a number. Its length is up to the caller.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(Form::Text(text.into()))
     }
 
-    /// Reads the text of a JSON value: an integer, or a string.
+    /// An ID that is a text on the wire, of 1 to [`MAX_BYTES`](Self::MAX_BYTES) bytes.
+    pub fn text(text: &str) -> Result<Self, InvalidUserId> {
+        Self::new(text).check()
+    }
+
+    /// Reads the text of a JSON value: an integer, or a string of 1 to [`MAX_BYTES`](Self::MAX_BYTES) bytes.
     pub fn from_json(value: &str) -> Result<Self, InvalidUserId> {
         if value.starts_with('"') {
             return Self::text(&json::string(value).ok_or(InvalidUserId)?);
         }
-        // One number has one text: no -0.
-        spelled(value).map(Self::from).ok_or(InvalidUserId)
+        // Each number has one spelling, which excludes -0.
+        integer(value).map(Self::from).ok_or(InvalidUserId)
     }
 
-    /// The number that the id is or spells: two users are the same if and only if this is the same, or both have
-    /// none and are the same text.
+    /// Deserializes an ID within the bounds of the native protocol: for `#[serde(deserialize_with)]` where input is not trusted.
+    pub fn deserialize_bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)?.check().map_err(de::Error::custom)
+    }
+
+    fn check(self) -> Result<Self, InvalidUserId> {
+        match &self.0 {
+            Form::Text(text) if text.is_empty() || text.len() > Self::MAX_BYTES => Err(InvalidUserId),
+            _ => Ok(self),
+        }
+    }
+
+    /// The text of the ID.
+    #[must_use]
+    pub fn to_text(&self) -> Cow<'_, str> {
+        match &self.0 {
+            Form::Number(number) => Cow::Owned(number.to_string()),
+            Form::Text(text) => Cow::Borrowed(text),
+        }
+    }
+
+    /// The number that the ID is or spells. IDs are equal if and only if both have the same number, or neither has
+    /// one and the texts are equal.
     #[must_use]
     pub fn number(&self) -> Option<i64> {
         match &self.0 {
             Form::Number(number) => Some(*number),
-            Form::Text(text) => spelled(text),
+            Form::Text(text) => integer(text),
         }
     }
 
-    /// The id as it is on the wire, for a log that keeps the two forms apart.
+    /// The ID in its form on the wire, for logs that keep the two forms apart.
     pub fn form(&self) -> Result<i64, &str> {
         match &self.0 {
             Form::Number(number) => Ok(*number),
@@ -66,17 +92,23 @@ impl UserId {
         }
     }
 
-    /// Gives `write` the id as JSON: with quotes where it is a text.
+    /// Calls `write` with the ID as JSON, in its form on the wire.
     pub fn with_json<T>(&self, write: impl FnOnce(&str) -> T) -> T {
         match &self.0 {
             Form::Number(number) => write(itoa::Buffer::new().format(*number)),
             Form::Text(text) => write(&json::quoted(text)),
         }
     }
+
+    /// The ID as a JSON string, also if it is a number on the native wire.
+    #[must_use]
+    pub fn to_json_string(&self) -> String {
+        json::quoted(&self.to_text())
+    }
 }
 
-/// The number that a text is the one spelling of.
-fn spelled(text: &str) -> Option<i64> {
+/// The integer of which a text is the canonical spelling.
+fn integer(text: &str) -> Option<i64> {
     let number = text.parse().ok()?;
     (itoa::Buffer::new().format(number) == text).then_some(number)
 }
@@ -87,12 +119,12 @@ impl From<i64> for UserId {
     }
 }
 
-/// As a person writes it, on a command line: what spells a number is one.
+/// Reads an ID from a command line, where a text that spells an integer is a number.
 impl FromStr for UserId {
     type Err = InvalidUserId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        spelled(text).map_or_else(|| Self::text(text), |number| Ok(number.into()))
+        integer(text).map_or_else(|| Self::text(text), |number| Ok(number.into()))
     }
 }
 
@@ -117,7 +149,7 @@ impl Hash for UserId {
     }
 }
 
-/// For people: a text is quoted, with its special characters escaped.
+/// For logs and errors: a text is quoted and escaped.
 impl fmt::Display for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -142,6 +174,7 @@ impl Serialize for UserId {
     }
 }
 
+/// Does not bound the length of a text: [`UserId::deserialize_bounded`] does.
 impl<'de> Deserialize<'de> for UserId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NumberOrText;
@@ -162,7 +195,7 @@ impl<'de> Deserialize<'de> for UserId {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<UserId, E> {
-                UserId::text(text).map_err(E::custom)
+                if text.is_empty() { Err(E::custom(InvalidUserId)) } else { Ok(UserId::new(text)) }
             }
         }
 
@@ -181,7 +214,7 @@ mod tests {
     const UUID: &str = "9d2f4c1e-7b1a-4e0e-9a53-3f1f5a0d6c11";
 
     #[test]
-    fn it_stays_what_it_is() {
+    fn an_id_keeps_its_form_on_the_wire() {
         for json in ["7", "-9223372036854775808", "\"7\"", &format!("{UUID:?}"), r#""山\"""#] {
             let id: UserId = serde_json::from_str(json).unwrap();
             assert_eq!(serde_json::to_string(&id).unwrap(), json);
@@ -192,10 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id() {
+    fn other_json_values_are_not_ids() {
         let long = format!("\"{}\"", "x".repeat(65));
         for json in ["\"\"", &long, "7.0", "1e3", "-0", "null", "true", "[]", "{}", "9223372036854775808"] {
-            assert!(serde_json::from_str::<UserId>(json).is_err(), "{json}");
+            let mut deserializer = serde_json::Deserializer::from_str(json);
+            assert!(UserId::deserialize_bounded(&mut deserializer).is_err(), "{json}");
             assert!(UserId::from_json(json).is_err(), "{json}");
         }
     }
@@ -213,7 +247,23 @@ mod tests {
     }
 
     #[test]
-    fn on_a_command_line_digits_are_a_number() {
+    fn the_text_of_a_number_is_its_digits() {
+        assert_eq!(UserId::from(-7).to_text(), "-7");
+        assert_eq!(UserId::from(7).to_json_string(), "\"7\"");
+        assert_eq!(UserId::new("a\"b").to_json_string(), r#""a\"b""#);
+    }
+
+    #[test]
+    fn only_the_native_protocol_bounds_the_length() {
+        let long = "x".repeat(65);
+        let json = format!("{long:?}");
+        assert_eq!(serde_json::from_str::<UserId>(&json).unwrap(), UserId::new(&long));
+        assert!(serde_json::from_str::<UserId>("\"\"").is_err());
+        assert_eq!(UserId::text(&long), Err(InvalidUserId));
+    }
+
+    #[test]
+    fn digits_on_a_command_line_are_a_number() {
         assert_eq!("7".parse::<UserId>().unwrap().form(), Ok(7));
         assert_eq!("-7".parse::<UserId>().unwrap().form(), Ok(-7));
         assert_eq!("007".parse::<UserId>().unwrap().form(), Err("007"));
@@ -222,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_log_shows_cannot_be_taken_for_another_field() {
+    fn a_displayed_id_cannot_be_mistaken_for_another_field() {
         assert_eq!(
             UserId::text("a ip=1.2.3.4\n\u{2028}").unwrap().to_string(),
             "\"a ip=1.2.3.4\\n\\u{2028}\""
@@ -230,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_senders_size() {
+    fn an_id_has_16_bytes() {
         assert_eq!(size_of::<UserId>(), 16);
     }
 

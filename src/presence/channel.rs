@@ -2,9 +2,8 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
-use super::{NodeName, Transition};
-use crate::message::{ChannelName, SocketId};
-use crate::protocol::pusher::{Member, UserId};
+use super::Transition;
+use crate::message::{ChannelName, Member, NodeName, SocketId, UserId};
 
 /// One channel, on all nodes.
 #[derive(Debug, Default)]
@@ -39,12 +38,12 @@ impl ChannelView {
     }
 
     pub(super) fn has(&self, user_id: &UserId) -> bool {
-        self.users.contains_key(user_id.as_str())
+        self.users.contains_key(&*user_id.to_text())
     }
 
     /// What is said of a user is what its first connection said, as long as the user is here.
     pub(super) fn add(&mut self, node: &NodeName, connection: Option<SocketId>, member: Member) {
-        let key = member.user_id.as_str().to_owned();
+        let key = member.user_id.to_text().into_owned();
         let user =
             self.users.entry(key).or_insert_with(|| UserView { member, connections: Vec::with_capacity(1) });
         let connection = (node.clone(), connection);
@@ -55,13 +54,13 @@ impl ChannelView {
     }
 
     pub(super) fn remove(&mut self, node: &NodeName, connection: Option<SocketId>, user_id: &UserId) {
-        let Some(user) = self.users.get_mut(user_id.as_str()) else { return };
+        let Some(user) = self.users.get_mut(&*user_id.to_text()) else { return };
         if let Ok(position) = user.connections.binary_search(&(node.clone(), connection)) {
             user.connections.remove(position);
             self.member_connections -= 1;
         }
         if user.connections.is_empty() {
-            self.users.remove(user_id.as_str());
+            self.users.remove(&*user_id.to_text());
         }
     }
 
@@ -93,7 +92,7 @@ impl Before {
             transitions.push(Transition::Occupied(name.clone()));
         }
         for (user_id, was_here) in self.users {
-            match (was_here, view.users.get(user_id.as_str())) {
+            match (was_here, view.users.get(&*user_id.to_text())) {
                 (false, Some(user)) => {
                     transitions.push(Transition::MemberAdded(name.clone(), user.member.clone()));
                 }

@@ -15,13 +15,9 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::message::{ChannelName, SocketId};
-use crate::protocol::pusher::{Member, UserId};
+use crate::message::{ChannelName, Member, NodeName, SocketId, UserId};
 use channel::ChannelView;
 use transitions::Transitions;
-
-/// A node's name: a new one at every start, so that what an earlier life said is never mistaken for this one's.
-pub type NodeName = Arc<str>;
 
 /// Something that a node says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -292,11 +292,11 @@ impl Told {
                     prop_assert!(self.members.iter().all(|(room, _)| room != name.as_str()));
                 }
                 Transition::MemberAdded(name, member) => {
-                    let pair = (name.to_string(), member.user_id.as_str().to_owned());
+                    let pair = (name.to_string(), member.user_id.to_text().into_owned());
                     prop_assert!(self.members.insert(pair), "added twice");
                 }
                 Transition::MemberRemoved(name, user) => {
-                    let pair = (name.to_string(), user.as_str().to_owned());
+                    let pair = (name.to_string(), user.to_text().into_owned());
                     prop_assert!(self.members.remove(&pair), "removed without having been there");
                 }
                 Transition::Count(name, count) => {
@@ -313,7 +313,7 @@ impl Told {
         let counts: BTreeMap<_, _> = view.channels().map(|(name, count)| (name.to_string(), count)).collect();
         let rooms = counts.keys().flat_map(|room| {
             let members = view.members(&channel(room));
-            members.into_iter().map(|member| (room.clone(), member.user_id.as_str().to_owned()))
+            members.into_iter().map(|member| (room.clone(), member.user_id.to_text().into_owned()))
         });
         Self { occupied: counts.keys().cloned().collect(), members: rooms.collect(), counts: counts.clone() }
     }
@@ -322,7 +322,7 @@ impl Told {
         let mut told = Self::default();
         for truth in truths.iter().filter(|truth| !truth.is_dead) {
             for (room, member) in truth.connections.values() {
-                told.members.insert((room.to_string(), member.user_id.as_str().to_owned()));
+                told.members.insert((room.to_string(), member.user_id.to_text().into_owned()));
                 *told.counts.entry(room.to_string()).or_default() += 1;
             }
             *told.counts.entry("news".into()).or_default() += truth.count;

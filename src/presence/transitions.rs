@@ -3,8 +3,8 @@ use std::collections::HashMap;
 use indexmap::IndexMap;
 
 use super::channel::{Before, ChannelView};
-use super::{NodeName, Subject, Transition, What};
-use crate::message::ChannelName;
+use super::{Subject, Transition, What};
+use crate::message::{ChannelName, NodeName};
 
 /// Gathers what one message changes. The channels are compared before and after all of it, so that a user that it
 /// moves from one connection to another has not left.

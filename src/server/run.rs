@@ -64,14 +64,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
     let webhooks = Webhooks::start(&apps, &metrics);
-    let channels = Channels::start(
-        rules(&apps),
-        &PusherDialect,
-        hub.clone(),
-        broker.clone(),
-        webhooks,
-        metrics.clone(),
-    );
+    let channels =
+        Channels::start(rules(&apps), &PusherDialect, hub.clone(), broker.clone(), webhooks, metrics.clone());
     let native = Arc::new(Native::new(&settings.channels));
     tokio::spawn(relay(inbound, native.clone(), hub.clone(), channels.clone(), metrics.clone()));
 

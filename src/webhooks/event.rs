@@ -2,8 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::message::{ChannelName, SocketId};
-use crate::protocol::pusher::{EventKind, UserId};
+use crate::message::{ChannelName, SocketId, UserId};
+use crate::protocol::pusher::EventKind;
 
 /// How long an empty channel or an absent member waits for its return, in milliseconds, before anybody is told.
 pub(super) const RETURN_WITHIN: u64 = 3000;

@@ -10,7 +10,7 @@ use super::names::Names;
 use crate::broker::budget::cost;
 use crate::broker::envelope::{self, NodeId};
 use crate::broker::{PublishError, Receipt};
-use crate::message::Dispatch;
+use crate::message::{Dispatch, Position};
 
 /// One trip to Redis takes no more than this, so that it stays short for everybody else there.
 const BATCH_MESSAGES: usize = 256;
@@ -177,7 +177,7 @@ impl Outgoing {
 
     /// Redis published it.
     pub(super) fn accepted(&self, seq: u64) {
-        self.settle(seq, Ok(()), false);
+        self.settle(seq, Ok(None), false);
     }
 
     /// It was not published, and will not be.
@@ -187,7 +187,7 @@ impl Outgoing {
 
     /// Its copy arrived, which is a receipt as good as Redis's answer.
     pub(super) fn arrived(&self, seq: u64) -> Copy {
-        self.settle(seq, Ok(()), true);
+        self.settle(seq, Ok(None), true);
         if self.lock().refused.remove(&seq) { Copy::Refused } else { Copy::Deliver }
     }
 
@@ -259,7 +259,7 @@ impl Outgoing {
         }
     }
 
-    fn settle(&self, seq: u64, outcome: Result<(), PublishError>, done: bool) {
+    fn settle(&self, seq: u64, outcome: Result<Option<Position>, PublishError>, done: bool) {
         let (receipt, emptied) = {
             let mut state = self.lock();
             let Some(entry) = state.entry(seq) else { return };

@@ -1,10 +1,8 @@
 use super::*;
-use crate::channels::snapshot::MAX_PART_BYTES;
 use crate::broker::{Broker, Memory};
+use crate::channels::snapshot::MAX_PART_BYTES;
 use crate::channels::wire::ClusterMessage;
-use crate::message::{
-    Broadcast, ChannelKind, Frame, InvalidBroadcast, Notice, UserId,
-};
+use crate::message::{Broadcast, ChannelKind, Frame, InvalidBroadcast, Notice, UserId};
 use crate::telemetry::Metrics;
 
 /// Channels whose names begin with `presence-` have members.
@@ -76,7 +74,13 @@ fn message(state: &mut State) -> String {
 }
 
 /// Enters, and whether the connection is the node's first one on the channel.
-fn enter_as(state: &mut State, app: &Arc<str>, channel: &ChannelName, id: SocketId, user: &str) -> (u64, bool) {
+fn enter_as(
+    state: &mut State,
+    app: &Arc<str>,
+    channel: &ChannelName,
+    id: SocketId,
+    user: &str,
+) -> (u64, bool) {
     let is_first = state.apps[app].local.get(channel).is_none();
     (state.enter_as(app, channel, id, member(user)), is_first)
 }

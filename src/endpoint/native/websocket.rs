@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
 use crate::broker::{Broker, PublishError};
 use crate::hub::{Connection, Outbox};
-use crate::message::{ChannelName, Close, Sender};
+use crate::message::{ChannelName, Close, Position, Sender};
 use crate::protocol::native::{Answer, Native, Refusal, encode_answer};
 use crate::telemetry::{Metrics, Reason, logged};
 use crate::transport::{
@@ -123,9 +123,9 @@ impl NativeHandler {
         let metrics = self.endpoint.edge.metrics.clone();
         let bytes = message.len();
         outbox.asked(bytes);
-        let receipt = move |accepted: Result<(), PublishError>| {
+        let receipt = move |accepted: Result<Option<Position>, PublishError>| {
             outbox.answered(bytes);
-            answer(accepted.map_err(|_| Refusal::Unavailable), &outbox, limit, &metrics);
+            answer(accepted.map(drop).map_err(|_| Refusal::Unavailable), &outbox, limit, &metrics);
         };
         self.endpoint.broker.publish(event, Box::new(receipt));
         Ok(())

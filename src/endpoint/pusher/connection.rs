@@ -7,8 +7,8 @@ use crate::channels::{Attachment, Channels, Completion, JoinError, OverQuota};
 use crate::hub::{Connection, Seat, Subscription};
 use crate::message::{Broadcast, ByName, ChannelName, Frame, SocketId};
 use crate::protocol::pusher::{
-    Action, App, Channel, ClientEvent, Fatal, Joined, Refusal, Session, Subscribe, SubscriptionError, Ticket, User,
-    outgoing,
+    Action, App, Channel, ClientEvent, Fatal, Joined, Refusal, Session, Subscribe, SubscriptionError, Ticket,
+    User, outgoing,
 };
 use crate::telemetry::Reason;
 

@@ -212,9 +212,7 @@ fn signal(since: u64, message: &Value) -> Bytes {
 
 /// Changes on a channel of the app, numbered.
 fn changes(channel: &str, changes: impl IntoIterator<Item = Value>) -> Value {
-    let change = |(number, change): (u64, Value)| {
-        json!({ "app": "1", "number": number, "channel": channel, "change": change })
-    };
+    let change = |(number, change): (u64, Value)| json!({ "app": "1", "number": number, "channel": channel, "change": change });
     json!({ "changes": (1..).zip(changes).map(change).collect::<Vec<_>>() })
 }
 

@@ -45,7 +45,7 @@ impl Native {
             return Err(Refusal::NotAllowed);
         }
         rule.check(&data).map_err(|InvalidTarget| Refusal::InvalidTarget)?;
-        Ok(Event { channel: channel.clone(), sender: sender.clone(), data })
+        Ok(Event::new(channel.clone(), sender.clone(), data))
     }
 
     /// Turns an event into what its receivers get, by the rules of its channel's kind. `left_out` is given the kind, as the

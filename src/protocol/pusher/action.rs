@@ -1,6 +1,6 @@
 use super::channel::Channel;
-use super::user::{Member, User, UserId};
-use crate::message::{Close, Frame};
+use super::user::User;
+use crate::message::{Close, Frame, Member, UserId};
 
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]

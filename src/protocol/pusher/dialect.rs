@@ -59,7 +59,8 @@ mod tests {
     #[test]
     fn the_prefix_of_a_name_says_what_the_engine_does() {
         let kind = |text: &str| {
-            let ChannelKind { is_presence, is_cache, is_guarded, is_listed } = PusherDialect.kind(&name(text));
+            let ChannelKind { is_presence, is_cache, is_guarded, is_listed } =
+                PusherDialect.kind(&name(text));
             [is_presence, is_cache, is_guarded, is_listed]
         };
         for (text, expected) in [
@@ -101,9 +102,6 @@ mod tests {
             r#"{"event":"pusher_internal:member_removed","channel":"presence-a","data":"{\"user_id\":\"7\"}"}"#
         );
         let event = Notice::Event { channel: &channel, event: "client-e", data: "{}", user_id: Some(&user) };
-        assert_eq!(
-            text(event),
-            r#"{"event":"client-e","channel":"presence-a","data":"{}","user_id":"7"}"#
-        );
+        assert_eq!(text(event), r#"{"event":"client-e","channel":"presence-a","data":"{}","user_id":"7"}"#);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::json::{members, object, string};
 use super::refusal::Refusal;
+use crate::message::json::{members_not_null, object_or_string, string};
 
 /// A frame of a client. Texts are borrowed where they have no escapes.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl<'a> Incoming<'a> {
     pub fn decode(message: &'a [u8]) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(message).map_err(|_| Refusal::Malformed)?;
         let [event, channel, data] =
-            members(text, ["event", "channel", "data"]).map_err(|_| Refusal::Malformed)?;
+            members_not_null(text, ["event", "channel", "data"]).map_err(|_| Refusal::Malformed)?;
         let event = event.and_then(string).ok_or(Refusal::Malformed)?;
         match &*event {
             "pusher:ping" => Ok(Self::Ping),
@@ -95,15 +95,16 @@ fn fields<'a, const N: usize>(
 ) -> Result<[Option<Cow<'a, str>>; N], Refusal> {
     let wrong = || Refusal::InvalidData(wanted);
     let mut texts = [const { None }; N];
-    let found = data.and_then(object).ok_or_else(wrong)?;
+    let found = data.and_then(object_or_string).ok_or_else(wrong)?;
     match found {
         Cow::Borrowed(object) => {
-            for (text, value) in texts.iter_mut().zip(members(object, names).map_err(|_| wrong())?) {
+            for (text, value) in texts.iter_mut().zip(members_not_null(object, names).map_err(|_| wrong())?) {
                 *text = value.map(|value| string(value).ok_or_else(wrong)).transpose()?;
             }
         }
         Cow::Owned(object) => {
-            for (text, value) in texts.iter_mut().zip(members(&object, names).map_err(|_| wrong())?) {
+            for (text, value) in texts.iter_mut().zip(members_not_null(&object, names).map_err(|_| wrong())?)
+            {
                 let owned = |value| string(value).map(|text| Cow::Owned(text.into_owned()));
                 *text = value.map(|value| owned(value).ok_or_else(wrong)).transpose()?;
             }

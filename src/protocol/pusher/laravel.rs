@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::json::{members, string};
+use crate::message::json::{members_not_null, string};
 use crate::message::{Broadcast, ChannelName, InvalidBroadcast};
 
 /// Decodes a payload. `data` keeps its own copy of `socket`, as browsers have always received it. A `socket` of another server
@@ -20,7 +20,7 @@ pub(super) fn decode(
         return Ok(None);
     }
     let [event, data, except] =
-        members(text, ["event", "data", "socket"]).map_err(|_| InvalidBroadcast::NotAnObject)?;
+        members_not_null(text, ["event", "data", "socket"]).map_err(|_| InvalidBroadcast::NotAnObject)?;
     let event: Cow<'_, str> = event.and_then(string).ok_or(InvalidBroadcast::Member("event"))?;
     if is_reserved(&event) {
         return Err(InvalidBroadcast::Reserved);

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::json::quoted;
 use super::refusal::{Fatal, Refusal, SubscriptionError};
-use super::user::{Member, UserId};
-use crate::message::{Frame, SocketId};
+use crate::message::json::quoted;
+use crate::message::{Frame, Member, SocketId, UserId};
 
 /// The first frame. `activity_timeout` counts in whole seconds, one at least: pusher-js throws on 0.
 #[must_use]
@@ -60,9 +59,9 @@ pub fn presence_succeeded(channel: &str, members: &[Member]) -> Frame {
     let (mut ids, mut hash) = (String::new(), String::new());
     let mut separator = "";
     for member in members {
-        ids.extend([separator, &member.user_id.to_json()]);
+        ids.extend([separator, &member.user_id.to_json_string()]);
         let info = member.user_info.as_deref().unwrap_or("null");
-        hash.extend([separator, &quoted(member.user_id.as_str()), ":", info]);
+        hash.extend([separator, &member.user_id.to_json_string(), ":", info]);
         separator = ",";
     }
     let count = members.len();
@@ -85,7 +84,7 @@ pub fn subscription_error(channel: &str, error: SubscriptionError) -> Frame {
 /// A user's first connection has joined.
 #[must_use]
 pub fn member_added(channel: &str, member: &Member) -> Frame {
-    let id = member.user_id.to_json();
+    let id = member.user_id.to_json_string();
     let data = match &member.user_info {
         Some(info) => format!(r#"{{"user_id":{id},"user_info":{info}}}"#),
         None => format!(r#"{{"user_id":{id}}}"#),
@@ -96,7 +95,7 @@ pub fn member_added(channel: &str, member: &Member) -> Frame {
 /// A user's last connection has left.
 #[must_use]
 pub fn member_removed(channel: &str, user_id: &UserId) -> Frame {
-    let data = format!(r#"{{"user_id":{}}}"#, user_id.to_json());
+    let data = format!(r#"{{"user_id":{}}}"#, user_id.to_json_string());
     frame("pusher_internal:member_removed", Some(channel), &data, None)
 }
 
@@ -127,7 +126,7 @@ pub fn watchlist_events(online: &[UserId], offline: &[UserId]) -> Frame {
         .into_iter()
         .filter(|(_, ids)| !ids.is_empty())
         .map(|(name, ids)| {
-            let ids: Vec<_> = ids.iter().map(UserId::to_json).collect();
+            let ids: Vec<_> = ids.iter().map(UserId::to_json_string).collect();
             format!(r#"{{"name":"{name}","user_ids":[{}]}}"#, ids.join(","))
         })
         .collect();
@@ -145,7 +144,7 @@ pub fn channel_event(channel: &str, event: &str, data: &str, user_id: Option<&Us
 fn frame(event: &str, channel: Option<&str>, data: &str, user_id: Option<&UserId>) -> Frame {
     let (event, data) = (quoted(event), quoted(data));
     let channel = channel.map_or_else(String::new, |channel| format!(r#","channel":{}"#, quoted(channel)));
-    let user_id = user_id.map_or_else(String::new, |id| format!(r#","user_id":{}"#, id.to_json()));
+    let user_id = user_id.map_or_else(String::new, |id| format!(r#","user_id":{}"#, id.to_json_string()));
     Frame::text(&[
         br#"{"event":"#,
         event.as_bytes(),
@@ -172,6 +171,7 @@ pub(super) fn text_of(frame: &Frame) -> String {
 mod tests {
     use super::*;
     use crate::auth::pusher::AuthRefusal;
+    use crate::protocol::pusher::parse_member;
 
     #[track_caller]
     fn golden(frame: &Frame, text: &str) {
@@ -234,8 +234,8 @@ mod tests {
     #[test]
     fn of_presence() {
         let members = [
-            Member::parse(r#"{"user_id":7,"user_info":{"name":"A"}}"#).unwrap(),
-            Member::parse(r#"{"user_id":"b"}"#).unwrap(),
+            parse_member(r#"{"user_id":7,"user_info":{"name":"A"}}"#).unwrap(),
+            parse_member(r#"{"user_id":"b"}"#).unwrap(),
         ];
         golden(
             &presence_succeeded("presence-a", &members),

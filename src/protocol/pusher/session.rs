@@ -10,8 +10,8 @@ use super::incoming::Incoming;
 use super::outgoing;
 use super::rate::Allowance;
 use super::refusal::{Fatal, Refusal, SubscriptionError};
-use super::user::{Member, User, UserId};
-use crate::message::{ChannelName, Frame, SocketId};
+use super::user::{User, parse_member};
+use crate::message::{ChannelName, Frame, Member, SocketId, UserId};
 use subscriptions::{Subscription, Subscriptions};
 
 /// One connection: what the client has asked for, and what it may. Does no I/O.
@@ -249,8 +249,8 @@ impl Session {
         match channel.access() {
             Access::Public => return Ok(None),
             Access::User => {
-                let owner = self.user.as_ref().map(|user| user.id.as_str());
-                let is_owner = owner.is_some() && owner == channel.user_id();
+                let owner = self.user.as_ref().map(|user| user.id.to_text());
+                let is_owner = owner.is_some() && owner.as_deref() == channel.user_id();
                 return if is_owner { Ok(None) } else { Err(SubscriptionError::NotThisUser) };
             }
             Access::Private | Access::Presence | Access::Encrypted => {}
@@ -263,8 +263,8 @@ impl Session {
         // Who has signed in need not be named once more.
         let member = match (channel_data, &self.user) {
             (None, Some(user)) if user.data.len() <= rules.presence_user_bytes => user.member(),
-            (Some(data), _) if data.len() <= rules.presence_user_bytes => Member::parse(data)?,
-            (None, None) => Member::parse("")?,
+            (Some(data), _) if data.len() <= rules.presence_user_bytes => parse_member(data)?,
+            (None, None) => parse_member("")?,
             _ => return Err(SubscriptionError::MemberTooLarge(rules.presence_user_bytes)),
         };
         Ok(Some(member))

@@ -1,26 +1,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::json;
-
-/// A user's id. The application may sign a text or a whole number, and a number is its digits from then on: Pusher documents
-/// a text, and some of its SDKs cannot read anything else.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct UserId(Arc<str>);
-
-/// A member of a presence channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
-    /// Who it is.
-    pub user_id: UserId,
-    /// What the application says of the user: the text of a JSON value, as it was signed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_info: Option<Arc<str>>,
-}
+use crate::message::{Member, UserId, json};
 
 /// A user that a connection is signed in as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,64 +33,24 @@ pub enum InvalidUser {
     Watchlist,
 }
 
-impl UserId {
-    /// Takes the text of an id.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self(text.into())
+/// Reads a user ID. The application may sign a number of any length, and its digits are the ID: Pusher documents a text,
+/// and some of its SDKs cannot read anything else.
+pub(super) fn parse_user_id(json: &str) -> Option<UserId> {
+    if let Some(text) = json::string(json) {
+        return (!text.is_empty()).then(|| UserId::new(&text));
     }
-
-    /// The text of the id.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The id as JSON: always a string.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        json::quoted(&self.0)
-    }
-
-    fn from_json(value: &str) -> Option<Self> {
-        if let Some(text) = json::string(value) {
-            return (!text.is_empty()).then(|| Self::new(&text));
-        }
-        // No fraction, no exponent and no -0: one number has one text.
-        let digits = value.strip_prefix('-').unwrap_or(value);
-        let is_integer =
-            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && value != "-0";
-        is_integer.then(|| Self::new(value))
-    }
+    // No fraction, no exponent and no -0: each number has one spelling.
+    let digits = json.strip_prefix('-').unwrap_or(json);
+    let is_integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && json != "-0";
+    is_integer.then(|| UserId::new(json))
 }
 
-impl Serialize for UserId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for UserId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Self::from_json(raw.get()).ok_or_else(|| serde::de::Error::custom(InvalidUser::Id("user_id")))
-    }
-}
-
-impl Member {
-    /// Reads `channel_data`: `{user_id, user_info?}`.
-    pub fn parse(channel_data: &str) -> Result<Self, InvalidUser> {
-        let [id, info] =
-            json::members(channel_data, ["user_id", "user_info"]).map_err(|_| InvalidUser::NotAnObject)?;
-        let user_id = id.and_then(UserId::from_json).ok_or(InvalidUser::Id("user_id"))?;
-        Ok(Self { user_id, user_info: info.map(Arc::from) })
-    }
-
-    /// How long its texts are.
-    #[must_use]
-    pub fn text_bytes(&self) -> usize {
-        self.user_id.as_str().len() + self.user_info.as_ref().map_or(0, |info| info.len())
-    }
+/// Reads `channel_data`: `{user_id, user_info?}`.
+pub fn parse_member(channel_data: &str) -> Result<Member, InvalidUser> {
+    let [id, info] = json::members_not_null(channel_data, ["user_id", "user_info"])
+        .map_err(|_| InvalidUser::NotAnObject)?;
+    let user_id = id.and_then(parse_user_id).ok_or(InvalidUser::Id("user_id"))?;
+    Ok(Member { user_id, user_info: info.map(Arc::from) })
 }
 
 impl User {
@@ -116,13 +60,15 @@ impl User {
     /// Reads `user_data`: `{id, watchlist?, …}`.
     pub fn parse(user_data: &str) -> Result<Self, InvalidUser> {
         let [id, watchlist] =
-            json::members(user_data, ["id", "watchlist"]).map_err(|_| InvalidUser::NotAnObject)?;
+            json::members_not_null(user_data, ["id", "watchlist"]).map_err(|_| InvalidUser::NotAnObject)?;
         let json_id = id.ok_or(InvalidUser::Id("id"))?;
-        let id = UserId::from_json(json_id).ok_or(InvalidUser::Id("id"))?;
-        let mut watchlist: Vec<UserId> = match watchlist {
+        let id = parse_user_id(json_id).ok_or(InvalidUser::Id("id"))?;
+        let watchlist: Vec<&RawValue> = match watchlist {
             Some(list) => serde_json::from_str(list).map_err(|_| InvalidUser::Watchlist)?,
             None => Vec::new(),
         };
+        let ids = watchlist.iter().map(|id| parse_user_id(id.get()).ok_or(InvalidUser::Watchlist));
+        let mut watchlist = ids.collect::<Result<Vec<_>, _>>()?;
         let mut seen = HashSet::new();
         watchlist.retain(|user| seen.insert(user.clone()));
         let is_watchlist_cut = watchlist.len() > Self::MAX_WATCHLIST;
@@ -135,7 +81,7 @@ impl User {
     /// The user on a presence channel for which the application signed no `channel_data`.
     #[must_use]
     pub fn member(&self) -> Member {
-        let info = json::members(&self.data, ["user_info"]).ok().and_then(|[info]| info);
+        let info = json::members_not_null(&self.data, ["user_info"]).ok().and_then(|[info]| info);
         Member { user_id: self.id.clone(), user_info: info.map(Arc::from) }
     }
 }
@@ -155,24 +101,23 @@ mod tests {
 
     #[test]
     fn an_id_is_a_text_also_if_it_was_signed_as_a_number() {
-        let member =
-            Member::parse(r#"{"user_id":12345678901234567890123,"user_info":{"n": [1.0]}}"#).unwrap();
-        assert_eq!(member.user_id.to_json(), r#""12345678901234567890123""#);
+        let member = parse_member(r#"{"user_id":12345678901234567890123,"user_info":{"n": [1.0]}}"#).unwrap();
+        assert_eq!(member.user_id.to_json_string(), r#""12345678901234567890123""#);
         assert_eq!(member.user_info.as_deref(), Some(r#"{"n": [1.0]}"#));
-        assert_eq!(Member::parse(r#"{"user_id":"a\"b"}"#).unwrap().user_id.to_json(), r#""a\"b""#);
-        assert_eq!(Member::parse(r#"{"user_id":-7,"user_info":null}"#).unwrap().user_info, None);
-        assert_eq!(UserId::from_json("7"), UserId::from_json("\"7\""));
+        assert_eq!(parse_member(r#"{"user_id":"a\"b"}"#).unwrap().user_id.to_json_string(), r#""a\"b""#);
+        assert_eq!(parse_member(r#"{"user_id":-7,"user_info":null}"#).unwrap().user_info, None);
+        assert_eq!(parse_user_id("7"), parse_user_id("\"7\""));
     }
 
     #[test]
     fn what_is_no_member() {
         for id in ["\"\"", "7.0", "1e3", "-0", "-", "true", "[]", "{}", "null"] {
             let data = format!(r#"{{"user_id":{id}}}"#);
-            assert!(Member::parse(&data).is_err(), "{id}");
+            assert!(parse_member(&data).is_err(), "{id}");
         }
-        assert_eq!(Member::parse("{}"), Err(InvalidUser::Id("user_id")));
+        assert_eq!(parse_member("{}"), Err(InvalidUser::Id("user_id")));
         for data in ["", "7", "[]", "null", "\"{}\"", r#"{"user_id":1"#] {
-            assert_eq!(Member::parse(data), Err(InvalidUser::NotAnObject), "{data}");
+            assert_eq!(parse_member(data), Err(InvalidUser::NotAnObject), "{data}");
         }
     }
 
@@ -207,16 +152,5 @@ mod tests {
         assert_eq!(data(r#"{"n": 7, "id" : 7 ,"x":{"id":7}}"#), r#"{"n": 7, "id" : "7" ,"x":{"id":7}}"#);
         assert_eq!(data(r#"{"id":1,"id":-22}"#), r#"{"id":1,"id":"-22"}"#);
         assert_eq!(data(r#"{"id":"7"}"#), r#"{"id":"7"}"#);
-    }
-
-    #[test]
-    fn between_nodes() {
-        for (read, written) in [
-            (r#"{"user_id":7,"user_info":"{\"a\":1}"}"#, r#"{"user_id":"7","user_info":"{\"a\":1}"}"#),
-            (r#"{"user_id":"7"}"#, r#"{"user_id":"7"}"#),
-        ] {
-            let member: Member = serde_json::from_str(read).unwrap();
-            assert_eq!(serde_json::to_string(&member).unwrap(), written);
-        }
     }
 }

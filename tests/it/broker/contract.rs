@@ -56,6 +56,7 @@ async fn an_event_arrives_as_it_was(mut node: Node) {
             channel: ChannelName::new("chat:ルーム \"1\", a\\b").unwrap(),
             sender: Sender { name: "あおい \"A\" \u{2028}".into(), id: i64::MIN.into() },
             data: Bytes::from_static(data.as_bytes()),
+            position: None,
         };
         assert_eq!(node.publish(sent.clone()).await, Ok(()));
         let arrived = node.next().await;
@@ -84,7 +85,7 @@ async fn the_receipt_precedes_the_copy(mut node: Node) {
                 for number in publisher * 500..(publisher + 1) * 500 {
                     let told = told.clone();
                     let receipt = Box::new(move |outcome| {
-                        assert_eq!(outcome, Ok(()));
+                        assert_eq!(outcome, Ok(None));
                         // A copy that does not wait for its receipt would be seen.
                         if number % 50 == 0 {
                             std::thread::sleep(Duration::from_millis(1));
@@ -116,7 +117,7 @@ async fn of_many_at_once_each_arrives_once(mut node: Node) {
             for number in 0..250 {
                 let receipts = receipts.clone();
                 let receipt = Box::new(move |outcome| {
-                    assert_eq!(outcome, Ok(()));
+                    assert_eq!(outcome, Ok(None));
                     receipts.fetch_add(1, Ordering::SeqCst);
                 });
                 broker.publish(event(&format!("chat:{publisher}"), number), receipt);
@@ -158,7 +159,7 @@ async fn shutdown_lets_out_what_was_accepted(mut node: Node) {
             .publish(event("chat:", number), Box::new(move |outcome| outcomes.lock().unwrap().push(outcome)));
     }
     node.broker.shutdown().await;
-    assert_eq!(*outcomes.lock().unwrap(), [Ok(()); 1000]);
+    assert_eq!(*outcomes.lock().unwrap(), [Ok(None); 1000]);
     assert_eq!(node.publish(event("chat:", 1000)).await, Err(PublishError::Unreachable));
     assert!(matches!(node.broker.status(), Status::Unavailable(_)));
     for expected in 0..1000 {
@@ -205,7 +206,7 @@ async fn a_signals_receipt_precedes_its_copy(mut node: Node) {
     for number in 0..500 {
         let told = told.clone();
         let receipt = Box::new(move |outcome| {
-            assert_eq!(outcome, Ok(()));
+            assert_eq!(outcome, Ok(None));
             if number % 50 == 0 {
                 std::thread::sleep(Duration::from_millis(1));
             }

@@ -76,7 +76,7 @@ impl Node {
     async fn publish(&self, dispatch: impl Into<Dispatch>) -> Result<(), PublishError> {
         let (sender, receiver) = oneshot::channel();
         self.broker.publish(dispatch, Box::new(move |outcome| sender.send(outcome).unwrap_or(())));
-        timeout(PATIENCE, receiver).await.expect("a receipt in time").expect("a receipt")
+        timeout(PATIENCE, receiver).await.expect("a receipt in time").expect("a receipt").map(drop)
     }
 
     /// Publishes as soon as it is accepted: an outage that just began may not be noticed yet.
@@ -169,7 +169,7 @@ async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 fn event(channel: &str, number: usize) -> Event {
     let sender = Sender { name: "Aoi".into(), id: 7.into() };
     let data = Bytes::from(format!(r#"{{"n":{number}}}"#));
-    Event { channel: ChannelName::new(channel).unwrap(), sender, data }
+    Event::new(ChannelName::new(channel).unwrap(), sender, data)
 }
 
 fn number(event: &Event) -> usize {

@@ -1,13 +1,13 @@
 use super::*;
-use crate::message::{ChannelName, Event, Sender};
+use crate::message::{ChannelName, Event, Position, Sender};
 use bytes::Bytes;
 
 fn event() -> Dispatch {
     let sender = Sender { name: "a".into(), id: 1.into() };
-    Event { channel: ChannelName::new("chat:").unwrap(), sender, data: Bytes::from_static(b"{}") }.into()
+    Event::new(ChannelName::new("chat:").unwrap(), sender, Bytes::from_static(b"{}")).into()
 }
 
-type Outcomes = Arc<Mutex<Vec<(usize, Result<(), PublishError>)>>>;
+type Outcomes = Arc<Mutex<Vec<(usize, Result<Option<Position>, PublishError>)>>>;
 
 fn publish(outgoing: &Outgoing, outcomes: &Outcomes, count: usize) {
     for number in 0..count {
@@ -22,7 +22,7 @@ fn opened(limit: usize) -> (Outgoing, Outcomes) {
     (outgoing, Outcomes::default())
 }
 
-fn taken(outcomes: &Outcomes) -> Vec<(usize, Result<(), PublishError>)> {
+fn taken(outcomes: &Outcomes) -> Vec<(usize, Result<Option<Position>, PublishError>)> {
     std::mem::take(&mut outcomes.lock().unwrap())
 }
 
@@ -35,7 +35,7 @@ fn the_first_of_reply_and_copy_is_the_receipt() {
     assert_eq!(outgoing.arrived(0), Copy::Deliver);
     outgoing.accepted(0);
     outgoing.accepted(1);
-    assert_eq!(taken(&outcomes), [(0, Ok(())), (1, Ok(()))]);
+    assert_eq!(taken(&outcomes), [(0, Ok(None)), (1, Ok(None))]);
     assert!(!outgoing.is_empty(), "the copy of the second is still awaited");
     assert_eq!(outgoing.arrived(1), Copy::Deliver);
     assert!(outgoing.is_empty());
@@ -49,7 +49,7 @@ async fn what_was_refused_in_time_is_not_delivered() {
     assert_eq!(outgoing.batch().len(), 2);
     outgoing.accepted(1);
     outgoing.refuse_late(Instant::now() + Duration::from_secs(2));
-    assert_eq!(taken(&outcomes), [(1, Ok(())), (0, Err(PublishError::TimedOut))]);
+    assert_eq!(taken(&outcomes), [(1, Ok(None)), (0, Err(PublishError::TimedOut))]);
     assert!(outgoing.is_empty());
     assert_eq!([outgoing.arrived(0), outgoing.arrived(1)], [Copy::Refused, Copy::Deliver]);
 }
@@ -80,7 +80,7 @@ fn the_queue_is_bounded_until_receipts_make_room() {
     assert_eq!(outgoing.batch().len(), 2);
     outgoing.accepted(0);
     publish(&outgoing, &outcomes, 1);
-    assert_eq!(taken(&outcomes), [(0, Ok(()))]);
+    assert_eq!(taken(&outcomes), [(0, Ok(None))]);
     assert_eq!(outgoing.batch().len(), 1);
 }
 
@@ -106,14 +106,14 @@ async fn deadlines_are_kept_without_anyone_asking() {
 #[tokio::test(start_paused = true)]
 async fn what_was_published_on_a_topic_is_settled_by_the_reply() {
     let (outgoing, outcomes) = opened(1 << 20);
-    for outcome in [Ok(()), Err(PublishError::TimedOut)] {
+    for outcome in [Ok(None), Err(PublishError::TimedOut)] {
         let told = outcomes.clone();
         let dispatch = Dispatch::Topic { topic: "orders".into(), payload: Bytes::from_static(b"\xff") };
         outgoing.publish(dispatch, Box::new(move |outcome| told.lock().unwrap().push((0, outcome))));
         let batch = outgoing.batch();
         assert_eq!((&*batch[0].topic, &batch[0].payload[..]), (&b"app-orders"[..], &b"\xff"[..]));
         match outcome {
-            Ok(()) => outgoing.accepted(batch[0].seq),
+            Ok(_) => outgoing.accepted(batch[0].seq),
             Err(_) => outgoing.refuse_late(Instant::now() + Duration::from_secs(2)),
         }
         assert_eq!(taken(&outcomes), [(0, outcome)]);

@@ -7,8 +7,7 @@ use crate::channels::Channels;
 use crate::message::ChannelInfo;
 use crate::protocol::pusher::Channel;
 use crate::protocol::pusher::http::{
-    Command, HttpError, Info, Trigger, batch, channel, channels, connections, empty, triggered,
-    users,
+    Command, HttpError, Info, Trigger, batch, channel, channels, connections, empty, triggered, users,
 };
 
 /// Does what an app asks, and tells what it asked.

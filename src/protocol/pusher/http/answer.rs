@@ -100,6 +100,7 @@ fn write(value: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::pusher::parse_member;
 
     #[test]
     fn golden_bodies() {
@@ -133,7 +134,7 @@ mod tests {
         );
         assert_eq!(text(channel(&score, about, None, asked)), r#"{"cache":null,"occupied":true}"#);
         let members =
-            [Member::parse(r#"{"user_id":7}"#), Member::parse(r#"{"user_id":"b"}"#)].map(Result::unwrap);
+            [parse_member(r#"{"user_id":7}"#), parse_member(r#"{"user_id":"b"}"#)].map(Result::unwrap);
         assert_eq!(text(users(&members)), r#"{"users":[{"id":"7"},{"id":"b"}]}"#);
         assert_eq!(text(connections(4)), r#"{"connections":4}"#);
         assert_eq!(text(health()), r#"{"health":"OK"}"#);

@@ -2,9 +2,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{HttpError, Route};
+use crate::message::json::{members_not_null, string};
 use crate::message::{Broadcast, SocketId, UserId};
 use crate::protocol::pusher::laravel::is_reserved;
-use crate::protocol::pusher::json::{members, string};
 use crate::protocol::pusher::{Channel, PusherSettings};
 
 /// What a request asks for. Everything in it has been checked.
@@ -276,7 +276,7 @@ fn object<'a, const N: usize>(
     text: &'a str,
     names: [&'static str; N],
 ) -> Result<[Option<&'a str>; N], HttpError> {
-    members(text, names).map_err(|_| HttpError::bad_request("the body is not a JSON object"))
+    members_not_null(text, names).map_err(|_| HttpError::bad_request("the body is not a JSON object"))
 }
 
 fn info(query: &str) -> Cow<'_, str> {

@@ -91,10 +91,10 @@ fn who_has_signed_in_is_that_member_unless_another_is_named() {
     );
     assert_eq!(sign_in(&mut session, r#"{"id":"7","user_info":{"name":"Aoi"}}"#).len(), 2);
     let member = subscribe(&mut session, "presence-a", None).member;
-    assert_eq!(member, Some(Member::parse(r#"{"user_id":"7","user_info":{"name":"Aoi"}}"#).unwrap()));
+    assert_eq!(member, Some(parse_member(r#"{"user_id":"7","user_info":{"name":"Aoi"}}"#).unwrap()));
     let other = r#"{"user_id":"8"}"#;
     let member = subscribe(&mut session, "presence-b", Some(other)).member;
-    assert_eq!(member, Some(Member::parse(other).unwrap()));
+    assert_eq!(member, Some(parse_member(other).unwrap()));
 
     let mut long = Session::open(app(r#""presence_user_bytes":9"#), SOCKET, 0).0;
     assert_eq!(sign_in(&mut long, r#"{"id":"7"}"#).len(), 2);
@@ -136,7 +136,7 @@ fn a_presence_channel_has_members() {
     let data = r#"{"user_id":7,"user_info":{"name":"A"}}"#;
     let subscribe = subscribe(&mut session, "presence-a", Some(data));
     let member = subscribe.member.clone().unwrap();
-    assert_eq!(member.user_id.to_json(), r#""7""#);
+    assert_eq!(member.user_id.to_json_string(), r#""7""#);
     let joined = Joined { members: vec![member], cached: None };
     let (event, data) = reply(&session.joined(&name("presence-a"), subscribe.ticket, &joined));
     assert_eq!(event, "pusher_internal:subscription_succeeded");
@@ -209,7 +209,7 @@ fn a_connection_signs_in_once() {
     let text = message(&session, data);
     let actions = session.receive(text.as_bytes(), 0);
     let [Action::SignIn(user), Action::Reply(frame)] = actions.as_slice() else { panic!("{actions:?}") };
-    assert_eq!((user.id.as_str(), user.watchlist.len()), ("7", 1));
+    assert_eq!((&*user.id.to_text(), user.watchlist.len()), ("7", 1));
     assert_eq!(*frame, outgoing::signin_success(data));
     assert_eq!(session.receive(text.as_bytes(), 0), [Action::Reply(frame.clone())]);
     let other = message(&session, r#"{"id":"8"}"#);
@@ -271,7 +271,7 @@ fn client_events() {
     join(&mut session, "presence-a", Some(r#"{"user_id":7}"#));
     let actions = trigger(&mut session, "presence-a", "client-x", 0);
     let [Action::Publish(event)] = actions.as_slice() else { panic!("{actions:?}") };
-    assert_eq!(event.user_id.as_ref().map(UserId::to_json).as_deref(), Some(r#""7""#));
+    assert_eq!(event.user_id.as_ref().map(UserId::to_json_string).as_deref(), Some(r#""7""#));
     assert_refused(&trigger(&mut session, "private-a", "client-x", 499), &Refusal::RateLimited(2));
     assert!(matches!(trigger(&mut session, "private-a", "client-x", 500).as_slice(), [Action::Publish(_)]));
 
@@ -510,7 +510,7 @@ proptest! {
                         prop_assert!(value["data"].is_string());
                     }
                     Action::Ping => {}
-                    Action::SignIn(user) => prop_assert_eq!(user.id.as_str(), "7"),
+                    Action::SignIn(user) => prop_assert_eq!(&*user.id.to_text(), "7"),
                 }
             }
         }
