@@ -1,4 +1,4 @@
-//! An echo server on Yamabiko's WebSocket edge, for conformance suites:
+//! An echo server on Yamabiko's WebSocket transport, for conformance test suites:
 //!
 //! ```text
 //! cargo run --example echo -- 127.0.0.1:9001

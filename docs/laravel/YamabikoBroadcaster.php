@@ -6,8 +6,8 @@ use Illuminate\Broadcasting\Broadcasters\RedisBroadcaster;
 use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
 
 /**
- * Laravel's redis broadcaster, which Echo's channels are signed by as well: events go through Redis, with no SDK and no
- * HTTP call.
+ * Laravel's redis broadcaster, extended with the signatures that Echo's channels need. Events go through Redis, without an
+ * SDK or HTTP calls.
  */
 class YamabikoBroadcaster extends RedisBroadcaster
 {
@@ -18,12 +18,12 @@ class YamabikoBroadcaster extends RedisBroadcaster
 
     public function validAuthenticationResponse($request, $result)
     {
-        // laravel-echo-server asks without a socket, and is answered as before: pages can move one by one.
+        // laravel-echo-server sends no socket_id and gets the old answer, so that pages can move one by one.
         if (! $request->has('socket_id')) {
             return parent::validAuthenticationResponse($request, $result);
         }
         [$socket, $channel] = [(string) $request->socket_id, (string) $request->channel_name];
-        // What is signed is joined by colons: nothing that has one may get in.
+        // The signed parts are joined by colons, so none of them may contain one.
         if (! preg_match('/\A\d+\.\d+\z/', $socket) || ! preg_match('/\A[-\w=@,.;]+\z/', $channel)) {
             throw new AccessDeniedHttpException;
         }

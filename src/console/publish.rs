@@ -65,9 +65,10 @@ pub(super) async fn publish(
     let data = Bytes::from(data.get().to_owned());
     let left_out =
         state.native.preview(&channel, &data).map_err(|invalid| ApiError::invalid(&invalid.to_string()))?;
+    let event = Event::new(channel, sender, data);
     state
         .broker
-        .publish_and_wait(Event::new(channel, sender, data).into())
+        .publish_and_wait(event.into())
         .await
         .map_err(|refused| ApiError::unavailable(refused.to_string()))?;
     Ok(Json(Published { ok: true, left_out: left_out.map(LeftOut::from) }))

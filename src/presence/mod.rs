@@ -10,7 +10,6 @@ mod channel;
 mod transitions;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::event::*;
 use super::queue::*;
-use crate::message::{ChannelName, SocketId};
-use crate::protocol::pusher::{EventKind, UserId, WebhookSettings};
+use crate::message::{ChannelName, SocketId, UserId};
+use crate::protocol::pusher::{EventKind, WebhookSettings};
 
 fn channel(text: &str) -> ChannelName {
     ChannelName::new(text).unwrap()

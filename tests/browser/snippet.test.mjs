@@ -121,7 +121,7 @@ for (const { name, respond, state, code, error } of UNUSABLE) {
 
 test("the client of docs/native.md stays away when the application says no, and otherwise tries again", async (context) => {
   const native = await readFile(new URL("../../docs/native.md", import.meta.url), "utf8");
-  const client = native.split("## A client")[1].match(/```js\n([^]*?)```/)[1];
+  const client = native.split("### A minimal client")[1].match(/```js\n([^]*?)```/)[1];
   const answers = ["null", '{"token":"x"}'];
   const page = await open(browser);
   const address = await application(context, (answer) => (answers.length > 0 ? answer.end(answers.shift()) : answer.writeHead(401).end("{}")));

@@ -16,6 +16,7 @@ mod broker;
 mod cli;
 mod dockerfile;
 mod docs;
+mod faults;
 mod fuzz_smoke;
 mod health;
 mod hostile;

@@ -88,8 +88,8 @@ fn each_metric_of_the_rules_is_on_the_page_from_the_start() {
     let native = read("docs/native.md");
     for (metric, from, to) in [
         ("yamabiko_handshakes_refused_total", "### Refused handshakes", "## Sending"),
-        ("yamabiko_messages_refused_total", "## Answers", "## Broadcasts"),
-        ("yamabiko_broker_dropped_total", "What cannot be delivered", "The reply of `PUBLISH`"),
+        ("yamabiko_messages_refused_total", "## Acknowledgements", "## Receiving"),
+        ("yamabiko_broker_dropped_total", "### Dropped messages", "### Removing a user"),
     ] {
         let part = native.split_once(from).unwrap().1.split_once(to).unwrap().0;
         for row in part.lines().filter(|line| line.starts_with("| ")) {

@@ -155,6 +155,7 @@ fn sections() -> Vec<Section> {
 
 fn settings_tables(sections: &[Section]) -> String {
     let aliases = aliases();
+    let mut links = Vec::new();
     let mut text = String::new();
     for section in sections {
         // The kinds after the first repeat its keys.
@@ -164,6 +165,8 @@ fn settings_tables(sections: &[Section]) -> String {
             None if section.name.is_empty() => ("[[apps]]".to_owned(), String::new()),
             None => (format!("[{}]", section.name), format!("{}.", section.name)),
         };
+        let anchor: String = title.chars().filter(|c| c.is_alphanumeric()).collect();
+        links.push(format!("[`{title}`](#{})", anchor.to_lowercase()));
         let _ = writeln!(text, "\n### {title}\n");
         if !section.description.is_empty() {
             let _ = writeln!(text, "{}\n", section.description);
@@ -189,7 +192,7 @@ fn settings_tables(sections: &[Section]) -> String {
             let _ = writeln!(text, "| `{key}`<br>`{variable}` | {kind} | {default} | {description} |");
         }
     }
-    text
+    format!("\n{}\n{text}", links.join(" ·\n"))
 }
 
 /// The variables of existing `.env` files with their settings, the first ones winning.

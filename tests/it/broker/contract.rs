@@ -159,7 +159,7 @@ async fn shutdown_lets_out_what_was_accepted(mut node: Node) {
             .publish(event("chat:", number), Box::new(move |outcome| outcomes.lock().unwrap().push(outcome)));
     }
     node.broker.shutdown().await;
-    assert_eq!(*outcomes.lock().unwrap(), [Ok(None); 1000]);
+    assert_eq!(*outcomes.lock().unwrap(), vec![Ok(None); 1000]);
     assert_eq!(node.publish(event("chat:", 1000)).await, Err(PublishError::Unreachable));
     assert!(matches!(node.broker.status(), Status::Unavailable(_)));
     for expected in 0..1000 {

@@ -6,7 +6,7 @@ mod floods;
 mod handshake;
 mod nodes;
 mod order;
-mod page;
+pub(crate) mod page;
 mod presence;
 mod redis_broadcaster;
 mod users;

@@ -163,7 +163,7 @@ pub(crate) fn get(server: &Server, path: &str, info: &str) -> Response {
 }
 
 /// `more` has names that sort after `auth_` and is in order.
-fn signed(method: &str, path: &str, more: &str) -> String {
+pub(crate) fn signed(method: &str, path: &str, more: &str) -> String {
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let query = format!("auth_key=page&auth_timestamp={time}&auth_version=1.0{more}");
     let signature = sign(SECRET, &format!("{method}\n{path}\n{query}"));

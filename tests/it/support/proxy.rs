@@ -1,10 +1,11 @@
 //! A network between a node and Redis that can fail in ways of its own.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 /// What becomes of the bytes.
@@ -31,12 +32,17 @@ pub struct Proxy {
 impl Proxy {
     /// Begins to forward to this port of 127.0.0.1.
     pub async fn start(target: u16) -> Self {
+        Self::start_from(Ipv4Addr::LOCALHOST, target).await
+    }
+
+    /// The same, connecting from this loopback address, so that Redis can tell its connections from others.
+    pub async fn start_from(source: Ipv4Addr, target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         let (traffic, watched) = watch::channel(Traffic::Open);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, target, watched.clone()));
+                tokio::spawn(forward(client, source, target, watched.clone()));
             }
         });
         Self { port, traffic }
@@ -53,8 +59,12 @@ impl Proxy {
     }
 }
 
-async fn forward(client: TcpStream, target: u16, mut traffic: watch::Receiver<Traffic>) {
-    let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
+async fn forward(client: TcpStream, source: Ipv4Addr, target: u16, mut traffic: watch::Receiver<Traffic>) {
+    let Ok(socket) = TcpSocket::new_v4() else { return };
+    if socket.bind(SocketAddr::from((source, 0))).is_err() {
+        return;
+    }
+    let Ok(server) = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, target))).await else { return };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let subscribed = Arc::new(AtomicBool::new(false));
