@@ -144,8 +144,8 @@ impl Channels {
 
     /// A connection is off a channel that it has entered or joined.
     pub fn exit(&self, app: &Arc<str>, channel: &ChannelName, connection: SocketId) {
-        let exit = self.state().exit(app, channel, connection, None);
-        drop(exit);
+        let waiting = self.state().exit(app, channel, connection, None);
+        drop(waiting);
         self.outbound.notify_one();
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Channels;
 use super::pending::{Completion, JoinError, Termination};
 use super::reserved_channels::watched;
-use super::state::Exit;
+use super::topics::PendingTopic;
 use crate::message::{Audience, ChannelName, Member, Notice, UserId};
 use crate::webhooks::WebhookEvent;
 
@@ -44,8 +44,8 @@ pub(super) enum Effect {
     Complete(Completion, Result<(), JoinError>),
     /// A connection ends.
     Terminate(Termination),
-    /// A connection has left a channel. Those that waited for its topic are dropped.
-    Drop(Exit),
+    /// A connection has left a channel. What waited for its topic is dropped.
+    Drop(Option<PendingTopic>),
     /// A message of this node has come back.
     Echoed,
     LogLost,
@@ -74,8 +74,8 @@ impl Channels {
             Effect::Webhook { app, event } => self.webhooks.push(&app, event),
             Effect::Complete(completion, result) => completion(result),
             Effect::Terminate(terminate) => terminate(),
-            Effect::Drop(exit) => {
-                drop(exit);
+            Effect::Drop(waiting) => {
+                drop(waiting);
                 self.outbound.notify_one();
             }
             Effect::Echoed => self.echoed.notify_one(),

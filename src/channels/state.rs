@@ -51,15 +51,6 @@ pub(super) struct Sweep {
     pub(super) responsibility: Responsibility,
 }
 
-/// A connection has left a channel.
-#[derive(Default)]
-pub(super) struct Exit {
-    /// It was the last one of this node.
-    pub(super) is_last: bool,
-    /// Those that waited for the topic of the channel. To be dropped when the state is unlocked.
-    pub(super) _waited: Option<PendingTopic>,
-}
-
 impl State {
     pub(super) fn new(
         apps: impl IntoIterator<Item = AppState>,
@@ -133,16 +124,17 @@ impl State {
         number
     }
 
-    /// A connection leaves a channel; if `join` is given, only if its join has this number.
+    /// A connection leaves a channel; if `join` is given, only if its join has this number. Returns what waited for the topic of
+    /// the channel, to be dropped when the state is unlocked.
     pub(super) fn exit(
         &mut self,
         app: &Arc<str>,
         channel: &ChannelName,
         connection: SocketId,
         join: Option<u64>,
-    ) -> Exit {
-        let Some(state) = self.apps.get_mut(app) else { return Exit::default() };
-        let Some(local) = state.local.get_mut(channel) else { return Exit::default() };
+    ) -> Option<PendingTopic> {
+        let state = self.apps.get_mut(app)?;
+        let local = state.local.get_mut(channel)?;
         let (is_member, is_last) = match local {
             Local::Count(count) => {
                 *count = count.saturating_sub(1);
@@ -151,7 +143,7 @@ impl State {
             Local::Members(members) => {
                 let is_it = |(number, _): &(u64, Member)| join.is_none_or(|join| join == *number);
                 if !members.get(&connection).is_some_and(is_it) {
-                    return Exit::default();
+                    return None;
                 }
                 members.swap_remove(&connection);
                 if members.len() < members.capacity() / 8 {
@@ -177,15 +169,13 @@ impl State {
             self.due.snapshot = true;
         }
         if !is_last {
-            return Exit::default();
+            return None;
         }
-        let topic = self.topics.exit(app, channel);
-        if let Some((_, false)) = topic
-            && let Some(state) = self.apps.get_mut(app)
-        {
+        let (waiting, is_subscribed) = self.topics.exit(app, channel)?;
+        if !is_subscribed && let Some(state) = self.apps.get_mut(app) {
             state.history.unsubscribed(channel);
         }
-        Exit { is_last, _waited: topic.and_then(|(waited, _)| waited) }
+        waiting
     }
 
     /// A connection has come onto a channel whose subscribers hear how many they are. They hear it when this node's number

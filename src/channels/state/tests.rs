@@ -85,8 +85,10 @@ fn enter_as(
     (state.enter_as(app, channel, id, member(user)), is_first)
 }
 
+/// Leaves, and whether no connection of the node is left on the channel.
 fn exit(state: &mut State, app: &Arc<str>, channel: &ChannelName, id: SocketId, join: Option<u64>) -> bool {
-    state.exit(app, channel, id, join).is_last
+    state.exit(app, channel, id, join);
+    !state.apps[app].local.contains_key(channel)
 }
 
 #[test]
