@@ -13,9 +13,10 @@ use super::reserved_channels::USERS;
 use super::snapshot::{MAX_PART_BYTES, Walk};
 use super::state::State;
 use super::wire::{ClusterMessage, LastEventOf, OVERHEAD};
-use crate::cluster::TURN;
+use crate::broker::PublishError;
+use crate::cluster::{TURN, encode};
 use crate::history::Shared;
-use crate::message::NodeName;
+use crate::message::{Dispatch, NodeName};
 
 /// How long a message is waited for to come back before the next one is sent.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(1);
@@ -73,6 +74,16 @@ impl Channels {
         }
         self.update(|state| state.on_send_failed(kind, joins));
         false
+    }
+
+    /// Sends a message to all nodes. Done when the broker has accepted it.
+    pub(super) fn send(
+        &self,
+        message: &ClusterMessage,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
+        let signal = encode(&self.node, self.since, message);
+        let accepted = self.broker.publish_and_wait(Dispatch::Signal(signal));
+        async move { accepted.await.map(drop) }
     }
 
     /// Sends the next portion of the last events of cache channels.

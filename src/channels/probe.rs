@@ -28,13 +28,14 @@ impl Channels {
         if matches!(*self.broker, Broker::Memory(_)) || self.broker.status() != Status::Ready {
             return false;
         }
-        self.send_and_forget(&ClusterMessage::Probe);
+        // It is queued at once, and its receipt does not matter.
+        drop(self.send(&ClusterMessage::Probe));
         timeout(ANSWER_TIMEOUT, self.probe.answered.notified()).await.is_ok()
     }
 
     pub(super) fn handle_probe(&self, node: NodeName) {
         if node != self.node && !self.probe.is_leaving.load(Ordering::Relaxed) {
-            self.send_and_forget(&ClusterMessage::ProbeReply { to: node });
+            drop(self.send(&ClusterMessage::ProbeReply { to: node }));
         }
     }
 

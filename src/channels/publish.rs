@@ -1,12 +1,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tokio::sync::oneshot;
-
 use super::Channels;
 use super::wire::{ClusterMessage, EventMessage};
-use crate::broker::{PublishError, Receipt};
+use crate::broker::PublishError;
 use crate::cluster::encode;
 use crate::message::{Broadcast, Dispatch, UserId};
 use crate::webhooks::WebhookEvent;
@@ -17,7 +14,8 @@ impl Channels {
         &self,
         event: &Broadcast,
     ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
-        self.publish_and_wait(self.encode_event(event))
+        let accepted = self.broker.publish_and_wait(self.encode_event(event));
+        async move { accepted.await.map(drop) }
     }
 
     /// Publishes an event of the client that does not receive it, and tells webhooks if it is accepted. `answer` is called
@@ -37,7 +35,7 @@ impl Channels {
                 channels.webhooks.push(&app, event);
             }
         };
-        self.publish(signal, Box::new(receipt));
+        self.broker.publish(signal, Box::new(receipt));
     }
 
     /// Ends all connections of an app that are signed in as a user, on all nodes. Done when the broker has accepted it.
@@ -49,37 +47,7 @@ impl Channels {
         self.send(&ClusterMessage::Terminate { app: app.clone(), user: user.clone() })
     }
 
-    /// Sends a message to all nodes. Done when the broker has accepted it.
-    pub(super) fn send(
-        &self,
-        message: &ClusterMessage,
-    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
-        self.publish_and_wait(encode(&self.node, self.since, message))
-    }
-
-    /// Sends a message that may as well be lost.
-    pub(super) fn send_and_forget(&self, message: &ClusterMessage) {
-        self.publish(encode(&self.node, self.since, message), Box::new(drop));
-    }
-
-    fn encode_event(&self, event: &Broadcast) -> Bytes {
-        encode(&self.node, self.since, &EventMessage::Event(event))
-    }
-
-    fn publish_and_wait(
-        &self,
-        signal: Bytes,
-    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
-        let (accepted, answer) = oneshot::channel();
-        let receipt = move |result: Result<_, PublishError>| {
-            let _ = accepted.send(result.map(drop));
-        };
-        self.publish(signal, Box::new(receipt));
-        // A receipt is always called.
-        async move { answer.await.unwrap_or(Err(PublishError::Unreachable)) }
-    }
-
-    fn publish(&self, signal: Bytes, receipt: Receipt) {
-        self.broker.publish(Dispatch::Signal(signal), receipt);
+    fn encode_event(&self, event: &Broadcast) -> Dispatch {
+        Dispatch::Signal(encode(&self.node, self.since, &EventMessage::Event(event)))
     }
 }

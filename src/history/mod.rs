@@ -1,28 +1,28 @@
-//! The last events of an app's cache channels, and how the nodes come to agree on them.
+//! What channels remember: today the last event of each of an app's cache channels, and how the nodes agree on them.
 //!
-//! A node that may have missed something asks, and every node hears the question at the same place of the broker's one
-//! order. Then one node after the other says what it keeps and nobody has said since: as a rule the first one says all of
-//! it, and the others nothing. Two entries of a channel are compared without any clock:
+//! A node that may have missed something sends a request, which every node receives at the same place of the broker's one
+//! order. Then one node after another sends what it keeps and no other node has sent since: usually the first one sends all of
+//! it, and the others nothing. Two entries of a channel are compared without clocks:
 //!
-//! * What a node has heard by itself since it last may have missed something is *certain*: it is the channel's last event.
-//! * Otherwise the higher version is the newer one. A version counts the events that were kept, on all nodes alike,
-//!   because each node goes on from the highest one that it has heard of.
+//! * What a node has received by itself since it last may have missed something is *certain*: it is the last event.
+//! * Otherwise the higher version is the newer one. A version counts the events that were kept, alike on all nodes,
+//!   because each node continues from the highest one that it knows.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::message::{ChannelName, Frame};
 
-/// So many bytes of one app's events are kept; the oldest go first.
+/// Maximum bytes of one app's events; the oldest are dropped first.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// What an entry costs beside its texts.
+/// What an entry takes in addition to its texts, in bytes.
 const OVERHEAD: usize = 256;
 
 /// Keeps one event a channel, for a time. `now` is in milliseconds and never goes back.
 #[derive(Debug, Default)]
 pub struct History {
     entries: HashMap<ChannelName, Entry>,
-    /// By age: what the entries were given when they were kept.
+    /// Channels by the age of their entries.
     order: BTreeMap<u64, ChannelName>,
     next: u64,
     bytes: usize,
@@ -30,7 +30,7 @@ pub struct History {
     version: u64,
     /// Rises when something may have been missed.
     epoch: u64,
-    /// Rises with every question for what is kept.
+    /// Rises with every request for what is kept.
     round: u64,
     /// Up to where `order` has been looked through in this round.
     cursor: u64,
@@ -43,12 +43,12 @@ struct Entry {
     frame: Frame,
     kept: u64,
     order: u64,
-    /// It came by a topic, which not every node may listen to.
+    /// It arrived by a topic, to which not every node may be subscribed.
     by_topic: bool,
     version: u64,
-    /// The epoch in which it became certain; `None` if nobody was certain of it.
+    /// The epoch in which it became certain; `None` if no node was certain of it.
     epoch: Option<u64>,
-    /// The last round in which it was said, or needed not to be.
+    /// The last round in which it was sent, or did not have to be.
     round: u64,
 }
 
@@ -70,14 +70,14 @@ pub struct Kept {
     pub by_topic: bool,
 }
 
-/// What a node knows of an entry beside the event.
+/// What a node knows about an entry besides the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Knowledge {
     pub version: u64,
     pub certain: bool,
 }
 
-/// An event that is kept, for other nodes.
+/// A kept event, for other nodes.
 #[derive(Debug)]
 pub struct Shared<'a> {
     pub channel: &'a ChannelName,
@@ -90,7 +90,7 @@ pub struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// How many bytes its texts have.
+    /// The length of its texts in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.channel.as_str().len() + self.event.len() + self.data.len()
@@ -98,7 +98,7 @@ impl Shared<'_> {
 }
 
 impl History {
-    /// An event has been heard. So has every other node that listens.
+    /// Keeps an event that has arrived. It has arrived at every other subscribed node as well.
     pub fn keep(&mut self, channel: &ChannelName, kept: Kept) {
         self.version += 1;
         self.insert(channel, kept, self.version, Some(self.epoch));
@@ -116,8 +116,8 @@ impl History {
         while self.bytes > MAX_BYTES && self.evict() {}
     }
 
-    /// What another node has kept: it counts where this one knows nothing better. Where it does, the others will hear it
-    /// from this one.
+    /// Merges what another node keeps: it counts if this node knows nothing better. If it does, it will send that to the
+    /// others.
     pub fn merge(&mut self, channel: &ChannelName, kept: Kept, theirs: Knowledge) {
         self.version = self.version.max(theirs.version);
         let epoch = theirs.certain.then_some(self.epoch);
@@ -138,19 +138,19 @@ impl History {
         }
     }
 
-    /// The node may have missed events: what others are certain of is better from now on.
+    /// The node may have missed events: entries of which others are certain are better now.
     pub const fn may_have_missed(&mut self) {
         self.epoch += 1;
     }
 
-    /// Somebody has asked: all that is kept is to be said by one of the nodes.
+    /// A node has sent a request: one of the nodes is to send each entry.
     pub const fn begin_round(&mut self) {
         self.round += 1;
         self.cursor = 0;
     }
 
-    /// Gives `say` what nobody has said since the last question, until it has had enough or all has been looked at. It
-    /// looks at so many entries at the most. Whether there may be more.
+    /// Passes to `share` what no node has sent since the last request, until it returns false or `most` entries have been looked
+    /// at. Whether there may be more.
     pub fn share(&mut self, now: u64, most: usize, mut share: impl FnMut(Shared<'_>) -> bool) -> bool {
         let mut looked_at = 0;
         for (order, channel) in self.order.range(self.cursor..).take(most) {
@@ -168,7 +168,7 @@ impl History {
             }
         }
         if looked_at < most {
-            // Also where the last entries have been forgotten.
+            // Even if the last entries have been forgotten.
             self.cursor = self.next;
         }
         self.cursor < self.next
@@ -180,7 +180,7 @@ impl History {
         self.find(channel, ttl, now).map(|(entry, _)| entry.frame.clone())
     }
 
-    /// Its data, and for how long it is still kept.
+    /// The data of the last event, and for how long it is still kept.
     #[must_use]
     pub fn last(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&str, u64)> {
         self.find(channel, ttl, now).map(|(entry, left)| (&*entry.data, left))
@@ -192,7 +192,7 @@ impl History {
         (left > 0).then_some((entry, left))
     }
 
-    /// The node listens to the channel's topic no more, so that what came by it would grow stale.
+    /// The node is no longer subscribed to the topic of a channel, so that what arrived by it would become stale.
     pub fn unsubscribed(&mut self, channel: &ChannelName) {
         if self.entries.get(channel).is_some_and(|entry| entry.by_topic) {
             self.forget(channel);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_event_for_a_time() {
+    fn the_last_event_is_kept_for_a_time() {
         let mut history = History::default();
         let a = channel("cache-a");
         history.keep(&a, kept("1", 0, false));
@@ -259,27 +259,27 @@ mod tests {
         Frame::text(&[data.as_bytes()])
     }
 
-    /// What a history says in a round, and how a history that hears it stands then.
-    fn tell(from: &mut History, to: &mut [&mut History]) -> usize {
-        let mut said = Vec::new();
+    /// What a history sends in a round, merged into the others.
+    fn send(from: &mut History, to: &mut [&mut History]) -> usize {
+        let mut sent = Vec::new();
         while from.share(0, 2, |shared| {
             let kept = kept(shared.data, 0, shared.by_topic);
-            said.push((shared.channel.clone(), kept, shared.knowledge));
+            sent.push((shared.channel.clone(), kept, shared.knowledge));
             true
         }) {}
-        for (channel, entry, knowledge) in &said {
+        for (channel, entry, knowledge) in &sent {
             for history in to.iter_mut() {
                 history.merge(channel, kept(&entry.data, entry.at, entry.by_topic), *knowledge);
             }
         }
-        said.len()
+        sent.len()
     }
 
     #[test]
-    fn the_last_event_wins_whoever_missed_it_and_whoever_speaks_first() {
+    fn the_last_event_wins_whichever_node_missed_it_and_whichever_sends_first() {
         let a = channel("cache-a");
         let get = |history: &History| history.frame(&a, 10, 0);
-        for first_to_speak in 0..3 {
+        for first_to_send in 0..3 {
             let [mut one, mut two, mut three, mut new] = [(); 4].map(|()| History::default());
             for history in [&mut one, &mut two, &mut three] {
                 history.keep(&a, kept("old", 0, false));
@@ -293,19 +293,19 @@ mod tests {
                 history.begin_round();
             }
             for turn in 0..4 {
-                let mut speaker = std::mem::take(&mut all[(first_to_speak + turn) % 4]);
+                let mut sender = std::mem::take(&mut all[(first_to_send + turn) % 4]);
                 let mut others: Vec<&mut History> = all.iter_mut().collect();
-                tell(&mut speaker, &mut others);
-                all[(first_to_speak + turn) % 4] = speaker;
+                send(&mut sender, &mut others);
+                all[(first_to_send + turn) % 4] = sender;
             }
             for history in &all {
-                assert_eq!(get(history), Some(frame("a newer one")), "{first_to_speak}");
+                assert_eq!(get(history), Some(frame("a newer one")), "{first_to_send}");
             }
         }
     }
 
     #[test]
-    fn where_nobody_is_certain_the_newest_wins() {
+    fn if_no_node_is_certain_the_newest_event_wins() {
         let a = channel("cache-a");
         let [mut one, mut two] = [(); 2].map(|()| History::default());
         one.keep(&a, kept("z", 0, false));
@@ -315,8 +315,8 @@ mod tests {
             history.may_have_missed();
             history.begin_round();
         }
-        tell(&mut one, &mut [&mut two]);
-        tell(&mut two, &mut [&mut one]);
+        send(&mut one, &mut [&mut two]);
+        send(&mut two, &mut [&mut one]);
         assert_eq!(
             [&one, &two].map(|history| history.frame(&a, 10, 0)),
             [Some(frame("a")), Some(frame("a"))]
@@ -325,12 +325,12 @@ mod tests {
         one.keep(&a, kept("b", 0, false));
         one.begin_round();
         two.begin_round();
-        tell(&mut one, &mut [&mut two]);
+        send(&mut one, &mut [&mut two]);
         assert_eq!(two.frame(&a, 10, 0), Some(frame("b")));
     }
 
     #[test]
-    fn one_says_all_and_the_others_nothing() {
+    fn one_node_sends_everything_and_the_others_nothing() {
         let [mut one, mut two, mut new] = [(); 3].map(|()| History::default());
         for number in 0..50 {
             for history in [&mut one, &mut two] {
@@ -340,15 +340,15 @@ mod tests {
         for history in [&mut one, &mut two, &mut new] {
             history.begin_round();
         }
-        assert_eq!(tell(&mut one, &mut [&mut two, &mut new]), 50);
+        assert_eq!(send(&mut one, &mut [&mut two, &mut new]), 50);
         two.unsubscribed(&channel("cache-49"));
         two.expire(0, 1);
-        assert_eq!((tell(&mut two, &mut []), tell(&mut new, &mut [])), (0, 0));
+        assert_eq!((send(&mut two, &mut []), send(&mut new, &mut [])), (0, 0));
         assert_eq!(new.entries.len(), 50);
     }
 
     #[test]
-    fn what_came_by_a_topic_goes_with_it() {
+    fn events_that_arrived_by_a_topic_are_forgotten_with_it() {
         let mut history = History::default();
         let (a, b) = (channel("cache-a"), channel("cache-b"));
         history.keep(&a, kept("1", 0, true));
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded() {
+    fn the_history_is_bounded() {
         let mut history = History::default();
         let data = "x".repeat(MAX_BYTES / 20);
         for number in 0..100 {

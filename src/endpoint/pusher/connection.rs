@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::leave::{AT_ONCE, Ended, Leaving};
+use super::context::PusherContext;
+use super::leave::{AT_ONCE, Ended};
 use crate::channels::{Attachment, Channels, Completion, JoinError, OverQuota};
 use crate::hub::{Connection, Seat, Subscription};
 use crate::message::{Broadcast, ByName, ChannelName, Frame, SocketId};
@@ -21,8 +22,7 @@ pub(super) struct ConnectionGuard(Arc<PusherConnection>);
 /// The order of locks: a connection's own, then that of the engine's state. What holds the state locks no connection.
 #[derive(Debug)]
 pub(super) struct PusherConnection {
-    channels: Arc<Channels>,
-    leaving: Leaving,
+    context: Arc<PusherContext>,
     app: Arc<App>,
     seat: Seat,
     inner: Mutex<Inner>,
@@ -41,11 +41,11 @@ impl ConnectionGuard {
     ///
     /// Fails if the app has as many connections as it may have.
     pub(super) fn open(
-        channels: &Arc<Channels>,
-        leaving: &Leaving,
+        context: &Arc<PusherContext>,
         app: &Arc<App>,
         connection: &Connection,
     ) -> Result<Self, Fatal> {
+        let channels = &context.channels;
         channels.connect(app.credentials.id()).map_err(|OverQuota| Fatal::OverQuota)?;
         let id = channels.socket_id(connection.id());
         let (session, greeting) = Session::open(app.clone(), id, channels.clock());
@@ -53,8 +53,7 @@ impl ConnectionGuard {
         seat.push(&greeting);
         let inner = Inner { session, subscriptions: ByName::default(), watching: Box::default() };
         Ok(Self(Arc::new(PusherConnection {
-            channels: channels.clone(),
-            leaving: leaving.clone(),
+            context: context.clone(),
             app: app.clone(),
             seat,
             inner: Mutex::new(inner),
@@ -70,20 +69,20 @@ impl ConnectionGuard {
     pub(super) fn receive(&self, message: &[u8]) {
         let connection = &self.0;
         let mut inner = connection.lock();
-        let actions = inner.session.receive(message, connection.channels.clock());
+        let actions = inner.session.receive(message, connection.channels().clock());
         connection.perform(&mut inner, actions);
     }
 
     /// Something arrived that is no message: the client is alive.
     pub(super) fn heard(&self) {
-        self.0.lock().session.heard(self.0.channels.clock());
+        self.0.lock().session.heard(self.0.channels().clock());
     }
 
     /// Performs what is due. Whether that was a WebSocket ping.
     pub(super) fn tick(&self) -> bool {
         let connection = &self.0;
         let mut inner = connection.lock();
-        let actions = inner.session.tick(connection.channels.clock());
+        let actions = inner.session.tick(connection.channels().clock());
         let pings = actions.contains(&Action::Ping);
         connection.perform(&mut inner, actions);
         pings
@@ -103,7 +102,11 @@ impl Drop for ConnectionGuard {
 
 impl PusherConnection {
     fn id(&self) -> SocketId {
-        self.channels.socket_id(self.seat.id())
+        self.channels().socket_id(self.seat.id())
+    }
+
+    fn channels(&self) -> &Channels {
+        &self.context.channels
     }
 
     fn app_id(&self) -> &Arc<str> {
@@ -132,11 +135,12 @@ impl PusherConnection {
 
     fn subscribe(self: &Arc<Self>, inner: &mut Inner, Subscribe { channel, member, ticket }: Subscribe) {
         let Some(member) = member else {
-            self.channels.enter(self.app_id(), channel.name());
+            self.channels().enter(self.app_id(), channel.name());
             return self.finish_subscribe(inner, &channel, ticket);
         };
         let completion = || self.completion(channel.clone(), ticket);
-        if let Err(error) = self.channels.join(self.app_id(), channel.name(), self.id(), member, completion) {
+        if let Err(error) = self.channels().join(self.app_id(), channel.name(), self.id(), member, completion)
+        {
             self.fail_subscribe(inner, channel.name(), ticket, error);
         }
     }
@@ -159,7 +163,7 @@ impl PusherConnection {
         }
         let later = || self.completion(channel.clone(), ticket);
         let attach = |attachment| self.attach(inner, ticket, attachment);
-        self.channels.attach(self.app_id(), channel.name(), later, attach);
+        self.channels().attach(self.app_id(), channel.name(), later, attach);
     }
 
     fn fail_subscribe(
@@ -191,7 +195,7 @@ impl PusherConnection {
         }
         let scoped = ChannelName::scoped(self.app_id(), channel.as_str());
         inner.subscriptions.add(self.seat.subscribe(&scoped));
-        self.channels.metrics().pusher_subscriptions.inc();
+        self.channels().metrics().pusher_subscriptions.inc();
         true
     }
 
@@ -199,9 +203,9 @@ impl PusherConnection {
         let name = channel.name();
         let scoped = ChannelName::scoped(self.app_id(), name.as_str());
         if inner.subscriptions.remove(&scoped).is_some() {
-            self.channels.metrics().pusher_subscriptions.dec();
+            self.channels().metrics().pusher_subscriptions.dec();
         }
-        self.channels.exit(self.app_id(), name, self.id());
+        self.channels().exit(self.app_id(), name, self.id());
     }
 
     fn publish(&self, event: ClientEvent) {
@@ -213,12 +217,12 @@ impl PusherConnection {
             except: Some(self.id()),
             user_id: event.user_id,
         };
-        let (channels, seat) = (self.channels.clone(), self.seat.clone());
+        let (context, seat) = (self.context.clone(), self.seat.clone());
         let bytes = broadcast.data.len();
         seat.outbox().asked(bytes);
-        self.channels.publish_client_event(broadcast, move |accepted| {
+        self.context.channels.publish_client_event(broadcast, move |accepted| {
             seat.outbox().answered(bytes);
-            let metrics = channels.metrics();
+            let metrics = context.channels.metrics();
             if accepted.is_ok() {
                 metrics.messages_accepted.inc();
             } else {
@@ -239,7 +243,7 @@ impl PusherConnection {
         });
         let connection = self.clone();
         let completion = Box::new(move |_| connection.watch(&user));
-        self.channels.sign_in(self.app_id(), self.id(), &id, terminate, completion);
+        self.channels().sign_in(self.app_id(), self.id(), &id, terminate, completion);
     }
 
     /// The sign-in has come back: the connection hears of the users that it watches.
@@ -248,7 +252,7 @@ impl PusherConnection {
         if inner.session.is_closed() || !inner.watching.is_empty() {
             return;
         }
-        let online = self.channels.online(self.app_id(), &user.watchlist);
+        let online = self.channels().online(self.app_id(), &user.watchlist);
         if !online.is_empty() {
             self.seat.push(&outgoing::watchlist_events(&online, &[]));
         }
@@ -264,13 +268,13 @@ impl PusherConnection {
         inner.session.abandon();
         inner.watching = Box::default();
         if inner.session.user().is_some() {
-            self.channels.sign_out(self.app_id(), self.id());
+            self.channels().sign_out(self.app_id(), self.id());
         }
         drop(inner);
         if self.leave_some() {
-            self.leaving.push(self.clone());
+            self.context.leaving.push(self.clone());
         }
-        self.channels.disconnect(self.app_id(), self.id());
+        self.channels().disconnect(self.app_id(), self.id());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -286,10 +290,10 @@ impl Ended for PusherConnection {
         let has_more = !inner.subscriptions.is_empty() || inner.session.channels().next().is_some();
         drop(inner);
         let count = i64::try_from(subscriptions.len()).unwrap_or(i64::MAX);
-        self.channels.metrics().pusher_subscriptions.dec_by(count);
+        self.channels().metrics().pusher_subscriptions.dec_by(count);
         drop(subscriptions);
         for channel in channels {
-            self.channels.exit(self.app_id(), channel.name(), self.id());
+            self.channels().exit(self.app_id(), channel.name(), self.id());
         }
         has_more
     }

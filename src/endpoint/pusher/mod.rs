@@ -2,6 +2,7 @@
 
 mod api;
 mod connection;
+mod context;
 mod leave;
 mod websocket;
 

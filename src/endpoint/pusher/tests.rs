@@ -14,7 +14,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
 use super::connection::ConnectionGuard;
-use super::leave::Leaving;
+use super::context::PusherContext;
 use crate::broker::{Broker, Inbound, Settings};
 use crate::channels::{AppRules, Channels};
 use crate::hub::{Connection, Hub, Outbox};
@@ -31,7 +31,7 @@ struct Node {
     hub: Arc<Hub>,
     broker: Arc<Broker>,
     channels: Arc<Channels>,
-    leaving: Leaving,
+    context: Arc<PusherContext>,
     inbound: UnboundedReceiver<Inbound>,
     listener: TcpListener,
     budget: Arc<Semaphore>,
@@ -72,7 +72,8 @@ impl Node {
             Channels::start(vec![rules], &PusherDialect, hub.clone(), broker.clone(), webhooks, metrics);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let budget = Arc::new(Semaphore::new(1 << 20));
-        Self { apps, hub, broker, channels, leaving: Leaving::start(), inbound, listener, budget }
+        let context = PusherContext::start(channels.clone());
+        Self { apps, hub, broker, channels, context, inbound, listener, budget }
     }
 
     async fn open(&self) -> Page {
@@ -82,7 +83,7 @@ impl Node {
         outbox.attach(server);
         let connection = self.hub.connect(outbox);
         let app = self.apps.by_id("1").unwrap();
-        let client = ConnectionGuard::open(&self.channels, &self.leaving, app, &connection).unwrap();
+        let client = ConnectionGuard::open(&self.context, app, &connection).unwrap();
         Page { client, socket, read: String::new(), _connection: connection }
     }
 

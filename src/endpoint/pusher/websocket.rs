@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response};
 
 use super::connection::ConnectionGuard;
-use super::leave::Leaving;
+use super::context::PusherContext;
 use crate::channels::Channels;
 use crate::hub::{Connection, Outbox};
 use crate::message::Close;
@@ -22,8 +22,7 @@ use crate::transport::{
 pub struct PusherEndpoint {
     edge: Arc<EndpointContext>,
     apps: Apps,
-    channels: Arc<Channels>,
-    leaving: Leaving,
+    context: Arc<PusherContext>,
     /// For connections of no app.
     options: Arc<ConnectionOptions>,
     /// What each app has of its own, by its id.
@@ -59,8 +58,8 @@ impl PusherEndpoint {
             (app.credentials.id().clone(), Own { options: Arc::new(options), gate })
         };
         let own = apps.iter().map(own).collect();
-        let leaving = Leaving::start();
-        Arc::new(Self { edge, apps, channels, leaving, options: Arc::new(options), own })
+        let context = PusherContext::start(channels);
+        Arc::new(Self { edge, apps, context, options: Arc::new(options), own })
     }
 
     /// Answers a handshake: 101 and a session of the app whose key is in the path.
@@ -135,7 +134,7 @@ impl PusherEndpoint {
     }
 
     pub(super) fn channels(&self) -> &Channels {
-        &self.channels
+        &self.context.channels
     }
 
     fn app(&self, path: &str, query: Option<&str>, headers: &HeaderMap) -> Result<Arc<App>, Fatal> {
@@ -150,7 +149,7 @@ impl PusherEndpoint {
 
     fn admit(self: &Arc<Self>, app: &Arc<App>, connection: &Connection) -> Result<Place, Fatal> {
         self.edge.admission.admit_anyone().map_err(|_| Fatal::OverCapacity)?;
-        match ConnectionGuard::open(&self.channels, &self.leaving, app, connection) {
+        match ConnectionGuard::open(&self.context, app, connection) {
             Ok(client) => Ok(Place { app: app.clone(), client: Some(client) }),
             Err(fatal) => {
                 self.edge.admission.leave_anyone();

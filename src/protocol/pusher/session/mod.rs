@@ -227,7 +227,7 @@ impl Session {
         let ticket = Ticket(self.tickets);
         let subscription = Subscription {
             channel: channel.clone(),
-            user_id: member.as_ref().map(|member| member.user_id.clone()),
+            user_id: member.as_ref().map(|member| Box::new(member.user_id.clone())),
             state: State::Joining(ticket),
         };
         self.channels.add(subscription);
@@ -329,7 +329,7 @@ impl Session {
             channel: subscription.channel.clone(),
             event: event.to_owned(),
             data: data.to_owned(),
-            user_id: subscription.user_id.clone(),
+            user_id: subscription.user_id.as_deref().cloned(),
         })
     }
 }
