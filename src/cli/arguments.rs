@@ -50,7 +50,7 @@ pub(super) enum Command {
     Publish(publish::Args),
     /// Print what is said on a channel, one message a line
     Listen(listen::Args),
-    /// Put load on a server and measure what comes back: latency, losses, order
+    /// Load-test a server: latency, losses and order of its deliveries
     Bench(Box<loadgen::Options>),
     /// Check the settings, or show them
     Config(configuration::Args),

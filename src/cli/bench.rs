@@ -1,4 +1,4 @@
-//! `yamabiko bench`: describes the server of these settings to the load generator, and signs for it.
+//! `yamabiko bench`: describes the deployment of these settings to the load generator, and signs for it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -70,11 +70,11 @@ fn choose<'a>(apps: &'a [AppSettings], key: Option<&str>) -> Result<&'a AppSetti
                 .to_owned(),
         )),
         ([app], None) => Ok(app),
-        (_, None) => Err(Failure::Usage(format!("there are several apps: --app-key {}", keys()))),
+        (_, None) => Err(Failure::Usage(format!("several apps are configured; choose one with --app-key: {}", keys()))),
         (_, Some(key)) => apps
             .iter()
             .find(|app| app.key == key)
-            .ok_or_else(|| Failure::Usage(format!("--app-key {key}: no app has it; there is {}", keys()))),
+            .ok_or_else(|| Failure::Usage(format!("--app-key {key}: no such app; configured: {}", keys()))),
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use crate::support::{Raw, Request, Server};
 
 #[test]
-fn the_operators_pages_are_not_on_the_public_port() {
+fn admin_routes_are_not_on_the_public_port() {
     let server = Server::start(|_| {});
     for target in ["/metrics", "/readyz"] {
         assert_eq!(server.get(target).status, 404, "{target}");
@@ -15,7 +15,7 @@ fn the_operators_pages_are_not_on_the_public_port() {
 
 /// A page of the internet that makes its own name resolve to the operators' address, or posts across origins.
 #[test]
-fn the_operators_port_believes_no_page() {
+fn the_admin_port_rejects_foreign_hosts_and_origins() {
     let server = Server::start(|options| {
         options.set("admin.hosts", "yamabiko,node-1.example.com");
     });

@@ -10,7 +10,7 @@ const READMES: [&str; 2] = ["README.md", "README.ja.md"];
 const LARAVEL_PAGES: [&str; 2] = ["docs/laravel.md", "docs/laravel.ja.md"];
 
 #[test]
-fn every_relative_link_leads_somewhere() {
+fn every_relative_link_resolves() {
     let mut broken = Vec::new();
     for document in documents() {
         let text = without_code(&fs::read_to_string(&document).unwrap());
@@ -165,7 +165,7 @@ fn native_md_has_every_close_code() {
 }
 
 #[test]
-fn no_document_names_a_metric_that_is_not_there() {
+fn documents_name_only_existing_metrics() {
     let metrics = metrics();
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();

@@ -25,7 +25,7 @@ use yamabiko::message::{Audience, ChannelName, Sender};
 use yamabiko::protocol::native::Native;
 
 #[test]
-fn no_message_confuses_the_native_protocol() {
+fn random_native_messages_are_accepted_or_rejected_never_misread() {
     let native = Native::new(&DEFAULTS.server.channels);
     let sender = Sender { name: "Aoi \"\\\u{2028}".into(), id: i64::MIN.into() };
     let channels = ["chat:default", "tweet:", "other"].map(|name| ChannelName::new(name).unwrap());
@@ -66,7 +66,7 @@ fn no_message_confuses_the_native_protocol() {
 }
 
 #[test]
-fn no_token_but_the_genuine_one_is_accepted() {
+fn only_the_genuine_token_is_accepted() {
     let authenticator = Authenticator::new(&DEFAULTS.server.auth).unwrap();
     let genuine = token(&claims(7, "Aoi", "chat:default"));
     let now = 0;
@@ -79,7 +79,7 @@ fn no_token_but_the_genuine_one_is_accepted() {
 }
 
 #[test]
-fn no_claims_confuse_the_authenticator() {
+fn random_claims_never_panic_the_authenticator() {
     let authenticator = Authenticator::new(&DEFAULTS.server.auth).unwrap();
     run(5_000, &json_value(), |value| {
         // Signed by who has the secret, and yet it may be anything.
@@ -96,7 +96,7 @@ fn no_claims_confuse_the_authenticator() {
 }
 
 #[test]
-fn no_settings_end_the_process_without_a_word() {
+fn every_refused_setting_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("yamabiko.toml");
     let shipped = include_str!("../../config/default.toml");
@@ -118,7 +118,7 @@ fn no_settings_end_the_process_without_a_word() {
 }
 
 #[test]
-fn no_frames_end_the_server_or_another_connection() {
+fn random_frames_never_end_the_server_or_another_connection() {
     let server = Server::start(|options| {
         options.set("limits.messages_per_second", 0);
     });
@@ -154,7 +154,7 @@ fn no_frames_end_the_server_or_another_connection() {
 }
 
 #[test]
-fn no_request_ends_the_server() {
+fn random_requests_never_end_the_server() {
     let server = Server::start(|_| {});
     let token = token(&claims(7, "Aoi", "chat:default"));
     let upgrade = format!(
@@ -171,7 +171,7 @@ fn no_request_ends_the_server() {
 }
 
 #[test]
-fn nothing_published_in_redis_ends_the_server() {
+fn random_redis_messages_never_end_the_server() {
     let redis = RedisServer::start();
     let server = Server::start(|options| {
         options.set("redis.url", redis.url());

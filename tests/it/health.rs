@@ -10,7 +10,7 @@ use crate::support::redis::RedisServer;
 use crate::support::{Server, eventually};
 
 #[test]
-fn the_health_check_tells_a_server_that_is_well_from_one_that_is_away() {
+fn healthcheck_distinguishes_healthy_stuck_and_absent_servers() {
     let server = Server::start(|_| {});
     let well = healthcheck(server.admin);
     assert!(well.status.success(), "{well:?}");
@@ -37,7 +37,7 @@ fn healthcheck(admin: SocketAddr) -> Output {
 }
 
 #[test]
-fn healthy_is_not_the_same_as_ready() {
+fn a_server_without_redis_is_healthy_but_not_ready() {
     let memory = Server::start(|_| {});
     let ready = memory.get_admin("/readyz");
     assert_eq!(ready.status, 200);

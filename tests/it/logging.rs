@@ -12,12 +12,18 @@ use serde_json::{Value, json};
 use crate::support::{Client, PATIENCE, Raw, Request, Server, claims, eventually, token};
 
 #[test]
-fn strangers_cannot_fill_the_log() {
-    const KNOCKS: u64 = 1_500;
+fn unauthenticated_requests_cannot_flood_the_log() {
+    const KNOCKS: u64 = 5_000;
+    // What src/telemetry/ allows lines at level INFO: at once, and per second.
+    const BURST: u64 = 1_000;
+    const PER_SECOND: u64 = 200;
     let server = Server::start(|_| {});
-    for _ in 0..KNOCKS {
-        assert_eq!(server.get("/ws").status, 426);
+    let started = Instant::now();
+    let mut connection = Raw::connect(server.address);
+    for _ in 0..KNOCKS / 100 {
+        knock_100_times(&mut connection);
     }
+    let allowed = BURST + PER_SECOND * (started.elapsed().as_secs() + 1);
     server.signal(Signal::TERM);
     let exit = server.wait(Duration::from_secs(15));
     let written = exit.log.iter().filter(|line| line["message"] == "handshake refused").count() as u64;
@@ -27,13 +33,13 @@ fn strangers_cannot_fill_the_log() {
         .filter(|line| line["line"] == "handshake refused")
         .map(|line| line["count"].as_u64().unwrap())
         .sum();
-    assert!((1_000..KNOCKS).contains(&written), "{written} written");
+    assert!((BURST..=allowed).contains(&written), "{written} written, {allowed} allowed");
     assert_eq!(written + left_out, KNOCKS);
 }
 
 /// Standard error of a service whose collector hangs: a pipe that is open, full, and read by nobody.
 #[test]
-fn a_log_that_nobody_reads_holds_nothing_up() {
+fn an_unread_log_does_not_block_the_server() {
     for format in ["text", "json"] {
         let server = Unread::start(format);
         for _ in 0..600 {
@@ -51,7 +57,7 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
 }
 
 #[test]
-fn a_second_signal_ends_it_also_where_nobody_reads_the_log() {
+fn a_second_signal_exits_even_if_the_log_is_not_read() {
     let server = Unread::start("text");
     server.drop_lines();
     // It never answers the close frame, and so keeps the server draining.
@@ -63,7 +69,7 @@ fn a_second_signal_ends_it_also_where_nobody_reads_the_log() {
 }
 
 #[test]
-fn what_was_not_read_in_time_is_told_when_the_log_is_read_again() {
+fn dropped_log_lines_are_reported_when_the_log_is_read_again() {
     let mut server = Unread::start("text");
     server.drop_lines();
     let mut lines = server.stderr.take().unwrap().lines().map(Result::unwrap);
@@ -77,7 +83,7 @@ fn what_was_not_read_in_time_is_told_when_the_log_is_read_again() {
 }
 
 #[test]
-fn what_others_name_cannot_forge_a_line_of_the_log() {
+fn client_chosen_names_cannot_forge_log_lines() {
     let names = [
         "chat: user=1 ip=10.0.0.1",
         "chat:\" user=1",
@@ -134,6 +140,17 @@ fn what_others_name_cannot_forge_a_line_of_the_log() {
     }
 }
 
+/// Pipelines requests that cause a log line each.
+fn knock_100_times(connection: &mut Raw) {
+    connection.write("GET /ws HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100).as_bytes());
+    let mut text = String::new();
+    while text.matches("HTTP/1.1 426").count() < 100 {
+        let mut chunk = [0; 4096];
+        let read = connection.stream().read(&mut chunk).unwrap();
+        text.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
+    }
+}
+
 /// A server whose log nobody reads once it has started.
 struct Unread {
     address: SocketAddr,
@@ -178,13 +195,7 @@ impl Unread {
         let mut connection = Raw::connect(self.address);
         eventually("lines are dropped", || {
             self.dropped_lines() > 0 || {
-                connection.write("GET /ws HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100).as_bytes());
-                let mut text = String::new();
-                while text.matches("HTTP/1.1 426").count() < 100 {
-                    let mut chunk = [0; 4096];
-                    let read = connection.stream().read(&mut chunk).unwrap();
-                    text.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
-                }
+                knock_100_times(&mut connection);
                 false
             }
         });
@@ -228,7 +239,7 @@ impl Drop for Unread {
 }
 
 #[test]
-fn a_log_in_json_tells_who_came_and_went() {
+fn the_json_log_records_connections_and_refusals() {
     let server = Server::start(|options| {
         options.set("log.level", "trace");
     });
@@ -251,7 +262,7 @@ fn a_log_in_json_tells_who_came_and_went() {
 }
 
 #[test]
-fn a_log_as_text_tells_the_same() {
+fn the_text_log_records_connections_and_refusals() {
     let server = Server::start(|options| {
         options.set("log.format", "text").set("log.level", "trace");
     });

@@ -32,3 +32,4 @@ mod settings_page;
 mod shutdown;
 mod startup;
 mod support;
+mod walks;

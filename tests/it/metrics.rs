@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::support::{Request, Server};
 
 #[test]
-fn metrics_come_in_the_format_that_is_asked_for() {
+fn the_metrics_format_follows_the_accept_header() {
     let server = Server::start(|_| {});
     let page = |accept: &str| Request::get(server.admin, "/metrics").header("Accept", accept).send();
     let text = page("*/*");
@@ -25,7 +25,7 @@ fn metrics_come_in_the_format_that_is_asked_for() {
 
 /// Debian's `promtool` runs the rules on series that must fire them and on series that must not: `tests/alerts.yml`.
 #[test]
-fn each_alert_fires_when_it_must_and_only_then() {
+fn each_alert_fires_exactly_when_it_should() {
     promtool(&["check", "rules", "deploy/yamabiko.rules.yml"], "");
     promtool(&["test", "rules", "tests/alerts.yml"], "");
     let (rules, cases) = (read("deploy/yamabiko.rules.yml"), read("tests/alerts.yml"));
@@ -44,7 +44,7 @@ fn each_alert_fires_when_it_must_and_only_then() {
 
 /// Also what an expression or a document names with its labels.
 #[test]
-fn each_metric_of_the_rules_is_on_the_page_from_the_start() {
+fn every_metric_in_rules_and_docs_is_exported_from_the_start() {
     let server = Server::start(|_| {});
     let page = server.get_admin("/metrics");
     promtool(&["check", "metrics"], page.text());

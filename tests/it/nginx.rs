@@ -16,7 +16,7 @@ const BROWSER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 const SPOOFED: &str = "203.0.113.9";
 
 #[test]
-fn a_browser_speaks_and_hears_through_the_proxy() {
+fn messages_pass_through_the_proxy_both_ways() {
     let server = Server::start(|options| {
         options.set("server.trusted_proxies", "127.0.0.1");
     });
@@ -31,7 +31,7 @@ fn a_browser_speaks_and_hears_through_the_proxy() {
 }
 
 #[test]
-fn refusals_come_through() {
+fn refusals_pass_through_the_proxy() {
     let server = Server::start(|_| {});
     let nginx = Nginx::start(server.address);
     let refused = Client::upgrade(Request::get(nginx.address, "/?token=nonsense")).expect_err("refused");
@@ -41,7 +41,7 @@ fn refusals_come_through() {
 }
 
 #[test]
-fn a_trusted_proxy_is_believed_about_the_client_and_only_about_its_own() {
+fn only_the_last_hop_of_a_trusted_proxy_is_the_client() {
     let server = Server::start(|options| {
         options.set("server.trusted_proxies", "127.0.0.1");
     });
@@ -56,7 +56,7 @@ fn a_trusted_proxy_is_believed_about_the_client_and_only_about_its_own() {
 }
 
 #[test]
-fn who_is_not_a_trusted_proxy_is_not_believed() {
+fn forwarded_headers_of_untrusted_peers_are_ignored() {
     let server = Server::start(|options| {
         options.set("server.trusted_proxies", "127.0.0.1");
     });
@@ -68,7 +68,7 @@ fn who_is_not_a_trusted_proxy_is_not_believed() {
 }
 
 #[test]
-fn without_trusted_proxies_the_proxy_is_the_client() {
+fn without_trusted_proxies_the_client_address_is_the_proxys() {
     let server = Server::start(|_| {});
     let nginx = Nginx::start(server.address);
     let _aoi = Client::upgrade(nginx.request("/")).expect("upgraded");
@@ -76,7 +76,7 @@ fn without_trusted_proxies_the_proxy_is_the_client() {
 }
 
 #[test]
-fn the_token_is_in_no_log_of_the_proxy() {
+fn proxy_logs_contain_no_token() {
     let server = Server::start(|_| {});
     let nginx = Nginx::start(server.address);
     let request = |target: &str| Request::get(nginx.address, target);
@@ -95,7 +95,7 @@ fn the_token_is_in_no_log_of_the_proxy() {
 }
 
 #[test]
-fn a_rolling_restart_behind_nginx_locks_nobody_out() {
+fn a_rolling_restart_behind_nginx_refuses_no_connection() {
     let redis = RedisServer::start();
     let nodes = [node(&redis, 0), node(&redis, 0)];
     let nginx = Nginx::balance(&nodes.each_ref().map(|node| node.address));
@@ -106,7 +106,7 @@ fn a_rolling_restart_behind_nginx_locks_nobody_out() {
 }
 
 #[test]
-fn a_rolling_restart_behind_caddy_locks_nobody_out() {
+fn a_rolling_restart_behind_caddy_refuses_no_connection() {
     let redis = RedisServer::start();
     let nodes = [node(&redis, 0), node(&redis, 0)];
     let caddy = Caddy::balance(&nodes.each_ref().map(|node| node.address));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{Request, Server};
 
 #[test]
-fn wrong_settings_end_it_with_2_which_systemd_does_not_start_again() {
+fn wrong_settings_exit_2() {
     let exit = Server::try_start(|options| {
         options.unset("auth.secret");
     })
@@ -19,7 +19,7 @@ fn wrong_settings_end_it_with_2_which_systemd_does_not_start_again() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_in_the_form_of_the_log() {
+fn a_taken_port_is_reported_in_the_log_format() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     let exit = Server::try_start(|options| {
@@ -37,7 +37,7 @@ fn a_port_that_is_taken_is_told_in_the_form_of_the_log() {
 }
 
 #[test]
-fn it_opens_as_many_files_as_it_may_and_says_where_that_is_too_few() {
+fn the_descriptor_limit_is_raised_and_a_low_one_is_reported() {
     let started = |limits: &str| {
         let mut process = Command::new("bash")
             .args(["-c", &format!("{limits} exec \"$0\" serve"), env!("CARGO_BIN_EXE_yamabiko")])

@@ -1,142 +1,142 @@
-//! What the command line takes.
-
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::speech::Protocol;
+use super::protocol::Protocol;
 use super::stamp::Stamp;
 
 const EXAMPLES: &str = "\
 Examples:
-  yamabiko bench                                                     the server of this machine, 100 connections
+  yamabiko bench                                                     the local server, 100 connections
   yamabiko bench --connections 5000 --channels 50 --rate 200 --duration 30s
-  yamabiko bench --url ws://node1:8080 --url ws://node2:8080         the two nodes have to agree
+  yamabiko bench --url ws://node1:8080 --url ws://node2:8080         spread over two nodes
   yamabiko bench --publish redis --rate 50                           publish as Laravel does
   yamabiko bench --protocol pusher --publish http --rate 50          the same for Laravel Echo
-  yamabiko bench --window 64 --json result.json                      as fast as it goes
-  yamabiko bench --connections 2000 --reconnect 0.1 --slow 0.1       what do the others feel of it?
+  yamabiko bench --window 64 --json result.json                      closed loop: maximum throughput
+  yamabiko bench --connections 2000 --reconnect 0.1 --slow 0.1       how disturbances affect the other connections
 
-It needs the server's auth.secret, from the settings or with --secret-file; for the Pusher protocol the app of the settings
-(PUSHER_APP_ID, PUSHER_APP_KEY, PUSHER_APP_SECRET), whichever server it is. It puts real load on the server, under channels
-and users of its own. Latency counts from when a message was due, not from when it could be sent.
+The native protocol needs the server's auth.secret, from the settings or --secret-file. The Pusher protocol needs the app's
+credentials (PUSHER_APP_ID, PUSHER_APP_KEY, PUSHER_APP_SECRET), for whichever server it is. The load is real, but uses
+channels and users of its own. Latency is measured from when a message was due, not from when it was sent.
 
-Exit codes: 0 all copies came once and in order; 1 some did not, or a connection did not last; 2 wrong usage.";
+Exit codes: 0 every copy arrived once and in order; 1 copies or connections were lost; 2 wrong usage.";
 
-const DISTURBANCES: &str =
-    "Disturbances (latency and faults are those of the others; they are told for both halves)";
+const CHAOS: &str =
+    "Chaos (latency and faults are those of the undisturbed connections, reported before and during it)";
 
 /// The options of `yamabiko bench`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// A server, as `ws://host:port` or `wss://host`; may be repeated [default: the one of the settings, on this machine]
+    /// Server URL, as `ws://host:port` or `wss://host`; repeat it to spread over several nodes [default: the local server
+    /// of these settings]
     #[arg(long)]
     pub url: Vec<String>,
 
-    /// What is spoken with the server
+    /// Protocol of the connections
     #[arg(long, value_enum, default_value_t = Protocol::Native)]
     pub protocol: Protocol,
 
-    /// The app of the Pusher protocol, where the settings have several
+    /// App of the Pusher protocol; required if the settings have several
     #[arg(long, value_name = "KEY")]
     pub app_key: Option<String>,
 
-    /// A file with the secret that tokens of the native protocol are signed with [default: auth.secret]
+    /// File with the secret that signs the tokens of the native protocol [default: auth.secret]
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 
-    /// Connections in all
+    /// Total number of connections
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) connections: u32,
 
-    /// Channels, among which the connections are divided
+    /// Number of channels; the connections are spread over them
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub channels: u32,
 
-    /// What the channels are called: NAME-0, NAME-1, … [default: chat:bench, or private-bench for the Pusher protocol]
+    /// Prefix of the channel names: NAME-0, NAME-1, … [default: chat:bench, or private-bench for the Pusher protocol]
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub channel: Option<String>,
 
-    /// Messages a second in all, by the clock [default: 100]
-    #[arg(long, conflicts_with = "window", value_parser = positive)]
+    /// Open loop: publish N messages per second in total, on schedule [default: 100]
+    #[arg(long, value_name = "N", conflicts_with = "window", value_parser = positive)]
     pub(crate) rate: Option<f64>,
 
-    /// Instead, so many messages on their way of each publisher, as fast as they come back
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Closed loop: keep N messages in flight per publisher
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) window: Option<u32>,
 
-    /// Who publishes on each channel, in number [default: as many as `limits.messages_per_second`, or the app's
-    /// `client_events_per_second`, asks for; 1 for --publish http]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Publishers per channel [default: as many as are needed to stay below `limits.messages_per_second` or the app's
+    /// `client_events_per_second`; 1 for --publish http]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) publishers: Option<u16>,
 
-    /// Bytes of text in a message
+    /// Bytes of text per message
     #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = payload)]
     pub(crate) payload: usize,
 
-    /// New connections a second
-    #[arg(long, default_value = "500", value_parser = positive)]
+    /// Open N connections per second
+    #[arg(long, value_name = "N", default_value = "500", value_parser = positive)]
     pub(crate) ramp: f64,
 
-    /// How long messages are sent before it is measured
+    /// How long to publish before the measurement
     #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
     pub(crate) warmup: Duration,
 
-    /// How long it is measured
+    /// Length of the measurement
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     pub(crate) duration: Duration,
 
-    /// Who publishes
-    #[arg(long, value_enum, default_value_t = Publish::Websocket)]
-    pub publish: Publish,
+    /// How to publish
+    #[arg(long, value_enum, default_value_t = PublishVia::Websocket)]
+    pub publish: PublishVia,
 
-    /// A source address; repeat it for more than 28,000 connections to one port of this machine: 127.0.0.1, 127.0.0.2, …
+    /// Local source address; repeat it (127.0.0.1, 127.0.0.2, …) to open more than 28,000 connections to one local port
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) source: Vec<IpAddr>,
 
-    /// This share of the connections stops reading in the middle of the measurement; 0.1 is a tenth. 0 disturbs nobody,
-    /// and shows how far the two halves differ anyway
-    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = DISTURBANCES)]
+    /// Halfway through, this share of the connections stops reading: 0.1 is a tenth. 0 disturbs nothing and shows how much
+    /// the two halves differ anyway
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = CHAOS)]
     pub(crate) slow: Option<f64>,
 
-    /// This share of the connections is gone in the middle, without a word, and comes back at once
-    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = DISTURBANCES)]
+    /// Halfway through, this share of the connections drops without a close frame and reconnects at once
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = CHAOS)]
     pub(crate) reconnect: Option<f64>,
 
-    /// From the middle on so many more connections come every second, and go after a second
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = DISTURBANCES)]
+    /// From halfway on, N additional connections open every second, each for a second
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = CHAOS)]
     pub(crate) churn: Option<f64>,
 
-    /// The process of a server on this machine: its CPU time and memory are reported
+    /// Process id of a local server: report its CPU time and memory
     #[arg(long)]
     pub(crate) pid: Option<u32>,
 
-    /// Write the result as JSON; - prints it instead of the table
+    /// Write the report as JSON; - prints JSON instead of the table
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
 
+/// How messages are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Publish {
-    /// Connections: with the Pusher protocol, others than those that read, as client events
+pub enum PublishVia {
+    /// Over WebSocket: from subscribers, or with the Pusher protocol as client events from publish-only connections
     Websocket,
-    /// One publisher on redis.url, as Laravel does; with the native protocol
+    /// Over redis.url from a single publisher, as Laravel does; native protocol only
     Redis,
-    /// The HTTP API, as Laravel does; with the Pusher protocol
+    /// Over the HTTP API, as Laravel does; Pusher protocol only
     Http,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
-    number.ok_or_else(|| "write a positive number".to_owned())
+    number.ok_or_else(|| "expected a positive number".to_owned())
 }
 
 fn share(text: &str) -> Result<f64, String> {
     let share = text.parse::<f64>().ok().filter(|share| (0.0..1.0).contains(share));
-    share.ok_or_else(|| "write a share, from 0 to below 1".to_owned())
+    share.ok_or_else(|| "expected a share from 0 to below 1".to_owned())
 }
 
 fn payload(text: &str) -> Result<usize, String> {
@@ -144,6 +144,6 @@ fn payload(text: &str) -> Result<usize, String> {
     if (Stamp::LENGTH..=16 << 20).contains(&bytes) {
         Ok(bytes)
     } else {
-        Err(format!("a message has at least {} bytes, and at most 16 MiB", Stamp::LENGTH))
+        Err(format!("a message has between {} bytes and 16 MiB", Stamp::LENGTH))
     }
 }

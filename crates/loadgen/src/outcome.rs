@@ -1,84 +1,82 @@
-//! What one connection has seen, and the part it had.
-
 use std::collections::BTreeMap;
 
-use super::track::Track;
+use super::sequence_tracker::SequenceTracker;
 
-/// What becomes of a connection in the course of a run.
+/// What a connection does in the course of a run.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    /// It stays and reads: what the figures are of.
+pub(super) enum Role {
+    /// Stays connected and reads. All figures but those of the disturbed are about these connections.
     #[default]
     Steady,
-    /// It stops reading at some time, and reads on at the end.
+    /// Stops reading halfway through, and reads the rest at the end.
     Slow,
-    /// It is gone without a word at some time.
+    /// Drops without a close frame halfway through.
     Dropping,
-    /// It is one of those that were gone.
-    Returning {
-        /// Messages sent on its channel before it was back.
+    /// Replaces one that has dropped.
+    Reconnected {
+        /// Messages sent on its channel before it was connected.
         sent_before: u64,
     },
-    /// It comes while it is measured, and goes soon.
-    Passing,
-    /// It only publishes.
-    Speaking,
+    /// Connects for a second during the measurement.
+    Churning,
+    /// Only publishes.
+    PublishOnly,
 }
 
-impl Part {
-    /// The same, once the connection is open.
-    pub(super) fn entered(self, sent: u64) -> Self {
+impl Role {
+    /// The same role, after the handshake.
+    pub(super) fn connected(self, sent: u64) -> Self {
         match self {
-            Self::Returning { .. } => Self::Returning { sent_before: sent },
+            Self::Reconnected { .. } => Self::Reconnected { sent_before: sent },
             other => other,
         }
     }
 
-    /// Whether it disturbs the others.
-    pub(super) fn disturbs(self) -> bool {
-        !matches!(self, Self::Steady | Self::Speaking)
+    /// Whether it is one of the connections that are disturbed on purpose.
+    pub(super) fn is_disturbed(self) -> bool {
+        !matches!(self, Self::Steady | Self::PublishOnly)
     }
 
-    /// Whether it comes when messages are on their way already.
-    fn is_late(self) -> bool {
-        matches!(self, Self::Returning { .. } | Self::Passing)
+    /// Whether it connects after publishing has begun.
+    fn joins_late(self) -> bool {
+        matches!(self, Self::Reconnected { .. } | Self::Churning)
     }
 }
 
-/// What a connection has seen, told once: at its end or at that of the run.
+/// What a connection has observed. Each connection reports once: at its end or at that of the run.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    pub(super) part: Part,
+    pub(super) role: Role,
     pub(super) channel: usize,
-    /// Its number on the channel, where it was a publisher.
+    /// Its number on the channel, if it published.
     pub(super) publisher: Option<u16>,
     pub(super) sent: u32,
     pub(super) accepted: u64,
     pub(super) refused: u64,
-    /// What it got of each publisher of its channel.
-    pub(super) tracks: BTreeMap<u16, Track>,
-    /// How many messages it got, and a hash of their order.
+    /// By publisher of the channel.
+    pub(super) trackers: BTreeMap<u16, SequenceTracker>,
     pub(super) received: u64,
+    /// A hash of the order of what it received.
     pub(super) order: u64,
-    /// Why it ended before the run did, or before it was told to.
+    /// The close code and reason, if it ended before it was told to.
     pub(super) ended: Option<String>,
 }
 
 impl Outcome {
-    /// How many of its messages the server did not take. Where it says of none that it took it, those that it did not
-    /// refuse count as taken.
-    pub(super) fn not_accepted(&self, answered: bool) -> u64 {
-        if answered { u64::from(self.sent).saturating_sub(self.accepted) } else { self.refused }
+    /// How many of its messages the server did not accept. Without acknowledgements, all that were not refused count as
+    /// accepted.
+    pub(super) fn not_accepted(&self, acknowledged: bool) -> u64 {
+        if acknowledged { u64::from(self.sent).saturating_sub(self.accepted) } else { self.refused }
     }
 
-    /// Notes a message of its channel.
-    pub(super) fn hear(&mut self, publisher: u16, sequence: u32) {
-        let late = self.part.is_late();
-        let track = || if late { Track::from_the_next() } else { Track::default() };
-        self.tracks.entry(publisher).or_insert_with(track).receive(sequence);
+    /// Records a message received on its channel.
+    pub(super) fn record(&mut self, publisher: u16, sequence: u32) {
+        let late = self.role.joins_late();
+        let tracker = || if late { SequenceTracker::starting_late() } else { SequenceTracker::default() };
+        self.trackers.entry(publisher).or_insert_with(tracker).record(sequence);
         self.received += 1;
-        let one = u64::from(publisher) << 32 | u64::from(sequence);
-        // Any hash does that depends on the order; this one is FNV-1a's step on a longer word.
-        self.order = (self.order ^ one).wrapping_mul(0x0000_0100_0000_01b3);
+        let message = u64::from(publisher) << 32 | u64::from(sequence);
+        // A step of FNV-1a on a whole word: any hash that depends on the order would do.
+        self.order = (self.order ^ message).wrapping_mul(0x0000_0100_0000_01b3);
     }
 }

@@ -1,11 +1,10 @@
-//! Says how far it is: in one line that changes on a terminal, in a line now and then elsewhere.
-
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// Between two lines of a log.
-const PAUSE: Duration = Duration::from_secs(5);
+/// Between two lines where standard error is not a terminal.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Progress on standard error: one line that is overwritten on a terminal, a line every few seconds elsewhere.
 pub(super) struct Progress {
     terminal: bool,
     last: Instant,
@@ -16,18 +15,17 @@ impl Progress {
         Self { terminal: io::stderr().is_terminal(), last: Instant::now() }
     }
 
-    /// What stays.
-    pub(super) fn say(&mut self, text: &str) {
+    /// Prints a line that stays.
+    pub(super) fn log(&mut self, text: &str) {
         self.clear();
         write_line(text);
     }
 
-    /// What the next one replaces.
+    /// Prints a line that the next one replaces.
     pub(super) fn update(&mut self, text: &str) {
         if self.terminal {
-            // A terminal that is gone needs no progress.
             let _ = write!(io::stderr().lock(), "\r\x1b[K{text}");
-        } else if self.last.elapsed() >= PAUSE {
+        } else if self.last.elapsed() >= LOG_INTERVAL {
             self.last = Instant::now();
             write_line(text);
         }
@@ -40,7 +38,7 @@ impl Progress {
     }
 }
 
+/// The run continues if standard error is closed.
 fn write_line(text: &str) {
-    // Without standard error the run goes on unseen.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

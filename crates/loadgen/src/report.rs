@@ -1,17 +1,15 @@
-//! What a run has found, as it is written in JSON.
-
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 
+use super::histogram::Histogram;
 use super::table;
-use super::tally::Times;
 
-/// All of it. Times are in microseconds, rates per second.
+/// The result of a run, as it is written in JSON. Times are in microseconds, rates per second.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// The generator's own version.
+    /// The version of the load generator.
     pub(super) version: &'static str,
     pub(super) load: Load,
     pub(super) connections: Connections,
@@ -19,19 +17,19 @@ pub struct Report {
     pub(super) deliveries: Deliveries,
     /// From when a message was due to when a copy of it was read.
     pub(super) latency_us: Percentiles,
-    /// What some connections did to disturb the others; the figures above are of the others only.
-    pub(super) disturbance: Option<Apart>,
+    /// The disturbed connections, which no other section includes.
+    pub(super) chaos: Option<DisturbedStats>,
     pub(super) generator: Generator,
     /// The process given with `--pid`.
     pub(super) server: Option<Server>,
-    /// What did not go as it should have.
+    /// What went wrong. A run without faults is sound.
     pub faults: Vec<String>,
-    /// What to know before the figures are believed.
-    pub(super) cautions: Vec<String>,
+    /// What to consider before trusting the figures.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Report {
-    /// As JSON, over several lines.
+    /// Formatted JSON.
     pub fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
     }
@@ -43,7 +41,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// What was asked for.
+/// The parameters of the run.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Load {
     pub(super) urls: Vec<String>,
@@ -52,117 +50,118 @@ pub(super) struct Load {
     pub(super) connections: usize,
     pub(super) channels: usize,
     pub(super) publishers_per_channel: usize,
-    /// Messages a second on all channels together; open loop.
+    /// Open loop: messages per second on all channels together.
     pub(super) rate: Option<f64>,
-    /// Messages on their way of each publisher; closed loop.
+    /// Closed loop: messages in flight per publisher.
     pub(super) window: Option<u32>,
     pub(super) payload_bytes: usize,
     pub(super) ramp: f64,
     pub(super) warmup_seconds: f64,
-    /// How long it was measured.
+    /// The length of the measurement.
     pub(super) seconds: f64,
 }
 
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Connections {
     pub(super) opened: u64,
-    /// Those that were not opened, by reason.
+    /// Failed handshakes by reason.
     pub(super) refused: BTreeMap<String, u64>,
-    /// Those that ended before the run did, but for slow readers, by close code and reason; 1006 where there was no close frame.
+    /// Connections that ended before the run did, without slow readers, by close code and reason. 1006: no close frame.
     pub(super) ended: BTreeMap<String, u64>,
-    /// From the first packet until it was on its channel: the answer to the handshake, or to its subscription.
+    /// From the first packet until the connection was on its channel: the response to the handshake, or to the
+    /// subscription.
     pub(super) handshake_us: Percentiles,
 }
 
-/// Warm-up included.
+/// Published messages, warm-up included.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Messages {
     pub(super) sent: u64,
-    /// Due, but there was no connection to send them on.
+    /// Due, but without a connection to send them on.
     pub(super) unsent: u64,
-    /// The server, or Redis, said that it took them; a plain server says nothing.
+    /// Acknowledged by the server or by Redis; a plain server does not acknowledge.
     pub(super) accepted: u64,
-    /// Those that were not taken, by code.
+    /// Refused messages by code.
     pub(super) refused: BTreeMap<String, u64>,
-    /// Neither accepted nor refused: they may have arrived or not.
+    /// Neither accepted nor refused: they may have been delivered or not.
     pub(super) unanswered: u64,
-    /// Sent while it was measured, a second.
+    /// Sent during the measurement.
     pub(super) per_second: f64,
 }
 
-/// Warm-up included.
+/// Copies received by undisturbed connections, warm-up included.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Deliveries {
-    /// Copies due for all that was sent: refused messages included.
+    /// Copies due for everything sent, refused messages included.
     pub(super) due: u64,
     pub(super) received: u64,
-    /// Copies that did not come, of messages that were accepted or that somebody else got.
+    /// Copies that did not arrive, of messages that were accepted or that another receiver got.
     pub(super) missing: u64,
-    /// Those of them that were due on connections that had ended.
+    /// The missing copies of connections that had ended.
     pub(super) missing_on_ended: u64,
-    pub(super) doubled: u64,
-    /// After one that the same publisher sent later.
+    pub(super) duplicated: u64,
+    /// Received after one that the same publisher sent later.
     pub(super) reordered: u64,
-    /// A sender's own copies that came before the answer to their message.
-    pub(super) hasty: u64,
+    /// Copies that reached their sender before the acknowledgement of the message.
+    pub(super) early_echo: u64,
     /// Receivers that saw messages of several publishers in another order than the others on their channel.
-    pub(super) disagreeing: u64,
-    /// On another channel than they were sent on.
-    pub(super) strayed: u64,
-    /// Of others, or not understood.
-    pub(super) foreign: u64,
-    /// Read while it was measured, a second.
+    pub(super) order_mismatches: u64,
+    /// Received on another channel than they were sent on.
+    pub(super) misrouted: u64,
+    /// Messages that do not belong to this run, or that could not be parsed.
+    pub(super) unrecognized: u64,
+    /// Received during the measurement.
     pub(super) per_second: f64,
 }
 
-/// What those did and saw who disturbed the others, from the middle of the measurement on.
+/// The connections that were disturbed from the middle of the measurement on, and the others' latency.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Apart {
-    /// The others' latency, of messages that were due before the middle …
+pub(super) struct DisturbedStats {
+    /// Latency of the undisturbed connections, of messages due before the middle.
     pub(super) latency_before_us: Percentiles,
-    /// … and of those due from then on.
+    /// The same, of messages due after it.
     pub(super) latency_during_us: Percentiles,
-    pub(super) slow: SlowReaders,
-    pub(super) reconnect: Reconnects,
-    /// As asked for.
+    pub(super) slow: SlowReaderStats,
+    pub(super) reconnect: ReconnectStats,
+    /// As requested.
     pub(super) churn_per_second: f64,
-    pub(super) churn: Newcomers,
-    /// Copies that came to them.
+    pub(super) churn: ConnectStats,
+    /// Copies that disturbed connections received.
     pub(super) received: u64,
-    /// Copies that they should have got: all while they were there and read, but for what was still on its way when they
-    /// came or went.
+    /// Copies that disturbed connections should have received: everything sent while they were connected and read, except
+    /// what was in flight when they connected or dropped.
     pub(super) missing: u64,
-    pub(super) doubled: u64,
+    pub(super) duplicated: u64,
     pub(super) reordered: u64,
-    /// How much of its cores the generator used from the middle on.
+    /// The generator's CPU usage from the middle on; 1 means all of its cores.
     pub(super) generator_busy: Option<f64>,
     pub(super) generator_waited: Option<f64>,
 }
 
-/// Those who stopped reading.
+/// Connections that stopped reading.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct SlowReaders {
+pub(super) struct SlowReaderStats {
     pub(super) stalled: u64,
-    /// Those whom the server disconnected, by close code and reason. As a rule one does not read the code any more: a
+    /// Those that the server disconnected, by close code and reason. A slow reader rarely gets to read the close frame; a
     /// reset is 1006.
     pub(super) ended: BTreeMap<String, u64>,
 }
 
-/// Those who were gone and came back all at once.
+/// Connections that dropped and reconnected, all at once.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Reconnects {
+pub(super) struct ReconnectStats {
     #[serde(flatten)]
-    pub(super) newcomers: Newcomers,
-    /// Until the last was back; none if not all came back.
+    pub(super) connects: ConnectStats,
+    /// How long it took until all were back; none if some never were.
     pub(super) all_back_seconds: Option<f64>,
 }
 
-/// Those who came meanwhile.
+/// Connections that were opened during the measurement.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Newcomers {
-    pub(super) tried: u64,
+pub(super) struct ConnectStats {
+    pub(super) attempted: u64,
     pub(super) opened: u64,
-    /// Handshakes that failed, by reason. Who comes back tries again, and can be here more than once.
+    /// Failed handshakes by reason. A connection that retries can fail more than once.
     pub(super) refused: BTreeMap<String, u64>,
     pub(super) handshake_us: Percentiles,
 }
@@ -170,26 +169,26 @@ pub(super) struct Newcomers {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Generator {
     pub(super) cores: usize,
-    /// How much of these cores it used while it was measured; 1 is all.
+    /// CPU usage during the measurement; 1 means all of its cores.
     pub(super) busy: Option<f64>,
-    /// How long its threads waited for a core, in the same measure; more than one of them can wait for the same core.
+    /// How long its threads waited for a core, in the same unit. Several threads can wait for one core.
     pub(super) waited: Option<f64>,
-    /// How late it sent. It is part of the latency.
+    /// How late messages were sent. The delay is part of the latency.
     pub(super) late_us: Percentiles,
     /// Writes that had to wait because the server did not read.
     pub(super) blocked_writes: u64,
 }
 
-/// What the server used.
+/// Resource usage of the server.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Server {
-    /// User and system time for each delivery, from the start of the measurement until all had come.
+    /// User and system time per delivery, from the start of the measurement until the last copy arrived.
     pub(super) cpu_us_per_delivery: Option<f64>,
-    /// The same for each connection while they were opened.
+    /// User and system time per connection while the connections were opened.
     pub(super) cpu_us_per_connect: Option<f64>,
-    /// How much the resident memory grew for each connection while nothing was sent.
+    /// Growth of the resident memory per connection while nothing was published.
     pub(super) bytes_per_connection: Option<f64>,
-    /// At the end.
+    /// Resident memory at the end.
     pub(super) memory_bytes: u64,
 }
 
@@ -205,8 +204,8 @@ pub(super) struct Percentiles {
     pub(super) max: u64,
 }
 
-impl From<&Times> for Percentiles {
-    fn from(times: &Times) -> Self {
+impl From<&Histogram> for Percentiles {
+    fn from(times: &Histogram) -> Self {
         if times.is_empty() {
             return Self::default();
         }

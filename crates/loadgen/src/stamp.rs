@@ -1,28 +1,24 @@
-//! What a message of the benchmark carries, so that its receiver can tell where it belongs and how old it is.
-
-/// The mark of one message.
+/// The header of a benchmark message: it tells the receiver which message it is and when it was due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
-    /// The run: messages of others on the same channel are not counted.
+    /// The run's id: messages of others on the same channel are not counted.
     pub(super) run: u32,
-    /// The channel by its number.
     pub(super) channel: u32,
-    /// The publisher by its number on the channel.
+    /// The publisher's number on the channel.
     pub(super) publisher: u16,
-    /// Counts the publisher's messages from 0 on.
+    /// Counts the publisher's messages, from 0.
     pub(super) sequence: u32,
-    /// When it was to be sent, in nanoseconds of the run's clock: latency counts from here, so that a sender that is
-    /// held up does not hide what it waited.
+    /// When the message was due, in nanoseconds of the run's clock. Latency counts from here, so that a delayed sender
+    /// does not hide its delay (coordinated omission).
     pub(super) due: u64,
 }
 
 const MARK: &[u8] = b"yb";
 
 impl Stamp {
-    /// Its length in bytes.
     pub(super) const LENGTH: usize = MARK.len() + 8 + 8 + 4 + 8 + 16;
 
-    /// Appends it as letters and digits, which every protocol lets through.
+    /// Appends the stamp as letters and digits, which no protocol escapes.
     pub(super) fn write(&self, to: &mut Vec<u8>) {
         use std::io::Write;
         let Self { run, channel, publisher, sequence, due } = self;
@@ -31,7 +27,7 @@ impl Stamp {
         let _ = write!(to, "{run:08x}{channel:08x}{publisher:04x}{sequence:08x}{due:016x}");
     }
 
-    /// Finds one in a message. `at` is where the last one stood, which is where the next one stands as a rule.
+    /// Finds the stamp in a message. `at` caches its offset, which rarely differs between messages.
     pub(super) fn find(message: &[u8], at: &mut usize) -> Option<Self> {
         if let Some(stamp) = message.get(*at..).and_then(Self::read) {
             return Some(stamp);
@@ -58,7 +54,7 @@ impl Stamp {
     }
 }
 
-/// The next number of so many hexadecimal digits.
+/// Takes a number of `digits` hexadecimal digits.
 fn number<T: TryFrom<u64>>(bytes: &mut &[u8], digits: usize) -> Option<T> {
     let (number, rest) = bytes.split_at_checked(digits)?;
     *bytes = rest;
@@ -77,7 +73,7 @@ mod tests {
         Stamp { run: 0xdead_beef, channel: 7, publisher: 65_535, sequence: 12, due: u64::MAX };
 
     #[test]
-    fn it_is_found_wherever_it_stands() {
+    fn a_stamp_is_found_at_any_offset() {
         let mut message = br#"{"sender":"yb, yb12","message":""#.to_vec();
         let place = message.len();
         STAMP.write(&mut message);
@@ -91,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn junk_has_none() {
+    fn junk_has_no_stamp() {
         for junk in [&b""[..], b"yb", b"yb0123", b"ybzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"] {
             assert_eq!(Stamp::find(junk, &mut 0), None);
         }

@@ -1,10 +1,8 @@
-//! A report for people.
-
 use std::fmt::Write;
 
-use super::report::{Apart, Newcomers, Percentiles, Report};
+use super::report::{ConnectStats, DisturbedStats, Percentiles, Report};
 
-/// The whole report as text.
+/// Renders the report as a table.
 pub(super) fn render(report: &Report) -> String {
     let mut text = String::new();
     let Report { load, connections, messages, deliveries, generator, .. } = report;
@@ -14,19 +12,23 @@ pub(super) fn render(report: &Report) -> String {
     };
     row("Connections", format!("{} of {}", count(connections.opened), count(load.connections as u64)));
     for (reason, number) in &connections.refused {
-        row("", format!("{} not opened: {reason}", count(*number)));
+        row("", format!("{} failed: {reason}", count(*number)));
     }
     for (reason, number) in &connections.ended {
         row("", format!("{} ended: {reason}", count(*number)));
     }
     row(
         "Messages",
-        format!("{} sent, {}/s while measured", count(messages.sent), per_second(messages.per_second)),
+        format!(
+            "{} sent, {}/s during the measurement",
+            count(messages.sent),
+            per_second(messages.per_second)
+        ),
     );
     row(
         "Deliveries",
         format!(
-            "{} received, {}/s while measured",
+            "{} received, {}/s during the measurement",
             count(deliveries.received),
             per_second(deliveries.per_second)
         ),
@@ -34,26 +36,33 @@ pub(super) fn render(report: &Report) -> String {
     row(
         "Faults",
         format!(
-            "{} missing, {} doubled, {} reordered",
+            "{} missing, {} duplicated, {} reordered",
             count(deliveries.missing),
-            count(deliveries.doubled),
+            count(deliveries.duplicated),
             count(deliveries.reordered)
         ),
     );
     if deliveries.missing_on_ended > 0 {
-        row("", format!("{} of the missing on connections that ended", count(deliveries.missing_on_ended)));
+        row(
+            "",
+            format!("{} of the missing copies on connections that ended", count(deliveries.missing_on_ended)),
+        );
     }
     row("Handshake", percentiles(&connections.handshake_us));
     row("Latency", percentiles(&report.latency_us));
-    if let Some(apart) = &report.disturbance {
-        disturbance(apart, &mut row);
+    if let Some(stats) = &report.chaos {
+        chaos(stats, &mut row);
     }
-    row("Sent late", percentiles(&generator.late_us));
+    row("Send delay", percentiles(&generator.late_us));
     if let Some(busy) = generator.busy {
         let waited = generator.waited.unwrap_or_default() * 100.0;
         row(
             "Generator",
-            format!("used {:.0}% of {} core(s), waited {waited:.0}%", busy * 100.0, generator.cores),
+            format!(
+                "used {:.0}% of {} core(s), waited {waited:.0}% of the time for one",
+                busy * 100.0,
+                generator.cores
+            ),
         );
     }
     if let Some(server) = &report.server {
@@ -73,44 +82,49 @@ pub(super) fn render(report: &Report) -> String {
     for fault in &report.faults {
         let _ = writeln!(text, "  FAULT: {fault}");
     }
-    for caution in &report.cautions {
-        let _ = writeln!(text, "  Caution: {caution}");
+    for warning in &report.warnings {
+        let _ = writeln!(text, "  Warning: {warning}");
     }
     text
 }
 
-/// What some connections did, and what the others felt of it.
-fn disturbance(apart: &Apart, row: &mut impl FnMut(&str, String)) {
-    row("  first half", percentiles(&apart.latency_before_us));
-    row("  disturbed", percentiles(&apart.latency_during_us));
-    let came = |newcomers: &Newcomers, row: &mut dyn FnMut(&str, String)| {
-        for (reason, number) in &newcomers.refused {
+/// What happened to the disturbed connections, and the latency of the others before and during it.
+fn chaos(stats: &DisturbedStats, row: &mut impl FnMut(&str, String)) {
+    row("  before", percentiles(&stats.latency_before_us));
+    row("  during", percentiles(&stats.latency_during_us));
+    let connects_row = |connects: &ConnectStats, row: &mut dyn FnMut(&str, String)| {
+        for (reason, number) in &connects.refused {
             row("", format!("{} handshakes failed: {reason}", count(*number)));
         }
-        row("  handshake", percentiles(&newcomers.handshake_us));
+        row("  handshake", percentiles(&connects.handshake_us));
     };
-    if apart.slow.stalled > 0 {
-        let ended = apart.slow.ended.values().sum();
+    if stats.slow.stalled > 0 {
+        let ended = stats.slow.ended.values().sum();
         row(
             "Slow",
-            format!("{} stopped reading, {} were disconnected", count(apart.slow.stalled), count(ended)),
+            format!("{} stopped reading, {} were disconnected", count(stats.slow.stalled), count(ended)),
         );
-        for (reason, number) in &apart.slow.ended {
+        for (reason, number) in &stats.slow.ended {
             row("", format!("{} ended: {reason}", count(*number)));
         }
     }
-    let back = &apart.reconnect.newcomers;
-    if back.tried > 0 {
-        let after = apart.reconnect.all_back_seconds.map(|after| format!(", the last after {after:.2} s"));
+    let back = &stats.reconnect.connects;
+    if back.attempted > 0 {
+        let after = stats.reconnect.all_back_seconds.map(|after| format!(", the last after {after:.2} s"));
         row(
             "Reconnect",
-            format!("{} of {} are back{}", count(back.opened), count(back.tried), after.unwrap_or_default()),
+            format!(
+                "{} of {} reconnected{}",
+                count(back.opened),
+                count(back.attempted),
+                after.unwrap_or_default()
+            ),
         );
-        came(back, row);
+        connects_row(back, row);
     }
-    if apart.churn.tried > 0 {
-        row("Churn", format!("{} of {} came and went", count(apart.churn.opened), count(apart.churn.tried)));
-        came(&apart.churn, row);
+    if stats.churn.attempted > 0 {
+        row("Churn", format!("{} of {} connected", count(stats.churn.opened), count(stats.churn.attempted)));
+        connects_row(&stats.churn, row);
     }
 }
 
@@ -141,7 +155,7 @@ fn per_second(rate: f64) -> String {
     count(rate.round() as u64)
 }
 
-/// A number with its thousands set apart.
+/// A number with thousands separators.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -154,7 +168,7 @@ pub(super) fn count(number: u64) -> String {
     text
 }
 
-/// Microseconds with three digits that count.
+/// A duration in microseconds, with three significant digits.
 pub(super) fn time(micros: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "times are far below 2^53 microseconds")]
     let micros = micros as f64;
@@ -172,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_easy_to_read() {
+    fn counts_have_separators_and_times_have_units() {
         let counts = [0, 999, 1_000, 1_234_567].map(count);
         assert_eq!(counts, ["0", "999", "1,000", "1,234,567"]);
         let times = [1, 999, 1_500, 15_000, 150_000, 2_500_000].map(time);

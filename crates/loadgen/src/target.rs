@@ -1,5 +1,3 @@
-//! Where connections go, and how one is opened.
-
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,35 +16,35 @@ use tungstenite::handshake::derive_accept_key;
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::http::{HeaderValue, Uri, header};
 
-use super::speech::Address;
+use super::protocol::Endpoint;
 use crate::error::BenchError;
 
-/// A handshake that takes longer is given up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// More than any answer to a handshake.
+/// How long a handshake may take.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// More than any response to a handshake.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// A byte stream: TCP, or TLS over it.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+/// TCP, or TLS over TCP.
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// An open WebSocket.
-pub(super) struct Opened {
-    pub(super) wire: Box<dyn Wire>,
-    /// What came together with the answer to the handshake.
+/// A connection after the WebSocket upgrade.
+pub(super) struct Upgraded {
+    pub(super) stream: Box<dyn ByteStream>,
+    /// Bytes received together with the response.
     pub(super) early: Vec<u8>,
 }
 
-/// Where a connection comes from.
+/// The local end of a connection.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Origin {
-    /// Any, if none is given.
+pub(super) struct Source {
+    /// `None` lets the kernel choose.
     pub(super) address: Option<IpAddr>,
-    /// Bytes that the kernel may keep of what is not read yet; it decides itself, if none are given.
+    /// Size of the kernel's receive buffer in bytes; `None` leaves the default.
     pub(super) receive_buffer: Option<u32>,
 }
 
-/// One address of the server.
+/// A server under test.
 pub(super) struct Target {
     url: String,
     addresses: Vec<SocketAddr>,
@@ -54,9 +52,10 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Reads a URL and asks for its address, once for all connections.
+    /// Parses the URL and resolves its host, once for all connections.
     pub(super) async fn resolve(url: &str) -> Result<Self, BenchError> {
-        let wrong = || BenchError::Usage(format!("{url:?} is not a URL as ws://host:port or wss://host"));
+        let wrong =
+            || BenchError::Usage(format!("{url:?} is not a URL of the form ws://host:port or wss://host"));
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let secure = match uri.scheme_str() {
             Some("ws") => false,
@@ -79,52 +78,54 @@ impl Target {
         Ok(Self { url: url.trim_end_matches('/').to_owned(), addresses, tls })
     }
 
-    /// The same server for HTTP.
+    /// The URL of a path of this server over HTTP.
     pub(super) fn http(&self, path: &str) -> String {
-        // It begins with `ws`.
+        // The URL begins with `ws`.
         format!("http{}{path}", self.url.trim_start_matches("ws"))
     }
 
-    /// Opens a connection, or says in a few words why not. A token goes into a header.
-    pub(super) async fn open(&self, from: Origin, to: &Address) -> Result<Opened, String> {
-        let stream = self.dial(from).await.map_err(|error| in_words(&error))?;
-        let mut wire: Box<dyn Wire> = match &self.tls {
+    /// Opens a connection. A token travels in a header, because URLs are logged. The error is short, so that failures can
+    /// be counted by reason.
+    pub(super) async fn open(&self, source: Source, endpoint: &Endpoint) -> Result<Upgraded, String> {
+        let stream = self.dial(source).await.map_err(|error| describe_error(&error))?;
+        let mut stream: Box<dyn ByteStream> = match &self.tls {
             None => Box::new(stream),
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await;
-                Box::new(stream.map_err(|error| format!("TLS: {}", in_words(&error)))?)
+                Box::new(stream.map_err(|error| format!("TLS: {}", describe_error(&error)))?)
             }
         };
-        let mut request =
-            format!("{}/{}", self.url, to.path).into_client_request().map_err(|error| error.to_string())?;
-        if let Some(token) = &to.token {
+        let mut request = format!("{}/{}", self.url, endpoint.path)
+            .into_client_request()
+            .map_err(|error| error.to_string())?;
+        if let Some(token) = &endpoint.token {
             let mut value =
                 HeaderValue::try_from(format!("Bearer {token}")).map_err(|error| error.to_string())?;
             value.set_sensitive(true);
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }
         let (request, key) = generate_request(request).map_err(|error| error.to_string())?;
-        wire.write_all(&request).await.map_err(|error| in_words(&error))?;
-        wire.flush().await.map_err(|error| in_words(&error))?;
-        let (response, mut early) = answer(&mut *wire).await?;
+        stream.write_all(&request).await.map_err(|error| describe_error(&error))?;
+        stream.flush().await.map_err(|error| describe_error(&error))?;
+        let (response, mut early) = read_response(&mut *stream).await?;
         if response.status().as_u16() != 101 {
-            finish(&mut *wire, &response, &mut early).await;
-            return Err(refusal(&response, &early));
+            read_body(&mut *stream, &response, &mut early).await;
+            return Err(describe_refusal(&response, &early));
         }
         let accept = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
         if accept.is_none_or(|accept| accept.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes()) {
-            return Err("the answer is not that of a WebSocket server".to_owned());
+            return Err("the response is not that of a WebSocket server".to_owned());
         }
-        Ok(Opened { wire, early })
+        Ok(Upgraded { stream, early })
     }
 
-    /// To the first of the addresses that can be reached from the source.
-    async fn dial(&self, from: Origin) -> io::Result<TcpStream> {
+    /// Connects to the first reachable address of the source's family.
+    async fn dial(&self, source: Source) -> io::Result<TcpStream> {
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         let possible =
-            |address: &&SocketAddr| from.address.is_none_or(|source| source.is_ipv4() == address.is_ipv4());
+            |address: &&SocketAddr| source.address.is_none_or(|source| source.is_ipv4() == address.is_ipv4());
         for address in self.addresses.iter().filter(possible) {
-            match connect(*address, from).await {
+            match connect(*address, source).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
@@ -133,24 +134,24 @@ impl Target {
     }
 }
 
-async fn connect(address: SocketAddr, from: Origin) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr, source: Source) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(bytes) = from.receive_buffer {
+    if let Some(bytes) = source.receive_buffer {
         socket.set_recv_buffer_size(bytes)?;
     }
-    if let Some(source) = from.address {
-        socket.bind(SocketAddr::new(source, 0))?;
+    if let Some(address) = source.address {
+        socket.bind(SocketAddr::new(address, 0))?;
     }
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-/// Trusts whom the system trusts.
+/// TLS with the root certificates of the system.
 pub(super) fn tls_config() -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in rustls_native_certs::load_native_certs().certs {
-        // The system's store may hold one that nobody can read; the others count all the same.
+        // One malformed certificate in the system's store must not prevent the others from being used.
         let _ = roots.add(certificate);
     }
     Ok(ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -160,47 +161,47 @@ pub(super) fn tls_config() -> anyhow::Result<ClientConfig> {
         .with_no_client_auth())
 }
 
-/// The head of the answer, and what came after it.
-async fn answer(wire: &mut dyn Wire) -> Result<(Response, Vec<u8>), String> {
+/// Reads the head of the response. Also returns what was received behind it.
+async fn read_response(stream: &mut dyn ByteStream) -> Result<(Response, Vec<u8>), String> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 1024];
     loop {
-        let read = wire.read(&mut chunk).await.map_err(|error| in_words(&error))?;
+        let read = stream.read(&mut chunk).await.map_err(|error| describe_error(&error))?;
         if read == 0 {
-            return Err("closed without an answer".to_owned());
+            return Err("closed without a response".to_owned());
         }
         bytes.extend_from_slice(chunk.get(..read).unwrap_or_default());
-        let parsed = Response::try_parse(&bytes).map_err(|_| "the answer is not HTTP".to_owned())?;
+        let parsed = Response::try_parse(&bytes).map_err(|_| "the response is not HTTP".to_owned())?;
         if let Some((length, response)) = parsed {
             return Ok((response, bytes.split_off(length.min(bytes.len()))));
         }
         if bytes.len() > MAX_HEAD {
-            return Err("the answer is too long".to_owned());
+            return Err("the response is too long".to_owned());
         }
     }
 }
 
-/// Reads the body of a refusal, as far as it comes.
-async fn finish(wire: &mut dyn Wire, response: &Response, body: &mut Vec<u8>) {
+/// Reads the rest of the body of a refusal.
+async fn read_body(stream: &mut dyn ByteStream, response: &Response, body: &mut Vec<u8>) {
     let length = response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let length = length.and_then(|length| length.parse::<usize>().ok()).unwrap_or_default().min(MAX_HEAD);
     let mut chunk = [0; 1024];
     while body.len() < length {
-        match wire.read(&mut chunk).await {
+        match stream.read(&mut chunk).await {
             Ok(read @ 1..) => body.extend_from_slice(chunk.get(..read).unwrap_or_default()),
             Ok(0) | Err(_) => return,
         }
     }
 }
 
-/// The status, and the code of the server's own refusal.
-fn refusal(response: &Response, body: &[u8]) -> String {
+/// The status, and the error code if the server sent one.
+fn describe_refusal(response: &Response, body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Body {
-        error: Refused,
+        error: ErrorCode,
     }
     #[derive(Deserialize)]
-    struct Refused {
+    struct ErrorCode {
         code: String,
     }
     match serde_json::from_slice::<Body>(body) {
@@ -209,8 +210,8 @@ fn refusal(response: &Response, body: &[u8]) -> String {
     }
 }
 
-/// An error without the operating system's number, so that equal ones count as one.
-pub(super) fn in_words(error: &io::Error) -> String {
+/// The error without the operating system's number, so that equal errors count as one reason.
+pub(super) fn describe_error(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }

@@ -1,23 +1,20 @@
-//! Who is on which channel, and what a message looks like.
-
-use super::speech::Speech;
+use super::protocol::ProtocolClient;
 use super::stamp::Stamp;
 
-/// What is done in a run, in numbers.
+/// Which connection is on which channel, and what a message looks like.
 pub(super) struct Workload {
     pub(super) channels: Vec<String>,
     pub(super) connections: usize,
-    /// Bytes of text in a message.
+    /// Bytes of text per message.
     pub(super) payload: usize,
-    pub(super) speech: Speech,
+    pub(super) protocol: ProtocolClient,
 }
 
-/// A message that is to be sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Due {
+pub(super) struct ScheduledMessage {
     pub(super) channel: usize,
-    /// In nanoseconds of the run's clock.
-    pub(super) at: u64,
+    /// When to send it, in nanoseconds of the run's clock.
+    pub(super) due: u64,
 }
 
 impl Workload {
@@ -27,13 +24,13 @@ impl Workload {
         channels: usize,
         connections: usize,
         payload: usize,
-        speech: Speech,
+        protocol: ProtocolClient,
     ) -> Self {
         let channels = (0..channels).map(|number| format!("{base}-{number}")).collect();
-        Self { channels, connections, payload, speech }
+        Self { channels, connections, payload, protocol }
     }
 
-    /// The channel that a connection is on.
+    /// The channel of a connection.
     pub(super) fn channel_of(&self, connection: usize) -> usize {
         connection % self.channels.len().max(1)
     }
@@ -43,7 +40,7 @@ impl Workload {
         self.channels.get(number).map(String::as_str)
     }
 
-    /// The text of a message, which carries its stamp: letters and digits.
+    /// The text of a message: its stamp, padded to the payload's length with letters.
     pub(super) fn text(&self, stamp: &Stamp) -> Vec<u8> {
         let mut text = Vec::with_capacity(self.payload);
         stamp.write(&mut text);
@@ -59,15 +56,15 @@ mod tests {
     const STAMP: Stamp = Stamp { run: 1, channel: 1, publisher: 2, sequence: 3, due: 4 };
 
     #[test]
-    fn texts_are_as_long_as_asked_and_carry_their_stamp() {
-        let work = Workload::new("c", 2, 10, 100, Speech::Plain);
+    fn texts_have_the_payload_length_and_carry_their_stamp() {
+        let work = Workload::new("c", 2, 10, 100, ProtocolClient::Plain);
         let text = work.text(&STAMP);
         assert_eq!((Stamp::find(&text, &mut 0), text.len()), (Some(STAMP), 100));
     }
 
     #[test]
     fn connections_are_spread_over_the_channels() {
-        let work = Workload::new("c", 3, 7, 64, Speech::Plain);
+        let work = Workload::new("c", 3, 7, 64, ProtocolClient::Plain);
         let channels: Vec<usize> = (0..7).map(|connection| work.channel_of(connection)).collect();
         assert_eq!(channels, [0, 1, 2, 0, 1, 2, 0]);
     }

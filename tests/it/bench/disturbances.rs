@@ -9,7 +9,7 @@ use super::{Ran, bench, finish, number, start, sum};
 use crate::support::Server;
 
 #[test]
-fn slow_readers_are_let_go_of_and_the_others_miss_nothing() {
+fn slow_readers_are_closed_and_others_miss_nothing() {
     let server = Server::start(|options| {
         options.set("limits.messages_per_second", 0);
         // Room for who reads and is late on a busy machine, not for who never reads.
@@ -20,14 +20,13 @@ fn slow_readers_are_let_go_of_and_the_others_miss_nothing() {
     let slow = [&arguments[..], &["--slow", "0.3"]].concat();
     let Ran { code, report, err } = bench(&server, &slow);
     assert_eq!(code, Some(0), "{err}\n{report:#}");
-    assert_eq!(number(&report, "/disturbance/slow/stalled"), 2);
-    assert_eq!(sum(&report, "/disturbance/slow/ended"), 2, "{report:#}");
+    assert_eq!(number(&report, "/chaos/slow/stalled"), 2);
+    assert_eq!(sum(&report, "/chaos/slow/ended"), 2, "{report:#}");
     assert_eq!(server.metric("yamabiko_connections_closed_total{reason=\"slow_consumer\"}"), 2);
     // They are neither due anything, nor has the run ended badly for them.
     assert_eq!(number(&report, "/deliveries/received"), number(&report, "/messages/sent") * 4);
     assert_eq!(sum(&report, "/connections/ended"), 0);
-    let halves =
-        ["before", "during"].map(|half| number(&report, &format!("/disturbance/latency_{half}_us/count")));
+    let halves = ["before", "during"].map(|half| number(&report, &format!("/chaos/latency_{half}_us/count")));
     assert_eq!(halves[0] + halves[1], number(&report, "/latency_us/count"));
     assert!(halves.iter().all(|count| (1_100..=1_300).contains(count)), "{halves:?}");
 
@@ -36,29 +35,29 @@ fn slow_readers_are_let_go_of_and_the_others_miss_nothing() {
     let Ran { code, report, err } =
         bench(&server, &["--connections", "6", "--rate", "50", "--duration", "1s", "--slow", "0.3"]);
     assert_eq!(code, Some(0), "{err}\n{report:#}");
-    assert_eq!(sum(&report, "/disturbance/slow/ended"), 0);
-    assert_eq!(number(&report, "/disturbance/received"), number(&report, "/messages/sent") * 2);
-    assert!(report["cautions"].to_string().contains("none of the 2 slow readers"), "{report:#}");
+    assert_eq!(sum(&report, "/chaos/slow/ended"), 0);
+    assert_eq!(number(&report, "/chaos/received"), number(&report, "/messages/sent") * 2);
+    assert!(report["warnings"].to_string().contains("none of the 2 slow readers"), "{report:#}");
 }
 
 #[test]
-fn connections_come_back_and_come_and_go() {
+fn reconnects_and_churn_are_counted() {
     let server = Server::start(|_| {});
     let arguments = ["--connections", "20", "--channels", "2", "--rate", "50", "--duration", "2s"];
     let Ran { code, report, err } =
         bench(&server, &[&arguments[..], &["--reconnect", "0.25", "--churn", "20"]].concat());
     assert_eq!(code, Some(0), "{err}\n{report:#}");
-    for name in ["tried", "opened", "handshake_us/count"] {
-        assert_eq!(number(&report, &format!("/disturbance/reconnect/{name}")), 5, "{report:#}");
+    for name in ["attempted", "opened", "handshake_us/count"] {
+        assert_eq!(number(&report, &format!("/chaos/reconnect/{name}")), 5, "{report:#}");
     }
-    assert!(report["disturbance"]["reconnect"]["all_back_seconds"].is_f64(), "{report:#}");
-    let churn = number(&report, "/disturbance/churn/tried");
+    assert!(report["chaos"]["reconnect"]["all_back_seconds"].is_f64(), "{report:#}");
+    let churn = number(&report, "/chaos/churn/attempted");
     assert!((18..=20).contains(&churn), "{churn}");
-    assert_eq!(number(&report, "/disturbance/churn/opened"), churn);
+    assert_eq!(number(&report, "/chaos/churn/opened"), churn);
     // Seven and eight stay on the two channels, which get as many messages, one more at most.
     let (sent, received) = (number(&report, "/messages/sent"), number(&report, "/deliveries/received"));
     assert!((sent * 15).abs_diff(received * 2) <= 1, "{sent} {received}");
-    assert!(number(&report, "/disturbance/received") > 5 * 50, "{report:#}");
+    assert!(number(&report, "/chaos/received") > 5 * 50, "{report:#}");
     let closed =
         |reason: &str| server.metric(&format!("yamabiko_connections_closed_total{{reason=\"{reason}\"}}"));
     crate::support::eventually("all are gone", || server.metric("yamabiko_connections") == 0);
@@ -66,7 +65,7 @@ fn connections_come_back_and_come_and_go() {
 }
 
 #[test]
-fn who_comes_back_and_gets_nothing_is_noticed() {
+fn a_reconnected_client_that_receives_nothing_is_a_fault() {
     // A plain server that knows two clients; who comes later is let in or not, but gets nothing.
     let start_server = |lets_in: bool| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -100,12 +99,12 @@ fn who_comes_back_and_gets_nothing_is_noticed() {
     assert_eq!(code, Some(1), "{report:#}");
     assert_eq!(number(&report, "/deliveries/missing"), 0, "{report:#}");
     // Half a second's messages, and some that were on their way.
-    assert!((15..=25).contains(&number(&report, "/disturbance/missing")), "{report:#}");
-    assert!(err.contains("copies are missing where connections were disturbed on purpose"), "{err}");
+    assert!((15..=25).contains(&number(&report, "/chaos/missing")), "{report:#}");
+    assert!(err.contains("copies are missing on disturbed connections"), "{err}");
 
     let Ran { code, report, err } = finish(start(&[start_server(false)], &arguments, &[]));
     assert_eq!(code, Some(1), "{report:#}");
-    assert!(err.contains("1 connections did not come back"), "{err}");
-    assert!(sum(&report, "/disturbance/reconnect/refused") > 1, "{report:#}");
-    assert_eq!(report["disturbance"]["reconnect"]["all_back_seconds"], Value::Null);
+    assert!(err.contains("1 dropped connections failed to reconnect"), "{err}");
+    assert!(sum(&report, "/chaos/reconnect/refused") > 1, "{report:#}");
+    assert_eq!(report["chaos"]["reconnect"]["all_back_seconds"], Value::Null);
 }

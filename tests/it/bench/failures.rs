@@ -12,7 +12,7 @@ use super::{Ran, bench, every_fault_is_found, finish, number, spoiling_server, s
 use crate::support::{SECRET, Server};
 
 #[test]
-fn a_server_that_is_killed_is_not_glossed_over() {
+fn a_killed_server_fails_the_run() {
     let server = Server::start(|_| {});
     let child = start(&[url(&server)], &["--connections", "10", "--rate", "100", "--duration", "3s"], &[]);
     crate::support::eventually("messages on their way", || server.metric("yamabiko_deliveries_total") > 200);
@@ -39,7 +39,7 @@ fn a_server_that_is_killed_is_not_glossed_over() {
 }
 
 #[test]
-fn close_codes_are_told() {
+fn close_codes_are_reported() {
     let server = Server::start(|options| {
         options.set("server.shutdown_grace", "1s");
     });
@@ -52,7 +52,7 @@ fn close_codes_are_told() {
 }
 
 #[test]
-fn refusals_are_told_with_their_reasons() {
+fn refusals_are_reported_with_their_reasons() {
     let server = Server::start(|options| {
         // Room for two messages, and many come.
         options.set("limits.messages_per_second", 0).set("limits.message_bytes", 1024);
@@ -63,7 +63,7 @@ fn refusals_are_told_with_their_reasons() {
     // What was refused is not missing.
     assert_eq!(code, Some(0), "{err}\n{report:#}");
     assert!(number(&report, "/messages/refused/unavailable") > 0, "{report:#}");
-    assert!(report["cautions"].to_string().contains("unavailable"), "{report:#}");
+    assert!(report["warnings"].to_string().contains("unavailable"), "{report:#}");
     assert_eq!(number(&report, "/deliveries/received"), number(&report, "/messages/accepted") * 2);
 
     let stranger = [("YAMABIKO__AUTH__SECRET", "another secret, 32 bytes long ….")];
@@ -86,7 +86,7 @@ fn refusals_are_told_with_their_reasons() {
 }
 
 #[test]
-fn what_a_server_does_wrong_is_found() {
+fn lost_doubled_and_reordered_copies_are_faults() {
     every_fault_is_found(|spoil| {
         // One after the other, so that the first to connect is the first to be accepted.
         let arguments =
@@ -96,7 +96,7 @@ fn what_a_server_does_wrong_is_found() {
 }
 
 #[test]
-fn a_peer_that_is_no_websocket_server_is_told_as_such() {
+fn a_server_that_is_no_websocket_server_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
@@ -113,7 +113,7 @@ fn a_peer_that_is_no_websocket_server_is_told_as_such() {
 }
 
 #[test]
-fn wrong_usage_is_2() {
+fn wrong_usage_exits_2() {
     for arguments in [
         &["--url", "http://127.0.0.1"][..],
         &["--url", "nonsense"],

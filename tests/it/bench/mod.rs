@@ -88,7 +88,7 @@ fn every_fault_is_found(run: impl Fn(Spoil) -> Ran) {
         ("", |_, message| vec![message]),
         ("missing", |number, message| if number == 3 { vec![] } else { vec![message] }),
         (
-            "doubled",
+            "duplicated",
             |number, message| if number == 3 { vec![message.clone(), message] } else { vec![message] },
         ),
         ("reordered", |number, message| match number {
@@ -103,7 +103,7 @@ fn every_fault_is_found(run: impl Fn(Spoil) -> Ran) {
     for (fault, spoil) in faults {
         let Ran { code, report, err } = run(spoil);
         assert_eq!(code, Some(i32::from(!fault.is_empty())), "{fault}: {err}\n{report:#}");
-        for name in ["missing", "doubled", "reordered"] {
+        for name in ["missing", "duplicated", "reordered"] {
             let expected = u64::from(name == fault);
             assert_eq!(number(&report, &format!("/deliveries/{name}")), expected, "{fault}: {report:#}");
         }

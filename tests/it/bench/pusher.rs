@@ -53,7 +53,7 @@ fn a_good_run_counts_every_copy_of_client_events_and_of_the_http_api() {
         assert_eq!(number(&report, "/deliveries/received"), sent * 10);
         assert_eq!(number(&report, "/latency_us/count"), number(&report, "/generator/late_us/count") * 10);
         assert!(report.pointer("/server/cpu_us_per_delivery").unwrap().is_f64(), "{report:#}");
-        assert_eq!(number(&report, "/deliveries/foreign"), 0);
+        assert_eq!(number(&report, "/deliveries/unrecognized"), 0);
         let connections = if publish == "http" { 30 } else { 36 };
         let closed = "yamabiko_connections_closed_total{reason=\"client_closed\"}";
         crate::support::eventually("all have said goodbye", || server.metric(closed) == connections);
@@ -61,7 +61,7 @@ fn a_good_run_counts_every_copy_of_client_events_and_of_the_http_api() {
 }
 
 #[test]
-fn a_closed_loop_goes_on_and_on() {
+fn a_closed_loop_continues_until_the_end() {
     for publish in ["websocket", "http"] {
         let server = server(0);
         let arguments = ["--connections", "4", "--channels", "2", "--window", "8", "--duration", "500ms"];
@@ -75,7 +75,7 @@ fn a_closed_loop_goes_on_and_on() {
 }
 
 #[test]
-fn refusals_are_told_with_their_codes_and_reasons() {
+fn refusals_are_reported_with_codes_and_reasons() {
     let limited = server(5);
     let arguments = ["--connections", "2", "--publishers", "1", "--rate", "100", "--duration", "1s"];
     let Ran { code, report, err } = bench(url(&limited), &arguments, &[]);
@@ -83,7 +83,7 @@ fn refusals_are_told_with_their_codes_and_reasons() {
     assert_eq!(code, Some(0), "{err}\n{report:#}");
     let refused = sum(&report, "/messages/refused");
     assert!(refused > 80, "{report:#}");
-    assert!(report["cautions"].to_string().contains("messages were refused: 4301 "), "{report:#}");
+    assert!(report["warnings"].to_string().contains("messages were refused: 4301 "), "{report:#}");
     assert_eq!(number(&report, "/deliveries/received"), (number(&report, "/messages/sent") - refused) * 2);
     // The server's own limit says how many have to publish.
     let settings = [("YAMABIKO__PUSHER__CLIENT_EVENTS_PER_SECOND", "5")];
@@ -144,7 +144,7 @@ fn one_of_several_apps_is_chosen_by_its_key() {
     };
     let (code, err) = run(&[]);
     assert_eq!(code, Some(2), "{err}");
-    assert!(err.contains("--app-key the-key, second"), "{err}");
+    assert!(err.contains("--app-key: the-key, second"), "{err}");
     let (code, err) = run(&["--app-key", "the-key"]);
     assert_eq!(code, Some(0), "{err}");
     let (code, err) = run(&["--app-key", "second"]);
@@ -155,14 +155,14 @@ fn one_of_several_apps_is_chosen_by_its_key() {
 }
 
 #[test]
-fn connections_come_back_and_come_and_go() {
+fn reconnects_and_churn_are_counted() {
     let server = server(0);
     let arguments = ["--connections", "20", "--channels", "2", "--rate", "50", "--duration", "2s"];
     let more = ["--reconnect", "0.25", "--churn", "20"];
     let Ran { code, report, err } = bench(url(&server), &[&arguments[..], &more].concat(), &[]);
     assert_eq!(code, Some(0), "{err}\n{report:#}");
-    assert_eq!(number(&report, "/disturbance/reconnect/opened"), 5, "{report:#}");
-    assert!(number(&report, "/disturbance/received") > 5 * 50, "{report:#}");
+    assert_eq!(number(&report, "/chaos/reconnect/opened"), 5, "{report:#}");
+    assert!(number(&report, "/chaos/received") > 5 * 50, "{report:#}");
 }
 
 type Spoil = fn(usize, Message) -> Vec<Message>;
@@ -210,7 +210,7 @@ fn welcome(listener: &TcpListener) -> WebSocket<std::net::TcpStream> {
 }
 
 #[test]
-fn what_a_server_does_wrong_is_found() {
+fn lost_doubled_and_reordered_copies_are_faults() {
     every_fault_is_found(|spoil| {
         let arguments =
             ["--connections", "2", "--ramp", "20", "--rate", "20", "--duration", "1s", "--publishers", "1"];
@@ -219,7 +219,7 @@ fn what_a_server_does_wrong_is_found() {
 }
 
 #[test]
-fn a_message_that_nobody_gets_is_missing_unless_it_was_refused() {
+fn an_accepted_message_without_copies_is_missing() {
     // Everything is swallowed after the third, and nothing is said of it.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

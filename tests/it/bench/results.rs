@@ -14,7 +14,7 @@ use crate::support::Server;
 use crate::support::redis::RedisServer;
 
 #[test]
-fn a_good_run_counts_every_copy_and_exits_0() {
+fn a_run_without_faults_counts_every_copy_and_exits_0() {
     let server = Server::start(|_| {});
     let pid = server.pid().to_string();
     let Ran { code, report, err } = bench(
@@ -37,7 +37,7 @@ fn a_good_run_counts_every_copy_and_exits_0() {
 }
 
 #[test]
-fn a_closed_loop_has_as_much_on_its_way_as_asked() {
+fn a_closed_loop_keeps_its_window_in_flight() {
     let server = Server::start(|options| {
         options.set("limits.messages_per_second", 0);
     });
@@ -49,7 +49,7 @@ fn a_closed_loop_has_as_much_on_its_way_as_asked() {
 }
 
 #[test]
-fn it_publishes_over_redis_and_compares_two_nodes() {
+fn a_run_publishes_over_redis_to_two_nodes() {
     let redis = RedisServer::start();
     let node = || {
         Server::start(|options| {
@@ -78,7 +78,7 @@ fn it_publishes_over_redis_and_compares_two_nodes() {
 }
 
 #[test]
-fn latency_counts_from_when_a_message_was_due() {
+fn latency_is_measured_from_the_scheduled_time() {
     // The server does nothing for 500 ms, and the messages of that time wait in the generator's socket.
     let url = spoiling_server(|number, message| {
         if number == 5 {
@@ -95,7 +95,7 @@ fn latency_counts_from_when_a_message_was_due() {
 }
 
 #[test]
-fn it_speaks_tls() {
+fn a_run_connects_over_tls() {
     let server = Server::start(|_| {});
     let address = server.address;
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

@@ -9,7 +9,7 @@ use super::{Node, PATIENCE, PUBLISH_TIMEOUT, SIGNALS, TOPIC, event, ignore, numb
 use crate::support::redis::{RedisServer, free_port};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_opens_and_a_wrong_one_is_told() {
+async fn a_wrong_password_is_reported() {
     let server = RedisServer::start_with(&["--requirepass", "p@ss/word"]);
     for (credentials, code) in [("", "NOAUTH"), (":wr0ng", "WRONGPASS")] {
         let node = Node::start(&server.url_as(credentials), 1 << 20, PUBLISH_TIMEOUT);
@@ -30,7 +30,7 @@ async fn a_password_opens_and_a_wrong_one_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn few_permissions_are_enough() {
+async fn the_documented_redis_permissions_are_enough() {
     for permissions in [
         "+subscribe +publish +script|load +evalsha +time",
         "+subscribe +publish +ping",
@@ -53,7 +53,7 @@ async fn few_permissions_are_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_names_the_topics_in_redis_own_words() {
+async fn a_refused_subscription_is_reported_with_redis_error_and_topics() {
     let acl = "aoi on >pass resetchannels &other-* -@all +subscribe +publish +ping";
     let mut arguments = vec!["--user"];
     arguments.extend(acl.split(' '));
@@ -70,7 +70,7 @@ async fn a_refusal_names_the_topics_in_redis_own_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_without_redis_tls_and_the_other_way_round_are_told() {
+async fn a_tls_mismatch_is_reported_with_the_url_to_use() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let key = rcgen::KeyPair::generate().unwrap();

@@ -26,25 +26,25 @@ macro_rules! conformance {
 }
 
 conformance! {
-    an_event_arrives_as_it_was,
-    the_order_is_the_order_of_acceptance,
+    an_event_arrives_unchanged,
+    events_arrive_in_the_order_of_acceptance,
     the_receipt_precedes_the_copy,
-    of_many_at_once_each_arrives_once,
+    concurrent_events_arrive_once_each,
     a_receipt_may_publish,
-    large_events_pass,
-    shutdown_lets_out_what_was_accepted,
-    a_signal_arrives_as_it_was,
-    events_and_signals_have_one_order,
-    a_signals_receipt_precedes_its_copy,
-    a_topic_is_heard_while_it_is_listened_to,
-    what_is_published_after_the_confirmation_arrives,
-    all_topics_that_begin_so_are_heard,
-    what_arrives_on_a_topic_is_as_it_was,
-    the_nodes_own_topics_cannot_be_listened_to,
-    topics_come_and_go_by_the_thousand,
+    large_events_arrive,
+    shutdown_publishes_everything_accepted,
+    a_signal_arrives_unchanged,
+    events_and_signals_share_one_order,
+    the_receipt_of_a_signal_precedes_its_copy,
+    a_topic_is_received_while_subscribed,
+    messages_after_the_confirmation_arrive,
+    a_prefix_subscription_receives_all_its_topics,
+    a_topic_message_arrives_unchanged,
+    internal_topics_cannot_be_subscribed,
+    thousands_of_topics_are_subscribed_and_unsubscribed,
 }
 
-async fn an_event_arrives_as_it_was(mut node: Node) {
+async fn an_event_arrives_unchanged(mut node: Node) {
     for data in [
         "{}",
         r#"{"z":1,"a":2,"m":{"z":null,"a":[null,{}]}}"#,
@@ -65,7 +65,7 @@ async fn an_event_arrives_as_it_was(mut node: Node) {
     }
 }
 
-async fn the_order_is_the_order_of_acceptance(mut node: Node) {
+async fn events_arrive_in_the_order_of_acceptance(mut node: Node) {
     let channels = ["chat:", "chat:a", "tweet:"];
     for number in 0..3000 {
         node.broker.publish(event(channels[number % 3], number), ignore());
@@ -109,7 +109,7 @@ async fn the_receipt_precedes_the_copy(mut node: Node) {
     }
 }
 
-async fn of_many_at_once_each_arrives_once(mut node: Node) {
+async fn concurrent_events_arrive_once_each(mut node: Node) {
     let receipts = Arc::new(AtomicUsize::new(0));
     for publisher in 0..8 {
         let (broker, receipts) = (node.broker.clone(), receipts.clone());
@@ -143,7 +143,7 @@ async fn a_receipt_may_publish(mut node: Node) {
     assert_eq!((number(&node.next().await), number(&node.next().await)), (1, 2));
 }
 
-async fn large_events_pass(mut node: Node) {
+async fn large_events_arrive(mut node: Node) {
     let data = Bytes::from(format!(r#"{{"text":"{}"}}"#, "山".repeat(1 << 20)));
     for _ in 0..3 {
         assert_eq!(node.publish(Event { data: data.clone(), ..event("chat:", 0) }).await, Ok(()));
@@ -151,7 +151,7 @@ async fn large_events_pass(mut node: Node) {
     }
 }
 
-async fn shutdown_lets_out_what_was_accepted(mut node: Node) {
+async fn shutdown_publishes_everything_accepted(mut node: Node) {
     let outcomes = Arc::new(Mutex::new(Vec::new()));
     for number in 0..1000 {
         let outcomes = outcomes.clone();
@@ -169,7 +169,7 @@ async fn shutdown_lets_out_what_was_accepted(mut node: Node) {
     node.broker.shutdown().await;
 }
 
-async fn a_signal_arrives_as_it_was(mut node: Node) {
+async fn a_signal_arrives_unchanged(mut node: Node) {
     for body in [
         r#"{"disconnect":{"user":7}}"#,
         r#"{ "f":1e400, "f":123456789012345678901234567890, "t":"\\ud800 山びこ \\/"}"#,
@@ -187,7 +187,7 @@ async fn a_signal_arrives_as_it_was(mut node: Node) {
     assert_eq!(node.metrics.broker_messages.get(), 7);
 }
 
-async fn events_and_signals_have_one_order(mut node: Node) {
+async fn events_and_signals_share_one_order(mut node: Node) {
     for number in 0..3000 {
         let dispatch = if number % 3 == 0 { signal(number) } else { event("chat:", number).into() };
         node.broker.publish(dispatch, ignore());
@@ -201,7 +201,7 @@ async fn events_and_signals_have_one_order(mut node: Node) {
     }
 }
 
-async fn a_signals_receipt_precedes_its_copy(mut node: Node) {
+async fn the_receipt_of_a_signal_precedes_its_copy(mut node: Node) {
     let told = Arc::new(AtomicUsize::new(0));
     for number in 0..500 {
         let told = told.clone();
@@ -220,7 +220,7 @@ async fn a_signals_receipt_precedes_its_copy(mut node: Node) {
     }
 }
 
-async fn a_topic_is_heard_while_it_is_listened_to(mut node: Node) {
+async fn a_topic_is_received_while_subscribed(mut node: Node) {
     node.hear("orders").await;
     // Twice is once.
     assert_eq!(node.broker.subscribe("orders"), SubscribeOutcome::AlreadySubscribed);
@@ -246,7 +246,7 @@ async fn a_topic_is_heard_while_it_is_listened_to(mut node: Node) {
     assert!(node.inbound.try_recv().is_err());
 }
 
-async fn what_is_published_after_the_confirmation_arrives(mut node: Node) {
+async fn messages_after_the_confirmation_arrive(mut node: Node) {
     for round in 0..300 {
         let name = format!("private-Chat.{round}");
         node.hear(&name).await;
@@ -265,7 +265,7 @@ async fn what_is_published_after_the_confirmation_arrives(mut node: Node) {
     }
 }
 
-async fn all_topics_that_begin_so_are_heard(mut node: Node) {
+async fn a_prefix_subscription_receives_all_its_topics(mut node: Node) {
     for beginning in ["cache-", "a*?[b]\\-", "", "yama", "broadcast"] {
         node.broker.subscribe_prefix(beginning);
     }
@@ -288,7 +288,7 @@ async fn all_topics_that_begin_so_are_heard(mut node: Node) {
     assert_eq!(number(&node.next().await), 1);
 }
 
-async fn what_arrives_on_a_topic_is_as_it_was(mut node: Node) {
+async fn a_topic_message_arrives_unchanged(mut node: Node) {
     // PHP publishes an empty text where it cannot write JSON.
     let cases =
         [("private-ルーム.1", &b""[..]), ("", b"\xff\0"), ("a\r\n*", br#"{"event":"A","data":{"x":1.0}}"#)];
@@ -310,7 +310,7 @@ async fn what_arrives_on_a_topic_is_as_it_was(mut node: Node) {
     assert!(node.topic().await.1 == large);
 }
 
-async fn the_nodes_own_topics_cannot_be_listened_to(mut node: Node) {
+async fn internal_topics_cannot_be_subscribed(mut node: Node) {
     for name in ["broadcast", "yamabiko"] {
         assert_eq!(node.broker.subscribe(name), SubscribeOutcome::Reserved);
         node.broker.unsubscribe(name);
@@ -321,7 +321,7 @@ async fn the_nodes_own_topics_cannot_be_listened_to(mut node: Node) {
     assert_eq!(numbered(&signal_of(node.next_dispatch().await)), 2);
 }
 
-async fn topics_come_and_go_by_the_thousand(mut node: Node) {
+async fn thousands_of_topics_are_subscribed_and_unsubscribed(mut node: Node) {
     const TOPICS: usize = 5000;
     let names: Vec<String> = (0..TOPICS).map(|number| format!("private-Chat.{number}")).collect();
     for round in 0..3 {

@@ -6,7 +6,7 @@ use super::{Node, SIGNALS, TOPIC, event, ignore, number, wait_for};
 use crate::support::redis::RedisServer;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_nodes_see_the_same_once_each() {
+async fn two_nodes_receive_the_same_order_once() {
     let server = RedisServer::start();
     let (mut one, mut two) = (Node::on(&server).await, Node::on(&server).await);
     for number in 0..500 {
@@ -27,7 +27,7 @@ async fn two_nodes_see_the_same_once_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn laravel_is_heard_and_junk_is_counted() {
+async fn application_messages_arrive_and_invalid_ones_are_counted() {
     let server = RedisServer::start();
     let mut node = Node::on(&server).await;
     let mut laravel = server.client().await;

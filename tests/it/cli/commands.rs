@@ -14,7 +14,7 @@ use super::{Ran, identity, run, yamabiko};
 use crate::support::{Client, PATIENCE, SECRET, Server, claims, eventually};
 
 #[test]
-fn a_token_is_good_for_the_server_with_the_same_settings() {
+fn token_signs_for_a_server_with_the_same_settings() {
     let variables = [("APP_WS_JWT_SECRET", "17 bytes of text!"), ("YAMABIKO__AUTH__ALGORITHMS", "HS512")];
     let arguments = ["token", "--id", "-7", "--name", "あおい", "--channel", "chat:", "--ttl", "30m"];
     let Ran { code, out, .. } = run(&arguments, &variables);
@@ -26,7 +26,7 @@ fn a_token_is_good_for_the_server_with_the_same_settings() {
 }
 
 #[test]
-fn dev_needs_nothing_and_serves_what_it_promises() {
+fn dev_runs_without_settings_and_accepts_its_token() {
     let mut child = yamabiko(&["dev", "--port", "0"], &[("YAMABIKO__ADMIN__LISTEN", "127.0.0.1:0")])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -100,7 +100,7 @@ fn listen_prints_each_message_and_why_it_ended() {
 }
 
 #[test]
-fn publish_tells_what_the_server_answered() {
+fn publish_reports_the_servers_answer() {
     let server = Server::start(|options| {
         options.set("channels.news.client_send", false);
     });
@@ -137,7 +137,7 @@ fn publish_tells_what_the_server_answered() {
 }
 
 #[test]
-fn publish_speaks_to_redis_as_laravel_does() {
+fn publish_writes_to_redis_as_laravel_does() {
     let directory = tempfile::tempdir().unwrap();
     let (_redis, url) = start_redis(directory.path());
     let mut subscriber = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();

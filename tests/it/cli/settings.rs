@@ -4,7 +4,7 @@ use super::{Ran, identity, run};
 use crate::support::SECRET;
 
 #[test]
-fn serve_without_a_key_says_what_to_set() {
+fn serve_without_a_key_names_the_settings() {
     for arguments in [&[][..], &["serve"], &["config", "check"]] {
         let Ran { code, err, .. } = run(arguments, &[]);
         assert_eq!(code, Some(2));
@@ -13,7 +13,7 @@ fn serve_without_a_key_says_what_to_set() {
 }
 
 #[test]
-fn all_problems_come_in_one_go() {
+fn all_settings_problems_are_reported_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("y.toml");
     std::fs::write(&path, "[server]\nprot = 1\n[heartbeat]\ninterval = \"1500ms\"\n").unwrap();
@@ -33,7 +33,7 @@ fn all_problems_come_in_one_go() {
 }
 
 #[test]
-fn config_check_is_about_the_settings_of_serve() {
+fn config_check_validates_the_settings_of_serve() {
     let Ran { code, out, err } = run(&["config", "check"], &[("APP_WS_JWT_SECRET", SECRET)]);
     assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "The settings are good.\n", ""));
 
@@ -75,7 +75,7 @@ fn config_show_hides_secrets_and_names_sources() {
 }
 
 #[test]
-fn a_file_of_variables_is_read_by_every_command_that_has_settings() {
+fn env_file_applies_to_every_command_with_settings() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(".env");
     let secret = "Kp$9xRt7&;(#'`\\ and more, thirty-two bytes in all";

@@ -6,7 +6,7 @@ use super::{Ran, ran, run, yamabiko};
 use crate::support::SECRET;
 
 #[test]
-fn help_is_help_and_wrong_usage_is_2() {
+fn help_exits_0_and_wrong_usage_exits_2() {
     for arguments in [
         &["--help"][..],
         &["serve", "--help"],
@@ -43,7 +43,7 @@ fn help_is_help_and_wrong_usage_is_2() {
 }
 
 #[test]
-fn a_closed_output_is_no_panic() {
+fn a_closed_standard_output_does_not_panic() {
     for arguments in [&["config", "show"][..], &["--help"]] {
         let mut child =
             yamabiko(arguments, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

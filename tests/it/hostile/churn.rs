@@ -8,7 +8,7 @@ use super::{Others, connect, connect_as, resident, start};
 use crate::support::{Client, claims, eventually};
 
 #[test]
-fn thousands_come_and_go_and_their_memory_with_them() {
+fn memory_returns_after_thousands_of_connections() {
     const ROUND: usize = 2000;
     let server = start(|_| {});
     let mut others = Others::join(&server);
@@ -48,7 +48,7 @@ fn thousands_come_and_go_and_their_memory_with_them() {
 }
 
 #[test]
-fn those_who_stay_lose_nothing_while_others_come_and_go() {
+fn connection_churn_loses_no_messages_of_others() {
     let server = start(|_| {});
     let mut others = Others::join(&server);
     thread::scope(|scope| {

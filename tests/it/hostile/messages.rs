@@ -8,7 +8,7 @@ use crate::support::redis::RedisServer;
 use crate::support::{Client, Raw, claims, eventually};
 
 #[test]
-fn two_million_bytes_of_junk() {
+fn random_bytes_harm_no_other_connection() {
     let server = start(|_| {});
     let mut others = Others::join(&server);
     let junk = junk(2_000_000);
@@ -41,7 +41,7 @@ fn two_million_bytes_of_junk() {
 }
 
 #[test]
-fn deep_nesting() {
+fn deeply_nested_json_is_handled() {
     let server = start(|options| {
         options.set("limits.message_bytes", 4_000_000).set("limits.outbox_bytes", 16_000_000);
     });
@@ -71,7 +71,7 @@ fn deep_nesting() {
 }
 
 #[test]
-fn what_ended_the_old_server() {
+fn malformed_input_never_ends_the_process() {
     let server = start(|options| {
         options.set("limits.connections_per_user", 3);
     });
@@ -124,7 +124,7 @@ fn what_ended_the_old_server() {
 }
 
 #[test]
-fn what_ended_the_old_server_over_redis() {
+fn malformed_redis_messages_never_end_the_process() {
     let redis = RedisServer::start();
     let server = start(|options| {
         options.set("redis.url", redis.url()).set("redis.prefix", "p_");
@@ -174,7 +174,7 @@ fn what_ended_the_old_server_over_redis() {
 }
 
 #[test]
-fn oversize_messages_cost_no_memory() {
+fn oversized_messages_use_no_memory() {
     let server = start(|_| {});
     let mut others = Others::join(&server);
     let before = resident(&server);
@@ -217,7 +217,7 @@ fn oversize_messages_cost_no_memory() {
 }
 
 #[test]
-fn half_a_frame_is_not_awaited_for_ever() {
+fn half_a_frame_times_out() {
     let server = start(|options| {
         options.set("heartbeat.interval", "1s").set("heartbeat.timeout", "1s");
     });

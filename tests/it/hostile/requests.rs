@@ -10,7 +10,7 @@ use super::{Others, read_to_the_end, start};
 use crate::support::{Client, PATIENCE, Raw, Request, Server, claims, eventually, token};
 
 #[test]
-fn who_does_not_finish_the_handshake_is_closed() {
+fn an_unfinished_handshake_times_out() {
     let server = start(|options| {
         options.set("limits.handshake_timeout", "1s").set("limits.keep_alive_timeout", "1s");
     });
@@ -20,13 +20,14 @@ fn who_does_not_finish_the_handshake_is_closed() {
     let mut silent: Vec<_> = (0..50).map(|_| Raw::connect(server.address)).collect();
     let mut halfway: Vec<_> = (0..50).map(|_| Raw::connect(server.address)).collect();
     let mut kept_alive = Raw::connect(server.address);
-    kept_alive.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    let _ = kept_alive.try_write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     for raw in &mut halfway {
-        raw.write(head.as_bytes());
+        // On a busy machine its time may be up already.
+        let _ = raw.try_write(head.as_bytes());
     }
     // One header a moment, for ever.
     let mut drip = Raw::connect(server.address);
-    drip.write(head.as_bytes());
+    let _ = drip.try_write(head.as_bytes());
     let mut writer = drip.stream().try_clone().unwrap();
     let dripping = thread::spawn(move || {
         let until = Instant::now() + PATIENCE;
@@ -46,7 +47,7 @@ fn who_does_not_finish_the_handshake_is_closed() {
 }
 
 #[test]
-fn strange_requests() {
+fn malformed_requests_harm_no_other_connection() {
     let server = start(|_| {});
     let mut others = Others::join(&server);
     let long = "x".repeat(100_000);
@@ -75,7 +76,7 @@ fn strange_requests() {
 }
 
 #[test]
-fn answers_that_nobody_reads_are_given_up() {
+fn unread_responses_time_out() {
     let server = start(|options| {
         options.set("limits.handshake_timeout", "1s").set("console.enabled", true);
     });
@@ -100,7 +101,7 @@ fn answers_that_nobody_reads_are_given_up() {
 }
 
 #[test]
-fn a_body_that_never_comes_is_not_awaited_for_ever() {
+fn an_unfinished_body_times_out() {
     let server = start(|options| {
         options.set("limits.handshake_timeout", "1s").set("console.enabled", true);
     });
@@ -115,7 +116,7 @@ fn a_body_that_never_comes_is_not_awaited_for_ever() {
 }
 
 #[test]
-fn connections_that_never_become_websockets_make_room_for_others() {
+fn idle_http_connections_are_closed_when_descriptors_run_out() {
     // Room for 16 and 8 of them; those of less than a second are let be.
     let server = Server::start(|options| {
         options.files(128);
@@ -140,7 +141,7 @@ fn connections_that_never_become_websockets_make_room_for_others() {
 }
 
 #[test]
-fn probes_are_answered_when_there_is_no_descriptor_for_another_websocket() {
+fn health_checks_are_answered_when_websockets_use_all_descriptors() {
     let server = Server::start(|options| {
         options.files(128);
     });

@@ -6,7 +6,7 @@ use crate::native::{join, message};
 use crate::support::{Client, Server, claims};
 
 #[test]
-fn a_channel_is_its_exact_name() {
+fn channel_names_are_compared_exactly() {
     let server = Server::start(|_| {});
     let names = [
         "notes",
@@ -83,7 +83,7 @@ fn the_kind_is_the_text_before_the_first_colon() {
 }
 
 #[test]
-fn nothing_in_a_frame_changes_the_channel() {
+fn a_message_cannot_change_its_channel() {
     let server = Server::start(|_| {});
     let mut here = join(&server, 7, "Aoi", "notes:here");
     let mut there = join(&server, 8, "Ren", "notes:there");

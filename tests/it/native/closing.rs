@@ -7,7 +7,7 @@ use crate::native::join;
 use crate::support::{Client, Raw, Request, Server, claims, eventually, token};
 
 #[test]
-fn the_clients_close_is_answered_with_its_own_code() {
+fn a_close_frame_is_answered_with_its_own_code() {
     let server = Server::start(|_| {});
     for (payload, echoed, code) in [
         (&b"\x03\xe8"[..], &b"\x03\xe8"[..], 1000),
@@ -31,7 +31,7 @@ fn the_clients_close_is_answered_with_its_own_code() {
 }
 
 #[test]
-fn what_breaks_the_protocol_closes_with_the_code_that_says_so() {
+fn protocol_violations_close_with_their_code() {
     let server = Server::start(|_| {});
     let mut other = join(&server, 8, "Ren", "notes:");
     let close = OpCode::Control(Control::Close);
@@ -81,7 +81,7 @@ fn nothing_is_sent_after_a_close_frame() {
 }
 
 #[test]
-fn one_who_vanishes_leaves_nothing_behind() {
+fn a_lost_connection_leaves_nothing_behind() {
     let server = Server::start(|_| {});
     let mut stays = join(&server, 8, "Ren", "notes:");
     join(&server, 7, "Aoi", "notes:").vanish();
@@ -98,7 +98,7 @@ fn one_who_vanishes_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_closed_write_side_is_an_end() {
+fn a_half_closed_connection_is_closed() {
     let server = Server::start(|_| {});
     let mut raw = raw(&server);
     raw.stream().shutdown(std::net::Shutdown::Write).unwrap();

@@ -11,7 +11,7 @@ use crate::support::{Client, Raw, Request, Server, claims, eventually, token};
 const TEXT: OpCode = OpCode::Data(Data::Text);
 
 #[test]
-fn a_message_of_exactly_the_limit_passes_and_one_more_byte_closes() {
+fn a_message_over_the_limit_by_one_byte_closes() {
     let text = |bytes: usize| {
         let frame = r#"{"data":{"a":""}}"#;
         frame.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - frame.len())))
@@ -39,7 +39,7 @@ fn a_message_of_exactly_the_limit_passes_and_one_more_byte_closes() {
 }
 
 #[test]
-fn a_burst_is_taken_at_once_and_the_rest_at_the_rate() {
+fn a_burst_is_accepted_at_once_and_the_rest_at_the_rate() {
     let server = Server::start(|options| {
         options.set("limits.burst", 5).set("limits.messages_per_second", 10);
     });
@@ -134,7 +134,7 @@ fn control_frames_and_small_fragments_count_as_messages() {
 }
 
 #[test]
-fn who_is_held_back_is_not_taken_for_dead() {
+fn a_throttled_client_does_not_time_out() {
     let server = Server::start(|options| {
         options.set("limits.burst", 1).set("limits.messages_per_second", 1);
         options.set("heartbeat.interval", "1s").set("heartbeat.timeout", "1s");
@@ -151,7 +151,7 @@ fn who_is_held_back_is_not_taken_for_dead() {
 }
 
 #[test]
-fn what_waits_behind_the_rate_is_bounded() {
+fn memory_of_throttled_clients_is_bounded() {
     let server = Server::start(|options| {
         options.set("limits.burst", 1).set("limits.messages_per_second", 1);
     });
@@ -176,7 +176,7 @@ fn what_waits_behind_the_rate_is_bounded() {
 }
 
 #[test]
-fn the_rate_can_be_switched_off() {
+fn the_rate_limit_can_be_disabled() {
     let server = Server::start(|options| {
         options.set("limits.messages_per_second", 0).set("limits.burst", 1);
     });
@@ -191,7 +191,7 @@ fn the_rate_can_be_switched_off() {
 }
 
 #[test]
-fn the_shipped_rate_is_a_burst_of_200() {
+fn the_default_burst_is_200() {
     let server = Server::start(|_| {});
     let mut aoi = join(&server, 7, "Aoi", "notes:");
     let started = Instant::now();
@@ -212,7 +212,7 @@ fn the_shipped_rate_is_a_burst_of_200() {
 }
 
 #[test]
-fn connections_have_a_limit_that_a_page_can_see() {
+fn connections_over_the_limit_close_with_1013() {
     let server = Server::start(|options| {
         options.set("limits.connections", 2);
     });
@@ -233,7 +233,7 @@ fn connections_have_a_limit_that_a_page_can_see() {
 }
 
 #[test]
-fn one_users_connections_have_a_limit_of_their_own() {
+fn connections_per_user_are_limited() {
     let server = Server::start(|options| {
         options.set("limits.connections_per_user", 2);
     });
@@ -251,7 +251,7 @@ fn one_users_connections_have_a_limit_of_their_own() {
 }
 
 #[test]
-fn a_slow_consumer_is_closed_with_1013_and_the_others_get_all() {
+fn a_slow_consumer_closes_with_1013_and_others_miss_nothing() {
     let server = Server::start(|options| {
         options.set("limits.messages_per_second", 0).set("limits.outbox_bytes", 256 * 1024);
     });
@@ -290,7 +290,7 @@ fn a_slow_consumer_is_closed_with_1013_and_the_others_get_all() {
 }
 
 #[test]
-fn a_full_queue_refuses_with_unavailable() {
+fn a_full_queue_answers_unavailable() {
     // Two messages and no third.
     let server = Server::start(|options| {
         options.set("limits.queue_bytes", 65_536).set("limits.messages_per_second", 0);

@@ -12,13 +12,10 @@ mod rules;
 mod sending;
 mod targeting;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::support::{Client, Server, claims};
 use serde_json::{Value, json};
-
-/// So long a message that must not come is waited for, where no later message can prove that it did not.
-const BRIEFLY: Duration = Duration::from_millis(150);
 
 /// What is due as the answer to an accepted message.
 const OK: &str = r#"{"type":"sended","ok":true}"#;

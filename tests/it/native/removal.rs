@@ -8,7 +8,7 @@ use crate::support::{Request, Server, eventually};
 const DISCONNECTED: (u16, &str) = (4403, "disconnected");
 
 #[test]
-fn a_user_is_removed_from_a_channel_or_from_all() {
+fn a_user_is_disconnected_from_one_channel_or_all() {
     let server = Server::start(|_| {});
     let mut one_tab = join(&server, 7, "Aoi", "notes:a");
     let mut other_tab = join(&server, 7, "Aoi", "notes:a");
@@ -48,7 +48,7 @@ fn a_user_is_removed_from_a_channel_or_from_all() {
 }
 
 #[test]
-fn one_who_is_not_there_is_removed_all_the_same() {
+fn disconnecting_an_absent_user_succeeds() {
     let server = Server::start(|_| {});
     for body in [r#"{"user":-9223372036854775808}"#, r#"{"user":7,"channel":"nobody:"}"#] {
         assert_eq!(server.post_admin("/disconnect", body).json(), json!({ "ok": true }));
@@ -56,7 +56,7 @@ fn one_who_is_not_there_is_removed_all_the_same() {
 }
 
 #[test]
-fn what_is_wrong_with_a_request_is_told_and_closes_nobody() {
+fn an_invalid_disconnect_request_is_explained_and_closes_nothing() {
     let server = Server::start(|_| {});
     let mut aoi = join(&server, 7, "Aoi", "notes:");
     let long = format!(r#"{{"user":7,"channel":"{}"}}"#, "a".repeat(201));

@@ -6,7 +6,7 @@ use crate::native::{join, message, refusal};
 use crate::support::Server;
 
 #[test]
-fn the_shipped_rules() {
+fn the_default_channel_rules() {
     let server = Server::start(|_| {});
     let everything = json!({ "message": "m", "name": "n", "tweet": "t", "info": {"i": 1}, "x": null });
     for (channel, data, expected) in [
@@ -27,7 +27,7 @@ fn the_shipped_rules() {
 }
 
 #[test]
-fn fields_keep_the_order_in_which_they_were_sent() {
+fn fields_keep_their_order() {
     let server = Server::start(|_| {});
     let mut client = join(&server, 7, "Aoi", "chat:");
     for (data, kept) in [
@@ -42,7 +42,7 @@ fn fields_keep_the_order_in_which_they_were_sent() {
 }
 
 #[test]
-fn a_new_kind_needs_only_settings() {
+fn a_new_channel_kind_needs_only_settings() {
     let server = Server::start(|options| {
         options.config(
             "[channels.alarm]\nfields = [\"level\", \"text\"]\ntargeting = true\n\
@@ -74,7 +74,7 @@ fn a_new_kind_needs_only_settings() {
 }
 
 #[test]
-fn a_shipped_rule_can_be_changed() {
+fn a_default_channel_rule_can_be_overridden() {
     let server = Server::start(|options| {
         options.config("[channels.chat]\nfields = [\"message\", \"name\", \"stamp\"]\nclient_send = true\n");
     });
@@ -85,7 +85,7 @@ fn a_shipped_rule_can_be_changed() {
 }
 
 #[test]
-fn keys_that_are_left_out_are_counted_and_named() {
+fn dropped_keys_are_counted_and_logged() {
     let server = Server::start(|options| {
         options.config(
             "[channels.tweet]\nfields = \"*\"\n[channels.\"*\"]\nfields = [\"title\"]\nclient_send = false\n",

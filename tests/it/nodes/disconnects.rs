@@ -8,7 +8,7 @@ use crate::support::redis::RedisServer;
 const SIGNALS: &str = "laravel-test-database-yamabiko";
 
 #[test]
-fn a_user_is_removed_from_all_nodes() {
+fn a_disconnect_reaches_all_nodes() {
     let redis = RedisServer::start();
     let nodes = [ready(&redis), ready(&redis)];
     let mut laravel = Laravel::on(&redis);
@@ -60,7 +60,7 @@ fn a_user_is_removed_from_all_nodes() {
 }
 
 #[test]
-fn without_redis_a_removal_is_refused() {
+fn a_disconnect_is_refused_without_redis() {
     let redis = RedisServer::absent(&[]);
     let node = start(&redis.url(), |_| {});
     let answer = node.post_admin("/disconnect", r#"{"user":7}"#);

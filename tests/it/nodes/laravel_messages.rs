@@ -7,7 +7,7 @@ use crate::support::redis::RedisServer;
 use crate::support::{Client, claims, eventually};
 
 #[test]
-fn the_topic_is_the_prefix_and_broadcast_and_nothing_else() {
+fn only_the_prefixed_broadcast_topic_is_subscribed() {
     let redis = RedisServer::start();
     let mut publisher = Laravel::on(&redis);
     for prefix in [PREFIX, "laravel_database_", "", "a*[b]?_"] {
@@ -38,7 +38,7 @@ fn the_topic_is_the_prefix_and_broadcast_and_nothing_else() {
 }
 
 #[test]
-fn who_speaks_for_laravel() {
+fn the_sender_of_an_application_message_is_configured_or_given() {
     let redis = RedisServer::start();
     let node = start(&redis.url(), |options| {
         options.set("sender.name", "運営").set("sender.id", -1);
@@ -69,7 +69,7 @@ fn who_speaks_for_laravel() {
 }
 
 #[test]
-fn rules_and_targets_apply_to_laravel_too() {
+fn channel_rules_and_targets_apply_to_application_messages() {
     let redis = RedisServer::start();
     let (a, b) = (ready(&redis), ready(&redis));
     let mut aoi = join(&a, 7, "Aoi", "chat:");
@@ -112,7 +112,7 @@ fn rules_and_targets_apply_to_laravel_too() {
 }
 
 #[test]
-fn a_user_may_have_a_text_for_an_id() {
+fn user_ids_may_be_strings() {
     let redis = RedisServer::start();
     let nodes = [ready(&redis), ready(&redis)];
     let mut laravel = Laravel::on(&redis);

@@ -22,7 +22,7 @@ fn a_client_event_reaches_all_but_its_sender() {
 }
 
 #[test]
-fn on_a_presence_channel_it_says_whose_it_is() {
+fn a_client_event_on_a_presence_channel_names_its_sender() {
     let server = serve(APPS);
     let (mut a, mut b) = (Page::open(&server), Page::open(&server));
     a.enter("presence-a", 1);
@@ -38,7 +38,7 @@ fn on_a_presence_channel_it_says_whose_it_is() {
 }
 
 #[test]
-fn what_a_client_may_not_say() {
+fn forbidden_client_events_are_refused() {
     let server = serve(APPS);
     let mut page = Page::open(&server);
     page.subscribe("private-a");
@@ -61,7 +61,7 @@ fn what_a_client_may_not_say() {
 }
 
 #[test]
-fn too_many_are_refused() {
+fn client_events_over_the_rate_are_refused() {
     let server = serve(APPS);
     let mut page = Page::open(&server);
     page.subscribe("private-a");

@@ -24,7 +24,7 @@ fn write(page: &mut Page, bytes: &[u8]) {
 }
 
 #[test]
-fn all_channels_of_a_page_at_once() {
+fn a_page_may_subscribe_to_all_its_channels_at_once() {
     with_both(APPS, |server| {
         let mut page = Page::open(server);
         let mut flood = frames("pusher:subscribe", channels(0..1001));
@@ -56,7 +56,7 @@ fn all_channels_of_a_page_at_once() {
 }
 
 #[test]
-fn what_is_over_the_rate_waits_and_nothing_is_refused() {
+fn messages_over_the_rate_are_delayed_not_refused() {
     let server = Server::start(|options| {
         options.config(&format!("pusher.channels_per_connection = 5\n{APPS}"));
         options.set("limits.messages_per_second", 10).set("limits.burst", 5);

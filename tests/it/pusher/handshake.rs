@@ -9,7 +9,7 @@ use crate::pusher::{APPS, Page, serve};
 use crate::support::{Client, Frame, Raw, Request};
 
 #[test]
-fn what_is_fatal_is_an_error_frame_and_a_close() {
+fn a_fatal_error_sends_an_error_frame_and_closes() {
     let server =
         serve(&format!("{APPS}\n[[apps]]\nid = \"3\"\nkey = \"off\"\nsecret = \"s3\"\nenabled = false\n"));
     for (target, code) in [
@@ -33,13 +33,13 @@ fn what_is_fatal_is_an_error_frame_and_a_close() {
 }
 
 #[test]
-fn a_page_that_is_no_websocket_is_told_so() {
+fn a_plain_get_of_an_app_is_answered_426() {
     let server = serve(APPS);
     assert_eq!(server.get("/app/page?protocol=7").status, 426);
 }
 
 #[test]
-fn a_slash_too_many_does_not_keep_a_page_out() {
+fn extra_slashes_in_the_path_are_ignored() {
     let server = serve(APPS);
     for target in ["//app/page?protocol=7", "/app/page/?protocol=7", "//app//page/?protocol=7"] {
         let mut client = Client::upgrade(Request::get(server.address, target)).expect(target);
@@ -55,7 +55,7 @@ fn pings_are_answered() {
 }
 
 #[test]
-fn what_is_no_message_is_refused_and_the_connection_stays() {
+fn an_invalid_frame_is_refused_and_the_connection_stays_open() {
     let server = serve(APPS);
     let mut page = Page::open(&server);
     for text in
@@ -68,7 +68,7 @@ fn what_is_no_message_is_refused_and_the_connection_stays() {
 }
 
 #[test]
-fn origins_and_quotas_are_an_apps_own() {
+fn each_app_has_its_own_origins_and_quotas() {
     let server = serve(
         r#"
 [server]
@@ -105,7 +105,7 @@ secret = "another-secret-of-the-tests"
 }
 
 #[test]
-fn all_subdomains_are_one_origin() {
+fn an_origin_may_name_all_subdomains() {
     let server = serve(
         r#"
 [server]
@@ -136,7 +136,7 @@ secret = "another-secret-of-the-tests"
 }
 
 #[test]
-fn who_proves_nothing_in_time_is_put_out() {
+fn a_connection_that_never_authenticates_is_closed() {
     let server = serve(
         r#"
 [pusher]
@@ -170,7 +170,7 @@ authorization_timeout = "0s"
 }
 
 #[test]
-fn a_full_server_says_so() {
+fn a_full_server_closes_with_its_own_code() {
     let server = crate::support::Server::start(|options| {
         options.config(APPS).set("limits.connections", 1);
     });
@@ -181,7 +181,7 @@ fn a_full_server_says_so() {
 }
 
 #[test]
-fn a_silent_client_is_asked_and_then_closed() {
+fn a_silent_client_is_pinged_then_closed() {
     let server = serve(
         r#"
 [[apps]]
@@ -210,7 +210,7 @@ pong_timeout = "1s"
 
 /// As the protocol lets clients be that implement RFC 6455, and as others are that do not.
 #[test]
-fn a_client_answers_either_ping() {
+fn either_kind_of_pong_keeps_the_connection_open() {
     let server = crate::support::Server::start(|options| {
         options.set("heartbeat.interval", "2s").set("heartbeat.timeout", "1s").config(
             r#"
@@ -259,7 +259,7 @@ pong_timeout = "1s"
 }
 
 #[test]
-fn a_server_that_goes_sends_pages_to_another_or_has_them_come_back() {
+fn shutdown_closes_with_4200_beside_another_node_and_4100_alone() {
     let redis = crate::support::redis::RedisServer::start();
     let (first, last) = (crate::pusher::node(&redis, APPS), crate::pusher::node(&redis, APPS));
     // The last one is alone, and the next page finds it no sooner than a second later.
@@ -273,7 +273,7 @@ fn a_server_that_goes_sends_pages_to_another_or_has_them_come_back() {
 
 /// What one app lets a page send does not close its connection, however JSON escapes it.
 #[test]
-fn a_message_may_be_as_large_as_the_app_lets_events_be() {
+fn the_message_limit_follows_the_event_limit_of_the_app() {
     let server = serve(
         r#"
 [limits]
@@ -313,7 +313,7 @@ presence_user_bytes = 300
 }
 
 #[test]
-fn messages_have_the_limits_of_all() {
+fn the_servers_message_limit_applies_to_apps() {
     let server = crate::support::Server::start(|options| {
         options.config(&format!("[pusher]\nevent_bytes = 10\npresence_user_bytes = 10\n{APPS}"));
         options.set("limits.message_bytes", 8000);

@@ -1,7 +1,6 @@
 //! The Pusher protocol, statement by statement, as a client of the real binary sees it.
 mod channels;
 mod events;
-mod farewell;
 mod floods;
 mod handshake;
 mod nodes;
@@ -9,17 +8,13 @@ mod order;
 pub(crate) mod page;
 mod presence;
 mod redis_broadcaster;
+mod shutdown;
 mod users;
 mod webhooks;
-
-use std::time::Duration;
 
 use self::page::Page;
 use crate::support::redis::RedisServer;
 use crate::support::{Server, eventually};
-
-/// So long a message that must not come is waited for, where no later message can prove that it did not.
-const BRIEFLY: Duration = Duration::from_millis(150);
 
 /// One app with client events, and one of another kind.
 const APPS: &str = r#"

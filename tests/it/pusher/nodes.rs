@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::pusher::page::{get, member, post, trigger};
 use crate::pusher::{APPS, Page, node, node_at};
 use crate::support::proxy::{Proxy, Traffic};
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisServer, unread};
 use crate::support::{Server, eventually};
 
 /// A node that is gone has left nobody behind after so long.
@@ -26,7 +26,7 @@ fn expect_users(servers: &[&Server], channel: &str, ids: &[i64]) {
 }
 
 #[test]
-fn presence_is_one_list() {
+fn presence_members_are_shared_by_all_nodes() {
     let redis = RedisServer::start();
     let (one, two) = (node(&redis, APPS), node(&redis, APPS));
     let (mut a, mut b) = (Page::open(&one), Page::open(&two));
@@ -58,7 +58,7 @@ fn presence_is_one_list() {
 }
 
 #[test]
-fn events_caches_and_terminations_are_everywhere() {
+fn events_caches_and_terminations_reach_all_nodes() {
     let redis = RedisServer::start();
     let (one, two) = (node(&redis, APPS), node(&redis, APPS));
     let (mut a, mut b) = (Page::open(&one), Page::open(&two));
@@ -89,7 +89,7 @@ fn events_caches_and_terminations_are_everywhere() {
 }
 
 #[test]
-fn a_node_that_is_killed_leaves_nobody_behind() {
+fn members_of_a_killed_node_are_removed() {
     let redis = RedisServer::start();
     let (one, two) = (node(&redis, APPS), node(&redis, APPS));
     let (mut a, mut b) = (Page::open(&one), Page::open(&two));
@@ -122,7 +122,7 @@ fn a_node_that_is_killed_leaves_nobody_behind() {
 }
 
 #[test]
-fn after_an_outage_the_nodes_agree_again() {
+fn nodes_agree_again_after_a_redis_outage() {
     let mut redis = RedisServer::start();
     let (one, two) = (node(&redis, APPS), node(&redis, APPS));
     let (mut a, mut b, mut c) = (Page::open(&one), Page::open(&two), Page::open(&two));
@@ -183,7 +183,7 @@ fn after_an_outage_the_nodes_agree_again() {
 }
 
 #[test]
-fn a_node_with_thousands_of_members_tells_them_in_portions() {
+fn a_large_snapshot_is_sent_in_parts() {
     const PAGES: usize = 4;
     const CHANNELS: usize = 1000;
     let apps = format!("limits.messages_per_second = 0\n{APPS}");
@@ -241,7 +241,7 @@ fn a_node_with_thousands_of_members_tells_them_in_portions() {
 }
 
 #[test]
-fn a_node_that_was_cut_off_alone_hears_what_it_missed() {
+fn a_node_cut_off_alone_catches_up() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let redis = RedisServer::start();
     let proxy = runtime.block_on(Proxy::start(redis.port()));
@@ -285,7 +285,7 @@ fn expect_cached(servers: &[&Server], channel: &str, data: &Value) {
 }
 
 #[test]
-fn a_node_that_takes_the_place_of_one_that_was_killed_has_the_cache() {
+fn a_node_that_replaces_a_killed_one_receives_the_cache() {
     let redis = RedisServer::start();
     let (one, two) = (node(&redis, APPS), node(&redis, APPS));
     trigger(&one, &["cache-a"], "E", &json!(1), None);
@@ -297,7 +297,7 @@ fn a_node_that_takes_the_place_of_one_that_was_killed_has_the_cache() {
 }
 
 #[test]
-fn the_two_oldest_nodes_that_were_cut_off_together_have_what_they_missed() {
+fn the_two_oldest_nodes_cut_off_together_catch_up() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let redis = RedisServer::start();
     let proxy = runtime.block_on(Proxy::start(redis.port()));
@@ -320,19 +320,20 @@ fn the_two_oldest_nodes_that_were_cut_off_together_have_what_they_missed() {
 }
 
 #[test]
-fn a_node_that_stood_still_and_lost_redis_has_what_it_missed() {
+fn a_stopped_node_that_lost_redis_catches_up() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let redis = RedisServer::start();
     let proxy = runtime.block_on(Proxy::start(redis.port()));
     let (one, two) = (node(&redis, APPS), node_at(&proxy.url(), APPS));
     for round in 0..3 {
         two.signal(Signal::STOP);
-        // This one lies in its socket, unread, and is read when the next one has long been everywhere else.
-        trigger(&one, &["cache-a"], "E", &json!("old"), None);
-        std::thread::sleep(Duration::from_millis(300));
+        // This one lies in its socket, unread, and is read when the next one is everywhere else.
+        let old = "o".repeat(5_000);
+        trigger(&one, &["cache-a"], "E", &json!(old), None);
+        eventually("it lies in the socket", || unread(|of| of.remote == proxy.port()) > old.len());
         proxy.set(Traffic::Cut);
         trigger(&one, &["cache-a"], "E", &json!(round), None);
-        std::thread::sleep(Duration::from_millis(300));
+        expect_cached(&[&one], "cache-a", &json!(round));
         proxy.set(Traffic::Open);
         two.signal(Signal::CONT);
         expect_cached(&[&one, &two], "cache-a", &json!(round));
@@ -350,7 +351,7 @@ fn expect_counted(page: &mut Page, channel: &str) {
 }
 
 #[test]
-fn every_newcomer_is_told_the_number_of_subscribers() {
+fn every_new_subscriber_receives_the_subscription_count() {
     let apps = APPS.replacen("client_events", "subscription_count = true\nclient_events", 1);
     let mut redis = RedisServer::start();
     let server = node(&redis, &format!("limits.messages_per_second = 0\n{apps}"));

@@ -66,7 +66,7 @@ fn a_batch_over_http_keeps_its_order_across_channels() {
 }
 
 #[test]
-fn what_is_published_over_redis_keeps_its_order_across_channels_under_load() {
+fn redis_messages_keep_their_order_across_channels_under_load() {
     let redis = RedisServer::start();
     let servers = [node(&redis, APPS), node(&redis, APPS)];
     let mut pages: Vec<_> = servers.iter().map(pages).collect();

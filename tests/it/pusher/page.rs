@@ -162,11 +162,15 @@ pub(crate) fn get(server: &Server, path: &str, info: &str) -> Response {
     Request::get(server.address, format!("{path}?{query}")).send()
 }
 
-/// `more` has names that sort after `auth_` and is in order.
+/// The query of a call of the first app. `more` has names that sort after `auth_` and is in order.
 pub(crate) fn signed(method: &str, path: &str, more: &str) -> String {
+    signed_by(("page", SECRET), method, path, more)
+}
+
+fn signed_by((key, secret): (&str, &str), method: &str, path: &str, more: &str) -> String {
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let query = format!("auth_key=page&auth_timestamp={time}&auth_version=1.0{more}");
-    let signature = sign(SECRET, &format!("{method}\n{path}\n{query}"));
+    let query = format!("auth_key={key}&auth_timestamp={time}&auth_version=1.0{more}");
+    let signature = sign(secret, &format!("{method}\n{path}\n{query}"));
     format!("{query}&auth_signature={signature}")
 }
 
@@ -177,5 +181,16 @@ pub(crate) fn trigger(server: &Server, channels: &[&str], event: &str, data: &Va
         body["socket_id"] = except.into();
     }
     let answer = post(server, "/apps/1/events", &body);
+    assert_eq!((answer.status, answer.text()), (200, "{}"));
+}
+
+/// Publishes over HTTP as the second app of [`super::APPS`].
+pub(crate) fn trigger_other(server: &Server, channels: &[&str], event: &str, data: &Value) {
+    let body = json!({ "name": event, "channels": channels, "data": data.to_string() }).to_string();
+    let hash = hex::encode(Md5::digest(&body));
+    let path = "/apps/2/events";
+    let other = ("other", "another-secret-of-the-tests");
+    let query = signed_by(other, "POST", path, &format!("&body_md5={hash}"));
+    let answer = Request::post_json(server.address, format!("{path}?{query}"), body).send();
     assert_eq!((answer.status, answer.text()), (200, "{}"));
 }

@@ -26,7 +26,7 @@ fn several_tabs_are_one_member() {
 
 /// A page that does not answer the close frame: its socket stays for the closing handshake, and its member does not.
 #[test]
-fn who_is_closed_leaves_at_once() {
+fn a_closed_connection_leaves_its_channels_at_once() {
     let server = crate::support::Server::start(|options| {
         options.set("limits.outbox_bytes", 65_536).config(&format!("[pusher]\nevent_bytes = 200000\n{APPS}"));
     });
@@ -60,7 +60,7 @@ fn who_is_closed_leaves_at_once() {
 }
 
 #[test]
-fn who_is_given_up_leaves_at_once() {
+fn a_timed_out_connection_leaves_its_channels_at_once() {
     let server = serve(
         r#"
 [[apps]]
@@ -82,7 +82,7 @@ pong_timeout = "1s"
 }
 
 #[test]
-fn a_full_channel_takes_no_new_member_but_another_tab() {
+fn a_full_channel_refuses_new_members_but_accepts_another_tab() {
     let server = serve(&format!("[pusher]\npresence_members = 2\n{APPS}"));
     let (mut a, mut b, mut c) = (Page::open(&server), Page::open(&server), Page::open(&server));
     a.enter("presence-a", 1);
@@ -96,7 +96,7 @@ fn a_full_channel_takes_no_new_member_but_another_tab() {
 }
 
 #[test]
-fn coming_and_going_at_once_leaves_nobody_behind() {
+fn concurrent_joins_and_leaves_leave_no_member_behind() {
     let server = serve(APPS);
     let mut watcher = Page::open(&server);
     watcher.enter("presence-a", 1);

@@ -4,7 +4,7 @@ use crate::pusher::page::{post, trigger};
 use crate::pusher::{APPS, Page, serve, with_both};
 
 #[test]
-fn a_user_is_signed_in_reached_and_shown_out() {
+fn a_signed_in_user_receives_events_and_can_be_terminated() {
     with_both(APPS, |server| {
         let (mut a, mut b) = (Page::open(server), Page::open(server));
         let user = r#"{"id":"7","user_info":{"name":"Aoi"}}"#;
@@ -27,7 +27,7 @@ fn a_user_is_signed_in_reached_and_shown_out() {
 }
 
 #[test]
-fn who_watches_hears_of_coming_and_going() {
+fn a_watchlist_reports_users_online_and_offline() {
     with_both(APPS, |server| {
         let event = "pusher_internal:watchlist_events";
         let told = |name: &str, id: &str| json!({ "events": [{ "name": name, "user_ids": [id] }] });
@@ -40,7 +40,6 @@ fn who_watches_hears_of_coming_and_going() {
             let mut page = Page::open(server);
             page.sign_in(r#"{"id":"probe","watchlist":["friend"]}"#);
             assert_eq!(page.next().0, "pusher:signin_success");
-            std::thread::sleep(crate::pusher::BRIEFLY);
             page.send("pusher:ping", json!({}));
             page.next().0 == event
         });
@@ -62,7 +61,7 @@ fn who_watches_hears_of_coming_and_going() {
 }
 
 #[test]
-fn a_forged_sign_in_ends_the_connection() {
+fn a_forged_sign_in_closes_the_connection() {
     let server = serve(APPS);
     let mut page = Page::open(&server);
     page.send("pusher:signin", json!({ "auth": "page:00", "user_data": r#"{"id":"7"}"# }));

@@ -2,21 +2,19 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use yamabiko::auth::pusher::App;
 
 use super::{APPS, app, call, event, is, now, one, read, refused, serve, signed};
-use crate::support::{Raw, Server};
+use crate::support::{Raw, Server, eventually};
 
 fn channels(count: usize) -> Value {
     (0..count).map(|index| format!("private-Chat.{index}")).collect()
 }
 
 #[test]
-fn limits_are_the_apps_own() {
+fn each_app_has_its_own_limits() {
     let server = serve();
     let one = one();
     let two = app("second app", "two", "the secret of two");
@@ -45,7 +43,7 @@ fn limits_are_the_apps_own() {
 
 /// Its sender writes all of it before it reads, however long that takes: it must find an answer, not a broken connection.
 #[test]
-fn a_body_over_the_limit_is_told_so() {
+fn an_oversized_body_is_answered_413() {
     let server = serve();
     let large = event(&json!(["a"]), &"x".repeat(3_000_000));
     for (app, path, status, code) in [
@@ -61,7 +59,10 @@ fn a_body_over_the_limit_is_told_so() {
         stream.write_all(head.as_bytes()).unwrap();
         let (first, second) = large.split_at(100_000);
         stream.write_all(first.as_bytes()).unwrap();
-        thread::sleep(Duration::from_millis(200));
+        // It is refused while its sender still writes.
+        let endpoint = if code == "not_found" { "none" } else { "events" };
+        let refusals = format!(r#"yamabiko_pusher_calls_total{{endpoint="{endpoint}",outcome="{code}"}}"#);
+        eventually("the call is refused", || server.metric(&refusals) == 1);
         stream.write_all(second.as_bytes()).unwrap();
         assert_eq!(refused(&read(&mut stream)), is(status, code));
     }
@@ -81,7 +82,7 @@ fn a_body_over_the_limit_is_told_so() {
 }
 
 #[test]
-fn a_chunked_body_and_one_that_waits_for_leave() {
+fn chunked_bodies_and_expect_100_continue_are_accepted() {
     let server = serve();
     let body = event(&json!(["a"]), "{}");
     let target = signed(&one(), "POST", "/apps/1/events", &body, now());
@@ -103,7 +104,7 @@ fn a_chunked_body_and_one_that_waits_for_leave() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_not_waited_for() {
+fn a_body_that_never_arrives_times_out() {
     let server = Server::start(|options| {
         options.config(APPS).set("limits.handshake_timeout", "1s");
     });
@@ -112,11 +113,9 @@ fn a_body_that_does_not_come_is_not_waited_for() {
     for (app, status, code) in [(one(), 408, "timeout"), (app("1", "one", "a guess"), 401, "unauthorized")] {
         let target = signed(&app, "POST", "/apps/1/events", &body, now());
         let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{{");
-        let start = Instant::now();
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
         assert_eq!(refused(&read(&mut stream)), is(status, code));
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the connection ends");
     }
     // One that breaks off does no harm.

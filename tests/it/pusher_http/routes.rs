@@ -67,7 +67,7 @@ fn one_connection_serves_many_calls() {
 }
 
 #[test]
-fn what_is_not_served() {
+fn unknown_routes_and_methods_are_refused() {
     let server = serve();
     let one = one();
     for (method, target, status, code) in [
@@ -96,7 +96,7 @@ fn what_is_not_served() {
 }
 
 #[test]
-fn what_is_no_command() {
+fn invalid_calls_are_refused() {
     let server = serve();
     let one = one();
     let post = |path: &str, body: &str| refused(&call(&server, &one, "POST", path, body));
@@ -122,7 +122,7 @@ fn what_is_no_command() {
 }
 
 #[test]
-fn without_an_app_nothing_is_there() {
+fn without_apps_the_api_answers_404() {
     let server = Server::start(|_| {});
     assert_eq!(refused(&call(&server, &one(), "GET", "/apps/1/channels", "")), is(404, "no_such_app"));
 }

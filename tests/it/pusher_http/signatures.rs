@@ -7,7 +7,7 @@ use super::{app, call, event, is, now, one, refused, send, serve, signed};
 use crate::support::Response;
 
 #[test]
-fn only_who_has_the_secret() {
+fn only_calls_signed_with_the_secret_are_accepted() {
     let server = serve();
     let body = event(&json!(["a"]), "{}");
     let target = |app: &App, now| signed(app, "POST", "/apps/1/events", &body, now);
@@ -47,7 +47,7 @@ fn only_who_has_the_secret() {
 }
 
 #[test]
-fn a_secret_can_be_replaced() {
+fn previous_secrets_are_accepted() {
     let server = serve();
     let status = |secret: &str| call(&server, &app("1", "one", secret), "GET", "/apps/1/channels", "").status;
     assert_eq!([status("the secret of one"), status("the old secret of one")], [200, 200]);

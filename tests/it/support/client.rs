@@ -87,6 +87,16 @@ impl Client {
         }
     }
 
+    /// Fails if anything was on its way to this client: sends a message and expects its answer and its own copy next. The broker
+    /// carries everything in one order, so that what was published before would come before.
+    pub fn expect_quiet(&mut self) {
+        let marker = serde_json::json!({ "message": "marker" });
+        self.say(&marker);
+        self.expect_sent();
+        let copy = self.expect_json();
+        assert_eq!(copy["data"], marker, "{copy}");
+    }
+
     /// All text messages up to the server's close frame, and its code and reason.
     pub fn expect_last(&mut self) -> (Vec<String>, (u16, String)) {
         let mut texts = Vec::new();

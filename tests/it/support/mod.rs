@@ -27,10 +27,10 @@ pub use token::{SECRET, claims, token};
 
 use std::time::{Duration, Instant};
 
-/// How long a test waits for something that should come at once. Long, for a busy machine: only a failure pays it.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a test waits for something that comes at once on an idle machine. Only a failure takes this long.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until something holds that nobody announces, looking every 20 ms.
+/// Polls a condition every 20 ms until it holds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {

@@ -48,6 +48,11 @@ impl Proxy {
         Self { port, traffic }
     }
 
+    /// The port on which it accepts connections.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The URL of a Redis behind it.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)

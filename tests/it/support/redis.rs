@@ -97,6 +97,11 @@ impl RedisServer {
         self.signal("CONT");
     }
 
+    /// How many bytes it has not read yet from all its connections, as the kernel counts them.
+    pub fn unread(&self) -> usize {
+        unread(|connection| connection.local == self.port)
+    }
+
     fn try_start(&mut self) -> bool {
         let log = self.directory.path().join("redis.log");
         let child = Command::new("redis-server")
@@ -170,6 +175,27 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A connection in the kernel's table.
+pub struct Connection {
+    pub local: u16,
+    pub remote: u16,
+}
+
+/// How many bytes wait to be read on the connections that are `counted`. A test that stops a process looks here for what has
+/// reached it.
+pub fn unread(counted: impl Fn(&Connection) -> bool) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let rows = table.lines().skip(1).filter_map(|row| {
+        let columns: Vec<&str> = row.split_whitespace().collect();
+        let port = |address: &str| u16::from_str_radix(address.split_once(':')?.1, 16).ok();
+        let connection = Connection { local: port(columns.get(1)?)?, remote: port(columns.get(2)?)? };
+        let received = usize::from_str_radix(columns.get(4)?.split_once(':')?.1, 16).ok()?;
+        // 0A is a listener, whose column counts connections.
+        (columns.get(3)? != &"0A" && counted(&connection)).then_some(received)
+    });
+    rows.sum()
 }
 
 /// A port that was free a moment ago.

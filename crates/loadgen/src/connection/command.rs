@@ -1,21 +1,19 @@
-//! What a connection is told while it works.
+use crate::publisher::Publisher;
 
-use crate::pacer::Publisher;
-
-/// One thing that it is told.
+/// What the runner tells a connection.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// It sends on its channel, under this number; in a closed loop it makes up for what is refused.
-    Publish { publisher: u16, window: bool },
-    /// It answers for the closed loop of a publisher that hears nothing of itself: for each copy that it receives of
-    /// that one's, that one has another message to send.
-    Refill { of: u16, by: Publisher },
-    /// Send a message that is due at this time, and that was begun.
+    /// Publish under this number. In a closed loop, replace refused messages and send one for each own copy.
+    Publish { publisher: u16, closed_loop: bool },
+    /// For each copy received of the publisher with this number, have it send another message. Drives the closed loop
+    /// of a publisher that receives no copies itself.
+    Refill { number: u16, publisher: Publisher },
+    /// Send a message that was due at this time. [`Run::begin`](crate::run::Run::begin) has been called for it.
     Send(u64),
-    /// Read nothing any more, until the run is over.
+    /// Stop reading until the run is over.
     Stall,
-    /// Report, and be gone without a word, as when a network is lost.
+    /// Report, and drop the connection without a close frame.
     Vanish,
-    /// The run is over: report and say goodbye.
+    /// Report, and close.
     Finish,
 }

@@ -1,7 +1,5 @@
-//! One connection of the benchmark: it receives, and sends where it is told to.
-
+mod buffered_stream;
 mod command;
-mod pipe;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -15,64 +13,64 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender}
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use self::buffered_stream::{BufferedStream, WriteStatus};
 pub(super) use self::command::Command;
-use self::pipe::{Pipe, Written};
-use super::frames::{Frames, Received, close_in_words};
-use super::outcome::{Outcome, Part};
-use super::pacer::Publisher;
-use super::speech::{Greeted, Heard};
+use super::frames::{FrameReader, ServerFrame, describe_close};
+use super::outcome::{Outcome, Role};
+use super::protocol::{ServerMessage, Session};
+use super::publisher::Publisher;
+use super::run::Run;
 use super::stamp::Stamp;
-use super::tally::Run;
-use super::target::Wire;
-use super::workload::{Due, Workload};
+use super::target::ByteStream;
+use super::workload::{ScheduledMessage, Workload};
 
 /// How long the server has to answer a close frame.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-/// Who has read nothing for long has read all that waited for it when nothing has come for so long.
-const CAUGHT_UP: Duration = Duration::from_secs(1);
-/// A refused message of a closed loop is followed by another one after this.
-pub(super) const PAUSE: Duration = Duration::from_millis(10);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A slow reader that reads again has caught up when nothing has arrived for this long.
+const CAUGHT_UP_AFTER: Duration = Duration::from_secs(1);
+/// A closed loop replaces a refused message after this pause.
+pub(super) const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 const NORMAL_CLOSE: [u8; 2] = 1000u16.to_be_bytes();
 const READ_BYTES: usize = 64 * 1024;
 
 thread_local! {
-    /// One buffer for all connections of a thread: what is read is consumed before the next read.
+    /// Shared by all connections of a thread: every read is consumed before the next one.
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Working,
-    /// It has been told to end, with a goodbye …
+    /// Told to report and to close.
     Finishing,
-    /// … or without.
+    /// Told to report and to drop the connection.
     Vanishing,
-    /// It has told what it saw, and only hears the server's goodbye.
+    /// Reported; waits for the server's close frame.
     Reported,
 }
 
-/// A connection at work.
+/// A connection: it receives, and publishes if it is told to.
 pub(super) struct Connection {
     run: Arc<Run>,
     work: Arc<Workload>,
     /// Also selects the recorder.
     number: usize,
-    pipe: Pipe,
+    stream: BufferedStream,
     commands: UnboundedReceiver<Command>,
     own: WeakUnboundedSender<Command>,
-    frames: Frames,
-    /// Where the stamp stood in the last message.
-    place: usize,
-    window: bool,
-    /// Whom it has to answer for, by number.
+    frames: FrameReader,
+    /// Offset of the stamp in the last message.
+    stamp_offset: usize,
+    closed_loop: bool,
+    /// Publishers whose closed loop this connection drives, by number.
     refills: Vec<(u16, Publisher)>,
-    /// When it asks whether the server is there, unless it heard something meanwhile.
-    asks: Option<Interval>,
-    has_heard: bool,
+    /// When to ping the server, unless something was received since the last tick.
+    pings: Option<Interval>,
+    has_received: bool,
     stalled: bool,
     phase: Phase,
     dues: Vec<u64>,
-    /// Copies of what it said itself.
+    /// Copies of its own messages.
     own_copies: u64,
     outcome: Outcome,
 }
@@ -81,24 +79,24 @@ impl Connection {
     pub(super) fn new(
         run: Arc<Run>,
         work: Arc<Workload>,
-        (number, part): (usize, Part),
-        wire: Box<dyn Wire>,
+        (number, role): (usize, Role),
+        stream: Box<dyn ByteStream>,
         (own, commands): (WeakUnboundedSender<Command>, UnboundedReceiver<Command>),
     ) -> Self {
-        let outcome = Outcome { part, channel: work.channel_of(number), ..Outcome::default() };
+        let outcome = Outcome { role, channel: work.channel_of(number), ..Outcome::default() };
         Self {
             run,
             work,
             number,
-            pipe: Pipe::new(wire),
+            stream: BufferedStream::new(stream),
             commands,
             own,
-            frames: Frames::default(),
-            place: 0,
-            window: false,
+            frames: FrameReader::default(),
+            stamp_offset: 0,
+            closed_loop: false,
             refills: Vec::new(),
-            asks: None,
-            has_heard: false,
+            pings: None,
+            has_received: false,
             stalled: false,
             phase: Phase::Working,
             dues: Vec::new(),
@@ -107,14 +105,14 @@ impl Connection {
         }
     }
 
-    /// Works until the connection ends.
-    pub(super) async fn run(mut self, greeted: Greeted, outcomes: UnboundedSender<Outcome>) {
-        self.asks = greeted.ask_after.map(|after| {
-            let mut asks = interval_at(Instant::now() + after, after);
-            asks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            asks
+    /// Runs until the connection ends.
+    pub(super) async fn run(mut self, session: Session, outcomes: UnboundedSender<Outcome>) {
+        self.pings = session.ping_after.map(|after| {
+            let mut pings = interval_at(Instant::now() + after, after);
+            pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            pings
         });
-        let mut end = self.feed(&greeted.early).err();
+        let mut end = self.feed(&session.early).err();
         if end.is_none() {
             end = poll_fn(|cx| self.poll(cx)).await.err();
         }
@@ -122,39 +120,39 @@ impl Connection {
             end = self.catch_up().await.err();
         }
         self.outcome.ended = end;
-        // What was still to be sent is told by the channel that is closed now.
+        // Publishers see the closed channel and count later messages as unsent themselves.
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             if let Command::Send(_) = command {
-                self.run.unsent.fetch_add(1, Relaxed);
+                self.run.counters.unsent.fetch_add(1, Relaxed);
                 self.run.end();
             }
         }
-        let goodbye = self.outcome.ended.is_none() && self.phase != Phase::Vanishing;
+        let closes = self.outcome.ended.is_none() && self.phase != Phase::Vanishing;
         let _ = outcomes.send(std::mem::take(&mut self.outcome));
         self.phase = Phase::Reported;
-        if goodbye {
-            self.pipe.queue(OpCode::Control(Control::Close), &NORMAL_CLOSE);
-            let _ = tokio::time::timeout(CLOSE_WITHIN, poll_fn(|cx| self.poll(cx))).await;
+        if closes {
+            self.stream.queue(OpCode::Control(Control::Close), &NORMAL_CLOSE);
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, poll_fn(|cx| self.poll(cx))).await;
         }
-        // Not before: the run ends when the last connection has let go of it.
+        // Last: the runner waits until every connection has dropped its sender.
         drop(outcomes);
     }
 
-    /// Ready when it is told to finish, or with the reason why it ended.
+    /// Ready when told to finish, or with the reason why the connection ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         loop {
             while self.phase == Phase::Working
                 && let Poll::Ready(command) = self.commands.poll_recv(cx)
             {
-                self.obey(command);
+                self.handle(command);
             }
-            self.poll_ask(cx);
+            self.poll_pings(cx);
             self.write(cx)?;
             if self.stalled && self.phase == Phase::Working {
                 return Poll::Pending;
             }
-            // What is due was written; what comes is read only as long as it counts, or to hear the server's goodbye.
+            // Everything due is written. Reading goes on only while copies count, or until the server's close frame.
             if matches!(self.phase, Phase::Finishing | Phase::Vanishing) {
                 return Poll::Ready(Ok(()));
             }
@@ -162,26 +160,26 @@ impl Connection {
         }
     }
 
-    /// Reads what waited while it did not read: perhaps a goodbye.
+    /// Reads what has piled up while it did not read, which may end in a close frame.
     async fn catch_up(&mut self) -> Result<(), String> {
         loop {
-            match tokio::time::timeout(CAUGHT_UP, poll_fn(|cx| self.poll_read(cx))).await {
+            match tokio::time::timeout(CAUGHT_UP_AFTER, poll_fn(|cx| self.poll_read(cx))).await {
                 Ok(read) => read?,
                 Err(_) => return Ok(()),
             }
         }
     }
 
-    fn obey(&mut self, command: Option<Command>) {
+    fn handle(&mut self, command: Option<Command>) {
         match command {
-            Some(Command::Publish { publisher, window }) => {
+            Some(Command::Publish { publisher, closed_loop }) => {
                 self.outcome.publisher = Some(publisher);
-                self.window = window;
+                self.closed_loop = closed_loop;
             }
-            Some(Command::Refill { of, by }) => self.refills.push((of, by)),
+            Some(Command::Refill { number, publisher }) => self.refills.push((number, publisher)),
             Some(Command::Send(due)) => {
-                // A closed loop has no clock: a message is due when its publisher comes to it.
-                self.say(if self.window { self.run.now() } else { due });
+                // A closed loop has no schedule: a message is due when its publisher can send it.
+                self.publish(if self.closed_loop { self.run.now() } else { due });
                 self.run.end();
             }
             Some(Command::Stall) => self.stalled = true,
@@ -190,8 +188,8 @@ impl Connection {
         }
     }
 
-    /// Puts a message into the outgoing bytes.
-    fn say(&mut self, due: u64) {
+    /// Queues a message.
+    fn publish(&mut self, due: u64) {
         let Some(publisher) = self.outcome.publisher else { return };
         let now = self.run.now();
         let stamp = Stamp {
@@ -202,26 +200,26 @@ impl Connection {
             due,
         };
         self.outcome.sent += 1;
-        self.run.sending(self.number, self.outcome.channel, due, now);
+        self.run.record_sent(self.number, self.outcome.channel, due, now);
         let Some(channel) = self.work.channel(self.outcome.channel) else { return };
-        let message = self.work.speech.message(channel, self.work.text(&stamp));
-        self.pipe.queue(OpCode::Data(Data::Text), &message);
+        let message = self.work.protocol.message(channel, self.work.text(&stamp));
+        self.stream.queue(OpCode::Data(Data::Text), &message);
     }
 
-    /// As clients do that have heard nothing for some time.
-    fn poll_ask(&mut self, cx: &mut Context<'_>) {
-        while let Some(asks) = self.asks.as_mut().filter(|_| self.phase == Phase::Working)
-            && asks.poll_tick(cx).is_ready()
+    /// Pings the server after a silence, as the protocol asks clients to.
+    fn poll_pings(&mut self, cx: &mut Context<'_>) {
+        while let Some(pings) = self.pings.as_mut().filter(|_| self.phase == Phase::Working)
+            && pings.poll_tick(cx).is_ready()
         {
-            if !std::mem::take(&mut self.has_heard) {
-                self.pipe.queue(OpCode::Data(Data::Text), self.work.speech.question());
+            if !std::mem::take(&mut self.has_received) {
+                self.stream.queue(OpCode::Data(Data::Text), self.work.protocol.ping());
             }
         }
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
-        if self.pipe.poll_write(cx)? == Written::Blocked {
-            self.run.blocked.fetch_add(1, Relaxed);
+        if self.stream.poll_write(cx)? == WriteStatus::NewlyBlocked {
+            self.run.counters.blocked_writes.fetch_add(1, Relaxed);
         }
         Ok(())
     }
@@ -229,97 +227,100 @@ impl Connection {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         BUFFER.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
-            ready!(self.pipe.poll_read(cx, &mut buffer))?;
+            ready!(self.stream.poll_read(cx, &mut buffer))?;
             Poll::Ready(self.feed(buffer.filled()))
         })
     }
 
     fn feed(&mut self, bytes: &[u8]) -> Result<(), String> {
         let now = self.run.now();
-        self.has_heard = true;
+        self.has_received = true;
         let mut frames = std::mem::take(&mut self.frames);
         let mut closed = None;
         let result = frames.feed(bytes, |received| match received {
-            // Who passes by goes while messages come, and has told what it saw.
-            Received::Message(_) if self.phase == Phase::Reported => {}
-            Received::Message(message) => self.receive(message),
-            Received::Ping(payload) => self.pipe.queue(OpCode::Control(Control::Pong), payload),
-            Received::Close(payload) => closed = Some(close_in_words(payload)),
+            // Copies after the report no longer count: churning connections leave while messages arrive.
+            ServerFrame::Message(_) if self.phase == Phase::Reported => {}
+            ServerFrame::Message(message) => self.receive(message),
+            ServerFrame::Ping(payload) => self.stream.queue(OpCode::Control(Control::Pong), payload),
+            ServerFrame::Close(payload) => closed = Some(describe_close(payload)),
         });
         self.frames = frames;
-        if self.outcome.part != Part::Steady {
-            self.run.apart.fetch_add(self.dues.len() as u64, Relaxed);
+        if self.outcome.role != Role::Steady {
+            self.run.counters.disturbed_received.fetch_add(self.dues.len() as u64, Relaxed);
         } else if !self.dues.is_empty() && self.phase == Phase::Working {
-            self.run.received(self.number, &self.dues, now);
+            self.run.record_received(self.number, &self.dues, now);
         }
         self.dues.clear();
         match (closed, result) {
             (Some(closed), _) => {
-                // Most servers wait for the answer; whether this one does is its own business.
-                self.pipe.queue(OpCode::Control(Control::Close), &NORMAL_CLOSE);
+                // Most servers wait for the answer. A failed write does not matter any more.
+                self.stream.queue(OpCode::Control(Control::Close), &NORMAL_CLOSE);
                 let _ = self.write(&mut Context::from_waker(Waker::noop()));
                 Err(closed)
             }
-            (None, Err(_)) => Err("1002 the server does not speak WebSocket".to_owned()),
+            (None, Err(_)) => Err("1002 invalid WebSocket frames".to_owned()),
             (None, Ok(())) => Ok(()),
         }
     }
 
     fn receive(&mut self, message: &[u8]) {
-        let Some(stamp) = Stamp::find(message, &mut self.place) else { return self.hear(message) };
+        let Some(stamp) = Stamp::find(message, &mut self.stamp_offset) else {
+            return self.on_other_message(message);
+        };
         if stamp.run != self.run.id {
-            self.run.foreign.fetch_add(1, Relaxed);
+            self.run.counters.unrecognized.fetch_add(1, Relaxed);
             return;
         }
         if usize::try_from(stamp.channel) != Ok(self.outcome.channel) {
-            self.run.strayed.fetch_add(1, Relaxed);
+            self.run.counters.misrouted.fetch_add(1, Relaxed);
             return;
         }
         self.dues.push(stamp.due);
-        self.outcome.hear(stamp.publisher, stamp.sequence);
+        self.outcome.record(stamp.publisher, stamp.sequence);
         if self.outcome.publisher == Some(stamp.publisher) {
             self.own_copies += 1;
-            if self.work.speech.is_answered() && self.own_copies > self.outcome.accepted {
-                self.run.hasty.fetch_add(1, Relaxed);
+            if self.work.protocol.acknowledges() && self.own_copies > self.outcome.accepted {
+                self.run.counters.early_echo.fetch_add(1, Relaxed);
             }
         }
-        for (_, by) in self.refills.iter().filter(|(of, _)| *of == stamp.publisher) {
-            by.send(&self.run, Due { channel: self.outcome.channel, at: self.run.now() });
+        for (_, publisher) in self.refills.iter().filter(|(number, _)| *number == stamp.publisher) {
+            publisher
+                .send(&self.run, ScheduledMessage { channel: self.outcome.channel, due: self.run.now() });
         }
-        if self.window && self.outcome.publisher == Some(stamp.publisher) && self.run.begin() {
-            self.say(self.run.now());
+        if self.closed_loop && self.outcome.publisher == Some(stamp.publisher) && self.run.begin() {
+            self.publish(self.run.now());
             self.run.end();
         }
     }
 
-    /// Reads what is not of the benchmark: the answer to a message, as a rule.
-    fn hear(&mut self, message: &[u8]) {
-        match self.work.speech.hear(message) {
-            Heard::Accepted => {
+    /// Handles a message without a stamp, usually an acknowledgement.
+    fn on_other_message(&mut self, message: &[u8]) {
+        match self.work.protocol.classify(message) {
+            ServerMessage::Accepted => {
                 self.outcome.accepted += 1;
-                self.run.accepted.fetch_add(1, Relaxed);
+                self.run.counters.accepted.fetch_add(1, Relaxed);
             }
-            Heard::Refused(reason) => {
+            ServerMessage::Refused(reason) => {
                 self.outcome.refused += 1;
-                self.run.refuse(&reason);
-                self.say_later();
+                self.run.record_refused(&reason);
+                self.publish_later();
             }
-            Heard::Asked(answer) => self.pipe.queue(OpCode::Data(Data::Text), answer),
-            Heard::Talk => {}
-            Heard::Foreign => {
-                self.run.foreign.fetch_add(1, Relaxed);
+            ServerMessage::ReplyWith(reply) => self.stream.queue(OpCode::Data(Data::Text), reply),
+            ServerMessage::Ignored => {}
+            ServerMessage::Unrecognized => {
+                self.run.counters.unrecognized.fetch_add(1, Relaxed);
             }
         }
     }
 
-    /// In a closed loop, a refused message is followed by another one, but not at once.
-    fn say_later(&self) {
-        if self.window && !self.run.is_over() {
+    /// In a closed loop, replaces a refused message after a pause.
+    fn publish_later(&self) {
+        if self.closed_loop && !self.run.is_over() {
             let (own, run, channel) = (self.own.clone(), self.run.clone(), self.outcome.channel);
             tokio::spawn(async move {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(REFUSED_PAUSE).await;
                 if let Some(own) = own.upgrade() {
-                    Publisher::Connection(own).send(&run, Due { channel, at: run.now() });
+                    Publisher::Connection(own).send(&run, ScheduledMessage { channel, due: run.now() });
                 }
             });
         }

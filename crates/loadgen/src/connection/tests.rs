@@ -1,44 +1,42 @@
-//! The server is the test.
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
 use crate::deployment::App;
-use crate::speech::{Native, Pusher, Speech};
+use crate::protocol::{Native, ProtocolClient, Pusher};
 
-struct Bench {
+struct Harness {
     run: Arc<Run>,
     commands: UnboundedSender<Command>,
     outcome: UnboundedReceiver<Outcome>,
     server: DuplexStream,
 }
 
-/// A connection whose server is this test.
-fn bench() -> Bench {
-    bench_as(Part::Steady)
+/// A connection whose server is the test.
+fn connect() -> Harness {
+    connect_as(Role::Steady)
 }
 
-fn bench_as(part: Part) -> Bench {
-    bench_with(part, Speech::Plain, Greeted::default())
+fn connect_as(role: Role) -> Harness {
+    connect_with(role, ProtocolClient::Plain, Session::default())
 }
 
-fn bench_with(part: Part, speech: Speech, greeted: Greeted) -> Bench {
+fn connect_with(role: Role, protocol: ProtocolClient, session: Session) -> Harness {
     let run = Arc::new(Run::start(1, 1).unwrap());
-    let work = Arc::new(Workload::new("c", 1, 1, 64, speech));
+    let work = Arc::new(Workload::new("c", 1, 1, 64, protocol));
     run.subscribers.set(vec![1]).unwrap();
     run.measure(0, u64::MAX);
-    let (server, wire) = duplex(10_000);
+    let (server, stream) = duplex(10_000);
     let (outcomes, outcome) = unbounded_channel();
     let (commands, inbox) = unbounded_channel();
     let inbox = (commands.downgrade(), inbox);
-    let connection = Connection::new(run.clone(), work, (0, part), Box::new(wire), inbox);
-    tokio::spawn(connection.run(greeted, outcomes));
-    Bench { run, commands, outcome, server }
+    let connection = Connection::new(run.clone(), work, (0, role), Box::new(stream), inbox);
+    tokio::spawn(connection.run(session, outcomes));
+    Harness { run, commands, outcome, server }
 }
 
-impl Bench {
-    /// The payload of the next frame, which is short.
+impl Harness {
+    /// The payload of the next frame, which must be short.
     async fn read(&mut self) -> Vec<u8> {
         let mut head = [0; 6];
         self.server.read_exact(&mut head).await.unwrap();
@@ -55,37 +53,37 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn latency_and_lateness_count_from_the_due_time() {
-    let mut bench = bench();
-    bench.commands.send(Command::Publish { publisher: 3, window: false }).unwrap();
+async fn latency_and_send_delay_count_from_the_due_time() {
+    let mut harness = connect();
+    harness.commands.send(Command::Publish { publisher: 3, closed_loop: false }).unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
-    // It was due at the start of the clock.
-    assert!(bench.run.begin());
-    bench.commands.send(Command::Send(0)).unwrap();
-    let message = bench.read().await;
+    // Due at the start of the clock.
+    assert!(harness.run.begin());
+    harness.commands.send(Command::Send(0)).unwrap();
+    let message = harness.read().await;
     let stamp = Stamp::find(&message, &mut 0).unwrap();
     assert_eq!((stamp.due, stamp.publisher, stamp.sequence, message.len()), (0, 3, 0, 64));
-    bench.write(1, &message).await;
-    assert!(bench.run.begin());
-    bench.commands.send(Command::Send(bench.run.now())).unwrap();
-    assert_eq!(Stamp::find(&bench.read().await, &mut 0).unwrap().sequence, 1);
-    while bench.run.received.load(Relaxed) == 0 {
+    harness.write(1, &message).await;
+    assert!(harness.run.begin());
+    harness.commands.send(Command::Send(harness.run.now())).unwrap();
+    assert_eq!(Stamp::find(&harness.read().await, &mut 0).unwrap().sequence, 1);
+    while harness.run.counters.received.load(Relaxed) == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let ([latency, _], late) = bench.run.times().unwrap();
-    assert_eq!((latency.len(), late.len()), (1, 2));
-    assert!(latency.min() >= 50_000 && late.max() >= 50_000);
-    assert_eq!(bench.run.expected.load(Relaxed), 2);
-    bench.run.stop();
-    assert!(!bench.run.is_complete() && !bench.run.begin());
-    bench.write(1, &message).await;
-    while !bench.run.is_complete() {
+    let ([latency, _], send_delay) = harness.run.histograms().unwrap();
+    assert_eq!((latency.len(), send_delay.len()), (1, 2));
+    assert!(latency.min() >= 50_000 && send_delay.max() >= 50_000);
+    assert_eq!(harness.run.counters.expected.load(Relaxed), 2);
+    harness.run.stop();
+    assert!(!harness.run.is_complete() && !harness.run.begin());
+    harness.write(1, &message).await;
+    while !harness.run.is_complete() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-fn native() -> Speech {
-    Speech::Native(Native(Box::new(|_, _| Ok("a token".to_owned()))))
+fn native() -> ProtocolClient {
+    ProtocolClient::Native(Native(Box::new(|_, _| Ok("a token".to_owned()))))
 }
 
 /// Nothing is signed in these tests.
@@ -110,56 +108,56 @@ impl App for NoApp {
 }
 
 #[tokio::test]
-async fn a_copy_before_its_answer_is_seen() {
-    let mut bench = bench_with(Part::Steady, native(), Greeted::default());
-    bench.commands.send(Command::Publish { publisher: 0, window: false }).unwrap();
+async fn a_copy_before_its_acknowledgement_is_an_early_echo() {
+    let mut harness = connect_with(Role::Steady, native(), Session::default());
+    harness.commands.send(Command::Publish { publisher: 0, closed_loop: false }).unwrap();
     let accepted = br#"{"type":"sended","ok":true}"#;
-    for (sequence, answer_first, hasty) in [(0, true, 0), (1, false, 1), (2, true, 1)] {
-        assert!(bench.run.begin());
-        bench.commands.send(Command::Send(bench.run.now())).unwrap();
-        bench.read().await;
-        let copy = message(&bench.run, sequence);
+    for (sequence, acknowledged_first, early_echo) in [(0, true, 0), (1, false, 1), (2, true, 1)] {
+        assert!(harness.run.begin());
+        harness.commands.send(Command::Send(harness.run.now())).unwrap();
+        harness.read().await;
+        let copy = message(&harness.run, sequence);
         let (first, second) =
-            if answer_first { (&accepted[..], &copy[..]) } else { (&copy[..], &accepted[..]) };
-        bench.write(1, first).await;
-        bench.write(1, second).await;
-        while bench.run.received.load(Relaxed) + bench.run.accepted.load(Relaxed)
+            if acknowledged_first { (&accepted[..], &copy[..]) } else { (&copy[..], &accepted[..]) };
+        harness.write(1, first).await;
+        harness.write(1, second).await;
+        while harness.run.counters.received.load(Relaxed) + harness.run.counters.accepted.load(Relaxed)
             < 2 * u64::from(sequence + 1)
         {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(bench.run.hasty.load(Relaxed), hasty, "{sequence}");
+        assert_eq!(harness.run.counters.early_echo.load(Relaxed), early_echo, "{sequence}");
     }
 }
 
 #[tokio::test]
-async fn answers_are_counted_and_the_end_is_told() {
-    let mut bench = bench_with(Part::Steady, native(), Greeted::default());
-    bench.write(1, br#"{"type":"sended","ok":true}"#).await;
-    bench.write(1, br#"{"type":"sended","ok":false,"error":{"code":"unavailable","message":""}}"#).await;
-    bench.write(1, b"something else").await;
-    bench.write(9, b"are you there?").await;
-    assert_eq!(bench.read().await, b"are you there?");
-    bench.write(8, b"\x03\xf5try again later").await;
-    let outcome = bench.outcome.recv().await.unwrap();
+async fn acknowledgements_and_the_close_code_are_reported() {
+    let mut harness = connect_with(Role::Steady, native(), Session::default());
+    harness.write(1, br#"{"type":"sended","ok":true}"#).await;
+    harness.write(1, br#"{"type":"sended","ok":false,"error":{"code":"unavailable","message":""}}"#).await;
+    harness.write(1, b"something else").await;
+    harness.write(9, b"ping").await;
+    assert_eq!(harness.read().await, b"ping");
+    harness.write(8, b"\x03\xf5try again later").await;
+    let outcome = harness.outcome.recv().await.unwrap();
     assert_eq!((outcome.accepted, outcome.refused), (1, 1));
     assert_eq!(outcome.ended.as_deref(), Some("1013 try again later"));
-    assert_eq!(bench.run.reasons(), [("unavailable".to_owned(), 1)].into());
-    assert_eq!(bench.run.foreign.load(Relaxed), 1);
-    assert_eq!(bench.read().await, NORMAL_CLOSE);
+    assert_eq!(harness.run.refusals(), [("unavailable".to_owned(), 1)].into());
+    assert_eq!(harness.run.counters.unrecognized.load(Relaxed), 1);
+    assert_eq!(harness.read().await, NORMAL_CLOSE);
 }
 
 #[tokio::test]
-async fn at_the_end_it_closes_and_waits_for_the_answer() {
-    let mut bench = bench();
-    bench.commands.send(Command::Finish).unwrap();
-    // Nobody has to keep the other end of the commands.
-    drop(std::mem::replace(&mut bench.commands, unbounded_channel().0));
-    assert_eq!(bench.outcome.recv().await.unwrap().ended, None);
-    assert_eq!(bench.read().await, NORMAL_CLOSE);
-    bench.write(8, &NORMAL_CLOSE).await;
-    // The last sender goes with the connection.
-    assert!(bench.outcome.recv().await.is_none());
+async fn it_closes_at_the_end_and_waits_for_the_close_frame() {
+    let mut harness = connect();
+    harness.commands.send(Command::Finish).unwrap();
+    // It needs no sender of commands.
+    drop(std::mem::replace(&mut harness.commands, unbounded_channel().0));
+    assert_eq!(harness.outcome.recv().await.unwrap().ended, None);
+    assert_eq!(harness.read().await, NORMAL_CLOSE);
+    harness.write(8, &NORMAL_CLOSE).await;
+    // The connection drops the last sender.
+    assert!(harness.outcome.recv().await.is_none());
 }
 
 fn message(run: &Run, sequence: u32) -> Vec<u8> {
@@ -169,80 +167,84 @@ fn message(run: &Run, sequence: u32) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn one_that_stalls_reads_at_the_end_and_counts_apart() {
-    let mut bench = bench_as(Part::Slow);
-    let messages: Vec<_> = (0..3).map(|sequence| message(&bench.run, sequence)).collect();
-    bench.write(1, &messages[0]).await;
-    while bench.run.apart.load(Relaxed) == 0 {
+async fn a_slow_reader_reads_at_the_end_and_is_counted_separately() {
+    let mut harness = connect_as(Role::Slow);
+    let messages: Vec<_> = (0..3).map(|sequence| message(&harness.run, sequence)).collect();
+    harness.write(1, &messages[0]).await;
+    while harness.run.counters.disturbed_received.load(Relaxed) == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    bench.commands.send(Command::Stall).unwrap();
+    harness.commands.send(Command::Stall).unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await;
-    bench.write(1, &messages[1]).await;
-    bench.write(1, &messages[2]).await;
+    harness.write(1, &messages[1]).await;
+    harness.write(1, &messages[2]).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(bench.run.apart.load(Relaxed), 1);
-    bench.commands.send(Command::Finish).unwrap();
-    let outcome = bench.outcome.recv().await.unwrap();
+    assert_eq!(harness.run.counters.disturbed_received.load(Relaxed), 1);
+    harness.commands.send(Command::Finish).unwrap();
+    let outcome = harness.outcome.recv().await.unwrap();
     assert_eq!((outcome.received, outcome.ended), (3, None));
-    assert_eq!((bench.run.apart.load(Relaxed), bench.run.received.load(Relaxed)), (3, 0));
+    assert_eq!(
+        (harness.run.counters.disturbed_received.load(Relaxed), harness.run.counters.received.load(Relaxed)),
+        (3, 0)
+    );
 }
 
 #[tokio::test]
-async fn one_that_vanishes_says_nothing() {
-    let mut bench = bench_as(Part::Dropping);
-    bench.commands.send(Command::Vanish).unwrap();
-    assert_eq!(bench.outcome.recv().await.unwrap().ended, None);
+async fn a_dropping_connection_sends_no_close_frame() {
+    let mut harness = connect_as(Role::Dropping);
+    harness.commands.send(Command::Vanish).unwrap();
+    assert_eq!(harness.outcome.recv().await.unwrap().ended, None);
     let mut rest = Vec::new();
-    bench.server.read_to_end(&mut rest).await.unwrap();
+    harness.server.read_to_end(&mut rest).await.unwrap();
     assert_eq!(rest, b"");
 }
 
 #[tokio::test]
-async fn messages_of_others_do_not_count() {
-    let mut bench = bench();
-    let stamp = Stamp { run: bench.run.id, channel: 0, publisher: 0, sequence: 0, due: 0 };
+async fn messages_of_other_runs_and_channels_do_not_count() {
+    let mut harness = connect();
+    let stamp = Stamp { run: harness.run.id, channel: 0, publisher: 0, sequence: 0, due: 0 };
     for stamp in [Stamp { run: !stamp.run, ..stamp }, Stamp { channel: 1, ..stamp }, stamp] {
         let mut message = Vec::new();
         stamp.write(&mut message);
-        bench.write(1, &message).await;
+        harness.write(1, &message).await;
     }
-    bench.commands.send(Command::Publish { publisher: 0, window: false }).unwrap();
-    while bench.run.received.load(Relaxed) == 0 {
+    harness.commands.send(Command::Publish { publisher: 0, closed_loop: false }).unwrap();
+    while harness.run.counters.received.load(Relaxed) == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let counts = [&bench.run.foreign, &bench.run.strayed, &bench.run.received];
+    let counts =
+        [&harness.run.counters.unrecognized, &harness.run.counters.misrouted, &harness.run.counters.received];
     assert_eq!(counts.map(|count| count.load(Relaxed)), [1, 1, 1]);
 }
 
 #[tokio::test]
-async fn with_the_pusher_protocol_it_answers_pings_and_asks_after_silence() {
-    let speech = Speech::Pusher(Pusher { app: Arc::new(NoApp) });
-    let greeted = Greeted { ask_after: Some(Duration::from_millis(50)), ..Greeted::default() };
-    let mut bench = bench_with(Part::Steady, speech, greeted);
-    assert_eq!(bench.read().await, br#"{"event":"pusher:ping","data":{}}"#);
-    bench.write(1, br#"{"event":"pusher:pong","data":"{}"}"#).await;
-    bench.write(1, br#"{"event":"pusher:ping","data":"{}"}"#).await;
-    assert_eq!(bench.read().await, br#"{"event":"pusher:pong","data":{}}"#);
-    bench.write(1, br#"{"event":"pusher:error","data":{"code":4301,"message":"slower"}}"#).await;
-    bench.write(8, b"\x10\x04").await;
-    let outcome = bench.outcome.recv().await.unwrap();
+async fn with_the_pusher_protocol_it_answers_pings_and_pings_after_silence() {
+    let protocol = ProtocolClient::Pusher(Pusher { app: Arc::new(NoApp) });
+    let session = Session { ping_after: Some(Duration::from_millis(50)), ..Session::default() };
+    let mut harness = connect_with(Role::Steady, protocol, session);
+    assert_eq!(harness.read().await, br#"{"event":"pusher:ping","data":{}}"#);
+    harness.write(1, br#"{"event":"pusher:pong","data":"{}"}"#).await;
+    harness.write(1, br#"{"event":"pusher:ping","data":"{}"}"#).await;
+    assert_eq!(harness.read().await, br#"{"event":"pusher:pong","data":{}}"#);
+    harness.write(1, br#"{"event":"pusher:error","data":{"code":4301,"message":"slower"}}"#).await;
+    harness.write(8, b"\x10\x04").await;
+    let outcome = harness.outcome.recv().await.unwrap();
     assert_eq!((outcome.refused, outcome.ended.as_deref()), (1, Some("4100")));
-    assert_eq!(bench.run.reasons(), [("4301 slower".to_owned(), 1)].into());
-    assert_eq!(bench.run.foreign.load(Relaxed), 0);
+    assert_eq!(harness.run.refusals(), [("4301 slower".to_owned(), 1)].into());
+    assert_eq!(harness.run.counters.unrecognized.load(Relaxed), 0);
 }
 
 #[tokio::test]
-async fn one_who_reads_answers_for_the_publishers_that_it_was_given() {
-    let mut bench = bench();
+async fn a_subscriber_drives_the_closed_loop_of_its_publishers() {
+    let mut harness = connect();
     let (commands, mut sent) = unbounded_channel();
-    bench.commands.send(Command::Refill { of: 2, by: Publisher::Connection(commands) }).unwrap();
+    harness.commands.send(Command::Refill { number: 2, publisher: Publisher::Connection(commands) }).unwrap();
     for publisher in [1, 2, 3] {
         let mut message = Vec::new();
-        Stamp { run: bench.run.id, channel: 0, publisher, sequence: 0, due: 0 }.write(&mut message);
-        bench.write(1, &message).await;
+        Stamp { run: harness.run.id, channel: 0, publisher, sequence: 0, due: 0 }.write(&mut message);
+        harness.write(1, &message).await;
     }
-    while bench.run.received.load(Relaxed) < 3 {
+    while harness.run.counters.received.load(Relaxed) < 3 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert!(matches!(sent.try_recv(), Ok(Command::Send(_))));

@@ -1,29 +1,27 @@
-//! The native protocol.
-
 use serde::Deserialize;
 
-use super::{Address, Heard, data, quoted};
+use super::{Endpoint, ServerMessage, quoted, write_data};
 use crate::deployment::MintToken;
 
-/// Users are numbered from here on: numbers of the same length, and none that an application has.
+/// The first user id: ids of equal length that no application uses.
 const FIRST_USER: usize = 1_000_000_000;
 
-/// Signs the tokens.
+/// The native protocol.
 pub(crate) struct Native(pub(crate) MintToken);
 
 impl Native {
-    /// Everyone is a user of their own.
-    pub(super) fn address(&self, connection: usize, channel: &str) -> Result<Address, String> {
+    /// Every connection is a user of its own.
+    pub(super) fn endpoint(&self, connection: usize, channel: &str) -> Result<Endpoint, String> {
         let user = i64::try_from(FIRST_USER + connection).unwrap_or(i64::MAX);
         let token = (self.0)(user, channel).map_err(|error| format!("{error:#}"))?;
-        Ok(Address { path: String::new(), token: Some(token) })
+        Ok(Endpoint { path: String::new(), token: Some(token) })
     }
 }
 
-/// What a client sends: `message` is a field that the rules for `chat` as they are shipped let through.
+/// What a client sends. The default rules of `chat` channels allow the field `message`.
 pub(super) fn message(text: &[u8]) -> Vec<u8> {
     let mut message = br#"{"data":"#.to_vec();
-    data(text, &mut message);
+    write_data(text, &mut message);
     message.push(b'}');
     message
 }
@@ -31,29 +29,29 @@ pub(super) fn message(text: &[u8]) -> Vec<u8> {
 /// What Laravel publishes over Redis.
 pub(crate) fn broadcast(channel: &str, text: &[u8]) -> Vec<u8> {
     let mut message = format!(r#"{{"channel":{},"data":"#, quoted(channel)).into_bytes();
-    data(text, &mut message);
+    write_data(text, &mut message);
     message.push(b'}');
     message
 }
 
-pub(super) fn hear(message: &[u8]) -> Heard<'_> {
+pub(super) fn classify(message: &[u8]) -> ServerMessage<'_> {
     #[derive(Deserialize)]
-    struct Answer<'a> {
+    struct Acknowledgement<'a> {
         #[serde(rename = "type")]
         kind: &'a str,
         ok: bool,
-        error: Option<Refused<'a>>,
+        error: Option<ErrorCode<'a>>,
     }
     #[derive(Deserialize)]
-    struct Refused<'a> {
+    struct ErrorCode<'a> {
         code: &'a str,
     }
     match serde_json::from_slice(message) {
-        Ok(Answer { kind: "sended", ok: true, .. }) => Heard::Accepted,
-        Ok(Answer { kind: "sended", ok: false, error }) => {
-            Heard::Refused(error.map_or("without a code", |error| error.code).into())
+        Ok(Acknowledgement { kind: "sended", ok: true, .. }) => ServerMessage::Accepted,
+        Ok(Acknowledgement { kind: "sended", ok: false, error }) => {
+            ServerMessage::Refused(error.map_or("without a code", |error| error.code).into())
         }
-        _ => Heard::Foreign,
+        _ => ServerMessage::Unrecognized,
     }
 }
 
@@ -62,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_stands_in_what_clients_and_laravel_send() {
+    fn clients_and_laravel_send_the_text() {
         let json: serde_json::Value = serde_json::from_slice(&message(b"text")).unwrap();
         assert_eq!(json["data"]["message"], "text");
         let json: serde_json::Value = serde_json::from_slice(&broadcast("chat:\"b", b"text")).unwrap();

@@ -1,50 +1,48 @@
-//! What this process may use of the machine, and what it and the server use.
-
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Descriptors that are not connections: the runtime, the output, Redis, and some to spare.
-const OTHERS: u64 = 32;
+/// File descriptors for the runtime, the output and Redis, with some to spare.
+const RESERVED_FILES: u64 = 32;
 
 /// How many connections a process with this limit of open files can have.
-pub(super) fn connections_possible(open_files: u64) -> u64 {
-    open_files.saturating_sub(OTHERS)
+pub(super) fn max_connections(open_files: u64) -> u64 {
+    open_files.saturating_sub(RESERVED_FILES)
 }
 
-/// The cores that this process may use.
+/// The number of cores available to this process.
 pub(super) fn cores() -> usize {
     thread::available_parallelism().map_or(1, Into::into)
 }
 
-/// A moment, and what had been used until then.
+/// Cumulative resource usage at a point in time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sample {
+pub(super) struct ResourceSample {
     at: Instant,
-    /// This process's CPU time, where it is known.
+    /// CPU time of this process, if known.
     own: Option<Duration>,
-    /// How long its threads were ready to run and had no core.
+    /// How long its threads were ready to run but had no core.
     waited: Option<Duration>,
-    /// The server's.
-    pub(super) server: Option<Process>,
+    /// Usage of the server's process.
+    pub(super) server: Option<ProcessUsage>,
 }
 
-/// What another process uses.
+/// Cumulative usage of a process.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Process {
+pub(super) struct ProcessUsage {
     /// User and system time.
     pub(super) cpu: Duration,
     /// Resident memory.
     pub(super) memory_bytes: u64,
 }
 
-impl Sample {
-    /// Takes one. `server` is the id of a process on this machine.
+impl ResourceSample {
+    /// Takes a sample. `server` is the id of a local process.
     pub(super) fn take(server: Option<u32>) -> Self {
         Self {
             at: Instant::now(),
             own: own_cpu(),
             waited: own_wait(),
-            server: server.and_then(Process::look),
+            server: server.and_then(ProcessUsage::read),
         }
     }
 
@@ -53,13 +51,13 @@ impl Sample {
         self.at.saturating_duration_since(earlier.at)
     }
 
-    /// How much of the cores this process used since `earlier`: 1 is all of them.
+    /// This process's CPU usage since `earlier`; 1 means all cores.
     pub(super) fn busy_since(&self, earlier: &Self) -> Option<f64> {
         self.share(earlier, self.own?.saturating_sub(earlier.own?))
     }
 
-    /// How long its threads waited for a core since `earlier`, in the same measure. Not much, unless others use the
-    /// cores, or it needs more than there are.
+    /// How long its threads waited for a core since `earlier`, in the same unit. High if other processes use the cores, or
+    /// if this one needs more of them.
     pub(super) fn waited_since(&self, earlier: &Self) -> Option<f64> {
         self.share(earlier, self.waited?.saturating_sub(earlier.waited?))
     }
@@ -86,11 +84,11 @@ fn own_cpu() -> Option<Duration> {
     None
 }
 
-/// Linux tells of each thread how long it ran, how long it waited to run, and how often it ran.
+/// Linux reports for each thread how long it ran, how long it waited to run, and how often it ran.
 fn own_wait() -> Option<Duration> {
     let mut waited = None;
     for thread in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
-        // It may have ended meanwhile.
+        // The thread may have ended.
         let Ok(schedstat) = std::fs::read_to_string(thread.path().join("schedstat")) else { continue };
         let nanos = schedstat.split_ascii_whitespace().nth(1)?.parse().ok()?;
         *waited.get_or_insert(Duration::ZERO) += Duration::from_nanos(nanos);
@@ -98,12 +96,12 @@ fn own_wait() -> Option<Duration> {
     waited
 }
 
-impl Process {
-    /// Looks it up in `/proc`; its children are not counted.
+impl ProcessUsage {
+    /// Reads `/proc`, without the process's children.
     #[cfg(target_os = "linux")]
-    pub(super) fn look(id: u32) -> Option<Self> {
+    pub(super) fn read(id: u32) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The name before it, in parentheses, may hold anything; utime is the 14th field and rss the 24th.
+        // The name in parentheses may contain anything. utime is field 14 and rss field 24.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         let ticks = field(14)? + field(15)?;
@@ -113,9 +111,9 @@ impl Process {
         Some(Self { cpu: Duration::try_from_secs_f64(seconds).ok()?, memory_bytes: field(24)? * page })
     }
 
-    /// Where there is no `/proc`, nothing is known.
+    /// Not known without `/proc`.
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn look(_: u32) -> Option<Self> {
+    pub(super) fn read(_: u32) -> Option<Self> {
         None
     }
 }
@@ -125,18 +123,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_works_is_seen_to_work() {
+    fn cpu_time_and_memory_of_a_busy_process_are_measured() {
         let id = std::process::id();
-        let before = Sample::take(Some(id));
+        let before = ResourceSample::take(Some(id));
         let end = Instant::now() + Duration::from_millis(60);
         while Instant::now() < end {
             std::hint::spin_loop();
         }
-        let after = Sample::take(Some(id));
+        let after = ResourceSample::take(Some(id));
         assert!(after.busy_since(&before).unwrap() > 0.0);
-        // A tick is 10 ms.
+        // The kernel counts in ticks of 10 ms.
         assert!(after.server_cpu_since(&before).unwrap() >= Duration::from_millis(10));
         assert!(after.server.unwrap().memory_bytes > 1_000_000);
-        assert!(Process::look(u32::MAX).is_none());
+        assert!(ProcessUsage::read(u32::MAX).is_none());
     }
 }
