@@ -30,21 +30,22 @@ pub(super) struct Now {
 }
 
 impl State {
-    /// Applies a message of a node. Returns what is to be done then, in this order.
+    /// Applies a message of a node. Returns what is to be done then, in this order; `None`: the message does not count.
     ///
-    /// Events are not applied, they are [delivered](super::Channels::deliver); and a node leaves by itself when its own
-    /// [`Leave`](ClusterMessage::Leave) has come back.
-    pub(super) fn apply(&mut self, envelope: Envelope<ClusterMessage>, now: Now) -> Vec<Effect> {
+    /// Its changes are left to [`apply_change`](Self::apply_change). Events are not applied, they are
+    /// [delivered](super::Channels::deliver); and a node leaves by itself when its own [`Leave`](ClusterMessage::Leave) has come
+    /// back.
+    pub(super) fn apply(&mut self, envelope: Envelope<ClusterMessage>, now: Now) -> Option<Vec<Effect>> {
         let Envelope { node, since, message, .. } = envelope;
         let is_own = node == *self.nodes.own();
         if self.has_left {
-            return Vec::new();
+            return None;
         }
         if let ClusterMessage::Leave = message {
-            return if is_own { Vec::new() } else { self.node_left(&node, since) };
+            return if is_own { None } else { Some(self.node_left(&node, since)) };
         }
         if !self.heard(&node, since, message.is_snapshot()) {
-            return Vec::new();
+            return None;
         }
         let mut effects = Vec::new();
         if is_own {
@@ -52,11 +53,6 @@ impl State {
             effects.push(Effect::Echoed);
         }
         match message {
-            ClusterMessage::Changes(changes) => {
-                for change in changes {
-                    self.apply_change(&node, change, is_own, &mut effects);
-                }
-            }
             ClusterMessage::Snapshot { number, apps } => {
                 self.apply_part(&node, (number, 0, 1), apps, is_own, &mut effects);
             }
@@ -69,7 +65,8 @@ impl State {
             }
             ClusterMessage::LastEvents(events) if !is_own => self.merge_last_events(events, now),
             ClusterMessage::Terminate { app, user } => self.terminate(&app, &user, &mut effects),
-            ClusterMessage::Heartbeat
+            ClusterMessage::Changes(_)
+            | ClusterMessage::Heartbeat
             | ClusterMessage::LastEvents(_)
             | ClusterMessage::Event(_)
             | ClusterMessage::Leave
@@ -77,7 +74,7 @@ impl State {
             | ClusterMessage::ProbeReply { .. } => {}
         }
         effects.push(Effect::WakeOutbound);
-        effects
+        Some(effects)
     }
 
     /// Notes that a node is alive. Whether its message counts.
@@ -92,18 +89,16 @@ impl State {
         counts
     }
 
-    fn apply_change(
-        &mut self,
-        node: &NodeName,
-        change: NumberedChange,
-        is_own: bool,
-        effects: &mut Vec<Effect>,
-    ) {
+    /// Applies a change of a message that counts. One at a time, with its effects before the next one: a connection receives
+    /// the list of members as of its own join, and hears of those that come after it.
+    pub(super) fn apply_change(&mut self, node: &NodeName, change: NumberedChange) -> Vec<Effect> {
+        let mut effects = Vec::new();
         let NumberedChange { app, number, channel, change } = change;
-        let Some(name) = reserved_channels::read(&channel) else { return };
+        let Some(name) = reserved_channels::read(&channel).filter(|_| !self.has_left) else { return effects };
+        let is_own = *node == *self.nodes.own();
         let (time, responsibility) = (self.time(), Responsibility::of(self.is_leader()));
         let join = if is_own { self.joins.remove(&number) } else { None };
-        let Some(state) = self.apps.get_mut(&app) else { return };
+        let Some(state) = self.apps.get_mut(&app) else { return effects };
         // One text, shared with what is on this node.
         let name = state.shared_name(&name);
         let is_count = matches!(change, Change::Count(_));
@@ -112,13 +107,14 @@ impl State {
         let is_awaited = is_own && is_count && state.newcomers.remove(&name) && transitions.is_empty();
         let count = state.view.connections(&name);
         let is_new = transitions.iter().any(|transition| matches!(transition, Transition::MemberAdded(..)));
-        self.tell(&app, transitions, responsibility, effects);
+        self.tell(&app, transitions, responsibility, &mut effects);
         if is_awaited {
-            self.tell_count(&app, &name, count, effects);
+            self.tell_count(&app, &name, count, &mut effects);
         }
         if let Some(join) = join {
-            self.came_back(number, join, is_new, effects);
+            self.came_back(number, join, is_new, &mut effects);
         }
+        effects
     }
 
     /// A part of a node's snapshot: what is new in it counts at once, what is missing in it only after the last part.

@@ -32,10 +32,7 @@ impl Channels {
             Envelope { message: ClusterMessage::Leave, node, .. } if node == self.node => {
                 self.handle_own_leave()
             }
-            envelope => {
-                let now = Now { node: self.now(), history: self.history_now() };
-                self.update(|state| state.apply(envelope, now));
-            }
+            envelope => self.apply(envelope),
         }
     }
 
@@ -80,6 +77,24 @@ impl Channels {
         }
         drop(state);
         self.outbound.notify_one();
+    }
+
+    fn apply(&self, mut envelope: Envelope<ClusterMessage>) {
+        let now = Now { node: self.now(), history: self.history_now() };
+        let node = envelope.node.clone();
+        let changes = match &mut envelope.message {
+            ClusterMessage::Changes(changes) => std::mem::take(changes),
+            _ => Vec::new(),
+        };
+        let mut counts = true;
+        self.update(|state| {
+            let effects = state.apply(envelope, now);
+            counts = effects.is_some();
+            effects.unwrap_or_default()
+        });
+        for change in changes.into_iter().filter(|_| counts) {
+            self.update(|state| state.apply_change(&node, change));
+        }
     }
 
     fn handle_disconnect(&self, Signal::Disconnect { user, channel }: Signal) {

@@ -1,8 +1,12 @@
+use std::time::Duration;
+
+use secrecy::SecretString;
+
 use super::*;
-use crate::broker::{Broker, Memory};
+use crate::broker::{Broker, Settings};
 use crate::channels::snapshot::MAX_PART_BYTES;
 use crate::channels::wire::ClusterMessage;
-use crate::message::{Broadcast, ChannelKind, Frame, InvalidBroadcast, Notice, UserId};
+use crate::message::{Broadcast, ChannelKind, Frame, InvalidBroadcast, Notice, Sender, UserId};
 use crate::telemetry::Metrics;
 
 /// Channels whose names begin with `presence-` have members.
@@ -47,8 +51,14 @@ fn state() -> (State, Arc<str>) {
         cache_ttl: 1_000,
         event_bytes: 1_000,
     };
-    let (broker, _) = Memory::start(1 << 20, Arc::new(Metrics::new()));
-    let topics = Topics::new(Arc::new(Broker::Memory(broker)), &TestDialect, None);
+    let memory = Settings {
+        url: SecretString::from(""),
+        prefix: String::new(),
+        publish_timeout: Duration::from_secs(2),
+    };
+    let sender = Sender { name: "System".into(), id: 0.into() };
+    let (broker, _) = Broker::start(&memory, sender, 1 << 20, Arc::new(Metrics::new())).unwrap();
+    let topics = Topics::new(Arc::new(broker), &TestDialect, None);
     let mut nodes = Nodes::new("own".into(), 10);
     nodes.take_request();
     let mut state = State::new([AppState::new(rules, false)], &TestDialect, nodes, topics);

@@ -24,7 +24,7 @@ use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-const APP: &str = r#"{"id":"1","key":"k","secret":"s","presence_members":1"#;
+const APP: &str = r#"{"id":"1","key":"k","secret":"s""#;
 
 struct Node {
     apps: Apps,
@@ -60,11 +60,12 @@ impl Node {
         let (broker, inbound) = Broker::start(&memory, sender, 1 << 20, metrics.clone()).unwrap();
         let (hub, broker) = (Hub::start(NonZeroUsize::MIN, 1 << 20, &metrics), Arc::new(broker));
         let webhooks = Webhooks::start(&apps, &metrics);
+        let settings = &apps.by_id("1").unwrap().rules;
         let rules = AppRules {
             id: "1".into(),
             connections: 0,
-            presence_members: 1,
-            subscription_count: apps.by_id("1").unwrap().rules.subscription_count,
+            presence_members: settings.presence_members,
+            subscription_count: settings.subscription_count,
             cache_ttl: 1_000,
             event_bytes: 10_000,
         };
@@ -239,8 +240,25 @@ async fn a_join_whose_copy_is_lost_is_answered_with_the_next_snapshot() {
 }
 
 #[tokio::test]
-async fn a_user_that_is_a_member_already_can_join_a_channel_that_is_over_its_limit() {
+async fn connections_that_join_together_hear_of_each_other_once() {
     let mut node = Node::start("").await;
+    let (mut first, mut second) = (node.open().await, node.open().await);
+    // Both go in one message.
+    first.enter(&node, "presence-a", 7);
+    second.enter(&node, "presence-a", 8);
+    node.until(&mut second, r#"\"ids\":[\"7\",\"8\"]"#).await;
+    node.until(&mut first, "member_added").await;
+    // A marker behind all that comes.
+    first.client.receive(br#"{"event":"pusher:ping","data":{}}"#);
+    first.until("pusher:pong").await;
+    assert!(first.read.contains(r#"\"ids\":[\"7\"]"#), "{}", first.read);
+    assert_eq!(first.read.matches("member_added").count(), 1, "{}", first.read);
+    assert!(!second.read.contains("member_added"), "{}", second.read);
+}
+
+#[tokio::test]
+async fn a_user_that_is_a_member_already_can_join_a_channel_that_is_over_its_limit() {
+    let mut node = Node::start(r#","presence_members":1"#).await;
     // Two nodes let the last member in at the same time, and neither has left yet.
     node.hear_older(&changes("presence-a", [join(1, "7"), join(2, "8")]));
     let mut page = node.open().await;
