@@ -21,18 +21,22 @@ use yamabiko::transport::{
 
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
-struct Echo;
+struct Echo(Connection);
 
 impl ConnectionHandler for Echo {
-    fn receive(&mut self, message: Message, connection: &Connection) {
+    fn outbox(&self) -> &Arc<Outbox> {
+        self.0.outbox()
+    }
+
+    fn on_message(&mut self, message: Message) {
         let frame = match message {
             Message::Text(text) => Frame::text(&[&text]),
             Message::Binary(binary) => Frame::binary(&binary),
         };
-        connection.outbox().push(&frame, connection.outbox_bytes());
+        self.outbox().push(&frame, self.0.outbox_bytes());
     }
 
-    fn ended(&self, _end: DisconnectReason, _connection: &Connection) {}
+    fn on_disconnect(&self, _reason: DisconnectReason) {}
 }
 
 #[tokio::main]
@@ -52,15 +56,16 @@ async fn main() -> anyhow::Result<()> {
         keep_alive_timeout: timeout,
     };
     let heartbeat = Heartbeat { interval: Duration::from_secs(30), timeout };
-    let options = Arc::new(ConnectionOptions::new(&limits, &heartbeat));
     let metrics = Arc::new(Metrics::new());
     let hub = Hub::start(NonZeroUsize::MIN, limits.outbox_bytes, &metrics);
+    let options = Arc::new(ConnectionOptions::new(hub.clock(), &limits, &heartbeat));
     let router = Router::new().fallback(move |mut request: Request| {
         let (hub, options) = (hub.clone(), options.clone());
         async move {
             match transport::accept(&mut request) {
                 Ok((response, upgrade)) => {
-                    transport::serve(upgrade, hub.connect(Arc::new(Outbox::new())), Echo, options, None);
+                    let echo = Echo(hub.connect(Arc::new(Outbox::new())));
+                    transport::serve(upgrade, echo, options, None);
                     response
                 }
                 Err(rejection) => rejection.response(),

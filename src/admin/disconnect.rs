@@ -7,21 +7,21 @@ use super::state::AdminState;
 use crate::message::{ChannelName, Signal, UserId};
 use crate::transport::{Accepted, ApiError};
 
-/// A misspelt `channel` must not close all of a user's connections.
+/// Unknown fields are rejected: a misspelt `channel` must not close all of a user's connections.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Removal {
+pub(super) struct DisconnectRequest {
     #[serde(deserialize_with = "UserId::deserialize_bounded")]
     user: UserId,
     channel: Option<String>,
 }
 
-/// `POST /disconnect`: closes a user's connections on all nodes. 200 when the broker has accepted it.
+/// `POST /disconnect`: closes a user's connections on all nodes. 200: the broker has accepted the request.
 pub(super) async fn disconnect<L>(
     State(state): State<AdminState<L>>,
-    removal: Result<Json<Removal>, JsonRejection>,
+    request: Result<Json<DisconnectRequest>, JsonRejection>,
 ) -> Result<Json<Accepted>, ApiError> {
-    let Json(Removal { user, channel }) = removal?;
+    let Json(DisconnectRequest { user, channel }) = request?;
     let channel = channel.map(|name| ChannelName::new(&name)).transpose()?;
     state
         .broker

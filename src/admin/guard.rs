@@ -8,17 +8,17 @@ use axum::response::{IntoResponse, Response};
 
 use crate::transport::{ApiError, Host, check_origin, single_header};
 
-/// The hosts under which the operators' port answers.
+/// The hosts under which the admin port responds.
 #[derive(Debug, Clone)]
 pub struct AdminHosts {
-    /// Whether it can be reached from elsewhere, so that any address may be its own.
+    /// Any IP address, because the port is reachable from other machines.
     any_address: bool,
     names: Arc<[String]>,
 }
 
 impl AdminHosts {
-    /// Loopback names, what `admin.hosts` lists, and unless `address`, where it listens, is a loopback address, any
-    /// IP address: no page can take one for a name of its own.
+    /// Loopback names and the names in `admin.hosts`; also any IP address, unless `address`, on which the port listens, is a
+    /// loopback address. An IP address is safe, because DNS rebinding needs a name.
     #[must_use]
     pub fn new(address: IpAddr, names: &[String]) -> Self {
         let names = names.iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect();
@@ -37,7 +37,7 @@ impl AdminHosts {
     }
 }
 
-/// Guards the operators' port.
+/// Rejects requests to the admin port that a page of another site has made.
 pub(super) async fn operators(State(hosts): State<AdminHosts>, request: Request, next: Next) -> Response {
     match check_operators(&hosts, request.headers()) {
         Ok(()) => next.run(request).await,
@@ -48,7 +48,7 @@ pub(super) async fn operators(State(hosts): State<AdminHosts>, request: Request,
                 path = request.uri().path(),
                 host = header(header::HOST).as_deref(),
                 origin = header(header::ORIGIN).as_deref(),
-                "refused on the operators' port: the host is not in admin.hosts, or a page of another site asks"
+                "rejected on the admin port: the host is not in admin.hosts, or the request comes from another site"
             );
             failure.into_response()
         }
@@ -56,7 +56,7 @@ pub(super) async fn operators(State(hosts): State<AdminHosts>, request: Request,
 }
 
 fn check_operators(hosts: &AdminHosts, headers: &HeaderMap) -> Result<(), ApiError> {
-    // Every browser names a host. Probes that speak HTTP/1.0 may not.
+    // Browsers always send a host. HTTP/1.0 probes may not.
     if !headers.contains_key(header::HOST) && !headers.contains_key(header::ORIGIN) {
         return Ok(());
     }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_operators_port_answers_under_addresses_and_the_names_it_was_given() {
+    fn the_admin_port_responds_under_ip_addresses_and_configured_names() {
         let names = ["Yamabiko".to_owned(), "node-1.example.com.".to_owned()];
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let local = AdminHosts::new(address("127.0.0.1"), &names);

@@ -13,10 +13,10 @@ use crate::broker::Status;
 use crate::telemetry::Metrics;
 use crate::transport::not_found;
 
-/// The largest body of a request, in bytes.
+/// Maximum size of a request body, in bytes.
 const BODY_BYTES: usize = 16 * 1024;
 
-/// What the operators' port serves, under these hosts.
+/// The routes of the admin port. It responds only under `hosts`.
 pub fn routes<L>(state: AdminState<L>, hosts: AdminHosts) -> Router
 where
     L: Fn() -> Load + Clone + Send + Sync + 'static,
@@ -40,7 +40,7 @@ struct Readiness<'a> {
     connections: usize,
 }
 
-/// 200 while new connections do well here: the broker is subscribed, and the server is not draining.
+/// 200 if new connections can be served: the broker is subscribed, and the server is not draining.
 async fn ready<L: Fn() -> Load>(State(state): State<AdminState<L>>) -> Response {
     let Load { draining, connections } = (state.load)();
     let status = state.broker.status();
@@ -55,14 +55,14 @@ async fn ready<L: Fn() -> Load>(State(state): State<AdminState<L>>) -> Response 
 
 async fn metrics<L>(State(state): State<AdminState<L>>, headers: HeaderMap) -> Response {
     let format = MetricsFormat::negotiate(&headers);
-    // Counting the open files can take a while where there are very many.
+    // Counting open files takes a while if there are very many.
     match tokio::task::spawn_blocking(move || format.page(&state.metrics)).await {
         Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-/// The two forms of the page that Prometheus reads.
+/// The two formats that Prometheus reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MetricsFormat {
     Text,
@@ -70,7 +70,7 @@ enum MetricsFormat {
 }
 
 impl MetricsFormat {
-    /// `OpenMetrics` for those who ask for it, by name and no less than for text.
+    /// `OpenMetrics` if it is accepted by name, with at least the quality of text.
     fn negotiate(headers: &HeaderMap) -> Self {
         let (mut open, mut text) = (0.0_f32, 0.0_f32);
         let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_of_the_metrics_is_negotiated() {
+    fn the_format_of_the_metrics_is_negotiated() {
         let format = |accept: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, accept.parse().unwrap());

@@ -2,8 +2,8 @@ use axum::extract::Path;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-/// Only this host's own files run here, and they talk only to it: `ws:` and `wss:` are named because
-/// browsers disagree on whether 'self' covers them.
+/// Only files of this host are loaded, and they connect only to it. `ws:` and `wss:` are listed because browsers disagree on
+/// whether 'self' covers them.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -18,12 +18,12 @@ pub(super) async fn page() -> Response {
     file(HTML, include_str!("page/console.html"))
 }
 
-/// `GET /console/guide`: what to do when a page does not connect.
+/// `GET /console/guide`: troubleshooting.
 pub(super) async fn guide() -> Response {
     file(HTML, include_str!("page/guide.html"))
 }
 
-/// `GET /console/assets/{name}`: a file that the page is made of, or one of the snippets it shows.
+/// `GET /console/assets/{name}`: a file of the page, or a snippet that it shows.
 pub(super) async fn asset(Path(name): Path<String>) -> Response {
     macro_rules! page {
         ($name:literal) => {
@@ -58,7 +58,7 @@ pub(super) async fn asset(Path(name): Path<String>) -> Response {
         "progress.php" => file(TEXT, snippet!("progress.php")),
         "publish.php" => file(TEXT, snippet!("publish.php")),
         "echo.env" => file(TEXT, snippet!("echo.env")),
-        // The page has an echo.js of its own.
+        // `echo.js` is one of the page's own files.
         "laravel-echo.js" => file(TEXT, snippet!("laravel-echo.js")),
         "broadcast.php" => file(TEXT, snippet!("broadcast.php")),
         "troubleshooting.md" => file(TEXT, include_str!("../../docs/troubleshooting.md")),
@@ -73,7 +73,7 @@ fn file(kind: &'static str, content: &'static str) -> Response {
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        // The next build of the server brings the next page.
+        // Another build of the server may have another page.
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     (headers, content).into_response()

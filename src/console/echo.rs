@@ -14,14 +14,14 @@ pub(super) struct Key {
     key: Option<String>,
 }
 
-/// `POST /console/echo`: the key that pages of the app connect with; null if there is no app.
+/// `POST /console/echo`: the key of the app that the page shows; null if there is none.
 pub(super) async fn key(State(state): State<ConsoleState>) -> Json<Key> {
     Json(Key { key: state.app.map(|app| app.credentials.key().to_string()) })
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct AuthRequest {
     socket_id: String,
     channel: String,
     #[serde(deserialize_with = "UserId::deserialize_bounded")]
@@ -29,22 +29,22 @@ pub(super) struct Wanted {
     name: String,
 }
 
-/// What pusher-js expects of an authorization endpoint.
+/// The response that pusher-js expects from an authorization endpoint.
 #[derive(Serialize)]
-pub(super) struct Permit {
+pub(super) struct AuthResponse {
     auth: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     channel_data: Option<String>,
 }
 
-/// `POST /console/echo/auth`: lets any user onto any channel, as `/broadcasting/auth` of an application would some.
+/// `POST /console/echo/auth`: authorizes any user for any channel, in place of the application's `/broadcasting/auth`.
 pub(super) async fn authorize(
     State(state): State<ConsoleState>,
-    wanted: Result<Json<Wanted>, JsonRejection>,
-) -> Result<Json<Permit>, ApiError> {
-    let Json(Wanted { socket_id, channel, id, name }) = wanted?;
+    request: Result<Json<AuthRequest>, JsonRejection>,
+) -> Result<Json<AuthResponse>, ApiError> {
+    let Json(AuthRequest { socket_id, channel, id, name }) = request?;
     let app = state.app.ok_or_else(|| ApiError::invalid("there is no app: add one under [[apps]]"))?;
-    // Joined by colons, what is signed must not be readable in two ways.
+    // The signed text is joined by colons, so that its parts must not contain any.
     let socket_id: SocketId =
         socket_id.parse().map_err(|_| ApiError::invalid("socket_id must be two numbers joined by a dot"))?;
     let channel = Channel::new(&channel, app.rules.channel_name_length)
@@ -56,5 +56,5 @@ pub(super) async fn authorize(
         channel.name().as_str(),
         channel_data.as_deref(),
     );
-    Ok(Json(Permit { auth, channel_data }))
+    Ok(Json(AuthResponse { auth, channel_data }))
 }

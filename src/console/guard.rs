@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::transport::{ApiError, Host, check_origin, single_header};
 
-/// Guards the console: it answers on loopback names only, and only JSON of its own pages may be posted.
+/// Rejects requests to the console unless they use a loopback name; POST requests must be JSON from its own pages.
 pub(super) async fn same_machine(request: Request, next: Next) -> Response {
     match check_console(request.method(), request.headers()) {
         Ok(()) => next.run(request).await,

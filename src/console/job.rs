@@ -18,23 +18,23 @@ const STEP: Duration = Duration::from_millis(300);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct JobRequest {
     channel: String,
 }
 
-/// `POST /console/job`: starts a job of 20 steps in 6 seconds, which reports each step on the channel.
+/// `POST /console/job`: starts a job of 20 steps in 6 seconds that publishes its progress on the channel.
 pub(super) async fn start(
     State(state): State<ConsoleState>,
-    wanted: Result<Json<Wanted>, JsonRejection>,
+    request: Result<Json<JobRequest>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Accepted>), ApiError> {
-    let Json(Wanted { channel }) = wanted?;
+    let Json(JobRequest { channel }) = request?;
     let channel = ChannelName::new(&channel)?;
-    let Ok(place) = state.jobs.clone().try_acquire_owned() else {
-        return Err(ApiError::rate_limited("as many sample jobs as may run are running"));
+    let Ok(permit) = state.jobs.clone().try_acquire_owned() else {
+        return Err(ApiError::rate_limited("too many sample jobs are running"));
     };
     tokio::spawn(async move {
         run(&state, channel).await;
-        drop(place);
+        drop(permit);
     });
     Ok((StatusCode::ACCEPTED, Json(Accepted::new())))
 }
@@ -46,9 +46,9 @@ async fn run(state: &ConsoleState, channel: ChannelName) {
     for cursor in 1..=STEPS {
         ticks.tick().await;
         let event = Event::new(channel.clone(), state.system.clone(), report(cursor));
-        // A report that is refused is not repeated: the next one says more.
-        if let Err(refused) = state.broker.publish_and_wait(event.into()).await {
-            tracing::debug!(%refused, cursor, "a report of the sample job was not accepted");
+        // Not retried: the next report supersedes it.
+        if let Err(error) = state.broker.publish_and_wait(event.into()).await {
+            tracing::debug!(%error, cursor, "report of the sample job not published");
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The developer console: a page to try the service with, and the endpoints behind it.
 //!
-//! It hands out tokens, so it answers only requests that a page of this very host, on a loopback name, can
-//! have made; see `guard`.
+//! It issues tokens, so it responds only to requests of its own pages on a loopback name; see `guard`.
 
 mod assets;
 mod echo;
@@ -28,12 +27,12 @@ use guard::same_machine;
 
 pub use settings::Console;
 
-/// Sample jobs that may run at the same time.
+/// Maximum number of sample jobs at a time.
 const JOBS: usize = 4;
-/// The largest body of a request, in bytes: room for a `data` far over the default `limits.message_bytes`.
+/// Maximum size of a request body, in bytes: well above the default `limits.message_bytes`.
 const BODY_BYTES: usize = 256 * 1024;
 
-/// What the console's endpoints work with. Cloning shares it.
+/// The state of the console's endpoints. Clones share it.
 #[derive(Debug, Clone)]
 pub struct ConsoleState {
     broker: Arc<Broker>,
@@ -46,8 +45,7 @@ pub struct ConsoleState {
 }
 
 impl ConsoleState {
-    /// Publishes through `broker`, signs with `minter`, checks tokens with `authenticator`, knows the rules of channels from
-    /// `native`, and speaks as `system` where no sender is named.
+    /// `system` is the sender of messages that name none.
     #[must_use]
     pub fn new(
         broker: Arc<Broker>,
@@ -67,14 +65,14 @@ impl ConsoleState {
         }
     }
 
-    /// Adds the app of the Pusher protocol that the page shows.
+    /// Sets the app of the Pusher protocol that the page shows.
     #[must_use]
     pub fn with_app(self, app: Option<Arc<App>>) -> Self {
         Self { app, ..self }
     }
 }
 
-/// The routes under `/console`. Mount them only where `console.enabled` says so.
+/// The routes under `/console`. Mount them only if `console.enabled` is set.
 pub fn routes(state: ConsoleState) -> Router {
     Router::new()
         .route("/console", get(assets::page))

@@ -10,17 +10,17 @@ use crate::message::{ChannelName, Event, Sender, UserId};
 use crate::protocol::native;
 use crate::transport::ApiError;
 
-/// What Laravel publishes over Redis.
+/// A message as Laravel publishes it over Redis.
 #[derive(Deserialize)]
 pub(super) struct Publication {
     channel: String,
     data: Box<RawValue>,
     #[serde(default)]
-    sender: Option<Speaker>,
+    sender: Option<SenderFields>,
 }
 
 #[derive(Deserialize)]
-struct Speaker {
+struct SenderFields {
     name: String,
     #[serde(deserialize_with = "UserId::deserialize_bounded")]
     id: UserId,
@@ -33,13 +33,13 @@ pub(super) struct Published {
     left_out: Option<LeftOut>,
 }
 
-/// The keys of `data` that nobody gets, because the kind's `fields` do not name them.
+/// The keys of `data` that are not delivered, because the kind's `fields` do not list them.
 #[derive(Serialize)]
 struct LeftOut {
     kind: String,
     fields: Vec<String>,
     keys: Vec<String>,
-    /// All of it in a sentence.
+    /// The same as a sentence.
     message: String,
 }
 
@@ -51,7 +51,7 @@ impl From<native::LeftOut> for LeftOut {
     }
 }
 
-/// `POST /console/publish`: publishes as the application does.
+/// `POST /console/publish`: publishes a message as the application does.
 pub(super) async fn publish(
     State(state): State<ConsoleState>,
     publication: Result<Json<Publication>, JsonRejection>,
@@ -61,7 +61,7 @@ pub(super) async fn publish(
     if !data.get().starts_with('{') {
         return Err(ApiError::invalid("data must be a JSON object"));
     }
-    let sender = sender.map_or(state.system, |Speaker { name, id }| Sender { name: name.into(), id });
+    let sender = sender.map_or(state.system, |SenderFields { name, id }| Sender { name: name.into(), id });
     let data = Bytes::from(data.get().to_owned());
     let left_out =
         state.native.preview(&channel, &data).map_err(|invalid| ApiError::invalid(&invalid.to_string()))?;

@@ -134,7 +134,7 @@ async fn every_file_that_the_page_names_is_served_under_a_strict_policy() {
             waiting.push(String::from_utf8(body.into()).unwrap());
         }
     }
-    let files = std::fs::read_dir("src/http/console/page").unwrap().count();
+    let files = std::fs::read_dir("src/console/page").unwrap().count();
     // The two pages themselves are no assets; the text of the guide is one.
     assert_eq!(seen.len(), files - 2 + SNIPPETS.len() + 1, "{seen:?}");
 }

@@ -16,7 +16,7 @@ const LONGEST_TTL: u64 = 24 * 60 * 60;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct TokenRequest {
     #[serde(deserialize_with = "UserId::deserialize_bounded")]
     id: UserId,
     name: String,
@@ -27,7 +27,7 @@ pub(super) struct Wanted {
 }
 
 #[derive(Serialize)]
-pub(super) struct Token {
+pub(super) struct TokenResponse {
     token: String,
     expires_in: u64,
 }
@@ -35,15 +35,15 @@ pub(super) struct Token {
 /// `POST /console/token`: a token for any user on any channel.
 pub(super) async fn create(
     State(state): State<ConsoleState>,
-    wanted: Result<Json<Wanted>, JsonRejection>,
-) -> Result<Json<Token>, ApiError> {
-    let Json(Wanted { id, name, channel, ttl }) = wanted?;
+    request: Result<Json<TokenRequest>, JsonRejection>,
+) -> Result<Json<TokenResponse>, ApiError> {
+    let Json(TokenRequest { id, name, channel, ttl }) = request?;
     let channel = ChannelName::new(&channel)?;
     if !(1..=LONGEST_TTL).contains(&ttl) {
         return Err(ApiError::invalid("ttl must be 1 to 86400 seconds"));
     }
     let token = state.minter.mint(&id, &name, &channel, Duration::from_secs(ttl));
-    Ok(Json(Token { token, expires_in: ttl }))
+    Ok(Json(TokenResponse { token, expires_in: ttl }))
 }
 
 #[derive(Deserialize)]
@@ -54,15 +54,15 @@ pub(super) struct TokenCheck {
 
 /// `POST /console/token/check`: whether a connection with this token would be accepted, and if not, why.
 ///
-/// A page cannot learn that from the handshake, and a token in the body of a request stays out of URLs and logs. The answer
-/// never repeats it.
+/// A page cannot learn that from a handshake. The token is in the request body, which keeps it out of URLs and logs, and the
+/// response never contains it.
 pub(super) async fn check(
     State(state): State<ConsoleState>,
     check: Result<Json<TokenCheck>, JsonRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Json(TokenCheck { token }) = check.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => rejection.into(),
-        // The rejection's own text may quote the body.
+        // The rejection's text may quote the body.
         _ => ApiError::invalid("the body must be a JSON object with the text `token`"),
     })?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());

@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow};
 use axum::Router;
 
 use super::Settings;
-use super::drain::{close_held, drain};
+use super::drain::Drain;
 use super::public::{landing, public};
 use super::relay::relay;
 use crate::admin::{self, AdminHosts, AdminState, Load};
@@ -25,18 +25,19 @@ use crate::protocol::native::Native;
 use crate::protocol::pusher::{App, Apps, PusherDialect};
 use crate::telemetry::Metrics;
 use crate::transport::{
-    Admission, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies, accept_http, bind,
+    Admission, ConnectionOptions, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies,
+    accept_http, bind,
 };
 use crate::webhooks::Webhooks;
 
-/// After the connections are closed, so long webhooks can be told what nobody else would tell them. Not out of what is left of
-/// the grace: where connections took all of it, there is as much to tell.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long the last webhooks may take after the connections are closed. Not part of the grace period, which the connections may
+/// have used up.
+const LAST_WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown` completes, then drains. Needs a multi-threaded tokio runtime.
 ///
-/// Fails where it cannot start: a port that is taken, a key that cannot be read. What is merely worth knowing about the
-/// settings is told by whoever loads them.
+/// Fails if it cannot start: a port that is in use, a key that cannot be read. Warnings about the settings are up to the caller, who loads
+/// them.
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let authenticator = Authenticator::new(&settings.auth).map_err(|problems| {
@@ -71,17 +72,17 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
 
     let descriptors = Descriptors::of_process();
     let proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
-    let edge = EndpointContext::new(
-        hub,
+    let context = EndpointContext::new(
         Admission::new(&settings.limits),
         metrics.clone(),
-        OriginPolicy::new(&settings.server.origins, proxies),
-        &settings.limits,
-        &settings.heartbeat,
+        ConnectionOptions::new(hub.clock(), &settings.limits, &settings.heartbeat),
+        OriginPolicy::new(&settings.server.origins),
+        proxies,
         descriptors.sockets,
     );
     let endpoint = NativeEndpoint::new(
-        edge.clone(),
+        context.clone(),
+        hub.clone(),
         native.clone(),
         broker.clone(),
         authenticator.clone(),
@@ -89,12 +90,12 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     );
 
     let app = apps.iter().find(|app| app.enabled).cloned();
-    let pusher_endpoint = PusherEndpoint::new(edge.clone(), apps, channels.clone());
+    let pusher_endpoint = PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone());
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let console = console(&settings, &broker, authenticator, native, address, app)?;
     let load = {
-        let edge = edge.clone();
-        move || Load { draining: edge.is_draining(), connections: edge.admission.open() }
+        let context = context.clone();
+        move || Load { draining: context.is_draining(), connections: context.admission.open() }
     };
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
     let operators =
@@ -122,13 +123,17 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     }
 
     shutdown.await;
-    let cut = drain(&edge, &channels, settings.server.shutdown_grace).await;
-    channels.leave(LAST_WORDS).await;
+    let drain = Drain { context, hub };
+    let cut = drain.run(&channels, settings.server.shutdown_grace).await;
+    channels.leave(LAST_WEBHOOKS_TIMEOUT).await;
     broker.shutdown().await;
-    close_held(&edge).await;
+    drain.close_held().await;
     accepting.abort();
     if cut > 0 {
-        tracing::warn!(connections = cut, "cut off: they did not finish within server.shutdown_grace");
+        tracing::warn!(
+            connections = cut,
+            "connections cut: they did not finish within server.shutdown_grace"
+        );
     }
     tracing::info!("stopped");
     Ok(())
@@ -149,7 +154,7 @@ fn rules(apps: &Apps) -> Vec<AppRules> {
     first.chain(others).map(rules).collect()
 }
 
-/// The console's pages, where they are switched on. It signs tokens, so it needs a secret.
+/// The console, if it is enabled. It signs tokens, so it needs a secret.
 fn console(
     settings: &Settings,
     broker: &Arc<Broker>,
@@ -163,7 +168,7 @@ fn console(
     }
     let minter = Minter::new(&settings.auth).context("console.enabled")?;
     if !address.ip().is_loopback() {
-        tracing::warn!(%address, "console.enabled: whoever reaches this address can make tokens for any user");
+        tracing::warn!(%address, "console.enabled: anyone who can reach this address can create tokens for any user");
     }
     let sender = Sender::from(&settings.sender);
     let state = ConsoleState::new(broker.clone(), minter, authenticator, native, sender).with_app(app);

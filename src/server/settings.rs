@@ -13,7 +13,7 @@ use crate::protocol::native::{ChannelsSettings, SenderSettings};
 use crate::protocol::pusher::{AppSettings, PusherSettings};
 use crate::transport::{Heartbeat, Limits};
 
-/// The settings of all rooms that serve: what [`super::run()`] is given.
+/// The settings of a server, for [`super::run()`].
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `[server]`
@@ -44,21 +44,21 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
-    /// The address to listen on: an IP address or a name that resolves to one.
+    /// The address to listen on: an IP address or a host name.
     pub host: String,
-    /// The TCP port. 0 takes a free one, which the log names.
+    /// The TCP port. 0 picks a free one, which is logged.
     pub port: u16,
-    /// The web origins that may connect, such as `https://app.example.com`. Empty: any.
+    /// Allowed web origins, such as `https://app.example.com`. Empty: any.
     pub origins: Vec<String>,
-    /// The reverse proxies whose `X-Forwarded-For` is believed, as addresses or networks.
+    /// Reverse proxies whose `X-Forwarded-For` is trusted, as addresses or networks.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
-    /// How long closing the connections may take. Where other nodes are there, it is spread over this time.
+    /// How long closing the connections may take. If there are other nodes, the closes are spread over this time.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,
 }
 
-/// Networks as `10.0.0.0/8`; an address alone is the network of just that one.
+/// Networks such as `10.0.0.0/8`; a single address is a network of one.
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     Vec::<String>::deserialize(deserializer)?
         .iter()

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Limits;
 use crate::message::UserId;
@@ -11,7 +11,7 @@ pub struct Admission {
     connections: usize,
     per_user: usize,
     open: AtomicUsize,
-    /// Kept only where there is a limit per user.
+    /// Counted only if there is a limit per user.
     users: Mutex<HashMap<UserId, usize>>,
 }
 
@@ -24,8 +24,16 @@ pub enum Full {
     User,
 }
 
+/// An admitted connection. Dropping it frees its place.
+#[derive(Debug)]
+pub struct Admitted {
+    admission: Arc<Admission>,
+    /// The user who is counted, if there is a limit per user. Boxed, because as a rule there is none.
+    user: Option<Box<UserId>>,
+}
+
 impl Admission {
-    /// Takes the limits of `[limits]`; 0 stands for none.
+    /// Takes the limits of `[limits]`; 0 means no limit.
     #[must_use]
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
@@ -42,50 +50,50 @@ impl Admission {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Gives a connection of a user a place, to be given back with [`leave`](Self::leave).
-    pub fn admit(&self, user: &UserId) -> Result<(), Full> {
-        self.admit_anyone()?;
+    /// Admits a connection of a user.
+    pub fn admit_user(self: &Arc<Self>, user: &UserId) -> Result<Admitted, Full> {
+        let mut admitted = self.admit()?;
         if self.per_user > 0 {
-            let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut users = self.users();
             let count = users.entry(user.clone()).or_default();
             if *count >= self.per_user {
-                self.open.fetch_sub(1, Ordering::Relaxed);
+                drop(users);
                 return Err(Full::User);
             }
             *count += 1;
+            admitted.user = Some(Box::new(user.clone()));
         }
-        Ok(())
+        Ok(admitted)
     }
 
-    /// Gives a connection of nobody in particular a place, to be given back with
-    /// [`leave_anyone`](Self::leave_anyone).
-    pub fn admit_anyone(&self) -> Result<(), Full> {
+    /// Admits a connection whose user is not known.
+    pub fn admit(self: &Arc<Self>) -> Result<Admitted, Full> {
         let open = self.open.fetch_add(1, Ordering::Relaxed);
         if self.connections > 0 && open >= self.connections {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Full::Node);
         }
-        Ok(())
+        Ok(Admitted { admission: self.clone(), user: None })
     }
 
-    /// Makes room for anyone again.
-    pub fn leave_anyone(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+    fn users(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Makes room again.
-    pub fn leave(&self, user: &UserId) {
-        if self.per_user > 0 {
-            let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(count) = users.get_mut(user) {
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if let Some(user) = &self.user {
+            let mut users = self.admission.users();
+            if let Some(count) = users.get_mut(&**user) {
                 *count = count.saturating_sub(1);
                 if *count == 0 {
-                    users.remove(user);
+                    users.remove(&**user);
                 }
             }
         }
-        // Last, so that who sees that it is gone finds the user's place free, too.
-        self.open.fetch_sub(1, Ordering::Release);
+        // Last, so that an observer who sees the lower count finds the user's place free as well.
+        self.admission.open.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -112,27 +120,27 @@ mod tests {
     #[test]
     fn the_node_fills_and_empties() {
         let admission = admission(2, 0);
-        assert_eq!(
-            [1, 1, 1].map(|user: i64| admission.admit(&user.into())),
-            [Ok(()), Ok(()), Err(Full::Node)]
-        );
-        admission.leave(&1.into());
-        assert_eq!(admission.admit(&2.into()), Ok(()));
+        let admit = |user: i64| admission.admit_user(&user.into());
+        let (first, second) = (admit(1).unwrap(), admit(1).unwrap());
+        assert_eq!(admit(1).unwrap_err(), Full::Node);
+        assert_eq!(admission.admit().unwrap_err(), Full::Node);
+        drop(first);
+        let third = admit(2).unwrap();
         assert_eq!(admission.open(), 2);
+        drop((second, third));
+        assert_eq!(admission.open(), 0);
     }
 
     #[test]
     fn each_user_fills_and_empties() {
         let admission = admission(0, 1);
-        assert_eq!(
-            [1, 2, 1].map(|user: i64| admission.admit(&user.into())),
-            [Ok(()), Ok(()), Err(Full::User)]
-        );
+        let admit = |user: i64| admission.admit_user(&user.into());
+        let (one, two) = (admit(1).unwrap(), admit(2).unwrap());
+        assert_eq!(admit(1).unwrap_err(), Full::User);
         assert_eq!(admission.open(), 2);
-        admission.leave(&1.into());
-        assert_eq!(admission.admit(&1.into()), Ok(()));
-        admission.leave(&1.into());
-        admission.leave(&2.into());
-        assert!(admission.users.lock().unwrap().is_empty());
+        drop(one);
+        drop((admit(1).unwrap(), two));
+        assert!(admission.users().is_empty());
+        assert_eq!(admission.open(), 0);
     }
 }

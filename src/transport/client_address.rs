@@ -3,23 +3,22 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-/// The address of the peer of a TCP connection, an extension of each request.
+/// The remote address of the TCP connection; an extension of each request.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
 
-/// The reverse proxies whose `X-Forwarded-For` is believed.
+/// The reverse proxies whose `X-Forwarded-For` is trusted.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
-    /// Takes `server.trusted_proxies`.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks)
     }
 
-    /// The client's address: the peer's, or behind trusted proxies the last one that they name and that is
-    /// not one of them. What stands before that could be anybody's invention.
+    /// The client's address: the peer's, or behind trusted proxies the last address in `X-Forwarded-For` that is not a
+    /// trusted proxy. Addresses before it could be forged by the client.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
@@ -47,7 +46,7 @@ impl TrustedProxies {
     }
 }
 
-/// An address as proxies write it, some with a port.
+/// Reads an address, with or without a port.
 fn parse(hop: &str) -> Option<IpAddr> {
     let address = hop.parse().ok().or_else(|| hop.parse().ok().map(|with_port: SocketAddr| with_port.ip()));
     address.map(|address: IpAddr| address.to_canonical())
@@ -68,12 +67,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_not_believed() {
+    fn an_untrusted_peer_is_the_client_whatever_it_forwards() {
         assert_eq!(client("203.0.113.9", &["198.51.100.1"]), "203.0.113.9");
     }
 
     #[test]
-    fn the_last_address_that_is_no_proxy_counts() {
+    fn the_client_is_the_last_address_that_is_not_a_trusted_proxy() {
         assert_eq!(client("127.0.0.1", &["198.51.100.1"]), "198.51.100.1");
         assert_eq!(client("::ffff:127.0.0.1", &["6.6.6.6, 198.51.100.1, 10.1.2.3"]), "198.51.100.1");
         assert_eq!(client("127.0.0.1", &["6.6.6.6", "198.51.100.1:4711"]), "198.51.100.1");
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_stops_the_search() {
+    fn an_unreadable_address_ends_the_search() {
         assert_eq!(client("127.0.0.1", &["6.6.6.6, unknown, 10.1.2.3"]), "10.1.2.3");
         assert_eq!(client("127.0.0.1", &["\u{ff}"]), "127.0.0.1");
         assert_eq!(client("127.0.0.1", &[]), "127.0.0.1");

@@ -14,118 +14,117 @@ use super::bucket::{Bucket, Rate};
 use super::message_reader::{MessageReader, ReadEnd};
 use super::read_buffer::read;
 use super::{ConnectionHandler, ConnectionOptions, DisconnectReason};
-use crate::hub::{Connection, Ending, Flushed, Outbox};
+use crate::hub::{Ending, Flushed, Outbox};
 use crate::message::{Close, Frame};
 
 /// How long a closing handshake may take, in seconds.
 const CLOSE_WITHIN: u32 = 5;
 
-/// Frames of one turn, before others get theirs.
+/// Maximum frames per turn, so that one connection does not starve the others.
 const FRAMES_PER_TURN: u32 = 64;
 
-/// Bytes of one turn, and somewhat more.
+/// Bytes after which a turn ends; the last read may exceed it.
 const BYTES_PER_TURN: usize = 128 * 1024;
 
-/// The one socket loop: a connection's task.
+/// One WebSocket connection: reads, hands messages to the handler, keeps the heartbeat, and flushes the outbox. A single
+/// hand-written future, because it is most of what an idle connection costs.
 #[derive(Debug)]
-pub(super) struct ConnectionTask<C: ConnectionHandler> {
-    connection: Connection,
-    conversation: C,
+pub(super) struct ConnectionTask<H: ConnectionHandler> {
+    handler: H,
     options: Arc<ConnectionOptions>,
     reader: MessageReader,
-    /// What the connection may still send.
+    /// The client's message rate.
     bucket: Bucket,
     phase: Phase,
-    pulse: Pulse,
-    /// It is over its rate: what it sent is not read until it may speak again.
+    liveness: Liveness,
+    /// The client is over its rate: what it has sent is not read until the bucket has refilled.
     throttled: bool,
-    /// Messages were answered in the last turn, and the answers wait for this one: a sender's own copy is likely to be
-    /// delivered in between, and then it shares the write of its acknowledgement.
-    answered: bool,
-    /// When the token has expired. This and all times are seconds of the hub's clock.
+    /// Messages were handled in the last turn, and their replies are held until this one: a sender's own copy is likely to be
+    /// delivered in between, and then shares a write with the reply.
+    holds_replies: bool,
+    /// When the token expires. All times are seconds of the hub's clock.
     expires: u32,
 }
 
-/// The last sign of life, and what was done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pulse {
-    /// Something came from the client then.
-    Heard(u32),
-    /// A ping was sent then, and nothing came since.
+enum Liveness {
+    /// The client last sent something at this second.
+    Active(u32),
+    /// A ping was sent at this second, and the client has sent nothing since.
     Pinged(u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// Our close frame is out or on its way; the client's is awaited until then.
+    /// Our close frame is sent or queued; waits for the client's until `until`.
     Closing {
-        end: DisconnectReason,
+        reason: DisconnectReason,
         until: u32,
     },
-    /// All is said: the connection goes when the outbox is empty, or then.
+    /// Closing handshake done; ends when the outbox is flushed, or at `until`.
     Flushing {
-        end: DisconnectReason,
+        reason: DisconnectReason,
         until: u32,
     },
-    /// The client broke the protocol. What it sends is not read any more; its end of the stream is awaited, for
-    /// a reset would overtake our close frame.
+    /// The client broke the protocol. What it sends is discarded until it closes its side, because closing the socket with unread
+    /// data would send a reset that overtakes our close frame.
     Draining {
-        end: DisconnectReason,
+        reason: DisconnectReason,
         until: u32,
         finished: bool,
     },
     Over(DisconnectReason),
 }
 
-impl<C: ConnectionHandler> ConnectionTask<C> {
-    pub(super) fn new(
-        connection: Connection,
-        conversation: C,
-        options: Arc<ConnectionOptions>,
-        expires_at: Option<u64>,
-    ) -> Self {
-        let clock = connection.clock();
+impl<H: ConnectionHandler> ConnectionTask<H> {
+    /// `expires_at` is in Unix seconds.
+    pub(super) fn new(handler: H, options: Arc<ConnectionOptions>, expires_at: Option<u64>) -> Self {
+        let clock = options.clock;
         let expires = expires_at.map_or(u32::MAX, |at| clock.at_unix(at));
         let bucket = options.rate.as_ref().map(Rate::bucket).unwrap_or_default();
         Self {
-            connection,
-            conversation,
+            handler,
             options,
             reader: MessageReader::default(),
             bucket,
             phase: Phase::Open,
-            pulse: Pulse::Heard(clock.now()),
+            liveness: Liveness::Active(clock.now()),
             throttled: false,
-            answered: false,
+            holds_replies: false,
             expires,
         }
     }
 
-    fn outbox(&self) -> &Arc<Outbox> {
-        self.connection.outbox()
+    /// Keeps bytes that were read before the upgrade.
+    pub(super) fn keep(&mut self, unread: Bytes) {
+        self.reader.keep(unread);
     }
 
-    /// Takes bytes of at most so many frames. Returns how many bytes it took.
-    fn feed(&mut self, bytes: &[u8], frames: &mut u32, now: u32) -> usize {
+    fn outbox(&self) -> &Arc<Outbox> {
+        self.handler.outbox()
+    }
+
+    /// Takes the bytes of at most `frames` frames. Returns how many bytes it took.
+    fn feed(&mut self, bytes: &[u8], frames: &mut u32, outbox: &Outbox, now: u32) -> usize {
         match self.phase {
             Phase::Open | Phase::Closing { .. } => {}
             Phase::Flushing { .. } | Phase::Draining { .. } | Phase::Over(_) => {
-                // What is thrown away is no faster read than what counts.
+                // Discarded bytes are limited by the rate as well.
                 *frames = frames.saturating_sub(1);
                 return bytes.len();
             }
         }
-        self.pulse = Pulse::Heard(now);
-        self.conversation.heard();
-        let Self { connection, conversation, options, reader, phase, answered, .. } = self;
+        self.liveness = Liveness::Active(now);
+        self.handler.on_activity();
+        let Self { handler, options, reader, phase, holds_replies, .. } = self;
         let open = matches!(phase, Phase::Open);
-        // The answers to all messages of these bytes share one write.
-        connection.outbox().cork();
-        let result = reader.feed(bytes, frames, options.bounds, connection.outbox(), |message| {
+        // The replies to all messages of these bytes share one write.
+        outbox.cork();
+        let result = reader.feed(bytes, frames, options.bounds, outbox, |message| {
             if open {
-                conversation.receive(message, connection);
-                *answered = true;
+                handler.on_message(message);
+                *holds_replies = true;
             }
         });
         let end = match result {
@@ -134,26 +133,21 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
         };
         let until = now.saturating_add(CLOSE_WITHIN);
         *phase = match (end, *phase) {
-            (_, Phase::Closing { end, .. }) => Phase::Flushing { end, until },
+            (_, Phase::Closing { reason, .. }) => Phase::Flushing { reason, until },
             (ReadEnd::Closed(code), _) => {
-                connection.outbox().end();
-                Phase::Flushing { end: DisconnectReason::Client(code), until }
+                outbox.end();
+                Phase::Flushing { reason: DisconnectReason::Client(code), until }
             }
             (ReadEnd::Failed(close), _) => {
-                connection.outbox().close(close);
-                Phase::Draining { end: DisconnectReason::Server(close), until, finished: false }
+                outbox.close(close);
+                Phase::Draining { reason: DisconnectReason::Server(close), until, finished: false }
             }
         };
         self.reader = MessageReader::default();
         bytes.len()
     }
 
-    /// Keeps what was read already.
-    pub(super) fn keep(&mut self, unread: Bytes) {
-        self.reader.keep(unread);
-    }
-
-    /// Reads what is there, as far as the connection may speak. Ready when the client has closed its side.
+    /// Reads what has arrived, as far as the rate permits. Ready when the client has closed its side.
     fn poll_read(&mut self, cx: &mut Context<'_>, now: u32) -> Poll<()> {
         let outbox = self.outbox().clone();
         let Some(stream) = outbox.sink() else { return Poll::Ready(()) };
@@ -173,8 +167,8 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
                 }
             }
             if outbox.is_waiting() {
-                // It is there; its messages wait for the broker's answers to the others.
-                self.pulse = Pulse::Heard(now);
+                // The client is alive; it is read again when the broker has acknowledged its earlier messages.
+                self.liveness = Liveness::Active(now);
                 return Poll::Pending;
             }
             if frames == 0 || bytes == 0 {
@@ -189,14 +183,14 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
             let mut left = allowed;
             if self.reader.has_unread() {
                 let mut unread = self.reader.take_unread();
-                let used = self.feed(&unread, &mut left, now);
+                let used = self.feed(&unread, &mut left, &outbox, now);
                 unread.advance(used);
                 bytes = bytes.saturating_sub(used);
                 self.reader.keep(unread);
             } else {
                 let read = read(stream, self.reader.payload(), |read| {
                     bytes = bytes.saturating_sub(read.len());
-                    let used = self.feed(read, &mut left, now);
+                    let used = self.feed(read, &mut left, &outbox, now);
                     self.reader.keep(Bytes::copy_from_slice(read.get(used..).unwrap_or_default()));
                 });
                 match read {
@@ -210,7 +204,7 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
         }
     }
 
-    /// Leaves what the client has sent where it is, until it may speak again. Ready when it is the end that has come.
+    /// Leaves what the client has sent in the socket until the bucket has refilled. Ready when the client has closed its side.
     fn poll_throttle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let outbox = self.outbox().clone();
         let (Some(rate), Some(stream)) = (&self.options.rate, outbox.sink()) else { return Poll::Pending };
@@ -224,7 +218,7 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
         }
         self.reader.pause(rate.refill_time(self.bucket));
         if !std::mem::replace(&mut self.throttled, true) {
-            self.conversation.throttled(&self.connection);
+            self.handler.on_throttled();
         }
         if self.reader.poll_pause(cx).is_ready() {
             cx.waker().wake_by_ref();
@@ -232,41 +226,41 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
         Poll::Pending
     }
 
-    /// Does what the time demands.
-    fn keep_time(&mut self, now: u32) {
+    /// Does what is due: pings, timeouts, expiry.
+    fn on_tick(&mut self, now: u32) {
         match self.phase {
             Phase::Open => {
-                if now >= self.conversation.next_tick() && self.conversation.tick() {
-                    self.pulse = Pulse::Pinged(now);
+                if now >= self.handler.next_tick() && self.handler.on_tick() {
+                    self.liveness = Liveness::Pinged(now);
                 }
-                match self.pulse {
-                    Pulse::Heard(at) if now >= at.saturating_add(self.options.ping_after) => {
+                match self.liveness {
+                    Liveness::Active(at) if now >= at.saturating_add(self.options.ping_after) => {
                         self.outbox().push(&Frame::ping(), self.options.bounds.outbox_bytes);
-                        self.pulse = Pulse::Pinged(now);
+                        self.liveness = Liveness::Pinged(now);
                     }
-                    Pulse::Pinged(at) if now >= at.saturating_add(self.options.pong_within) => {
+                    Liveness::Pinged(at) if now >= at.saturating_add(self.options.pong_within) => {
                         self.phase = Phase::Over(DisconnectReason::HeartbeatTimeout);
                         return;
                     }
-                    Pulse::Heard(_) | Pulse::Pinged(_) => {}
+                    Liveness::Active(_) | Liveness::Pinged(_) => {}
                 }
                 if now >= self.expires {
                     self.outbox().close(Close::TokenExpired);
                 }
             }
-            Phase::Closing { end, until }
-            | Phase::Flushing { end, until }
-            | Phase::Draining { end, until, .. } => {
+            Phase::Closing { reason, until }
+            | Phase::Flushing { reason, until }
+            | Phase::Draining { reason, until, .. } => {
                 if now >= until {
-                    self.phase = Phase::Over(end);
+                    self.phase = Phase::Over(reason);
                 }
             }
             Phase::Over(_) => {}
         }
     }
 
-    /// Notices that the hub has closed the connection, or that a write failed.
-    fn notice_ending(&mut self, now: u32) {
+    /// Starts the closing handshake if the outbox has been closed, and ends the connection if a write failed.
+    fn check_closed(&mut self, now: u32) {
         if self.phase != Phase::Open {
             return;
         }
@@ -274,13 +268,13 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
         match self.outbox().ending() {
             None => {}
             Some(Ending::Closed(close)) => {
-                self.phase = Phase::Closing { end: DisconnectReason::Server(close), until }
+                self.phase = Phase::Closing { reason: DisconnectReason::Server(close), until }
             }
             Some(Ending::Gone) => self.phase = Phase::Over(DisconnectReason::Lost),
         }
     }
 
-    /// Writes what waits; arranges to be woken when the socket takes more.
+    /// Writes what is queued, and registers to be woken when the socket is writable again.
     fn poll_flush(&mut self, cx: &mut Context<'_>) {
         let outbox = self.outbox().clone();
         let Some(stream) = outbox.sink() else { return };
@@ -288,10 +282,10 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
             match outbox.flush() {
                 Ok(Flushed::Empty) => {
                     match self.phase {
-                        Phase::Flushing { end, .. } => self.phase = Phase::Over(end),
-                        Phase::Draining { end, until, finished: false } => {
+                        Phase::Flushing { reason, .. } => self.phase = Phase::Over(reason),
+                        Phase::Draining { reason, until, finished: false } => {
                             let _ = SockRef::from(stream).shutdown(std::net::Shutdown::Write);
-                            self.phase = Phase::Draining { end, until, finished: true };
+                            self.phase = Phase::Draining { reason, until, finished: true };
                         }
                         _ => {}
                     }
@@ -299,33 +293,33 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
                 }
                 Ok(Flushed::Blocked) => match stream.poll_write_ready(cx) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => return self.lost(),
+                    Poll::Ready(Err(_)) => return self.on_stream_end(),
                     Poll::Pending => return,
                 },
-                Err(_) => return self.lost(),
+                Err(_) => return self.on_stream_end(),
             }
         }
     }
 
-    /// The stream is at an end: what was under way decides what that means.
-    fn lost(&mut self) {
+    /// The stream has ended: whether that is a loss depends on the phase.
+    fn on_stream_end(&mut self) {
         self.phase = Phase::Over(match self.phase {
             Phase::Open => DisconnectReason::Lost,
-            Phase::Closing { end, .. }
-            | Phase::Flushing { end, .. }
-            | Phase::Draining { end, .. }
-            | Phase::Over(end) => end,
+            Phase::Closing { reason, .. }
+            | Phase::Flushing { reason, .. }
+            | Phase::Draining { reason, .. }
+            | Phase::Over(reason) => reason,
         });
     }
 
     fn set_alarm(&self) {
         let alarm = match self.phase {
             Phase::Open => {
-                let heartbeat = match self.pulse {
-                    Pulse::Heard(at) => at.saturating_add(self.options.ping_after),
-                    Pulse::Pinged(at) => at.saturating_add(self.options.pong_within),
+                let heartbeat = match self.liveness {
+                    Liveness::Active(at) => at.saturating_add(self.options.ping_after),
+                    Liveness::Pinged(at) => at.saturating_add(self.options.pong_within),
                 };
-                heartbeat.min(self.expires).min(self.conversation.next_tick())
+                heartbeat.min(self.expires).min(self.handler.next_tick())
             }
             Phase::Closing { until, .. } | Phase::Flushing { until, .. } | Phase::Draining { until, .. } => {
                 until
@@ -335,54 +329,54 @@ impl<C: ConnectionHandler> ConnectionTask<C> {
         self.outbox().set_alarm(alarm);
     }
 
-    fn finish(&self, end: DisconnectReason) {
+    fn finish(&self, reason: DisconnectReason) {
         self.outbox().end();
         if let Some(stream) = self.outbox().sink() {
             let socket = SockRef::from(stream);
             if matches!(
-                end,
+                reason,
                 DisconnectReason::Server(Close::SlowConsumer) | DisconnectReason::HeartbeatTimeout
             ) {
-                // Nobody reads what the kernel still holds for it.
+                // The client does not read, so that the kernel need not keep what it has buffered.
                 let _ = socket.set_linger(Some(Duration::ZERO));
             } else {
-                // At once, although a receipt may hold the outbox a little longer.
+                // Explicitly, because a pending receipt may keep the outbox alive a little longer.
                 let _ = socket.shutdown(std::net::Shutdown::Both);
             }
         }
-        self.conversation.ended(end, &self.connection);
+        self.handler.on_disconnect(reason);
     }
 }
 
-impl<C: ConnectionHandler> Future for ConnectionTask<C> {
+impl<H: ConnectionHandler> Future for ConnectionTask<H> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let session = self.get_mut();
-        session.outbox().register(cx.waker());
-        // A turn is short: one look at the clock does for all of it.
-        let now = session.connection.clock().now();
-        let waited = std::mem::take(&mut session.answered);
-        let at_end = session.poll_read(cx, now).is_ready();
-        session.keep_time(now);
-        session.notice_ending(now);
-        if session.phase != Phase::Open {
-            session.conversation.closing();
+        let task = self.get_mut();
+        task.outbox().register(cx.waker());
+        // A turn is short, so that it reads the clock once.
+        let now = task.options.clock.now();
+        let held_replies = std::mem::take(&mut task.holds_replies);
+        let at_end = task.poll_read(cx, now).is_ready();
+        task.on_tick(now);
+        task.check_closed(now);
+        if task.phase != Phase::Open {
+            task.handler.on_closing();
         }
-        if session.answered && !waited && !at_end && session.phase == Phase::Open {
+        if task.holds_replies && !held_replies && !at_end && task.phase == Phase::Open {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        session.answered = false;
-        session.poll_flush(cx);
+        task.holds_replies = false;
+        task.poll_flush(cx);
         if at_end {
-            session.lost();
+            task.on_stream_end();
         }
-        if let Phase::Over(end) = session.phase {
-            session.finish(end);
+        if let Phase::Over(reason) = task.phase {
+            task.finish(reason);
             return Poll::Ready(());
         }
-        session.set_alarm();
+        task.set_alarm();
         Poll::Pending
     }
 }

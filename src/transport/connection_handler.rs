@@ -1,42 +1,48 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::DisconnectReason;
-use crate::hub::Connection;
+use crate::hub::Outbox;
 
 /// A whole message of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// Valid UTF-8.
     Text(Bytes),
-    /// Anything.
+    /// Any bytes.
     Binary(Bytes),
 }
 
-/// What one connection's messages mean. The socket loop calls it; it never waits.
+/// The protocol's side of one connection. The connection's task calls it; no method may block.
 pub trait ConnectionHandler: Send + Unpin + 'static {
-    /// A message has come. Answers go into the connection's outbox.
-    fn receive(&mut self, message: Message, connection: &Connection);
+    /// The outbox of this connection: always the same one.
+    fn outbox(&self) -> &Arc<Outbox>;
 
-    /// Bytes have come, of a message or of anything else: the client is there.
-    fn heard(&mut self) {}
+    /// Handles a message. Replies go into the outbox.
+    fn on_message(&mut self, message: Message);
 
-    /// The second of the hub's clock at which [`tick`](Self::tick) has something to do.
+    /// Bytes have arrived, of a message or of a control frame: the client is alive.
+    fn on_activity(&mut self) {}
+
+    /// The second of the hub's clock at which [`on_tick`](Self::on_tick) is due.
     fn next_tick(&self) -> u32 {
         u32::MAX
     }
 
-    /// Does what the time demands, beyond the heartbeat that all connections have. Whether it has sent a ping of WebSocket.
-    fn tick(&mut self) -> bool {
+    /// Does what is due. Returns true if it has sent a WebSocket ping.
+    fn on_tick(&mut self) -> bool {
         false
     }
 
-    /// The connection is closing: the client gets nothing more, but its socket stays until the closing handshake is done.
-    /// May be called more than once.
-    fn closing(&mut self) {}
+    /// A close frame has been sent or received: nothing more is delivered, but the socket stays open until the closing handshake
+    /// is done. May be called more than once.
+    fn on_closing(&mut self) {}
 
-    /// The client sends more than it may: from now on it is read no faster. Called once until it has been slow again.
-    fn throttled(&self, _connection: &Connection) {}
+    /// The client has exceeded its message rate, so that it is read more slowly. Called again only after it has been below
+    /// the rate.
+    fn on_throttled(&self) {}
 
     /// The connection has ended.
-    fn ended(&self, end: DisconnectReason, connection: &Connection);
+    fn on_disconnect(&self, reason: DisconnectReason);
 }

@@ -1,20 +1,20 @@
-/// How the process's file descriptors are shared out, so that whoever takes all of one kind leaves the others theirs: a
-/// probe is answered also while there is no room for another WebSocket.
+/// The shares of the process's file descriptors, so that connections of one kind cannot use up those of another: a health check
+/// is answered even if no more WebSocket connections fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
-    /// HTTP connections of the public port that are not upgraded, or not yet.
+    /// For HTTP connections of the public port that are not upgraded, or not yet.
     pub public: usize,
-    /// Connections of the operators' port.
+    /// For connections of the admin port.
     pub admin: usize,
-    /// Those that were upgraded.
+    /// For WebSocket connections.
     pub sockets: usize,
 }
 
-/// For Redis, webhooks, files and what is just closing.
+/// For Redis, webhooks, files, and connections that are being closed.
 const RESERVED: usize = 64;
 
 impl Descriptors {
-    /// The shares of a process that may have so many files open.
+    /// Divides the limit of open files of a process; `None`: no limit.
     #[must_use]
     pub fn new(limit: Option<u64>) -> Self {
         let all = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
@@ -22,14 +22,14 @@ impl Descriptors {
         Self { public, admin, sockets: all.saturating_sub(public + admin + RESERVED).max(1) }
     }
 
-    /// Those of this process.
+    /// The shares of this process.
     #[cfg(unix)]
     #[must_use]
     pub fn of_process() -> Self {
         Self::new(rustix::process::getrlimit(rustix::process::Resource::Nofile).current)
     }
 
-    /// There is no such limit.
+    /// There is no such limit on this platform.
     #[cfg(not(unix))]
     #[must_use]
     pub fn of_process() -> Self {

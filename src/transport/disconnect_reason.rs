@@ -1,9 +1,9 @@
 use crate::message::Close;
 
-/// How a connection ended.
+/// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DisconnectReason {
-    /// The client closed it, with this code if it gave one.
+    /// The client closed it, with this code if it sent one.
     Client(Option<u16>),
     /// The server closed it.
     Server(Close),
@@ -14,9 +14,9 @@ pub enum DisconnectReason {
 }
 
 impl DisconnectReason {
-    /// One word for logs and metrics.
+    /// For logs and metrics.
     #[must_use]
-    pub fn reason(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Client(_) => "client_closed",
             Self::HeartbeatTimeout => "heartbeat_timeout",
@@ -25,7 +25,7 @@ impl DisconnectReason {
         }
     }
 
-    /// The close code that the client sees or sent; 1006 where there was none.
+    /// The close code that was sent or received; 1005 and 1006 stand for none, as in RFC 6455.
     #[must_use]
     pub fn code(self) -> u16 {
         match self {

@@ -5,22 +5,22 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, 
 use hyper::upgrade::OnUpgrade;
 use tungstenite::handshake::derive_accept_key;
 
-/// Set by a proxy; see `deploy/nginx.conf`.
+/// Set by the proxy; see `deploy/nginx.conf`.
 static RETRY_ON: HeaderName = HeaderName::from_static("x-retry-on");
 
-/// A handshake that is refused: an HTTP answer that says why, before anything is upgraded.
+/// A rejected handshake: an HTTP response that says why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// The HTTP status.
     pub status: StatusCode,
     /// `error.code` in the JSON body.
     pub code: &'static str,
-    /// `error.message` in the JSON body: what to do about it.
+    /// `error.message` in the JSON body: what is wrong and how to fix it.
     pub message: Cow<'static, str>,
 }
 
 impl Rejection {
-    /// The path speaks WebSocket, and the request does not.
+    /// The path is a WebSocket endpoint, and the request does not ask for an upgrade.
     pub const UPGRADE_REQUIRED: Self = Self::new(
         StatusCode::UPGRADE_REQUIRED,
         "upgrade_required",
@@ -31,7 +31,7 @@ impl Rejection {
         "unsupported_version",
         "only version 13 of the WebSocket protocol is spoken here",
     );
-    /// HTTP/1.0, which has no upgrades: what nginx speaks to its upstreams unless it is told otherwise.
+    /// HTTP/1.0, which has no upgrades. It is nginx's default for upstreams.
     pub const HTTP_VERSION: Self = Self::new(
         StatusCode::UPGRADE_REQUIRED,
         "http_version",
@@ -42,7 +42,7 @@ impl Rejection {
         "invalid_handshake",
         "Sec-WebSocket-Key must be 16 bytes in base64",
     );
-    /// The page's origin is not on the list.
+    /// The page's origin is not in the list.
     pub const ORIGIN: Self = Self::new(
         StatusCode::FORBIDDEN,
         "origin_not_allowed",
@@ -52,7 +52,7 @@ impl Rejection {
     pub const DRAINING: Self =
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "going_away", "the server is shutting down; try again");
 
-    /// The process may not have more files open.
+    /// The process has no file descriptors left.
     pub const NO_DESCRIPTORS: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "no_descriptors",
@@ -63,7 +63,7 @@ impl Rejection {
         Self { status, code, message: Cow::Borrowed(message) }
     }
 
-    /// The HTTP answer.
+    /// The HTTP response.
     #[must_use]
     pub fn response(&self) -> Response<Body> {
         let error = serde_json::json!({ "error": { "code": self.code, "message": self.message } });
@@ -89,21 +89,21 @@ impl Rejection {
     }
 }
 
-/// Whether the proxy in between says that it tries another node when this one answers 503: `X-Retry-On: 503`.
+/// Whether the proxy announces with `X-Retry-On: 503` that it tries another node when this one responds with 503.
 #[must_use]
 pub fn retries_on_503(headers: &HeaderMap) -> bool {
     has_token(headers, &RETRY_ON, "503")
 }
 
-/// Whether a request asks for a WebSocket at all.
+/// Whether a request asks for an upgrade to WebSocket.
 pub(super) fn asks_for_upgrade(request: &Request<Body>) -> bool {
     request.method() == Method::GET
         && has_token(request.headers(), &header::CONNECTION, "upgrade")
         && has_token(request.headers(), &header::UPGRADE, "websocket")
 }
 
-/// Accepts a WebSocket handshake (RFC 6455, section 4.2): the 101 answer, and what becomes the connection once
-/// that is sent.
+/// Accepts a WebSocket handshake (RFC 6455, section 4.2): the 101 response, and the upgrade that completes when it has been
+/// sent.
 pub fn accept(request: &mut Request<Body>) -> Result<(Response<Body>, OnUpgrade), Rejection> {
     if !asks_for_upgrade(request) {
         return Err(Rejection::UPGRADE_REQUIRED);
@@ -113,7 +113,7 @@ pub fn accept(request: &mut Request<Body>) -> Result<(Response<Body>, OnUpgrade)
         return Err(Rejection::VERSION);
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or(Rejection::KEY)?;
-    // 16 bytes are 22 characters and two signs of padding.
+    // 16 bytes are 22 characters of base64 and two of padding.
     let text = key.as_bytes();
     let characters = text.strip_suffix(b"==").ok_or(Rejection::KEY)?;
     if characters.len() != 22

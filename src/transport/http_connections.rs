@@ -8,16 +8,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::telemetry::{Metrics, Reason};
 
-/// The connections of a port that speak HTTP: those that were not upgraded, or not yet. They have a bound of their own, so
-/// that no client can take all file descriptors without ever asking for a WebSocket.
+/// The connections of a port that speak HTTP: those that are not upgraded, or not yet. They have a limit of their own, so that no
+/// client can use up the file descriptors without asking for a WebSocket.
 ///
-/// Where there is no room, the oldest is closed. A handshake takes a few round trips, so that among the oldest are those that
-/// idle, or keep others out.
+/// At the limit, the oldest connection is closed: a handshake takes only a few round trips, so that the oldest ones are idle or
+/// malicious.
 #[derive(Debug)]
 pub(super) struct HttpConnections {
     room: Arc<Semaphore>,
     limit: usize,
-    /// The oldest first. Some may have ended.
+    /// Oldest first. Some may have ended.
     open: VecDeque<Open>,
     metrics: Arc<Metrics>,
 }
@@ -28,10 +28,10 @@ struct Open {
     task: AbortHandle,
 }
 
-/// Nobody is closed who is so young.
+/// Connections younger than this are not closed.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// A task that is told to end has ended after so long.
+/// How long to wait for an aborted task to free its place.
 const END_WITHIN: Duration = Duration::from_millis(100);
 
 impl HttpConnections {
@@ -39,7 +39,7 @@ impl HttpConnections {
         Self { room: Arc::new(Semaphore::new(limit)), limit, open: VecDeque::new(), metrics }
     }
 
-    /// Room for one more connection, to be given back when that has ended or is upgraded.
+    /// Waits for a place for one more connection. The permit is dropped when the connection has ended or is upgraded.
     pub(super) async fn room(&mut self) -> Option<OwnedSemaphorePermit> {
         loop {
             if let Ok(room) = self.room.clone().try_acquire_owned() {
@@ -59,23 +59,23 @@ impl HttpConnections {
                         self.metrics.http_dropped.get_or_create(&Reason::new("no_room")).inc();
                         tracing::info!(
                             limit = self.limit,
-                            "closed the oldest HTTP connection: there is no room for more that are not upgraded"
+                            "closed the oldest HTTP connection: too many connections without an upgrade"
                         );
                     }
                     timeout(END_WITHIN, room).await
                 }
             };
             if let Ok(room) = room {
-                // Nobody closes the semaphore.
+                // The semaphore is never closed.
                 return room.ok();
             }
         }
     }
 
-    /// Remembers a connection that was given room.
+    /// Registers a connection that has a permit.
     pub(super) fn opened(&mut self, task: AbortHandle) {
         self.open.push_back(Open { since: Instant::now(), task });
-        // A handle keeps the memory of its task, also when that has ended.
+        // A handle keeps the memory of its task after the task has ended.
         if self.open.len() > 2 * (self.limit - self.room.available_permits()).max(32) {
             self.open.retain(|open| !open.task.is_finished());
         }

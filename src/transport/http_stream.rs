@@ -9,68 +9,67 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// The first byte of a TLS handshake. No HTTP request begins with it.
+/// The first byte of a TLS handshake. No HTTP request starts with it.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// A connection for as long as it speaks HTTP. What it becomes with an upgrade is the [`TcpStream`] within.
+/// A connection that speaks HTTP. An upgrade takes the [`TcpStream`] out of it.
 #[derive(Debug)]
 pub(super) struct HttpStream {
     stream: TcpStream,
     is_new: bool,
     progress: Arc<HttpProgress>,
     write_timeout: Duration,
-    /// While the client does not take what is written: until when it must have taken it.
+    /// Runs while the client does not read; when it elapses, the connection is closed.
     blocked: Option<Pin<Box<Sleep>>>,
 }
 
-/// What became of a connection so far, for whoever serves it.
+/// What has happened on a connection so far.
 #[derive(Debug, Default)]
 pub(super) struct HttpProgress {
     is_tls: AtomicBool,
-    has_asked: AtomicBool,
+    has_request: AtomicBool,
     is_stuck: AtomicBool,
 }
 
 impl HttpProgress {
-    /// Whether the client began with TLS.
+    /// Whether the client started a TLS handshake.
     #[must_use]
     pub(super) fn is_tls(&self) -> bool {
         self.is_tls.load(Ordering::Relaxed)
     }
 
-    /// Whether the head of a request has come.
+    /// Whether the head of a request has arrived.
     #[must_use]
-    pub(super) fn has_asked(&self) -> bool {
-        self.has_asked.load(Ordering::Relaxed)
+    pub(super) fn has_request(&self) -> bool {
+        self.has_request.load(Ordering::Relaxed)
     }
 
-    /// Whether the client has left an answer unread for too long.
+    /// Whether the client has left a response unread for too long.
     #[must_use]
     pub(super) fn is_stuck(&self) -> bool {
         self.is_stuck.load(Ordering::Relaxed)
     }
 
-    /// To be called for each request.
-    pub(super) fn asked(&self) {
-        self.has_asked.store(true, Ordering::Relaxed);
+    /// Must be called for each request.
+    pub(super) fn on_request(&self) {
+        self.has_request.store(true, Ordering::Relaxed);
     }
 }
 
 impl HttpStream {
-    /// A connection that was just accepted. Its client has to take each answer within `write_timeout`.
+    /// Wraps an accepted connection. The client must read each response within `write_timeout`.
     #[must_use]
     pub(super) fn new(stream: TcpStream, progress: Arc<HttpProgress>, write_timeout: Duration) -> Self {
         Self { stream, is_new: true, progress, write_timeout, blocked: None }
     }
 
-    /// The connection itself.
     #[must_use]
     pub(super) fn into_inner(self) -> TcpStream {
         self.stream
     }
 
-    /// Bounds how long a write may wait. Reset only when all is flushed, so that a client which takes a byte now and then
-    /// gains nothing.
+    /// Bounds how long a write may wait. Reset only when everything is flushed, so that a client that reads a byte now and then does
+    /// not extend it.
     fn in_time<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             return written;

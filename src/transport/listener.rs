@@ -21,17 +21,17 @@ use super::http_stream::{HttpProgress, HttpStream};
 use super::timed_body::within;
 use crate::telemetry::{Metrics, Reason};
 
-/// Connections that the kernel may hold for the server until it accepts them.
+/// Connections that the kernel queues until they are accepted.
 const BACKLOG: u32 = 4096;
 
-/// A pause after `accept` failed, for want of descriptors as a rule.
+/// The pause after `accept` failed, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What the kernel may hold of one connection until it is read, in bytes (it takes twice that for its own book-keeping). Without a
-/// limit it grows to megabytes, and clients that send faster than they may are not read.
+/// Receive buffer of a connection in bytes (the kernel doubles it for its own bookkeeping). Without a limit it grows to megabytes
+/// for clients that are over their rate, because they are not read.
 const RECEIVE_BUFFER: u32 = 128 * 1024;
 
-/// Binds the first address of a host that can be bound. `keys` are the settings that name it.
+/// Binds the first address of a host that can be bound. `keys` names the settings for error messages.
 pub async fn bind(host: &str, port: u16, keys: &str) -> anyhow::Result<TcpListener> {
     let addresses = lookup_host((host.trim_matches(['[', ']']), port))
         .await
@@ -46,7 +46,7 @@ pub async fn bind(host: &str, port: u16, keys: &str) -> anyhow::Result<TcpListen
     Err(last)
 }
 
-/// What to do about it, where that is known.
+/// The error, with a hint if there is one.
 fn why(error: &io::Error) -> String {
     let hint = match error.kind() {
         io::ErrorKind::AddrInUse => "another process has the port",
@@ -60,23 +60,22 @@ fn why(error: &io::Error) -> String {
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
-    // Accepted sockets inherit it.
+    // Inherited by accepted sockets.
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// How long clients may take.
+/// Timeouts of HTTP connections.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpTimeouts {
-    /// For the first request, from the moment that the connection is accepted; for the body of each, and to read its
-    /// answer.
+    /// For the first request, from the accept on; for the body of each request, and for the client to read its response.
     pub handshake: Duration,
-    /// For each request after it, and so for idling between two.
+    /// For each later request, including the idle time before it.
     pub keep_alive: Duration,
 }
 
-/// Accepts connections for ever and serves HTTP/1.1 on each, upgrades included. At most `limit` at a time speak HTTP.
+/// Accepts connections until it is aborted, and serves HTTP/1.1 with upgrades on each. At most `limit` connections speak HTTP at a time.
 pub async fn accept_http(
     listener: TcpListener,
     router: Router,
@@ -86,7 +85,7 @@ pub async fn accept_http(
 ) {
     let mut connections = HttpConnections::new(limit, metrics.clone());
     let mut http = http1::Builder::new();
-    // hyper has one timeout for all heads. That for the first one is in `serve`.
+    // hyper has one timeout for all request heads. The one for the first head is in `serve`.
     http.timer(TokioTimer::new())
         .header_read_timeout(timeouts.keep_alive)
         .half_close(false)
@@ -94,7 +93,7 @@ pub async fn accept_http(
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // Small frames must not wait for an acknowledgement.
+                // Small frames must not wait for a TCP acknowledgement.
                 let _ = stream.set_nodelay(true);
                 let room = connections.room().await;
                 let serving = serve(stream, peer, &http, router.clone(), timeouts, metrics.clone());
@@ -124,9 +123,9 @@ fn serve(
 ) -> impl Future<Output = ()> + Send + use<> {
     let progress = Arc::new(HttpProgress::default());
     let stream = HttpStream::new(stream, progress.clone(), timeouts.handshake);
-    let asked = progress.clone();
+    let requests = progress.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        asked.asked();
+        requests.on_request();
         let mut request = request.map(|body| within(timeouts.handshake, body));
         request.extensions_mut().insert(PeerAddress(peer));
         router.clone().oneshot(request)
@@ -137,7 +136,7 @@ fn serve(
         let first = timeout(timeouts.handshake, connection.as_mut()).await;
         let ended = match first {
             Ok(ended) => ended,
-            Err(_) if progress.has_asked() => connection.await,
+            Err(_) if progress.has_request() => connection.await,
             Err(_) => {
                 tracing::debug!(%peer, "no request within limits.handshake_timeout");
                 return;
@@ -147,10 +146,10 @@ fn serve(
             Ok(()) => {}
             Err(_) if progress.is_stuck() => {
                 metrics.http_dropped.get_or_create(&Reason::new("write_timeout")).inc();
-                tracing::info!(ip = %peer.ip(), "closed an HTTP connection: its client did not read the answer");
+                tracing::info!(ip = %peer.ip(), "closed an HTTP connection: the client did not read the response");
             }
             Err(_) if progress.is_tls() => {
-                tracing::info!(ip = %peer.ip(), "this port speaks plain HTTP, and a client began with TLS");
+                tracing::info!(ip = %peer.ip(), "this port speaks plain HTTP: rejected a TLS handshake");
             }
             Err(error) => tracing::debug!(%peer, %error, "HTTP connection failed"),
         }

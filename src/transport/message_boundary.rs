@@ -3,39 +3,39 @@ use std::io::Cursor;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::OpCode;
 
-/// Follows the frames in a byte stream, to know when a whole message has passed and nothing of the next has
-/// come: only then may the WebSocket context be dropped, which is what makes an idle connection small. And it counts the
-/// frames, control frames and fragments included: each costs the server some work, however small it is.
+/// Follows the frames of a byte stream, to find the points between two messages: only there may the WebSocket context be
+/// dropped, which is what makes an idle connection small. It also counts the frames, including control frames and fragments,
+/// because each costs the server some work.
 ///
-/// It judges nothing. Of a stream that breaks the protocol it may say anything; the context refuses that.
+/// It validates nothing: for a stream that breaks the protocol its results are arbitrary, and the context rejects it.
 #[derive(Debug, Default)]
 pub(super) struct MessageBoundary {
-    /// The first bytes of a header that came in pieces.
+    /// The first bytes of a header that has arrived in part.
     header: [u8; MAX_HEADER],
     header_length: u8,
-    /// The last data frame was not the last of its message.
+    /// The last data frame was not the final one of its message.
     fragmented: bool,
-    /// What is still to come of the current frame's payload.
+    /// Remaining bytes of the current frame's payload.
     payload: u64,
 }
 
-/// What [`MessageBoundary::advance`] made of some bytes.
+/// The result of [`MessageBoundary::advance`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Advance {
-    /// How many of the bytes it took.
+    /// How many of the bytes were taken.
     pub(super) used: usize,
-    /// These end between two messages.
+    /// Whether they end between two messages.
     pub(super) between_messages: bool,
 }
 
-/// A fragment of so many bytes is not counted as a message.
+/// Fragments of at least this many bytes are not counted as messages.
 const LARGE_FRAGMENT: u64 = 1024;
 
 /// The longest header of a masked frame (RFC 6455, section 5.2).
 const MAX_HEADER: usize = 14;
 
 impl MessageBoundary {
-    /// Takes the next bytes of the stream, up to the header of a frame that is more than `frames` allow.
+    /// Takes the next bytes of the stream, up to the first frame that exceeds `frames`.
     pub(super) fn advance(&mut self, bytes: &[u8], frames: &mut u32) -> Advance {
         let mut used = 0;
         loop {
@@ -54,17 +54,17 @@ impl MessageBoundary {
         }
     }
 
-    /// How much of the current frame is still to come. 0: the next byte is of a header.
+    /// Remaining bytes of the current frame's payload. 0: the next byte belongs to a header.
     pub(super) fn payload(&self) -> u64 {
         self.payload
     }
 
-    /// Whether a whole message has passed, and nothing of the next has come.
+    /// Whether the last byte ended a message.
     pub(super) fn is_between_messages(&self) -> bool {
         self.payload == 0 && self.header_length == 0 && !self.fragmented
     }
 
-    /// Reads a header from what was kept and these bytes; returns how many of these it used.
+    /// Reads a header from the kept bytes and these; returns how many of these it used.
     fn header(&mut self, bytes: &[u8], frames: &mut u32) -> Option<usize> {
         let kept = usize::from(self.header_length);
         let room = self.header.get_mut(kept..)?;
@@ -80,7 +80,7 @@ impl MessageBoundary {
                 if is_data {
                     self.fragmented = !header.is_final;
                 }
-                // Of a message in large fragments only the last one counts: their bytes are bounded with the message's.
+                // Of a message in large fragments only the final one counts: the message's size limit bounds the others.
                 if !is_data || header.is_final || length < LARGE_FRAGMENT {
                     *frames = frames.saturating_sub(1);
                 }
@@ -135,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_finds_each_end_of_a_message_however_the_bytes_come(
+        fn it_finds_each_end_of_a_message_in_any_chunking(
             messages in prop::collection::vec(message(), 1..4),
             cuts in prop::collection::vec(1usize..40, 1..50),
         ) {
@@ -158,13 +158,13 @@ mod tests {
         }
 
         #[test]
-        fn junk_does_no_harm(junk in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn invalid_frames_do_not_panic(junk in prop::collection::vec(any::<u8>(), 0..100)) {
             let mut boundary = MessageBoundary::default();
             for chunk in junk.chunks(3) { boundary.advance(chunk, &mut 100); }
         }
 
         #[test]
-        fn it_stops_before_each_frame_that_is_too_many(
+        fn it_stops_before_each_frame_over_the_limit(
             frames in prop::collection::vec((any::<bool>(), 0usize..2000), 1..40),
             at_once in 1u32..5,
             cut in 1usize..3000,

@@ -13,25 +13,25 @@ use super::message_boundary::{Advance, MessageBoundary};
 use crate::hub::Outbox;
 use crate::message::{Close, Frame};
 
-/// Turns the bytes of a connection into messages, no more of them at a time than it is told.
+/// Turns the bytes of a connection into messages, with a limit of frames per call.
 ///
-/// The WebSocket context exists only while a message is under way, and all else here only while something waits: an idle
-/// connection has none of it.
+/// The WebSocket context exists only while a message is incomplete, and the rest only while bytes wait: an idle connection has
+/// neither.
 #[derive(Debug, Default)]
 pub(super) struct MessageReader(Option<Box<Reading>>);
 
-/// What a message under way needs, or one that waits.
+/// The state of an incomplete or waiting message.
 #[derive(Debug, Default)]
 struct Reading {
     context: Option<WebSocketContext>,
     boundary: MessageBoundary,
-    /// Read from the socket, and not taken yet.
+    /// Read from the socket but not taken yet.
     unread: Bytes,
-    /// Nothing is taken until then.
+    /// Nothing is taken until it elapses.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-/// Why there will be no more messages.
+/// Why no more messages follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadEnd {
     /// The peer sent a close frame; ours is in the outbox. The code is the peer's.
@@ -40,7 +40,7 @@ pub(super) enum ReadEnd {
     Failed(Close),
 }
 
-/// The bounds of reading and writing.
+/// The size limits of reading and writing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) message_bytes: usize,
@@ -48,8 +48,8 @@ pub(super) struct Bounds {
 }
 
 impl MessageReader {
-    /// Takes the next bytes of the stream, up to the frame that is more than `frames` allow, and hands on each message
-    /// that they complete. Returns how many bytes it took; takes from `frames` as many as there were.
+    /// Takes the next bytes of the stream, up to the first frame that exceeds `frames`, and calls `receive` with each message that
+    /// they complete. Returns how many bytes it took, and subtracts the frames from `frames`.
     pub(super) fn feed(
         &mut self,
         bytes: &[u8],
@@ -62,7 +62,7 @@ impl MessageReader {
         let Advance { used, between_messages } = reading.boundary.advance(bytes, frames);
         let bytes = bytes.get(..used).unwrap_or_default();
         let context = reading.context.get_or_insert_with(|| {
-            // What is not whole yet may come in many pieces, and the first one is no measure for them.
+            // An incomplete message may come in many pieces, and the first may be very short.
             let available = if between_messages { used } else { used.max(LEAST_PIECE) };
             new_context(available, bounds.message_bytes)
         });
@@ -91,34 +91,34 @@ impl MessageReader {
         Ok(used)
     }
 
-    /// Keeps what was read and may not be taken yet.
+    /// Keeps bytes that were read but must not be taken yet.
     pub(super) fn keep(&mut self, unread: Bytes) {
         if !unread.is_empty() {
             self.0.get_or_insert_default().unread = unread;
         }
     }
 
-    /// What was kept; it is not kept any more.
+    /// Takes the kept bytes out.
     pub(super) fn take_unread(&mut self) -> Bytes {
         self.0.as_mut().map(|reading| std::mem::take(&mut reading.unread)).unwrap_or_default()
     }
 
-    /// Whether something was kept.
+    /// Whether bytes were kept.
     pub(super) fn has_unread(&self) -> bool {
         self.0.as_ref().is_some_and(|reading| !reading.unread.is_empty())
     }
 
-    /// How much of the current frame is still to come. 0: the next byte is of a header.
+    /// Remaining bytes of the current frame's payload. 0: the next byte belongs to a header.
     pub(super) fn payload(&self) -> u64 {
         self.0.as_ref().map_or(0, |reading| reading.boundary.payload())
     }
 
-    /// Takes nothing for so long.
+    /// Takes nothing for this long.
     pub(super) fn pause(&mut self, time: Duration) {
         self.0.get_or_insert_default().pause = Some(Box::pin(sleep(time)));
     }
 
-    /// Ready when nothing is to be waited for.
+    /// Ready when there is no pause, or it has elapsed.
     pub(super) fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(reading) = &mut self.0 else { return Poll::Ready(()) };
         let Some(pause) = &mut reading.pause else { return Poll::Ready(()) };
@@ -130,7 +130,7 @@ impl MessageReader {
         Poll::Ready(())
     }
 
-    /// Gives back what nothing needs.
+    /// Frees the state if nothing needs it.
     fn shrink(&mut self) {
         let needed = self.0.as_ref().is_some_and(|reading| {
             let begun = reading.context.is_some() || !reading.boundary.is_between_messages();
@@ -142,13 +142,13 @@ impl MessageReader {
     }
 }
 
-/// A message that comes in pieces is copied in pieces of so many bytes, or larger ones.
+/// The smallest read buffer for a message that arrives in pieces.
 const LEAST_PIECE: usize = 1024;
 
-/// A context that begins with so many bytes at hand.
+/// A context for a message of which `available` bytes have arrived.
 fn new_context(available: usize, message_bytes: usize) -> WebSocketContext {
     let config = WebSocketConfig::default()
-        // One read takes all that is there.
+        // One read takes all available bytes.
         .read_buffer_size(available)
         .write_buffer_size(0)
         .max_message_size(Some(message_bytes))
@@ -164,17 +164,17 @@ fn close_for(error: &Error) -> Close {
     }
 }
 
-/// What the context takes for a socket: it reads the bytes at hand, and its pongs and close frames go through
-/// the outbox, where they keep their place among the messages.
+/// The socket, as the context sees it: reads take the available bytes, and writes (pongs and close frames) go through the
+/// outbox, so that they keep their order among the messages.
 struct Adapter<'a> {
     input: &'a [u8],
     outbox: &'a Outbox,
     outbox_bytes: usize,
-    /// The pong that was written last. One answers all equal pings of these bytes (RFC 6455, section 5.5.3).
+    /// The last pong. One answers all equal pings of these bytes (RFC 6455, section 5.5.3).
     pong: Bytes,
 }
 
-/// The first byte of a pong: the last frame of its message, opcode 10.
+/// The first byte of a pong: FIN and opcode 10.
 const PONG: u8 = 0x8a;
 
 impl Read for Adapter<'_> {
@@ -195,7 +195,7 @@ impl Write for Adapter<'_> {
         if bytes.first() == Some(&PONG) {
             self.pong = frame.clone();
         }
-        // Refused only where the connection is ending already, and then nobody waits for it.
+        // Refused only if the connection is closing already.
         self.outbox.push(&Frame::from_wire(frame), self.outbox_bytes);
         Ok(bytes.len())
     }

@@ -1,5 +1,6 @@
 //! Which web origins may connect.
 
+use axum::http::{HeaderMap, header};
 use thiserror::Error;
 
 /// An entry of `origins`: one origin, or those of all subdomains of a host.
@@ -65,6 +66,32 @@ impl OriginPattern {
             Self::One(allowed) => allowed.eq_ignore_ascii_case(origin),
             Self::Subdomains { scheme, rest } => subdomain(origin, scheme, rest).is_some_and(is_labels),
         }
+    }
+}
+
+/// Which origins may connect.
+#[derive(Debug, Clone, Default)]
+pub struct OriginPolicy {
+    /// `None`: any.
+    allowed: Option<Vec<OriginPattern>>,
+}
+
+impl OriginPolicy {
+    /// Takes a list of origins; an empty one allows any. An invalid entry allows nothing.
+    #[must_use]
+    pub fn new(origins: &[String]) -> Self {
+        let patterns = || origins.iter().filter_map(|origin| OriginPattern::parse(origin).ok()).collect();
+        Self { allowed: (!origins.is_empty()).then(patterns) }
+    }
+
+    /// Whether a request with these headers is allowed. One without `Origin` is: only browsers send it, and other
+    /// clients could send any.
+    #[must_use]
+    pub fn admits(&self, headers: &HeaderMap) -> bool {
+        let Some(allowed) = &self.allowed else { return true };
+        let Some(origin) = headers.get(header::ORIGIN) else { return true };
+        let Ok(origin) = origin.to_str() else { return false };
+        allowed.iter().any(|pattern| pattern.admits(origin))
     }
 }
 
@@ -175,5 +202,26 @@ mod tests {
                 prop_assert!(host.ends_with(".example.com") && !host.contains([':', '/', '@', '#', '*']));
             }
         }
+    }
+
+    #[test]
+    fn a_policy_allows_what_it_lists_and_requests_without_an_origin() {
+        let admits = |origins: &[&str], origin: Option<&str>| {
+            let origins: Vec<String> = origins.iter().map(|&origin| origin.into()).collect();
+            let mut headers = HeaderMap::new();
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, origin.parse().unwrap());
+            }
+            OriginPolicy::new(&origins).admits(&headers)
+        };
+        let listed = ["https://App.example.com", "https://*.test.example.com"];
+        assert!(admits(&listed, Some("https://app.example.com")));
+        assert!(admits(&listed, Some("https://a.b.test.example.com")));
+        assert!(admits(&listed, None));
+        for other in ["http://app.example.com", "https://evil.example.com", "null", "é"] {
+            assert!(!admits(&listed, Some(other)), "{other}");
+        }
+        assert!(admits(&[], Some("https://any.example.com")));
+        assert!(!admits(&["*"], Some("https://any.example.com")), "a fault in the list opens nothing");
     }
 }

@@ -3,53 +3,53 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
-/// What the request line said, where the path was tidied.
+/// The URI of the request line, if [`normalize`] has changed it.
 #[derive(Debug, Clone)]
 pub struct RequestedUri(pub Uri);
 
-/// Takes a path with doubled slashes, or one at its end, for the path that is meant: `//app/KEY` is what a base URL that
-/// ends with a slash leads to. The path as it came is kept as [`RequestedUri`].
-pub fn tolerate(mut request: Request) -> Request {
-    if let Some(uri) = tidy(request.uri()) {
+/// Removes doubled and trailing slashes from the path: a base URL that ends with a slash yields `//app/KEY`. The original is kept as
+/// [`RequestedUri`].
+pub fn normalize(mut request: Request) -> Request {
+    if let Some(uri) = normalized(request.uri()) {
         let original = std::mem::replace(request.uri_mut(), uri);
         request.extensions_mut().insert(RequestedUri(original));
     }
     request
 }
 
-fn tidy(uri: &Uri) -> Option<Uri> {
+fn normalized(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
-    let is_tidy = path == "/" || !(path.contains("//") || path.ends_with('/'));
-    if is_tidy || !path.starts_with('/') {
+    let is_normal = path == "/" || !(path.contains("//") || path.ends_with('/'));
+    if is_normal || !path.starts_with('/') {
         return None;
     }
-    let mut tidied = String::with_capacity(path.len());
+    let mut path_and_query = String::with_capacity(path.len());
     for part in path.split('/').filter(|part| !part.is_empty()) {
-        tidied.push('/');
-        tidied.push_str(part);
+        path_and_query.push('/');
+        path_and_query.push_str(part);
     }
-    if tidied.is_empty() {
-        tidied.push('/');
+    if path_and_query.is_empty() {
+        path_and_query.push('/');
     }
     if let Some(query) = uri.query() {
-        tidied.push('?');
-        tidied.push_str(query);
+        path_and_query.push('?');
+        path_and_query.push_str(query);
     }
     let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::try_from(tidied).ok()?);
+    parts.path_and_query = Some(PathAndQuery::try_from(path_and_query).ok()?);
     Uri::from_parts(parts).ok()
 }
 
-/// The answer for a path that leads nowhere. Whoever set it wrong looks into the log.
+/// The response for an unknown path. Logged, because a misconfigured client or probe is found that way.
 pub async fn not_found(method: Method, uri: Uri) -> Response {
     tracing::info!(method = method.as_str(), path = printable(uri.path()), "unknown path");
     (StatusCode::NOT_FOUND, "there is nothing here\n").into_response()
 }
 
-/// A path without what could be a token in it, and not too long.
+/// A path for the log: truncated, and without anything that could be a token.
 fn printable(path: &str) -> String {
     const LENGTH: usize = 100;
-    // Every JWT begins with the base64 of `{"`.
+    // Every JWT starts with the base64 of `{"`.
     let shown = path.split_once("eyJ").map_or(path, |(before, _)| before);
     let mut text: String = shown.chars().take(LENGTH).collect();
     if text.len() < path.len() {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slashes_that_are_too_many_do_not_count() {
+    fn extra_slashes_are_removed() {
         for (path, meant) in [
             ("//app/key?protocol=7", "/app/key?protocol=7"),
             ("/app/key/", "/app/key"),
@@ -75,19 +75,19 @@ mod tests {
             ("/up/", "/up"),
         ] {
             let request = Request::get(path).body(Body::empty()).unwrap();
-            let request = tolerate(request);
+            let request = normalize(request);
             assert_eq!(request.uri(), meant);
             assert_eq!(request.extensions().get::<RequestedUri>().unwrap().0, path);
         }
-        for tidied in ["/", "/app/key", "/?a=//", "*"] {
-            let request = tolerate(Request::get(tidied).body(Body::empty()).unwrap());
-            assert_eq!(request.uri(), tidied);
+        for path_and_query in ["/", "/app/key", "/?a=//", "*"] {
+            let request = normalize(Request::get(path_and_query).body(Body::empty()).unwrap());
+            assert_eq!(request.uri(), path_and_query);
             assert!(request.extensions().get::<RequestedUri>().is_none());
         }
     }
 
     #[test]
-    fn no_token_is_in_a_path_that_is_logged() {
+    fn a_logged_path_contains_no_token() {
         assert_eq!(printable("/nothing/here"), "/nothing/here");
         assert_eq!(printable("/ws/eyJhbGciOiJIUzI1NiJ9.e30.x"), "/ws/…");
         assert_eq!(printable(&"/a".repeat(500)).chars().count(), 101);

@@ -5,20 +5,20 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// A read takes so much, unless more is known to belong to the same frame: what may not be taken yet is at most so large.
+/// The usual length of a read, and so the most that may have to be kept for later.
 const SHORT_READ: usize = 16 * 1024;
 
-/// The longest read.
+/// The length of a read within a frame that has at least this many bytes to come.
 const LONG_READ: usize = 64 * 1024;
 
 thread_local! {
-    /// One buffer for all connections of a thread: what is read is consumed before the next read.
+    /// One buffer for all connections of a thread: each read is consumed before the next one.
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; LONG_READ].into_boxed_slice());
 }
 
-/// Reads once and hands on what came. So many bytes of the current frame are still to come.
+/// Reads once and passes the bytes to `take`. `expected`: remaining bytes of the current frame.
 ///
-/// `UnexpectedEof` when the client has closed its side.
+/// Fails with `UnexpectedEof` when the client has closed its side.
 pub(super) fn read<T>(stream: &TcpStream, expected: u64, take: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
     BUFFER.with_borrow_mut(|buffer| {
         let room = usize::try_from(expected).unwrap_or(usize::MAX).clamp(SHORT_READ, LONG_READ);
@@ -30,8 +30,8 @@ pub(super) fn read<T>(stream: &TcpStream, expected: u64, take: impl FnOnce(&[u8]
     })
 }
 
-/// One read. A read that does not fill the buffer has emptied the socket, which the runtime is told: it saves
-/// the next read, which would only say so.
+/// One read. A read that does not fill the buffer has emptied the socket, so that it is reported to the runtime as not ready:
+/// that saves another read that would only fail with `WouldBlock`.
 fn read_now(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     let mut count = 0;
     let result = stream.try_io(Interest::READABLE, || {

@@ -7,13 +7,13 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
 
-/// The body of a request that has to be there in time.
+/// A request body with a deadline.
 struct TimedBody {
     body: Incoming,
     time: Pin<Box<Sleep>>,
 }
 
-/// Gives a body so long. What has none costs nothing.
+/// Sets a deadline for a body. A request without a body gets no timer.
 pub(super) fn within(time: Duration, body: Incoming) -> Body {
     if body.is_end_stream() {
         Body::new(body)

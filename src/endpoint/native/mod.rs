@@ -1,5 +1,6 @@
 //! The native protocol over WebSocket.
 
+mod handler;
 mod websocket;
 
 use std::future::ready;

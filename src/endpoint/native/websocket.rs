@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -5,44 +6,43 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
+use super::handler::{NativeHandler, NativeService};
 use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
-use crate::broker::{Broker, PublishError};
-use crate::hub::{Connection, Outbox};
-use crate::message::{ChannelName, Close, Position, Sender};
-use crate::protocol::native::{Answer, Native, Refusal, encode_answer};
-use crate::telemetry::{Metrics, Reason, logged};
-use crate::transport::{
-    ConnectionHandler, DisconnectReason, EndpointContext, Message, Rejection, accept, serve,
-};
+use crate::broker::Broker;
+use crate::hub::{Hub, Outbox};
+use crate::message::{Close, Sender};
+use crate::protocol::native::Native;
+use crate::telemetry::logged;
+use crate::transport::{EndpointContext, NewConnections, Rejection, accept, serve};
 
 /// Where native clients connect.
 #[derive(Debug)]
 pub struct NativeEndpoint {
-    edge: Arc<EndpointContext>,
-    native: Arc<Native>,
-    broker: Arc<Broker>,
+    service: Arc<NativeService>,
+    hub: Arc<Hub>,
     authenticator: Arc<Authenticator>,
     close_on_expiry: bool,
 }
 
 impl NativeEndpoint {
-    /// Puts the native protocol on an edge.
     #[must_use]
     pub fn new(
-        edge: Arc<EndpointContext>,
+        context: Arc<EndpointContext>,
+        hub: Arc<Hub>,
         native: Arc<Native>,
         broker: Arc<Broker>,
         authenticator: Arc<Authenticator>,
         close_on_expiry: bool,
     ) -> Arc<Self> {
-        Arc::new(Self { edge, native, broker, authenticator, close_on_expiry })
+        let service = Arc::new(NativeService { context, native, broker });
+        Arc::new(Self { service, hub, authenticator, close_on_expiry })
     }
 
-    /// Answers a handshake: 101 and a connection in its channel, or why not.
+    /// Answers a handshake: 101, or why not.
     ///
-    /// The connection has joined before the answer is written, so that a client that sees `open` misses nothing.
-    pub fn connect(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
-        self.edge.handshake(request, |request, client| self.upgrade(request, client))
+    /// The connection has joined its channel before the response is written, so that a client misses nothing after `open`.
+    pub(super) fn connect(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
+        self.service.context.answer_handshake(request, |request, client| self.upgrade(request, client))
     }
 
     fn upgrade(
@@ -50,19 +50,24 @@ impl NativeEndpoint {
         request: &mut Request<Body>,
         client: Option<IpAddr>,
     ) -> Result<Response<Body>, Rejection> {
-        self.edge.check(request.headers())?;
+        let context = &self.service.context;
+        if matches!(context.new_connections(), NewConnections::Reject | NewConnections::Hold) {
+            return Err(Rejection::DRAINING);
+        }
+        if !context.origins.admits(request.headers()) {
+            return Err(Rejection::ORIGIN);
+        }
         let identity = self.authenticate(request)?;
         let (response, upgrade) = accept(request)?;
-        let admitted = self.edge.admission.admit(&identity.id);
-        let outbox = Arc::new(Outbox::new());
-        let mut connection = self.edge.hub.connect(outbox);
-        if admitted.is_ok() {
+        let admitted = context.admission.admit_user(&identity.id).ok();
+        let mut connection = self.hub.connect(Arc::new(Outbox::new()));
+        if admitted.is_some() {
             connection.join(&identity.channel, &identity.id);
         } else {
-            // A refusal before the upgrade would be invisible to a page; a close code is not.
+            // A page cannot see why a handshake was rejected, but it can see a close code.
             connection.outbox().close(Close::OverCapacity);
         }
-        self.edge.opened();
+        context.on_connected();
         tracing::info!(
             connection = connection.id(),
             user = logged(identity.id.form()),
@@ -70,13 +75,10 @@ impl NativeEndpoint {
             ip = client.map(tracing::field::display),
             "connected"
         );
-        let conversation = NativeHandler {
-            endpoint: self.clone(),
-            sender: Sender { name: identity.name, id: identity.id },
-            admitted: admitted.is_ok(),
-        };
+        let sender = Sender { name: identity.name, id: identity.id };
+        let handler = NativeHandler::new(self.service.clone(), connection, sender, admitted);
         let expires_at = self.close_on_expiry.then_some(identity.expires_at);
-        serve(upgrade, connection, conversation, self.edge.options.clone(), expires_at);
+        serve(upgrade, handler, context.options.clone(), expires_at);
         Ok(response)
     }
 
@@ -95,7 +97,7 @@ impl NativeEndpoint {
 }
 
 /// The token in the query string, or in the `Authorization` header.
-fn token<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Option<std::borrow::Cow<'a, str>> {
+fn token<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
     let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     let in_query = pairs.into_iter().find(|(key, _)| key == "token").map(|(_, token)| token);
     in_query.or_else(|| {
@@ -103,104 +105,4 @@ fn token<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Option<std::borr
         let (scheme, token) = authorization.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
     })
-}
-
-/// One client of the native protocol. There are many: it is as small as can be.
-#[derive(Debug)]
-struct NativeHandler {
-    endpoint: Arc<NativeEndpoint>,
-    sender: Sender,
-    /// Whether it was given a place. Where there was no room it only waits to be closed.
-    admitted: bool,
-}
-
-impl NativeHandler {
-    fn accept(&self, message: Message, connection: &Connection) -> Result<(), Refusal> {
-        let (Message::Text(message) | Message::Binary(message)) = message;
-        let channel = connection.channels().first().ok_or(Refusal::Internal)?;
-        let event = self.endpoint.native.receive(channel, &self.sender, &message)?;
-        let (outbox, limit) = (connection.outbox().clone(), connection.outbox_bytes());
-        let metrics = self.endpoint.edge.metrics.clone();
-        let bytes = message.len();
-        outbox.asked(bytes);
-        let receipt = move |accepted: Result<Option<Position>, PublishError>| {
-            outbox.answered(bytes);
-            answer(accepted.map(drop).map_err(|_| Refusal::Unavailable), &outbox, limit, &metrics);
-        };
-        self.endpoint.broker.publish(event, Box::new(receipt));
-        Ok(())
-    }
-}
-
-impl ConnectionHandler for NativeHandler {
-    fn receive(&mut self, message: Message, connection: &Connection) {
-        if let Err(refusal) = self.accept(message, connection) {
-            let metrics = &self.endpoint.edge.metrics;
-            answer(Err(refusal), connection.outbox(), connection.outbox_bytes(), metrics);
-        }
-    }
-
-    fn throttled(&self, connection: &Connection) {
-        self.endpoint.edge.throttled();
-        tracing::info!(
-            connection = connection.id(),
-            user = logged(self.sender.id.form()),
-            channel = connection.channels().first().map(tracing::field::display),
-            "throttled: the client sends more than limits.messages_per_second"
-        );
-    }
-
-    fn ended(&self, end: DisconnectReason, connection: &Connection) {
-        let metrics = &self.endpoint.edge.metrics;
-        let channel = connection.channels().first();
-        metrics.connections.dec();
-        metrics.connections_closed.get_or_create(&Reason::new(end.reason())).inc();
-        if end == DisconnectReason::Server(Close::SlowConsumer) {
-            tracing::warn!(
-                connection = connection.id(),
-                user = logged(self.sender.id.form()),
-                channel = channel.map(ChannelName::as_str),
-                limit = connection.outbox_bytes(),
-                "slow consumer: what waited for it was dropped"
-            );
-        }
-        tracing::info!(
-            connection = connection.id(),
-            user = logged(self.sender.id.form()),
-            channel = channel.map(ChannelName::as_str),
-            reason = end.reason(),
-            code = end.code(),
-            "disconnected"
-        );
-    }
-}
-
-impl Drop for NativeHandler {
-    fn drop(&mut self) {
-        if self.admitted {
-            self.endpoint.edge.admission.leave(&self.sender.id);
-        }
-    }
-}
-
-fn answer(answer: Answer, outbox: &Outbox, limit: usize, metrics: &Metrics) {
-    match answer {
-        Ok(()) => {
-            metrics.messages_accepted.inc();
-        }
-        Err(refusal) => {
-            metrics.messages_refused.get_or_create(&Reason::new(refusal.code())).inc();
-        }
-    }
-    outbox.push(&encode_answer(answer), limit);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connections_own_part_stays_small() {
-        assert!(size_of::<NativeHandler>() <= 56);
-    }
 }

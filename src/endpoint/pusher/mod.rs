@@ -3,6 +3,7 @@
 mod api;
 mod connection;
 mod context;
+mod handler;
 mod leave;
 mod websocket;
 

@@ -7,13 +7,13 @@ use http_body_util::BodyExt;
 
 use crate::protocol::pusher::http::HttpError;
 
-/// So much of a body that is refused is taken from the connection, in bytes.
+/// How much of a rejected body is read and discarded, in bytes.
 const DISCARDED: usize = 4 * 1024 * 1024;
 
-/// The body of a request, on its way. The listener ends it with an error where it takes too long.
-pub(super) struct Incoming(Body);
+/// A request body that is being received. The listener ends it with an error if it takes too long.
+pub(super) struct RequestBody(Body);
 
-impl Incoming {
+impl RequestBody {
     pub(super) fn new(body: Body) -> Self {
         Self(body)
     }
@@ -34,7 +34,7 @@ impl Incoming {
         Ok(read)
     }
 
-    /// Takes what still comes, within bounds, and forgets it.
+    /// Reads and discards the rest, within bounds.
     pub(super) async fn discard(&mut self) {
         let mut left = DISCARDED;
         while let Ok(Some(chunk)) = self.next().await {
@@ -49,7 +49,7 @@ impl Incoming {
         loop {
             match self.0.frame().await {
                 None => return Ok(None),
-                // Trailers are no part of the body.
+                // Trailers are not part of the body.
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         return Ok(Some(data));

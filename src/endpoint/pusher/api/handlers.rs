@@ -10,7 +10,7 @@ use crate::protocol::pusher::http::{
     Command, HttpError, Info, Trigger, batch, channel, channels, connections, empty, triggered, users,
 };
 
-/// Does what an app asks, and tells what it asked.
+/// Carries out a call of an app. Returns the body of the response.
 pub(super) async fn handle(
     engine: &Channels,
     app: &Arc<str>,
@@ -50,14 +50,14 @@ pub(super) async fn handle(
     }
 }
 
-/// All at once, so that a batch costs one round trip. In order: each is handed over before the next.
+/// Publishes all events before it waits for the first receipt, so that a batch costs one round trip. Their order is kept.
 async fn publish(engine: &Channels, app: &Arc<str>, triggers: Vec<Trigger>) -> Result<(), PublishError> {
     let accepted: Vec<_> =
         triggers.into_iter().map(|trigger| engine.broadcast(&trigger.into_broadcast(app))).collect();
     join_all(accepted).await.into_iter().collect()
 }
 
-/// Nothing is looked up that nobody asked for.
+/// Looks up only what was asked for.
 fn about(engine: &Channels, app: &str, channel: &Channel, info: Info) -> ChannelInfo {
     if info.is_empty() { ChannelInfo::default() } else { engine.channel(app, channel.name()) }
 }

@@ -1,7 +1,7 @@
-//! The HTTP API of the Pusher protocol: what Laravel's broadcaster and Pusher's server libraries call.
+//! The HTTP API of the Pusher protocol, which Laravel's broadcaster and Pusher's server libraries call.
 //!
-//! A call is checked as a whole before anything of it is done: one that is answered 4xx has changed nothing. One that
-//! is answered 200 has been accepted by the broker.
+//! A call is validated as a whole before it has any effect: a response of 4xx means that nothing has changed. 200 means that the
+//! broker has accepted it.
 
 mod body;
 mod handlers;
@@ -22,8 +22,8 @@ use crate::protocol::pusher::http::{
 };
 use crate::telemetry::Call;
 use crate::transport::RequestedUri;
-use body::Incoming;
-use response::{json, refusal};
+use body::RequestBody;
+use response::{json, rejection};
 
 /// The routes under `/apps/`, and `/up`.
 pub(super) fn routes(endpoint: Arc<PusherEndpoint>) -> Router {
@@ -35,13 +35,13 @@ pub(super) fn routes(endpoint: Arc<PusherEndpoint>) -> Router {
 
 async fn call(State(pusher): State<Arc<PusherEndpoint>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let mut body = Incoming::new(body);
+    let mut body = RequestBody::new(body);
     let (method, path) = (head.method.as_str(), head.uri.path());
     let query = head.uri.query().unwrap_or_default();
     let target = route(method, path);
-    // The signature is over the path and the query as they are in the request line.
+    // The signature covers the path and the query of the request line.
     let signed_path = head.extensions.get::<RequestedUri>().map_or(path, |requested| requested.0.path());
-    // What is no endpoint's has one name, for anybody can ask for anything.
+    // Unknown paths share one label, because clients can request any.
     let endpoint = target.as_ref().map_or("none", |target| target.route.endpoint());
     let request = Signed { method, path: signed_path, query, body: b"" };
     let answered = match target {
@@ -54,9 +54,9 @@ async fn call(State(pusher): State<Arc<PusherEndpoint>>, request: Request) -> Re
         Ok(answered) => json(answered),
         Err(error) => {
             tracing::debug!(status = error.status, code = error.code, %method, "HTTP API call refused");
-            // Closed on while it still writes, a client would see a broken connection and not the answer.
+            // If the connection were closed while the client is still writing, the client would not see the response.
             body.discard().await;
-            refusal(&error, method, path)
+            rejection(&error, method, path)
         }
     }
 }
@@ -65,7 +65,7 @@ async fn answer(
     pusher: &PusherEndpoint,
     target: &Target<'_>,
     request: Signed<'_>,
-    body: &mut Incoming,
+    body: &mut RequestBody,
 ) -> Result<Vec<u8>, HttpError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let app = authorize_head(pusher.apps(), target, &request, now)?;

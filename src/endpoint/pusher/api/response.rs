@@ -3,7 +3,7 @@ use axum::http::{HeaderValue, Response, StatusCode, header};
 
 use crate::protocol::pusher::http::{HttpError, route};
 
-/// Done, with this JSON.
+/// 200 with this JSON.
 pub(super) fn json(body: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
@@ -12,8 +12,8 @@ pub(super) fn json(body: Vec<u8>) -> Response<Body> {
     response
 }
 
-/// Not done, and why.
-pub(super) fn refusal(error: &HttpError, method: &str, path: &str) -> Response<Body> {
+/// The response to a rejected call.
+pub(super) fn rejection(error: &HttpError, method: &str, path: &str) -> Response<Body> {
     let mut response = json(error.body());
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     *response.status_mut() = status;
@@ -26,7 +26,7 @@ pub(super) fn refusal(error: &HttpError, method: &str, path: &str) -> Response<B
         StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        // What the client may still write would be taken for its next request.
+        // The rest of the body would be read as the next request.
         StatusCode::REQUEST_TIMEOUT => {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

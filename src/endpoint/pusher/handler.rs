@@ -1,0 +1,97 @@
+use std::sync::Arc;
+
+use super::connection::ConnectionGuard;
+use crate::hub::{Connection, Outbox};
+use crate::message::Close;
+use crate::protocol::pusher::App;
+use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
+
+/// One WebSocket connection of the Pusher protocol, served or only waiting to be closed.
+#[derive(Debug)]
+pub(super) struct PusherHandler {
+    /// Dropped before `served`, so that a place is free only after its connection has left the hub.
+    connection: Connection,
+    context: Arc<EndpointContext>,
+    /// `None`: refused, and only waiting to be closed.
+    served: Option<Served>,
+}
+
+/// What a connection has that an app serves.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) app: Arc<App>,
+    /// `None` once the connection is closing: it leaves its channels without waiting for the closing handshake.
+    pub(super) client: Option<ConnectionGuard>,
+    pub(super) _admitted: Admitted,
+}
+
+impl PusherHandler {
+    pub(super) fn new(context: Arc<EndpointContext>, connection: Connection, served: Option<Served>) -> Self {
+        Self { connection, context, served }
+    }
+
+    fn client(&self) -> Option<&ConnectionGuard> {
+        self.served.as_ref()?.client.as_ref()
+    }
+
+    fn app(&self) -> Option<&str> {
+        self.served.as_ref().map(|served| &**served.app.credentials.id())
+    }
+}
+
+impl ConnectionHandler for PusherHandler {
+    fn outbox(&self) -> &Arc<Outbox> {
+        self.connection.outbox()
+    }
+
+    fn on_message(&mut self, message: Message) {
+        let (Message::Text(message) | Message::Binary(message)) = message;
+        if let Some(client) = self.client() {
+            client.receive(&message);
+        }
+    }
+
+    fn on_activity(&mut self) {
+        if let Some(client) = self.client() {
+            client.heard();
+        }
+    }
+
+    fn next_tick(&self) -> u32 {
+        let Some(client) = self.client() else { return u32::MAX };
+        u32::try_from(client.next_tick().div_ceil(1000)).unwrap_or(u32::MAX)
+    }
+
+    fn on_tick(&mut self) -> bool {
+        self.client().is_some_and(ConnectionGuard::tick)
+    }
+
+    fn on_closing(&mut self) {
+        if let Some(served) = &mut self.served {
+            served.client = None;
+        }
+    }
+
+    fn on_throttled(&self) {
+        self.context.on_throttled();
+        tracing::info!(
+            connection = self.connection.id(),
+            app = self.app(),
+            "throttled: the client sends more than limits.messages_per_second"
+        );
+    }
+
+    fn on_disconnect(&self, reason: DisconnectReason) {
+        self.context.on_disconnected(reason);
+        let (connection, app) = (self.connection.id(), self.app());
+        if reason == DisconnectReason::Server(Close::SlowConsumer) {
+            tracing::warn!(
+                connection,
+                app,
+                limit = self.connection.outbox_bytes(),
+                "slow consumer: queued messages dropped"
+            );
+        }
+        tracing::info!(connection, app, reason = reason.label(), code = reason.code(), "disconnected");
+    }
+}
