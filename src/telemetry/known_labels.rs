@@ -43,6 +43,8 @@ pub(super) const BROKER_DROPPED: &[&str] = &[
     "too_large",
 ];
 
+pub(super) const CLUSTER_MESSAGES_IGNORED: &[&str] = &["malformed", "newer_version", "unknown_kind"];
+
 pub(super) const CONNECTIONS_CLOSED: &[&str] = &[
     "app_disabled",
     "client_closed",

@@ -32,6 +32,8 @@ pub struct Metrics {
     pub messages_refused: Family<Reason, Counter>,
     pub broker_messages: Counter,
     pub broker_dropped: Family<Reason, Counter>,
+    /// Messages between nodes that were ignored.
+    pub cluster_messages_ignored: Family<Reason, Counter>,
     /// Keys that the `fields` of a kind of channel removed from messages.
     pub fields_left_out: Family<KindLabel, Counter>,
     /// 1 while the broker is subscribed and accepts messages.
@@ -95,6 +97,10 @@ impl Metrics {
             messages_refused: metric!("messages_refused", "Client messages refused, by error code"),
             broker_messages: metric!("broker_messages", "Messages received from the broker"),
             broker_dropped: metric!("broker_dropped", "Messages from the broker dropped, by reason"),
+            cluster_messages_ignored: metric!(
+                "cluster_messages_ignored",
+                "Messages of other nodes that this version ignores, by reason"
+            ),
             fields_left_out: metric!(
                 "fields_left_out",
                 "Keys removed from messages by the fields of their kind"
@@ -125,6 +131,7 @@ impl Metrics {
             (&self.http_dropped, known_labels::HTTP_DROPPED),
             (&self.messages_refused, known_labels::MESSAGES_REFUSED),
             (&self.broker_dropped, known_labels::BROKER_DROPPED),
+            (&self.cluster_messages_ignored, known_labels::CLUSTER_MESSAGES_IGNORED),
             (&self.connections_closed, known_labels::CONNECTIONS_CLOSED),
         ] {
             for reason in reasons {
