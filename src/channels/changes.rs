@@ -24,7 +24,7 @@ const MAX_DEPARTURES: usize = 1024;
 pub(super) struct Changes {
     /// The number of the last change or snapshot.
     number: u64,
-    changes: VecDeque<NumberedChange>,
+    pending: VecDeque<NumberedChange>,
     /// How many bytes they take.
     bytes: usize,
     /// Channels whose number of connections has changed.
@@ -45,7 +45,7 @@ impl Changes {
 
     /// Whether so much waits that no connection can join.
     pub(super) fn is_full(&self) -> bool {
-        self.changes.len() >= MAX_CHANGES || self.bytes >= MAX_CHANGE_BYTES
+        self.pending.len() >= MAX_CHANGES || self.bytes >= MAX_CHANGE_BYTES
     }
 
     /// Queues a change. Whether there was room.
@@ -61,7 +61,7 @@ impl Changes {
         }
         let change = NumberedChange { app: app.clone(), number, channel: channel.as_str().into(), change };
         self.bytes += change.bytes();
-        self.changes.push_back(change);
+        self.pending.push_back(change);
         true
     }
 
@@ -88,16 +88,16 @@ impl Changes {
 
     /// Leaves all changes to the next snapshot. Whether there were any, and the joins among them.
     pub(super) fn give_up(&mut self) -> (bool, Vec<u64>) {
-        let had_any = !self.changes.is_empty() || !self.counts.is_empty();
+        let had_any = !self.pending.is_empty() || !self.counts.is_empty();
         self.counts.clear();
         self.bytes = 0;
-        let joins = self.changes.drain(..).filter(|change| matches!(change.change, Change::Join { .. }));
+        let joins = self.pending.drain(..).filter(|change| matches!(change.change, Change::Join { .. }));
         (had_any, joins.map(|change| change.number).collect())
     }
 
     /// The next message. `count` is how many connections of this node are on a channel.
     pub(super) fn next(&mut self, count: impl Fn(&str, &ChannelName) -> u64) -> Option<Batch> {
-        if self.changes.is_empty() && self.counts.is_empty() {
+        if self.pending.is_empty() && self.counts.is_empty() {
             return None;
         }
         let mut bytes = 0;
@@ -106,8 +106,8 @@ impl Changes {
             bytes += change.bytes();
             is_first || bytes <= MAX_PART_BYTES
         };
-        let many = self.changes.iter().take(BATCH).take_while(fits).count();
-        let mut changes: Vec<NumberedChange> = self.changes.drain(..many).collect();
+        let many = self.pending.iter().take(BATCH).take_while(fits).count();
+        let mut changes: Vec<NumberedChange> = self.pending.drain(..many).collect();
         self.bytes -= changes.iter().map(NumberedChange::bytes).sum::<usize>();
         let joins = changes.iter().filter(|change| matches!(change.change, Change::Join { .. }));
         let joins = joins.map(|change| change.number).collect();
@@ -117,10 +117,10 @@ impl Changes {
             let change = Change::Count(count(&app, &channel));
             changes.push(NumberedChange { app, number, channel: channel.as_str().into(), change });
         }
-        if self.counts.is_empty() && self.changes.is_empty() {
+        if self.counts.is_empty() && self.pending.is_empty() {
             // Otherwise they would keep the memory of a burst.
             self.counts.shrink_to(BATCH);
-            self.changes.shrink_to(BATCH);
+            self.pending.shrink_to(BATCH);
         }
         Some((ClusterMessage::Changes(changes), joins))
     }

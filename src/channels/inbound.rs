@@ -30,7 +30,7 @@ impl Channels {
             Envelope { message: ClusterMessage::Probe, node, .. } => self.handle_probe(node),
             Envelope { message: ClusterMessage::ProbeReply { to }, .. } => self.handle_probe_reply(&to),
             Envelope { message: ClusterMessage::Leave, node, .. } if node == self.node => {
-                self.handle_own_leave()
+                self.handle_own_leave();
             }
             envelope => self.apply(envelope),
         }

@@ -27,7 +27,7 @@ const REQUEST_AGAIN: u64 = 2_000;
 /// The nodes of the cluster as this node sees them.
 #[derive(Debug)]
 pub struct Nodes {
-    nodes: HashMap<NodeName, Node>,
+    known: HashMap<NodeName, Node>,
     own: NodeName,
     /// When this node was started, in milliseconds since the Unix epoch.
     since: u64,
@@ -82,7 +82,7 @@ impl Nodes {
     #[must_use]
     pub fn new(own: NodeName, since: u64) -> Self {
         Self {
-            nodes: HashMap::new(),
+            known: HashMap::new(),
             own,
             since,
             time: 0,
@@ -126,7 +126,7 @@ impl Nodes {
             (false, false) => NodeStatus::New,
         };
         let new = Node { heard: time, since, status, requested: None, snapshot: None };
-        let entry = self.nodes.entry(node.clone()).or_insert(new);
+        let entry = self.known.entry(node.clone()).or_insert(new);
         if entry.status == NodeStatus::Left {
             return false;
         }
@@ -147,7 +147,7 @@ impl Nodes {
         self.time = self.time.saturating_add(elapsed);
         let mut refreshed = Vec::new();
         if std::mem::take(&mut self.is_isolated) {
-            for (node, entry) in &mut self.nodes {
+            for (node, entry) in &mut self.known {
                 if self.time.saturating_sub(entry.heard) <= SILENT_AFTER {
                     entry.heard = self.time;
                     refreshed.push(node.clone());
@@ -165,7 +165,7 @@ impl Nodes {
         index: usize,
         of: usize,
     ) -> Option<SnapshotProgress> {
-        let entry = self.nodes.get_mut(node)?;
+        let entry = self.known.get_mut(node)?;
         let progress = SnapshotProgress::with(entry.snapshot.take(), number, index, of);
         match progress {
             SnapshotProgress::Complete => {}
@@ -202,12 +202,12 @@ impl Nodes {
     /// Whether the snapshot of a node contains only what was known before this node was started.
     #[must_use]
     pub fn is_older_and_new(&self, node: &NodeName) -> bool {
-        self.nodes.get(node).is_some_and(|entry| entry.status == NodeStatus::New && entry.since < self.since)
+        self.known.get(node).is_some_and(|entry| entry.status == NodeStatus::New && entry.since < self.since)
     }
 
     /// The snapshot of a node is complete.
     pub fn settle(&mut self, node: &NodeName) {
-        if let Some(entry) = self.nodes.get_mut(node) {
+        if let Some(entry) = self.known.get_mut(node) {
             entry.status = NodeStatus::Settled;
         }
     }
@@ -216,19 +216,19 @@ impl Nodes {
     /// that a newcomer, which knows nothing yet, never takes over. For a moment two nodes may both be leaders.
     #[must_use]
     pub fn is_leader(&self) -> bool {
-        self.nodes.iter().all(|(node, entry)| !entry.status.is_alive() || self.is_older_than(node, entry))
+        self.known.iter().all(|(node, entry)| !entry.status.is_alive() || self.is_older_than(node, entry))
     }
 
     /// Whether another node is there that becomes the leader if this one leaves.
     #[must_use]
     pub fn has_others(&self) -> bool {
-        self.nodes.iter().any(|(node, entry)| *node != self.own && entry.status.is_alive())
+        self.known.iter().any(|(node, entry)| *node != self.own && entry.status.is_alive())
     }
 
     /// A node has sent a request. How long this node waits before it answers: the oldest node is first, because it knows most.
     /// Nodes that have sent a request themselves are last, but do answer: it may be all of them.
     pub fn wait_for_turn(&mut self, node: &NodeName, now: u64) -> u64 {
-        if let Some(entry) = self.nodes.get_mut(node) {
+        if let Some(entry) = self.known.get_mut(node) {
             entry.requested = Some(now);
         }
         let requests = |entry: &Node| {
@@ -236,9 +236,9 @@ impl Nodes {
         };
         let is_before =
             |(node, entry): &(&NodeName, &Node)| entry.status.is_alive() && !self.is_older_than(node, entry);
-        let before = self.nodes.iter().filter(is_before).filter(|(_, entry)| !requests(entry)).count();
+        let before = self.known.iter().filter(is_before).filter(|(_, entry)| !requests(entry)).count();
         let turns = u64::try_from(before).unwrap_or(MAX_TURNS);
-        let last = if self.nodes.get(&self.own).is_some_and(requests) { MAX_TURNS / 2 } else { 0 };
+        let last = if self.known.get(&self.own).is_some_and(requests) { MAX_TURNS / 2 } else { 0 };
         (turns + last).min(MAX_TURNS) * TURN
     }
 
@@ -249,7 +249,7 @@ impl Nodes {
     /// A node has left. It is forgotten when nothing of it can be under way any more.
     pub fn left(&mut self, node: &NodeName, since: u64) {
         self.heard(node, since, true);
-        if let Some(entry) = self.nodes.get_mut(node) {
+        if let Some(entry) = self.known.get_mut(node) {
             (entry.status, entry.snapshot) = (NodeStatus::Left, None);
         }
     }
@@ -258,7 +258,7 @@ impl Nodes {
     pub fn mark_timed_out(&mut self) -> Option<Lost> {
         let (time, own) = (self.time, self.own.clone());
         let mut last_heard: Option<u64> = None;
-        self.nodes.retain(|node, entry| {
+        self.known.retain(|node, entry| {
             let silence = time.saturating_sub(entry.heard);
             if silence > SILENT_AFTER && *node != own && entry.status.is_alive() {
                 (entry.status, entry.snapshot) = (NodeStatus::Lost, None);
@@ -302,7 +302,7 @@ mod tests {
         for _ in 0..100 {
             nodes.pass(1000, true);
         }
-        assert_eq!(nodes.pass(SILENT_AFTER, false), [other.clone()]);
+        assert_eq!(nodes.pass(SILENT_AFTER, false), std::slice::from_ref(&other));
         assert_eq!(nodes.mark_timed_out(), None, "it counts as heard after the isolation");
         nodes.pass(SILENT_AFTER + 1, false);
         assert_eq!(nodes.mark_timed_out(), Some(Lost { last_heard: SILENT_AFTER }));

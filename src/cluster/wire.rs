@@ -3,6 +3,7 @@
 //! A message of a newer version or of an unknown kind is ignored, so that nodes of several versions can run side by side.
 
 use bytes::Bytes;
+use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -110,7 +111,7 @@ fn kind_of(message: &str) -> Option<String> {
     #[serde(untagged)]
     enum Tagged {
         Unit(String),
-        WithBody(std::collections::HashMap<String, serde::de::IgnoredAny>),
+        WithBody(IndexMap<String, serde::de::IgnoredAny>),
     }
     match serde_json::from_str(message).ok()? {
         Tagged::Unit(kind) => Some(kind),

@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn an_event_without_a_valid_channel_is_malformed() {
-        for channels in ["[]", r#"[""]"#, r#"["a\n"]"#, "7", "null", r#"[7]"#] {
+        for channels in ["[]", r#"[""]"#, r#"["a\n"]"#, "7", "null", r"[7]"] {
             let text = format!(r#"{{"app":"1","channels":{channels},"event":"e","data":"{{}}"}}"#);
             assert!(serde_json::from_str::<Broadcast>(&text).is_err(), "{channels}");
         }

@@ -30,6 +30,7 @@ pub trait Dialect: fmt::Debug + Send + Sync {
 
 /// What the name of a channel says about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "the properties are independent of each other")]
 pub struct ChannelKind {
     /// Its subscribers are members that see each other.
     pub is_presence: bool,
