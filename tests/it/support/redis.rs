@@ -18,7 +18,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one that lets everybody in.
+    /// Starts one without a password.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
@@ -153,7 +153,7 @@ impl RedisServer {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
         let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
         let mut answer = [0; 7];
-        // Without a password it says +PONG, with one -NOAUTH.
+        // Without a password it answers +PONG, with one -NOAUTH.
         stream.write_all(b"PING\r\n").is_ok()
             && stream.read_exact(&mut answer).is_ok()
             && (answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH"))
