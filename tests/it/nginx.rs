@@ -297,9 +297,9 @@ impl Caddy {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/Caddyfile");
         let mut file = fs::read_to_string(shipped).unwrap();
         // The shipped file, without TLS and without the port on which Caddy is administered.
-        let open = "{\n\t# An error's log line";
-        assert_eq!(file.matches(open).count(), 1, "deploy/Caddyfile begins with global options");
-        file = file.replace(open, &format!("{{\n\tadmin off{}", &open[1..]));
+        let open = "\n{\n";
+        assert_eq!(file.matches(open).count(), 1, "deploy/Caddyfile has one block of global options");
+        file = file.replace(open, &format!("{open}\tadmin off\n"));
         let path = folder.path().join("Caddyfile");
         fs::write(&path, file).unwrap();
         let nodes: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
