@@ -1,7 +1,5 @@
 use std::time::Duration;
 
-use rand::Rng;
-
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(1);
 /// A port on which nothing listens refuses at once and at no cost, so that it may be asked this often.
@@ -40,7 +38,7 @@ impl Backoff {
 }
 
 fn jittered(ceiling: Duration) -> Duration {
-    rand::rng().random_range(ceiling / 2..=ceiling)
+    rand::random_range(ceiling / 2..=ceiling)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 
 use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
+use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
