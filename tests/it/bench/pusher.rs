@@ -64,7 +64,7 @@ fn a_good_run_counts_every_copy_of_client_events_and_of_the_http_api() {
 fn a_closed_loop_continues_until_the_end() {
     for publish in ["websocket", "http"] {
         let server = server(0);
-        let arguments = ["--connections", "4", "--channels", "2", "--window", "8", "--duration", "500ms"];
+        let arguments = ["--connections", "4", "--channels", "2", "--window", "8", "--duration", "2s"];
         let more = ["--publish", publish, "--publishers", "3"];
         let Ran { code, report, err } = bench(url(&server), &[&arguments[..], &more].concat(), &[]);
         assert_eq!(code, Some(0), "{err}\n{report:#}");
