@@ -22,7 +22,6 @@ mod waiting;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
@@ -35,6 +34,7 @@ use crate::presence::NodeName;
 use crate::protocol::pusher::http::{Cached, ChannelInfo};
 use crate::protocol::pusher::{Apps, Broadcast};
 use crate::telemetry::Metrics;
+use crate::unix_time::unix_time;
 use crate::webhooks::WebhookEvent;
 
 pub use peer::Client;
@@ -89,7 +89,7 @@ impl Cluster {
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
         let webhooks = Webhooks::start(&apps, &metrics);
-        let since = unix_time();
+        let since = unix_millis();
         let state = Mutex::new(State::new(&apps, node.clone(), since));
         let (leaving, to_leave) = mpsc::unbounded_channel();
         let cluster = Arc::new(Self {
@@ -308,9 +308,8 @@ fn cache_ttl(state: &AppState) -> u64 {
     u64::try_from(state.app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn unix_time() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+fn unix_millis() -> u64 {
+    u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Cluster {
