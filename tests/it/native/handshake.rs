@@ -1,4 +1,4 @@
-//! Who gets in, and what the others are told.
+//! The handshake: which requests are upgraded, and how the others are refused.
 
 use std::fmt::Write as _;
 use std::io::Read as _;

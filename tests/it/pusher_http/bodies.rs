@@ -68,7 +68,7 @@ fn an_oversized_body_is_answered_413() {
         assert_eq!(refused(&read(&mut stream)), is(status, code));
     }
 
-    // The length is not always said beforehand.
+    // The length is not always declared.
     let target = signed(&one(), "POST", "/apps/1/events", &large, now());
     let mut stream = TcpStream::connect(server.address).unwrap();
     let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");

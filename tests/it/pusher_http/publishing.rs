@@ -239,7 +239,7 @@ fn a_call_the_broker_refuses_is_answered_503() {
         assert_eq!(refused(&response), is(503, "unavailable"), "{path}");
         assert_eq!(response.header("retry-after"), Some("1"));
     }
-    // What is wrong with a call is told all the same, and the node is alive.
+    // An invalid call is refused as such, and the node is alive.
     assert_eq!(post("/apps/1/events", "{}").status, 400);
     assert_eq!(server.get("/up").status, 200);
 
