@@ -56,6 +56,7 @@ fn a_disconnect_reaches_all_nodes() {
     }
     for node in &nodes {
         assert_eq!(node.metric("yamabiko_broker_dropped_total{reason=\"invalid_disconnect\"}"), 3);
+        assert_eq!(node.metric("yamabiko_cluster_messages_ignored_total{reason=\"malformed\"}"), 3);
     }
 }
 
