@@ -13,17 +13,21 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, Semaphore};
-use yamabiko::hub::{Connection, Hub, Outbox, Sink};
+use yamabiko::hub::{Connection, DirectWrite, Hub, Outbox, WireFormat};
 use yamabiko::message::{Audience, ChannelName, Frame};
+use yamabiko::protocol::native;
 use yamabiko::telemetry::Metrics;
 
 const LIMIT: usize = 1 << 20;
 const TEXT: [u8; 128] = [b'x'; 128];
 
+static FORMAT: WireFormat =
+    WireFormat { encoding: native::ENCODING, closes: &native::close::CLOSES, encode_close: Frame::close };
+
 /// A connection that always takes everything.
 struct Open;
 
-impl Sink for Open {
+impl DirectWrite for Open {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
     }
@@ -36,7 +40,7 @@ impl Sink for Open {
 fn outbox(c: &mut Criterion) {
     let frame = Frame::text(&[&TEXT]);
     let mut group = c.benchmark_group("outbox");
-    let outbox = Outbox::new();
+    let outbox = Outbox::new(&FORMAT);
     outbox.attach(Open);
     group.bench_function("push, written at once", |b| b.iter(|| outbox.push(&frame, LIMIT)));
     for waiting in [1, 64] {
@@ -52,7 +56,7 @@ fn outbox(c: &mut Criterion) {
         });
     }
     group.bench_function("a connection's outbox, made and dropped", |b| {
-        b.iter_batched(|| (), |()| Outbox::<Open>::new(), BatchSize::SmallInput);
+        b.iter_batched(|| (), |()| Outbox::<Open>::new(&FORMAT), BatchSize::SmallInput);
     });
     group.finish();
 }
@@ -109,7 +113,7 @@ impl Room {
                 let reading = TcpStream::connect(address).await.unwrap();
                 let (writing, _) = listener.accept().await.unwrap();
                 writing.set_nodelay(true).unwrap();
-                let outbox = Arc::new(Outbox::new());
+                let outbox = Arc::new(Outbox::new(&FORMAT));
                 outbox.attach(writing);
                 let mut connection = hub.connect(outbox);
                 let id = i64::try_from(user).unwrap().into();
@@ -149,7 +153,7 @@ impl Room {
                 self.readers.awaited.fetch_add(copies * self.frame.bytes().len(), Ordering::SeqCst);
                 for (channel, _) in now {
                     let hold = self.hold.clone().try_acquire_owned().unwrap();
-                    self.hub.publish(channel, hold, || Some((Audience::Everyone, self.frame.clone())));
+                    self.hub.publish(channel, hold, |_| Some((Audience::Everyone, self.frame.clone())));
                 }
                 self.readers.wait().await;
             }

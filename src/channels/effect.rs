@@ -90,6 +90,6 @@ impl Channels {
     }
 
     fn publish_notice(&self, channel: &ChannelName, notice: &Notice<'_>) {
-        self.hub.publish(channel, None, || Some((Audience::Everyone, self.dialect.encode(notice))));
+        self.hub.publish(channel, None, |_| Some((Audience::Everyone, self.dialect.encode(notice))));
     }
 }

@@ -9,7 +9,9 @@ use super::wire::ClusterMessage;
 use crate::broker::SubscriptionId;
 use crate::cluster::{Decoded, Envelope, decode};
 use crate::history::Kept;
-use crate::message::{Audience, Broadcast, ChannelName, Close, Frame, InvalidBroadcast, Notice, Signal};
+use crate::message::{
+    Audience, Broadcast, ChannelName, CloseReason, Frame, InvalidBroadcast, Notice, Signal,
+};
 use crate::telemetry::{Reason, logged};
 
 impl Channels {
@@ -103,7 +105,7 @@ impl Channels {
             channel = channel.as_ref().map(ChannelName::as_str),
             "disconnecting a user"
         );
-        self.hub.close_user(&user, channel.as_ref(), Close::Disconnected);
+        self.hub.close_user(&user, channel.as_ref(), CloseReason::Disconnected);
     }
 
     fn dropped(&self, channel: &ChannelName, reason: &'static str) {
@@ -124,7 +126,7 @@ impl Channels {
             // A topic may have been given up since: the next event there would be missed.
             let is_last = !by_topic || self.broker.is_subscribed(channel.as_str());
             if !is_last || !self.dialect.is_kept(channel, &event.event) {
-                let encode = || Some((audience.clone(), self.encode(event, channel)?));
+                let encode = |_| Some((audience.clone(), self.encode(event, channel)?));
                 self.hub.publish(&scoped, hold, encode);
                 continue;
             }
@@ -136,7 +138,7 @@ impl Channels {
             if let Some(state) = state.apps.get_mut(&event.app) {
                 state.history.keep(channel, kept);
             }
-            self.hub.publish(&scoped, hold, || Some((audience.clone(), frame)));
+            self.hub.publish(&scoped, hold, |_| Some((audience.clone(), frame.clone())));
         }
     }
 

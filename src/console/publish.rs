@@ -43,10 +43,10 @@ struct LeftOut {
     message: String,
 }
 
-impl From<native::LeftOut> for LeftOut {
-    fn from(left_out: native::LeftOut) -> Self {
+impl From<native::OmittedKeys> for LeftOut {
+    fn from(left_out: native::OmittedKeys) -> Self {
         let message = left_out.to_string();
-        let native::LeftOut { kind, fields, keys } = left_out;
+        let native::OmittedKeys { kind, fields, keys } = left_out;
         Self { kind, fields, keys, message }
     }
 }

@@ -1,4 +1,4 @@
-//! Coalescing: what waits for the same subscribers becomes one block, so that it costs one write each.
+//! Coalescing: messages that wait for the same subscribers become one block, which costs one write for each of them.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -6,46 +6,49 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::message::{Audience, ChannelName, Frame};
+use super::channel_index::ChannelKey;
+use crate::message::{Audience, Frame, Position};
 
 /// A frame on its way to the shards.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    pub(super) channel: ChannelName,
+    pub(super) key: ChannelKey,
     pub(super) audience: Audience,
     pub(super) frame: Frame,
-    /// The message's share of the queue budget, given back when the last shard is done.
-    pub(super) _hold: Option<OwnedSemaphorePermit>,
+    /// Where the message is in the history of its channel.
+    pub(super) position: Option<Position>,
+    /// The message's share of the broker's byte budget, returned when the last shard is done.
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Neighbouring messages with the same audience.
 #[derive(Debug)]
 pub(super) struct Block<'a> {
-    /// That of all of them where the audience is a user, because a connection may be another one on another channel.
-    pub(super) channel: &'a ChannelName,
+    /// The channel of all messages if the audience is a user: a connection can have joined another channel as another user.
+    pub(super) key: ChannelKey,
     pub(super) audience: &'a Audience,
     pub(super) frame: Frame,
     pub(super) messages: u64,
 }
 
 impl<'a> From<&'a Delivery> for Block<'a> {
-    fn from(Delivery { channel, audience, frame, .. }: &'a Delivery) -> Self {
-        Self { channel, audience, frame: frame.clone(), messages: 1 }
+    fn from(Delivery { key, audience, frame, .. }: &'a Delivery) -> Self {
+        Self { key: *key, audience, frame: frame.clone(), messages: 1 }
     }
 }
 
-/// A block grows to so many bytes. A subscriber that is behind is kept waiting by it, and an overflow cannot
-/// drop the part of it that is not out yet.
+/// The largest block of several messages. A slow subscriber is kept waiting by a block, and an overflow cannot drop the part of
+/// it that is not written yet.
 const BLOCK_BYTES: usize = 64 * 1024;
 
-/// Deliveries, in the order in which they came.
+/// Messages in the order in which they arrived.
 pub(super) type Run = [Arc<Delivery>];
 
-/// Sorts the places of a run by channel, each channel in its order.
+/// The places of a run, sorted by channel, in the order of the run within each channel.
 pub(super) fn by_channel(run: &Run) -> Vec<usize> {
     let mut places: Vec<usize> = (0..run.len()).collect();
     places.sort_by(|one, other| match (run.get(*one), run.get(*other)) {
-        (Some(one), Some(other)) => compare(&one.channel, &other.channel),
+        (Some(one), Some(other)) => one.key.cmp(&other.key),
         _ => Ordering::Equal,
     });
     places
@@ -54,21 +57,12 @@ pub(super) fn by_channel(run: &Run) -> Vec<usize> {
 /// Splits sorted places into those of each channel.
 pub(super) fn channels<'a>(run: &'a Run, sorted: &'a [usize]) -> impl Iterator<Item = &'a [usize]> {
     sorted.chunk_by(|one, other| match (run.get(*one), run.get(*other)) {
-        (Some(one), Some(other)) => compare(&one.channel, &other.channel).is_eq(),
+        (Some(one), Some(other)) => one.key == other.key,
         _ => false,
     })
 }
 
-/// Nearly always one allocation is all there is of a name; but when its last subscriber goes and comes back, messages
-/// under the old one and the new one can be here together.
-fn compare(one: &ChannelName, other: &ChannelName) -> Ordering {
-    match (one.as_str(), other.as_str()) {
-        (one, other) if std::ptr::eq(one, other) => Ordering::Equal,
-        (one, other) => one.cmp(other),
-    }
-}
-
-/// Merges neighbours among what is at these places of a run.
+/// Merges neighbours among the messages at these places of a run.
 pub(super) fn blocks<'a>(run: &'a Run, places: &'a [usize]) -> impl Iterator<Item = Block<'a>> {
     let mut rest = places;
     std::iter::from_fn(move || {
@@ -84,28 +78,45 @@ pub(super) fn blocks<'a>(run: &'a Run, places: &'a [usize]) -> impl Iterator<Ite
             .count();
         let (block, others) = rest.split_at_checked(length)?;
         rest = others;
+        let frames = block.iter().filter_map(|place| run.get(*place)).map(|delivery| &delivery.frame);
         Some(Block {
-            channel: &first.channel,
+            key: first.key,
             audience: &first.audience,
-            frame: merge(run, block),
+            frame: concatenate(frames),
             messages: length as u64,
         })
     })
 }
 
-fn shares_block(one: &Delivery, other: &Delivery) -> bool {
-    one.audience == other.audience
-        && (!matches!(one.audience, Audience::User(_)) || compare(&one.channel, &other.channel).is_eq())
+/// Merges frames for one connection into blocks. Returns each with the number of its messages.
+pub(super) fn merge<'a>(frames: impl Iterator<Item = &'a Frame>) -> impl Iterator<Item = (Frame, u64)> {
+    let mut frames = frames.peekable();
+    let mut block = Vec::new();
+    std::iter::from_fn(move || {
+        block.clear();
+        let first = frames.next()?;
+        let mut bytes = first.bytes().len();
+        block.push(first);
+        while let Some(next) = frames.next_if(|next| bytes + next.bytes().len() <= BLOCK_BYTES) {
+            bytes += next.bytes().len();
+            block.push(next);
+        }
+        Some((concatenate(block.iter().copied()), block.len() as u64))
+    })
 }
 
-fn merge(run: &Run, places: &[usize]) -> Frame {
-    let frames = || places.iter().filter_map(|place| run.get(*place)).map(|delivery| &delivery.frame);
-    if let ([_], Some(only)) = (places, frames().next()) {
+fn shares_block(one: &Delivery, other: &Delivery) -> bool {
+    one.audience == other.audience && (!matches!(one.audience, Audience::User(_)) || one.key == other.key)
+}
+
+fn concatenate<'a>(frames: impl Iterator<Item = &'a Frame> + Clone) -> Frame {
+    let mut rest = frames.clone();
+    if let (Some(only), None) = (rest.next(), rest.next()) {
         return only.clone();
     }
-    let length = frames().map(|frame| frame.bytes().len()).sum();
+    let length = frames.clone().map(|frame| frame.bytes().len()).sum();
     let mut merged = BytesMut::with_capacity(length);
-    for frame in frames() {
+    for frame in frames {
         merged.extend_from_slice(frame.bytes());
     }
     Frame::from_wire(Bytes::from(merged))
@@ -120,30 +131,28 @@ mod tests {
 
     use super::*;
 
-    fn delivery(channel: &ChannelName, audience: Audience, bytes: &[u8]) -> Arc<Delivery> {
+    fn delivery(key: u64, audience: Audience, bytes: &[u8]) -> Arc<Delivery> {
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let frame = Frame::from_wire(Bytes::copy_from_slice(bytes));
-        Arc::new(Delivery { channel: channel.clone(), audience, frame, _hold: Some(permit) })
+        Arc::new(Delivery { key: ChannelKey(key), audience, frame, position: None, _permit: Some(permit) })
     }
 
     /// The blocks of each channel, one channel after the other.
-    fn by_channels(run: &Run) -> Vec<(ChannelName, Audience, Vec<u8>, u64)> {
+    fn by_channels(run: &Run) -> Vec<(ChannelKey, Audience, Vec<u8>, u64)> {
         let sorted = by_channel(run);
         let blocks = channels(run, &sorted).flat_map(|places| blocks(run, places));
-        let all = blocks.map(|block| {
-            (block.channel.clone(), block.audience.clone(), block.frame.bytes().to_vec(), block.messages)
-        });
+        let all = blocks
+            .map(|block| (block.key, block.audience.clone(), block.frame.bytes().to_vec(), block.messages));
         all.collect()
     }
 
     #[test]
     fn neighbours_with_one_audience_share_a_block() {
-        let channel = ChannelName::new("chat:").unwrap();
         let run = vec![
-            delivery(&channel, Audience::Everyone, b"a"),
-            delivery(&channel, Audience::Everyone, b"b"),
-            delivery(&channel, Audience::User(7.into()), b"c"),
-            delivery(&channel, Audience::Everyone, b"d"),
+            delivery(1, Audience::Everyone, b"a"),
+            delivery(1, Audience::Everyone, b"b"),
+            delivery(1, Audience::User(7.into()), b"c"),
+            delivery(1, Audience::Everyone, b"d"),
         ];
         let blocks: Vec<_> =
             by_channels(&run).into_iter().map(|(.., bytes, messages)| (bytes, messages)).collect();
@@ -152,41 +161,32 @@ mod tests {
 
     #[test]
     fn a_block_is_bounded_but_a_huge_message_passes() {
-        let channel = ChannelName::new("chat:").unwrap();
         let huge = vec![b'x'; BLOCK_BYTES + 1];
         let run = vec![
-            delivery(&channel, Audience::Everyone, &huge),
-            delivery(&channel, Audience::Everyone, &huge[..BLOCK_BYTES]),
-            delivery(&channel, Audience::Everyone, b"b"),
+            delivery(1, Audience::Everyone, &huge),
+            delivery(1, Audience::Everyone, &huge[..BLOCK_BYTES]),
+            delivery(1, Audience::Everyone, b"b"),
         ];
         let sizes: Vec<_> = by_channels(&run).iter().map(|(.., bytes, _)| bytes.len()).collect();
         assert_eq!(sizes, [BLOCK_BYTES + 1, BLOCK_BYTES, 1]);
     }
 
     #[test]
-    fn a_channel_that_was_left_and_joined_meanwhile_keeps_its_order() {
-        let mut names = [ChannelName::new("chat:").unwrap(), ChannelName::new("chat:").unwrap()];
-        names.sort_by_key(|name| std::cmp::Reverse(name.as_str().as_ptr().addr()));
-        let [old, new] = names;
-        let other = ChannelName::new("news:").unwrap();
-        let run = vec![
-            delivery(&old, Audience::Everyone, b"a"),
-            delivery(&other, Audience::Everyone, b"x"),
-            delivery(&new, Audience::Everyone, b"b"),
-            delivery(&old, Audience::Everyone, b"c"),
-        ];
-        let blocks: Vec<_> = by_channels(&run).into_iter().map(|(.., bytes, _)| bytes).collect();
-        assert_eq!(blocks, [&b"abc"[..], b"x"]);
+    fn frames_for_one_connection_are_merged_in_order_into_bounded_blocks() {
+        let frame = |bytes: &[u8]| Frame::from_wire(Bytes::copy_from_slice(bytes));
+        let huge = vec![b'x'; BLOCK_BYTES];
+        let frames = [frame(b"a"), frame(b"b"), frame(&huge), frame(b"c")];
+        let blocks: Vec<_> = merge(frames.iter()).collect();
+        assert_eq!(blocks, [(frame(b"ab"), 2), (frame(&huge), 1), (frame(b"c"), 1)]);
     }
 
     #[test]
     fn neighbours_of_several_channels_share_a_block_unless_they_are_for_a_user() {
-        let (a, b) = (ChannelName::new("a").unwrap(), ChannelName::new("b").unwrap());
         let run = [
-            delivery(&a, Audience::Everyone, b"1"),
-            delivery(&b, Audience::Everyone, b"2"),
-            delivery(&b, Audience::User(7.into()), b"3"),
-            delivery(&a, Audience::User(7.into()), b"4"),
+            delivery(1, Audience::Everyone, b"1"),
+            delivery(2, Audience::Everyone, b"2"),
+            delivery(2, Audience::User(7.into()), b"3"),
+            delivery(1, Audience::User(7.into()), b"4"),
         ];
         let blocks: Vec<_> = blocks(&run, &[0, 1, 2, 3]).map(|block| block.frame.bytes().to_vec()).collect();
         assert_eq!(blocks, [&b"12"[..], b"3", b"4"]);
@@ -194,18 +194,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_byte_is_lost_doubled_or_reordered(messages in prop::collection::vec((0usize..4, 0i64..3, 1usize..40_000), 0..60)) {
-            let channels: Vec<_> = (0..4).map(|i| ChannelName::new(&format!("c:{i}")).unwrap()).collect();
-            let mut expected: HashMap<(ChannelName, i64), Vec<u8>> = HashMap::new();
+        fn no_byte_is_lost_doubled_or_reordered(messages in prop::collection::vec((0u64..4, 0i64..3, 1usize..40_000), 0..60)) {
+            let mut expected: HashMap<(ChannelKey, i64), Vec<u8>> = HashMap::new();
             let mut run = Vec::new();
             for (number, (channel, user, length)) in messages.into_iter().enumerate() {
                 let audience = if user == 0 { Audience::Everyone } else { Audience::User(user.into()) };
                 let bytes = vec![u8::try_from(number).unwrap(); length];
-                run.push(delivery(&channels[channel], audience, &bytes));
-                expected.entry((channels[channel].clone(), user)).or_default().extend(bytes);
+                run.push(delivery(channel, audience, &bytes));
+                expected.entry((ChannelKey(channel), user)).or_default().extend(bytes);
             }
             let count = run.len() as u64;
-            let mut out: HashMap<(ChannelName, i64), Vec<u8>> = HashMap::new();
+            let mut out: HashMap<(ChannelKey, i64), Vec<u8>> = HashMap::new();
             let mut total = 0;
             for (channel, audience, bytes, messages) in by_channels(&run) {
                 let user = match audience {

@@ -1,6 +1,5 @@
-use std::time::{Duration, Instant};
-
 use crate::unix_time::unix_time;
+use std::time::{Duration, Instant};
 
 /// Seconds since the hub started: coarse, monotonic and four bytes small.
 #[derive(Debug, Clone, Copy)]
@@ -11,7 +10,7 @@ impl Clock {
         Self(Instant::now())
     }
 
-    /// The second that it is.
+    /// The current second.
     #[must_use]
     pub fn now(self) -> u32 {
         u32::try_from(self.0.elapsed().as_secs()).unwrap_or(u32::MAX)
@@ -23,7 +22,7 @@ impl Clock {
         u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The first second that is not before a moment in Unix seconds; 0 if that has passed already.
+    /// The first second that is not before a moment in Unix seconds; 0 if that has passed.
     #[must_use]
     pub fn at_unix(self, moment: u64) -> u32 {
         let Some(left) = Duration::from_secs(moment).checked_sub(unix_time()) else { return 0 };
@@ -37,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_never_too_early() {
+    fn a_moment_is_never_rounded_down() {
         let clock = Clock::start();
         let now = unix_time().as_secs();
         assert_eq!(clock.at_unix(now.saturating_sub(5)), 0);

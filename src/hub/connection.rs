@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
 use super::shard::Command;
-use super::{Clock, ConnectionId, Hub, Outbox, Pushed};
-use crate::message::{ChannelName, Frame, Named, UserId};
+use super::{Clock, ConnectionId, Hub, Outbox, Pushed, Replay};
+use crate::message::{ChannelName, Encoding, Frame, Named, UserId};
 
-/// A connection's place in the hub. Dropping it leaves every channel: admitted cannot miss left.
+/// A connection in the hub. Dropping it leaves every channel.
 #[derive(Debug)]
 pub struct Connection {
     hub: Arc<Hub>,
@@ -16,129 +16,125 @@ pub struct Connection {
 impl Connection {
     pub(super) fn new(hub: Arc<Hub>, id: ConnectionId, outbox: Arc<Outbox>) -> Self {
         let connection = Self { hub, id, outbox, channels: Vec::new() };
-        connection.command(Command::Connect { id, outbox: connection.outbox.clone() });
+        connection.hub.command(id, Command::Connect { id, outbox: connection.outbox.clone() });
         connection
     }
 
-    /// Joins a channel as a user. What is published from now on is delivered. Joining twice is joining once.
+    /// Joins a channel as a user. Messages that are published after this returns are delivered. Joining twice has no further
+    /// effect.
     pub fn join(&mut self, channel: &ChannelName, user: &UserId) {
         if self.channels.contains(channel) {
             return;
         }
-        let (shard, _) = self.hub.shard_of(self.id);
-        let channel = self.hub.directory.join(channel, shard);
-        self.command(Command::Join {
-            channel: channel.clone(),
-            id: self.id,
-            user: user.clone(),
-            outbox: self.outbox.clone(),
-        });
+        let channel = self.hub.join(self.id, &self.outbox, channel, Some(user), false);
         self.channels.reserve_exact(1);
         self.channels.push(channel);
     }
 
-    /// Leaves a channel. Whether it was on it.
+    /// Leaves a channel. Returns false if the connection was not on it.
     pub fn leave(&mut self, channel: &ChannelName) -> bool {
         let Some(position) = self.channels.iter().position(|joined| joined == channel) else { return false };
         let channel = self.channels.swap_remove(position);
-        self.command(Command::Leave { channel: channel.clone(), id: self.id });
-        self.hub.directory.leave(&channel, self.hub.shard_of(self.id).0);
+        self.hub.leave(self.id, self.outbox.format().encoding, &channel);
         true
     }
 
-    /// The channels that it is on.
     #[must_use]
     pub fn channels(&self) -> &[ChannelName] {
         &self.channels
     }
 
-    /// Its name on this node.
     #[must_use]
     pub fn id(&self) -> ConnectionId {
         self.id
     }
 
-    /// What subscribes it from other tasks than its own.
+    /// A handle for tasks other than the connection's own.
     #[must_use]
-    pub fn seat(&self) -> Seat {
-        Seat { hub: self.hub.clone(), id: self.id, outbox: self.outbox.clone() }
+    pub fn handle(&self) -> ConnectionHandle {
+        ConnectionHandle { hub: self.hub.clone(), id: self.id, outbox: self.outbox.clone() }
     }
 
-    /// The seconds that its alarm is set in.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.hub.clock()
     }
 
-    /// How many bytes may wait in its outbox.
+    /// How many bytes may be queued in the outbox.
     #[must_use]
     pub fn outbox_bytes(&self) -> usize {
         self.hub.outbox_bytes()
     }
 
-    /// Where the bytes for it go.
     #[must_use]
     pub fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
     }
+}
 
-    fn command(&self, command: Command) {
-        self.hub.command(self.id, command);
+impl Drop for Connection {
+    fn drop(&mut self) {
+        for channel in std::mem::take(&mut self.channels) {
+            self.hub.leave(self.id, self.outbox.format().encoding, &channel);
+        }
+        self.hub.command(self.id, Command::Disconnect { id: self.id });
     }
 }
 
-/// A connection as another task sees it: a place to subscribe it from, and its outbox.
+/// Subscribes a connection to channels and sends it frames, from any task.
 #[derive(Debug, Clone)]
-pub struct Seat {
+pub struct ConnectionHandle {
     hub: Arc<Hub>,
     id: ConnectionId,
     outbox: Arc<Outbox>,
 }
 
-impl Seat {
-    /// Puts the connection on a channel that it is not on. What is published from now on is delivered, until the
-    /// subscription is dropped.
+impl ConnectionHandle {
+    /// Subscribes the connection to a channel that it is not on. Messages that are published after this returns are delivered,
+    /// until the subscription is dropped. They are not addressed to users.
     #[must_use]
     pub fn subscribe(&self, channel: &ChannelName) -> Subscription {
-        let (shard, _) = self.hub.shard_of(self.id);
-        let channel = self.hub.directory.join(channel, shard);
-        // The user of a scoped channel is nobody that native messages are aimed at.
-        let outbox = self.outbox.clone();
-        self.hub.command(
-            self.id,
-            Command::Join { channel: channel.clone(), id: self.id, user: 0.into(), outbox },
-        );
-        Subscription { hub: self.hub.clone(), id: self.id, channel }
+        self.subscription(self.hub.join(self.id, &self.outbox, channel, None, false))
     }
 
-    /// The connection's name on this node.
+    /// Subscribes like [`subscribe`](Self::subscribe), or as a user, but holds the messages until the subscription is
+    /// [opened](GatedSubscription::open): what has been missed can be read meanwhile, and is written first. Held messages are
+    /// bounded like the outbox: a connection for which more would be held is closed as a slow consumer.
+    #[must_use]
+    pub fn subscribe_gated(&self, channel: &ChannelName, user: Option<&UserId>) -> GatedSubscription {
+        GatedSubscription(self.subscription(self.hub.join(self.id, &self.outbox, channel, user, true)))
+    }
+
+    fn subscription(&self, channel: ChannelName) -> Subscription {
+        let encoding = self.outbox.format().encoding;
+        Subscription { hub: self.hub.clone(), id: self.id, channel, encoding }
+    }
+
     #[must_use]
     pub fn id(&self) -> ConnectionId {
         self.id
     }
 
-    /// Sends the connection a frame.
     pub fn push(&self, frame: &Frame) -> Pushed {
         self.outbox.push(frame, self.hub.outbox_bytes())
     }
 
-    /// Where the bytes for it go.
     #[must_use]
     pub fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
     }
 }
 
-/// A connection's place on one channel. Dropping it leaves.
+/// A subscription to one channel. Dropping it leaves the channel.
 #[derive(Debug)]
 pub struct Subscription {
     hub: Arc<Hub>,
     id: ConnectionId,
     channel: ChannelName,
+    encoding: Encoding,
 }
 
 impl Subscription {
-    /// Where it is.
     #[must_use]
     pub fn channel(&self) -> &ChannelName {
         &self.channel
@@ -153,18 +149,20 @@ impl Named for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.command(self.id, Command::Leave { channel: self.channel.clone(), id: self.id });
-        self.hub.directory.leave(&self.channel, self.hub.shard_of(self.id).0);
+        self.hub.leave(self.id, self.encoding, &self.channel);
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        let (shard, _) = self.hub.shard_of(self.id);
-        for channel in std::mem::take(&mut self.channels) {
-            self.command(Command::Leave { channel: channel.clone(), id: self.id });
-            self.hub.directory.leave(&channel, shard);
-        }
-        self.command(Command::Disconnect { id: self.id });
+/// A subscription whose messages are held. Dropping it leaves the channel.
+#[derive(Debug)]
+pub struct GatedSubscription(Subscription);
+
+impl GatedSubscription {
+    /// Sends the replay, then what was held and is not in it, then what is published.
+    #[must_use]
+    pub fn open(self, replay: Replay) -> Subscription {
+        let Self(Subscription { hub, id, channel, .. }) = &self;
+        hub.open(*id, channel, self.0.encoding, replay);
+        self.0
     }
 }

@@ -1,8 +1,8 @@
-//! One run of deliveries to the subscribers of a shard.
+//! Delivers a run of messages to the subscribers of a shard.
 //!
-//! A connection receives what is for it in the order of the run. That leaves all freedom where it is on one channel only:
-//! its share of the run is that of the channel, which is merged once for all of them. What connections on several channels
-//! receive is put together for each set of channels that some of them have in common in this run.
+//! Each connection receives its messages in the order of the run. For connections on a single channel, that is the order of the
+//! channel, whose messages are merged once for all of them. For connections on several channels, the messages are merged once for
+//! each set of channels that some connections have in common in this run.
 
 use std::collections::HashMap;
 
@@ -10,42 +10,40 @@ use foldhash::fast::RandomState;
 use tokio::task::yield_now;
 
 use super::batch::{Block, Run, blocks, by_channel, channels};
-use super::directory::MAX_SHARDS;
+use super::channel_index::{ChannelKey, MAX_SHARDS};
 use super::subscribers::{Subscriber, Subscribers};
-use super::users::{Users, Wanted};
+use super::users::{AudienceMatcher, Users};
 use super::{ConnectionId, Pushed};
-use crate::message::{Audience, ChannelName};
+use crate::message::Audience;
 use crate::telemetry::Metrics;
 
-/// After so many writes the shard lets other tasks run, so that a huge channel does not starve reads.
+/// The shard yields after this many writes, so that a huge channel does not starve reads.
 const WRITES_PER_TURN: usize = 2048;
 
-/// So many subscriptions of connections on several channels are sorted at a time: it takes about as long as the writes
-/// of a turn.
+/// Subscriptions of connections on several channels that are sorted at a time. That takes about as long as the writes of a turn.
 const SORTED_AT_ONCE: usize = 16 * 1024;
 
-/// What it takes to deliver a run.
 #[derive(Debug)]
 pub(super) struct FanOut<'a> {
-    pub(super) channels: &'a HashMap<ChannelName, Subscribers, RandomState>,
+    pub(super) channels: &'a HashMap<ChannelKey, Subscribers, RandomState>,
     pub(super) users: &'a Users,
     pub(super) metrics: &'a Metrics,
     pub(super) outbox_bytes: usize,
-    /// Writes since the shard last let others run.
+    /// Writes since the shard last yielded.
     pub(super) writes: &'a mut usize,
 }
 
-/// What a run has for one channel: the places of its messages, and its subscribers.
+/// A channel in a run: the places of its messages, and its subscribers.
 struct Group<'a> {
-    channel: &'a ChannelName,
+    key: ChannelKey,
     places: &'a [usize],
     subscribers: &'a Subscribers,
 }
 
 /// A connection on several channels, as a subscriber of one of them.
-struct Subscription<'a> {
+struct Membership<'a> {
     id: ConnectionId,
-    /// Which of the groups.
+    /// The index of the group.
     group: usize,
     subscriber: &'a Subscriber,
 }
@@ -53,7 +51,7 @@ struct Subscription<'a> {
 impl FanOut<'_> {
     pub(super) async fn deliver(&mut self, run: &Run) {
         if let [only] = run {
-            if let Some(subscribers) = self.channels.get(&only.channel) {
+            if let Some(subscribers) = self.channels.get(&only.key) {
                 self.write(&Block::from(&**only), subscribers.all()).await;
             }
             return;
@@ -61,8 +59,8 @@ impl FanOut<'_> {
         let sorted = by_channel(run);
         let groups: Vec<Group<'_>> = channels(run, &sorted)
             .filter_map(|places| {
-                let channel = &run.get(*places.first()?)?.channel;
-                Some(Group { channel, places, subscribers: self.channels.get(channel)? })
+                let key = run.get(*places.first()?)?.key;
+                Some(Group { key, places, subscribers: self.channels.get(&key)? })
             })
             .collect();
         if let [only] = &groups[..] {
@@ -83,9 +81,9 @@ impl FanOut<'_> {
         let count: usize = groups.iter().map(|group| group.subscribers.on_several().len()).sum();
         let parts = count.div_ceil(SORTED_AT_ONCE);
         for part in 0..parts {
-            let subscriptions = subscriptions(groups, part, parts);
-            let mut connections: Vec<&[Subscription<'_>]> =
-                subscriptions.chunk_by(|one, other| one.id == other.id).collect();
+            let memberships = memberships(groups, part, parts);
+            let mut connections: Vec<&[Membership<'_>]> =
+                memberships.chunk_by(|one, other| one.id == other.id).collect();
             connections.sort_by(|one, other| groups_of(one).cmp(groups_of(other)));
             for alike in connections.chunk_by(|one, other| groups_of(one).eq(groups_of(other))) {
                 let groups_in_common = alike.first().into_iter().flat_map(|connection| groups_of(connection));
@@ -106,10 +104,10 @@ impl FanOut<'_> {
         block: &Block<'_>,
         subscribers: impl Iterator<Item = (ConnectionId, &'s Subscriber)>,
     ) {
-        let wanted = Wanted::from(block.audience);
+        let audience = AudienceMatcher::from(block.audience);
         let mut copies = 0;
         for (id, subscriber) in subscribers {
-            if !self.users.include(&wanted, id, subscriber.user) {
+            if !self.users.include(&audience, id, subscriber.user) {
                 continue;
             }
             if subscriber.outbox.push(&block.frame, self.outbox_bytes) == Pushed::Taken {
@@ -125,37 +123,37 @@ impl FanOut<'_> {
     }
 }
 
-/// The subscriptions of one part of the connections that are on several channels, each connection's together and in
-/// the order of the groups.
-fn subscriptions<'a>(groups: &[Group<'a>], part: usize, parts: usize) -> Vec<Subscription<'a>> {
-    // The ids of a shard have the remainder in common.
+/// The memberships of one part of the connections that are on several channels: those of a connection together, in the order of
+/// the groups.
+fn memberships<'a>(groups: &[Group<'a>], part: usize, parts: usize) -> Vec<Membership<'a>> {
+    // The IDs of a shard have the remainder in common.
     let is_in_part = |id: ConnectionId| (id / MAX_SHARDS as u64) % parts as u64 == part as u64;
     let mut found = Vec::new();
     for (group, Group { subscribers, .. }) in groups.iter().enumerate() {
         let of_part = subscribers.on_several().filter(|(id, _)| is_in_part(*id));
-        found.extend(of_part.map(|(id, subscriber)| Subscription { id, group, subscriber }));
+        found.extend(of_part.map(|(id, subscriber)| Membership { id, group, subscriber }));
     }
-    // Stable, and quick where they joined in the order in which they connected.
-    found.sort_by_key(|subscription| subscription.id);
+    // Stable, and fast if they joined in the order in which they connected.
+    found.sort_by_key(|membership| membership.id);
     found
 }
 
-fn groups_of<'a>(connection: &'a [Subscription<'_>]) -> impl Iterator<Item = usize> + use<'a> {
-    connection.iter().map(|subscription| subscription.group)
+fn groups_of<'a>(connection: &'a [Membership<'_>]) -> impl Iterator<Item = usize> + use<'a> {
+    connection.iter().map(|membership| membership.group)
 }
 
-/// The connection as a subscriber of the block's channel. Where the block is not for one user, any of its channels does.
+/// The connection as a subscriber of the block's channel. If the block is not for one user, any of its channels will do.
 fn subscriber<'a>(
-    connection: &[Subscription<'a>],
+    connection: &[Membership<'a>],
     block: &Block<'_>,
     groups: &[Group<'_>],
 ) -> Option<(ConnectionId, &'a Subscriber)> {
-    let is_it = |subscription: &&Subscription<'_>| {
-        groups.get(subscription.group).is_some_and(|group| group.channel == block.channel)
+    let is_it = |membership: &&Membership<'_>| {
+        groups.get(membership.group).is_some_and(|group| group.key == block.key)
     };
-    let subscription = match block.audience {
+    let membership = match block.audience {
         Audience::User(_) => connection.iter().find(is_it)?,
         Audience::Everyone | Audience::Except(_) => connection.first()?,
     };
-    Some((subscription.id, subscription.subscriber))
+    Some((membership.id, membership.subscriber))
 }

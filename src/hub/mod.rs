@@ -1,22 +1,24 @@
-//! Who is on which channel on this node, and fan-out to them.
+//! The subscribers of this node, and fan-out to them.
 //!
-//! The hub is split into shards by connection, so that one channel of many subscribers uses every core. Each
-//! shard is one task that owns its share of the connections and writes to their sockets itself. All that
-//! concerns a shard goes through its inbox, joins and leaves as well as messages: what is published after a
-//! join returned is delivered to it.
+//! The hub is split into shards by connection, so that one channel with many subscribers uses every core. A shard is one
+//! task that owns its share of the connections and writes to their sockets itself. Everything that concerns a shard passes
+//! through its inbox, joins and leaves as well as messages: what is published after a join returned is delivered to it.
 //!
-//! The inboxes are unbounded as queues, but not in what they hold: each message carries its share of the
-//! broker's byte budget, and each connection has at most a handful of joins and leaves under way.
+//! The inboxes are unbounded queues, but their content is bounded: each message carries its share of the broker's byte
+//! budget, and each connection has at most a handful of joins and leaves in flight.
 
 mod batch;
+mod channel_index;
 mod clock;
 mod connection;
-mod directory;
 mod fan_out;
+mod gate;
 mod outbox;
 mod shard;
+mod sink;
 mod subscribers;
 mod users;
+mod wire_format;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -25,32 +27,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::message::{Audience, ChannelName, Close, Frame, UserId};
+use crate::message::{Audience, ChannelName, CloseReason, Encoding, Frame, Position, UserId};
 use crate::telemetry::Metrics;
 
 pub use clock::Clock;
-pub use connection::{Connection, Seat, Subscription};
-pub use outbox::{Ending, Flushed, Outbox, Pushed, Sink};
+pub use connection::{Connection, ConnectionHandle, GatedSubscription, Subscription};
+pub use gate::Replay;
+pub use outbox::{Ending, Flushed, Outbox, Pushed};
+pub use sink::DirectWrite;
+pub use wire_format::WireFormat;
 
 use batch::Delivery;
-use directory::{Directory, MAX_SHARDS};
+use channel_index::{ChannelIndex, MAX_SHARDS, Target};
 use shard::{Command, Shard};
 
-/// Names a connection on this node; never used twice.
+/// Identifies a connection of this node; never used twice.
 pub type ConnectionId = u64;
 
-/// The hub of one node. Needs a tokio runtime.
+/// The hub of one node. Needs a Tokio runtime.
 #[derive(Debug)]
 pub struct Hub {
     shards: Vec<UnboundedSender<Command>>,
-    directory: Directory,
+    index: ChannelIndex,
     next: AtomicU64,
     clock: Clock,
     outbox_bytes: usize,
 }
 
 impl Hub {
-    /// Starts `shards` shards, 64 at most. More than `outbox_bytes` waiting for one connection make it a slow consumer.
+    /// Starts at most 64 shards. A connection with more than `outbox_bytes` queued is a slow consumer.
     #[must_use]
     pub fn start(shards: NonZeroUsize, outbox_bytes: usize, metrics: &Arc<Metrics>) -> Arc<Self> {
         let clock = Clock::start();
@@ -61,51 +66,80 @@ impl Hub {
                 commands
             })
             .collect::<Vec<_>>();
-        let directory = Directory::new(shards.len(), metrics.channels.clone());
-        Arc::new(Self { shards, directory, next: AtomicU64::new(1), clock, outbox_bytes })
+        let index = ChannelIndex::new(shards.len(), metrics.channels.clone());
+        Arc::new(Self { shards, index, next: AtomicU64::new(1), clock, outbox_bytes })
     }
 
-    /// Admits a connection. It is on no channel yet; dropping the guard leaves every channel.
+    /// Adds a connection. It is on no channel yet; dropping the guard leaves every channel.
     pub fn connect(self: &Arc<Self>, outbox: Arc<Outbox>) -> Connection {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         Connection::new(self.clone(), id, outbox)
     }
 
-    /// Delivers a frame to those of a channel's subscribers that it is for.
+    /// Delivers a message to those subscribers of a channel that its audience includes.
     ///
-    /// `encode` runs only if somebody on this node is on the channel, once. `hold`, if there is one, is dropped when
-    /// every shard has handed the frame to its sockets.
+    /// `encode` is called once for each encoding that has a subscriber on this node. The permit is dropped when every
+    /// shard has handed the frame to its sockets.
     pub fn publish(
         &self,
         channel: &ChannelName,
-        hold: impl Into<Option<OwnedSemaphorePermit>>,
-        encode: impl FnOnce() -> Option<(Audience, Frame)>,
+        permit: impl Into<Option<OwnedSemaphorePermit>>,
+        encode: impl FnMut(Encoding) -> Option<(Audience, Frame)>,
     ) {
-        let Some((channel, present)) = self.directory.find(channel) else { return };
-        let Some((audience, frame)) = encode() else { return };
-        let delivery = Arc::new(Delivery { channel, audience, frame, _hold: hold.into() });
+        self.publish_at(channel, None, permit, encode);
+    }
+
+    /// [Publishes](Self::publish) a message that has a position in the history of its channel.
+    pub fn publish_at(
+        &self,
+        channel: &ChannelName,
+        position: Option<Position>,
+        permit: impl Into<Option<OwnedSemaphorePermit>>,
+        mut encode: impl FnMut(Encoding) -> Option<(Audience, Frame)>,
+    ) {
+        let Some((first, others)) = self.index.find(channel) else { return };
+        let mut permit = permit.into();
+        for (number, target) in others.iter().enumerate() {
+            let Some(message) = encode(target.encoding) else { continue };
+            let shares = others.len() + 1 - number;
+            let share = permit.as_mut().and_then(|permit| permit.split(permit.num_permits() / shares));
+            self.deliver(*target, position, message, share);
+        }
+        if let Some(message) = encode(first.encoding) {
+            self.deliver(first, position, message, permit);
+        }
+    }
+
+    fn deliver(
+        &self,
+        target: Target,
+        position: Option<Position>,
+        (audience, frame): (Audience, Frame),
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
+        let delivery = Arc::new(Delivery { key: target.key, audience, frame, position, _permit: permit });
         for (shard, commands) in self.shards.iter().enumerate() {
-            if present.contains(shard) {
+            if target.shards.contains(shard) {
                 // A shard ends only with the runtime.
                 let _ = commands.send(Command::Deliver(delivery.clone()));
             }
         }
     }
 
-    /// How many connections of this node are on a channel.
+    /// The number of connections of this node that are on a channel.
     #[must_use]
     pub fn subscribers(&self, channel: &ChannelName) -> usize {
-        self.directory.subscribers(channel)
+        self.index.subscribers(channel)
     }
 
     /// Closes one `of`-th of the connections that are still open, on each shard at least one.
-    pub fn close_some(&self, of: NonZeroUsize, close: Close) {
+    pub fn close_some(&self, of: NonZeroUsize, reason: CloseReason) {
         for commands in &self.shards {
-            let _ = commands.send(Command::CloseSome { of, close });
+            let _ = commands.send(Command::CloseSome { of, reason });
         }
     }
 
-    /// How many connections have something that the kernel has not taken yet, such as a close frame.
+    /// The number of connections with bytes that the kernel has not taken yet, such as a close frame.
     pub async fn unflushed(&self) -> usize {
         let mut answers = Vec::with_capacity(self.shards.len());
         for commands in &self.shards {
@@ -120,25 +154,52 @@ impl Hub {
         unflushed
     }
 
-    /// Closes a user's connections: those on this channel, or on any that has no scope. Of scoped channels the hub
-    /// does not know the users.
-    pub fn close_user(&self, user: &UserId, channel: Option<&ChannelName>, close: Close) {
+    /// Closes the connections that have joined this channel, or any channel, as this user.
+    pub fn close_user(&self, user: &UserId, channel: Option<&ChannelName>, reason: CloseReason) {
+        let keys = channel.map(|channel| self.index.keys(channel));
         for commands in &self.shards {
-            let _ =
-                commands.send(Command::CloseUser { user: user.clone(), channel: channel.cloned(), close });
+            let _ = commands.send(Command::CloseUser { user: user.clone(), keys: keys.clone(), reason });
         }
     }
 
-    /// The seconds that alarms are set in.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// How many bytes may wait for one connection.
+    /// How many bytes may be queued for one connection.
     #[must_use]
     pub fn outbox_bytes(&self) -> usize {
         self.outbox_bytes
+    }
+
+    /// Returns the name that all subscribers of the channel share.
+    fn join(
+        &self,
+        id: ConnectionId,
+        outbox: &Arc<Outbox>,
+        channel: &ChannelName,
+        user: Option<&UserId>,
+        gated: bool,
+    ) -> ChannelName {
+        let (shard, _) = self.shard_of(id);
+        let (channel, key) = self.index.join(channel, outbox.format().encoding, shard);
+        let (user, outbox) = (user.cloned(), outbox.clone());
+        self.command(id, Command::Join { key, id, user, outbox, gated });
+        channel
+    }
+
+    fn leave(&self, id: ConnectionId, encoding: Encoding, channel: &ChannelName) {
+        let (shard, _) = self.shard_of(id);
+        if let Some(key) = self.index.leave(channel, encoding, shard) {
+            self.command(id, Command::Leave { key, id });
+        }
+    }
+
+    fn open(&self, id: ConnectionId, channel: &ChannelName, encoding: Encoding, replay: Replay) {
+        if let Some(key) = self.index.key(channel, encoding) {
+            self.command(id, Command::Open { key, id, replay });
+        }
     }
 
     fn command(&self, id: ConnectionId, command: Command) {

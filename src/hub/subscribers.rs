@@ -3,17 +3,17 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
+use super::channel_index::ChannelKey;
 use super::users::UserKey;
 use super::{ConnectionId, Outbox};
-use crate::message::ChannelName;
 
-/// A shard's connections that are on one channel.
+/// A shard's subscribers of one channel in one encoding.
 ///
-/// Those that are on other channels too come first, so that each kind can be walked without looking at the other.
+/// Those that are on other channels too come first, so that each group can be iterated without looking at the other.
 #[derive(Debug, Default)]
 pub(super) struct Subscribers {
     entries: IndexMap<ConnectionId, Subscriber, RandomState>,
-    /// How many of the first entries are on several channels.
+    /// The number of entries, from the first, that are on several channels.
     several: usize,
 }
 
@@ -23,57 +23,44 @@ pub(super) struct Subscriber {
     pub(super) outbox: Arc<Outbox>,
 }
 
-/// The channels that a connection is on.
-#[derive(Debug)]
-pub(super) enum Channels {
-    One(ChannelName),
-    /// So many. Back from several to one it counts as being on several, because which one is left is not remembered.
-    Several(u32),
-}
+/// The channel that a connection is on, or how many it is on. Packed, because every connection has one.
+///
+/// Back from several to one, a connection counts as being on several, because it is not known which one is left.
+#[derive(Debug, Default)]
+pub(super) struct ChannelCount(u64);
 
-impl Default for Channels {
-    fn default() -> Self {
-        Self::Several(0)
-    }
-}
+/// Set if the rest is a key. Keys count up from 1, and do not get there.
+const KEY: u64 = 1 << 63;
 
-impl Channels {
-    /// Adds a channel. Whether there are several now.
-    pub(super) fn add(&mut self, channel: &ChannelName) -> Joined {
-        match std::mem::take(self) {
-            Self::Several(0) => {
-                *self = Self::One(channel.clone());
-                Joined::Only
-            }
-            Self::Several(count) => {
-                *self = Self::Several(count.saturating_add(1));
-                Joined::Several
-            }
-            Self::One(first) => {
-                *self = Self::Several(2);
-                Joined::Second { first }
-            }
+impl ChannelCount {
+    pub(super) fn add(&mut self, key: ChannelKey) -> JoinedAs {
+        if self.0 == 0 {
+            self.0 = KEY | key.0;
+            JoinedAs::Only
+        } else if self.0 & KEY != 0 {
+            let first = ChannelKey(self.0 & !KEY);
+            self.0 = 2;
+            JoinedAs::Second { first }
+        } else {
+            self.0 += 1;
+            JoinedAs::Additional
         }
     }
 
-    /// Takes a channel off.
     pub(super) fn remove(&mut self) {
-        *self = match self {
-            Self::One(_) => Self::Several(0),
-            Self::Several(count) => Self::Several(count.saturating_sub(1)),
-        };
+        self.0 = if self.0 & KEY != 0 { 0 } else { self.0.saturating_sub(1) };
     }
 }
 
-/// What a channel is to the connection that joins it.
-#[derive(Debug)]
-pub(super) enum Joined {
-    /// Its only one.
+/// How many channels a connection is on after it has joined one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum JoinedAs {
     Only,
-    /// Its second one: it is on several from now on, also for the subscribers of its first.
-    Second { first: ChannelName },
-    /// One of several.
-    Several,
+    /// The connection is on several channels now, which concerns the subscribers of its first one too.
+    Second {
+        first: ChannelKey,
+    },
+    Additional,
 }
 
 impl Subscribers {
@@ -85,12 +72,12 @@ impl Subscribers {
         self.entries.is_empty()
     }
 
-    /// Adds a connection that is not among them, as one that is on this channel only.
+    /// Adds a connection that is on no other channel, and not subscribed yet.
     pub(super) fn add(&mut self, id: ConnectionId, subscriber: Subscriber) {
         self.entries.insert(id, subscriber);
     }
 
-    /// From now on the connection is on other channels too.
+    /// Marks a connection as being on other channels too.
     pub(super) fn mark_several(&mut self, id: ConnectionId) {
         if let Some(index) = self.entries.get_index_of(&id).filter(|index| *index >= self.several) {
             self.entries.swap_indices(index, self.several);
@@ -98,7 +85,7 @@ impl Subscribers {
         }
     }
 
-    /// Whether the connection was among them.
+    /// Returns whether the connection was subscribed.
     pub(super) fn remove(&mut self, id: ConnectionId) -> bool {
         let Some(mut index) = self.entries.get_index_of(&id) else { return false };
         if index < self.several {
@@ -127,5 +114,28 @@ impl Subscribers {
     pub(super) fn on_one(&self) -> impl ExactSizeIterator<Item = (ConnectionId, &Subscriber)> {
         let one = self.entries.get_range(self.several..).unwrap_or_default();
         one.iter().map(|(id, subscriber)| (*id, subscriber))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_channel_is_known_until_there_is_a_second() {
+        let mut channels = ChannelCount::default();
+        assert_eq!(channels.add(ChannelKey(7)), JoinedAs::Only);
+        channels.remove();
+        assert_eq!(channels.add(ChannelKey(8)), JoinedAs::Only);
+        assert_eq!(channels.add(ChannelKey(9)), JoinedAs::Second { first: ChannelKey(8) });
+        assert_eq!(channels.add(ChannelKey(10)), JoinedAs::Additional);
+        for _ in 0..2 {
+            channels.remove();
+        }
+        assert_eq!(channels.add(ChannelKey(11)), JoinedAs::Additional);
+        for _ in 0..3 {
+            channels.remove();
+        }
+        assert_eq!(channels.add(ChannelKey(12)), JoinedAs::Only);
     }
 }

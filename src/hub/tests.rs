@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::wire_format::tests::{FORMAT, format};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,9 +32,13 @@ impl Node {
 
     /// A connection in the hub, and the socket of its client.
     async fn connect(&self) -> (Connection, TcpStream) {
+        self.connect_with(&FORMAT).await
+    }
+
+    async fn connect_with(&self, format: &'static WireFormat) -> (Connection, TcpStream) {
         let client = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = self.listener.accept().await.unwrap();
-        let outbox = Arc::new(Outbox::new());
+        let outbox = Arc::new(Outbox::new(format));
         outbox.attach(server);
         (self.hub.connect(outbox), client)
     }
@@ -41,7 +46,8 @@ impl Node {
     fn publish(&self, channel: &str, audience: Audience, text: &str) {
         let hold = self.budget.clone().try_acquire_owned().unwrap();
         let frame = Frame::from_wire(Bytes::copy_from_slice(text.as_bytes()));
-        self.hub.publish(&name(channel), hold, || Some((audience, frame)));
+        let mut message = Some((audience, frame));
+        self.hub.publish(&name(channel), hold, |_| message.take());
     }
 }
 
@@ -56,7 +62,7 @@ async fn expect(client: &mut TcpStream, text: &str) {
 }
 
 #[tokio::test]
-async fn each_audience_gets_what_is_for_it() {
+async fn each_audience_receives_its_messages() {
     let node = Node::start(3).await;
     let (mut first, mut first_client) = node.connect().await;
     let (mut second, mut second_client) = node.connect().await;
@@ -72,7 +78,7 @@ async fn each_audience_gets_what_is_for_it() {
 }
 
 #[tokio::test]
-async fn who_left_gets_nothing_more_and_the_rest_goes_on() {
+async fn a_connection_that_left_a_channel_receives_nothing_more_from_it() {
     let node = Node::start(2).await;
     let (mut both, mut both_client) = node.connect().await;
     let (mut gone, mut gone_client) = node.connect().await;
@@ -97,10 +103,10 @@ async fn who_left_gets_nothing_more_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn encoding_is_for_an_audience_and_the_budget_comes_back() {
+async fn nothing_is_encoded_without_subscribers_and_the_budget_is_returned() {
     let node = Node::start(2).await;
     let hold = node.budget.clone().try_acquire_owned().unwrap();
-    node.hub.publish(&name("empty"), hold, || panic!("nobody is on the channel"));
+    node.hub.publish(&name("empty"), hold, |_| panic!("nobody is on the channel"));
     assert_eq!(node.budget.available_permits(), 1000);
     let (mut connection, mut client) = node.connect().await;
     connection.join(&name("a"), &1.into());
@@ -124,7 +130,7 @@ async fn a_drain_closes_each_connection_once_and_a_share_at_a_time() {
         places.iter().filter(|(connection, _)| connection.outbox().ending().is_some()).count()
     };
     for (of, expected) in [(2, 2), (2, 3), (1, 4), (1, 4)] {
-        node.hub.close_some(NonZeroUsize::new(of).unwrap(), Close::GoingAway);
+        node.hub.close_some(NonZeroUsize::new(of).unwrap(), CloseReason::GoingAway);
         let all = async {
             while closed(&places) < expected {
                 tokio::task::yield_now().await;
@@ -136,34 +142,116 @@ async fn a_drain_closes_each_connection_once_and_a_share_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_seat_subscribes_from_anywhere_until_it_is_dropped() {
+async fn a_handle_subscribes_from_any_task_until_the_subscription_is_dropped() {
     let node = Node::start(2).await;
     let (connection, mut client) = node.connect().await;
     let scoped = ChannelName::scoped("app", "a");
-    let seat = connection.seat();
+    let handle = connection.handle();
     let subscription =
-        tokio::spawn(async move { seat.subscribe(&ChannelName::scoped("app", "a")) }).await.unwrap();
+        tokio::spawn(async move { handle.subscribe(&ChannelName::scoped("app", "a")) }).await.unwrap();
     assert_eq!(subscription.channel(), &scoped);
     let publish = |text: &str| {
         let frame = Frame::from_wire(Bytes::copy_from_slice(text.as_bytes()));
-        node.hub.publish(&scoped, None, || Some((Audience::Everyone, frame)));
+        node.hub.publish(&scoped, None, |_| Some((Audience::Everyone, frame.clone())));
     };
     publish("first ");
-    // Users of scoped channels are not native ones.
-    node.hub.close_user(&0.into(), None, Close::Disconnected);
+    // No message is addressed to the users of such a subscription.
+    node.hub.close_user(&0.into(), None, CloseReason::Expired);
     publish("second ");
     expect(&mut client, "first second ").await;
     drop(subscription);
     assert_eq!(node.hub.subscribers(&scoped), 0);
     publish("third");
-    connection.outbox().speak_pusher();
-    node.hub.close_some(NonZeroUsize::MIN, Close::GoingAway);
+    node.hub.close_some(NonZeroUsize::MIN, CloseReason::GoingAway);
     // What a connection's task does when it is woken.
     while connection.outbox().ending().is_none() {
         tokio::task::yield_now().await;
     }
     connection.outbox().flush().unwrap();
-    let mut close = [0; 13];
+    let mut close = [0; 8];
     timeout(PATIENCE, client.read_exact(&mut close)).await.unwrap().unwrap();
-    assert_eq!(close, *b"\x88\x0b\x10\x68reconnect");
+    assert_eq!(close, *b"\x88\x06\x03\xe9away");
+}
+
+#[tokio::test]
+async fn a_message_is_encoded_once_for_each_encoding_with_a_subscriber() {
+    static THIRD: WireFormat = format(2);
+    static UNUSED: Encoding = Encoding::new(3);
+    let node = Node::start(3).await;
+    let (mut first, mut first_client) = node.connect().await;
+    let (mut second, mut second_client) = node.connect_with(&THIRD).await;
+    let (mut third, mut third_client) = node.connect_with(&THIRD).await;
+    let publish = |channel: &str, text: &str, permit: Option<OwnedSemaphorePermit>| {
+        let mut encodings = Vec::new();
+        node.hub.publish(&name(channel), permit, |encoding| {
+            encodings.push(encoding);
+            let text = format!("{text}{}|", if encoding == FORMAT.encoding { "" } else { "*" });
+            Some((Audience::Everyone, Frame::from_wire(text.into())))
+        });
+        encodings.sort_by_key(|encoding| *encoding != FORMAT.encoding);
+        encodings
+    };
+    for connection in [&mut first, &mut second, &mut third] {
+        connection.join(&name("a"), &1.into());
+    }
+    second.join(&name("b"), &1.into());
+    let permit = node.budget.clone().try_acquire_many_owned(1000).unwrap();
+    let encodings = publish("a", "1", Some(permit));
+    assert_eq!(encodings, [FORMAT.encoding, THIRD.encoding]);
+    assert!(!encodings.contains(&UNUSED));
+    assert_eq!(publish("b", "2", None), [THIRD.encoding]);
+    assert_eq!(publish("a", "3", None).len(), 2);
+    expect(&mut first_client, "1|3|").await;
+    expect(&mut second_client, "1*|2*|3*|").await;
+    expect(&mut third_client, "1*|3*|").await;
+    while node.budget.available_permits() < 1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(node.hub.subscribers(&name("a")), 3);
+    first.leave(&name("a"));
+    assert_eq!(publish("a", "4", None), [THIRD.encoding]);
+    third.leave(&name("a"));
+    first.join(&name("a"), &1.into());
+    assert_eq!(publish("a", "5", None).len(), 2);
+    expect(&mut first_client, "5|").await;
+    expect(&mut second_client, "4*|5*|").await;
+    // Users are found in every encoding.
+    node.hub.close_user(&1.into(), Some(&name("a")), CloseReason::Expired);
+    for connection in [&first, &second] {
+        while connection.outbox().ending().is_none() {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(third.outbox().ending(), None);
+}
+
+#[tokio::test]
+async fn a_gated_subscription_replays_first_and_misses_nothing() {
+    let node = Node::start(2).await;
+    let (connection, mut client) = node.connect().await;
+    let position = |offset: u64| Position { epoch: 1, offset: offset.try_into().unwrap() };
+    let frame = |offset: u64| Frame::from_wire(format!("{offset} ").into());
+    let publish = |offset: u64| {
+        let message = |_| Some((Audience::Everyone, frame(offset)));
+        node.hub.publish_at(&name("a"), Some(position(offset)), None, message);
+    };
+    publish(1);
+    let gated = connection.handle().subscribe_gated(&name("a"), Some(&7.into()));
+    publish(2);
+    publish(3);
+    // The history has been read up to 2.
+    let replay = Replay { frames: vec![frame(1), frame(2)], end: Some(position(2)) };
+    publish(4);
+    let subscription = gated.open(replay);
+    publish(5);
+    expect(&mut client, "1 2 3 4 5 ").await;
+    drop(subscription);
+    let abandoned = connection.handle().subscribe_gated(&name("a"), None);
+    publish(6);
+    drop(abandoned);
+    assert_eq!(node.hub.subscribers(&name("a")), 0);
+    let _second = connection.handle().subscribe_gated(&name("a"), None).open(Replay::default());
+    publish(7);
+    expect(&mut client, "7 ").await;
+    assert_eq!(node.metrics.deliveries.get(), 6);
 }

@@ -6,23 +6,22 @@ use foldhash::fast::{FixedState, RandomState};
 use super::ConnectionId;
 use crate::message::{Audience, UserId};
 
-/// Tells which of a shard's connections belong to a user.
+/// Which of a shard's connections belong to a user.
 ///
-/// A subscriber keeps a [`UserKey`] of eight bytes. A number is its own key, so that comparing keys is nearly all there
-/// is to do. The key of a text is a hash: the text itself is kept here, once per connection, and compared only where the
-/// keys are equal.
+/// A subscriber keeps a [`UserKey`] of eight bytes. A number is its own key, so that comparing keys is nearly all there is to
+/// do. The key of a text is a hash: the text itself is kept here, once for each connection, and compared only if the keys are
+/// equal.
 #[derive(Debug, Default)]
 pub(super) struct Users {
     texts: HashMap<ConnectionId, UserId, RandomState>,
 }
 
-/// What users are compared by first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UserKey(i64);
 
 /// An audience, ready to be compared with many subscribers.
 #[derive(Debug)]
-pub(super) enum Wanted<'a> {
+pub(super) enum AudienceMatcher<'a> {
     Everyone,
     Number(UserKey),
     Text(UserKey, &'a UserId),
@@ -30,19 +29,26 @@ pub(super) enum Wanted<'a> {
 }
 
 impl UserKey {
+    /// The key of subscribers to which no message is addressed.
+    pub(super) const NOBODY: Self = Self(i64::MIN);
+
     fn of(user: &UserId) -> Self {
-        Self(user.number().unwrap_or_else(|| FixedState::default().hash_one(user).cast_signed()))
+        Self::of_number(user).unwrap_or_else(|| Self(FixedState::default().hash_one(user).cast_signed()))
+    }
+
+    /// The number is the key, except for the one that stands for nobody: that ID is treated like a text.
+    fn of_number(user: &UserId) -> Option<Self> {
+        user.number().map(Self).filter(|key| *key != Self::NOBODY)
     }
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> AudienceMatcher<'a> {
     pub(super) fn user(user: &'a UserId) -> Self {
-        let key = UserKey::of(user);
-        if user.number().is_some() { Self::Number(key) } else { Self::Text(key, user) }
+        UserKey::of_number(user).map_or_else(|| Self::Text(UserKey::of(user), user), Self::Number)
     }
 }
 
-impl<'a> From<&'a Audience> for Wanted<'a> {
+impl<'a> From<&'a Audience> for AudienceMatcher<'a> {
     fn from(audience: &'a Audience) -> Self {
         match audience {
             Audience::Everyone => Self::Everyone,
@@ -53,10 +59,10 @@ impl<'a> From<&'a Audience> for Wanted<'a> {
 }
 
 impl Users {
-    /// Remembers whose a connection is until it [leaves](Self::leave). A connection has one user.
+    /// Remembers the user of a connection until it [leaves](Self::leave). A connection has one user.
     pub(super) fn enter(&mut self, id: ConnectionId, user: UserId) -> UserKey {
         let key = UserKey::of(&user);
-        if user.number().is_none() {
+        if UserKey::of_number(&user).is_none() {
             self.texts.insert(id, user);
         }
         key
@@ -68,14 +74,14 @@ impl Users {
         }
     }
 
-    /// Whether the audience includes a connection, whose user has this key.
-    pub(super) fn include(&self, wanted: &Wanted<'_>, id: ConnectionId, key: UserKey) -> bool {
-        match wanted {
-            Wanted::Everyone => true,
-            // A number may happen to be the hash of a text.
-            Wanted::Number(number) => key == *number && !self.texts.contains_key(&id),
-            Wanted::Text(hash, text) => key == *hash && self.texts.get(&id) == Some(text),
-            Wanted::Except(excluded) => id != *excluded,
+    /// Whether the audience includes a connection with this key.
+    pub(super) fn include(&self, audience: &AudienceMatcher<'_>, id: ConnectionId, key: UserKey) -> bool {
+        match audience {
+            AudienceMatcher::Everyone => true,
+            // A number can be the hash of a text.
+            AudienceMatcher::Number(number) => key == *number && !self.texts.contains_key(&id),
+            AudienceMatcher::Text(hash, text) => key == *hash && self.texts.get(&id) == Some(text),
+            AudienceMatcher::Except(excluded) => id != *excluded,
         }
     }
 }
@@ -85,20 +91,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_are_told_apart_also_where_a_number_is_the_hash_of_a_text() {
+    fn a_number_that_is_the_hash_of_a_text_is_another_user() {
         let text = UserId::text("9d2f4c1e-7b1a-4e0e-9a53-3f1f5a0d6c11").unwrap();
         let number = UserId::from(UserKey::of(&text).0);
         let mut users = Users::default();
         let key = users.enter(1, number.clone());
         assert_eq!(users.enter(2, text.clone()), key);
         for (user, included) in [(&number, [true, false]), (&text, [false, true])] {
-            let wanted = Wanted::user(user);
+            let wanted = AudienceMatcher::user(user);
             assert_eq!([1, 2].map(|id| users.include(&wanted, id, key)), included, "{user}");
         }
     }
 
     #[test]
-    fn only_texts_take_room_and_they_give_it_back() {
+    fn no_message_to_a_user_reaches_subscribers_without_one() {
+        let mut users = Users::default();
+        for user in [UserId::from(i64::MIN), UserId::new(&i64::MIN.to_string()), UserId::from(0)] {
+            let matcher = AudienceMatcher::user(&user);
+            assert!(!users.include(&matcher, 1, UserKey::NOBODY), "{user}");
+            let key = users.enter(2, user.clone());
+            assert!(users.include(&matcher, 2, key), "{user}");
+        }
+    }
+
+    #[test]
+    fn only_texts_take_memory_and_it_is_given_back() {
         let mut users = Users::default();
         for id in 0..1000 {
             users.enter(id, UserId::text(&id.to_string()).unwrap());

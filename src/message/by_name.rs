@@ -4,25 +4,23 @@ use foldhash::fast::RandomState;
 
 use super::ChannelName;
 
-/// Something that a channel's name tells apart from others of its kind.
+/// A thing that is identified by the name of a channel.
 pub trait Named {
-    /// The channel.
     fn name(&self) -> &ChannelName;
 }
 
-/// Things by the names of their channels, each name once.
+/// A set of things by channel name.
 ///
-/// There are few as a rule, so they are searched in turn and take no more room than they need. Where they are many, an index
-/// finds them.
+/// Usually there are few, and a list without spare capacity is searched. Many have an index.
 #[derive(Debug)]
 pub struct ByName<T> {
     items: Vec<T>,
-    /// Their positions. Apart, because most have none.
-    #[expect(clippy::box_collection, reason = "an empty map has no room on the heap, but it has 32 bytes")]
+    /// The positions in `items`. Boxed, because most sets have none.
+    #[expect(clippy::box_collection, reason = "an empty map does not allocate, but has 32 bytes")]
     index: Option<Box<HashMap<ChannelName, usize, RandomState>>>,
 }
 
-/// With more than this there is an index.
+/// A larger set has an index.
 const FEW: usize = 16;
 
 impl<T> Default for ByName<T> {
@@ -32,22 +30,21 @@ impl<T> Default for ByName<T> {
 }
 
 impl<T: Named> ByName<T> {
-    /// The one of this name.
     #[must_use]
     pub fn get(&self, name: &ChannelName) -> Option<&T> {
         self.items.get(self.position(name)?)
     }
 
-    /// The one of this name. Its name must stay equal.
+    /// The name of the item must not change.
     pub fn get_mut(&mut self, name: &ChannelName) -> Option<&mut T> {
         let position = self.position(name)?;
         self.items.get_mut(position)
     }
 
-    /// Adds one whose name is not there.
+    /// Adds an item whose name is not in the set.
     pub fn add(&mut self, item: T) {
         if self.items.is_empty() {
-            // Most have one, and a vector that grows makes room for four.
+            // Most sets have one item, and a vector that grows makes room for four.
             self.items.reserve_exact(1);
         }
         if let Some(index) = &mut self.index {
@@ -61,7 +58,6 @@ impl<T: Named> ByName<T> {
         }
     }
 
-    /// Takes the one of this name out.
     pub fn remove(&mut self, name: &ChannelName) -> Option<T> {
         let position = self.position(name)?;
         let item = self.items.swap_remove(position);
@@ -75,7 +71,7 @@ impl<T: Named> ByName<T> {
         Some(item)
     }
 
-    /// Takes so many out, or all where there are fewer.
+    /// Removes this many items, or all if there are fewer.
     pub fn take(&mut self, most: usize) -> Vec<T> {
         let taken = self.items.split_off(self.items.len().saturating_sub(most));
         if let Some(index) = &mut self.index {
@@ -87,18 +83,16 @@ impl<T: Named> ByName<T> {
         taken
     }
 
-    /// All of them, in no order.
+    /// All items, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.items.iter()
     }
 
-    /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
@@ -141,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_map(steps in prop::collection::vec((0u8..4, 0u8..60), 0..300)) {
+        fn it_behaves_like_a_map(steps in prop::collection::vec((0u8..4, 0u8..60), 0..300)) {
             let (mut items, mut model) = (ByName::default(), BTreeMap::new());
             for (number, (step, which)) in steps.into_iter().enumerate() {
                 let channel = name(which);

@@ -3,22 +3,18 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-/// A channel's identity: an exact string of 1 to 200 bytes without control characters.
+/// The name of a channel: 1 to 200 bytes without control characters.
 ///
-/// Never trimmed, folded or normalised: `chat` and `chat:` are two channels. Cloning shares the text.
+/// Names are never trimmed, folded or normalised: `chat` and `chat:` are two channels. Cloning shares the text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName(Arc<str>);
 
-/// Why a string cannot name a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidChannelName {
-    /// It has no characters at all.
     #[error("a channel name must not be empty")]
     Empty,
-    /// It is longer than [`ChannelName::MAX_BYTES`].
     #[error("a channel name has at most {} bytes", ChannelName::MAX_BYTES)]
     TooLong,
-    /// It has a control character.
     #[error("a channel name must not contain control characters")]
     ControlCharacter,
 }
@@ -27,7 +23,6 @@ impl ChannelName {
     /// The longest name, in bytes of UTF-8.
     pub const MAX_BYTES: usize = 200;
 
-    /// Takes a name as it is, or says what is wrong with it.
     pub fn new(name: &str) -> Result<Self, InvalidChannelName> {
         if name.is_empty() {
             return Err(InvalidChannelName::Empty);
@@ -41,18 +36,17 @@ impl ChannelName {
         Ok(Self(name.into()))
     }
 
-    /// A channel of another namespace, such as an application's, which no name of [`new`](Self::new) can reach.
+    /// A name in another namespace, such as that of an app, which no result of [`new`](Self::new) equals.
     ///
-    /// The scope must not contain [`SCOPE_END`](Self::SCOPE_END); the name is taken as it is.
+    /// The scope must not contain [`SCOPE_END`](Self::SCOPE_END). The name is not checked.
     #[must_use]
     pub fn scoped(scope: &str, name: &str) -> Self {
         Self(format!("{scope}{}{name}", Self::SCOPE_END).into())
     }
 
-    /// What ends a scope: a control character, which names do not have.
+    /// Ends a scope. A control character, which names do not contain.
     pub const SCOPE_END: char = '\u{1f}';
 
-    /// Whether it has a scope.
     #[must_use]
     pub fn is_scoped(&self) -> bool {
         self.0.contains(Self::SCOPE_END)
@@ -64,19 +58,18 @@ impl ChannelName {
         self.0.split_once(Self::SCOPE_END).map_or(&*self.0, |(_, name)| name)
     }
 
-    /// The whole name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The text before the first `:` (all of it where there is none). It selects the channel's rules.
+    /// The text before the first `:`, or all of it if there is none. It selects the rules of the channel.
     #[must_use]
     pub fn kind(&self) -> &str {
         self.0.split_once(':').map_or(&*self.0, |(kind, _)| kind)
     }
 
-    /// The parameters after the first `:`, separated by commas. Routing does not look at them.
+    /// The parameters after the first `:`, separated by commas. Routing ignores them.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         let text = self.0.split_once(':').map_or("", |(_, parameters)| parameters);
         text.split(',').filter(|parameter| !parameter.is_empty())
@@ -100,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_kept_to_the_letter() {
+    fn names_are_not_normalised() {
         for name in ["chat", "chat:", "chat:default", " chat:room1 ", "Chat:ルーム", "progress:42,a", ":"]
         {
             assert_eq!(ChannelName::new(name).unwrap().as_str(), name);
@@ -109,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_1_and_200_bytes() {
+    fn a_name_has_1_to_200_bytes() {
         assert_eq!(ChannelName::new(""), Err(InvalidChannelName::Empty));
         assert!(ChannelName::new(&"a".repeat(200)).is_ok());
         assert_eq!(ChannelName::new(&"a".repeat(201)), Err(InvalidChannelName::TooLong));
@@ -117,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_refused() {
+    fn control_characters_are_rejected() {
         for name in ["a\n", "\0", "a\u{7f}", "a\u{85}b"] {
             assert_eq!(ChannelName::new(name), Err(InvalidChannelName::ControlCharacter));
         }
@@ -130,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_is_out_of_reach() {
+    fn a_scoped_name_equals_no_other_name() {
         let scoped = ChannelName::scoped("app", "chat");
         assert_eq!(scoped.unscoped(), "chat");
         assert_ne!(scoped, ChannelName::scoped("app2", "chat"));

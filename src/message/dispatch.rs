@@ -7,15 +7,15 @@ use super::Event;
 /// What a broker carries.
 #[derive(Debug, Clone)]
 pub enum Dispatch {
-    /// Something said on a native channel.
+    /// A message on a native channel.
     Event(Event),
-    /// What nodes say to each other: the text of any JSON value, opaque to the broker. See [`Signal`](super::Signal).
+    /// A message between nodes: the text of any JSON value, opaque to the broker. See [`Signal`](super::Signal).
     Signal(Bytes),
-    /// What an application published on a topic that this node listens to.
+    /// A message that an application published on a topic to which this node is subscribed.
     Topic {
         /// The topic, without the prefix.
         topic: Arc<str>,
-        /// Whatever was published. Nothing has been checked.
+        /// What was published, unchecked.
         payload: Bytes,
     },
 }

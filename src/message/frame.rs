@@ -2,10 +2,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Close;
 
-/// Bytes ready for a wire, protocol header included. Encoded once, shared by all who receive it.
+/// Bytes that are ready for a wire, including the header of the transport. Cloning shares them.
 ///
-/// A server's WebSocket frames are not masked (RFC 6455, section 5.1), so that the very same bytes serve
-/// every connection.
+/// The WebSocket frames of a server are not masked (RFC 6455, section 5.1), so that the same bytes serve every connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame(Bytes);
 
@@ -19,13 +18,12 @@ const PING: u8 = 0x9;
 const MAX_HEADER: usize = 10;
 
 impl Frame {
-    /// A WebSocket text message made of parts, which are written one after the other.
+    /// A WebSocket text message, made of these parts.
     #[must_use]
     pub fn text(parts: &[&[u8]]) -> Self {
         Self::encode(TEXT, parts)
     }
 
-    /// A WebSocket binary message.
     #[must_use]
     pub fn binary(payload: &[u8]) -> Self {
         Self::encode(BINARY, &[payload])
@@ -37,22 +35,26 @@ impl Frame {
         Self(Bytes::from_static(&[FINAL | PING, 0]))
     }
 
-    /// The close frame that carries a [`Close`].
+    /// A WebSocket close frame.
     #[must_use]
-    pub fn close(close: Close) -> Self {
-        Self::encode(CLOSE, &[&close.code().to_be_bytes(), close.reason().as_bytes()])
+    pub fn close(close: &Close) -> Self {
+        Self::encode(CLOSE, &[&close.code.to_be_bytes(), close.reason.as_bytes()])
     }
 
-    /// Takes bytes that are already what the wire wants: whole frames and nothing else.
+    /// Wraps bytes that are whole frames.
     #[must_use]
     pub fn from_wire(bytes: Bytes) -> Self {
         Self(bytes)
     }
 
-    /// The bytes for the wire.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.0
+    }
+
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.0
     }
 
     fn encode(opcode: u8, parts: &[&[u8]]) -> Self {
@@ -81,9 +83,10 @@ impl Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Reconnect;
 
     #[test]
-    fn headers_take_the_shortest_form() {
+    fn headers_have_the_shortest_form() {
         assert_eq!(Frame::text(&[b"h", b"i"]).bytes().as_ref(), b"\x81\x02hi");
         for (length, header) in [
             (0, &b"\x81\x00"[..]),
@@ -101,7 +104,9 @@ mod tests {
     #[test]
     fn control_frames() {
         assert_eq!(Frame::ping().bytes().as_ref(), b"\x89\x00");
-        assert_eq!(Frame::close(Close::GoingAway).bytes().as_ref(), b"\x88\x0c\x03\xe9going away");
+        let close =
+            Close { code: 1001, reason: "going away", label: "going_away", reconnect: Reconnect::AtOnce };
+        assert_eq!(Frame::close(&close).bytes().as_ref(), b"\x88\x0c\x03\xe9going away");
         assert_eq!(Frame::binary(b"\0").bytes().as_ref(), b"\x82\x01\x00");
     }
 }

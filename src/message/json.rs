@@ -1,4 +1,4 @@
-//! Reading and writing JSON without re-typing or nesting what is inside: depth and size cost no stack.
+//! Reads and writes JSON without parsing the values inside: their depth costs no stack, and their text does not change.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,8 +7,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The texts of the values of these keys in the text of an object; the last where there are several, as
-/// `JSON.parse` has it.
+/// The texts of the values of these keys in an object, the last one if a key is there several times, like `JSON.parse`.
 pub fn members<'a, const N: usize>(
     text: &'a str,
     names: [&'static str; N],
@@ -35,7 +34,7 @@ pub fn object_or_string(value: &str) -> Option<Cow<'_, str>> {
     if value.starts_with('{') { Some(Cow::Borrowed(value)) } else { string(value) }
 }
 
-/// The text that a JSON string stands for; `None` where the value is another one.
+/// The text of a JSON string; `None` for other values.
 #[must_use]
 pub fn string(value: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
@@ -71,7 +70,7 @@ impl<'de, const N: usize> Visitor<'de> for Members<N> {
     }
 }
 
-/// Which of the names a key is, without keeping the key.
+/// The position of a key among the names, without keeping the key.
 struct Position<'n>(&'n [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for Position<'_> {

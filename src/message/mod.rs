@@ -1,4 +1,4 @@
-//! The nouns that every room shares. This room knows nothing of any other.
+//! The nouns that all rooms share. This room imports no other.
 
 mod broadcast;
 mod by_name;
@@ -7,6 +7,7 @@ mod channel_info;
 mod close;
 mod dialect;
 mod dispatch;
+mod encoding;
 mod event;
 mod frame;
 pub mod json;
@@ -16,15 +17,17 @@ mod notice;
 mod position;
 mod signal;
 mod socket_id;
+mod token_bucket;
 mod user;
 
 pub use broadcast::Broadcast;
 pub use by_name::{ByName, Named};
 pub use channel::{ChannelName, InvalidChannelName};
 pub use channel_info::{ChannelInfo, LastEvent};
-pub use close::Close;
+pub use close::{Close, CloseReason, Closes, Reconnect};
 pub use dialect::{ChannelKind, Dialect, InvalidBroadcast};
 pub use dispatch::Dispatch;
+pub use encoding::Encoding;
 pub use event::{Audience, Event, Sender};
 pub use frame::Frame;
 pub use member::Member;
@@ -33,4 +36,5 @@ pub use notice::Notice;
 pub use position::{InvalidPosition, Position};
 pub use signal::{InvalidSignal, Signal};
 pub use socket_id::{InvalidSocketId, SocketId};
+pub use token_bucket::{Rate, TokenBucket};
 pub use user::{InvalidUserId, UserId};

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::channels::Channels;
 use crate::hub::Hub;
-use crate::message::Close;
+use crate::message::CloseReason;
 use crate::transport::{EndpointContext, NewConnections};
 
 /// Closes the connections when the server shuts down.
@@ -40,7 +40,7 @@ impl Drain {
     /// as possible.
     pub(super) async fn close_held(&self) {
         self.context.set_new_connections(NewConnections::Reject);
-        self.hub.close_some(NonZeroUsize::MIN, Close::Restarting);
+        self.hub.close_some(NonZeroUsize::MIN, CloseReason::Restarting);
         let end = Instant::now() + LAST_FLUSH_TIMEOUT;
         while self.hub.unflushed().await > 0 && Instant::now() < end {
             sleep(STEP).await;
@@ -57,7 +57,7 @@ impl Drain {
                 return 0;
             }
             let of = usize::try_from(left).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN);
-            self.hub.close_some(of, Close::GoingAway);
+            self.hub.close_some(of, CloseReason::GoingAway);
             sleep(STEP.min(grace)).await;
         }
         let end = start + grace;
@@ -76,7 +76,7 @@ impl Drain {
         let start = Instant::now();
         // Handshakes that began before new connections were held are through after this.
         sleep(STEP.min(grace)).await;
-        self.hub.close_some(NonZeroUsize::MIN, Close::Restarting);
+        self.hub.close_some(NonZeroUsize::MIN, CloseReason::Restarting);
         let (enough, end) = (start + CLOSE_REPLY_TIMEOUT, start + grace);
         while self.open() > 0 && Instant::now() < end {
             if Instant::now() >= enough && self.hub.unflushed().await == 0 {

@@ -54,7 +54,7 @@ fn deliver(
     metrics: &Metrics,
     removed_keys: &mut RemovedKeys,
 ) {
-    hub.publish(&event.channel, permit, || {
+    hub.publish_at(&event.channel, event.position, permit, |_| {
         let mut removed_by = None;
         let delivery = native.deliver(event, |kind, key| {
             removed_keys.count(kind, key);

@@ -10,12 +10,11 @@ use bytes::{Buf as _, Bytes};
 use socket2::SockRef;
 use tokio::io::ReadBuf;
 
-use super::bucket::{Bucket, Rate};
 use super::message_reader::{MessageReader, ReadEnd};
 use super::read_buffer::read;
 use super::{ConnectionHandler, ConnectionOptions, DisconnectReason};
 use crate::hub::{Ending, Flushed, Outbox};
-use crate::message::{Close, Frame};
+use crate::message::{CloseReason, Frame, TokenBucket};
 
 /// How long a closing handshake may take, in seconds.
 const CLOSE_WITHIN: u32 = 5;
@@ -34,7 +33,7 @@ pub(super) struct ConnectionTask<H: ConnectionHandler> {
     options: Arc<ConnectionOptions>,
     reader: MessageReader,
     /// The client's message rate.
-    bucket: Bucket,
+    bucket: TokenBucket,
     phase: Phase,
     liveness: Liveness,
     /// The client is over its rate: what it has sent is not read until the bucket has refilled.
@@ -59,22 +58,31 @@ enum Phase {
     Open,
     /// Our close frame is sent or queued; waits for the client's until `until`.
     Closing {
-        reason: DisconnectReason,
+        cause: Cause,
         until: u32,
     },
     /// Closing handshake done; ends when the outbox is flushed, or at `until`.
     Flushing {
-        reason: DisconnectReason,
+        cause: Cause,
         until: u32,
     },
     /// The client broke the protocol. What it sends is discarded until it closes its side, because closing the socket with unread
     /// data would send a reset that overtakes our close frame.
     Draining {
-        reason: DisconnectReason,
+        cause: Cause,
         until: u32,
         finished: bool,
     },
-    Over(DisconnectReason),
+    Over(Cause),
+}
+
+/// A [`DisconnectReason`] without the close, which the outbox has: small, because every connection has a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Client(Option<u16>),
+    Server,
+    HeartbeatTimeout,
+    Lost,
 }
 
 impl<H: ConnectionHandler> ConnectionTask<H> {
@@ -82,7 +90,7 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
     pub(super) fn new(handler: H, options: Arc<ConnectionOptions>, expires_at: Option<u64>) -> Self {
         let clock = options.clock;
         let expires = expires_at.map_or(u32::MAX, |at| clock.at_unix(at));
-        let bucket = options.rate.as_ref().map(Rate::bucket).unwrap_or_default();
+        let bucket = options.rate.map(|rate| rate.full_bucket(clock.millis())).unwrap_or_default();
         Self {
             handler,
             options,
@@ -133,14 +141,14 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
         };
         let until = now.saturating_add(CLOSE_WITHIN);
         *phase = match (end, *phase) {
-            (_, Phase::Closing { reason, .. }) => Phase::Flushing { reason, until },
+            (_, Phase::Closing { cause, .. }) => Phase::Flushing { cause, until },
             (ReadEnd::Closed(code), _) => {
                 outbox.end();
-                Phase::Flushing { reason: DisconnectReason::Client(code), until }
+                Phase::Flushing { cause: Cause::Client(code), until }
             }
             (ReadEnd::Failed(close), _) => {
                 outbox.close(close);
-                Phase::Draining { reason: DisconnectReason::Server(close), until, finished: false }
+                Phase::Draining { cause: Cause::Server, until, finished: false }
             }
         };
         self.reader = MessageReader::default();
@@ -150,7 +158,7 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
     /// Reads what has arrived, as far as the rate permits. Ready when the client has closed its side.
     fn poll_read(&mut self, cx: &mut Context<'_>, now: u32) -> Poll<()> {
         let outbox = self.outbox().clone();
-        let Some(stream) = outbox.sink() else { return Poll::Ready(()) };
+        let Some(stream) = outbox.stream() else { return Poll::Ready(()) };
         if self.reader.poll_pause(cx).is_pending() {
             return Poll::Pending;
         }
@@ -176,7 +184,8 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
                 return Poll::Pending;
             }
             let rate = self.options.rate;
-            let allowed = rate.map_or(frames, |rate| rate.available(&mut self.bucket).min(frames));
+            let allowed = rate
+                .map_or(frames, |rate| self.bucket.available(rate, self.options.clock.millis()).min(frames));
             if allowed == 0 && self.reader.payload() == 0 {
                 return self.poll_throttle(cx);
             }
@@ -200,14 +209,14 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
                 }
             }
             frames -= allowed - left;
-            Rate::spend(&mut self.bucket, allowed - left);
+            self.bucket.spend(allowed - left);
         }
     }
 
     /// Leaves what the client has sent in the socket until the bucket has refilled. Ready when the client has closed its side.
     fn poll_throttle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let outbox = self.outbox().clone();
-        let (Some(rate), Some(stream)) = (&self.options.rate, outbox.sink()) else { return Poll::Pending };
+        let (Some(rate), Some(stream)) = (self.options.rate, outbox.stream()) else { return Poll::Pending };
         if !self.reader.has_unread() {
             let mut byte = [MaybeUninit::uninit()];
             match stream.poll_peek(cx, &mut ReadBuf::uninit(&mut byte)) {
@@ -216,7 +225,7 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
                 Poll::Ready(Ok(_)) => {}
             }
         }
-        self.reader.pause(rate.refill_time(self.bucket));
+        self.reader.pause(self.bucket.refill_time(rate));
         if !std::mem::replace(&mut self.throttled, true) {
             self.handler.on_throttled();
         }
@@ -239,20 +248,20 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
                         self.liveness = Liveness::Pinged(now);
                     }
                     Liveness::Pinged(at) if now >= at.saturating_add(self.options.pong_within) => {
-                        self.phase = Phase::Over(DisconnectReason::HeartbeatTimeout);
+                        self.phase = Phase::Over(Cause::HeartbeatTimeout);
                         return;
                     }
                     Liveness::Active(_) | Liveness::Pinged(_) => {}
                 }
                 if now >= self.expires {
-                    self.outbox().close(Close::TokenExpired);
+                    self.outbox().close_for(CloseReason::Expired);
                 }
             }
-            Phase::Closing { reason, until }
-            | Phase::Flushing { reason, until }
-            | Phase::Draining { reason, until, .. } => {
+            Phase::Closing { cause, until }
+            | Phase::Flushing { cause, until }
+            | Phase::Draining { cause, until, .. } => {
                 if now >= until {
-                    self.phase = Phase::Over(reason);
+                    self.phase = Phase::Over(cause);
                 }
             }
             Phase::Over(_) => {}
@@ -267,25 +276,23 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
         let until = now.saturating_add(CLOSE_WITHIN);
         match self.outbox().ending() {
             None => {}
-            Some(Ending::Closed(close)) => {
-                self.phase = Phase::Closing { reason: DisconnectReason::Server(close), until }
-            }
-            Some(Ending::Gone) => self.phase = Phase::Over(DisconnectReason::Lost),
+            Some(Ending::Closed(_)) => self.phase = Phase::Closing { cause: Cause::Server, until },
+            Some(Ending::Gone) => self.phase = Phase::Over(Cause::Lost),
         }
     }
 
     /// Writes what is queued, and registers to be woken when the socket is writable again.
     fn poll_flush(&mut self, cx: &mut Context<'_>) {
         let outbox = self.outbox().clone();
-        let Some(stream) = outbox.sink() else { return };
+        let Some(stream) = outbox.stream() else { return };
         loop {
             match outbox.flush() {
                 Ok(Flushed::Empty) => {
                     match self.phase {
-                        Phase::Flushing { reason, .. } => self.phase = Phase::Over(reason),
-                        Phase::Draining { reason, until, finished: false } => {
+                        Phase::Flushing { cause, .. } => self.phase = Phase::Over(cause),
+                        Phase::Draining { cause, until, finished: false } => {
                             let _ = SockRef::from(stream).shutdown(std::net::Shutdown::Write);
-                            self.phase = Phase::Draining { reason, until, finished: true };
+                            self.phase = Phase::Draining { cause, until, finished: true };
                         }
                         _ => {}
                     }
@@ -304,11 +311,11 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
     /// The stream has ended: whether that is a loss depends on the phase.
     fn on_stream_end(&mut self) {
         self.phase = Phase::Over(match self.phase {
-            Phase::Open => DisconnectReason::Lost,
-            Phase::Closing { reason, .. }
-            | Phase::Flushing { reason, .. }
-            | Phase::Draining { reason, .. }
-            | Phase::Over(reason) => reason,
+            Phase::Open => Cause::Lost,
+            Phase::Closing { cause, .. }
+            | Phase::Flushing { cause, .. }
+            | Phase::Draining { cause, .. }
+            | Phase::Over(cause) => cause,
         });
     }
 
@@ -329,14 +336,20 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
         self.outbox().set_alarm(alarm);
     }
 
-    fn finish(&self, reason: DisconnectReason) {
-        self.outbox().end();
-        if let Some(stream) = self.outbox().sink() {
+    fn finish(&self, cause: Cause) {
+        let outbox = self.outbox();
+        outbox.end();
+        let reason = match cause {
+            Cause::Client(code) => DisconnectReason::Client(code),
+            Cause::Server => outbox.closed().map_or(DisconnectReason::Lost, DisconnectReason::Server),
+            Cause::HeartbeatTimeout => DisconnectReason::HeartbeatTimeout,
+            Cause::Lost => DisconnectReason::Lost,
+        };
+        if let Some(stream) = outbox.stream() {
             let socket = SockRef::from(stream);
-            if matches!(
-                reason,
-                DisconnectReason::Server(Close::SlowConsumer) | DisconnectReason::HeartbeatTimeout
-            ) {
+            let slow_consumer =
+                DisconnectReason::Server(outbox.format().closes.get(CloseReason::SlowConsumer));
+            if [slow_consumer, DisconnectReason::HeartbeatTimeout].contains(&reason) {
                 // The client does not read, so that the kernel need not keep what it has buffered.
                 let _ = socket.set_linger(Some(Duration::ZERO));
             } else {
@@ -372,11 +385,21 @@ impl<H: ConnectionHandler> Future for ConnectionTask<H> {
         if at_end {
             task.on_stream_end();
         }
-        if let Phase::Over(reason) = task.phase {
-            task.finish(reason);
+        if let Phase::Over(cause) = task.phase {
+            task.finish(cause);
             return Poll::Ready(());
         }
         task.set_alarm();
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_stays_small() {
+        assert!(size_of::<Phase>() <= 12);
     }
 }

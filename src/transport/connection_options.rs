@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use super::bucket::Rate;
 use super::message_reader::Bounds;
 use super::{Heartbeat, Limits};
 use crate::hub::Clock;
+use crate::message::Rate;
 
 /// What all connections of an endpoint, or of an app, have in common.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ impl ConnectionOptions {
         Self {
             clock,
             bounds: Bounds { message_bytes: limits.message_bytes, outbox_bytes: limits.outbox_bytes },
-            rate: Rate::new(limits),
+            rate: Rate::new(limits.messages_per_second, limits.burst),
             ping_after: seconds(heartbeat.interval),
             pong_within: seconds(heartbeat.timeout),
         }

@@ -6,7 +6,7 @@ pub enum DisconnectReason {
     /// The client closed it, with this code if it sent one.
     Client(Option<u16>),
     /// The server closed it.
-    Server(Close),
+    Server(&'static Close),
     /// The client did not answer a ping.
     HeartbeatTimeout,
     /// The connection broke without a close frame.
@@ -21,7 +21,7 @@ impl DisconnectReason {
             Self::Client(_) => "client_closed",
             Self::HeartbeatTimeout => "heartbeat_timeout",
             Self::Lost => "connection_lost",
-            Self::Server(close) => close.word(),
+            Self::Server(close) => close.label,
         }
     }
 
@@ -30,7 +30,7 @@ impl DisconnectReason {
     pub fn code(self) -> u16 {
         match self {
             Self::Client(code) => code.unwrap_or(1005),
-            Self::Server(close) => close.code(),
+            Self::Server(close) => close.code,
             Self::HeartbeatTimeout | Self::Lost => 1006,
         }
     }

@@ -9,6 +9,7 @@ use tungstenite::error::Error;
 use tungstenite::protocol::{Message as Received, Role, WebSocketConfig, WebSocketContext};
 
 use super::Message;
+use super::close::close_for;
 use super::message_boundary::{Advance, MessageBoundary};
 use crate::hub::Outbox;
 use crate::message::{Close, Frame};
@@ -37,7 +38,7 @@ pub(super) enum ReadEnd {
     /// The peer sent a close frame; ours is in the outbox. The code is the peer's.
     Closed(Option<u16>),
     /// The peer broke the protocol.
-    Failed(Close),
+    Failed(&'static Close),
 }
 
 /// The size limits of reading and writing.
@@ -154,14 +155,6 @@ fn new_context(available: usize, message_bytes: usize) -> WebSocketContext {
         .max_message_size(Some(message_bytes))
         .max_frame_size(Some(message_bytes));
     WebSocketContext::new(Role::Server, Some(config))
-}
-
-fn close_for(error: &Error) -> Close {
-    match error {
-        Error::Capacity(_) => Close::TooLarge,
-        Error::Utf8(_) => Close::InvalidUtf8,
-        _ => Close::ProtocolError,
-    }
 }
 
 /// The socket, as the context sees it: reads take the available bytes, and writes (pongs and close frames) go through the

@@ -2,8 +2,8 @@
 //! WebSocket connection. What the messages mean is up to a [`ConnectionHandler`].
 
 mod admission;
-mod bucket;
 mod client_address;
+pub mod close;
 mod connection;
 mod connection_handler;
 mod connection_options;

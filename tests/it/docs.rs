@@ -3,8 +3,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use yamabiko::message::Close;
+use yamabiko::message::Reconnect;
+use yamabiko::protocol::{native, pusher};
 use yamabiko::telemetry::{KindLabel, Metrics};
+use yamabiko::transport;
 
 const READMES: [&str; 2] = ["README.md", "README.ja.md"];
 const LARAVEL_PAGES: [&str; 2] = ["docs/laravel.md", "docs/laravel.ja.md"];
@@ -131,7 +133,7 @@ fn native_md_has_the_codes_of_the_source_and_no_others() {
             "## Sending",
             &["src/auth/reject_reason.rs", "src/transport/handshake.rs"][..],
         ),
-        ("## Acknowledgements", "## Receiving", &["src/protocol/native/answer.rs"]),
+        ("## Acknowledgements", "## Receiving", &["src/protocol/native/acknowledgement.rs"]),
         (
             "### Dropped messages",
             "### Removing a user",
@@ -162,9 +164,34 @@ fn native_md_has_every_close_code() {
     let native = read("docs/native.md");
     let part = between(&native, "## Close codes", "### Reconnecting");
     let documented: BTreeMap<&str, &str> = rows(part).map(|row| (row[0], row[1])).collect();
-    for close in Close::NATIVE {
-        let (code, reason) = (close.code().to_string(), format!("`{}`", close.reason()));
+    let closes = native::close::ALL.into_iter().chain(transport::close::ALL);
+    let declared: BTreeMap<String, String> =
+        closes.map(|close| (close.code.to_string(), format!("`{}`", close.reason))).collect();
+    for (code, reason) in &declared {
         assert_eq!(documented.get(code.as_str()), Some(&reason.as_str()), "{code}");
+    }
+    // What a client sees without a close frame of the server.
+    for code in documented.keys().filter(|code| !["code", "1000", "1006"].contains(code)) {
+        assert!(declared.contains_key(*code), "{code} is not a close code of the server");
+    }
+}
+
+#[test]
+fn pusher_md_has_every_close_code() {
+    let pusher = read("docs/pusher.md");
+    let part = between(&pusher, "## Errors and close codes", "A refused subscription");
+    let codes =
+        |row: &Vec<&str>| row[0].split(", ").filter_map(|code| code.parse().ok()).collect::<Vec<u16>>();
+    let documented: BTreeMap<u16, String> = rows(part)
+        .flat_map(|row| codes(&row).into_iter().map(move |code| (code, row[2].to_owned())))
+        .collect();
+    for close in pusher::close::ALL.into_iter().filter(|close| close.code >= 4000) {
+        let does = match close.reconnect {
+            Reconnect::AtOnce => "reconnects at once",
+            Reconnect::AfterDelay => "reconnects after a second",
+            Reconnect::Never | Reconnect::WithNewToken => "does not reconnect",
+        };
+        assert_eq!(documented.get(&close.code).map(String::as_str), Some(does), "{close:?}");
     }
 }
 

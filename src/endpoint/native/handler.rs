@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use crate::broker::{Broker, PublishError};
 use crate::hub::{Connection, Outbox};
-use crate::message::{ChannelName, Close, Position, Sender};
-use crate::protocol::native::{Answer, Native, Refusal, encode_answer};
+use crate::message::{ChannelName, Position, Sender};
+use crate::protocol::native::{Acknowledgement, Native, RejectReason, close, encode_acknowledgement};
 use crate::telemetry::{Metrics, Reason, logged};
 use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
 
@@ -36,9 +36,9 @@ impl NativeHandler {
         Self { connection, service, sender, _admitted: admitted }
     }
 
-    fn publish(&self, message: Message) -> Result<(), Refusal> {
+    fn publish(&self, message: Message) -> Result<(), RejectReason> {
         let (Message::Text(message) | Message::Binary(message)) = message;
-        let channel = self.channel().ok_or(Refusal::Internal)?;
+        let channel = self.channel().ok_or(RejectReason::Internal)?;
         let event = self.service.native.receive(channel, &self.sender, &message)?;
         let (outbox, limit) = (self.outbox().clone(), self.connection.outbox_bytes());
         let metrics = self.service.context.metrics.clone();
@@ -46,7 +46,7 @@ impl NativeHandler {
         outbox.asked(bytes);
         let receipt = move |published: Result<Option<Position>, PublishError>| {
             outbox.answered(bytes);
-            reply(published.map(drop).map_err(|_| Refusal::Unavailable), &outbox, limit, &metrics);
+            reply(published.map(drop).map_err(|_| RejectReason::Unavailable), &outbox, limit, &metrics);
         };
         self.service.broker.publish(event, Box::new(receipt));
         Ok(())
@@ -63,9 +63,9 @@ impl ConnectionHandler for NativeHandler {
     }
 
     fn on_message(&mut self, message: Message) {
-        if let Err(refusal) = self.publish(message) {
+        if let Err(reason) = self.publish(message) {
             let metrics = &self.service.context.metrics;
-            reply(Err(refusal), self.outbox(), self.connection.outbox_bytes(), metrics);
+            reply(Err(reason), self.outbox(), self.connection.outbox_bytes(), metrics);
         }
     }
 
@@ -82,7 +82,7 @@ impl ConnectionHandler for NativeHandler {
     fn on_disconnect(&self, reason: DisconnectReason) {
         self.service.context.on_disconnected(reason);
         let (connection, channel) = (self.connection.id(), self.channel().map(ChannelName::as_str));
-        if reason == DisconnectReason::Server(Close::SlowConsumer) {
+        if reason == DisconnectReason::Server(&close::CLOSES.slow_consumer) {
             tracing::warn!(
                 connection,
                 user = logged(self.sender.id.form()),
@@ -102,16 +102,16 @@ impl ConnectionHandler for NativeHandler {
     }
 }
 
-fn reply(answer: Answer, outbox: &Outbox, limit: usize, metrics: &Metrics) {
-    match answer {
+fn reply(acknowledgement: Acknowledgement, outbox: &Outbox, limit: usize, metrics: &Metrics) {
+    match acknowledgement {
         Ok(()) => {
             metrics.messages_accepted.inc();
         }
-        Err(refusal) => {
-            metrics.messages_refused.get_or_create(&Reason::new(refusal.code())).inc();
+        Err(reason) => {
+            metrics.messages_refused.get_or_create(&Reason::new(reason.code())).inc();
         }
     }
-    outbox.push(&encode_answer(answer), limit);
+    outbox.push(&encode_acknowledgement(acknowledgement), limit);
 }
 
 #[cfg(test)]

@@ -8,12 +8,16 @@ use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use super::handler::{NativeHandler, NativeService};
 use crate::auth::{Authenticator, Identity, TokenRejectReason};
 use crate::broker::Broker;
-use crate::hub::{Hub, Outbox};
-use crate::message::{Close, Sender};
-use crate::protocol::native::Native;
+use crate::hub::{Hub, Outbox, WireFormat};
+use crate::message::{Frame, Sender};
+use crate::protocol::native::{ENCODING, Native, close};
 use crate::telemetry::logged;
 use crate::transport::{EndpointContext, NewConnections, Rejection, accept, serve};
 use crate::unix_time::unix_time;
+
+/// The native protocol over WebSocket.
+static FORMAT: WireFormat =
+    WireFormat { encoding: ENCODING, closes: &close::CLOSES, encode_close: Frame::close };
 
 /// Where native clients connect.
 #[derive(Debug)]
@@ -60,12 +64,12 @@ impl NativeEndpoint {
         let identity = self.authenticate(request)?;
         let (response, upgrade) = accept(request)?;
         let admitted = context.admission.admit_user(&identity.id).ok();
-        let mut connection = self.hub.connect(Arc::new(Outbox::new()));
+        let mut connection = self.hub.connect(Arc::new(Outbox::new(&FORMAT)));
         if admitted.is_some() {
             connection.join(&identity.channel, &identity.id);
         } else {
             // A page cannot see why a handshake was rejected, but it can see a close code.
-            connection.outbox().close(Close::OverCapacity);
+            connection.outbox().close(&close::OVER_CAPACITY);
         }
         context.on_connected();
         tracing::info!(

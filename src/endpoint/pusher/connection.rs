@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::context::PusherContext;
 use super::leave::{AT_ONCE, Ended};
 use crate::channels::{Attachment, Channels, Completion, JoinError, OverQuota};
-use crate::hub::{Connection, Seat, Subscription};
+use crate::hub::{Connection, ConnectionHandle, Subscription};
 use crate::message::{Broadcast, ByName, ChannelName, Frame, SocketId};
 use crate::protocol::pusher::{
     Action, App, Channel, ClientEvent, Fatal, Joined, Refusal, Session, Subscribe, SubscriptionError, Ticket,
@@ -24,7 +24,7 @@ pub(super) struct ConnectionGuard(Arc<PusherConnection>);
 pub(super) struct PusherConnection {
     context: Arc<PusherContext>,
     app: Arc<App>,
-    seat: Seat,
+    handle: ConnectionHandle,
     inner: Mutex<Inner>,
 }
 
@@ -49,13 +49,13 @@ impl ConnectionGuard {
         channels.connect(app.credentials.id()).map_err(|OverQuota| Fatal::OverQuota)?;
         let id = channels.socket_id(connection.id());
         let (session, greeting) = Session::open(app.clone(), id, channels.clock());
-        let seat = connection.seat();
-        seat.push(&greeting);
+        let handle = connection.handle();
+        handle.push(&greeting);
         let inner = Inner { session, subscriptions: ByName::default(), watching: Box::default() };
         Ok(Self(Arc::new(PusherConnection {
             context: context.clone(),
             app: app.clone(),
-            seat,
+            handle,
             inner: Mutex::new(inner),
         })))
     }
@@ -102,7 +102,7 @@ impl Drop for ConnectionGuard {
 
 impl PusherConnection {
     fn id(&self) -> SocketId {
-        self.channels().socket_id(self.seat.id())
+        self.channels().socket_id(self.handle.id())
     }
 
     fn channels(&self) -> &Channels {
@@ -117,17 +117,17 @@ impl PusherConnection {
         for action in actions {
             match action {
                 Action::Reply(frame) => {
-                    self.seat.push(&frame);
+                    self.handle.push(&frame);
                 }
                 Action::Ping => {
-                    self.seat.push(&Frame::ping());
+                    self.handle.push(&Frame::ping());
                 }
                 Action::Subscribe(subscribe) => self.subscribe(inner, subscribe),
                 Action::Unsubscribe(channel) => self.unsubscribe(inner, &channel),
                 Action::Publish(event) => self.publish(event),
                 Action::SignIn(user) => self.sign_in(user),
                 Action::Close(close) => {
-                    self.seat.outbox().close(close);
+                    self.handle.outbox().close(close);
                 }
             }
         }
@@ -190,11 +190,11 @@ impl PusherConnection {
         }
         for action in actions {
             if let Action::Reply(frame) = action {
-                self.seat.push(&frame);
+                self.handle.push(&frame);
             }
         }
         let scoped = ChannelName::scoped(self.app_id(), channel.as_str());
-        inner.subscriptions.add(self.seat.subscribe(&scoped));
+        inner.subscriptions.add(self.handle.subscribe(&scoped));
         self.channels().metrics().pusher_subscriptions.inc();
         true
     }
@@ -217,17 +217,17 @@ impl PusherConnection {
             except: Some(self.id()),
             user_id: event.user_id,
         };
-        let (context, seat) = (self.context.clone(), self.seat.clone());
+        let (context, handle) = (self.context.clone(), self.handle.clone());
         let bytes = broadcast.data.len();
-        seat.outbox().asked(bytes);
+        handle.outbox().asked(bytes);
         self.context.channels.publish_client_event(broadcast, move |accepted| {
-            seat.outbox().answered(bytes);
+            handle.outbox().answered(bytes);
             let metrics = context.channels.metrics();
             if accepted.is_ok() {
                 metrics.messages_accepted.inc();
             } else {
                 metrics.messages_refused.get_or_create(&Reason::new("unavailable")).inc();
-                seat.push(&outgoing::refusal(&Refusal::Unavailable));
+                handle.push(&outgoing::refusal(&Refusal::Unavailable));
             }
         });
     }
@@ -254,13 +254,13 @@ impl PusherConnection {
         }
         let online = self.channels().online(self.app_id(), &user.watchlist);
         if !online.is_empty() {
-            self.seat.push(&outgoing::watchlist_events(&online, &[]));
+            self.handle.push(&outgoing::watchlist_events(&online, &[]));
         }
         let watched = user.watchlist.iter().map(|id| Channels::watched(self.app_id(), id));
         let mut channels: Vec<ChannelName> = watched.collect();
         channels.sort_unstable();
         channels.dedup();
-        inner.watching = channels.iter().map(|channel| self.seat.subscribe(channel)).collect();
+        inner.watching = channels.iter().map(|channel| self.handle.subscribe(channel)).collect();
     }
 
     fn leave(self: &Arc<Self>) {

@@ -2,8 +2,7 @@ use std::sync::Arc;
 
 use super::connection::ConnectionGuard;
 use crate::hub::{Connection, Outbox};
-use crate::message::Close;
-use crate::protocol::pusher::App;
+use crate::protocol::pusher::{App, close};
 use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
 
 /// One WebSocket connection of the Pusher protocol, served or only waiting to be closed.
@@ -84,7 +83,7 @@ impl ConnectionHandler for PusherHandler {
     fn on_disconnect(&self, reason: DisconnectReason) {
         self.context.on_disconnected(reason);
         let (connection, app) = (self.connection.id(), self.app());
-        if reason == DisconnectReason::Server(Close::SlowConsumer) {
+        if reason == DisconnectReason::Server(&close::CLOSES.slow_consumer) {
             tracing::warn!(
                 connection,
                 app,

@@ -17,11 +17,14 @@ use super::connection::ConnectionGuard;
 use super::context::PusherContext;
 use crate::broker::{Broker, Inbound, Settings};
 use crate::channels::{AppRules, Channels};
-use crate::hub::{Connection, Hub, Outbox};
-use crate::message::{Dispatch, Sender};
-use crate::protocol::pusher::{Apps, PusherDialect, PusherSettings};
+use crate::hub::{Connection, Hub, Outbox, WireFormat};
+use crate::message::{Dispatch, Frame, Sender};
+use crate::protocol::pusher::{Apps, ENCODING, PusherDialect, PusherSettings, close};
 use crate::telemetry::Metrics;
 use crate::webhooks::Webhooks;
+
+static FORMAT: WireFormat =
+    WireFormat { encoding: ENCODING, closes: &close::CLOSES, encode_close: Frame::close };
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const APP: &str = r#"{"id":"1","key":"k","secret":"s""#;
@@ -80,7 +83,7 @@ impl Node {
     async fn open(&self) -> Page {
         let socket = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = self.listener.accept().await.unwrap();
-        let outbox = Arc::new(Outbox::new());
+        let outbox = Arc::new(Outbox::new(&FORMAT));
         outbox.attach(server);
         let connection = self.hub.connect(outbox);
         let app = self.apps.by_id("1").unwrap();

@@ -9,13 +9,17 @@ use super::connection::ConnectionGuard;
 use super::context::PusherContext;
 use super::handler::{PusherHandler, Served};
 use crate::channels::Channels;
-use crate::hub::{Connection, Hub, Outbox};
-use crate::message::Close;
-use crate::protocol::pusher::{App, Apps, Fatal, outgoing};
+use crate::hub::{Connection, Hub, Outbox, WireFormat};
+use crate::message::{CloseReason, Frame};
+use crate::protocol::pusher::{App, Apps, ENCODING, Fatal, close, outgoing};
 use crate::transport::{
     ConnectionOptions, EndpointContext, NewConnections, OriginPolicy, Rejection, accept, retries_on_503,
     serve,
 };
+
+/// The Pusher protocol over WebSocket.
+static FORMAT: WireFormat =
+    WireFormat { encoding: ENCODING, closes: &close::CLOSES, encode_close: Frame::close };
 
 /// Where clients of the Pusher protocol connect.
 #[derive(Debug)]
@@ -90,9 +94,7 @@ impl PusherEndpoint {
         }
         let app = self.app(request.uri().path(), request.uri().query(), request.headers());
         let (response, upgrade) = accept(request)?;
-        let outbox = Arc::new(Outbox::new());
-        outbox.speak_pusher();
-        let connection = self.hub.connect(outbox);
+        let connection = self.hub.connect(Arc::new(Outbox::new(&FORMAT)));
         self.context.on_connected();
         let ip = client.map(tracing::field::display);
         let served = match new_connections {
@@ -100,7 +102,7 @@ impl PusherEndpoint {
                 app.and_then(|app| self.admit(&app, &connection)).map(Some)
             }
             NewConnections::Reject => {
-                connection.outbox().close(Close::Restarting);
+                connection.outbox().close_for(CloseReason::Restarting);
                 app.map(|_| None)
             }
             NewConnections::Hold => app.map(|_| None),

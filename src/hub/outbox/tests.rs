@@ -5,8 +5,9 @@ use std::task::Wake;
 use proptest::prelude::*;
 
 use super::*;
+use crate::hub::wire_format::tests::{CLOSES, FORMAT, format};
 
-/// Takes as many bytes at a time as its script says; none where the script is at an end.
+/// Takes as many bytes at a time as its script says, and none after its end.
 #[derive(Debug, Default)]
 struct Scripted {
     allowances: Mutex<VecDeque<usize>>,
@@ -19,7 +20,7 @@ impl Scripted {
     }
 }
 
-impl Sink for Scripted {
+impl DirectWrite for Scripted {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.allowances.lock().unwrap().pop_front() {
             None | Some(0) => Err(io::ErrorKind::WouldBlock.into()),
@@ -47,13 +48,13 @@ impl Wake for Flag {
 }
 
 fn attached() -> Outbox<Scripted> {
-    let outbox = Outbox::new();
+    let outbox = Outbox::new(&FORMAT);
     outbox.attach(Scripted::default());
     outbox
 }
 
 fn taken(outbox: &Outbox<Scripted>) -> Vec<u8> {
-    outbox.sink.get().unwrap().taken.lock().unwrap().clone()
+    outbox.stream().unwrap().taken.lock().unwrap().clone()
 }
 
 fn frame(text: &[u8]) -> Frame {
@@ -65,17 +66,17 @@ fn a_push_that_cannot_be_written_wakes_the_task() {
     let outbox = attached();
     let flag = Arc::new(Flag::default());
     outbox.register(&Waker::from(flag.clone()));
-    outbox.sink.get().unwrap().allow(2);
+    outbox.stream().unwrap().allow(2);
     assert_eq!(outbox.push(&frame(b"abc"), 100), Pushed::Taken);
     assert!(flag.0.load(Ordering::Relaxed));
     assert_eq!(taken(&outbox), b"ab");
-    outbox.sink.get().unwrap().allow(5);
+    outbox.stream().unwrap().allow(5);
     assert_eq!(outbox.flush().unwrap(), Flushed::Empty);
     assert_eq!(taken(&outbox), b"abc");
 }
 
 #[test]
-fn much_that_is_unanswered_waits_and_the_answer_wakes_the_task() {
+fn too_much_unanswered_stops_reading_until_an_answer_wakes_the_task() {
     let outbox = attached();
     let flag = Arc::new(Flag::default());
     outbox.register(&Waker::from(flag.clone()));
@@ -94,11 +95,11 @@ fn much_that_is_unanswered_waits_and_the_answer_wakes_the_task() {
 }
 
 #[test]
-fn what_is_pushed_before_the_connection_waits_for_it() {
-    let outbox = Outbox::<Scripted>::new();
+fn frames_pushed_before_the_connection_is_attached_are_queued() {
+    let outbox = Outbox::<Scripted>::new(&FORMAT);
     assert_eq!(outbox.push(&frame(b"early"), 100), Pushed::Taken);
     assert_eq!(outbox.flush().unwrap(), Flushed::Blocked);
-    outbox.attach(Scripted::default()).allow(5);
+    outbox.attach(Scripted::default()).unwrap().allow(5);
     assert_eq!(outbox.flush().unwrap(), Flushed::Empty);
     assert_eq!(taken(&outbox), b"early");
 }
@@ -106,7 +107,7 @@ fn what_is_pushed_before_the_connection_waits_for_it() {
 #[test]
 fn a_corked_outbox_writes_once() {
     let outbox = attached();
-    outbox.sink.get().unwrap().allow(100);
+    outbox.stream().unwrap().allow(100);
     outbox.cork();
     outbox.push(&frame(b"ack"), 100);
     outbox.push(&frame(b"copy"), 100);
@@ -116,18 +117,18 @@ fn a_corked_outbox_writes_once() {
 }
 
 #[test]
-fn a_slow_consumer_gets_the_rest_of_its_frame_and_the_close_frame() {
+fn a_slow_consumer_receives_the_rest_of_its_frame_and_the_close_frame() {
     let outbox = attached();
-    outbox.sink.get().unwrap().allow(1);
+    outbox.stream().unwrap().allow(1);
     outbox.push(&frame(b"first"), 10);
     assert_eq!(outbox.push(&frame(b"second"), 10), Pushed::Taken);
     assert_eq!(outbox.push(&frame(b"third"), 10), Pushed::Overflow);
     assert_eq!(outbox.push(&frame(b"fourth"), 10), Pushed::Refused);
-    assert_eq!(outbox.ending(), Some(Ending::Closed(Close::SlowConsumer)));
-    outbox.sink.get().unwrap().allow(1000);
+    assert_eq!(outbox.ending(), Some(Ending::Closed(&CLOSES.slow_consumer)));
+    outbox.stream().unwrap().allow(1000);
     outbox.flush().unwrap();
     let mut expected = b"first".to_vec();
-    expected.extend_from_slice(Frame::close(Close::SlowConsumer).bytes());
+    expected.extend_from_slice(Frame::close(&CLOSES.slow_consumer).bytes());
     assert_eq!(taken(&outbox), expected);
 }
 
@@ -135,21 +136,93 @@ fn a_slow_consumer_gets_the_rest_of_its_frame_and_the_close_frame() {
 fn nothing_follows_a_close_frame() {
     let outbox = attached();
     outbox.push(&frame(b"last"), 100);
-    assert!(outbox.close(Close::GoingAway));
-    assert!(!outbox.close(Close::TokenExpired));
+    assert!(outbox.close(&CLOSES.going_away));
+    assert!(!outbox.close(&CLOSES.expired));
     assert_eq!(outbox.push(&frame(b"late"), 100), Pushed::Refused);
-    outbox.sink.get().unwrap().allow(100);
+    outbox.stream().unwrap().allow(100);
     outbox.flush().unwrap();
-    assert_eq!(taken(&outbox), [b"last", &Frame::close(Close::GoingAway).bytes()[..]].concat());
+    assert_eq!(taken(&outbox), [b"last", &Frame::close(&CLOSES.going_away).bytes()[..]].concat());
 }
 
 #[test]
-fn many_short_frames_are_not_little() {
+fn short_frames_count_for_the_memory_that_they_take() {
     let outbox = attached();
     let limit = 1 << 20;
     let taken = (0..limit).take_while(|_| outbox.push(&frame(b"\x8a\x00"), limit) == Pushed::Taken).count();
     assert_eq!(taken, limit / BLOCK_COST);
-    assert_eq!(outbox.ending(), Some(Ending::Closed(Close::SlowConsumer)));
+    assert_eq!(outbox.ending(), Some(Ending::Closed(&CLOSES.slow_consumer)));
+}
+
+/// The task of a connection that writes by itself: as many bytes at a time as its script says.
+fn drain(outbox: &Outbox<Scripted>, task: &Scripted) -> Flushed {
+    outbox
+        .drain(|slices| match slices {
+            [only] => task.try_write(only),
+            several => task.try_write_vectored(several),
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_sink_that_takes_nothing_now_is_drained_by_its_task() {
+    let outbox = Outbox::<Scripted>::new(&FORMAT);
+    outbox.defer();
+    let flag = Arc::new(Flag::default());
+    outbox.register(&Waker::from(flag.clone()));
+    assert_eq!(outbox.push(&frame(b"first "), 100), Pushed::Taken);
+    assert!(flag.0.load(Ordering::Relaxed), "the task is woken");
+    assert_eq!(outbox.push(&frame(b"second"), 100), Pushed::Taken);
+    assert_eq!(outbox.flush().unwrap(), Flushed::Blocked, "only the task writes");
+    let task = Scripted::default();
+    task.allow(3);
+    assert_eq!(drain(&outbox, &task), Flushed::Blocked);
+    assert_eq!(outbox.push(&frame(b" third"), 100), Pushed::Taken);
+    outbox.close(&CLOSES.going_away);
+    task.allow(1000);
+    assert_eq!(drain(&outbox, &task), Flushed::Empty);
+    let farewell = Frame::close(&CLOSES.going_away);
+    assert_eq!(*task.taken.lock().unwrap(), [b"first second third", &farewell.bytes()[..]].concat());
+}
+
+#[test]
+fn a_slow_consumer_behind_a_deferred_sink_is_closed() {
+    let outbox = Outbox::<Scripted>::new(&FORMAT);
+    outbox.defer();
+    let task = Scripted::default();
+    outbox.push(&frame(b"first"), 10);
+    task.allow(1);
+    drain(&outbox, &task);
+    assert_eq!(outbox.push(&frame(b"second"), 10), Pushed::Taken);
+    assert_eq!(outbox.push(&frame(b"third"), 10), Pushed::Overflow);
+    task.allow(1000);
+    drain(&outbox, &task);
+    let farewell = Frame::close(&CLOSES.slow_consumer);
+    assert_eq!(*task.taken.lock().unwrap(), [b"first", &farewell.bytes()[..]].concat());
+}
+
+#[test]
+fn the_transport_decides_how_a_close_is_written() {
+    static SILENT: WireFormat = WireFormat { encode_close: |_| Frame::from_wire(Bytes::new()), ..format(0) };
+    let outbox = Outbox::<Scripted>::new(&SILENT);
+    outbox.attach(Scripted::default());
+    assert!(outbox.close_for(CloseReason::Restarting));
+    assert_eq!(outbox.ending(), Some(Ending::Closed(&CLOSES.restarting)));
+    assert!(outbox.is_flushed());
+}
+
+#[test]
+fn an_end_after_a_lost_connection_changes_nothing() {
+    let outbox = attached();
+    outbox.end();
+    outbox.end();
+    assert_eq!(outbox.ending(), Some(Ending::Gone));
+    assert!(!outbox.close(&CLOSES.going_away));
+}
+
+#[test]
+fn an_idle_outbox_stays_small() {
+    // With the two counters of its `Arc`, it fits into 160 bytes.
+    assert!(size_of::<Outbox>() <= 144, "{}", size_of::<Outbox>());
 }
 
 #[derive(Debug, Clone)]
@@ -174,29 +247,33 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn bytes_leave_in_order_whole_and_bounded(steps in steps(), limit in 0usize..60) {
-        let outbox = attached();
+    fn bytes_leave_in_order_whole_and_bounded(steps in steps(), limit in 0usize..60, deferred: bool) {
+        let outbox = Outbox::<Scripted>::new(&FORMAT);
+        let task = Scripted::default();
+        if deferred { outbox.defer(); } else { outbox.attach(Scripted::default()); }
+        let stream = outbox.stream().unwrap_or(&task);
+        let flush = || if deferred { drain(&outbox, &task) } else { outbox.flush().unwrap() };
         let mut accepted: Vec<Vec<u8>> = Vec::new();
         let mut overflowed = false;
         for step in steps {
             match step {
                 Step::Push(bytes) => match outbox.push(&frame(&bytes), limit) {
                     Pushed::Taken => accepted.push(bytes),
-                    // It may be the one that is partly out.
+                    // It may be partly written.
                     Pushed::Overflow => { overflowed = true; accepted.push(bytes); }
                     Pushed::Refused => prop_assert!(outbox.ending().is_some()),
                 },
-                Step::Allow(count) => outbox.sink.get().unwrap().allow(count),
-                Step::Flush => { outbox.flush().unwrap(); }
+                Step::Allow(count) => stream.allow(count),
+                Step::Flush => { flush(); }
                 Step::Cork => outbox.cork(),
-                Step::Close => { outbox.close(Close::GoingAway); }
+                Step::Close => { outbox.close(&CLOSES.going_away); }
             }
             let waiting = outbox.lock().bytes;
             prop_assert!(waiting <= limit + 12 + 40, "{waiting} bytes wait");
         }
-        *outbox.sink.get().unwrap().allowances.lock().unwrap() = vec![1000; 200].into();
-        prop_assert_eq!(outbox.flush().unwrap(), Flushed::Empty);
-        let mut out = taken(&outbox);
+        *stream.allowances.lock().unwrap() = vec![1000; 200].into();
+        prop_assert_eq!(flush(), Flushed::Empty);
+        let mut out = stream.taken.lock().unwrap().clone();
         if let Some(ending) = outbox.ending() {
             let close = match ending {
                 Ending::Closed(close) => close,

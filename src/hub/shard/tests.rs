@@ -6,7 +6,8 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
-use crate::message::{Audience, Frame};
+use crate::hub::wire_format::tests::{CLOSES, FORMAT};
+use crate::message::{Audience, Frame, Position};
 
 const CONNECTIONS: u64 = 6;
 const CHANNELS: usize = 4;
@@ -17,13 +18,13 @@ fn shard() -> Shard {
     Shard::new(inbox, Clock::start(), LIMIT, Arc::new(Metrics::new()))
 }
 
-fn name(channel: usize) -> ChannelName {
-    ChannelName::new(&format!("c{channel}")).unwrap()
+fn key(channel: usize) -> ChannelKey {
+    ChannelKey(u64::try_from(channel).unwrap() + 1)
 }
 
 fn deliver(channel: usize, audience: Audience, text: &str) -> Command {
     let frame = Frame::from_wire(Bytes::copy_from_slice(text.as_bytes()));
-    Command::Deliver(Arc::new(Delivery { channel: name(channel), audience, frame, _hold: None }))
+    Command::Deliver(Arc::new(Delivery { key: key(channel), audience, frame, position: None, _permit: None }))
 }
 
 /// A shard whose connections have no sockets, so that what is pushed to them can be looked at.
@@ -35,7 +36,7 @@ struct Bench {
 
 impl Bench {
     fn new(connections: u64) -> Self {
-        let outboxes: Vec<_> = (0..connections).map(|_| Arc::new(Outbox::new())).collect();
+        let outboxes: Vec<_> = (0..connections).map(|_| Arc::new(Outbox::new(&FORMAT))).collect();
         let connect = |(id, outbox): (u64, &Arc<Outbox>)| Command::Connect { id, outbox: outbox.clone() };
         let commands = (0..).zip(&outboxes).map(connect).collect();
         Self { shard: shard(), outboxes, commands }
@@ -47,11 +48,17 @@ impl Bench {
 
     fn join(&mut self, id: ConnectionId, channel: usize, user: i64) {
         let outbox = self.outbox(id).clone();
-        self.commands.push(Command::Join { channel: name(channel), id, user: user.into(), outbox });
+        self.commands.push(Command::Join {
+            key: key(channel),
+            id,
+            user: Some(user.into()),
+            outbox,
+            gated: false,
+        });
     }
 
     fn leave(&mut self, id: ConnectionId, channel: usize) {
-        self.commands.push(Command::Leave { channel: name(channel), id });
+        self.commands.push(Command::Leave { key: key(channel), id });
     }
 
     fn publish(&mut self, channel: usize, audience: Audience, text: &str) {
@@ -61,16 +68,16 @@ impl Bench {
     /// One turn of the shard.
     fn turn(&mut self) {
         let runtime = Builder::new_current_thread().build().unwrap();
-        runtime.block_on(self.shard.obey(&mut self.commands));
+        runtime.block_on(self.shard.handle(&mut self.commands));
     }
 
     fn received(&self, id: ConnectionId) -> String {
-        String::from_utf8(self.outbox(id).waiting()).unwrap()
+        String::from_utf8(self.outbox(id).queued()).unwrap()
     }
 
     /// How many writes it takes.
     fn blocks(&self, id: ConnectionId) -> usize {
-        self.outbox(id).waiting_blocks()
+        self.outbox(id).queued_blocks()
     }
 }
 
@@ -187,6 +194,137 @@ proptest! {
         bench.turn();
         for (id, expected) in (0..).zip(expected) {
             prop_assert_eq!(bench.received(id), expected);
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum GateStep {
+    Publish(usize),
+    Attach(ConnectionId, usize),
+    /// Reads the history of the channel.
+    Read(ConnectionId, usize),
+    Open(ConnectionId, usize),
+    Leave(ConnectionId, usize),
+    Turn,
+}
+
+fn gate_steps() -> impl Strategy<Value = Vec<GateStep>> {
+    let at = || (0u64..3, 0usize..2);
+    let step = prop_oneof![
+        6 => (0usize..2).prop_map(GateStep::Publish),
+        2 => at().prop_map(|(id, channel)| GateStep::Attach(id, channel)),
+        2 => at().prop_map(|(id, channel)| GateStep::Read(id, channel)),
+        2 => at().prop_map(|(id, channel)| GateStep::Open(id, channel)),
+        1 => at().prop_map(|(id, channel)| GateStep::Leave(id, channel)),
+        1 => Just(GateStep::Turn),
+    ];
+    prop::collection::vec(step, 0..120)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attached {
+    /// Up to where the history has been read.
+    Gated(Option<usize>),
+    Open,
+}
+
+fn position(offset: usize) -> Position {
+    Position { epoch: 1, offset: u64::try_from(offset).unwrap().try_into().unwrap() }
+}
+
+fn message(channel: usize, offset: usize) -> Frame {
+    Frame::from_wire(Bytes::from(format!("{channel}:{offset} ")))
+}
+
+/// The messages of one channel among all that were received.
+fn of_channel(received: &str, channel: usize) -> Vec<usize> {
+    let prefix = format!("{channel}:");
+    received.split(' ').filter_map(|text| text.strip_prefix(&prefix)?.parse().ok()).collect()
+}
+
+proptest! {
+    #[test]
+    fn a_replay_comes_first_and_then_every_live_message_once(steps in gate_steps()) {
+        let mut bench = Bench::new(3);
+        let mut published = [0; 2];
+        let mut attached: HashMap<(ConnectionId, usize), Attached> = HashMap::new();
+        let mut expected: HashMap<(ConnectionId, usize), Vec<usize>> = HashMap::new();
+        for step in steps {
+            match step {
+                GateStep::Publish(channel) => {
+                    published[channel] += 1;
+                    let offset = published[channel];
+                    for ((id, _), _) in attached.iter().filter(|((_, of), state)| *of == channel && **state == Attached::Open) {
+                        expected.entry((*id, channel)).or_default().push(offset);
+                    }
+                    let frame = message(channel, offset);
+                    let delivery = Delivery {
+                        key: key(channel), audience: Audience::Everyone, frame,
+                        position: Some(position(offset)), _permit: None,
+                    };
+                    bench.commands.push(Command::Deliver(Arc::new(delivery)));
+                }
+                GateStep::Attach(id, channel) => {
+                    if let Entry::Vacant(entry) = attached.entry((id, channel)) {
+                        entry.insert(Attached::Gated(None));
+                        let outbox = bench.outbox(id).clone();
+                        bench.commands.push(Command::Join { key: key(channel), id, user: None, outbox, gated: true });
+                    }
+                }
+                GateStep::Read(id, channel) => {
+                    if let Some(Attached::Gated(head)) = attached.get_mut(&(id, channel)) {
+                        *head = Some(published[channel]);
+                    }
+                }
+                GateStep::Open(id, channel) => {
+                    let Some(Attached::Gated(Some(head))) = attached.get(&(id, channel)).copied() else { continue };
+                    attached.insert((id, channel), Attached::Open);
+                    // All of the history, and what was published since, each once and in order.
+                    expected.entry((id, channel)).or_default().extend(1..=published[channel]);
+                    let frames = (1..=head).map(|offset| message(channel, offset)).collect();
+                    let end = (head > 0).then(|| position(head));
+                    let replay = Replay { frames, end };
+                    bench.commands.push(Command::Open { key: key(channel), id, replay });
+                }
+                GateStep::Leave(id, channel) => {
+                    attached.remove(&(id, channel));
+                    bench.leave(id, channel);
+                }
+                GateStep::Turn => bench.turn(),
+            }
+        }
+        bench.turn();
+        for id in 0..3 {
+            let received = bench.received(id);
+            for channel in 0..2 {
+                let expected = expected.remove(&(id, channel)).unwrap_or_default();
+                prop_assert_eq!(of_channel(&received, channel), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_gate_that_overflows_closes_the_connection_and_sends_no_part(
+        sizes in prop::collection::vec(1usize..200, 1..40), limit in 64usize..2000,
+    ) {
+        let mut bench = Bench::new(1);
+        bench.shard.outbox_bytes = limit;
+        let outbox = bench.outbox(0).clone();
+        bench.commands.push(Command::Join { key: key(0), id: 0, user: None, outbox: outbox.clone(), gated: true });
+        for size in &sizes {
+            bench.publish(0, Audience::Everyone, &"x".repeat(*size));
+        }
+        bench.turn();
+        let held: usize = sizes.iter().map(|size| (*size).max(64)).sum();
+        prop_assert_eq!(outbox.ending().is_some(), held > limit);
+        bench.commands.push(Command::Open { key: key(0), id: 0, replay: Replay::default() });
+        bench.turn();
+        let farewell = Frame::close(&CLOSES.slow_consumer);
+        if held > limit {
+            prop_assert_eq!(outbox.queued(), farewell.bytes().to_vec());
+        } else {
+            prop_assert_eq!(outbox.queued().len(), sizes.iter().sum::<usize>());
         }
     }
 }

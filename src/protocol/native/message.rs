@@ -1,21 +1,21 @@
 use bytes::Bytes;
 
-use super::Refusal;
+use super::RejectReason;
 use crate::message::json::{members, quoted};
 use crate::message::{Frame, Sender};
 
-/// The text of the object under `data`; the last one where there are several, as `JSON.parse` has it.
-pub(super) fn decode(message: &Bytes) -> Result<Bytes, Refusal> {
-    let text = std::str::from_utf8(message).map_err(|_| Refusal::InvalidJson)?;
+/// The text of the object under `data`, the last one if there are several, like `JSON.parse`.
+pub(super) fn decode(message: &Bytes) -> Result<Bytes, RejectReason> {
+    let text = std::str::from_utf8(message).map_err(|_| RejectReason::InvalidJson)?;
     match members(text, ["data"]) {
         Ok([Some(data)]) if data.starts_with('{') => Ok(message.slice_ref(data.as_bytes())),
-        Ok(_) => Err(Refusal::InvalidMessage),
-        Err(error) if error.is_data() => Err(Refusal::InvalidMessage),
-        Err(_) => Err(Refusal::InvalidJson),
+        Ok(_) => Err(RejectReason::InvalidMessage),
+        Err(error) if error.is_data() => Err(RejectReason::InvalidMessage),
+        Err(_) => Err(RejectReason::InvalidJson),
     }
 }
 
-/// What every receiver gets.
+/// The frame that every receiver gets.
 pub(super) fn encode(sender: &Sender, data: &[u8]) -> Frame {
     let name = quoted(&sender.name);
     sender.id.with_json(|id| {
@@ -40,12 +40,12 @@ mod tests {
 
     use super::*;
 
-    fn decoded(text: &str) -> Result<String, Refusal> {
+    fn decoded(text: &str) -> Result<String, RejectReason> {
         decode(&Bytes::copy_from_slice(text.as_bytes())).map(|data| String::from_utf8(data.to_vec()).unwrap())
     }
 
     #[test]
-    fn data_is_taken_as_it_was_written() {
+    fn data_is_delivered_as_it_was_written() {
         let data = r#"{ "b":1.0,"a":12345678901234567890123, "n":{"x":[null,{}]},"u":"\u5c71彦"}"#;
         assert_eq!(decoded(&format!(r#" {{"channel":"other","data":{data} ,"x":1}} "#)).as_deref(), Ok(data));
         assert_eq!(decoded(r#"{"data":{"a":1},"data":{"a":2}}"#).as_deref(), Ok(r#"{"a":2}"#));
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_differs_from_what_is_no_message() {
+    fn invalid_json_and_invalid_messages_are_told_apart() {
         for text in [
             "",
             "{",
@@ -63,7 +63,7 @@ mod tests {
             r#"{"data":{"a":}}"#,
             "{\"data\":{\"a\":\"\n\"}}",
         ] {
-            assert_eq!(decoded(text), Err(Refusal::InvalidJson), "{text}");
+            assert_eq!(decoded(text), Err(RejectReason::InvalidJson), "{text}");
         }
         for text in [
             "null",
@@ -75,7 +75,7 @@ mod tests {
             r#"{"data":"x"}"#,
             r#"{"other":{}}"#,
         ] {
-            assert_eq!(decoded(text), Err(Refusal::InvalidMessage), "{text}");
+            assert_eq!(decoded(text), Err(RejectReason::InvalidMessage), "{text}");
         }
     }
 
@@ -83,8 +83,8 @@ mod tests {
     fn deep_nesting_needs_no_stack() {
         let deep = format!(r#"{{"data":{{"a":{}{}}}}}"#, "[".repeat(500_000), "]".repeat(500_000));
         assert!(decoded(&deep).is_ok());
-        assert_eq!(decoded(&"[".repeat(1_000_000)), Err(Refusal::InvalidMessage));
-        assert_eq!(decoded(&format!(r#"{{"x":{}"#, "[".repeat(1_000_000))), Err(Refusal::InvalidJson));
+        assert_eq!(decoded(&"[".repeat(1_000_000)), Err(RejectReason::InvalidMessage));
+        assert_eq!(decoded(&format!(r#"{{"x":{}"#, "[".repeat(1_000_000))), Err(RejectReason::InvalidJson));
     }
 
     #[test]
@@ -98,12 +98,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn junk_is_refused_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_do_not_panic(junk in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode(&Bytes::from(junk));
         }
 
         #[test]
-        fn every_object_passes(text in "[ -~]{0,20}", number in any::<f64>(), big in any::<u128>()) {
+        fn every_object_is_delivered_unchanged(text in "[ -~]{0,20}", number in any::<f64>(), big in any::<u128>()) {
             let number = if number.is_finite() { number } else { 0.0 };
             let data = serde_json::json!({ "t": text, "n": number, "l": [text, null] });
             let data = data.to_string().replacen('{', &format!("{{\"big\":{big},"), 1);

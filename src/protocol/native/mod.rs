@@ -2,10 +2,11 @@
 //!
 //! Pure: bytes in, bytes and decisions out.
 
-mod answer;
-mod data;
+mod acknowledgement;
+pub mod close;
+mod json_object;
 mod message;
-mod preview;
+mod omitted_keys;
 mod rules;
 mod settings;
 
@@ -13,14 +14,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::message::{Audience, ChannelName, Event, Frame, Sender};
+use crate::message::{Audience, ChannelName, Encoding, Event, Frame, Sender};
 
-pub use answer::{Answer, Refusal, encode_answer};
-pub use preview::LeftOut;
+pub use acknowledgement::{Acknowledgement, RejectReason, encode_acknowledgement};
+pub use omitted_keys::OmittedKeys;
 pub use rules::InvalidTarget;
 pub use settings::{ChannelSettings, ChannelsSettings, SenderSettings};
 
 use rules::Rules;
+
+/// Text messages in WebSocket frames.
+pub const ENCODING: Encoding = Encoding::new(0);
 
 /// The native protocol with the rules of an installation.
 #[derive(Debug)]
@@ -29,7 +33,6 @@ pub struct Native {
 }
 
 impl Native {
-    /// Takes the rules from `[channels]`.
     #[must_use]
     pub fn new(channels: &ChannelsSettings) -> Self {
         Self { rules: Rules::new(channels) }
@@ -37,39 +40,44 @@ impl Native {
 
     /// Reads a client's message on the channel of its token.
     ///
-    /// Only `data` counts; nothing in the frame can name another channel or sender.
-    pub fn receive(&self, channel: &ChannelName, sender: &Sender, message: &Bytes) -> Result<Event, Refusal> {
+    /// Only `data` is used; nothing in the frame can name another channel or sender.
+    pub fn receive(
+        &self,
+        channel: &ChannelName,
+        sender: &Sender,
+        message: &Bytes,
+    ) -> Result<Event, RejectReason> {
         let data = message::decode(message)?;
         let rule = self.rules.of(channel);
         if !rule.client_send {
-            return Err(Refusal::NotAllowed);
+            return Err(RejectReason::NotAllowed);
         }
-        rule.check(&data).map_err(|InvalidTarget| Refusal::InvalidTarget)?;
+        rule.check(&data).map_err(|InvalidTarget| RejectReason::InvalidTarget)?;
         Ok(Event::new(channel.clone(), sender.clone(), data))
     }
 
-    /// Turns an event into what its receivers get, by the rules of its channel's kind. `left_out` is given the kind, as the
-    /// settings name it, and each key that its fields left out.
+    /// Encodes an event for its receivers by the rules of its channel's kind. `omitted` is called with the kind, as the
+    /// settings name it, and each key that is not delivered.
     pub fn deliver<'a>(
         &'a self,
         event: &Event,
-        mut left_out: impl FnMut(&'a str, &str),
+        mut omitted: impl FnMut(&'a str, &str),
     ) -> Result<(Audience, Frame), InvalidTarget> {
         let rule = self.rules.of(&event.channel);
-        let (audience, data) = rule.apply(&event.data, |key| left_out(&rule.kind, key))?;
+        let (audience, data) = rule.apply(&event.data, |key| omitted(&rule.kind, key))?;
         Ok((audience, message::encode(&event.sender, &data)))
     }
 
-    /// What will be left out of a message with this object; `None` if all of it is delivered.
-    pub fn preview(&self, channel: &ChannelName, data: &Bytes) -> Result<Option<LeftOut>, InvalidTarget> {
+    /// The keys of this object that will not be delivered; `None` if all of them are.
+    pub fn preview(&self, channel: &ChannelName, data: &Bytes) -> Result<Option<OmittedKeys>, InvalidTarget> {
         let rule = self.rules.of(channel);
         let mut keys: Vec<String> = Vec::new();
         rule.apply(data, |key| keys.push(key.to_owned()))?;
         let fields = rule.fields.clone().unwrap_or_default();
-        Ok((!keys.is_empty()).then(|| LeftOut { kind: rule.kind.clone(), fields, keys }))
+        Ok((!keys.is_empty()).then(|| OmittedKeys { kind: rule.kind.clone(), fields, keys }))
     }
 
-    /// The kinds that deliver some keys only, as the settings name them.
+    /// The kinds that deliver only some keys, as the settings name them.
     pub fn kinds_with_fields(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().filter(|rule| rule.fields.is_some()).map(|rule| rule.kind.as_str())
     }

@@ -5,7 +5,7 @@ use foldhash::fast::RandomState;
 use memchr::memmem;
 use thiserror::Error;
 
-use super::data::{Member, Members};
+use super::json_object::{JsonField, JsonObject};
 use super::{ChannelSettings, ChannelsSettings};
 use crate::message::{Audience, ChannelName, UserId};
 
@@ -14,26 +14,26 @@ const TARGET: &str = "target_user_id";
 /// Stands for all keys in `fields`.
 const EVERYTHING: &str = "*";
 
-/// The rules of all kinds of channels. They are data: a new kind needs no release.
+/// The rules of all kinds of channels.
 #[derive(Debug)]
 pub(super) struct Rules {
     kinds: HashMap<String, Rule, RandomState>,
-    /// For every kind that the settings do not name: `[channels."*"]`, or else all fields, no targeting, clients may send.
+    /// For kinds that the settings do not name: `[channels."*"]`, or else all fields, no targeting, and clients may send.
     other: Rule,
 }
 
-/// What one kind of channel delivers, and to whom.
+/// What a kind of channel delivers, and to whom.
 #[derive(Debug)]
 pub(super) struct Rule {
     /// The kind, as the settings name it.
     pub(super) kind: String,
-    /// The keys of `data` that survive; `None`: all of them.
+    /// The keys of `data` that are delivered; `None` delivers all.
     pub(super) fields: Option<Vec<String>>,
     targeting: bool,
     pub(super) client_send: bool,
 }
 
-/// `target_user_id` is neither a user's id (a positive integer, or a text) nor one of the values that mean everybody.
+/// `target_user_id` is neither a user ID (a positive integer, or a text) nor one of the values that mean everyone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("target_user_id is not a user's id")]
 pub struct InvalidTarget;
@@ -59,7 +59,6 @@ impl Rules {
         Self { kinds, other }
     }
 
-    /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.kinds.values().chain([&self.other])
     }
@@ -70,61 +69,61 @@ impl Rules {
 }
 
 impl Rule {
-    /// Whether [`apply`](Self::apply) will succeed: a client hears at once that it named nobody.
+    /// Checks that [`apply`](Self::apply) will succeed, so that the sender learns of an invalid target.
     pub(super) fn check(&self, data: &[u8]) -> Result<(), InvalidTarget> {
-        // Most messages have no target, which a search for the key (or an escape that could hide it) tells at once.
+        // Most messages have no target, and a search for the key, or for an escape that could hide it, is enough.
         let may_have_target =
             || memmem::find(data, TARGET.as_bytes()).is_some() || memmem::find(data, b"\\u").is_some();
         if self.targeting && may_have_target() {
-            audience(&Members::parse(data).ok_or(InvalidTarget)?)?;
+            audience(&JsonObject::parse(data).ok_or(InvalidTarget)?)?;
         }
         Ok(())
     }
 
-    /// Who gets this object, and what of it. `left_out` is given each key that is not delivered because the fields do not
-    /// name it.
+    /// The audience of an object, and the part of it that is delivered. `omitted` is called with each key that is not delivered
+    /// because the fields do not name it.
     pub(super) fn apply(
         &self,
         data: &Bytes,
-        mut left_out: impl FnMut(&str),
+        mut omitted: impl FnMut(&str),
     ) -> Result<(Audience, Bytes), InvalidTarget> {
         if !self.targeting && self.fields.is_none() {
             return Ok((Audience::Everyone, data.clone()));
         }
-        // The broker lets only objects through.
-        let members = Members::parse(data).ok_or(InvalidTarget)?;
-        let audience = if self.targeting { audience(&members)? } else { Audience::Everyone };
+        // The broker accepts only objects.
+        let object = JsonObject::parse(data).ok_or(InvalidTarget)?;
+        let audience = if self.targeting { audience(&object)? } else { Audience::Everyone };
         let mut kept = Vec::with_capacity(data.len());
         kept.push(b'{');
-        for member in members.iter().filter(|member| !self.targeting || !member.is(TARGET)) {
-            if !self.keeps(&member) {
-                left_out(&member.name());
+        for field in object.iter().filter(|field| !self.targeting || !field.is(TARGET)) {
+            if !self.keeps(&field) {
+                omitted(&field.name());
                 continue;
             }
             if kept.len() > 1 {
                 kept.push(b',');
             }
-            member.write(&mut kept);
+            field.write(&mut kept);
         }
         kept.push(b'}');
         Ok((audience, kept.into()))
     }
 
-    fn keeps(&self, member: &Member<'_>) -> bool {
-        self.fields.as_ref().is_none_or(|fields| fields.iter().any(|field| member.is(field)))
+    fn keeps(&self, field: &JsonField<'_>) -> bool {
+        self.fields.as_ref().is_none_or(|fields| fields.iter().any(|key| field.is(key)))
     }
 }
 
-/// Reads `target_user_id`, the last one where there are several, as `JSON.parse` has it.
-fn audience(members: &Members<'_>) -> Result<Audience, InvalidTarget> {
-    let Some(target) = members.iter().rev().find(|member| member.is(TARGET)) else {
+/// Reads `target_user_id`, the last one if there are several, like `JSON.parse`.
+fn audience(object: &JsonObject<'_>) -> Result<Audience, InvalidTarget> {
+    let Some(target) = object.iter().rev().find(|field| field.is(TARGET)) else {
         return Ok(Audience::Everyone);
     };
     if matches!(target.value, "null" | "\"\"" | "false") {
         return Ok(Audience::Everyone);
     }
     let user = UserId::from_json(target.value).map_err(|_| InvalidTarget)?;
-    // A text that spells a number is held to the same rule: it is what a form field or a route parameter has.
+    // The same rule holds for a text that spells a number, because form fields and route parameters are texts.
     match user.number() {
         Some(0) => Ok(Audience::Everyone),
         Some(..0) => Err(InvalidTarget),
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_fields_leave_out_is_named() {
+    fn omitted_keys_are_named() {
         let named = |channel: &str, data: &str| {
             let (rules, mut named) = (rules(), Vec::new());
             let rule = rules.of(&ChannelName::new(channel).unwrap());

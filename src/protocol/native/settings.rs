@@ -2,34 +2,33 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-/// `[sender]`: who speaks when Laravel publishes without naming a sender.
+/// `[sender]`: the sender of messages that Laravel publishes without naming one.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SenderSettings {
     /// The display name.
     pub name: String,
-    /// The user id.
+    /// The user ID.
     pub id: i64,
 }
 
-/// `[channels.KIND]`: the rules of the channels whose name starts with `KIND:`; of all that have none of their own under
+/// `[channels.KIND]`: the rules of the channels whose name starts with `KIND:`, or of all kinds without rules of their own under
 /// [`OTHERS`](Self::OTHERS).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelSettings {
-    /// The keys of `data` that are delivered; without the setting, and where it is `*`, all of them.
+    /// The keys of `data` that are delivered; all of them without the setting, or if it contains `*`.
     #[serde(default)]
     pub fields: Option<Vec<String>>,
     /// Whether `data.target_user_id` narrows a message to one user.
     #[serde(default)]
     pub targeting: bool,
-    /// Whether browsers may send.
+    /// Whether clients may send.
     #[serde(default = "yes")]
     pub client_send: bool,
 }
 
 impl ChannelSettings {
-    /// The kind that stands for all others.
     pub const OTHERS: &str = "*";
 }
 

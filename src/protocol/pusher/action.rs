@@ -18,7 +18,7 @@ pub enum Action {
     /// The connection belongs to this user from now on.
     SignIn(User),
     /// Send this close frame after what was sent before; nothing more comes of this session.
-    Close(Close),
+    Close(&'static Close),
 }
 
 /// A subscription that is allowed, as far as the session can tell.

@@ -128,7 +128,9 @@ mod tests {
             ],
         )
         .unwrap();
-        let code = |key: &str, query: &str| apps.connect(key, Some(query)).map_or_else(Fatal::code, |_| 0);
+        let code = |key: &str, query: &str| {
+            apps.connect(key, Some(query)).map_or_else(|fatal| fatal.close().code, |_| 0)
+        };
         assert_eq!(code("k", "protocol=7&client=js&version=8.4.0"), 0);
         assert_eq!([code("k", "protocol=5"), code("k", "protocol=6")], [0, 0]);
         assert_eq!(code("x", "protocol=7"), 4001);

@@ -5,12 +5,12 @@
 mod action;
 mod apps;
 mod channel;
+pub mod close;
 mod dialect;
 pub mod http;
 mod incoming;
 mod laravel;
 pub mod outgoing;
-mod rate;
 mod refusal;
 mod session;
 mod settings;
@@ -27,3 +27,8 @@ pub use session::Session;
 pub use settings::{AppSettings, Problem, PusherSettings};
 pub use user::{InvalidUser, User, parse_member};
 pub use webhook_settings::{EventKind, InvalidWebhook, WebhookFilter, WebhookSettings, WebhookTarget};
+
+use crate::message::Encoding;
+
+/// Text messages in WebSocket frames.
+pub const ENCODING: Encoding = Encoding::new(1);

@@ -34,7 +34,7 @@ pub fn ping() -> Frame {
 /// Why the connection is about to be closed.
 #[must_use]
 pub fn fatal(fatal: Fatal) -> Frame {
-    error(Some(fatal.code()), &fatal.to_string())
+    error(Some(fatal.close().code), &fatal.to_string())
 }
 
 /// Why a frame of the client did nothing.

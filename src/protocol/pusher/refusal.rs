@@ -1,6 +1,7 @@
 use thiserror::Error;
 
 use super::channel::InvalidChannel;
+use super::close;
 use super::user::{InvalidUser, User};
 use crate::auth::pusher::AuthRejectReason;
 use crate::message::Close;
@@ -49,26 +50,20 @@ pub enum Fatal {
 }
 
 impl Fatal {
-    /// The close code.
+    /// The close that ends the connection.
     #[must_use]
-    pub const fn code(self) -> u16 {
-        self.close().code()
-    }
-
-    /// What the connection ends with.
-    #[must_use]
-    pub const fn close(self) -> Close {
+    pub fn close(self) -> &'static Close {
         match self {
-            Self::NoSuchApp => Close::NoSuchApp,
-            Self::AppDisabled => Close::AppDisabled,
-            Self::OverQuota => Close::OverQuota,
-            Self::PathNotFound => Close::PathNotFound,
-            Self::InvalidVersion => Close::InvalidVersion,
-            Self::UnsupportedVersion => Close::UnsupportedVersion,
-            Self::NoVersion => Close::NoVersion,
-            Self::Unauthorized | Self::NeverAuthorized => Close::Unauthorized,
-            Self::OverCapacity => Close::NoRoom,
-            Self::PongTimeout => Close::PongTimeout,
+            Self::NoSuchApp => &close::NO_SUCH_APP,
+            Self::AppDisabled => &close::APP_DISABLED,
+            Self::OverQuota => &close::OVER_QUOTA,
+            Self::PathNotFound => &close::PATH_NOT_FOUND,
+            Self::InvalidVersion => &close::INVALID_VERSION,
+            Self::UnsupportedVersion => &close::UNSUPPORTED_VERSION,
+            Self::NoVersion => &close::NO_VERSION,
+            Self::Unauthorized | Self::NeverAuthorized => &close::UNAUTHORIZED,
+            Self::OverCapacity => &close::OVER_CAPACITY,
+            Self::PongTimeout => &close::PONG_TIMEOUT,
         }
     }
 }

@@ -8,10 +8,9 @@ use super::apps::App;
 use super::channel::{Access, Channel};
 use super::incoming::Incoming;
 use super::outgoing;
-use super::rate::Allowance;
 use super::refusal::{Fatal, Refusal, SubscriptionError};
 use super::user::{User, parse_member};
-use crate::message::{ChannelName, Frame, Member, SocketId, UserId};
+use crate::message::{ChannelName, Frame, Member, Rate, SocketId, TokenBucket, UserId};
 use subscriptions::{Subscription, Subscriptions};
 
 /// One connection: what the client has asked for, and what it may. Does no I/O.
@@ -25,12 +24,13 @@ pub struct Session {
     tickets: u32,
     /// Apart, for most connections never sign in.
     user: Option<Box<User>>,
-    allowance: Allowance,
+    /// How many client events the connection may still send.
+    allowance: TokenBucket,
     /// When the client last said anything; or, if it has not answered, when it was asked whether it is there.
     since: u64,
     is_asked: bool,
-    /// The app demands a proof that somebody let it in, a sign-in or a signature for a channel, and it has given none.
-    is_unproven: bool,
+    /// When the connection is closed unless it has signed in or shown a signature for a channel by then.
+    authorize_by: u64,
     is_closed: bool,
 }
 
@@ -45,9 +45,14 @@ impl Session {
     #[must_use]
     pub fn open(app: Arc<App>, socket_id: SocketId, now: u64) -> (Self, Frame) {
         let greeting = outgoing::connection_established(socket_id, app.rules.activity_timeout);
-        let is_unproven = !app.rules.authorization_timeout.is_zero();
+        let authorization_timeout = app.rules.authorization_timeout;
+        let authorize_by = if authorization_timeout.is_zero() {
+            u64::MAX
+        } else {
+            now.saturating_add(milliseconds(authorization_timeout))
+        };
         let session = Self {
-            allowance: Allowance::full(app.rules.client_events_per_second, now),
+            allowance: client_event_rate(&app).map(|rate| rate.full_bucket(now)).unwrap_or_default(),
             app,
             socket_id,
             channels: Subscriptions::default(),
@@ -55,7 +60,7 @@ impl Session {
             user: None,
             since: now,
             is_asked: false,
-            is_unproven,
+            authorize_by,
             is_closed: false,
         };
         (session, greeting)
@@ -104,7 +109,7 @@ impl Session {
         if self.is_closed || now < self.next_tick() {
             return Vec::new();
         }
-        if now >= self.authorize_by() {
+        if now >= self.authorize_by {
             return self.close(Fatal::NeverAuthorized);
         }
         if self.is_asked {
@@ -121,16 +126,7 @@ impl Session {
     pub fn next_tick(&self) -> u64 {
         let rules = &self.app.rules;
         let wait = if self.is_asked { rules.pong_timeout } else { rules.activity_timeout };
-        self.since.saturating_add(milliseconds(wait)).min(self.authorize_by())
-    }
-
-    /// When it is put out unless it has proved something by then.
-    fn authorize_by(&self) -> u64 {
-        if !self.is_unproven {
-            return u64::MAX;
-        }
-        // The time at which the session began: only who is on a guarded channel can take from the allowance.
-        self.allowance.filled().saturating_add(milliseconds(self.app.rules.authorization_timeout))
+        self.since.saturating_add(milliseconds(wait)).min(self.authorize_by)
     }
 
     /// The connection is on the channel. The frames must reach the client before any event of the channel that is
@@ -221,7 +217,7 @@ impl Session {
             Err(error) => return refused(error),
         };
         if channel.access() != Access::Public {
-            self.is_unproven = false;
+            self.authorize_by = u64::MAX;
         }
         self.tickets = self.tickets.wrapping_add(1);
         let ticket = Ticket(self.tickets);
@@ -285,7 +281,7 @@ impl Session {
             Some(before) if before.id != user.id => Err(Refusal::SignedInAsAnother),
             Some(before) => Ok(vec![Action::Reply(outgoing::signin_success(&before.data))]),
             None => {
-                self.is_unproven = false;
+                self.authorize_by = u64::MAX;
                 self.user = Some(Box::new(user.clone()));
                 let success = outgoing::signin_success(&user.data);
                 let is_cut = user.is_watchlist_cut;
@@ -322,7 +318,7 @@ impl Session {
         if data.len() > rules.event_bytes {
             return Err(Refusal::DataTooLarge(rules.event_bytes));
         }
-        if !self.allowance.take(rules.client_events_per_second, now) {
+        if client_event_rate(&self.app).is_some_and(|rate| !self.allowance.take(rate, now)) {
             return Err(Refusal::RateLimited(rules.client_events_per_second));
         }
         Ok(ClientEvent {
@@ -332,6 +328,11 @@ impl Session {
             user_id: subscription.user_id.as_deref().cloned(),
         })
     }
+}
+
+fn client_event_rate(app: &App) -> Option<Rate> {
+    let per_second = app.rules.client_events_per_second;
+    Rate::new(per_second, per_second)
 }
 
 fn milliseconds(duration: Duration) -> u64 {

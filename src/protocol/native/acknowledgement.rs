@@ -4,42 +4,42 @@ use thiserror::Error;
 
 use crate::message::Frame;
 
-/// What a sender is told about its message.
-pub type Answer = Result<(), Refusal>;
+/// Whether a client's message was accepted.
+pub type Acknowledgement = Result<(), RejectReason>;
 
-/// Why a client's message was not accepted. The socket stays open.
+/// Why a client's message was not accepted. The connection stays open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Refusal {
+pub enum RejectReason {
     /// Not JSON, or not UTF-8.
     #[error("the message is not valid JSON")]
     InvalidJson,
     /// JSON, but without an object under `data`.
     #[error("the message must be an object with an object under \"data\"")]
     InvalidMessage,
-    /// `data.target_user_id` names nobody.
+    /// `data.target_user_id` is not a user ID.
     #[error("target_user_id must be a positive integer; leave it out to reach everybody")]
     InvalidTarget,
-    /// This kind of channel takes no messages of clients.
+    /// Clients may not send on this kind of channel.
     #[error("this channel takes no messages from clients")]
     NotAllowed,
-    /// The broker is unreachable, or its queue is full. The message was not sent.
+    /// The broker is unreachable, or its queue is full.
     #[error("the message was not sent; try again later")]
     Unavailable,
-    /// The server is at fault.
+    /// A fault of the server.
     #[error("the server could not handle the message; it was not sent")]
     Internal,
 }
 
-const ALL: [Refusal; 6] = [
-    Refusal::InvalidJson,
-    Refusal::InvalidMessage,
-    Refusal::InvalidTarget,
-    Refusal::NotAllowed,
-    Refusal::Unavailable,
-    Refusal::Internal,
+const ALL: [RejectReason; 6] = [
+    RejectReason::InvalidJson,
+    RejectReason::InvalidMessage,
+    RejectReason::InvalidTarget,
+    RejectReason::NotAllowed,
+    RejectReason::Unavailable,
+    RejectReason::Internal,
 ];
 
-impl Refusal {
+impl RejectReason {
     /// `error.code` on the wire.
     #[must_use]
     pub const fn code(self) -> &'static str {
@@ -58,14 +58,14 @@ impl Refusal {
     }
 }
 
-/// The `sended` frame. `sended` is the protocol's spelling.
+/// The `sended` frame. The spelling is part of the protocol.
 #[must_use]
-pub fn encode_answer(answer: Answer) -> Frame {
+pub fn encode_acknowledgement(acknowledgement: Acknowledgement) -> Frame {
     static OK: LazyLock<Frame> = LazyLock::new(|| Frame::text(&[br#"{"type":"sended","ok":true}"#]));
-    static REFUSALS: LazyLock<[Frame; ALL.len()]> = LazyLock::new(|| ALL.map(Refusal::encode));
-    match answer {
+    static REJECTIONS: LazyLock<[Frame; ALL.len()]> = LazyLock::new(|| ALL.map(RejectReason::encode));
+    match acknowledgement {
         Ok(()) => OK.clone(),
-        Err(refusal) => REFUSALS.get(refusal as usize).map_or_else(|| refusal.encode(), Clone::clone),
+        Err(reason) => REJECTIONS.get(reason as usize).map_or_else(|| reason.encode(), Clone::clone),
     }
 }
 
@@ -74,13 +74,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn golden_answers() {
-        assert_eq!(encode_answer(Ok(())).bytes().as_ref(), b"\x81\x1b{\"type\":\"sended\",\"ok\":true}");
-        for refusal in ALL {
-            let frame = encode_answer(Err(refusal));
-            assert_eq!(frame, refusal.encode(), "the table is in the order of the variants");
+    fn golden_acknowledgements() {
+        assert_eq!(
+            encode_acknowledgement(Ok(())).bytes().as_ref(),
+            b"\x81\x1b{\"type\":\"sended\",\"ok\":true}"
+        );
+        for reason in ALL {
+            let frame = encode_acknowledgement(Err(reason));
+            assert_eq!(frame, reason.encode(), "the table is in the order of the variants");
         }
-        let frame = encode_answer(Err(Refusal::NotAllowed));
+        let frame = encode_acknowledgement(Err(RejectReason::NotAllowed));
         assert_eq!(
             &frame.bytes()[2..],
             br#"{"type":"sended","ok":false,"error":{"code":"not_allowed","message":"this channel takes no messages from clients"}}"#

@@ -1,17 +1,17 @@
 use std::fmt;
 
-/// What the rules of its channel take out of a message, for whoever writes it by hand.
+/// The keys of a message that the rules of its channel do not deliver, for the person who wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct OmittedKeys {
     /// The kind whose rules apply.
     pub kind: String,
-    /// The keys that it delivers.
+    /// The keys that the kind delivers.
     pub fields: Vec<String>,
-    /// The keys of the message that are not among them, at least one.
+    /// The keys of the message that are not among `fields`, at least one.
     pub keys: Vec<String>,
 }
 
-impl fmt::Display for LeftOut {
+impl fmt::Display for OmittedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let delivers = if self.fields.is_empty() { "no key".to_owned() } else { list(&self.fields) };
         let verb = if self.keys.len() == 1 { "was" } else { "were" };
@@ -32,10 +32,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_says_what_is_delivered_and_what_is_not() {
+    fn the_text_names_the_delivered_and_the_omitted_keys() {
         let said = |fields: &[&str], keys: &[&str]| {
             let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-            LeftOut { kind: "chat".into(), fields: owned(fields), keys: owned(keys) }.to_string()
+            OmittedKeys { kind: "chat".into(), fields: owned(fields), keys: owned(keys) }.to_string()
         };
         assert_eq!(
             said(&["message", "name"], &["massage"]),

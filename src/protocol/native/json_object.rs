@@ -5,30 +5,30 @@ use serde_json::value::RawValue;
 
 use crate::message::json::string;
 
-/// The members of a JSON object, as they were written: nothing is re-typed on the way.
+/// The fields of a JSON object, as they were written.
 #[derive(Debug)]
-pub(super) struct Members<'a>(Vec<Member<'a>>);
+pub(super) struct JsonObject<'a>(Vec<JsonField<'a>>);
 
-/// One key with its value, both as JSON text.
+/// A key with its value, both as JSON text.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Member<'a> {
+pub(super) struct JsonField<'a> {
     key: &'a str,
     pub(super) value: &'a str,
 }
 
-impl<'a> Members<'a> {
-    /// Reads an object's text; `None` where it is none.
+impl<'a> JsonObject<'a> {
+    /// Returns `None` if the text is not an object.
     pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(text).ok()
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = Member<'a>> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = JsonField<'a>> {
         self.0.iter().copied()
     }
 }
 
-impl Member<'_> {
-    /// Whether the key reads as `name`, however it is escaped.
+impl JsonField<'_> {
+    /// Whether this is the key, escaped or not.
     pub(super) fn is(&self, name: &str) -> bool {
         let inner = self.key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
         if inner.is_some_and(|key| !key.contains('\\')) {
@@ -37,7 +37,7 @@ impl Member<'_> {
         serde_json::from_str::<String>(self.key).is_ok_and(|key| key == name)
     }
 
-    /// The key, without its escapes.
+    /// The key without escapes.
     pub(super) fn name(&self) -> Cow<'_, str> {
         string(self.key).unwrap_or(Cow::Borrowed(self.key))
     }
@@ -49,23 +49,23 @@ impl Member<'_> {
     }
 }
 
-impl<'de> Deserialize<'de> for Members<'de> {
+impl<'de> Deserialize<'de> for JsonObject<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
 
         impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
+            type Value = JsonObject<'de>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
+                let mut fields = Vec::new();
                 while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    members.push(Member { key: key.get(), value: value.get() });
+                    fields.push(JsonField { key: key.get(), value: value.get() });
                 }
-                Ok(Members(members))
+                Ok(JsonObject(fields))
             }
         }
 

@@ -1,0 +1,386 @@
+//! What is on its way to one connection: the one piece that both a shard and the task of the connection touch.
+//!
+//! Invariants, each property-tested:
+//!
+//! * Bytes leave in the order in which they were pushed, each once, and no frame is interrupted by another.
+//! * While bytes are queued, nothing overtakes them: a push appends and does not write.
+//! * The queue is bounded by the limit (plus the rest of a block that is partly written, plus a close frame).
+//! * Nothing follows the bytes of a close.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+use bytes::{Buf as _, Bytes};
+use futures_util::task::AtomicWaker;
+use tokio::net::TcpStream;
+
+use super::WireFormat;
+use super::sink::{DirectWrite, Sink};
+use crate::message::{Close, CloseReason, Frame};
+
+#[derive(Debug)]
+pub struct Outbox<W = TcpStream> {
+    /// Set when the upgrade is complete. Frames that are pushed before are queued.
+    sink: OnceLock<Sink<W>>,
+    format: &'static WireFormat,
+    state: Mutex<State>,
+    /// The task of the connection, which drains what a push could not write.
+    task: AtomicWaker,
+    /// The second of the hub's clock at which the sweep wakes the task.
+    alarm: AtomicU32,
+    /// The cost of the client's messages that the broker has not answered, in bytes.
+    unanswered: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Bytes>,
+    /// The length of `queue` in bytes.
+    bytes: usize,
+    /// The first bytes of the first block are written.
+    partly_written: bool,
+    /// The task of the connection is running and will flush: pushes only append.
+    corked: bool,
+    closed: Option<&'static Close>,
+    gone: bool,
+}
+
+/// Why nothing more is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The bytes of this close are the last ones.
+    Closed(&'static Close),
+    /// The close frame of the client has been answered, or the connection is lost.
+    Gone,
+}
+
+/// The outcome of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// The frame is written or queued.
+    Taken,
+    /// The limit is exceeded: the queue is dropped, and the connection closes as a slow consumer.
+    Overflow,
+    /// The connection is closing or lost.
+    Refused,
+}
+
+/// The state of the queue after a flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flushed {
+    Empty,
+    /// The sink takes no more for now.
+    Blocked,
+}
+
+/// A queued block takes about this much memory however short it is, in bytes. Many empty pongs add up.
+const BLOCK_COST: usize = 64;
+
+/// This many blocks may be queued whatever the limit is.
+const FREE_BLOCKS: usize = 64;
+
+/// With this many bytes unanswered, nothing is read from the client: the queue of the broker is shared, and everyone waits for
+/// what one client has in it.
+const UNANSWERED: u32 = 64 * 1024;
+
+/// Added to the size of each unanswered message, so that small ones are bounded too.
+const UNANSWERED_OVERHEAD: u32 = 512;
+
+/// Slices of one vectored write. The kernel's limit is 1,024.
+const MAX_SLICES: usize = 64;
+
+impl<W: DirectWrite> Outbox<W> {
+    /// An outbox that queues everything until it is attached to a connection.
+    #[must_use]
+    pub fn new(format: &'static WireFormat) -> Self {
+        Self {
+            sink: OnceLock::new(),
+            format,
+            state: Mutex::default(),
+            task: AtomicWaker::new(),
+            alarm: AtomicU32::new(u32::MAX),
+            unanswered: AtomicU32::new(0),
+        }
+    }
+
+    /// Writes to this stream from now on. Only the first call to this or [`defer`](Self::defer) has an effect.
+    pub fn attach(&self, stream: W) -> Option<&W> {
+        self.sink.get_or_init(|| Sink::Direct(stream));
+        self.stream()
+    }
+
+    /// Leaves all writing to the task of the connection, which calls [`drain`](Self::drain).
+    pub fn defer(&self) {
+        self.sink.get_or_init(|| Sink::Deferred);
+    }
+
+    /// The stream that frames are written to directly.
+    pub fn stream(&self) -> Option<&W> {
+        match self.sink.get()? {
+            Sink::Direct(stream) => Some(stream),
+            Sink::Deferred => None,
+        }
+    }
+
+    pub fn format(&self) -> &'static WireFormat {
+        self.format
+    }
+
+    /// Writes a frame at once, or queues it if something is queued or the sink does not take it now.
+    pub fn push(&self, frame: &Frame, limit: usize) -> Pushed {
+        let bytes = frame.bytes();
+        let mut state = self.lock();
+        if state.is_ending() {
+            return Pushed::Refused;
+        }
+        let mut written = 0;
+        if state.queue.is_empty()
+            && !state.corked
+            && let Some(stream) = self.stream()
+        {
+            match stream.try_write(bytes) {
+                Ok(count) if count == bytes.len() => return Pushed::Taken,
+                Ok(count) => written = count,
+                Err(error) if is_not_now(&error) => {}
+                Err(_) => {
+                    state.gone = true;
+                    drop(state);
+                    self.task.wake();
+                    return Pushed::Refused;
+                }
+            }
+        }
+        let left = bytes.len() - written;
+        if state.bytes + left > limit || state.queue.len() >= max_blocks(limit) {
+            if written > 0 {
+                state.append(bytes.clone(), written);
+            }
+            self.overflow(state);
+            return Pushed::Overflow;
+        }
+        let wake = state.queue.is_empty() && !state.corked;
+        state.append(bytes.clone(), written);
+        drop(state);
+        if wake {
+            self.task.wake();
+        }
+        Pushed::Taken
+    }
+
+    /// Closes the connection as a slow consumer: drops the queue, except for a block that is partly written.
+    pub fn close_as_slow_consumer(&self) {
+        let state = self.lock();
+        if !state.is_ending() {
+            self.overflow(state);
+        }
+    }
+
+    fn overflow(&self, mut state: MutexGuard<'_, State>) {
+        let close = self.format.closes.get(CloseReason::SlowConsumer);
+        state.drop_queue();
+        state.close(close, (self.format.encode_close)(close).into_bytes());
+        drop(state);
+        self.task.wake();
+    }
+
+    /// Closes the connection after what is queued. Returns false if it is ending already.
+    pub fn close(&self, close: &'static Close) -> bool {
+        let mut state = self.lock();
+        if state.is_ending() {
+            return false;
+        }
+        state.close(close, (self.format.encode_close)(close).into_bytes());
+        drop(state);
+        self.task.wake();
+        true
+    }
+
+    /// Closes the connection with what its protocol sends for this reason.
+    pub fn close_for(&self, reason: CloseReason) -> bool {
+        self.close(self.format.closes.get(reason))
+    }
+
+    /// Accepts nothing more. What is queued can still be flushed.
+    pub fn end(&self) {
+        let mut state = self.lock();
+        state.gone |= state.closed.is_none();
+    }
+
+    /// Why nothing more is accepted, if so.
+    pub fn ending(&self) -> Option<Ending> {
+        let state = self.lock();
+        if state.gone { Some(Ending::Gone) } else { state.closed.map(Ending::Closed) }
+    }
+
+    /// The close that ends or ended the connection, if the server closed it.
+    pub fn closed(&self) -> Option<&'static Close> {
+        self.lock().closed
+    }
+
+    /// Whether everything that was pushed has been handed to the kernel.
+    pub fn is_flushed(&self) -> bool {
+        self.lock().queue.is_empty()
+    }
+
+    /// Until the next [`flush`](Self::flush), pushes only append, so that they share one write.
+    pub fn cork(&self) {
+        self.lock().corked = true;
+    }
+
+    /// Writes what is queued, as far as the sink takes it now.
+    pub fn flush(&self) -> io::Result<Flushed> {
+        self.drain(|slices| match (self.stream(), slices) {
+            (None, _) => Err(io::ErrorKind::WouldBlock.into()),
+            (Some(stream), [only]) => stream.try_write(only),
+            (Some(stream), several) => stream.try_write_vectored(several),
+        })
+    }
+
+    /// Writes what is queued with `write`, as far as that takes it now. `write` must not wait: the outbox is locked.
+    pub fn drain(
+        &self,
+        mut write: impl FnMut(&[io::IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<Flushed> {
+        let mut state = self.lock();
+        state.corked = false;
+        while let Some(first) = state.queue.front() {
+            let result = if state.queue.len() == 1 {
+                write(&[io::IoSlice::new(first)])
+            } else {
+                let mut slices = [io::IoSlice::new(&[]); MAX_SLICES];
+                for (slice, bytes) in slices.iter_mut().zip(&state.queue) {
+                    *slice = io::IoSlice::new(bytes);
+                }
+                write(slices.get(..state.queue.len()).unwrap_or(&slices))
+            };
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => state.advance(written),
+                Err(error) if is_not_now(&error) => return Ok(Flushed::Blocked),
+                Err(error) => {
+                    state.gone = true;
+                    return Err(error);
+                }
+            }
+        }
+        // An idle connection keeps no buffer.
+        if state.queue.capacity() > 0 {
+            state.queue = VecDeque::new();
+        }
+        Ok(Flushed::Empty)
+    }
+
+    /// Sets the task to wake when it has something to do.
+    pub fn register(&self, waker: &Waker) {
+        self.task.register(waker);
+    }
+
+    pub fn wake(&self) {
+        self.task.wake();
+    }
+
+    /// Counts a message of this many bytes that the client has sent to the broker, until [`answered`](Self::answered).
+    pub fn asked(&self, bytes: usize) {
+        self.unanswered.fetch_add(unanswered_cost(bytes), Ordering::Relaxed);
+    }
+
+    /// The broker has answered a message of this many bytes.
+    pub fn answered(&self, bytes: usize) {
+        let cost = unanswered_cost(bytes);
+        let before = self.unanswered.fetch_sub(cost, Ordering::Relaxed);
+        if before >= UNANSWERED && before.saturating_sub(cost) < UNANSWERED {
+            self.task.wake();
+        }
+    }
+
+    /// Whether so much is unanswered that nothing more is read from the client. The task is woken when that changes.
+    pub fn is_waiting(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed) >= UNANSWERED
+    }
+
+    /// Makes the sweep wake the task at this second of the hub's clock. Replaces the previous alarm.
+    pub fn set_alarm(&self, second: u32) {
+        self.alarm.store(second, Ordering::Relaxed);
+    }
+
+    /// Wakes the task if its alarm is due.
+    pub fn sweep(&self, now: u32) {
+        if self.alarm.load(Ordering::Relaxed) <= now {
+            self.task.wake();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> Vec<u8> {
+        self.lock().queue.iter().flatten().copied().collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn queued_blocks(&self) -> usize {
+        self.lock().queue.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code between lock and unlock can panic half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_ending(&self) -> bool {
+        self.gone || self.closed.is_some()
+    }
+
+    /// Queues bytes of which the first `written` are written.
+    fn append(&mut self, mut bytes: Bytes, written: usize) {
+        bytes.advance(written);
+        self.partly_written |= written > 0;
+        self.bytes += bytes.len();
+        self.queue.push_back(bytes);
+    }
+
+    fn close(&mut self, close: &'static Close, bytes: Bytes) {
+        self.closed = Some(close);
+        if !bytes.is_empty() {
+            self.append(bytes, 0);
+        }
+    }
+
+    /// Drops what is queued, except for the rest of a block that is partly written.
+    fn drop_queue(&mut self) {
+        self.queue.truncate(usize::from(self.partly_written));
+        self.bytes = self.queue.iter().map(Bytes::len).sum();
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.bytes = self.bytes.saturating_sub(count);
+        while let Some(first) = self.queue.front_mut() {
+            if count < first.len() {
+                first.advance(count);
+                self.partly_written |= count > 0;
+                return;
+            }
+            count -= first.len();
+            self.partly_written = false;
+            self.queue.pop_front();
+        }
+    }
+}
+
+fn max_blocks(limit: usize) -> usize {
+    (limit / BLOCK_COST).max(FREE_BLOCKS)
+}
+
+fn unanswered_cost(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX / 2).saturating_add(UNANSWERED_OVERHEAD)
+}
+
+fn is_not_now(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests;

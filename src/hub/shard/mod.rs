@@ -1,0 +1,275 @@
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::batch::Delivery;
+use super::channel_index::ChannelKey;
+use super::fan_out::FanOut;
+use super::gate::{Gates, Replay};
+use super::subscribers::{ChannelCount, JoinedAs, Subscriber, Subscribers};
+use super::users::{AudienceMatcher, UserKey, Users};
+use super::{Clock, ConnectionId, Outbox};
+use crate::message::{CloseReason, UserId};
+use crate::telemetry::Metrics;
+
+/// What a shard does, in the order of its inbox.
+#[derive(Debug)]
+pub(super) enum Command {
+    Connect {
+        id: ConnectionId,
+        outbox: Arc<Outbox>,
+    },
+    Disconnect {
+        id: ConnectionId,
+    },
+    Join {
+        key: ChannelKey,
+        id: ConnectionId,
+        user: Option<UserId>,
+        outbox: Arc<Outbox>,
+        gated: bool,
+    },
+    Leave {
+        key: ChannelKey,
+        id: ConnectionId,
+    },
+    /// Opens the gate of a gated subscriber.
+    Open {
+        key: ChannelKey,
+        id: ConnectionId,
+        replay: Replay,
+    },
+    Deliver(Arc<Delivery>),
+    CloseSome {
+        of: NonZeroUsize,
+        reason: CloseReason,
+    },
+    CountUnflushed(oneshot::Sender<usize>),
+    /// Closes the connections that have joined one of these channels as this user, or any channel.
+    CloseUser {
+        user: UserId,
+        keys: Option<Vec<ChannelKey>>,
+        reason: CloseReason,
+    },
+}
+
+/// A share of the connections, and the task that writes to them.
+#[derive(Debug)]
+pub(super) struct Shard {
+    inbox: UnboundedReceiver<Command>,
+    clock: Clock,
+    outbox_bytes: usize,
+    metrics: Arc<Metrics>,
+    connections: IndexMap<ConnectionId, ShardConnection, RandomState>,
+    channels: HashMap<ChannelKey, Subscribers, RandomState>,
+    gates: Gates,
+    users: Users,
+    /// Writes since the shard last yielded.
+    writes: usize,
+}
+
+#[derive(Debug)]
+struct ShardConnection {
+    outbox: Arc<Outbox>,
+    channels: ChannelCount,
+}
+
+/// Maximum commands taken from the inbox at a time; also bounds coalescing.
+const BATCH: usize = 1024;
+
+/// How often alarms are checked: they are set in whole seconds.
+const SWEEP: Duration = Duration::from_secs(1);
+
+impl Shard {
+    pub(super) fn new(
+        inbox: UnboundedReceiver<Command>,
+        clock: Clock,
+        outbox_bytes: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            inbox,
+            clock,
+            outbox_bytes,
+            metrics,
+            connections: IndexMap::default(),
+            channels: HashMap::default(),
+            gates: Gates::default(),
+            users: Users::default(),
+            writes: 0,
+        }
+    }
+
+    /// Runs until the hub is dropped.
+    pub(super) async fn run(mut self) {
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut commands = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                count = self.inbox.recv_many(&mut commands, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.handle(&mut commands).await;
+                }
+                _ = sweep.tick() => self.sweep(),
+            }
+        }
+    }
+
+    /// Messages without another command in between are delivered together.
+    async fn handle(&mut self, commands: &mut Vec<Command>) {
+        let mut run = Vec::new();
+        for command in commands.drain(..) {
+            if let Command::Deliver(delivery) = command {
+                run.push(delivery);
+                continue;
+            }
+            self.deliver(&mut run).await;
+            match command {
+                Command::Connect { id, outbox } => {
+                    self.connections
+                        .insert(id, ShardConnection { outbox, channels: ChannelCount::default() });
+                }
+                Command::Disconnect { id } => {
+                    self.connections.swap_remove(&id);
+                    self.users.leave(id);
+                    if self.connections.len() < self.connections.capacity() / 8 {
+                        self.connections.shrink_to_fit();
+                    }
+                }
+                Command::Join { key, id, user, outbox, gated } => {
+                    let user = user.map_or(UserKey::NOBODY, |user| self.users.enter(id, user));
+                    let subscriber = Subscriber { user, outbox };
+                    if gated {
+                        self.gates.add(key, id, subscriber);
+                    } else {
+                        self.join(key, id, subscriber);
+                    }
+                }
+                Command::Leave { key, id } => self.leave(key, id),
+                Command::Open { key, id, replay } => self.open(key, id, &replay),
+                Command::CloseSome { of, reason } => self.close_some(of, reason),
+                Command::CountUnflushed(answer) => {
+                    let unflushed = self
+                        .connections
+                        .values()
+                        .filter(|connection| !connection.outbox.is_flushed())
+                        .count();
+                    let _ = answer.send(unflushed);
+                }
+                Command::CloseUser { user, keys, reason } => self.close_user(&user, keys.as_deref(), reason),
+                Command::Deliver(_) => {}
+            }
+        }
+        self.deliver(&mut run).await;
+    }
+
+    async fn deliver(&mut self, run: &mut Vec<Arc<Delivery>>) {
+        if run.is_empty() {
+            return;
+        }
+        let Self { channels, gates, users, metrics, outbox_bytes, writes, .. } = self;
+        if !gates.is_empty() {
+            gates.hold(run, users, *outbox_bytes);
+        }
+        FanOut { channels, users, metrics, outbox_bytes: *outbox_bytes, writes }.deliver(run).await;
+        run.clear();
+    }
+
+    fn join(&mut self, key: ChannelKey, id: ConnectionId, subscriber: Subscriber) {
+        if self.channels.get(&key).is_some_and(|subscribers| subscribers.contains(id)) {
+            return;
+        }
+        // If the connection has ended already, its leave follows.
+        let joined = self
+            .connections
+            .get_mut(&id)
+            .map_or(JoinedAs::Additional, |connection| connection.channels.add(key));
+        let subscribers = self.channels.entry(key).or_default();
+        subscribers.add(id, subscriber);
+        match joined {
+            JoinedAs::Only => {}
+            JoinedAs::Additional => subscribers.mark_several(id),
+            JoinedAs::Second { first } => {
+                subscribers.mark_several(id);
+                if let Some(subscribers) = self.channels.get_mut(&first) {
+                    subscribers.mark_several(id);
+                }
+            }
+        }
+    }
+
+    fn leave(&mut self, key: ChannelKey, id: ConnectionId) {
+        let was_subscribed = self.channels.get_mut(&key).is_some_and(|subscribers| subscribers.remove(id));
+        if !was_subscribed {
+            self.gates.remove(key, id);
+            return;
+        }
+        if self.channels.get(&key).is_some_and(Subscribers::is_empty) {
+            self.channels.remove(&key);
+            if self.channels.len() < self.channels.capacity() / 8 {
+                self.channels.shrink_to_fit();
+            }
+        }
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.channels.remove();
+        }
+    }
+
+    fn open(&mut self, key: ChannelKey, id: ConnectionId, replay: &Replay) {
+        if let Some(gate) = self.gates.remove(key, id) {
+            let (subscriber, delivered) = gate.open(replay, self.outbox_bytes);
+            self.metrics.deliveries.inc_by(delivered);
+            self.join(key, id, subscriber);
+        }
+    }
+
+    fn close_some(&mut self, of: NonZeroUsize, reason: CloseReason) {
+        let open: Vec<_> = self
+            .connections
+            .values()
+            .map(|connection| &connection.outbox)
+            .filter(|outbox| outbox.ending().is_none())
+            .cloned()
+            .collect();
+        for outbox in open.iter().take(open.len().div_ceil(of.get())) {
+            outbox.close_for(reason);
+        }
+    }
+
+    fn close_user(&self, user: &UserId, keys: Option<&[ChannelKey]>, reason: CloseReason) {
+        let audience = AudienceMatcher::user(user);
+        let close_if_included = |(id, subscriber): (ConnectionId, &Subscriber)| {
+            if self.users.include(&audience, id, subscriber.user) {
+                subscriber.outbox.close_for(reason);
+            }
+        };
+        if let Some(keys) = keys {
+            let subscribers = keys.iter().filter_map(|key| self.channels.get(key));
+            subscribers.flat_map(Subscribers::all).for_each(close_if_included);
+            keys.iter().flat_map(|key| self.gates.of_channel(*key)).for_each(close_if_included);
+        } else {
+            self.channels.values().flat_map(Subscribers::all).for_each(close_if_included);
+            self.gates.all().for_each(close_if_included);
+        }
+    }
+
+    fn sweep(&self) {
+        let now = self.clock.now();
+        for connection in self.connections.values() {
+            connection.outbox.sweep(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
