@@ -19,5 +19,7 @@ pub mod presence;
 pub mod protocol;
 pub mod server;
 pub mod telemetry;
+mod tls;
 pub mod transport;
+mod unix_time;
 pub mod webhooks;

@@ -29,7 +29,6 @@ mod wire;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
@@ -38,6 +37,7 @@ use crate::cluster::Nodes;
 use crate::hub::Hub;
 use crate::message::{Dialect, NodeName};
 use crate::telemetry::Metrics;
+use crate::unix_time::unix_time;
 use crate::webhooks::Webhooks;
 
 pub use connections::{Attachment, OverQuota};
@@ -100,7 +100,7 @@ impl Channels {
         // An integer that JavaScript can represent.
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
-        let since = unix_time();
+        let since = u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX);
         let default_app = apps.first().cloned();
         let topics = Topics::new(broker.clone(), dialect, default_app.as_ref().map(|app| app.id.clone()));
         let apps = apps.into_iter().map(|rules| {
@@ -172,11 +172,6 @@ impl Channels {
         const BEFORE: u64 = 1 << 40;
         self.now() + BEFORE
     }
-}
-
-fn unix_time() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Channels {

@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::ConsoleState;
 use crate::message::{ChannelName, UserId};
 use crate::transport::ApiError;
+use crate::unix_time::unix_time;
 
 const DEFAULT_TTL: u64 = 60 * 60;
 const LONGEST_TTL: u64 = 24 * 60 * 60;
@@ -42,7 +43,7 @@ pub(super) async fn create(
     if !(1..=LONGEST_TTL).contains(&ttl) {
         return Err(ApiError::invalid("ttl must be 1 to 86400 seconds"));
     }
-    let token = state.minter.mint(&id, &name, &channel, Duration::from_secs(ttl));
+    let token = state.issuer.issue(&id, &name, &channel, Duration::from_secs(ttl));
     Ok(Json(TokenResponse { token, expires_in: ttl }))
 }
 
@@ -65,7 +66,7 @@ pub(super) async fn check(
         // The rejection's text may quote the body.
         _ => ApiError::invalid("the body must be a JSON object with the text `token`"),
     })?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let now = unix_time().as_secs();
     Ok(Json(match state.authenticator.verify(&token, now) {
         Ok(_) => json!({ "ok": true }),
         Err(refusal) => {

@@ -1,4 +1,6 @@
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
+
+use crate::unix_time::unix_time;
 
 /// Seconds since the hub started: coarse, monotonic and four bytes small.
 #[derive(Debug, Clone, Copy)]
@@ -24,8 +26,7 @@ impl Clock {
     /// The first second that is not before a moment in Unix seconds; 0 if that has passed already.
     #[must_use]
     pub fn at_unix(self, moment: u64) -> u32 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let Some(left) = Duration::from_secs(moment).checked_sub(now) else { return 0 };
+        let Some(left) = Duration::from_secs(moment).checked_sub(unix_time()) else { return 0 };
         let at = self.0.elapsed().saturating_add(left);
         u32::try_from(at.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
     }
@@ -38,7 +39,7 @@ mod tests {
     #[test]
     fn a_moment_is_never_too_early() {
         let clock = Clock::start();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = unix_time().as_secs();
         assert_eq!(clock.at_unix(now.saturating_sub(5)), 0);
         let at = clock.at_unix(now + 11);
         assert!([10, 11].contains(&at), "{at}");

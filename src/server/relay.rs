@@ -8,7 +8,7 @@ use crate::channels::Channels;
 use crate::hub::Hub;
 use crate::message::{Dispatch, Event};
 use crate::protocol::native::Native;
-use crate::telemetry::{LeftOut, Metrics, Reason, logged};
+use crate::telemetry::{Metrics, Reason, RemovedKeys, logged};
 
 /// Maximum dispatches taken from the broker at a time.
 const BATCH: usize = 256;
@@ -22,7 +22,7 @@ pub(super) async fn relay(
     channels: Arc<Channels>,
     metrics: Arc<Metrics>,
 ) {
-    let mut left_out = LeftOut::new(metrics.clone(), native.kinds_with_fields());
+    let mut removed_keys = RemovedKeys::new(metrics.clone(), native.kinds_with_fields());
     let mut batch = Vec::with_capacity(BATCH);
     while inbound.recv_many(&mut batch, BATCH).await > 0 {
         for inbound in batch.drain(..) {
@@ -38,7 +38,7 @@ pub(super) async fn relay(
                 }
             };
             match dispatch {
-                Dispatch::Event(event) => deliver(&event, permit, &native, &hub, &metrics, &mut left_out),
+                Dispatch::Event(event) => deliver(&event, permit, &native, &hub, &metrics, &mut removed_keys),
                 Dispatch::Signal(signal) => channels.handle_signal(&signal, permit),
                 Dispatch::Topic { topic, payload } => channels.handle_topic(&topic, &payload, permit),
             }
@@ -52,16 +52,16 @@ fn deliver(
     native: &Native,
     hub: &Hub,
     metrics: &Metrics,
-    left_out: &mut LeftOut,
+    removed_keys: &mut RemovedKeys,
 ) {
     hub.publish(&event.channel, permit, || {
-        let mut told_of = None;
+        let mut removed_by = None;
         let delivery = native.deliver(event, |kind, key| {
-            left_out.count(kind, key);
-            told_of = Some(kind);
+            removed_keys.count(kind, key);
+            removed_by = Some(kind);
         });
-        if let Some(kind) = told_of {
-            left_out.tell(kind, event.channel.as_str());
+        if let Some(kind) = removed_by {
+            removed_keys.log(kind, event.channel.as_str());
         }
         let dropped = match delivery {
             Ok((_, frame)) if frame.bytes().len() > hub.outbox_bytes() => "too_large",

@@ -13,7 +13,7 @@ use super::drain::Drain;
 use super::public::{landing, public};
 use super::relay::relay;
 use crate::admin::{self, AdminHosts, AdminState, Load};
-use crate::auth::{Authenticator, Minter};
+use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::{Broker, Status};
 use crate::channels::{AppRules, Channels};
 use crate::console::{self, ConsoleState};
@@ -166,11 +166,11 @@ fn console(
     if !settings.console.enabled {
         return Ok(None);
     }
-    let minter = Minter::new(&settings.auth).context("console.enabled")?;
+    let issuer = TokenIssuer::new(&settings.auth).context("console.enabled")?;
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "console.enabled: anyone who can reach this address can create tokens for any user");
     }
     let sender = Sender::from(&settings.sender);
-    let state = ConsoleState::new(broker.clone(), minter, authenticator, native, sender).with_app(app);
+    let state = ConsoleState::new(broker.clone(), issuer, authenticator, native, sender).with_app(app);
     Ok(Some(console::routes(state)))
 }

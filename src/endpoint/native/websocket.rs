@@ -1,19 +1,19 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
 use super::handler::{NativeHandler, NativeService};
-use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
+use crate::auth::{Authenticator, Identity, TokenRejectReason};
 use crate::broker::Broker;
 use crate::hub::{Hub, Outbox};
 use crate::message::{Close, Sender};
 use crate::protocol::native::Native;
 use crate::telemetry::logged;
 use crate::transport::{EndpointContext, NewConnections, Rejection, accept, serve};
+use crate::unix_time::unix_time;
 
 /// Where native clients connect.
 #[derive(Debug)]
@@ -83,10 +83,10 @@ impl NativeEndpoint {
     }
 
     fn authenticate(&self, request: &Request<Body>) -> Result<Identity, Rejection> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        let now = unix_time().as_secs();
         let identity = match token(request.uri().query(), request.headers()) {
             Some(token) => self.authenticator.verify(&token, now),
-            None => Err(AuthRefusal::Missing),
+            None => Err(TokenRejectReason::Missing),
         };
         identity.map_err(|refusal| Rejection {
             status: StatusCode::UNAUTHORIZED,

@@ -8,7 +8,6 @@ mod handlers;
 mod response;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -16,12 +15,13 @@ use axum::response::Response;
 use axum::routing::{any, get};
 
 use super::PusherEndpoint;
-use crate::auth::pusher::Request as Signed;
+use crate::auth::pusher::SignedRequest;
 use crate::protocol::pusher::http::{
     HttpError, Target, authorize, authorize_head, health, max_body_bytes, parse, route,
 };
-use crate::telemetry::Call;
+use crate::telemetry::ApiCall;
 use crate::transport::RequestedUri;
+use crate::unix_time::unix_time;
 use body::RequestBody;
 use response::{json, rejection};
 
@@ -43,13 +43,13 @@ async fn call(State(pusher): State<Arc<PusherEndpoint>>, request: Request) -> Re
     let signed_path = head.extensions.get::<RequestedUri>().map_or(path, |requested| requested.0.path());
     // Unknown paths share one label, because clients can request any.
     let endpoint = target.as_ref().map_or("none", |target| target.route.endpoint());
-    let request = Signed { method, path: signed_path, query, body: b"" };
+    let request = SignedRequest { method, path: signed_path, query, body: b"" };
     let answered = match target {
         Ok(target) => answer(&pusher, &target, request, &mut body).await,
         Err(error) => Err(error),
     };
     let outcome = answered.as_ref().err().map_or("ok", |error| error.code);
-    pusher.channels().metrics().pusher_calls.get_or_create(&Call::new(endpoint, outcome)).inc();
+    pusher.channels().metrics().pusher_calls.get_or_create(&ApiCall::new(endpoint, outcome)).inc();
     match answered {
         Ok(answered) => json(answered),
         Err(error) => {
@@ -64,13 +64,13 @@ async fn call(State(pusher): State<Arc<PusherEndpoint>>, request: Request) -> Re
 async fn answer(
     pusher: &PusherEndpoint,
     target: &Target<'_>,
-    request: Signed<'_>,
+    request: SignedRequest<'_>,
     body: &mut RequestBody,
 ) -> Result<Vec<u8>, HttpError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = unix_time().as_secs();
     let app = authorize_head(pusher.apps(), target, &request, now)?;
     let body = body.read(max_body_bytes(&app.rules)).await?;
-    let request = Signed { body: &body, ..request };
+    let request = SignedRequest { body: &body, ..request };
     let app = authorize(pusher.apps(), target, &request, now)?;
     let command = parse(&target.route, request.query, &body, &app.rules)?;
     handlers::handle(pusher.channels(), app.credentials.id(), command).await
