@@ -100,7 +100,7 @@ impl Channels {
         // An integer that JavaScript can represent.
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
-        let since = unix_millis();
+        let since = u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX);
         let default_app = apps.first().cloned();
         let topics = Topics::new(broker.clone(), dialect, default_app.as_ref().map(|app| app.id.clone()));
         let apps = apps.into_iter().map(|rules| {
@@ -172,10 +172,6 @@ impl Channels {
         const BEFORE: u64 = 1 << 40;
         self.now() + BEFORE
     }
-}
-
-fn unix_millis() -> u64 {
-    u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Channels {

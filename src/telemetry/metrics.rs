@@ -32,7 +32,7 @@ pub struct Metrics {
     pub messages_refused: Family<Reason, Counter>,
     pub broker_messages: Counter,
     pub broker_dropped: Family<Reason, Counter>,
-    /// Messages between nodes that were ignored.
+    /// Messages between nodes that were ignored, by reason.
     pub cluster_messages_ignored: Family<Reason, Counter>,
     /// Keys that the `fields` of a kind of channel removed from messages.
     pub fields_left_out: Family<KindLabel, Counter>,
@@ -99,7 +99,7 @@ impl Metrics {
             broker_dropped: metric!("broker_dropped", "Messages from the broker dropped, by reason"),
             cluster_messages_ignored: metric!(
                 "cluster_messages_ignored",
-                "Messages of other nodes that this version ignores, by reason"
+                "Messages of other nodes ignored by this version, by reason"
             ),
             fields_left_out: metric!(
                 "fields_left_out",
