@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use yamabiko::auth::{Authenticator, Minter};
+use yamabiko::auth::{Authenticator, TokenIssuer};
 use yamabiko::config::{AuthKeys, Config, Environment, load};
 use yamabiko::message::{ChannelName, Event, Sender};
 use yamabiko::protocol::native::Native;
@@ -52,7 +52,8 @@ fn token(c: &mut Criterion) {
         let settings =
             config("a secret of 64 bytes, as HS512 wants it, or at least nearly so….", algorithm).settings;
         let auth = settings.server.auth;
-        let token = Minter::new(&auth).unwrap().mint(&7.into(), "Aoi", &channel, Duration::from_secs(3600));
+        let token =
+            TokenIssuer::new(&auth).unwrap().issue(&7.into(), "Aoi", &channel, Duration::from_secs(3600));
         let authenticator = Authenticator::new(&auth).unwrap();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         group.bench_function(format!("verify, {algorithm}"), |b| {

@@ -11,8 +11,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::Request;
-use yamabiko::hub::{Connection, Hub, Outbox};
+use yamabiko::hub::{Connection, Hub, Outbox, WireFormat};
 use yamabiko::message::Frame;
+use yamabiko::protocol::native;
 use yamabiko::telemetry::Metrics;
 use yamabiko::transport::{
     self, ConnectionHandler, ConnectionOptions, DisconnectReason, Heartbeat, HttpTimeouts, Limits, Message,
@@ -20,6 +21,9 @@ use yamabiko::transport::{
 };
 
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+static FORMAT: WireFormat =
+    WireFormat { encoding: native::ENCODING, closes: &native::close::CLOSES, encode_close: Frame::close };
 
 struct Echo(Connection);
 
@@ -64,7 +68,7 @@ async fn main() -> anyhow::Result<()> {
         async move {
             match transport::accept(&mut request) {
                 Ok((response, upgrade)) => {
-                    let echo = Echo(hub.connect(Arc::new(Outbox::new())));
+                    let echo = Echo(hub.connect(Arc::new(Outbox::new(&FORMAT))));
                     transport::serve(upgrade, echo, options, None);
                     response
                 }

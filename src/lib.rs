@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod auth;
 pub mod broker;
+pub mod channels;
 pub mod cli;
 pub mod cluster;
 pub mod config;
@@ -18,5 +19,7 @@ pub mod presence;
 pub mod protocol;
 pub mod server;
 pub mod telemetry;
+mod tls;
 pub mod transport;
+mod unix_time;
 pub mod webhooks;

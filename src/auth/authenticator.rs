@@ -6,26 +6,24 @@ use jsonwebtoken::{Algorithm, crypto};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::claims::Claims;
-use super::keys::{Key, Keys};
-use super::{Identity, Problem, Refusal, Settings};
+use super::claims::TokenClaims;
+use super::keys::{KeySet, VerificationKey};
+use super::{Identity, KeyProblem, Settings, TokenRejectReason};
 
-/// Tells whether a token is genuine, and whose it is.
-///
-/// Built once: keys are read and checked at start. Cheap to ask, and good for any number of threads.
+/// Verifies tokens. Keys are read and checked once, at startup.
 #[derive(Debug)]
 pub struct Authenticator {
-    keys: Vec<Key>,
+    keys: Vec<VerificationKey>,
     issuer: String,
     audience: String,
     leeway: u64,
-    warnings: Vec<Problem>,
+    warnings: Vec<KeyProblem>,
 }
 
 impl Authenticator {
-    /// Reads the keys. The error lists everything that is wrong with them. Without any, every token is refused.
-    pub fn new(settings: &Settings) -> Result<Self, Vec<Problem>> {
-        let Keys { usable: keys, problems, warnings } = Keys::read(settings);
+    /// Reads the keys. The error lists all problems with them. Without keys, every token is rejected.
+    pub fn new(settings: &Settings) -> Result<Self, Vec<KeyProblem>> {
+        let KeySet { usable: keys, problems, warnings } = KeySet::read(settings);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -38,45 +36,49 @@ impl Authenticator {
         })
     }
 
-    /// Whether there is a key that a token could be good for.
     #[must_use]
     pub fn has_keys(&self) -> bool {
         !self.keys.is_empty()
     }
 
-    /// What the owner should know although it works, such as a short secret.
+    /// Problems that do not prevent the start, such as a short secret.
     #[must_use]
-    pub fn warnings(&self) -> &[Problem] {
+    pub fn warnings(&self) -> &[KeyProblem] {
         &self.warnings
     }
 
-    /// Checks a token's signature and claims. `now` is in seconds since the Unix epoch.
-    pub fn verify(&self, token: &str, now: u64) -> Result<Identity, Refusal> {
+    /// Verifies a token's signature and claims. `now` is Unix time in seconds.
+    pub fn verify(&self, token: &str, now: u64) -> Result<Identity, TokenRejectReason> {
         if !self.has_keys() {
-            return Err(Refusal::NoKeys);
+            return Err(TokenRejectReason::NoKeys);
         }
         if token.is_empty() {
-            return Err(Refusal::Missing);
+            return Err(TokenRejectReason::Missing);
         }
-        let (message, signature) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(Refusal::Malformed)?;
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenRejectReason::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(TokenRejectReason::Malformed)?;
         if payload.contains('.') {
-            return Err(Refusal::Malformed);
+            return Err(TokenRejectReason::Malformed);
         }
         let header = decode(header)?;
-        let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| Refusal::Malformed)?;
+        let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| TokenRejectReason::Malformed)?;
         if header.crit.is_some() {
-            // Who does not understand an extension marked critical has to refuse (RFC 7515, section 4.1.11).
-            return Err(Refusal::Malformed);
+            // No critical extension is supported, so such a token must be rejected (RFC 7515, section 4.1.11).
+            return Err(TokenRejectReason::Malformed);
         }
         self.verify_signature(&header, message, signature)?;
-        Claims::parse(&decode(payload)?)?.accept(now, self.leeway, &self.issuer, &self.audience)
+        TokenClaims::parse(&decode(payload)?)?.verify(now, self.leeway, &self.issuer, &self.audience)
     }
 
-    fn verify_signature(&self, header: &Header<'_>, message: &str, signature: &str) -> Result<(), Refusal> {
-        // `none` and all that is unknown fail here.
-        let algorithm: Algorithm = header.alg.parse().map_err(|_| Refusal::AlgorithmNotAccepted)?;
-        let mut refusal = Refusal::AlgorithmNotAccepted;
+    fn verify_signature(
+        &self,
+        header: &Header<'_>,
+        message: &str,
+        signature: &str,
+    ) -> Result<(), TokenRejectReason> {
+        // `none` and unknown algorithms fail here.
+        let algorithm: Algorithm = header.alg.parse().map_err(|_| TokenRejectReason::AlgorithmNotAccepted)?;
+        let mut reason = TokenRejectReason::AlgorithmNotAccepted;
         for key in &self.keys {
             if !key.algorithms.contains(&algorithm) {
                 continue;
@@ -84,23 +86,23 @@ impl Authenticator {
             if let (Some(kid), Some(wanted)) = (&key.kid, &header.kid)
                 && kid != wanted
             {
-                if refusal == Refusal::AlgorithmNotAccepted {
-                    refusal = Refusal::UnknownKey;
+                if reason == TokenRejectReason::AlgorithmNotAccepted {
+                    reason = TokenRejectReason::UnknownKey;
                 }
                 continue;
             }
-            match crypto::verify(signature, message.as_bytes(), &key.verifies, algorithm) {
+            match crypto::verify(signature, message.as_bytes(), &key.key, algorithm) {
                 Ok(true) => return Ok(()),
-                Ok(false) => refusal = Refusal::BadSignature,
-                // The keys were tried at start, so it can only be the signature's base64.
-                Err(_) => return Err(Refusal::Malformed),
+                Ok(false) => reason = TokenRejectReason::BadSignature,
+                // The keys were tested at startup, so the signature is not base64url.
+                Err(_) => return Err(TokenRejectReason::Malformed),
             }
         }
-        Err(refusal)
+        Err(reason)
     }
 }
 
-/// The parts of a token's header that matter.
+/// The relevant members of a token's header.
 #[derive(Deserialize)]
 struct Header<'a> {
     #[serde(borrow)]
@@ -111,6 +113,6 @@ struct Header<'a> {
     crit: Option<IgnoredAny>,
 }
 
-fn decode(part: &str) -> Result<Vec<u8>, Refusal> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Malformed)
+fn decode(part: &str) -> Result<Vec<u8>, TokenRejectReason> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenRejectReason::Malformed)
 }

@@ -1,4 +1,4 @@
-//! What a token says, read strictly.
+//! A token's claims, parsed strictly.
 
 use std::borrow::Cow;
 
@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::{Identity, Refusal};
+use super::{Identity, TokenRejectReason};
 use crate::message::{ChannelName, InvalidChannelName, UserId};
 
-/// The claims that are looked at. A claim that is there has its type: JSON's `null` counts as a wrong type.
+/// The claims that are checked. A claim that is present must have its type; `null` does not.
 #[derive(Deserialize)]
-pub(super) struct Claims<'a> {
+pub(super) struct TokenClaims<'a> {
     #[serde(deserialize_with = "UserId::deserialize_bounded")]
     id: UserId,
     #[serde(borrow)]
@@ -26,43 +26,42 @@ pub(super) struct Claims<'a> {
     #[serde(default, borrow)]
     iss: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
-    aud: Option<Audience<'a>>,
+    aud: Option<AudienceClaim<'a>>,
 }
 
-impl<'a> Claims<'a> {
-    pub(super) fn parse(json: &'a [u8]) -> Result<Self, Refusal> {
-        serde_json::from_slice(json).map_err(|_| Refusal::InvalidClaims(fault(json)))
+impl<'a> TokenClaims<'a> {
+    pub(super) fn parse(json: &'a [u8]) -> Result<Self, TokenRejectReason> {
+        serde_json::from_slice(json).map_err(|_| TokenRejectReason::InvalidClaims(invalid_claim(json)))
     }
 
-    /// Checks times, issuer and audience. `issuer` and `audience` are not checked where they are empty.
-    /// `leeway` is in seconds.
-    pub(super) fn accept(
+    /// Checks times, issuer and audience. An empty `issuer` or `audience` is not checked. `leeway` is in seconds.
+    pub(super) fn verify(
         self,
         now: u64,
         leeway: u64,
         issuer: &str,
         audience: &str,
-    ) -> Result<Identity, Refusal> {
-        // `exp` is the second in which the token ends.
+    ) -> Result<Identity, TokenRejectReason> {
+        // The token is no longer valid in the second of `exp`.
         let expires_at = self.exp.0.saturating_add(leeway);
         if now >= expires_at {
-            return Err(Refusal::Expired { ago: now.saturating_sub(self.exp.0) });
+            return Err(TokenRejectReason::Expired { ago: now.saturating_sub(self.exp.0) });
         }
         if let Some(NumericDate(nbf)) = self.nbf
             && now.saturating_add(leeway) < nbf
         {
-            return Err(Refusal::NotYetValid { ahead: nbf.saturating_sub(now) });
+            return Err(TokenRejectReason::NotYetValid { ahead: nbf.saturating_sub(now) });
         }
         if !issuer.is_empty() && self.iss.as_deref() != Some(issuer) {
-            return Err(Refusal::WrongIssuer);
+            return Err(TokenRejectReason::WrongIssuer);
         }
         if !audience.is_empty() && !self.aud.is_some_and(|aud| aud.includes(audience)) {
-            return Err(Refusal::WrongAudience);
+            return Err(TokenRejectReason::WrongAudience);
         }
         let channel = ChannelName::new(&self.channel).map_err(|error| {
-            Refusal::InvalidClaims(match error {
+            TokenRejectReason::InvalidClaims(match error {
                 InvalidChannelName::Empty => "`channel` must not be empty",
-                InvalidChannelName::TooLong => "`channel` has at most 200 bytes",
+                InvalidChannelName::TooLong => "`channel` must have at most 200 bytes",
                 InvalidChannelName::ControlCharacter => "`channel` must not contain control characters",
             })
         })?;
@@ -71,12 +70,12 @@ impl<'a> Claims<'a> {
 }
 
 /// `aud`: one name or several (RFC 7519, section 4.1.3).
-enum Audience<'a> {
+enum AudienceClaim<'a> {
     One(Cow<'a, str>),
     Many(Vec<String>),
 }
 
-impl Audience<'_> {
+impl AudienceClaim<'_> {
     fn includes(&self, name: &str) -> bool {
         match self {
             Self::One(one) => one == name,
@@ -85,23 +84,23 @@ impl Audience<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Audience<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for AudienceClaim<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneOrMany;
 
         impl<'de> Visitor<'de> for OneOrMany {
-            type Value = Audience<'de>;
+            type Value = AudienceClaim<'de>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a string or a list of strings")
             }
 
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Audience::One(Cow::Borrowed(text)))
+                Ok(AudienceClaim::One(Cow::Borrowed(text)))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Audience::One(Cow::Owned(text.to_owned())))
+                Ok(AudienceClaim::One(Cow::Owned(text.to_owned())))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
@@ -109,7 +108,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Audience<'a> {
                 while let Some(one) = seq.next_element()? {
                     many.push(one);
                 }
-                Ok(Audience::Many(many))
+                Ok(AudienceClaim::Many(many))
             }
         }
 
@@ -121,8 +120,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NumericD
     NumericDate::deserialize(deserializer).map(Some)
 }
 
-/// Seconds since the Unix epoch (RFC 7519, section 2). A fraction, as lcobucci/jwt writes one, is cut off, as it is
-/// from the clock that it is compared with; what lies before the epoch counts as the epoch.
+/// Unix time in seconds (RFC 7519, section 2). Fractions, which lcobucci/jwt writes, are truncated like the clock that they
+/// are compared with. Times before the epoch count as the epoch.
 #[derive(Clone, Copy)]
 struct NumericDate(u64);
 
@@ -134,7 +133,7 @@ impl<'de> Deserialize<'de> for NumericDate {
             type Value = NumericDate;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number of seconds since 1970")
+                f.write_str("Unix time in seconds")
             }
 
             fn visit_u64<E>(self, seconds: u64) -> Result<NumericDate, E> {
@@ -148,7 +147,7 @@ impl<'de> Deserialize<'de> for NumericDate {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
-                reason = "the conversion keeps to the bounds of the integer, which is what is wanted"
+                reason = "the conversion saturates, as intended"
             )]
             fn visit_f64<E>(self, seconds: f64) -> Result<NumericDate, E> {
                 Ok(NumericDate(seconds as u64))
@@ -159,8 +158,8 @@ impl<'de> Deserialize<'de> for NumericDate {
     }
 }
 
-/// Says which claim is wrong. The parser's own message will not do: it quotes the token.
-fn fault(json: &[u8]) -> &'static str {
+/// Which claim is invalid. The parser's own message quotes the token.
+fn invalid_claim(json: &[u8]) -> &'static str {
     let Ok(claims) = serde_json::from_slice::<Value>(json) else { return "they are not JSON" };
     let Value::Object(claims) = claims else { return "they are not a JSON object" };
     let is_id = claims.get("id").is_some_and(|id| UserId::deserialize_bounded(id).is_ok());
@@ -174,11 +173,11 @@ fn fault(json: &[u8]) -> &'static str {
     } else if !is_string("channel") {
         "`channel` must be a string"
     } else if !is_number("exp") {
-        "`exp` must be a number, in seconds since 1970"
+        "`exp` must be a number, Unix time in seconds"
     } else if !number_if_present("nbf") {
-        "`nbf` must be a number, in seconds since 1970"
+        "`nbf` must be a number, Unix time in seconds"
     } else if !number_if_present("iat") {
-        "`iat` must be a number, in seconds since 1970"
+        "`iat` must be a number, Unix time in seconds"
     } else {
         "a claim appears twice, or `iss` or `aud` has the wrong type"
     }

@@ -1,4 +1,4 @@
-//! From settings to keys that are ready to verify with.
+//! The keys of the settings, ready to verify with.
 
 use std::fs;
 use std::path::Path;
@@ -10,45 +10,45 @@ use thiserror::Error;
 
 use super::{KeySettings, Settings};
 
-/// Shorter secrets can be guessed from a single token (RFC 7518, section 3.2, asks for 256 bits).
+/// Shorter secrets can be brute-forced from a single token (RFC 7518, section 3.2, requires 256 bits).
 const SAFE_SECRET_BYTES: usize = 32;
-/// Below this an RSA key is not safe (RFC 7518, section 3.3).
+/// RFC 7518, section 3.3, requires 2048 bits.
 const SAFE_RSA_BYTES: usize = 2048 / 8;
 
-/// Something about `[auth]` that keeps the server from starting, or that its owner should know.
+/// A problem with the settings in `[auth]`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{key}: {message}")]
-pub struct Problem {
-    /// The setting, as `auth.keys[1].algorithm`.
+pub struct KeyProblem {
+    /// The setting, such as `auth.keys[1].algorithm`.
     pub key: String,
-    /// What is wrong with it and what to do.
+    /// What is wrong and how to fix it.
     pub message: String,
 }
 
-/// A key and the algorithms that it is good for. A token never chooses what its key is used for.
+/// A key and the algorithms it may be used with. A token does not choose how its key is used.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct VerificationKey {
     pub(super) kid: Option<String>,
     pub(super) algorithms: Vec<Algorithm>,
-    pub(super) verifies: DecodingKey,
+    pub(super) key: DecodingKey,
 }
 
-/// All keys of the settings, in the order in which they are tried.
+/// All keys, in the order in which they are tried.
 #[derive(Debug, Default)]
-pub(super) struct Keys {
-    pub(super) usable: Vec<Key>,
-    pub(super) problems: Vec<Problem>,
-    pub(super) warnings: Vec<Problem>,
+pub(super) struct KeySet {
+    pub(super) usable: Vec<VerificationKey>,
+    pub(super) problems: Vec<KeyProblem>,
+    pub(super) warnings: Vec<KeyProblem>,
 }
 
-impl Keys {
+impl KeySet {
     pub(super) fn read(settings: &Settings) -> Self {
-        let mut read = Self::default();
-        read.shared_secret(settings);
+        let mut set = Self::default();
+        set.shared_secret(settings);
         for (index, key) in settings.keys.iter().enumerate() {
-            read.extra_key(&format!("auth.keys[{index}]"), key);
+            set.extra_key(&format!("auth.keys[{index}]"), key);
         }
-        read
+        set
     }
 
     fn shared_secret(&mut self, settings: &Settings) {
@@ -59,7 +59,7 @@ impl Keys {
                 Ok(_) => self.problem(
                     "auth.algorithms",
                     format!(
-                        "{name} does not work with a shared secret; give its public key in [[auth.keys]]"
+                        "{name} does not work with a shared secret; add its public key under [[auth.keys]]"
                     ),
                 ),
                 Err(_) => {
@@ -72,10 +72,10 @@ impl Keys {
             return;
         }
         if settings.algorithms.is_empty() {
-            self.problem("auth.algorithms", "names no algorithm for auth.secret; use [\"HS256\"]");
+            self.problem("auth.algorithms", "is empty, but auth.secret needs an algorithm; use [\"HS256\"]");
         }
         if let Some(key) = self.hmac("auth.secret", secret) {
-            self.usable.push(Key { kid: None, algorithms, verifies: key });
+            self.usable.push(VerificationKey { kid: None, algorithms, key });
         }
     }
 
@@ -92,10 +92,7 @@ impl Keys {
             return;
         };
         if settings.kid.as_deref() == Some("") {
-            self.problem(
-                &format!("{at}.kid"),
-                "is empty; leave it out, and the key is tried for every token",
-            );
+            self.problem(&format!("{at}.kid"), "is empty; remove it to try the key for every token");
         }
         let secret = settings.secret.as_ref().map(ExposeSecret::expose_secret).filter(|s| !s.is_empty());
         let hmac = algorithm.family() == AlgorithmFamily::Hmac;
@@ -103,7 +100,7 @@ impl Keys {
             (Some(_), Some(_)) => {
                 self.problem(
                     at,
-                    "has both a secret and a public_key_file; keep the one that its algorithm uses",
+                    "has both a secret and a public_key_file; keep the one that the algorithm uses",
                 );
                 None
             }
@@ -116,27 +113,27 @@ impl Keys {
             _ => {
                 self.problem(
                     &format!("{at}.public_key_file"),
-                    format!("{} needs the file of a public key", settings.algorithm),
+                    format!("{} needs a public key file", settings.algorithm),
                 );
                 None
             }
         };
         if let Some(key) = key {
-            self.usable.push(Key { kid: settings.kid.clone(), algorithms: vec![algorithm], verifies: key });
+            self.usable.push(VerificationKey { kid: settings.kid.clone(), algorithms: vec![algorithm], key });
         }
     }
 
     fn hmac(&mut self, at: &str, secret: &str) -> Option<DecodingKey> {
         if secret.trim_start().starts_with("-----BEGIN") {
-            // Everybody knows a public key, so everybody could sign with it.
-            self.problem(at, "is a PEM file, not a shared secret; give a public key in [[auth.keys]]");
+            // With a public key as the shared secret, anyone could sign tokens.
+            self.problem(at, "is a PEM file, not a shared secret; add a public key under [[auth.keys]]");
             return None;
         }
         if secret.len() < SAFE_SECRET_BYTES {
             self.warning(
                 at,
                 format!(
-                    "has {} bytes; a secret under {SAFE_SECRET_BYTES} can be guessed from a token: \
+                    "has {} bytes; a secret under {SAFE_SECRET_BYTES} bytes can be guessed from a token: \
                      plan to change it, here and in Laravel",
                     secret.len()
                 ),
@@ -165,32 +162,32 @@ impl Keys {
             return None;
         };
         if rsa_bytes(&key).is_some_and(|bytes| bytes < SAFE_RSA_BYTES) {
-            self.warning(at, format!("{} has fewer than 2048 bits; make a longer key", path.display()));
+            self.warning(at, format!("{} has fewer than 2048 bits; use a longer key", path.display()));
         }
         Some(key)
     }
 
     fn problem(&mut self, key: &str, message: impl Into<String>) {
-        self.problems.push(Problem { key: key.to_owned(), message: message.into() });
+        self.problems.push(KeyProblem { key: key.to_owned(), message: message.into() });
     }
 
     fn warning(&mut self, key: &str, message: impl Into<String>) {
-        self.warnings.push(Problem { key: key.to_owned(), message: message.into() });
+        self.warnings.push(KeyProblem { key: key.to_owned(), message: message.into() });
     }
 }
 
-/// Whether verifying with the key can work at all: the PEM may hold another curve, or rubbish.
+/// Whether verifying with the key can succeed: the PEM may hold another curve, or garbage.
 fn is_usable(key: &DecodingKey, algorithm: Algorithm) -> bool {
     let Ok(bytes) = key.try_get_as_bytes() else { return false };
     match key.family() {
         AlgorithmFamily::Rsa => rsa_bytes(key).is_some(),
-        // The crate slices these bytes: an Ed448 key has 57, a broken file may have less.
+        // The crate slices these bytes: an Ed448 key has 57, a broken file may have fewer.
         AlgorithmFamily::Ed => bytes.len() == 32 && crypto::verify("", b"", key, algorithm).is_ok(),
         _ => crypto::verify("", b"", key, algorithm).is_ok(),
     }
 }
 
-/// The length of an RSA key's modulus; `None` for what is no RSA key.
+/// The length of an RSA key's modulus in bytes; `None` for other keys.
 fn rsa_bytes(key: &DecodingKey) -> Option<usize> {
     if key.family() != AlgorithmFamily::Rsa {
         return None;

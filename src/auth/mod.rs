@@ -1,21 +1,23 @@
-//! Who is it? JWT in, [`Identity`] out; signatures of the Pusher protocol in, permits out. Knows no sockets and no
-//! runtime.
+//! Verifies credentials: JWTs, which yield an [`Identity`], and signatures of the Pusher protocol. Independent of sockets
+//! and the runtime.
 
 mod authenticator;
 mod claims;
 mod identity;
 mod keys;
-mod minter;
 pub mod pusher;
-mod refusal;
+mod reject_reason;
 mod settings;
+mod token_issuer;
 
 pub use authenticator::Authenticator;
 pub use identity::Identity;
-pub use keys::Problem;
-pub use minter::{Minter, NoSigningKey};
-pub use refusal::Refusal;
-pub use settings::{KeySettings, Settings};
+pub use keys::KeyProblem;
+pub use reject_reason::TokenRejectReason;
+pub use settings::Settings;
+pub use token_issuer::{NoSigningKeyError, TokenIssuer};
+
+use settings::KeySettings;
 
 #[cfg(test)]
 mod tests;

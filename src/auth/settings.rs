@@ -4,24 +4,24 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-/// `[auth]`: who may connect.
+/// `[auth]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The shared secret of the JWTs: its bytes as they are. Empty: only `keys` count.
+    /// The shared secret of the JWTs, used byte for byte. Empty: only `keys` are used.
     pub secret: SecretString,
     /// The algorithms accepted with `secret`.
     pub algorithms: Vec<String>,
-    /// How far the clock of whoever signs may be off, in whole seconds: added to `exp`, taken from `nbf`.
+    /// Tolerated clock difference to whoever signs, in whole seconds: added to `exp`, subtracted from `nbf`.
     #[serde(with = "humantime_serde")]
     pub leeway: Duration,
-    /// Whether a connection ends when its token does.
+    /// Whether a connection is closed when its token expires.
     pub close_on_expiry: bool,
-    /// The `iss` claim that a token must have; empty: not checked.
+    /// The `iss` claim that a token must have. Empty: not checked.
     pub issuer: String,
-    /// The `aud` claim that a token must have; empty: not checked.
+    /// The `aud` claim that a token must have. Empty: not checked.
     pub audience: String,
-    /// More keys that are valid at the same time, for rotation and public-key algorithms.
+    /// Additional keys, for rotation and public-key algorithms.
     pub keys: Vec<KeySettings>,
 }
 
@@ -29,10 +29,10 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeySettings {
-    /// The `kid` of the tokens that it signs. Without one it is tried for every token.
+    /// The `kid` of the tokens that the key verifies. Without it, the key is tried for every token.
     #[serde(default)]
     pub kid: Option<String>,
-    /// The one algorithm that it is good for.
+    /// The only algorithm that the key is used with.
     pub algorithm: String,
     /// The shared secret, for HS256, HS384 and HS512.
     #[serde(default)]

@@ -4,10 +4,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::message::Dispatch;
 
-/// What a dispatch costs in memory beside its texts: the structures around it and the allocator's rounding.
+/// Memory of a dispatch beside its payload: the structures around it and the allocator's rounding, in bytes.
 const OVERHEAD: usize = 256;
 
-/// How many bytes a dispatch takes of a budget.
+/// How many bytes of a budget a dispatch takes.
 pub(super) fn cost(dispatch: &Dispatch) -> usize {
     let texts = match dispatch {
         Dispatch::Event(event) => event.data.len() + event.channel.as_str().len() + event.sender.name.len(),
@@ -17,9 +17,9 @@ pub(super) fn cost(dispatch: &Dispatch) -> usize {
     texts + OVERHEAD
 }
 
-/// The bytes that may wait for fan-out on this node.
+/// Bounds the bytes that wait for fan-out on this node.
 ///
-/// A dispatch larger than the whole budget takes all of it, so that it passes alone instead of never.
+/// A dispatch larger than the whole budget takes all of it, so that it can pass alone.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
     permits: Arc<Semaphore>,
@@ -32,14 +32,14 @@ impl Budget {
         Self { permits: Arc::new(Semaphore::new(total as usize)), total }
     }
 
-    /// A share for this dispatch, if there is room.
+    /// Takes the dispatch's share, if there is room.
     pub(super) fn try_take(&self, dispatch: &Dispatch) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.permits).try_acquire_many_owned(self.share(dispatch)).ok()
     }
 
-    /// A share for this dispatch, as soon as there is room.
+    /// Takes the dispatch's share as soon as there is room.
     pub(super) async fn take(&self, dispatch: &Dispatch) -> Option<OwnedSemaphorePermit> {
-        // It fails only on a closed semaphore, and nobody closes this one.
+        // Fails only on a closed semaphore, and this one is never closed.
         Arc::clone(&self.permits).acquire_many_owned(self.share(dispatch)).await.ok()
     }
 
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_given_back_when_it_is_dropped() {
+    fn a_share_returns_to_the_budget_when_dropped() {
         let budget = Budget::new(1000);
         let permit = budget.try_take(&event(500)).unwrap();
         assert!(budget.try_take(&event(500)).is_none());
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_over_the_whole_budget_passes_alone() {
+    fn an_event_larger_than_the_budget_passes_alone() {
         for bytes in [0, 10] {
             let budget = Budget::new(bytes);
             let permit = budget.try_take(&event(5000)).unwrap();

@@ -8,24 +8,22 @@ use super::{Inbound, PublishError, Receipt, Status, SubscribeOutcome};
 use crate::message::Dispatch;
 use crate::telemetry::Metrics;
 
-/// The broker of a single node: what is accepted is inbound at once.
+/// The broker of a single node: an accepted dispatch is inbound at once.
 #[derive(Debug)]
 pub struct Memory {
     budget: Budget,
     metrics: Arc<Metrics>,
-    /// A std mutex: it is held for a push or a pop, never across a receipt or an await.
-    state: Mutex<State>,
+    /// A std mutex: held for a push or a pop, never across a receipt or an await.
+    state: Mutex<MemoryState>,
 }
 
-struct State {
+struct MemoryState {
     accepted: VecDeque<(Dispatch, OwnedSemaphorePermit, Receipt)>,
-    /// Some thread is emptying `accepted`. It takes along what others add, so that receipts and inbound
-    /// stream have one order without a lock around the receipts.
-    draining: bool,
-    /// The topics whose messages are inbound.
+    /// A thread is draining `accepted`, including what other threads add meanwhile. So receipts and the inbound stream
+    /// have one order without a lock around the receipts.
+    is_draining: bool,
     topics: HashSet<Box<str>>,
-    /// Their beginnings, where all that begin so are.
-    beginnings: Vec<Box<str>>,
+    prefixes: Vec<Box<str>>,
     /// `None` after shutdown.
     inbound: Option<mpsc::UnboundedSender<Inbound>>,
 }
@@ -37,11 +35,11 @@ impl Memory {
     ) -> (Self, mpsc::UnboundedReceiver<Inbound>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         metrics.broker_up.set(1);
-        let state = State {
+        let state = MemoryState {
             accepted: VecDeque::new(),
-            draining: false,
+            is_draining: false,
             topics: HashSet::new(),
-            beginnings: Vec::new(),
+            prefixes: Vec::new(),
             inbound: Some(sender),
         };
         (Self { budget: Budget::new(queue_bytes), metrics, state: Mutex::new(state) }, receiver)
@@ -58,10 +56,10 @@ impl Memory {
                 return receipt(Err(PublishError::Unreachable));
             };
             state.accepted.push_back((dispatch, permit, receipt));
-            if state.draining {
+            if state.is_draining {
                 return;
             }
-            state.draining = true;
+            state.is_draining = true;
             sender
         };
         self.drain(&sender);
@@ -75,14 +73,13 @@ impl Memory {
         }
     }
 
-    pub(super) fn subscribe_prefix(&self, beginning: &str) {
-        self.lock().beginnings.push(beginning.into());
+    pub(super) fn subscribe_prefix(&self, prefix: &str) {
+        self.lock().prefixes.push(prefix.into());
     }
 
     pub(super) fn is_subscribed(&self, topic: &str) -> bool {
         let state = self.lock();
-        state.topics.contains(topic)
-            || state.beginnings.iter().any(|beginning| topic.starts_with(&**beginning))
+        state.topics.contains(topic) || state.prefixes.iter().any(|prefix| topic.starts_with(&**prefix))
     }
 
     pub(super) fn unsubscribe(&self, topic: &str) {
@@ -107,46 +104,46 @@ impl Memory {
             let next = {
                 let mut state = self.lock();
                 let next = state.accepted.pop_front();
-                state.draining = next.is_some();
+                state.is_draining = next.is_some();
                 next
             };
             let Some((dispatch, permit, receipt)) = next else { return };
             receipt(Ok(None));
-            if !self.is_heard(&dispatch) {
+            if !self.is_wanted(&dispatch) {
                 continue;
             }
             self.metrics.broker_messages.inc();
-            // Without a receiver the node is going down, and nobody is left to deliver to.
+            // Fails only while the node shuts down.
             let _ = sender.send(Inbound::Dispatch { dispatch, permit });
         }
     }
 
-    /// Topics reach only those who listen, as they do over Redis.
-    fn is_heard(&self, dispatch: &Dispatch) -> bool {
+    /// A message on a topic arrives only if it is subscribed, as over Redis.
+    fn is_wanted(&self, dispatch: &Dispatch) -> bool {
         match dispatch {
             Dispatch::Topic { topic, .. } => self.is_subscribed(topic),
             Dispatch::Event(_) | Dispatch::Signal(_) => true,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A receipt that panics must not leave the queue without a thread that empties it.
+/// Lets another thread drain the queue after a receipt has panicked.
 struct StopDraining<'a>(&'a Memory);
 
 impl Drop for StopDraining<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.lock().draining = false;
+            self.0.lock().is_draining = false;
         }
     }
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for MemoryState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("accepted", &self.accepted.len()).finish_non_exhaustive()
+        f.debug_struct("MemoryState").field("accepted", &self.accepted.len()).finish_non_exhaustive()
     }
 }

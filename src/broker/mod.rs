@@ -25,9 +25,11 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use crate::message::{Dispatch, Position, Sender};
 use crate::telemetry::Metrics;
 
-pub use memory::Memory;
-pub use redis::{InvalidUrl, Redis, check_url};
+pub use redis::check_url;
 pub use settings::Settings;
+
+use memory::Memory;
+use redis::{Redis, RedisUrlError};
 
 #[derive(Debug)]
 pub enum Broker {
@@ -119,7 +121,7 @@ impl Broker {
         sender_default: Sender,
         queue_bytes: usize,
         metrics: Arc<Metrics>,
-    ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), InvalidUrl> {
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), RedisUrlError> {
         use secrecy::ExposeSecret;
         if settings.url.expose_secret().is_empty() {
             let (memory, inbound) = Memory::start(queue_bytes, metrics);

@@ -3,15 +3,15 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-/// `[redis]`: the broker between Laravel and the nodes.
+/// `[redis]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS. Empty: the embedded in-memory broker.
+    /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS. Empty selects the in-memory broker.
     pub url: SecretString,
-    /// What Laravel puts before every Redis channel; its separator is part of it.
+    /// What Laravel puts before every Redis channel, including the separator.
     pub prefix: String,
-    /// How long Redis may take to accept a message before its sender is told `unavailable`.
+    /// How long Redis may take to accept a message before the sender receives `unavailable`.
     #[serde(with = "humantime_serde")]
     pub publish_timeout: Duration,
 }

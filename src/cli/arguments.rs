@@ -2,34 +2,34 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use super::{configuration, dev, listen, publish, token};
+use super::{dev, listen, publish, token};
 use crate::config::{self, AuthKeys, Config, Environment, Problems};
 
 const EXAMPLES: &str = "\
 Examples:
-  yamabiko dev                                  try it: a console in the browser, nothing to set up
-  yamabiko --env-file .env                      serve, with the settings of a Laravel application
-  APP_WS_JWT_SECRET=… yamabiko                  serve, with the secret that Laravel signs with
+  yamabiko dev                                  try it: a console in the browser, no settings needed
+  yamabiko --env-file .env                      serve with the settings of a Laravel application
+  APP_WS_JWT_SECRET=… yamabiko                  serve with the secret that Laravel signs with
   yamabiko --config /etc/yamabiko.toml serve
   yamabiko token --id 7 --name Aoi --channel chat:default
-  yamabiko config show                          what is in force, and which file or variable says so
+  yamabiko config show                          every setting, and the file or variable that set it
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or settings.";
 
 const SERVING: &str = "\
-Settings come from the file given with --config, from that given with --env-file and from the environment; `yamabiko config show` prints them all.
-The log goes to standard error. On SIGTERM or Ctrl-C everybody is sent away, spread over server.shutdown_grace; a
-second signal ends it at once.";
+Settings are read from the files given with --config and --env-file and from the environment. `yamabiko config show`
+prints them all. The log is written to standard error. On SIGTERM or Ctrl-C, connections are closed gradually within
+server.shutdown_grace; a second signal exits immediately.";
 
 /// Carries live messages between a Laravel application and its browsers.
 #[derive(Debug, Parser)]
 #[command(name = "yamabiko", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(super) struct Arguments {
-    /// A TOML file with settings; the environment wins over it
+    /// TOML file with settings; the environment overrides it
     #[arg(long, global = true, value_name = "FILE", env = "YAMABIKO_CONFIG")]
     config: Option<PathBuf>,
 
-    /// A .env file, read as Laravel reads it; the variables of the process win over it
+    /// .env file, read by Laravel's rules; variables of the process override it
     #[arg(long, global = true, value_name = "FILE")]
     env_file: Option<PathBuf>,
 
@@ -39,22 +39,22 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Serve until SIGTERM or Ctrl-C; what happens without a command
+    /// Serve until SIGTERM or Ctrl-C (the default command)
     #[command(after_help = SERVING)]
     Serve,
-    /// Serve on this machine only, with a console, a throw-away secret and a ready-made token
+    /// Serve on this machine for development, with a console, a temporary secret and a ready-made token
     Dev(dev::Args),
-    /// Print a token, signed with the secret in force
+    /// Print a token signed with auth.secret
     Token(token::Args),
-    /// Publish a message as Laravel does, or through a running server
+    /// Publish a message through Redis, as Laravel does, or through a running server
     Publish(publish::Args),
-    /// Print what is said on a channel, one message a line
+    /// Print the messages on a channel, one per line
     Listen(listen::Args),
     /// Load-test a server: latency, losses and order of its deliveries
     Bench(Box<loadgen::Options>),
-    /// Check the settings, or show them
-    Config(configuration::Args),
-    /// Ask the server of this machine whether it is well, for a container's health check
+    /// Check or show the settings
+    Config(super::config::Args),
+    /// Check the health of the server on this machine, for container health checks
     Healthcheck,
 }
 
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arguments_are_sound() {
+    fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
     }
 }

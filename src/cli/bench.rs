@@ -8,13 +8,14 @@ use anyhow::{Context, anyhow};
 use loadgen::{BenchError, Credentials, Deployment, MintToken, Options, Protocol, RedisTopic, Report};
 use secrecy::ExposeSecret;
 
-use super::{Failure, client, descriptors, output};
-use crate::auth::Minter;
-use crate::auth::pusher::{App, Request};
+use super::{Failure, client, output, rlimit};
+use crate::auth::TokenIssuer;
+use crate::auth::pusher::{AppCredentials, SignedRequest};
 use crate::config::Config;
-use crate::message::{ChannelName, unix_time};
+use crate::message::ChannelName;
 use crate::protocol::pusher::AppSettings;
 use crate::server::Settings;
+use crate::unix_time::unix_time;
 
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 
@@ -22,7 +23,7 @@ pub(super) fn run(config: &mut Config, options: &Options) -> Result<(), Failure>
     ChannelName::new(&options.last_channel())
         .map_err(|error| Failure::Usage(format!("--channel: {error}")))?;
     let deployment = deployment(config, options)?;
-    let report = loadgen::run(options, deployment, descriptors::raise(0))?;
+    let report = loadgen::run(options, deployment, rlimit::raise_open_files(0))?;
     write(&report, options)?;
     if report.faults.is_empty() { Ok(()) } else { Err(anyhow!(report.faults.join("; ")).into()) }
 }
@@ -34,13 +35,13 @@ fn deployment(config: &mut Config, options: &Options) -> Result<Deployment, Fail
     let settings = &config.settings.server;
     let mut messages_per_second = settings.limits.messages_per_second;
     let credentials = match options.protocol {
-        Protocol::Native => Credentials::Tokens(mint(Minter::new(&settings.auth)?)),
+        Protocol::Native => Credentials::Tokens(mint(TokenIssuer::new(&settings.auth)?)),
         Protocol::Pusher => {
             let app = choose(&settings.apps, options.app_key.as_deref())?;
             let client_events = app.over(&settings.pusher).client_events_per_second;
             let limits = [messages_per_second, client_events];
             messages_per_second = limits.into_iter().filter(|limit| *limit > 0).min().unwrap_or_default();
-            let app = App::new(&app.id, &app.key, vec![app.secret.clone()])
+            let app = AppCredentials::new(&app.id, &app.key, vec![app.secret.clone()])
                 .map_err(|error| Failure::Usage(format!("the app {:?}: {error}", app.key)))?;
             Credentials::App(Arc::new(SigningApp(app)))
         }
@@ -55,9 +56,9 @@ fn deployment(config: &mut Config, options: &Options) -> Result<Deployment, Fail
     Ok(Deployment { url: client::local_url(config), credentials, messages_per_second, redis })
 }
 
-fn mint(minter: Minter) -> MintToken {
+fn mint(issuer: TokenIssuer) -> MintToken {
     Box::new(move |user, channel| {
-        Ok(minter.mint(&user.into(), "Benchmark", &ChannelName::new(channel)?, TOKEN_TTL))
+        Ok(issuer.issue(&user.into(), "Benchmark", &ChannelName::new(channel)?, TOKEN_TTL))
     })
 }
 
@@ -79,7 +80,7 @@ fn choose<'a>(apps: &'a [AppSettings], key: Option<&str>) -> Result<&'a AppSetti
 }
 
 /// Signs as the application's server does.
-struct SigningApp(App);
+struct SigningApp(AppCredentials);
 
 impl loadgen::App for SigningApp {
     fn id(&self) -> &str {
@@ -96,7 +97,7 @@ impl loadgen::App for SigningApp {
 
     fn sign_request(&self, path: &str, body: &[u8]) -> String {
         let now = unix_time().as_secs();
-        self.0.sign_request(&Request { method: "POST", path, query: "", body }, now)
+        self.0.sign_request(&SignedRequest { method: "POST", path, query: "", body }, now)
     }
 }
 

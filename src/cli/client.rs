@@ -1,4 +1,4 @@
-//! A WebSocket client for one channel of a running server.
+//! A WebSocket client of the native protocol.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -14,29 +14,30 @@ use tungstenite::{ClientRequestBuilder, Error, Message, WebSocket, connect};
 use super::Failure;
 use crate::config::Config;
 
-/// A connection to a server.
-pub(super) struct Client {
+pub(super) struct NativeClient {
     socket: WebSocket<MaybeTlsStream<TcpStream>>,
 }
 
-/// How a connection ended.
-pub(super) struct Ended(Option<CloseFrame>);
+/// The close frame with which the server ended the connection, if it sent one.
+pub(super) struct Closed(Option<CloseFrame>);
 
-impl Client {
-    /// Connects to `url`, or to the server that these settings describe. The token travels in a header: a URL is
-    /// quoted in errors and logs.
+impl NativeClient {
+    /// Connects to `url`, or to the local server that the settings describe. The token is sent in a header, because URLs
+    /// appear in errors and logs.
     pub(super) fn connect(url: Option<&str>, config: &Config, token: &str) -> Result<Self, Failure> {
         let url = url.map_or_else(|| local_url(config), str::to_owned);
         let uri: Uri = url
             .parse()
             .ok()
             .filter(|uri: &Uri| matches!(uri.scheme_str(), Some("ws" | "wss")) && uri.host().is_some())
-            .ok_or_else(|| Failure::Usage(format!("{url:?} is not a URL as ws://host:port or wss://host")))?;
+            .ok_or_else(|| {
+                Failure::Usage(format!("{url:?} is not a URL such as ws://host:port or wss://host"))
+            })?;
         let request = ClientRequestBuilder::new(uri).with_header("Authorization", format!("Bearer {token}"));
         match connect(request) {
             Ok((socket, _)) => Ok(Self { socket }),
-            Err(Error::Http(response)) => Err(anyhow!("{url} refused: {}", refusal(&response)).into()),
-            // The library keeps the reason to itself.
+            Err(Error::Http(response)) => Err(anyhow!("{url} refused: {}", reject_reason(&response)).into()),
+            // The library drops the cause.
             Err(Error::Url(UrlError::UnableToConnect(_))) => {
                 Err(anyhow!("cannot connect to {url}: is a server running there?").into())
             }
@@ -44,42 +45,41 @@ impl Client {
         }
     }
 
-    /// From now on waits so long for a message, and no longer.
-    pub(super) fn set_patience(&self, patience: Duration) -> anyhow::Result<()> {
+    /// How long [`NativeClient::next`] waits for a message.
+    pub(super) fn set_read_timeout(&self, timeout: Duration) -> anyhow::Result<()> {
         let stream = match self.socket.get_ref() {
             MaybeTlsStream::Plain(stream) => stream,
             MaybeTlsStream::Rustls(stream) => &stream.sock,
-            _ => bail!("an unknown kind of connection"),
+            _ => bail!("unsupported kind of connection"),
         };
-        stream.set_read_timeout(Some(patience)).context("cannot set a timeout")
+        stream.set_read_timeout(Some(timeout)).context("cannot set a timeout")
     }
 
     pub(super) fn send(&mut self, text: String) -> anyhow::Result<()> {
         self.socket.send(Message::text(text)).context("cannot send")
     }
 
-    /// The next message, or how it ended.
-    pub(super) fn next(&mut self) -> anyhow::Result<Result<String, Ended>> {
+    /// The next message, or how the connection was closed.
+    pub(super) fn next(&mut self) -> anyhow::Result<Result<String, Closed>> {
         loop {
             match self.socket.read() {
                 Ok(Message::Text(text)) => return Ok(Ok(text.to_string())),
-                Ok(Message::Close(frame)) => return Ok(Err(Ended(frame))),
+                Ok(Message::Close(frame)) => return Ok(Err(Closed(frame))),
                 Ok(_) => {}
-                Err(Error::ConnectionClosed | Error::AlreadyClosed) => return Ok(Err(Ended(None))),
-                Err(error) => return Err(error).context("the connection is lost"),
+                Err(Error::ConnectionClosed | Error::AlreadyClosed) => return Ok(Err(Closed(None))),
+                Err(error) => return Err(error).context("the connection was lost"),
             }
         }
     }
 
-    /// Says goodbye. The answer does not matter any more.
+    /// Sends a close frame without waiting for the answer.
     pub(super) fn close(mut self) {
         let _ = self.socket.close(None);
         let _ = self.socket.flush();
     }
 }
 
-impl Ended {
-    /// What to tell the user.
+impl Closed {
     pub(super) fn into_error(self) -> anyhow::Error {
         match self.0 {
             Some(frame) if frame.reason.is_empty() => {
@@ -93,7 +93,7 @@ impl Ended {
     }
 }
 
-/// Where a server with these settings can be reached from here.
+/// The URL of a server with these settings on this machine.
 pub(super) fn local_url(config: &Config) -> String {
     let server = &config.settings.server.server;
     let host = match server.host.trim_matches(['[', ']']) {
@@ -105,13 +105,13 @@ pub(super) fn local_url(config: &Config) -> String {
     format!("ws://{host}:{}/", server.port)
 }
 
-fn refusal(response: &Response<Option<Vec<u8>>>) -> String {
+fn reject_reason(response: &Response<Option<Vec<u8>>>) -> String {
     #[derive(Deserialize)]
     struct Body {
-        error: Refused,
+        error: ErrorBody,
     }
     #[derive(Deserialize)]
-    struct Refused {
+    struct ErrorBody {
         message: String,
     }
     let body = response.body().as_deref().unwrap_or_default();

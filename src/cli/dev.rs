@@ -8,15 +8,15 @@ use secrecy::ExposeSecret;
 
 use super::signals::Hangup;
 use super::{Failure, output, serve};
-use crate::auth::Minter;
+use crate::auth::TokenIssuer;
 use crate::config::{Config, Key};
 use crate::message::ChannelName;
 use crate::protocol::pusher::AppSettings;
 
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
-/// How many ports are tried after the first.
-const PORTS_TRIED: u16 = 100;
-/// The app that is made up where the settings have none.
+/// How many ports to try after the first.
+const EXTRA_PORTS: u16 = 100;
+/// The app to create if the settings have none.
 const APP_ID: &str = "dev";
 const TOKEN_HOURS: u64 = 12;
 
@@ -24,52 +24,52 @@ const EXAMPLES: &str = "\
 Examples:
   yamabiko dev
   yamabiko dev --port 3000
-  yamabiko dev --host 0.0.0.0                   in a container, as of Laravel Sail: publish the port on 127.0.0.1 only
+  yamabiko dev --host 0.0.0.0                   in a container such as Laravel Sail's: publish the port on 127.0.0.1 only
   YAMABIKO__REDIS__URL=redis://127.0.0.1 YAMABIKO__REDIS__PREFIX=laravel_database_ yamabiko dev
 
-It listens on 127.0.0.1 only, unless --host says otherwise. Whoever can open the console can have any token: never put it
-behind a proxy, and never listen where others can connect.";
+It listens on 127.0.0.1 unless --host is given. Anyone who can open the console can obtain a token for any user: do not run
+it behind a proxy, and do not listen on an address that others can reach.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The port [default: server.port, or the next one that is free]
+    /// The port [default: server.port, or the next free one]
     #[arg(long)]
     port: Option<u16>,
 
-    /// The address to listen on, for containers: whoever reaches it can make tokens for any user
+    /// The address to listen on, for containers: anyone who reaches it can create tokens for any user
     #[arg(long, default_value_t = IpAddr::V4(HOST))]
     host: IpAddr,
 }
 
 pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
-    let made = adapt(&mut config, args)?;
-    // Said before all that would be true if it were free.
+    let generated = adapt(&mut config, args)?;
+    // Before the banner, which would be wrong if the port were taken.
     let port = config.settings.server.server.port;
     TcpListener::bind((args.host, port)).with_context(|| {
         format!("cannot listen on {}; choose another port with --port", SocketAddr::new(args.host, port))
     })?;
-    output::line(&banner(&config, made, args.host)?)?;
+    output::line(&banner(&config, generated, args.host)?)?;
     if !args.host.is_loopback() {
-        output::complain(&format!(
-            "warning: listening on {}: whoever reaches this address can make tokens for any user",
+        output::eprint(&format!(
+            "warning: listening on {}: anyone who reaches this address can create tokens for any user",
             args.host
         ));
     }
-    // Where the terminal is closed it ends, or it would go on unseen and keep the port.
+    // With a terminal, end when it closes. Otherwise the process would stay in the background and keep the port.
     let hangup = if stdin().is_terminal() { Hangup::ShutDown } else { Hangup::Log };
     serve::run(config, hangup)
 }
 
-/// What was made up for this run, because the settings have none.
+/// What was generated for this run because the settings have none.
 #[derive(Debug, Clone, Copy)]
-struct Made {
+struct Generated {
     secret: bool,
     app: bool,
 }
 
-/// Turns the settings into those of one developer's machine.
-fn adapt(config: &mut Config, args: &Args) -> Result<Made, Failure> {
+/// Changes the settings for use on a developer's machine.
+fn adapt(config: &mut Config, args: &Args) -> Result<Generated, Failure> {
     let port_is_chosen = config.origin(&Key::new("server", "port")).is_some();
     let admin_is_chosen = config.origin(&Key::new("admin", "listen")).is_some();
     let settings = &mut config.settings.server;
@@ -88,7 +88,7 @@ fn adapt(config: &mut Config, args: &Args) -> Result<Made, Failure> {
         settings.admin.listen = SocketAddr::from((HOST, port));
     }
 
-    let nothing_to_sign_with = Minter::new(&settings.auth).is_err();
+    let nothing_to_sign_with = TokenIssuer::new(&settings.auth).is_err();
     if nothing_to_sign_with {
         settings.auth.secret = random_text(32).into();
         if settings.auth.algorithms.is_empty() {
@@ -97,26 +97,26 @@ fn adapt(config: &mut Config, args: &Args) -> Result<Made, Failure> {
     }
     let made_app = settings.apps.is_empty();
     if made_app {
-        // Not a fixed key: any page that is open in this machine's browser could connect with that.
+        // A fixed key would allow any page open in this machine's browser to connect.
         let key = format!("dev-{}", random_text(8));
         let app = AppSettings::new(APP_ID, &key, random_text(32).into());
         settings.apps.push(AppSettings { client_events: Some(true), ..app });
     }
-    Ok(Made { secret: nothing_to_sign_with, app: made_app })
+    Ok(Generated { secret: nothing_to_sign_with, app: made_app })
 }
 
-/// The first port from `first` on that nobody has; 0 takes any.
+/// The first free port from `first` on, other than `except`. With 0, any free port.
 fn free_port(host: IpAddr, first: u16, except: Option<u16>) -> Result<u16, Failure> {
-    (first..=first.saturating_add(PORTS_TRIED))
+    (first..=first.saturating_add(EXTRA_PORTS))
         .filter(|port| Some(*port) != except)
         .find_map(|port| TcpListener::bind((host, port)).ok()?.local_addr().ok())
         .map(|address| address.port())
         .ok_or_else(|| {
-            Failure::Failed(anyhow::anyhow!("no port is free from {first} on; choose one with --port"))
+            Failure::Failed(anyhow::anyhow!("no free port from {first} on; choose one with --port"))
         })
 }
 
-/// So many random bytes in hexadecimal.
+/// Random bytes in hexadecimal.
 fn random_text(bytes: usize) -> String {
     (0..bytes).fold(String::with_capacity(2 * bytes), |mut text, _| {
         let _ = write!(text, "{:02x}", rand::random::<u8>());
@@ -124,33 +124,33 @@ fn random_text(bytes: usize) -> String {
     })
 }
 
-fn banner(config: &Config, made: Made, host: IpAddr) -> Result<String, Failure> {
+fn banner(config: &Config, generated: Generated, host: IpAddr) -> Result<String, Failure> {
     let settings = &config.settings.server;
     let (port, admin) = (settings.server.port, settings.admin.listen);
-    // The browser is on this machine, or on the one that a container publishes its port to.
+    // The browser runs on this machine, or on the host that the container publishes its port to.
     let at = if host.is_unspecified() { "localhost".to_owned() } else { IpAddr::to_string(&host) };
     let at = if at.contains(':') { format!("[{at}]:{port}") } else { format!("{at}:{port}") };
     let program = program();
     let channel = ChannelName::new("chat:default")
         .map_err(|error| Failure::Failed(anyhow::anyhow!("chat:default: {error}")))?;
     let ttl = Duration::from_secs(TOKEN_HOURS * 3600);
-    let token = Minter::new(&settings.auth)?.mint(&7.into(), "Aoi", &channel, ttl);
+    let token = TokenIssuer::new(&settings.auth)?.issue(&7.into(), "Aoi", &channel, ttl);
     let broker = match config.origin(&Key::new("redis", "url")) {
         Some(origin) => format!("Redis, from {origin}"),
-        None => "in memory; set YAMABIKO__REDIS__URL to hear Laravel".to_owned(),
+        None => "in memory; set YAMABIKO__REDIS__URL to receive messages from Laravel".to_owned(),
     };
-    let secret = if made.secret {
-        // It is good for this run on this machine, and other terminals and Laravel need it.
+    let secret = if generated.secret {
+        // Shown because other terminals and Laravel need it. It is only valid for this run.
         format!(
-            "made up for this run:\n            YAMABIKO__AUTH__SECRET={}",
+            "generated for this run:\n            YAMABIKO__AUTH__SECRET={}",
             settings.auth.secret.expose_secret()
         )
     } else {
         "from the settings".to_owned()
     };
     let echo = match settings.apps.as_slice() {
-        [app] if made.app => format!(
-            "an app made up for this run:\n            PUSHER_APP_ID={}\n            PUSHER_APP_KEY={}\n            PUSHER_APP_SECRET={}",
+        [app] if generated.app => format!(
+            "an app generated for this run:\n            PUSHER_APP_ID={}\n            PUSHER_APP_KEY={}\n            PUSHER_APP_SECRET={}",
             app.id,
             app.key,
             app.secret.expose_secret()
@@ -185,13 +185,13 @@ In another terminal:
 
   {program} listen --url ws://{at} --token {token}
 
-Ctrl-C ends it.
+Press Ctrl-C to stop.
 "#,
         version = env!("CARGO_PKG_VERSION"),
     ))
 }
 
-/// How this very program can be called again: it need not be on the PATH.
+/// The shell command for this program, which need not be on the PATH.
 fn program() -> String {
     let Ok(path) = std::env::current_exe() else { return "yamabiko".to_owned() };
     let path = path.to_string_lossy();
@@ -205,11 +205,11 @@ mod tests {
     use crate::auth::Authenticator;
     use crate::config::{AuthKeys, Environment, load};
 
-    fn adapted(variables: &[(&str, &str)], port: Option<u16>) -> (Config, Made) {
+    fn adapted(variables: &[(&str, &str)], port: Option<u16>) -> (Config, Generated) {
         let environment: Environment = variables.iter().copied().collect();
         let mut config = load(None, &environment, AuthKeys::Optional).unwrap();
-        let made = adapt(&mut config, &Args { port, host: HOST.into() }).unwrap();
-        (config, made)
+        let generated = adapt(&mut config, &Args { port, host: HOST.into() }).unwrap();
+        (config, generated)
     }
 
     #[test]
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_passed_over() {
+    fn a_taken_port_is_skipped() {
         let taken = TcpListener::bind((HOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         assert!(free_port(HOST.into(), port, None).unwrap() > port);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_was_chosen_is_kept() {
+    fn a_chosen_port_is_kept() {
         let taken = TcpListener::bind((HOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         assert_eq!(adapted(&[], Some(port)).0.settings.server.server.port, port);
@@ -239,24 +239,24 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_made_up_only_where_there_is_none() {
-        let (config, made) = adapted(&[], None);
-        assert!(made.secret);
+    fn a_secret_is_generated_only_if_there_is_none() {
+        let (config, generated) = adapted(&[], None);
+        assert!(generated.secret);
         let (other, _) = adapted(&[], None);
         let secret = |config: &Config| config.settings.server.auth.secret.expose_secret().to_owned();
         assert_eq!(secret(&config).len(), 64);
         assert_ne!(secret(&config), secret(&other));
 
-        let (config, made) = adapted(&[("APP_WS_JWT_SECRET", "mine")], None);
-        assert!(!made.secret);
+        let (config, generated) = adapted(&[("APP_WS_JWT_SECRET", "mine")], None);
+        assert!(!generated.secret);
         assert_eq!(secret(&config), "mine");
-        assert!(!banner(&config, made, HOST.into()).unwrap().contains("mine"));
+        assert!(!banner(&config, generated, HOST.into()).unwrap().contains("mine"));
     }
 
     #[test]
-    fn an_app_is_made_up_only_where_there_is_none() {
-        let (config, made) = adapted(&[], None);
-        assert!(made.app);
+    fn an_app_is_generated_only_if_there_is_none() {
+        let (config, generated) = adapted(&[], None);
+        assert!(generated.app);
         let app = |config: &Config| config.settings.server.apps[0].clone();
         assert_eq!(&*app(&config).id, "dev");
         let key = app(&config).key;
@@ -266,21 +266,23 @@ mod tests {
         assert_eq!(secret.len(), 64);
         assert_ne!(secret, config.settings.server.auth.secret.expose_secret());
         assert!(
-            banner(&config, made, HOST.into()).unwrap().contains(&format!("PUSHER_APP_SECRET={secret}\n"))
+            banner(&config, generated, HOST.into())
+                .unwrap()
+                .contains(&format!("PUSHER_APP_SECRET={secret}\n"))
         );
 
         let mine = [("PUSHER_APP_ID", "1"), ("PUSHER_APP_KEY", "k"), ("PUSHER_APP_SECRET", "hidden")];
-        let (config, made) = adapted(&mine, None);
-        assert!(!made.app);
+        let (config, generated) = adapted(&mine, None);
+        assert!(!generated.app);
         assert_eq!(config.settings.server.apps.len(), 1);
-        let banner = banner(&config, made, HOST.into()).unwrap();
+        let banner = banner(&config, generated, HOST.into()).unwrap();
         assert!(banner.contains("with the key k\n") && !banner.contains("hidden"), "{banner}");
     }
 
     #[test]
-    fn the_banners_token_is_accepted() {
-        let (config, made) = adapted(&[], Some(3000));
-        let banner = banner(&config, made, HOST.into()).unwrap();
+    fn the_token_in_the_banner_is_accepted() {
+        let (config, generated) = adapted(&[], Some(3000));
+        let banner = banner(&config, generated, HOST.into()).unwrap();
         assert!(banner.contains("http://127.0.0.1:3000/\n"), "{banner}");
         let token = banner.lines().find(|line| line.starts_with("eyJ")).unwrap();
         let program = std::env::current_exe().unwrap();

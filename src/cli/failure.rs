@@ -1,34 +1,35 @@
 use std::process::ExitCode;
 
-use crate::auth::NoSigningKey;
+use crate::auth::NoSigningKeyError;
 use crate::config::Problems;
 
-/// Why a command does not end well.
+/// Why a command fails.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The usage or the settings are wrong.
+    /// Wrong usage or settings: exit code 2.
     Usage(String),
-    /// It was right to try, and it did not work.
+    /// Exit code 1.
     Failed(anyhow::Error),
-    /// It did not work, and the log has said so.
-    Told,
-    /// Nobody reads the output any more, as after `| head`. No reason to complain.
+    /// Exit code 1. The log has the error.
+    Logged,
+    /// The reader of the output is gone, as after `| head`. Not an error.
     OutputClosed,
 }
 
 impl Failure {
-    /// Says it on standard error, and gives the exit code.
-    pub(super) fn report(self) -> ExitCode {
+    /// What to print, if anything.
+    pub(super) fn message(&self) -> Option<String> {
         match self {
-            Self::Usage(message) => {
-                super::output::complain(&format!("error: {message}"));
-                ExitCode::from(2)
-            }
-            Self::Failed(error) => {
-                super::output::complain(&format!("error: {error:#}"));
-                ExitCode::FAILURE
-            }
-            Self::Told => ExitCode::FAILURE,
+            Self::Usage(message) => Some(format!("error: {message}")),
+            Self::Failed(error) => Some(format!("error: {error:#}")),
+            Self::Logged | Self::OutputClosed => None,
+        }
+    }
+
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Failed(_) | Self::Logged => ExitCode::FAILURE,
             Self::OutputClosed => ExitCode::SUCCESS,
         }
     }
@@ -40,8 +41,8 @@ impl From<Problems> for Failure {
     }
 }
 
-impl From<NoSigningKey> for Failure {
-    fn from(error: NoSigningKey) -> Self {
+impl From<NoSigningKeyError> for Failure {
+    fn from(error: NoSigningKeyError) -> Self {
         Self::Usage(error.to_string())
     }
 }

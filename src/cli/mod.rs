@@ -1,19 +1,19 @@
-//! The command line.
+//! The command line. Each command is a file of its name.
 
 mod arguments;
 mod bench;
 mod client;
-mod configuration;
-mod descriptors;
+mod config;
 mod dev;
 mod failure;
 mod healthcheck;
 mod listen;
 mod output;
 mod publish;
+mod rlimit;
+mod sender_args;
 mod serve;
 mod signals;
-mod speaker;
 mod token;
 
 use std::process::ExitCode;
@@ -25,22 +25,25 @@ use self::failure::Failure;
 use self::signals::Hangup;
 use crate::config::AuthKeys;
 
-/// Runs the command that the process was given.
-///
-/// 0: it is done. 1: it failed. 2: the usage or the settings are wrong.
+/// Runs the command given to this process. Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(answer) => {
-            // Also `--help`. Its reader may have gone, as in `yamabiko --help | head -1`.
+            // Includes `--help`. Fails if the reader is gone, as in `yamabiko --help | head -1`.
             let _ = answer.print();
             return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
         }
     };
     match execute(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                output::eprint(&message);
+            }
+            failure.exit_code()
+        }
     }
 }
 
@@ -54,6 +57,6 @@ fn execute(arguments: &Arguments) -> Result<(), Failure> {
         Some(Command::Listen(args)) => listen::run(&load(AuthKeys::Optional)?, args),
         Some(Command::Bench(args)) => bench::run(&mut load(AuthKeys::Optional)?, args),
         Some(Command::Healthcheck) => healthcheck::run(&load(AuthKeys::Optional)?),
-        Some(Command::Config(args)) => configuration::run(arguments, args),
+        Some(Command::Config(args)) => config::run(args, load),
     }
 }

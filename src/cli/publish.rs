@@ -8,15 +8,15 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::client::Client;
-use super::speaker::{Speaker, channel};
+use super::client::NativeClient;
+use super::sender_args::{SenderArgs, channel};
 use super::{Failure, output};
 use crate::config::Config;
 use crate::message::{ChannelName, Sender, UserId};
 use crate::protocol::native::Native;
 
 const TOKEN_TTL: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,8 +25,8 @@ Examples:
   yamabiko publish chat: '{\"message\":\"For you\",\"target_user_id\":7}' --id 3 --name Ken
   echo '{\"tweet\":\"…\"}' | yamabiko publish tweet: -
 
-With a redis.url it speaks to Redis, as Laravel does, and says how many nodes got it. Without one, or with
---url, it speaks to a running server and waits until that has accepted the message.";
+With redis.url set, it publishes to Redis as Laravel does and prints how many nodes received the message. Without it, or
+with --url, it connects to a running server and waits until the server has accepted the message.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -35,14 +35,14 @@ pub(super) struct Args {
     #[arg(value_parser = channel)]
     channel: ChannelName,
 
-    /// The message's `data`, a JSON object; - reads it from standard input
+    /// The message's `data`, a JSON object; `-` reads standard input
     #[arg(value_name = "JSON")]
     data: String,
 
     #[command(flatten)]
-    speaker: Speaker,
+    sender: SenderArgs,
 
-    /// Speak to this server, even with a redis.url
+    /// Publish through the server at this URL, even if redis.url is set
     #[arg(long)]
     url: Option<String>,
 }
@@ -50,7 +50,7 @@ pub(super) struct Args {
 pub(super) fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let data = if args.data == "-" { read_input()? } else { args.data.clone() };
     let data = object(&data)?;
-    tell_what_is_left_out(config, &args.channel, data);
+    warn_about_removed_keys(config, &args.channel, data);
     let redis = config.settings.server.redis.url.expose_secret();
     if args.url.is_none() && !redis.is_empty() {
         return to_redis(config, args, redis, data);
@@ -58,92 +58,92 @@ pub(super) fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     to_server(config, args, data)
 }
 
-/// By the rules in force here. Those of the server may be others, so it is published all the same.
-fn tell_what_is_left_out(config: &Config, channel: &ChannelName, data: &RawValue) {
+/// Only warns: the rules of the server may differ from these settings.
+fn warn_about_removed_keys(config: &Config, channel: &ChannelName, data: &RawValue) {
     let native = Native::new(&config.settings.server.channels);
     match native.preview(channel, &Bytes::copy_from_slice(data.get().as_bytes())) {
         Ok(None) => {}
-        Ok(Some(left_out)) => output::complain(&format!("warning: {left_out}")),
-        Err(invalid) => output::complain(&format!("warning: {invalid}: nobody gets this message")),
+        Ok(Some(left_out)) => output::eprint(&format!("warning: {left_out}")),
+        Err(invalid) => output::eprint(&format!("warning: {invalid}: no client receives this message")),
     }
 }
 
-/// What Laravel's `Redis::publish('broadcast', …)` sends.
+/// The payload of Laravel's `Redis::publish('broadcast', …)`.
 #[derive(Serialize)]
-struct Broadcast<'a> {
+struct Payload<'a> {
     channel: &'a str,
     data: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sender: Option<Speaks<'a>>,
+    sender: Option<PayloadSender<'a>>,
 }
 
 #[derive(Serialize)]
-struct Speaks<'a> {
+struct PayloadSender<'a> {
     name: &'a str,
     id: &'a UserId,
 }
 
 fn to_redis(config: &Config, args: &Args, url: &str, data: &RawValue) -> Result<(), Failure> {
-    let sender: Option<Sender> = args.speaker.given(config);
-    let sender = sender.as_ref().map(|sender| Speaks { name: &sender.name, id: &sender.id });
-    let payload = serde_json::to_string(&Broadcast { channel: args.channel.as_str(), data, sender })
+    let sender: Option<Sender> = args.sender.given(config);
+    let sender = sender.as_ref().map(|sender| PayloadSender { name: &sender.name, id: &sender.id });
+    let payload = serde_json::to_string(&Payload { channel: args.channel.as_str(), data, sender })
         .context("cannot write JSON")?;
     let topic = format!("{}broadcast", config.settings.server.redis.prefix);
     let nodes = redis::Client::open(url)
-        .and_then(|client| client.get_connection_with_timeout(PATIENCE))
+        .and_then(|client| client.get_connection_with_timeout(TIMEOUT))
         .and_then(|mut connection| {
-            connection.set_read_timeout(Some(PATIENCE))?;
+            connection.set_read_timeout(Some(TIMEOUT))?;
             connection.publish(&topic, payload)
         })
-        .map_err(|error| anyhow!("Redis did not take it: {error}"))?;
+        .map_err(|error| anyhow!("cannot publish to Redis: {error}"))?;
     if nodes == 0 {
-        output::complain(&format!(
-            "warning: nobody listens to {topic:?}; is a server running with the same redis.url and redis.prefix?"
+        output::eprint(&format!(
+            "warning: no node is subscribed to {topic:?}; is a server running with the same redis.url and redis.prefix?"
         ));
     }
     output::line(&format!("published to {nodes} {}", if nodes == 1 { "node" } else { "nodes" }))
 }
 
 #[derive(Serialize)]
-struct Said<'a> {
+struct ClientMessage<'a> {
     data: &'a RawValue,
 }
 
-/// The server's answer; other frames may come before it.
+/// The server's answer. Other frames may precede it.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Answer {
+enum ServerMessage {
     Sended {
         ok: bool,
-        error: Option<Refused>,
+        error: Option<PublishRejection>,
     },
     #[serde(other)]
     Other,
 }
 
 #[derive(Deserialize)]
-struct Refused {
+struct PublishRejection {
     code: String,
     message: String,
 }
 
 fn to_server(config: &Config, args: &Args, data: &RawValue) -> Result<(), Failure> {
-    let token = args.speaker.token(config, &args.channel, TOKEN_TTL)?;
-    let mut client = Client::connect(args.url.as_deref(), config, &token)?;
-    client.set_patience(PATIENCE)?;
-    client.send(serde_json::to_string(&Said { data }).context("cannot write JSON")?)?;
+    let token = args.sender.token(config, &args.channel, TOKEN_TTL)?;
+    let mut client = NativeClient::connect(args.url.as_deref(), config, &token)?;
+    client.set_read_timeout(TIMEOUT)?;
+    client.send(serde_json::to_string(&ClientMessage { data }).context("cannot write JSON")?)?;
     loop {
         let frame = match client.next().context("the server did not answer")? {
             Ok(frame) => frame,
-            Err(ended) => return Err(ended.into_error().into()),
+            Err(closed) => return Err(closed.into_error().into()),
         };
         match serde_json::from_str(&frame) {
-            Ok(Answer::Sended { ok: true, .. }) => break,
-            Ok(Answer::Sended { error, .. }) => {
-                let said = error.map(|error| format!("{} ({})", error.message, error.code));
-                return Err(anyhow!("the server refused it: {}", said.unwrap_or_default()).into());
+            Ok(ServerMessage::Sended { ok: true, .. }) => break,
+            Ok(ServerMessage::Sended { error, .. }) => {
+                let reason = error.map(|error| format!("{} ({})", error.message, error.code));
+                return Err(anyhow!("the server rejected the message: {}", reason.unwrap_or_default()).into());
             }
-            Ok(Answer::Other) | Err(_) => {}
+            Ok(ServerMessage::Other) | Err(_) => {}
         }
     }
     client.close();
@@ -156,13 +156,13 @@ fn read_input() -> Result<String, Failure> {
     Ok(text)
 }
 
-/// JSON that stays as it was written: numbers, the order of keys.
+/// Keeps the text as written, including numbers and the order of keys.
 fn object(text: &str) -> Result<&RawValue, Failure> {
     let raw: &RawValue = serde_json::from_str(text)
         .map_err(|error| Failure::Usage(format!("the message is not JSON: {error}")))?;
     if raw.get().starts_with('{') {
         Ok(raw)
     } else {
-        Err(Failure::Usage("the message must be a JSON object, as {\"message\":\"Hello\"}".to_owned()))
+        Err(Failure::Usage("the message must be a JSON object, such as {\"message\":\"Hello\"}".to_owned()))
     }
 }

@@ -4,22 +4,22 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::signals::{Hangup, shutdown_signal};
-use super::{Failure, descriptors};
+use super::{Failure, rlimit};
 use crate::config::{Config, Key};
-use crate::telemetry::Format;
+use crate::telemetry::LogFormat;
 use crate::{server, telemetry};
 
-/// After the server has drained, what still hangs is left behind.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for blocking tasks once the server has drained.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// Serves until a signal asks for the end.
+/// Serves until a signal requests the shutdown.
 pub(super) fn run(config: Config, hangup: Hangup) -> Result<(), Failure> {
     let ended = serve(config, hangup);
     if telemetry::flush_logs() {
         return ended;
     }
-    // Nobody reads standard error: another word there would never be written, and the process would not end.
-    ended.map_err(|_| Failure::Told)
+    // Standard error is not read: printing the failure would block the process.
+    ended.map_err(|_| Failure::Logged)
 }
 
 fn serve(config: Config, hangup: Hangup) -> Result<(), Failure> {
@@ -29,13 +29,13 @@ fn serve(config: Config, hangup: Hangup) -> Result<(), Failure> {
         tracing::warn!(setting = warning.key, origin = warning.origin, "{}", warning.message);
     }
     let connections = config.settings.server.limits.connections as u64;
-    if let Some(files) = descriptors::raise(connections)
+    if let Some(files) = rlimit::raise_open_files(connections)
         && connections > files
     {
         tracing::warn!(
             connections,
             files,
-            "limits.connections is more than this process may open files (LimitNOFILE, ulimit -n)"
+            "limits.connections exceeds the limit of open files: raise it (LimitNOFILE, ulimit -n)"
         );
     }
     let threads = thread::available_parallelism().map_or(1, Into::into);
@@ -48,13 +48,13 @@ fn serve(config: Config, hangup: Hangup) -> Result<(), Failure> {
         let shutdown = shutdown_signal(hangup).context("cannot listen for signals")?;
         server::run(config.settings.server, shutdown).await
     });
-    runtime.shutdown_timeout(PATIENCE);
-    telemetry::tell_what_was_left_out();
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+    telemetry::log_suppressed_lines();
     match ended {
-        Err(error) if config.settings.log.format == Format::Json => {
-            // What reads the log reads nothing else.
+        Err(error) if config.settings.log.format == LogFormat::Json => {
+            // A log collector does not read plain text.
             tracing::error!("{error:#}");
-            Err(Failure::Told)
+            Err(Failure::Logged)
         }
         ended => Ok(ended?),
     }

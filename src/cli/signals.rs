@@ -1,34 +1,34 @@
-//! What signals do to a server.
+//! Signals that a server reacts to.
 
 use std::future::Future;
 use std::process;
 
 use crate::telemetry;
 
-/// What the end of the terminal (SIGHUP) does.
+/// The effect of SIGHUP, which a closing terminal sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hangup {
-    /// It is logged. Daemons are sent SIGHUP so that they read their settings anew, and must not end of it.
+    /// Log it. Service managers send SIGHUP to reload settings, so a daemon must not end.
     Log,
-    /// It shuts the server down.
+    /// Shut down.
     ShutDown,
 }
 
-/// Resolves at the first signal that asks for the end: SIGTERM, SIGINT or SIGQUIT. The second one ends the process at
-/// once. Signals that mean something else to other servers are logged and change nothing.
+/// Resolves at the first SIGTERM, SIGINT or SIGQUIT. A second one ends the process at once. Signals that other servers
+/// react to are logged and ignored.
 #[cfg(unix)]
 pub(super) fn shutdown_signal(hangup: Hangup) -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{Signal, SignalKind, signal};
 
-    struct Ending {
+    struct ShutdownSignals {
         terminate: Signal,
         interrupt: Signal,
         quit: Signal,
         hangup: Option<Signal>,
     }
 
-    impl Ending {
-        async fn asked(&mut self) {
+    impl ShutdownSignals {
+        async fn recv(&mut self) {
             let hangup = async {
                 match &mut self.hangup {
                     Some(hangup) => hangup.recv().await,
@@ -44,10 +44,10 @@ pub(super) fn shutdown_signal(hangup: Hangup) -> std::io::Result<impl Future<Out
         }
     }
 
-    const SETTINGS: &str = "settings are read at the start: restart to apply a change";
-    const NOTHING: &str = "it has no meaning here";
+    const SETTINGS: &str = "settings are read at startup: restart to apply changes";
+    const NOTHING: &str = "it has no function in Yamabiko";
     let hangs_up = hangup == Hangup::ShutDown;
-    let mut ending = Ending {
+    let mut signals = ShutdownSignals {
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
         quit: signal(SignalKind::quit())?,
@@ -67,24 +67,24 @@ pub(super) fn shutdown_signal(hangup: Hangup) -> std::io::Result<impl Future<Out
         });
     }
     Ok(async move {
-        ending.asked().await;
+        signals.recv().await;
         tokio::spawn(async move {
-            ending.asked().await;
-            tracing::warn!("a second signal: ending at once");
+            signals.recv().await;
+            tracing::warn!("second signal received, exiting immediately");
             telemetry::flush_logs();
             process::exit(1);
         });
     })
 }
 
-/// Resolves at the first Ctrl-C. The second one ends the process at once.
+/// Resolves at the first Ctrl-C. A second one ends the process at once.
 #[cfg(not(unix))]
 pub(super) fn shutdown_signal(_: Hangup) -> std::io::Result<impl Future<Output = ()>> {
     Ok(async {
         let _ = tokio::signal::ctrl_c().await;
         tokio::spawn(async {
             let _ = tokio::signal::ctrl_c().await;
-            tracing::warn!("a second Ctrl-C: ending at once");
+            tracing::warn!("second Ctrl-C received, exiting immediately");
             telemetry::flush_logs();
             process::exit(1);
         });

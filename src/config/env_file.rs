@@ -1,58 +1,56 @@
-//! Reads a `.env` file by the rules of vlucas/phpdotenv 5, which Laravel uses: what a shell makes of the same text is
-//! something else.
+//! Parses `.env` files by the rules of vlucas/phpdotenv 5, which Laravel uses. They differ from a shell's rules.
 
 use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-/// Why a file cannot be read. Quotes nothing of a value: it may be a secret.
+/// A syntax error. Never quotes a value, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(super) enum Fault {
+pub(super) enum EnvFileError {
     #[error("the name before the = is missing")]
     NoName,
-    #[error("the name before the = has characters other than letters, digits, _ and .")]
+    #[error("the name before the = may only contain letters, digits, _ and .")]
     InvalidName,
     #[error("a quote is not closed")]
     OpenQuote,
     #[error(
-        "in double quotes a \\ stands before \", \\, $, f, n, r, t or v only; single quotes take it as it is"
+        "in double quotes, a \\ must be followed by \", \\, $, f, n, r, t or v; use single quotes for a literal \\"
     )]
     UnknownEscape,
-    #[error("a value with white space has to be in quotes")]
+    #[error("a value with white space must be in quotes")]
     WhiteSpace,
 }
 
-/// The variables of a file. `known` are the variables of the process, which `${NAME}` may stand for and which win over
-/// the file's. A fault comes with the number of its line.
+/// The variables of a file. `known` resolves `${NAME}` before the file's own variables. An error has its line number.
 pub(super) fn parse(
     text: &str,
     known: impl Fn(&str) -> Option<String>,
-) -> Result<BTreeMap<String, String>, (usize, Fault)> {
+) -> Result<BTreeMap<String, String>, (usize, EnvFileError)> {
     let mut variables = BTreeMap::new();
     for (number, entry) in entries(text.strip_prefix('\u{feff}').unwrap_or(text))? {
         let (name, value) = match entry.split_once('=') {
             Some((name, value)) => (name.trim_matches(BLANK), Some(value.trim_matches(BLANK))),
             None => (&*entry, None),
         };
-        let name = self::name(name).map_err(|fault| (number, fault))?;
-        // A name alone takes the variable away.
+        let name = self::name(name).map_err(|error| (number, error))?;
+        // A name without a value unsets the variable.
         let Some(value) = value else {
             variables.remove(name);
             continue;
         };
-        let value = Value::read(value).map_err(|fault| (number, fault))?;
+        let value = EnvValue::parse(value).map_err(|error| (number, error))?;
         let value = value.resolve(|name| known(name).or_else(|| variables.get(name).cloned()));
         variables.insert(name.to_owned(), value);
     }
     Ok(variables)
 }
 
-/// What PHP's `trim` takes away.
+/// The characters that PHP's `trim` removes.
 const BLANK: [char; 6] = [' ', '\t', '\n', '\r', '\0', '\u{b}'];
 
-/// The lines that set something, each with its number. One that opens a double quote right after its = goes on until a
-/// line closes it.
-fn entries(text: &str) -> Result<Vec<(usize, String)>, (usize, Fault)> {
+/// The entries of a file with their line numbers. An entry with a double quote right after its = extends to the line that
+/// closes the quote.
+fn entries(text: &str) -> Result<Vec<(usize, String)>, (usize, EnvFileError)> {
     let mut entries = Vec::new();
     let mut open: Option<(usize, String)> = None;
     for (index, line) in lines(text).enumerate() {
@@ -76,8 +74,8 @@ fn entries(text: &str) -> Result<Vec<(usize, String)>, (usize, Fault)> {
             entries.push(whole);
         }
     }
-    // phpdotenv drops what an open quote begins, and all that comes after it, without a word.
-    open.map_or(Ok(entries), |(number, _)| Err((number, Fault::OpenQuote)))
+    // phpdotenv silently ignores an entry with an unclosed quote and everything after it.
+    open.map_or(Ok(entries), |(number, _)| Err((number, EnvFileError::OpenQuote)))
 }
 
 /// Lines end with \n, \r or both.
@@ -85,7 +83,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
-/// Whether a line ends what a double quote has opened: on the line that opens it, it takes a second one.
+/// Whether a line closes a double quote. On the line that `opens` it, that takes a second quote.
 fn closes(line: &str, opens: bool) -> bool {
     if line == "\"" {
         return true;
@@ -97,28 +95,28 @@ fn closes(line: &str, opens: bool) -> bool {
     if opens { quotes > 1 } else { quotes >= 1 }
 }
 
-fn name(text: &str) -> Result<&str, Fault> {
+fn name(text: &str) -> Result<&str, EnvFileError> {
     if text.is_empty() {
-        return Err(Fault::NoName);
+        return Err(EnvFileError::NoName);
     }
-    // As phpdotenv has it, a name of one letter is not exported.
+    // Like phpdotenv, ignore `export` before a name of one letter.
     let bare = text.strip_prefix("export").filter(|rest| rest.len() > 2 && rest.starts_with(BLANK));
     let name = bare.map_or(text, |rest| rest.trim_start_matches(BLANK));
     let unquoted = |mark: char| name.strip_prefix(mark)?.strip_suffix(mark).filter(|inner| !inner.is_empty());
     let name = unquoted('"').or_else(|| unquoted('\'')).unwrap_or(name);
     let is_valid = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
-    if is_valid { Ok(name) } else { Err(Fault::InvalidName) }
+    if is_valid { Ok(name) } else { Err(EnvFileError::InvalidName) }
 }
 
-/// A value, and where in it a `$` stands that may begin a `${NAME}`.
+/// A value, and the positions in it of each `$` that may start a `${NAME}`.
 #[derive(Debug, Default)]
-struct Value {
+struct EnvValue {
     text: String,
     dollars: Vec<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ParserState {
     Start,
     Bare,
     SingleQuoted,
@@ -127,50 +125,54 @@ enum State {
     After,
 }
 
-impl Value {
-    fn read(text: &str) -> Result<Self, Fault> {
+impl EnvValue {
+    fn parse(text: &str) -> Result<Self, EnvFileError> {
         let mut value = Self::default();
-        let mut state = State::Start;
+        let mut state = ParserState::Start;
         for c in text.chars() {
             state = match (state, c) {
-                (State::Start, '\'') => State::SingleQuoted,
-                (State::Start, '"') => State::DoubleQuoted,
-                // A comment goes on to the end, whatever it is made of.
-                (State::Start | State::Bare | State::After, '#') => return Ok(value),
-                (State::Bare | State::After, c) if c.is_ascii_whitespace() || c == '\u{b}' => State::After,
-                (State::After, _) => return Err(Fault::WhiteSpace),
-                (State::Start | State::Bare, '$') => value.dollar(State::Bare),
-                (State::Start | State::Bare, c) => value.push(c, State::Bare),
-                (State::SingleQuoted, '\'') | (State::DoubleQuoted, '"') => State::After,
-                (State::SingleQuoted, c) => value.push(c, State::SingleQuoted),
-                (State::DoubleQuoted, '\\') => State::Escape,
-                (State::DoubleQuoted, '$') => value.dollar(State::DoubleQuoted),
-                (State::DoubleQuoted, c) | (State::Escape, c @ ('"' | '\\' | '$')) => {
-                    value.push(c, State::DoubleQuoted)
+                (ParserState::Start, '\'') => ParserState::SingleQuoted,
+                (ParserState::Start, '"') => ParserState::DoubleQuoted,
+                // A comment extends to the end of the value.
+                (ParserState::Start | ParserState::Bare | ParserState::After, '#') => return Ok(value),
+                (ParserState::Bare | ParserState::After, c) if c.is_ascii_whitespace() || c == '\u{b}' => {
+                    ParserState::After
                 }
-                (State::Escape, c) => value.push(control(c)?, State::DoubleQuoted),
+                (ParserState::After, _) => return Err(EnvFileError::WhiteSpace),
+                (ParserState::Start | ParserState::Bare, '$') => value.dollar(ParserState::Bare),
+                (ParserState::Start | ParserState::Bare, c) => value.push(c, ParserState::Bare),
+                (ParserState::SingleQuoted, '\'') | (ParserState::DoubleQuoted, '"') => ParserState::After,
+                (ParserState::SingleQuoted, c) => value.push(c, ParserState::SingleQuoted),
+                (ParserState::DoubleQuoted, '\\') => ParserState::Escape,
+                (ParserState::DoubleQuoted, '$') => value.dollar(ParserState::DoubleQuoted),
+                (ParserState::DoubleQuoted, c) | (ParserState::Escape, c @ ('"' | '\\' | '$')) => {
+                    value.push(c, ParserState::DoubleQuoted)
+                }
+                (ParserState::Escape, c) => value.push(control(c)?, ParserState::DoubleQuoted),
             };
         }
         match state {
-            State::SingleQuoted | State::DoubleQuoted | State::Escape => Err(Fault::OpenQuote),
-            State::Start | State::Bare | State::After => Ok(value),
+            ParserState::SingleQuoted | ParserState::DoubleQuoted | ParserState::Escape => {
+                Err(EnvFileError::OpenQuote)
+            }
+            ParserState::Start | ParserState::Bare | ParserState::After => Ok(value),
         }
     }
 
-    fn push(&mut self, c: char, next: State) -> State {
+    fn push(&mut self, c: char, next: ParserState) -> ParserState {
         self.text.push(c);
         next
     }
 
-    fn dollar(&mut self, next: State) -> State {
+    fn dollar(&mut self, next: ParserState) -> ParserState {
         self.dollars.push(self.text.len());
         self.push('$', next)
     }
 
-    /// Puts in what `${NAME}` stands for. One that stands for nothing stays as it is.
+    /// Substitutes each `${NAME}`. An unknown one stays.
     fn resolve(self, known: impl Fn(&str) -> Option<String>) -> String {
         let mut text = self.text;
-        // From the end, so that what is put in moves no position and is not looked at again.
+        // From the end, so that substitutions do not move positions and are not expanded again.
         for at in self.dollars.into_iter().rev() {
             let Some((before, here)) = text.split_at_checked(at) else { continue };
             let inner = here.strip_prefix("${").and_then(|rest| rest.split_once('}'));
@@ -187,14 +189,14 @@ impl Value {
     }
 }
 
-fn control(escape: char) -> Result<char, Fault> {
+fn control(escape: char) -> Result<char, EnvFileError> {
     Ok(match escape {
         'f' => '\u{c}',
         'n' => '\n',
         'r' => '\r',
         't' => '\t',
         'v' => '\u{b}',
-        _ => return Err(Fault::UnknownEscape),
+        _ => return Err(EnvFileError::UnknownEscape),
     })
 }
 
@@ -204,18 +206,18 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<(String, String)>, (usize, Fault)> {
+    fn read(text: &str) -> Result<Vec<(String, String)>, (usize, EnvFileError)> {
         let known = |name: &str| (name == "HOME").then(|| "/root".to_owned());
         parse(text, known).map(|variables| variables.into_iter().collect())
     }
 
     fn value(text: &str) -> String {
-        let mut found = read(&format!("A={text}")).unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
+        let mut found = read(&format!("A={text}")).unwrap_or_else(|error| panic!("{text}: {error:?}"));
         found.pop().unwrap().1
     }
 
     #[test]
-    fn values() {
+    fn values_are_parsed_as_phpdotenv_does() {
         for (text, expected) in [
             ("", ""),
             ("Kp$9xRt7", "Kp$9xRt7"),
@@ -242,37 +244,37 @@ mod tests {
     }
 
     #[test]
-    fn files() {
+    fn files_are_parsed_as_phpdotenv_does() {
         let text = "\u{feff}# comment\r\n\r\nexport AB=1\n\"B\" = 2\n'C'=${AB}${B}\nAB=3\nD\nE=x\nE\n F.G=\"\nx\n\"\n";
         let expected = [("AB", "3"), ("B", "2"), ("C", "12"), ("F.G", "\nx\n")];
         assert_eq!(read(text).unwrap(), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 
     #[test]
-    fn faults_name_their_line() {
-        for (text, line, fault) in [
-            ("\nA=two words", 2, Fault::WhiteSpace),
-            ("A='x", 1, Fault::OpenQuote),
-            ("A=\"x\nB=1\n", 1, Fault::OpenQuote),
-            ("A=1\n=2", 2, Fault::NoName),
-            ("A-B=1", 1, Fault::InvalidName),
-            ("A=\"\\d\"", 1, Fault::UnknownEscape),
-            ("A='x' y", 1, Fault::WhiteSpace),
-            ("A=1\n B", 2, Fault::InvalidName),
+    fn errors_have_their_line() {
+        for (text, line, error) in [
+            ("\nA=two words", 2, EnvFileError::WhiteSpace),
+            ("A='x", 1, EnvFileError::OpenQuote),
+            ("A=\"x\nB=1\n", 1, EnvFileError::OpenQuote),
+            ("A=1\n=2", 2, EnvFileError::NoName),
+            ("A-B=1", 1, EnvFileError::InvalidName),
+            ("A=\"\\d\"", 1, EnvFileError::UnknownEscape),
+            ("A='x' y", 1, EnvFileError::WhiteSpace),
+            ("A=1\n B", 2, EnvFileError::InvalidName),
         ] {
-            assert_eq!(read(text), Err((line, fault)), "{text}");
+            assert_eq!(read(text), Err((line, error)), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn no_text_can_hurt(text in "[A-C=\"'\\\\$ {}#\n\r a-c山]{0,40}") {
+        fn arbitrary_text_never_panics(text in "[A-C=\"'\\\\$ {}#\n\r a-c山]{0,40}") {
             let _ = read(&text);
         }
 
         #[test]
-        fn single_quotes_take_everything_but_themselves(text in "[^'\\p{Cc}]{0,30}") {
-            // A double quote right behind the = would open a text of several lines.
+        fn single_quotes_may_contain_anything_but_themselves(text in "[^'\\p{Cc}]{0,30}") {
+            // A double quote right after the = would start a multi-line value.
             prop_assume!(!text.contains("=\""));
             prop_assert_eq!(value(&format!("'{text}'")), text);
         }

@@ -1,4 +1,4 @@
-//! The layer of the environment.
+//! Settings from environment variables.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,19 +9,19 @@ use std::path::Path;
 use config::{File, FileFormat, Source, Value, ValueKind};
 
 use super::aliases::aliases;
-use super::layer::{Layer, Trial};
-use super::schema::{Schema, Type, nearest};
+use super::layer::Layer;
+use super::schema::{Schema, SettingType, nearest};
+use super::validator::Validator;
 use super::{Key, Problem, Problems, env_file, pusher_app, redis_url};
 
 const PREFIX: &str = "YAMABIKO__";
 
-/// The variables of a process, and those of a `.env` file. An empty one counts as one that is not set, and so does the
-/// text `null`, as in Laravel.
+/// The variables of a process and of a `.env` file. As in Laravel, an empty value or `null` counts as unset.
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<String, OsString>,
-    /// The variables that a file has, and its name.
-    of_file: Option<(BTreeSet<String>, String)>,
+    /// The names of the file's variables, and the file's name.
+    file: Option<(BTreeSet<String>, String)>,
 }
 
 // The values may be secrets.
@@ -32,13 +32,12 @@ impl fmt::Debug for Environment {
 }
 
 impl Environment {
-    /// Those of this process.
     #[must_use]
     pub fn of_process() -> Self {
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
     }
 
-    /// Adds the variables of a `.env` file, read as Laravel reads it: a variable that is set already stays as it is.
+    /// Adds the variables of a `.env` file. As in Laravel, variables that are already set win.
     pub fn with_file(mut self, path: &Path) -> Result<Self, Problems> {
         let shown = path.display().to_string();
         let problem = |message: String| Problems(vec![Problem::new(&*shown, None, message)]);
@@ -46,7 +45,7 @@ impl Environment {
             std::fs::read_to_string(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
         let known = |name: &str| self.get(name).map(str::to_owned);
         let variables = env_file::parse(&text, known)
-            .map_err(|(line, fault)| problem(format!("line {line}: {fault}")))?;
+            .map_err(|(line, error)| problem(format!("line {line}: {error}")))?;
         let mut names = BTreeSet::new();
         for (name, value) in variables {
             if let Entry::Vacant(place) = self.variables.entry(name) {
@@ -54,19 +53,19 @@ impl Environment {
                 place.insert(value.into());
             }
         }
-        self.of_file = Some((names, shown));
+        self.file = Some((names, shown));
         Ok(self)
     }
 
-    /// A variable as it is; `None` where it is not set, or not UTF-8.
+    /// A variable's raw value; `None` if it is unset or not UTF-8.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name)?.to_str()
     }
 
-    /// The value of a variable. One that is not UTF-8 is a problem.
+    /// The value of a variable. A value that is not UTF-8 is a problem.
     pub(super) fn text(&self, name: &str, problems: &mut Vec<Problem>) -> Option<String> {
-        let value = self.variables.get(name).filter(|value| !is_nothing(value))?;
+        let value = self.variables.get(name).filter(|value| !is_unset(value))?;
         if let Some(text) = value.to_str() {
             return Some(text.to_owned());
         }
@@ -74,8 +73,7 @@ impl Environment {
         None
     }
 
-    /// The same as Laravel's `env()` has it where it is used as a text: `true` is 1, `false` is nothing, and quotation marks
-    /// around a value are taken away.
+    /// The value as a string, by the rules of Laravel's `env()`: `true` is 1, `false` is unset, and quotation marks are removed.
     pub(super) fn laravel_text(&self, name: &str, problems: &mut Vec<Problem>) -> Option<String> {
         let text = self.text(name, problems)?;
         match &*text.to_ascii_lowercase() {
@@ -88,15 +86,15 @@ impl Environment {
         (!text.is_empty()).then(|| text.to_owned())
     }
 
-    /// The names that are set to something.
+    /// The names of the variables that are set.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.variables.iter().filter(|(_, value)| !is_nothing(value)).map(|(name, _)| name.as_str())
+        self.variables.iter().filter(|(_, value)| !is_unset(value)).map(|(name, _)| name.as_str())
     }
 
-    /// Where variables come from, for people.
+    /// Describes the origin of variables.
     pub(super) fn origin(&self, names: &[&str]) -> String {
-        let of_file = |name: &&str| self.of_file.as_ref().is_some_and(|(of_file, _)| of_file.contains(*name));
-        let file = self.of_file.as_ref().map(|(_, file)| file.as_str()).unwrap_or_default();
+        let of_file = |name: &&str| self.file.as_ref().is_some_and(|(of_file, _)| of_file.contains(*name));
+        let file = self.file.as_ref().map(|(_, file)| file.as_str()).unwrap_or_default();
         if names.iter().all(of_file) {
             return format!("{} in {file}", names.join(", "));
         }
@@ -108,28 +106,28 @@ impl Environment {
 impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
     fn from_iter<T: IntoIterator<Item = (N, V)>>(variables: T) -> Self {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Self { variables, of_file: None }
+        Self { variables, file: None }
     }
 }
 
-/// What `env()` of Laravel takes for nothing, or for a text without characters.
-fn is_nothing(value: &OsString) -> bool {
-    let nothing = ["", "null", "(null)", "empty", "(empty)"];
-    nothing.iter().any(|nothing| value.eq_ignore_ascii_case(nothing))
+/// Whether Laravel's `env()` returns null or an empty string for the value.
+fn is_unset(value: &OsString) -> bool {
+    ["", "null", "(null)", "empty", "(empty)"].iter().any(|unset| value.eq_ignore_ascii_case(unset))
 }
 
-/// Reads the environment into a layer. `kinds` are the kinds of channels that lower layers have.
+/// Reads the environment into a layer. `kinds` are the kinds of channels in lower layers.
 pub(super) fn read(
     environment: &Environment,
     kinds: &[String],
-    trial: &Trial<'_>,
+    validator: &Validator<'_>,
     problems: &mut Vec<Problem>,
 ) -> Layer {
-    let mut reader = Reader { environment, trial, layer: Layer::default(), problems, taken: Vec::new() };
+    let mut reader =
+        EnvironmentReader { environment, validator, layer: Layer::default(), problems, taken: Vec::new() };
     for name in environment.names() {
         if let Some(path) = name.strip_prefix(PREFIX) {
             match key(path, kinds) {
-                Some(key) if trial.schema.type_of(&key).is_some() => {
+                Some(key) if validator.schema.type_of(&key).is_some() => {
                     let text = environment.text(name, reader.problems);
                     reader.take(name, key, text);
                 }
@@ -162,30 +160,30 @@ pub(super) fn read(
     reader.layer
 }
 
-/// Names that are nearly ours. `YAMABIKO_SERVER_PORT` would otherwise be overlooked without a word, as names of others
-/// are: Kubernetes makes some like `YAMABIKO_SERVICE_PORT`, so that this is no error.
+/// Warns about variables with a single underscore, such as `YAMABIKO_SERVER_PORT`, which would be ignored silently. Not an
+/// error, because Kubernetes creates variables such as `YAMABIKO_SERVICE_PORT`.
 pub(super) fn near_misses(environment: &Environment, schema: &Schema) -> Vec<Problem> {
     let single = |name: &str| name.to_ascii_uppercase().replace("__", "_");
     let ours: Vec<_> = schema.keys().map(variable).collect();
     let misses = environment.names().filter(|name| !name.starts_with(PREFIX)).filter_map(|name| {
         let meant = ours.iter().find(|ours| single(ours) == single(name))?;
-        Some(Problem::new(name, None, format!("is not read; is {meant} meant, with two underscores?")))
+        Some(Problem::new(name, None, format!("is ignored; did you mean {meant}, with two underscores?")))
     });
     misses.collect()
 }
 
-struct Reader<'a> {
+struct EnvironmentReader<'a> {
     environment: &'a Environment,
-    trial: &'a Trial<'a>,
+    validator: &'a Validator<'a>,
     layer: Layer,
     problems: &'a mut Vec<Problem>,
-    /// The keys that are set already: a name of less precedence does not set them again.
+    /// The settings already set by a variable of higher precedence.
     taken: Vec<Key>,
 }
 
-impl Reader<'_> {
+impl EnvironmentReader<'_> {
     fn take(&mut self, name: &str, key: Key, text: Option<String>) {
-        let (Some(kind), Some(text)) = (self.trial.schema.type_of(&key), text) else { return };
+        let (Some(kind), Some(text)) = (self.validator.schema.type_of(&key), text) else { return };
         self.taken.push(key.clone());
         let origin = self.environment.origin(&[name]);
         match parse(kind, &text) {
@@ -198,14 +196,14 @@ impl Reader<'_> {
     }
 
     fn put(&mut self, key: Key, value: Value) {
-        self.layer.put(key, value, self.trial, self.problems);
+        self.layer.put(key, value, self.validator, self.problems);
     }
 
     fn unknown(&mut self, name: &str) {
-        let names: Vec<_> = self.trial.schema.keys().map(variable).collect();
+        let names: Vec<_> = self.validator.schema.keys().map(variable).collect();
         let meant = nearest(name, names.iter().map(String::as_str));
         let meant = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
-        self.problems.push(Problem::new(name, None, format!("there is no such setting{meant}")));
+        self.problems.push(Problem::new(name, None, format!("unknown setting{meant}")));
     }
 }
 
@@ -216,7 +214,7 @@ fn key(path: &str, kinds: &[String]) -> Option<Key> {
         [name] => Some(Key::top(name)),
         [section, name] if !section.is_empty() && *section != "channels" => Some(Key::new(section, name)),
         ["channels", kind, name] if !kind.is_empty() => {
-            // A variable's name has neither case nor hyphens: one that matches a known kind means that one.
+            // Variable names have neither case nor hyphens, so match them with the known kinds.
             let known = kinds.iter().find(|known| known.to_ascii_lowercase().replace('-', "_") == *kind);
             Some(Key::of_channel(known.map_or(kind, String::as_str), name))
         }
@@ -229,25 +227,27 @@ fn variable(key: &Key) -> String {
     format!("{PREFIX}{}{gap}{}", key.section, key.name).to_ascii_uppercase()
 }
 
-fn parse(kind: Type, text: &str) -> Result<ValueKind, String> {
+fn parse(kind: SettingType, text: &str) -> Result<ValueKind, String> {
     match kind {
-        Type::Text => Ok(ValueKind::from(text)),
-        Type::Integer => {
+        SettingType::Text => Ok(ValueKind::from(text)),
+        SettingType::Integer => {
             text.trim().parse::<i64>().map(ValueKind::from).map_err(|_| "a whole number".to_owned())
         }
-        Type::Boolean => match text.trim().to_ascii_lowercase().as_str() {
+        SettingType::Boolean => match text.trim().to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Ok(ValueKind::from(true)),
             "false" | "0" | "no" | "off" => Ok(ValueKind::from(false)),
             _ => Err("true or false".to_owned()),
         },
-        Type::List => {
+        SettingType::List => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Ok(ValueKind::from(items.map(str::to_owned).collect::<Vec<_>>()))
         }
-        Type::Tables(repeated) => {
-            toml(text).ok_or_else(|| format!("a TOML list such as {}", repeated.example()))
+        SettingType::Tables(array) => {
+            toml(text).ok_or_else(|| format!("a TOML array such as {}", array.example()))
         }
-        Type::Texts => toml(text).ok_or_else(|| r#"a TOML table such as { name = "value" }"#.to_owned()),
+        SettingType::Texts => {
+            toml(text).ok_or_else(|| r#"a TOML table such as { name = "value" }"#.to_owned())
+        }
     }
 }
 

@@ -3,34 +3,32 @@ use std::fmt;
 /// The name of one setting: `server.port`, or `channels.chat.fields`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// The table, as `server`. Empty for what stands in no table: `apps`.
+    /// The table, such as `server`. Empty for settings outside tables, such as `apps`.
     pub section: String,
-    /// The kind of channel, in `[channels.KIND]` only.
+    /// The kind of channel, only in `[channels.KIND]`.
     pub kind: Option<String>,
-    /// The name in the table, as `port`.
+    /// The name in the table, such as `port`.
     pub name: String,
 }
 
 impl Key {
-    /// The setting `section.name`.
     #[must_use]
     pub fn new(section: &str, name: &str) -> Self {
         Self { section: section.to_owned(), kind: None, name: name.to_owned() }
     }
 
-    /// The setting `channels.kind.name`.
     #[must_use]
     pub fn of_channel(kind: &str, name: &str) -> Self {
         Self { section: "channels".to_owned(), kind: Some(kind.to_owned()), name: name.to_owned() }
     }
 
-    /// The setting that stands in no table.
+    /// A setting outside tables.
     #[must_use]
     pub fn top(name: &str) -> Self {
         Self::new("", name)
     }
 
-    /// Whether its value is, or contains, something that must not be shown.
+    /// Whether the value is or contains a secret.
     #[must_use]
     pub fn is_secret(&self) -> bool {
         matches!(

@@ -4,68 +4,69 @@ use std::path::Path;
 use config::{Config as Layers, ConfigError, Source, Value, ValueKind};
 use serde_json::Value as Json;
 
-use super::layer::{Layer, Trial, to_json};
+use super::layer::Layer;
 use super::schema::{Schema, Tables, defaults};
+use super::validator::{Validator, to_json};
 use super::{Environment, Key, Problem, Problems, Settings, checks, environment, file};
 
-/// The settings in force, and where each comes from.
+/// The effective settings and their origins.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The settings.
     pub settings: Settings,
-    /// Every single one, in the order of `config/default.toml`.
-    pub entries: Vec<Entry>,
-    /// What works but should be known: short secrets, settings and variables without effect.
+    /// Each setting, in the order of `config/default.toml`.
+    pub entries: Vec<SettingEntry>,
+    /// Problems that do not prevent the start, such as short secrets and settings without effect.
     pub warnings: Vec<Problem>,
 }
 
-/// One setting in force.
 #[derive(Clone)]
-pub struct Entry {
-    /// Its name.
+pub struct SettingEntry {
     pub key: Key,
-    /// Its value, secrets included.
+    /// The value, including secrets.
     pub(super) value: Json,
-    /// The file or the variable that set it; `None`: it is the default.
+    /// The file or variable that set it; `None` for the default.
     pub origin: Option<String>,
 }
 
 // The value may be a secret.
-impl fmt::Debug for Entry {
+impl fmt::Debug for SettingEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").field("key", &self.key).field("origin", &self.origin).finish_non_exhaustive()
+        f.debug_struct("SettingEntry")
+            .field("key", &self.key)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
     }
 }
 
 impl Config {
-    /// Where a setting comes from: a file, a variable; `None` for a default.
+    /// The file or variable that set a setting; `None` for the default.
     #[must_use]
     pub fn origin(&self, key: &Key) -> Option<&str> {
         self.entries.iter().find(|entry| entry.key == *key)?.origin.as_deref()
     }
 }
 
-/// Whether the settings have to name a key to check tokens with, or an app.
+/// Whether the settings must have a key for tokens or an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthKeys {
-    /// The server does not start without: nobody could connect.
+    /// Without them no client could connect.
     Required,
-    /// One will be made, or none is needed.
+    /// The command generates one or needs none.
     Optional,
 }
 
-/// Gathers the settings from the defaults, the file and the environment. The error lists all that is wrong.
+/// Loads the settings from the defaults, the file and the environment. The error lists all problems.
 pub fn load(file: Option<&Path>, environment: &Environment, keys: AuthKeys) -> Result<Config, Problems> {
     let broken = |error: ConfigError| {
-        Problems(vec![Problem::new("config/default.toml", None, format!("is broken: {error}"))])
+        Problems(vec![Problem::new("config/default.toml", None, format!("is invalid: {error}"))])
     };
     let schema = Schema::read().map_err(broken)?;
     let default_tables = defaults().collect().map_err(broken)?;
     let default_json = to_object(&default_tables);
-    let trial = Trial { schema: &schema, defaults: &default_json };
+    let validator = Validator { schema: &schema, defaults: &default_json };
 
     let mut problems = Vec::new();
-    let from_file = file.map(|path| file::read(path, &trial, &mut problems)).unwrap_or_default();
+    let from_file = file.map(|path| file::read(path, &validator, &mut problems)).unwrap_or_default();
     let kinds: Vec<_> = default_json
         .get("channels")
         .and_then(Json::as_object)
@@ -74,7 +75,7 @@ pub fn load(file: Option<&Path>, environment: &Environment, keys: AuthKeys) -> R
         .chain(from_file.kinds())
         .map(str::to_owned)
         .collect();
-    let from_environment = environment::read(environment, &kinds, &trial, &mut problems);
+    let from_environment = environment::read(environment, &kinds, &validator, &mut problems);
     let mut warnings = replaced_apps(&from_file, &from_environment);
     warnings.extend(environment::near_misses(environment, &schema));
 
@@ -89,13 +90,14 @@ pub fn load(file: Option<&Path>, environment: &Environment, keys: AuthKeys) -> R
         .map_err(|error| broken(ConfigError::Foreign(error.into())))?;
     let entries = entries(tables);
     let mut config = Config { settings, entries, warnings };
-    // An app that is wrong was left out, but it was not forgotten.
+    // Invalid apps are not in the settings, but they are not missing either.
     let keys = if problems.iter().any(is_about_apps) { AuthKeys::Optional } else { keys };
     problems.extend(checks::run(&mut config, keys));
     if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
 }
 
-/// A list is replaced as a whole, which is easily overlooked where Laravel's `.env` file names an app.
+/// Warns if the environment replaces the file's apps: an array is replaced as a whole, which is easily overlooked when
+/// Laravel's `.env` file defines an app.
 fn replaced_apps(from_file: &Layer, from_environment: &Layer) -> Vec<Problem> {
     let apps = Key::top("apps");
     let (Some(file), Some(variables)) = (from_file.get(&apps), from_environment.get(&apps)) else {
@@ -104,8 +106,10 @@ fn replaced_apps(from_file: &Layer, from_environment: &Layer) -> Vec<Problem> {
     if matches!(&file.kind, ValueKind::Array(apps) if apps.is_empty()) {
         return Vec::new();
     }
-    let message =
-        format!("those of {} are not served: the environment wins", file.origin().unwrap_or_default());
+    let message = format!(
+        "the apps of {} are ignored: the environment overrides them",
+        file.origin().unwrap_or_default()
+    );
     vec![Problem::new(&apps, variables.origin(), message)]
 }
 
@@ -117,10 +121,10 @@ fn to_object(tables: &Tables) -> serde_json::Map<String, Json> {
     tables.iter().map(|(name, value)| (name.clone(), to_json(value))).collect()
 }
 
-fn entries(tables: Tables) -> Vec<Entry> {
+fn entries(tables: Tables) -> Vec<SettingEntry> {
     let mut entries = Vec::new();
     let mut push = |key: Key, value: &Value| {
-        entries.push(Entry { key, value: to_json(value), origin: value.origin().map(str::to_owned) });
+        entries.push(SettingEntry { key, value: to_json(value), origin: value.origin().map(str::to_owned) });
     };
     for (section, value) in tables {
         let ValueKind::Table(table) = value.kind else {

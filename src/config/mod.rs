@@ -1,9 +1,8 @@
-//! The settings of all rooms, gathered in layers. Rooms never import this one.
+//! The settings of all rooms, loaded in layers. Rooms never import this one.
 //!
-//! The later wins: the embedded `config/default.toml`, the file given with `--config`, the environment with the
-//! variables of `--env-file`. All that is
-//! wrong is reported in one go. A value that is wrong is left out and the next layer's stands in for it, so that one
-//! mistake does not hide the others.
+//! Later layers win: the embedded `config/default.toml`, the file given with `--config`, the environment with the
+//! variables of `--env-file`. All problems are reported at once: an invalid value is replaced by that of the layer below, so
+//! that it does not hide other problems.
 
 mod aliases;
 mod checks;
@@ -16,17 +15,22 @@ mod load;
 mod problem;
 mod pusher_app;
 mod redis_url;
-mod repeated;
 mod schema;
 mod settings;
 mod show;
+mod table_arrays;
+mod validator;
+mod warnings;
 
 #[cfg(test)]
 mod tests;
 
 pub use environment::Environment;
 pub use key::Key;
-pub use load::{AuthKeys, Config, Entry, load};
-pub use problem::{Problem, Problems};
+pub use load::{AuthKeys, Config, load};
+pub use problem::Problems;
 pub use settings::Settings;
 pub use show::show;
+
+use load::SettingEntry;
+use problem::Problem;

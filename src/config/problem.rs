@@ -2,14 +2,14 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// Something wrong with a setting, or worth knowing about it. Never shows a secret.
+/// A problem with a setting. Never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct Problem {
-    /// The setting as `server.port`, or the name that was given where there is no such setting.
+    /// The setting, such as `server.port`, or the unknown name that was given.
     pub key: String,
-    /// Where its value comes from: a file, a variable of the environment. `None` for a default.
+    /// The file or variable that set it; `None` for the default.
     pub origin: Option<String>,
-    /// What is wrong and what to do.
+    /// What is wrong and how to fix it.
     pub message: String,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All that is wrong with the settings.
+/// All problems with the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct Problems(pub Vec<Problem>);
 

@@ -1,20 +1,20 @@
-//! Apps out of the variables that Laravel has for Pusher and for Reverb.
+//! Builds apps from Laravel's variables for Pusher and Reverb.
 
 use config::{Map, Value, ValueKind};
 
 use super::{Environment, Problem};
 
-/// The id, the key and the secret: Pusher's three, and Reverb's.
+/// The id, key and secret of Pusher and of Reverb.
 pub(super) const VARIABLES: [[&str; 3]; 2] = [
     ["PUSHER_APP_ID", "PUSHER_APP_KEY", "PUSHER_APP_SECRET"],
     ["REVERB_APP_ID", "REVERB_APP_KEY", "REVERB_APP_SECRET"],
 ];
 
-/// `apps` with an app of Pusher's variables and one of Reverb's; `None` if none of them is set. Some without the others
-/// are a problem.
+/// The setting `apps` with an app for Pusher's variables and one for Reverb's; `None` if none is set. An incomplete set is a
+/// problem.
 ///
-/// Who has both has moved from one to the other, and pages of both kinds are about. Where they share an id or a key,
-/// which no two apps can, there is only Pusher's.
+/// With both, an application is migrating between them and has pages of both kinds. If they share an id or key, which two
+/// apps cannot, only Pusher's is used.
 pub(super) fn compose(environment: &Environment, problems: &mut Vec<Problem>) -> Option<Value> {
     let mut found: Vec<[String; 3]> = Vec::new();
     let mut origins = Vec::new();
@@ -35,8 +35,8 @@ pub(super) fn compose(environment: &Environment, problems: &mut Vec<Problem>) ->
                     names.map(|(name, _)| *name).collect::<Vec<_>>().join(" and ")
                 };
                 let (missing, set) = (of(false), of(true));
-                let verb = if missing.contains(" and ") { "are" } else { "is" };
-                let message = format!("{verb} missing beside {set}: an app has an id, a key and a secret");
+                let message =
+                    format!("must be set together with {set}: an app needs an id, a key and a secret");
                 problems.push(Problem::new(missing, None, message));
                 return None;
             }

@@ -1,10 +1,10 @@
-//! `REDIS_HOST` and its companions, as Laravel's `config/database.php` reads them, as one URL.
+//! Builds a Redis URL from `REDIS_HOST` and related variables, as Laravel's `config/database.php` reads them.
 
 use form_urlencoded::byte_serialize;
 
 use super::{Environment, Problem};
 
-/// The URL and the variables that it is made of; `None` without `REDIS_HOST`.
+/// The URL and the variables used; `None` without `REDIS_HOST`.
 pub(super) fn compose(
     environment: &Environment,
     problems: &mut Vec<Problem>,
@@ -34,7 +34,7 @@ pub(super) fn compose(
         }),
     };
     let database = number("REDIS_DB", database, 0, problems);
-    // A socket has no port, and is often given -1 or 0.
+    // A socket has no port; the variable is often set to -1 or 0.
     if let Some(path) = host.strip_prefix("unix://").or(host.starts_with('/').then_some(&*host)) {
         let parameters = [("db", Some(database.to_string())), ("user", username), ("pass", password)];
         let given =
@@ -49,7 +49,7 @@ pub(super) fn compose(
             format!("{}:{}@", encode(&username.unwrap_or_default()), encode(&password))
         }
     };
-    // Laravel and phpredis write TLS into the host's name or beside it.
+    // Laravel and phpredis select TLS by the host's scheme or by REDIS_SCHEME.
     let (host, tls) = match host.split_once("://") {
         Some((scheme, host)) => (host.to_owned(), is_tls(scheme)),
         None => (host, scheme.as_deref().is_some_and(is_tls)),
@@ -60,7 +60,7 @@ pub(super) fn compose(
     Some((format!("{scheme}://{login}{host}:{port}{database}"), used))
 }
 
-/// A URL as phpredis spells it: `tls://` and `ssl://` for TLS, `tcp://` without.
+/// Translates the schemes of phpredis: `tls://` and `ssl://` for TLS, `tcp://` without.
 pub(super) fn from_laravel(url: String) -> String {
     match url.split_once("://") {
         Some(("tls" | "ssl", rest)) => format!("rediss://{rest}"),
@@ -74,7 +74,7 @@ fn is_tls(scheme: &str) -> bool {
 }
 
 fn encode(text: &str) -> String {
-    // A form writes a space as +, a URL's user part does not.
+    // Form encoding writes a space as +, which is not a space in the user part of a URL.
     byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_laravel_writes() {
+    fn laravels_variables_make_a_url() {
         assert_eq!(composed(&[]), None);
         assert_eq!(composed(&[("REDIS_PASSWORD", "null"), ("REDIS_PORT", "6379")]), None);
         assert_eq!(
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_in_the_file_system() {
+    fn a_path_makes_a_socket_url() {
         for (host, port) in
             [("/run/redis.sock", "-1"), ("unix:///run/redis.sock", "0"), ("/run/redis.sock", "null")]
         {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn any_password_survives() {
+    fn any_password_is_encoded() {
         let password = "p@ss:w/o?r#d %+\"日本";
         let url = composed(&[("REDIS_HOST", "r"), ("REDIS_USERNAME", "us:er"), ("REDIS_PASSWORD", password)]);
         let info = url.unwrap().into_connection_info().unwrap();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_none_is_a_problem() {
+    fn an_invalid_port_is_a_problem() {
         let mut problems = Vec::new();
         let environment =
             Environment::from_iter([("REDIS_HOST", "r"), ("REDIS_PORT", "tcp://10.0.0.1:6379")]);

@@ -1,55 +1,84 @@
-//! Which settings there are and of which type: what `config/default.toml` says, and the tables that repeat.
+//! All settings and their types, from `config/default.toml`.
 
 use config::{File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::Key;
-use super::repeated::Repeated;
 
-/// The defaults, and the documentation of every setting.
+/// The defaults and documentation of every setting.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
-/// What may be set in each `[channels.KIND]`.
-const OF_CHANNELS: [(&str, Type); 3] =
-    [("fields", Type::List), ("targeting", Type::Boolean), ("client_send", Type::Boolean)];
+/// The settings of each `[channels.KIND]`.
+const CHANNEL_SETTINGS: [(&str, SettingType); 3] = [
+    ("fields", SettingType::List),
+    ("targeting", SettingType::Boolean),
+    ("client_send", SettingType::Boolean),
+];
 
 /// The type of a setting is the type of its default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Type {
+pub(super) enum SettingType {
     Boolean,
     Integer,
     Text,
     List,
-    /// A table of texts.
+    /// A table of strings.
     Texts,
-    Tables(Repeated),
+    Tables(TableArray),
 }
 
-/// A setting that is not a repeated one.
+/// The arrays of tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TableArray {
+    AuthKeys,
+    Apps,
+    Webhooks,
+}
+
+impl TableArray {
+    fn of(key: &Key) -> Option<Self> {
+        match (&*key.section, &*key.name) {
+            ("auth", "keys") => Some(Self::AuthKeys),
+            ("", "apps") => Some(Self::Apps),
+            ("pusher", "webhooks") => Some(Self::Webhooks),
+            _ => None,
+        }
+    }
+
+    /// An example of the array as the value of an environment variable.
+    pub(super) const fn example(self) -> &'static str {
+        match self {
+            Self::AuthKeys => r#"[{ algorithm = "RS256", public_key_file = "key.pem" }]"#,
+            Self::Apps => r#"[{ id = "my-app", key = "my-key", secret = "…" }]"#,
+            Self::Webhooks => r#"[{ url = "https://app.example.com/webhook" }]"#,
+        }
+    }
+}
+
+/// A setting outside arrays of tables.
 struct Setting {
     key: Key,
-    kind: Type,
+    kind: SettingType,
     default: Value,
 }
 
 impl Setting {
     fn new(key: Key, default: Value) -> Self {
         let kind = match default.kind {
-            ValueKind::Boolean(_) => Type::Boolean,
-            ValueKind::String(_) => Type::Text,
-            ValueKind::Array(_) => Repeated::of(&key).map_or(Type::List, Type::Tables),
-            _ => Type::Integer,
+            ValueKind::Boolean(_) => SettingType::Boolean,
+            ValueKind::String(_) => SettingType::Text,
+            ValueKind::Array(_) => TableArray::of(&key).map_or(SettingType::List, SettingType::Tables),
+            _ => SettingType::Integer,
         };
         Self { key, kind, default }
     }
 }
 
-/// All settings.
 pub(super) struct Schema {
     settings: Vec<Setting>,
 }
 
 impl Schema {
-    /// Reads the embedded defaults. That they are sound is tested.
+    /// Reads the embedded defaults. A test ensures that this succeeds.
     pub(super) fn read() -> Result<Self, config::ConfigError> {
         let mut settings = Vec::new();
         for (section, table) in defaults().collect()? {
@@ -67,15 +96,15 @@ impl Schema {
         Ok(Self { settings })
     }
 
-    pub(super) fn type_of(&self, key: &Key) -> Option<Type> {
+    pub(super) fn type_of(&self, key: &Key) -> Option<SettingType> {
         if key.section == "channels" {
             key.kind.as_ref()?;
-            return OF_CHANNELS.iter().find(|(name, _)| *name == key.name).map(|(_, kind)| *kind);
+            return CHANNEL_SETTINGS.iter().find(|(name, _)| *name == key.name).map(|(_, kind)| *kind);
         }
         self.settings.iter().find(|setting| setting.key == *key).map(|setting| setting.kind)
     }
 
-    /// The default of a text setting, as an example of what may be written there.
+    /// The default of a string setting, as an example.
     pub(super) fn example(&self, key: &Key) -> Option<String> {
         let setting = self.settings.iter().find(|setting| setting.key == *key)?;
         setting.default.clone().into_string().ok().filter(|text| !text.is_empty())
@@ -89,17 +118,17 @@ impl Schema {
         self.settings.iter().map(|setting| &setting.key)
     }
 
-    /// The section that was probably meant.
+    /// The section with the most similar name.
     pub(super) fn nearest_section(&self, name: &str) -> Option<String> {
         let names = self.keys().map(|key| if key.section.is_empty() { &*key.name } else { &*key.section });
         let sections = names.chain(["channels"]);
         nearest(name, sections).map(str::to_owned)
     }
 
-    /// The name in a section that was probably meant, or the same name in another section.
+    /// The most similar name in the section, or the same name in another section.
     pub(super) fn nearest_key(&self, key: &Key) -> Option<String> {
         if key.section == "channels" {
-            return nearest(&key.name, OF_CHANNELS.iter().map(|(name, _)| *name)).map(str::to_owned);
+            return nearest(&key.name, CHANNEL_SETTINGS.iter().map(|(name, _)| *name)).map(str::to_owned);
         }
         let here = self.keys().filter(|other| other.section == key.section).map(|other| other.name.as_str());
         if let Some(name) = nearest(&key.name, here) {
@@ -113,7 +142,7 @@ pub(super) fn defaults() -> File<config::FileSourceString, FileFormat> {
     File::from_str(DEFAULTS, FileFormat::Toml)
 }
 
-/// The candidate that a slip of the finger could have turned into `name`.
+/// The most similar candidate, if it is similar enough for `name` to be a typo.
 pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let tolerated = (name.chars().count() / 3).clamp(1, 3);
     candidates
@@ -123,5 +152,5 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
         .map(|(_, candidate)| candidate)
 }
 
-/// The tables of a layer as a map of maps, as the `config` crate merges them.
+/// The tables of a layer, as the `config` crate merges them.
 pub(super) type Tables = Map<String, Value>;

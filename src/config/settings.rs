@@ -3,17 +3,15 @@ use serde_json::{Map, Value};
 
 use crate::{server, telemetry};
 
-/// Everything that can be set.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What the server is run with.
     pub server: server::Settings,
     /// `[log]`
     pub log: telemetry::Settings,
 }
 
 impl Settings {
-    /// Every section has to be there with every key: the defaults see to that.
+    /// Requires every section with every setting, as the defaults have them.
     pub(super) fn deserialize(sections: &Map<String, Value>) -> Result<Self, serde_json::Error> {
         Ok(Self {
             server: server::Settings {

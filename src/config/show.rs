@@ -1,14 +1,14 @@
-//! The settings in force as a TOML file, each with its origin, secrets hidden.
+//! Prints the effective settings as TOML, with their origins and without secrets.
 
 use std::fmt::Write;
 
 use serde_json::Value as Json;
 
-use super::{Config, Entry};
+use super::{Config, SettingEntry};
 
 const HIDDEN: &str = "********";
 
-/// Every setting in force, with the file or the variable that it comes from as a comment.
+/// All settings, each with its origin as a comment.
 #[must_use]
 pub fn show(config: &Config) -> String {
     let mut text = String::new();
@@ -26,7 +26,7 @@ pub fn show(config: &Config) -> String {
     text
 }
 
-fn masked(entry: &Entry) -> Json {
+fn masked(entry: &SettingEntry) -> Json {
     match (&*entry.key.section, &*entry.key.name, &entry.value) {
         ("auth", "secret", Json::String(secret)) if !secret.is_empty() => Json::from(HIDDEN),
         ("auth", "keys", Json::Array(keys)) => Json::Array(keys.iter().map(masked_key).collect()),
@@ -58,7 +58,7 @@ fn masked_app(app: &Json) -> Json {
     app
 }
 
-/// Whoever knows the path of its URL can often post there, and its headers may have a password.
+/// The path of a webhook's URL is often a secret, and its headers may contain a password.
 fn masked_webhook(webhook: &Json) -> Json {
     let mut webhook = webhook.clone();
     if let Some(Json::String(url)) = webhook.get_mut("url") {
@@ -72,7 +72,7 @@ fn masked_webhook(webhook: &Json) -> Json {
     webhook
 }
 
-/// Shows no more than the scheme, the host and the port.
+/// Keeps only the scheme, the host and the port.
 fn masked_webhook_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return HIDDEN.to_owned() };
     let (authority, path) = match rest.find(['/', '?', '#']).and_then(|at| rest.split_at_checked(at)) {
@@ -89,10 +89,10 @@ fn masked_webhook_url(url: &str) -> String {
     }
 }
 
-/// Hides what stands between the first colon after the scheme and the last @.
+/// Hides the password, between the first colon after the scheme and the last @.
 fn masked_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    // One of the parameters of redis+unix:// is the password.
+    // The query of redis+unix:// contains the password.
     let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
     let query = query.map(|_| format!("?{HIDDEN}")).unwrap_or_default();
     match rest.rsplit_once('@') {
@@ -112,7 +112,7 @@ fn to_toml(value: &Json) -> String {
                 table.iter().map(|(name, value)| format!("{name} = {}", to_toml(value))).collect();
             format!("{{ {} }}", pairs.join(", "))
         }
-        // TOML's strings have JSON's escapes, and need one for DEL as well.
+        // TOML strings are escaped like JSON's, except that DEL must be escaped as well.
         other => other.to_string().replace('\u{7f}', "\\u007f"),
     }
 }

@@ -18,7 +18,7 @@ use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
-use crate::auth::{Authenticator, Minter};
+use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::Broker;
 use crate::message::Sender;
 use crate::protocol::native::Native;
@@ -36,7 +36,7 @@ const BODY_BYTES: usize = 256 * 1024;
 #[derive(Debug, Clone)]
 pub struct ConsoleState {
     broker: Arc<Broker>,
-    minter: Arc<Minter>,
+    issuer: Arc<TokenIssuer>,
     authenticator: Arc<Authenticator>,
     system: Sender,
     jobs: Arc<Semaphore>,
@@ -49,14 +49,14 @@ impl ConsoleState {
     #[must_use]
     pub fn new(
         broker: Arc<Broker>,
-        minter: Minter,
+        issuer: TokenIssuer,
         authenticator: Arc<Authenticator>,
         native: Arc<Native>,
         system: Sender,
     ) -> Self {
         Self {
             broker,
-            minter: Arc::new(minter),
+            issuer: Arc::new(issuer),
             authenticator,
             system,
             jobs: Arc::new(Semaphore::new(JOBS)),

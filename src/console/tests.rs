@@ -58,7 +58,7 @@ fn bench() -> Bench {
     let metrics = Arc::new(Metrics::new());
     let (broker, inbound) = Broker::start(&settings, system.clone(), 1 << 20, metrics).unwrap();
     let broker = Arc::new(broker);
-    let minter = Minter::new(&auth_settings()).unwrap();
+    let issuer = TokenIssuer::new(&auth_settings()).unwrap();
     let app = AppSettings::new("dev", "dev-key", "the app's secret".into());
     let apps = Apps::new(&PusherSettings::default(), &[app]).unwrap();
     let app = apps.by_id("dev").unwrap().clone();
@@ -70,7 +70,7 @@ fn bench() -> Bench {
     };
     let native = Arc::new(Native::new(&HashMap::from([("chat".to_owned(), chat)])));
     let state =
-        ConsoleState::new(broker.clone(), minter, authenticator, native, system).with_app(Some(app.clone()));
+        ConsoleState::new(broker.clone(), issuer, authenticator, native, system).with_app(Some(app.clone()));
     Bench { console: routes(state.clone()), state, app, broker, inbound }
 }
 
@@ -146,7 +146,7 @@ async fn a_token_is_one_that_the_server_accepts() {
         bench.post("token", r#"{"id":7,"name":"Aoi","channel":"chat:default","ttl":15}"#).await;
     assert_eq!((status, &answer["expires_in"]), (StatusCode::OK, &json!(15)));
     let token = answer["token"].as_str().unwrap();
-    let now = crate::message::unix_time().as_secs();
+    let now = crate::unix_time::unix_time().as_secs();
     let identity = Authenticator::new(&auth_settings()).unwrap().verify(token, now).unwrap();
     assert_eq!((identity.id, identity.channel.as_str()), (7.into(), "chat:default"));
 }
@@ -162,7 +162,8 @@ async fn a_token_is_checked_as_a_connection_would_be_and_never_repeated() {
     let foreign =
         auth::Settings { secret: "another secret of more than thirty-two bytes".into(), ..auth_settings() };
     let channel = crate::message::ChannelName::new("chat:default").unwrap();
-    let foreign = Minter::new(&foreign).unwrap().mint(&7.into(), "Aoi", &channel, Duration::from_secs(60));
+    let foreign =
+        TokenIssuer::new(&foreign).unwrap().issue(&7.into(), "Aoi", &channel, Duration::from_secs(60));
     for (token, code) in [
         (foreign.as_str(), "bad_signature"),
         ("eyJhbGciOiJIUzI1NiJ9", "malformed_token"),

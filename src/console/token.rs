@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ConsoleState;
-use crate::message::{ChannelName, UserId, unix_time};
+use crate::message::{ChannelName, UserId};
 use crate::transport::ApiError;
+use crate::unix_time::unix_time;
 
 const DEFAULT_TTL: u64 = 60 * 60;
 const LONGEST_TTL: u64 = 24 * 60 * 60;
@@ -42,7 +43,7 @@ pub(super) async fn create(
     if !(1..=LONGEST_TTL).contains(&ttl) {
         return Err(ApiError::invalid("ttl must be 1 to 86400 seconds"));
     }
-    let token = state.minter.mint(&id, &name, &channel, Duration::from_secs(ttl));
+    let token = state.issuer.issue(&id, &name, &channel, Duration::from_secs(ttl));
     Ok(Json(TokenResponse { token, expires_in: ttl }))
 }
 

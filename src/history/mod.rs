@@ -1,28 +1,28 @@
-//! The last events of an app's cache channels, and how the nodes come to agree on them.
+//! What channels remember: today the last event of each of an app's cache channels, and how the nodes agree on them.
 //!
-//! A node that may have missed something asks, and every node hears the question at the same place of the broker's one
-//! order. Then one node after the other says what it keeps and nobody has said since: as a rule the first one says all of
-//! it, and the others nothing. Two entries of a channel are compared without any clock:
+//! A node that may have missed something sends a request, which every node receives at the same place of the broker's one
+//! order. Then one node after another sends what it keeps and no other node has sent since: usually the first one sends all of
+//! it, and the others nothing. Two entries of a channel are compared without clocks:
 //!
-//! * What a node has heard by itself since it last may have missed something is *certain*: it is the channel's last event.
-//! * Otherwise the higher version is the newer one. A version counts the events that were kept, on all nodes alike,
-//!   because each node goes on from the highest one that it has heard of.
+//! * What a node has received by itself since it last may have missed something is *certain*: it is the last event.
+//! * Otherwise the higher version is the newer one. A version counts the events that were kept, alike on all nodes,
+//!   because each node continues from the highest one that it knows.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::message::{ChannelName, Frame};
 
-/// So many bytes of one app's events are kept; the oldest go first.
+/// Maximum bytes of one app's events; the oldest are dropped first.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// What an entry costs beside its texts.
+/// What an entry takes in addition to its texts, in bytes.
 const OVERHEAD: usize = 256;
 
 /// Keeps one event a channel, for a time. `now` is in milliseconds and never goes back.
 #[derive(Debug, Default)]
 pub struct History {
     entries: HashMap<ChannelName, Entry>,
-    /// By age: what the entries were given when they were kept.
+    /// Channels by the age of their entries.
     order: BTreeMap<u64, ChannelName>,
     next: u64,
     bytes: usize,
@@ -30,7 +30,7 @@ pub struct History {
     version: u64,
     /// Rises when something may have been missed.
     epoch: u64,
-    /// Rises with every question for what is kept.
+    /// Rises with every request for what is kept.
     round: u64,
     /// Up to where `order` has been looked through in this round.
     cursor: u64,
@@ -43,12 +43,12 @@ struct Entry {
     frame: Frame,
     kept: u64,
     order: u64,
-    /// It came by a topic, which not every node may listen to.
+    /// It arrived by a topic, to which not every node may be subscribed.
     by_topic: bool,
     version: u64,
-    /// The epoch in which it became certain; `None` if nobody was certain of it.
+    /// The epoch in which it became certain; `None` if no node was certain of it.
     epoch: Option<u64>,
-    /// The last round in which it was said, or needed not to be.
+    /// The last round in which it was sent, or did not have to be.
     round: u64,
 }
 
@@ -70,14 +70,14 @@ pub struct Kept {
     pub by_topic: bool,
 }
 
-/// What a node knows of an entry beside the event.
+/// What a node knows about an entry besides the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Knowledge {
     pub version: u64,
     pub certain: bool,
 }
 
-/// An event that is kept, for other nodes.
+/// A kept event, for other nodes.
 #[derive(Debug)]
 pub struct Shared<'a> {
     pub channel: &'a ChannelName,
@@ -90,7 +90,7 @@ pub struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// How many bytes its texts have.
+    /// The length of its texts in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.channel.as_str().len() + self.event.len() + self.data.len()
@@ -98,7 +98,7 @@ impl Shared<'_> {
 }
 
 impl History {
-    /// An event has been heard. So has every other node that listens.
+    /// Keeps an event that has arrived. It has arrived at every other subscribed node as well.
     pub fn keep(&mut self, channel: &ChannelName, kept: Kept) {
         self.version += 1;
         self.insert(channel, kept, self.version, Some(self.epoch));
@@ -116,9 +116,9 @@ impl History {
         while self.bytes > MAX_BYTES && self.evict() {}
     }
 
-    /// What another node has kept: it counts where this one knows nothing better. Where it does, the others will hear it
-    /// from this one.
-    pub fn fill(&mut self, channel: &ChannelName, kept: Kept, theirs: Knowledge) {
+    /// Merges what another node keeps: it counts if this node knows nothing better. If it does, it will send that to the
+    /// others.
+    pub fn merge(&mut self, channel: &ChannelName, kept: Kept, theirs: Knowledge) {
         self.version = self.version.max(theirs.version);
         let epoch = theirs.certain.then_some(self.epoch);
         let Some(own) = self.entries.get_mut(channel) else {
@@ -138,20 +138,20 @@ impl History {
         }
     }
 
-    /// The node may have missed events: what others are certain of is better from now on.
-    pub const fn doubt(&mut self) {
+    /// The node may have missed events: entries of which others are certain are better now.
+    pub const fn may_have_missed(&mut self) {
         self.epoch += 1;
     }
 
-    /// Somebody has asked: all that is kept is to be said by one of the nodes.
-    pub const fn ask(&mut self) {
+    /// A node has sent a request: one of the nodes is to send each entry.
+    pub const fn begin_round(&mut self) {
         self.round += 1;
         self.cursor = 0;
     }
 
-    /// Gives `say` what nobody has said since the last question, until it has had enough or all has been looked at. It
-    /// looks at so many entries at the most. Whether there may be more.
-    pub fn say(&mut self, now: u64, most: usize, mut say: impl FnMut(Shared<'_>) -> bool) -> bool {
+    /// Passes to `share` what no node has sent since the last request, until it returns false or `most` entries have been looked
+    /// at. Whether there may be more.
+    pub fn share(&mut self, now: u64, most: usize, mut share: impl FnMut(Shared<'_>) -> bool) -> bool {
         let mut looked_at = 0;
         for (order, channel) in self.order.range(self.cursor..).take(most) {
             looked_at += 1;
@@ -163,12 +163,12 @@ impl History {
             let knowledge = Knowledge { version: entry.version, certain: entry.epoch == Some(self.epoch) };
             let Entry { event, data, kept, by_topic, .. } = entry;
             let age = now.saturating_sub(*kept);
-            if !say(Shared { channel, event, data, age, by_topic: *by_topic, knowledge }) {
+            if !share(Shared { channel, event, data, age, by_topic: *by_topic, knowledge }) {
                 return true;
             }
         }
         if looked_at < most {
-            // Also where the last entries have been forgotten.
+            // Even if the last entries have been forgotten.
             self.cursor = self.next;
         }
         self.cursor < self.next
@@ -176,13 +176,13 @@ impl History {
 
     /// The last event, not older than `ttl`.
     #[must_use]
-    pub fn get(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<Frame> {
+    pub fn frame(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<Frame> {
         self.find(channel, ttl, now).map(|(entry, _)| entry.frame.clone())
     }
 
-    /// Its data, and for how long it is still kept.
+    /// The data of the last event, and for how long it is still kept.
     #[must_use]
-    pub fn data(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&str, u64)> {
+    pub fn last(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&str, u64)> {
         self.find(channel, ttl, now).map(|(entry, left)| (&*entry.data, left))
     }
 
@@ -192,8 +192,8 @@ impl History {
         (left > 0).then_some((entry, left))
     }
 
-    /// The node listens to the channel's topic no more, so that what came by it would grow stale.
-    pub fn unlistened(&mut self, channel: &ChannelName) {
+    /// The node is no longer subscribed to the topic of a channel, so that what arrived by it would become stale.
+    pub fn unsubscribed(&mut self, channel: &ChannelName) {
         if self.entries.get(channel).is_some_and(|entry| entry.by_topic) {
             self.forget(channel);
         }
@@ -243,126 +243,129 @@ mod tests {
     }
 
     #[test]
-    fn the_last_event_for_a_time() {
-        let mut cache = History::default();
+    fn the_last_event_is_kept_for_a_time() {
+        let mut history = History::default();
         let a = channel("cache-a");
-        cache.keep(&a, kept("1", 0, false));
-        cache.keep(&a, kept("2", 5, false));
-        assert_eq!(cache.get(&a, 10, 14), Some(Frame::text(&[b"2"])));
-        assert_eq!(cache.get(&a, 10, 15), None);
-        assert_eq!((cache.data(&a, 10, 14), cache.data(&a, 10, 15)), (Some(("2", 1)), None));
-        cache.expire(10, 15);
-        assert_eq!((cache.bytes, cache.order.len(), cache.entries.len()), (0, 0, 0));
+        history.keep(&a, kept("1", 0, false));
+        history.keep(&a, kept("2", 5, false));
+        assert_eq!(history.frame(&a, 10, 14), Some(Frame::text(&[b"2"])));
+        assert_eq!(history.frame(&a, 10, 15), None);
+        assert_eq!((history.last(&a, 10, 14), history.last(&a, 10, 15)), (Some(("2", 1)), None));
+        history.expire(10, 15);
+        assert_eq!((history.bytes, history.order.len(), history.entries.len()), (0, 0, 0));
     }
 
     fn frame(data: &str) -> Frame {
         Frame::text(&[data.as_bytes()])
     }
 
-    /// What a cache says in a round, and how a cache that hears it stands then.
-    fn tell(from: &mut History, to: &mut [&mut History]) -> usize {
-        let mut said = Vec::new();
-        while from.say(0, 2, |shared| {
+    /// What a history sends in a round, merged into the others.
+    fn send(from: &mut History, to: &mut [&mut History]) -> usize {
+        let mut sent = Vec::new();
+        while from.share(0, 2, |shared| {
             let kept = kept(shared.data, 0, shared.by_topic);
-            said.push((shared.channel.clone(), kept, shared.knowledge));
+            sent.push((shared.channel.clone(), kept, shared.knowledge));
             true
         }) {}
-        for (channel, entry, knowledge) in &said {
-            for cache in to.iter_mut() {
-                cache.fill(channel, kept(&entry.data, entry.at, entry.by_topic), *knowledge);
+        for (channel, entry, knowledge) in &sent {
+            for history in to.iter_mut() {
+                history.merge(channel, kept(&entry.data, entry.at, entry.by_topic), *knowledge);
             }
         }
-        said.len()
+        sent.len()
     }
 
     #[test]
-    fn the_last_event_wins_whoever_missed_it_and_whoever_speaks_first() {
+    fn the_last_event_wins_whichever_node_missed_it_and_whichever_sends_first() {
         let a = channel("cache-a");
-        let get = |cache: &History| cache.get(&a, 10, 0);
-        for first_to_speak in 0..3 {
+        let get = |history: &History| history.frame(&a, 10, 0);
+        for first_to_send in 0..3 {
             let [mut one, mut two, mut three, mut new] = [(); 4].map(|()| History::default());
-            for cache in [&mut one, &mut two, &mut three] {
-                cache.keep(&a, kept("old", 0, false));
+            for history in [&mut one, &mut two, &mut three] {
+                history.keep(&a, kept("old", 0, false));
             }
             // Two nodes are cut off, and the third one hears an event.
-            one.doubt();
-            two.doubt();
+            one.may_have_missed();
+            two.may_have_missed();
             three.keep(&a, kept("a newer one", 0, false));
             let mut all = [one, two, three, std::mem::take(&mut new)];
-            for cache in &mut all {
-                cache.ask();
+            for history in &mut all {
+                history.begin_round();
             }
             for turn in 0..4 {
-                let mut speaker = std::mem::take(&mut all[(first_to_speak + turn) % 4]);
+                let mut sender = std::mem::take(&mut all[(first_to_send + turn) % 4]);
                 let mut others: Vec<&mut History> = all.iter_mut().collect();
-                tell(&mut speaker, &mut others);
-                all[(first_to_speak + turn) % 4] = speaker;
+                send(&mut sender, &mut others);
+                all[(first_to_send + turn) % 4] = sender;
             }
-            for cache in &all {
-                assert_eq!(get(cache), Some(frame("a newer one")), "{first_to_speak}");
+            for history in &all {
+                assert_eq!(get(history), Some(frame("a newer one")), "{first_to_send}");
             }
         }
     }
 
     #[test]
-    fn where_nobody_is_certain_the_newest_wins() {
+    fn if_no_node_is_certain_the_newest_event_wins() {
         let a = channel("cache-a");
         let [mut one, mut two] = [(); 2].map(|()| History::default());
         one.keep(&a, kept("z", 0, false));
         two.keep(&a, kept("z", 0, false));
         two.keep(&a, kept("a", 0, false));
-        for cache in [&mut one, &mut two] {
-            cache.doubt();
-            cache.ask();
+        for history in [&mut one, &mut two] {
+            history.may_have_missed();
+            history.begin_round();
         }
-        tell(&mut one, &mut [&mut two]);
-        tell(&mut two, &mut [&mut one]);
-        assert_eq!([&one, &two].map(|cache| cache.get(&a, 10, 0)), [Some(frame("a")), Some(frame("a"))]);
+        send(&mut one, &mut [&mut two]);
+        send(&mut two, &mut [&mut one]);
+        assert_eq!(
+            [&one, &two].map(|history| history.frame(&a, 10, 0)),
+            [Some(frame("a")), Some(frame("a"))]
+        );
         // What is heard afterwards is newer on both.
         one.keep(&a, kept("b", 0, false));
-        one.ask();
-        two.ask();
-        tell(&mut one, &mut [&mut two]);
-        assert_eq!(two.get(&a, 10, 0), Some(frame("b")));
+        one.begin_round();
+        two.begin_round();
+        send(&mut one, &mut [&mut two]);
+        assert_eq!(two.frame(&a, 10, 0), Some(frame("b")));
     }
 
     #[test]
-    fn one_says_all_and_the_others_nothing() {
+    fn one_node_sends_everything_and_the_others_nothing() {
         let [mut one, mut two, mut new] = [(); 3].map(|()| History::default());
         for number in 0..50 {
-            for cache in [&mut one, &mut two] {
-                cache.keep(&channel(&format!("cache-{number}")), kept("1", 0, false));
+            for history in [&mut one, &mut two] {
+                history.keep(&channel(&format!("cache-{number}")), kept("1", 0, false));
             }
         }
-        for cache in [&mut one, &mut two, &mut new] {
-            cache.ask();
+        for history in [&mut one, &mut two, &mut new] {
+            history.begin_round();
         }
-        assert_eq!(tell(&mut one, &mut [&mut two, &mut new]), 50);
-        two.unlistened(&channel("cache-49"));
+        assert_eq!(send(&mut one, &mut [&mut two, &mut new]), 50);
+        two.unsubscribed(&channel("cache-49"));
         two.expire(0, 1);
-        assert_eq!((tell(&mut two, &mut []), tell(&mut new, &mut [])), (0, 0));
+        assert_eq!((send(&mut two, &mut []), send(&mut new, &mut [])), (0, 0));
         assert_eq!(new.entries.len(), 50);
     }
 
     #[test]
-    fn what_came_by_a_topic_goes_with_it() {
-        let mut cache = History::default();
+    fn events_that_arrived_by_a_topic_are_forgotten_with_it() {
+        let mut history = History::default();
         let (a, b) = (channel("cache-a"), channel("cache-b"));
-        cache.keep(&a, kept("1", 0, true));
-        cache.keep(&b, kept("1", 0, false));
-        cache.unlistened(&a);
-        cache.unlistened(&b);
-        assert!(cache.get(&a, 10, 0).is_none() && cache.get(&b, 10, 0).is_some());
+        history.keep(&a, kept("1", 0, true));
+        history.keep(&b, kept("1", 0, false));
+        history.unsubscribed(&a);
+        history.unsubscribed(&b);
+        assert!(history.frame(&a, 10, 0).is_none() && history.frame(&b, 10, 0).is_some());
     }
 
     #[test]
-    fn it_is_bounded() {
-        let mut cache = History::default();
+    fn the_history_is_bounded() {
+        let mut history = History::default();
         let data = "x".repeat(MAX_BYTES / 20);
         for number in 0..100 {
-            cache.keep(&channel(&format!("cache-{number}")), kept(&data, 0, false));
+            history.keep(&channel(&format!("cache-{number}")), kept(&data, 0, false));
         }
-        assert!(cache.bytes <= MAX_BYTES && cache.entries.len() < 20 && cache.entries.len() > 5);
-        assert!(cache.get(&channel("cache-99"), 1, 0).is_some());
+        assert!(history.bytes <= MAX_BYTES && history.entries.len() < 20 && history.entries.len() > 5);
+        assert!(history.frame(&channel("cache-99"), 1, 0).is_some());
     }
 }

@@ -1,6 +1,6 @@
+use crate::unix_time::unix_time;
 use std::time::{Duration, Instant};
 
-use crate::message::unix_time;
 /// Seconds since the hub started: coarse, monotonic and four bytes small.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock(Instant);
@@ -25,8 +25,7 @@ impl Clock {
     /// The first second that is not before a moment in Unix seconds; 0 if that has passed.
     #[must_use]
     pub fn at_unix(self, moment: u64) -> u32 {
-        let now = unix_time();
-        let Some(left) = Duration::from_secs(moment).checked_sub(now) else { return 0 };
+        let Some(left) = Duration::from_secs(moment).checked_sub(unix_time()) else { return 0 };
         let at = self.0.elapsed().saturating_add(left);
         u32::try_from(at.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
     }

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::message::{Audience, ChannelName, Close, CloseReason, Encoding, Frame, Position, UserId};
+use crate::message::{Audience, ChannelName, CloseReason, Encoding, Frame, Position, UserId};
 use crate::telemetry::Metrics;
 
 pub use clock::Clock;
@@ -155,10 +155,10 @@ impl Hub {
     }
 
     /// Closes the connections that have joined this channel, or any channel, as this user.
-    pub fn close_user(&self, user: &UserId, channel: Option<&ChannelName>, close: &'static Close) {
+    pub fn close_user(&self, user: &UserId, channel: Option<&ChannelName>, reason: CloseReason) {
         let keys = channel.map(|channel| self.index.keys(channel));
         for commands in &self.shards {
-            let _ = commands.send(Command::CloseUser { user: user.clone(), keys: keys.clone(), close });
+            let _ = commands.send(Command::CloseUser { user: user.clone(), keys: keys.clone(), reason });
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::wire_format::tests::{CLOSES, FORMAT, format};
+use super::wire_format::tests::{FORMAT, format};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -156,7 +156,7 @@ async fn a_handle_subscribes_from_any_task_until_the_subscription_is_dropped() {
     };
     publish("first ");
     // No message is addressed to the users of such a subscription.
-    node.hub.close_user(&0.into(), None, &CLOSES.expired);
+    node.hub.close_user(&0.into(), None, CloseReason::Expired);
     publish("second ");
     expect(&mut client, "first second ").await;
     drop(subscription);
@@ -216,7 +216,7 @@ async fn a_message_is_encoded_once_for_each_encoding_with_a_subscriber() {
     expect(&mut first_client, "5|").await;
     expect(&mut second_client, "4*|5*|").await;
     // Users are found in every encoding.
-    node.hub.close_user(&1.into(), Some(&name("a")), &CLOSES.expired);
+    node.hub.close_user(&1.into(), Some(&name("a")), CloseReason::Expired);
     for connection in [&first, &second] {
         while connection.outbox().ending().is_none() {
             tokio::task::yield_now().await;

@@ -26,6 +26,7 @@ pub(super) mod tests {
         going_away: close(1001, "away"),
         restarting: close(1001, "restarting"),
         expired: close(4401, "expired"),
+        disconnected: close(4403, "disconnected"),
     };
 
     pub(in crate::hub) static FORMAT: WireFormat = format(0);

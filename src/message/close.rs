@@ -34,6 +34,8 @@ pub enum CloseReason {
     Restarting,
     /// The client's credentials are valid no longer.
     Expired,
+    /// The application removed the connections of a user.
+    Disconnected,
 }
 
 /// What a protocol sends for each [`CloseReason`].
@@ -43,6 +45,7 @@ pub struct Closes {
     pub going_away: Close,
     pub restarting: Close,
     pub expired: Close,
+    pub disconnected: Close,
 }
 
 impl Closes {
@@ -53,6 +56,7 @@ impl Closes {
             CloseReason::GoingAway => &self.going_away,
             CloseReason::Restarting => &self.restarting,
             CloseReason::Expired => &self.expired,
+            CloseReason::Disconnected => &self.disconnected,
         }
     }
 }

@@ -1,32 +1,40 @@
 //! The nouns that all rooms share. This room imports no other.
 
+mod broadcast;
 mod by_name;
 mod channel;
+mod channel_info;
 mod close;
+mod dialect;
 mod dispatch;
 mod encoding;
 mod event;
 mod frame;
 pub mod json;
 mod member;
+mod node_name;
+mod notice;
 mod position;
 mod signal;
 mod socket_id;
 mod token_bucket;
-mod unix_time;
 mod user;
 
+pub use broadcast::Broadcast;
 pub use by_name::{ByName, Named};
 pub use channel::{ChannelName, InvalidChannelName};
+pub use channel_info::{ChannelInfo, LastEvent};
 pub use close::{Close, CloseReason, Closes, Reconnect};
+pub use dialect::{ChannelKind, Dialect, InvalidBroadcast};
 pub use dispatch::Dispatch;
 pub use encoding::Encoding;
 pub use event::{Audience, Event, Sender};
 pub use frame::Frame;
 pub use member::Member;
+pub use node_name::NodeName;
+pub use notice::Notice;
 pub use position::{InvalidPosition, Position};
 pub use signal::{InvalidSignal, Signal};
 pub use socket_id::{InvalidSocketId, SocketId};
 pub use token_bucket::{Rate, TokenBucket};
-pub use unix_time::unix_time;
 pub use user::{InvalidUserId, UserId};

@@ -43,8 +43,12 @@ impl Signal {
     pub fn decode(text: &[u8]) -> Result<Self, InvalidSignal> {
         let wire: Option<Wire<&RawValue>> = object(text);
         let disconnect = wire.ok_or(InvalidSignal::Unknown)?.disconnect;
-        let Incoming { user, channel } =
-            object(disconnect.get().as_bytes()).ok_or(InvalidSignal::Disconnect)?;
+        Self::disconnect_from(disconnect.get())
+    }
+
+    /// Reads the object under `disconnect`.
+    pub fn disconnect_from(body: &str) -> Result<Self, InvalidSignal> {
+        let Incoming { user, channel } = object(body.as_bytes()).ok_or(InvalidSignal::Disconnect)?;
         let channel = channel.map(|name| ChannelName::new(&name)).transpose();
         Ok(Self::Disconnect { user, channel: channel.map_err(|_| InvalidSignal::Disconnect)? })
     }

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
-use super::{NodeName, Transition};
-use crate::message::{ChannelName, Member, SocketId, UserId};
+use super::Transition;
+use crate::message::{ChannelName, Member, NodeName, SocketId, UserId};
 
 /// One channel, on all nodes.
 #[derive(Debug, Default)]
@@ -16,11 +16,11 @@ pub(super) struct ChannelView {
     users: BTreeMap<String, UserView>,
 }
 
-/// A member, and the connections that it is here with.
+/// A member, and its connections.
 #[derive(Debug)]
 struct UserView {
     member: Member,
-    /// In order. Few: a set would cost every member ten times as much.
+    /// Sorted. Few: a set would take ten times as much memory per member.
     connections: Vec<(NodeName, Option<SocketId>)>,
 }
 
@@ -41,7 +41,7 @@ impl ChannelView {
         self.users.contains_key(&*user_id.to_text())
     }
 
-    /// What is said of a user is what its first connection said, as long as the user is here.
+    /// The data of a user are those of its first connection, until the last one has left.
     pub(super) fn add(&mut self, node: &NodeName, connection: Option<SocketId>, member: Member) {
         let key = member.user_id.to_text().into_owned();
         let user =
@@ -64,17 +64,17 @@ impl ChannelView {
         }
     }
 
-    /// How it is now, to compare with later.
+    /// The state before a change, to compare with the one after it.
     pub(super) fn before(&self) -> Before {
         Before { connections: self.connections(), users: IndexMap::new() }
     }
 }
 
-/// How a channel was.
+/// A channel before a change.
 #[derive(Debug)]
 pub(super) struct Before {
     connections: u64,
-    /// The users that something has been said of, and whether they were there.
+    /// The users that the change is about, and whether they were members.
     users: IndexMap<UserId, bool>,
 }
 
@@ -85,7 +85,7 @@ impl Before {
         }
     }
 
-    /// Tells what has changed, in the order in which a newcomer would see it.
+    /// Appends what has changed, in the order in which a subscriber should see it.
     pub(super) fn compare(self, name: &ChannelName, view: &ChannelView, transitions: &mut Vec<Transition>) {
         let connections = view.connections();
         if self.connections == 0 && connections > 0 {

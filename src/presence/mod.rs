@@ -1,43 +1,31 @@
-//! Who is on which channel in the whole cluster, as far as this node has heard.
+//! The subscribers and members of all channels in the cluster, as far as this node has been told: a replicated map.
 //!
-//! Every node tells every other one what changes on it, numbered, and now and then everything that is (a snapshot). The
-//! way may lose, repeat and reorder: a change counts if its number is higher than that of the last one about the same
-//! connection, and a snapshot settles all that has a lower number. So the views of all nodes come to agree, and nothing
-//! of a lost change is left after the next snapshot. A node treats itself as it treats the others: it gives its own
-//! changes and snapshots to its own view too.
+//! Every node sends the others its changes, numbered, and now and then everything (a snapshot). Messages may be lost,
+//! repeated and reordered: a change counts if its number is higher than that of the last one about the same
+//! connection, and a snapshot replaces everything with a lower number. So the views of all nodes converge, and the effect of a
+//! lost change ends with the next snapshot. A node treats itself like the others: it applies its own changes and snapshots to
+//! its own view.
 
 mod channel;
 mod transitions;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::message::{ChannelName, Member, SocketId, UserId};
+use crate::message::{ChannelName, Member, NodeName, SocketId, UserId};
 use channel::ChannelView;
 use transitions::Transitions;
 
-/// A node's name: a new one at every start, so that what an earlier life said is never mistaken for this one's.
-pub type NodeName = Arc<str>;
-
-/// Something that a node says of itself.
+/// A change on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// A connection is on a presence channel.
-    Join {
-        /// Which connection.
-        connection: SocketId,
-        /// As whom.
-        member: Member,
-    },
-    /// A connection is off a presence channel.
-    Leave {
-        /// Which connection.
-        connection: SocketId,
-    },
+    /// A connection has joined a presence channel.
+    Join { connection: SocketId, member: Member },
+    /// A connection has left a presence channel.
+    Leave { connection: SocketId },
     /// How many of the node's connections are on a channel that is not a presence channel.
     Count(u64),
 }
@@ -47,22 +35,22 @@ pub enum Change {
 pub struct Snapshot {
     /// The connections on presence channels.
     pub members: Vec<(ChannelName, SocketId, Member)>,
-    /// The numbers of connections on the other channels; those without any are left out.
+    /// The numbers of connections on the other channels, without those that are 0.
     pub counts: Vec<(ChannelName, u64)>,
 }
 
-/// What has changed for the cluster.
+/// What a change on a node changes in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transition {
     /// The first connection is on the channel.
     Occupied(ChannelName),
     /// The last connection has left the channel.
     Vacated(ChannelName),
-    /// The user's first connection is on the channel. It is told to all but the user's own connections.
+    /// The user's first connection is on the channel. All but the user's own connections are told.
     MemberAdded(ChannelName, Member),
     /// The user's last connection has left the channel.
     MemberRemoved(ChannelName, UserId),
-    /// So many connections are on the channel now.
+    /// The number of connections on the channel has changed.
     Count(ChannelName, u64),
 }
 
@@ -75,21 +63,21 @@ pub struct Presence {
     channels: IndexMap<ChannelName, ChannelView>,
 }
 
-/// What a node has said.
+/// What a node has sent.
 #[derive(Debug, Default)]
 struct NodeView {
-    /// When it last said anything.
+    /// When it was last heard.
     heard: u64,
     /// The highest number that it has used.
     latest: u64,
-    /// The number of the snapshot: whatever is older counts no more.
+    /// The number of the last snapshot: older changes no longer count.
     floor: u64,
-    /// Silent for too long: only a snapshot that is newer than all it has said brings it back.
+    /// Silent for too long: only a snapshot that is newer than all it has sent brings it back.
     is_lost: bool,
     entries: IndexMap<Subject, Entry>,
     /// Entries with a lower number are out of date.
     keep_from: u64,
-    /// So many entries, the first ones, may be out of date.
+    /// How many entries, from the first one, may be out of date.
     unswept: usize,
 }
 
@@ -104,17 +92,17 @@ struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
-    /// Remembered until the next snapshot: an older change may still be on its way.
+    /// Remembered until the next snapshot: an older change may still be under way.
     Nobody,
     Member(Member),
     Count(u64),
 }
 
-/// A node that has been silent for so many times the limit is forgotten altogether.
+/// A node is forgotten after this many times the limit of silence.
 const FORGET_AFTER: u64 = 10;
 
 impl Presence {
-    /// Takes a change. The numbers of a node start at 1 and rise with everything that it says of this app.
+    /// Applies a change. The numbers of a node start at 1 and rise with every change of this app.
     pub fn change(
         &mut self,
         node: &NodeName,
@@ -144,8 +132,7 @@ impl Presence {
         transitions.finish()
     }
 
-    /// Takes a part of all that is on a node as of this number. Whatever else is known of the node stays until
-    /// [`snapshot_ends`](Self::snapshot_ends).
+    /// Applies a part of the snapshot of a node. Entries that it lacks stay until [`snapshot_ends`](Self::snapshot_ends).
     pub fn snapshot_part(
         &mut self,
         node: &NodeName,
@@ -176,15 +163,15 @@ impl Presence {
         transitions.finish()
     }
 
-    /// All parts of a node's snapshot have come: what else was known of it is out of date, and [`sweep`](Self::sweep) takes it
-    /// out.
+    /// All parts of a node's snapshot have arrived: other entries of the node are out of date, and [`sweep`](Self::sweep) removes
+    /// them.
     pub fn snapshot_ends(&mut self, node: &NodeName, number: u64) {
         let Some(view) = self.nodes.get_mut(node).filter(|view| !view.is_outdated(number)) else { return };
         view.floor = number;
         view.sweep_below(number);
     }
 
-    /// Looks at so many entries of a node, and takes out those that are out of date. `None` if there is nothing left to look
+    /// Looks at `most` entries of a node at most, and removes those that are out of date. `None` if there is nothing left to look
     /// at.
     ///
     /// Entries come and go in between: the walk goes from the last one to the first, so that what moves into the gap of a removed
@@ -208,14 +195,14 @@ impl Presence {
         Some(transitions.finish())
     }
 
-    /// Notes that a node is alive although it has nothing to say.
+    /// Notes that a node is alive.
     pub fn heard(&mut self, node: &NodeName, now: u64) {
         let view = self.nodes.entry(node.clone()).or_default();
         view.heard = view.heard.max(now);
     }
 
-    /// A node is gone, with all that was on it: [`sweep`](Self::sweep) takes that out. Changes that are still on their way
-    /// count no more; if it is alive after all, its next snapshot brings it back.
+    /// A node is lost, with all that was on it: [`sweep`](Self::sweep) removes that. Changes that are still under way no longer
+    /// count; if the node is alive after all, its next snapshot brings it back.
     pub fn lose(&mut self, node: &NodeName, now: u64) {
         let view =
             self.nodes.entry(node.clone()).or_insert_with(|| NodeView { heard: now, ..NodeView::default() });
@@ -224,7 +211,7 @@ impl Presence {
         view.sweep_below(view.latest.saturating_add(1));
     }
 
-    /// Loses the nodes that have been silent for longer than `limit` milliseconds, but never `own`. Which ones.
+    /// Loses the nodes that have been silent for longer than `limit` milliseconds, but never `own`. Returns them.
     pub fn lose_silent(&mut self, own: &NodeName, limit: u64, now: u64) -> Vec<NodeName> {
         let silent = |view: &NodeView, limit: u64| now.saturating_sub(view.heard) > limit;
         self.nodes.retain(|node, view| {
@@ -251,8 +238,8 @@ impl Presence {
         self.channels.iter().map(|(name, view)| (name, view.connections()))
     }
 
-    /// At most so many channels that have a subscriber, of those before `end`, which is then where to go on: 0 where these were
-    /// the last. Whoever begins with the end of all and goes on so meets all that stay.
+    /// At most `most` channels that have a subscriber, of those before `end`, and sets `end` to where to go on: 0 if these were
+    /// the last. A walk that starts at `usize::MAX` visits all channels that stay.
     pub fn channels_before(
         &self,
         end: &mut usize,
@@ -269,7 +256,7 @@ impl Presence {
         self.channels.get(channel).map_or(0, ChannelView::connections)
     }
 
-    /// How many of them are a node's own and no members, as it has told.
+    /// How many of them are on this node and are no members, as it has told.
     #[must_use]
     pub fn count_of(&self, node: &NodeName, channel: &ChannelName) -> u64 {
         let entry = self.nodes.get(node).and_then(|view| view.entries.get(&(channel.clone(), None)));
@@ -288,7 +275,7 @@ impl Presence {
         self.channels.get(channel).map_or(0, ChannelView::member_count)
     }
 
-    /// Whether this user is a member already: then another connection takes no room.
+    /// Whether this user is a member.
     #[must_use]
     pub fn is_member(&self, channel: &ChannelName, user_id: &UserId) -> bool {
         self.channels.get(channel).is_some_and(|view| view.has(user_id))
@@ -296,7 +283,7 @@ impl Presence {
 }
 
 impl NodeView {
-    /// Whether a snapshot of this number says nothing new.
+    /// Whether a snapshot with this number contains nothing new.
     fn is_outdated(&self, number: u64) -> bool {
         (self.is_lost && number <= self.latest) || number <= self.floor
     }

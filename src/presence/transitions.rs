@@ -3,11 +3,11 @@ use std::collections::HashMap;
 use indexmap::IndexMap;
 
 use super::channel::{Before, ChannelView};
-use super::{NodeName, Subject, Transition, What};
-use crate::message::ChannelName;
+use super::{Subject, Transition, What};
+use crate::message::{ChannelName, NodeName};
 
-/// Gathers what one message changes. The channels are compared before and after all of it, so that a user that it
-/// moves from one connection to another has not left.
+/// Collects what one message changes. Channels are compared before and after all of it, so that a user that moves from one
+/// connection to another has not left.
 pub(super) struct Transitions<'a> {
     channels: &'a mut IndexMap<ChannelName, ChannelView>,
     touched: HashMap<ChannelName, Before>,

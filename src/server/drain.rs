@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::neighbours::Neighbours;
+use crate::channels::Channels;
 use crate::hub::Hub;
 use crate::message::CloseReason;
 use crate::transport::{EndpointContext, NewConnections};
@@ -28,9 +28,9 @@ const LAST_FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Drain {
     /// Closes all connections. Returns how many were cut because they did not finish within `grace`.
-    pub(super) async fn run(&self, neighbours: &Neighbours, grace: Duration) -> usize {
+    pub(super) async fn run(&self, channels: &Channels, grace: Duration) -> usize {
         self.context.set_new_connections(NewConnections::ServeWhileDraining);
-        let others = self.open() > 0 && neighbours.are_there().await;
+        let others = self.open() > 0 && channels.has_other_nodes().await;
         self.context.set_new_connections(if others { NewConnections::Reject } else { NewConnections::Hold });
         tracing::info!(connections = self.open(), ?grace, others, "shutting down: closing connections");
         if others { self.close_gradually(grace).await } else { self.close_at_once(grace).await }

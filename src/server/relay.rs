@@ -3,16 +3,14 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::neighbours::Neighbours;
-use super::signals;
 use crate::broker::Inbound;
-use crate::cluster::Cluster;
+use crate::channels::Channels;
 use crate::hub::Hub;
 use crate::message::{Dispatch, Event};
 use crate::protocol::native::Native;
-use crate::telemetry::{LeftOut, Metrics, Reason, logged};
+use crate::telemetry::{Metrics, Reason, RemovedKeys, logged};
 
-/// So many dispatches are taken from the broker at a time.
+/// Maximum dispatches taken from the broker at a time.
 const BATCH: usize = 256;
 
 /// Carries what the broker delivers through the protocol's encoding into the hub: the one way to a subscriber.
@@ -21,33 +19,28 @@ pub(super) async fn relay(
     mut inbound: UnboundedReceiver<Inbound>,
     native: Arc<Native>,
     hub: Arc<Hub>,
-    cluster: Arc<Cluster>,
-    neighbours: Arc<Neighbours>,
+    channels: Arc<Channels>,
     metrics: Arc<Metrics>,
 ) {
-    let mut left_out = LeftOut::new(metrics.clone(), native.kinds_with_fields());
+    let mut removed_keys = RemovedKeys::new(metrics.clone(), native.kinds_with_fields());
     let mut batch = Vec::with_capacity(BATCH);
     while inbound.recv_many(&mut batch, BATCH).await > 0 {
         for inbound in batch.drain(..) {
             let (dispatch, permit) = match inbound {
                 Inbound::Dispatch { dispatch, permit } => (dispatch, permit),
-                Inbound::Subscribed(listening) => {
-                    cluster.listens(&listening);
+                Inbound::Subscribed(subscription) => {
+                    channels.handle_subscribed(&subscription);
                     continue;
                 }
                 Inbound::Resumed => {
-                    cluster.may_have_missed();
+                    channels.handle_resumed();
                     continue;
                 }
             };
             match dispatch {
-                Dispatch::Event(event) => deliver(&event, permit, &native, &hub, &metrics, &mut left_out),
-                Dispatch::Signal(signal) => {
-                    if !cluster.hear(&signal, permit) && !neighbours.hear(&signal) {
-                        signals::obey(&signal, &hub);
-                    }
-                }
-                Dispatch::Topic { topic, payload } => cluster.hear_topic(&topic, &payload, permit),
+                Dispatch::Event(event) => deliver(&event, permit, &native, &hub, &metrics, &mut removed_keys),
+                Dispatch::Signal(signal) => channels.handle_signal(&signal, permit),
+                Dispatch::Topic { topic, payload } => channels.handle_topic(&topic, &payload, permit),
             }
         }
     }
@@ -59,16 +52,16 @@ fn deliver(
     native: &Native,
     hub: &Hub,
     metrics: &Metrics,
-    left_out: &mut LeftOut,
+    removed_keys: &mut RemovedKeys,
 ) {
     hub.publish_at(&event.channel, event.position, permit, |_| {
-        let mut told_of = None;
+        let mut removed_by = None;
         let delivery = native.deliver(event, |kind, key| {
-            left_out.count(kind, key);
-            told_of = Some(kind);
+            removed_keys.count(kind, key);
+            removed_by = Some(kind);
         });
-        if let Some(kind) = told_of {
-            left_out.tell(kind, event.channel.as_str());
+        if let Some(kind) = removed_by {
+            removed_keys.log(kind, event.channel.as_str());
         }
         let dropped = match delivery {
             Ok((_, frame)) if frame.bytes().len() > hub.outbox_bytes() => "too_large",

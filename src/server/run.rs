@@ -10,25 +10,25 @@ use axum::Router;
 
 use super::Settings;
 use super::drain::Drain;
-use super::neighbours::Neighbours;
 use super::public::{landing, public};
 use super::relay::relay;
 use crate::admin::{self, AdminHosts, AdminState, Load};
-use crate::auth::{Authenticator, Minter};
+use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::{Broker, Status};
-use crate::cluster::Cluster;
+use crate::channels::{AppRules, Channels};
 use crate::console::{self, ConsoleState};
 use crate::endpoint::native::{self, NativeEndpoint};
 use crate::endpoint::pusher::{self, PusherEndpoint};
 use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
-use crate::protocol::pusher::{App, Apps};
+use crate::protocol::pusher::{App, Apps, PusherDialect};
 use crate::telemetry::Metrics;
 use crate::transport::{
     Admission, ConnectionOptions, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies,
     accept_http, bind,
 };
+use crate::webhooks::Webhooks;
 
 /// How long the last webhooks may take after the connections are closed. Not part of the grace period, which the connections may
 /// have used up.
@@ -64,17 +64,11 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let broker = Arc::new(broker);
     let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
-    let cluster = Cluster::new(apps, hub.clone(), broker.clone(), metrics.clone());
+    let webhooks = Webhooks::start(&apps, &metrics);
+    let channels =
+        Channels::start(rules(&apps), &PusherDialect, hub.clone(), broker.clone(), webhooks, metrics.clone());
     let native = Arc::new(Native::new(&settings.channels));
-    let neighbours = Arc::new(Neighbours::new(broker.clone()));
-    tokio::spawn(relay(
-        inbound,
-        native.clone(),
-        hub.clone(),
-        cluster.clone(),
-        neighbours.clone(),
-        metrics.clone(),
-    ));
+    tokio::spawn(relay(inbound, native.clone(), hub.clone(), channels.clone(), metrics.clone()));
 
     let descriptors = Descriptors::of_process();
     let proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
@@ -95,9 +89,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         settings.auth.close_on_expiry,
     );
 
-    let pusher_endpoint = PusherEndpoint::new(context.clone(), hub.clone(), cluster.clone());
+    let app = apps.iter().find(|app| app.enabled).cloned();
+    let pusher_endpoint = PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone());
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
-    let app = cluster.apps().iter().find(|app| app.enabled).cloned();
     let console = console(&settings, &broker, authenticator, native, address, app)?;
     let load = {
         let context = context.clone();
@@ -130,8 +124,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
 
     shutdown.await;
     let drain = Drain { context, hub };
-    let cut = drain.run(&neighbours, settings.server.shutdown_grace).await;
-    cluster.finish(LAST_WEBHOOKS_TIMEOUT).await;
+    let cut = drain.run(&channels, settings.server.shutdown_grace).await;
+    channels.leave(LAST_WEBHOOKS_TIMEOUT).await;
     broker.shutdown().await;
     drain.close_held().await;
     accepting.abort();
@@ -143,6 +137,21 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the engine has to know of the apps, the default one first.
+fn rules(apps: &Apps) -> Vec<AppRules> {
+    let first = apps.first().into_iter();
+    let others = apps.iter().filter(|app| apps.first().is_none_or(|first| !Arc::ptr_eq(first, app)));
+    let rules = |app: &Arc<App>| AppRules {
+        id: app.credentials.id().clone(),
+        connections: app.rules.connections,
+        presence_members: app.rules.presence_members,
+        subscription_count: app.rules.subscription_count,
+        cache_ttl: u64::try_from(app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX),
+        event_bytes: app.rules.event_bytes,
+    };
+    first.chain(others).map(rules).collect()
 }
 
 /// The console, if it is enabled. It signs tokens, so it needs a secret.
@@ -157,11 +166,11 @@ fn console(
     if !settings.console.enabled {
         return Ok(None);
     }
-    let minter = Minter::new(&settings.auth).context("console.enabled")?;
+    let issuer = TokenIssuer::new(&settings.auth).context("console.enabled")?;
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "console.enabled: anyone who can reach this address can create tokens for any user");
     }
     let sender = Sender::from(&settings.sender);
-    let state = ConsoleState::new(broker.clone(), minter, authenticator, native, sender).with_app(app);
+    let state = ConsoleState::new(broker.clone(), issuer, authenticator, native, sender).with_app(app);
     Ok(Some(console::routes(state)))
 }

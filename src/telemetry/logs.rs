@@ -8,64 +8,63 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 
-use super::fields::TextFields;
-use super::floods::Floods;
+use super::log_rate_limit::LogRateLimit;
+use super::log_writer;
 use super::panics::log_panics;
-use super::{Format, Settings, writer};
+use super::settings::{LogFormat, Settings};
+use super::text_fields::TextFields;
 
-/// `log.level` is not a filter.
+/// Why `log.level` is not a filter.
 #[derive(Debug, Error)]
-pub enum InvalidFilter {
-    /// It cannot be read.
+pub enum LogFilterError {
     #[error("is neither a level (error, warn, info, debug, trace) nor a filter: {0}")]
     Syntax(#[from] tracing_subscriber::filter::ParseError),
-    /// A word that is no level. Taken for a part of the program, as filters do, it would silence all others.
-    #[error("{0:?} is not a level: error, warn, info, debug, trace or off (of one part: {0}=debug)")]
-    NoLevel(String),
+    /// A filter would take the word for a target and silence all others.
+    #[error("{0:?} is not a level (error, warn, info, debug, trace, off); for a target write {0}=debug")]
+    UnknownLevel(String),
 }
 
-/// What was left out is summed up so often.
-const SUM_UP_EVERY: Duration = Duration::from_secs(10);
+/// How often suppressed and dropped lines are reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-static FLOODS: OnceLock<Floods> = OnceLock::new();
+static RATE_LIMIT: OnceLock<LogRateLimit> = OnceLock::new();
 
-/// Checks `log.level` without using it.
-pub fn validate_filter(level: &str) -> Result<(), InvalidFilter> {
+pub fn validate_filter(level: &str) -> Result<(), LogFilterError> {
     filter(level).map(drop)
 }
 
-/// Starts writing logs, and what panics say, to standard error, on a thread of its own. Once a process: a later call
-/// changes nothing. The end of the process wants [`super::flush_logs`].
-pub fn init_logs(settings: &Settings) -> Result<(), InvalidFilter> {
+/// Starts logging, including panics, to standard error. Takes effect once per process. Call [`super::flush_logs`] before
+/// the process ends.
+pub fn init_logs(settings: &Settings) -> Result<(), LogFilterError> {
     let filter = filter(&settings.level)?;
-    if FLOODS.get().is_some() {
+    if RATE_LIMIT.get().is_some() {
         return Ok(());
     }
-    let writer = writer::start(settings.format == Format::Json);
+    let writer = log_writer::start(settings.format == LogFormat::Json);
     let lines = fmt::layer().with_writer(writer).with_ansi(std::io::stderr().is_terminal());
     let lines = match settings.format {
-        Format::Text => lines.fmt_fields(TextFields).boxed(),
-        Format::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Text => lines.fmt_fields(TextFields).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
-    let floods = FLOODS.get_or_init(Floods::default);
-    let subscriber = registry().with(filter).with(floods.clone()).with(lines);
-    // Not `try_init`, which takes the `log` crate's records too: tungstenite writes the text of messages there.
+    let rate_limit = RATE_LIMIT.get_or_init(LogRateLimit::default);
+    let subscriber = registry().with(filter).with(rate_limit.clone()).with(lines);
+    // Not `try_init`: that also captures records of the `log` crate, in which tungstenite logs message contents.
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         log_panics();
-        // Without the thread it is summed up at the end.
+        // Without the thread, suppressed lines are reported at the end.
         let _ = thread::Builder::new().name("logs".to_owned()).spawn(|| {
-            let mut told = 0;
+            let mut reported = 0;
             loop {
-                thread::sleep(SUM_UP_EVERY);
-                floods.sum_up();
-                tell_dropped(&mut told);
+                thread::sleep(REPORT_INTERVAL);
+                rate_limit.log_suppressed();
+                log_dropped(&mut reported);
             }
         });
     }
     Ok(())
 }
 
-/// A field that is a number or a text. A text is quoted, so that it cannot be taken for another field.
+/// A field that is a number or a string. A string is quoted, so that it cannot look like another field.
 #[must_use]
 pub fn logged<'a>(field: Result<i64, &'a str>) -> Box<dyn tracing::Value + 'a> {
     match field {
@@ -74,30 +73,30 @@ pub fn logged<'a>(field: Result<i64, &'a str>) -> Box<dyn tracing::Value + 'a> {
     }
 }
 
-/// Sums up the log lines that were left out and not told of yet. For the end of the process.
-pub fn tell_what_was_left_out() {
-    if let Some(floods) = FLOODS.get() {
-        floods.sum_up();
+/// Logs how many lines were suppressed and not yet reported. For the end of the process.
+pub fn log_suppressed_lines() {
+    if let Some(rate_limit) = RATE_LIMIT.get() {
+        rate_limit.log_suppressed();
     }
 }
 
-/// Says how many lines the reader has missed, as soon as it reads again.
-fn tell_dropped(told: &mut u64) {
-    let dropped = writer::dropped_lines();
-    if dropped > *told {
-        tracing::warn!(count = dropped - *told, "log lines dropped: standard error is read too slowly");
-        // Dropped as well, it is told the next time.
-        if writer::dropped_lines() == dropped {
-            *told = dropped;
+/// Logs how many lines were dropped, once the reader reads again.
+fn log_dropped(reported: &mut u64) {
+    let dropped = log_writer::dropped_lines();
+    if dropped > *reported {
+        tracing::warn!(count = dropped - *reported, "log lines dropped: standard error is read too slowly");
+        // If this line was dropped too, it is repeated the next time.
+        if log_writer::dropped_lines() == dropped {
+            *reported = dropped;
         }
     }
 }
 
-fn filter(level: &str) -> Result<EnvFilter, InvalidFilter> {
+fn filter(level: &str) -> Result<EnvFilter, LogFilterError> {
     let is_word = |part: &&str| part.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
     let words = level.split(',').map(str::trim).filter(|part| !part.is_empty()).filter(is_word);
     if let Some(word) = words.into_iter().find(|word| word.parse::<LevelFilter>().is_err()) {
-        return Err(InvalidFilter::NoLevel(word.to_owned()));
+        return Err(LogFilterError::UnknownLevel(word.to_owned()));
     }
     Ok(EnvFilter::builder().parse(level)?)
 }
@@ -107,14 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_that_is_no_level_is_refused() {
+    fn a_word_that_is_not_a_level_is_rejected() {
         for good in ["info", "WARN", "off", "info,tower::util=debug", "yamabiko=trace, warn", "3"] {
             assert!(validate_filter(good).is_ok(), "{good}");
         }
         for wrong in ["warning", "verbose", "info,hyper", "a=b=c", "info,yamabiko=loud"] {
             assert!(validate_filter(wrong).is_err(), "{wrong}");
         }
-        let said = validate_filter("info, warning").unwrap_err().to_string();
-        assert!(said.starts_with("\"warning\" is not a level"), "{said}");
+        let message = validate_filter("info, warning").unwrap_err().to_string();
+        assert!(message.starts_with("\"warning\" is not a level"), "{message}");
     }
 }

@@ -1,130 +1,67 @@
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::known;
-use super::process::{Logs, Process};
+use super::known_labels;
+use super::labels::{ApiCall, KindLabel, Reason};
+use super::log_metrics::LogMetrics;
+use super::process_metrics::ProcessMetrics;
+use super::text_format::to_text_format;
+use crate::unix_time::unix_time;
 
-/// The `reason` label: one of a fixed set of words, never text from a network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Reason {
-    reason: Word,
-}
-
-impl Reason {
-    /// The label `reason="word"`.
-    #[must_use]
-    pub const fn new(word: &'static str) -> Self {
-        Self { reason: Word(word) }
-    }
-}
-
-/// The labels of a call of the HTTP API: which endpoint, and what became of it. Each is one of a fixed set of words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Call {
-    endpoint: Word,
-    outcome: Word,
-}
-
-impl Call {
-    /// The labels `endpoint="…",outcome="…"`.
-    #[must_use]
-    pub const fn new(endpoint: &'static str, outcome: &'static str) -> Self {
-        Self { endpoint: Word(endpoint), outcome: Word(outcome) }
-    }
-}
-
-/// The `kind` label: a kind of channel that the settings name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Kind {
-    kind: String,
-}
-
-impl Kind {
-    /// The label `kind="name"`. Not for names from a network: each makes a series.
-    #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self { kind: name.to_owned() }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Word(&'static str);
-
-impl EncodeLabelValue for Word {
-    fn encode(
-        &self,
-        encoder: &mut prometheus_client::encoding::LabelValueEncoder,
-    ) -> Result<(), std::fmt::Error> {
-        EncodeLabelValue::encode(&self.0, encoder)
-    }
-}
-
-/// Everything that is counted, under the names that Prometheus shows. Shared by all rooms behind an `Arc`.
+/// All metrics of the server, under the names that Prometheus shows.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Open connections.
     pub connections: Gauge,
     /// Channels with at least one subscriber on this node.
     pub channels: Gauge,
-    /// Connections that were opened.
     pub connections_opened: Counter,
-    /// Connections that ended, by reason.
     pub connections_closed: Family<Reason, Counter>,
-    /// Times that a connection was held back, because its client sent more than it may.
+    /// Times that a connection was throttled because its client exceeded the message rate.
     pub connections_throttled: Counter,
-    /// Handshakes that were refused, by reason.
     pub handshakes_refused: Family<Reason, Counter>,
-    /// HTTP connections that the server closed, by reason.
+    /// HTTP connections that the server closed.
     pub http_dropped: Family<Reason, Counter>,
-    /// Messages of clients that the broker accepted.
+    /// Client messages that the broker accepted.
     pub messages_accepted: Counter,
-    /// Messages of clients that were refused, by the error code that the sender got.
+    /// Client messages that were refused, by the error code that the sender received.
     pub messages_refused: Family<Reason, Counter>,
-    /// Messages that came from the broker.
     pub broker_messages: Counter,
-    /// Messages from the broker that were dropped, by reason.
     pub broker_dropped: Family<Reason, Counter>,
-    /// Keys of messages that the `fields` of a kind of channel took out, by kind.
-    pub fields_left_out: Family<Kind, Counter>,
+    /// Messages between nodes that were ignored, by reason.
+    pub cluster_messages_ignored: Family<Reason, Counter>,
+    /// Keys that the `fields` of a kind of channel removed from messages.
+    pub fields_left_out: Family<KindLabel, Counter>,
     /// 1 while the broker is subscribed and accepts messages.
     pub broker_up: Gauge,
-    /// Times that the broker was lost: what Laravel published meanwhile was not seen.
+    /// Times that the connection to the broker was lost. Messages published in the meantime are missed.
     pub broker_interruptions: Counter,
-    /// Copies handed to subscribers.
+    /// Copies written to subscribers.
     pub deliveries: Counter,
-    /// Open connections that speak the Pusher protocol.
     pub pusher_connections: Gauge,
-    /// Subscriptions of those on this node.
     pub pusher_subscriptions: Gauge,
-    /// Events of the Pusher protocol that arrived for delivery; one for several channels counts once.
+    /// An event for several channels counts once.
     pub pusher_events: Counter,
-    /// Calls of the HTTP API that were answered, by endpoint and outcome.
-    pub pusher_calls: Family<Call, Counter>,
-    /// Requests that webhooks took.
+    pub pusher_calls: Family<ApiCall, Counter>,
+    /// Webhook requests answered with 2xx.
     pub webhooks_sent: Counter,
-    /// Requests that a webhook did not take; they are tried again.
+    /// Webhook requests that failed. They are retried.
     pub webhooks_failed: Counter,
-    /// Events that webhooks were never told: the queue was full, trying took too long, or the node ended.
+    /// Events that no webhook request delivered: the queue was full, retries took too long, or the node shut down.
     pub webhooks_dropped: Counter,
 }
 
 impl Metrics {
-    /// All at zero, registered.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Process));
+        registry.register_collector(Box::new(ProcessMetrics));
         let start: Gauge = Gauge::default();
-        let seconds = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or_default());
-        start.set(seconds);
+        start.set(i64::try_from(unix_time().as_secs()).unwrap_or_default());
         registry.register_with_unit(
             "process_start_time",
             "When the process started, as Unix time",
@@ -132,8 +69,12 @@ impl Metrics {
             start,
         );
         let ours = registry.sub_registry_with_prefix("yamabiko");
-        ours.register_collector(Box::new(Logs));
-        ours.register("build", "Which version this is", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        ours.register_collector(Box::new(LogMetrics));
+        ours.register(
+            "build",
+            "The version of the server",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
         macro_rules! metric {
             ($name:literal, $help:literal) => {{
                 let metric = Default::default();
@@ -144,65 +85,67 @@ impl Metrics {
         let metrics = Self {
             connections: metric!("connections", "Open connections"),
             channels: metric!("channels", "Channels with a subscriber on this node"),
-            connections_opened: metric!("connections_opened", "Connections that were opened"),
-            connections_closed: metric!("connections_closed", "Connections that ended, by reason"),
+            connections_opened: metric!("connections_opened", "Connections opened"),
+            connections_closed: metric!("connections_closed", "Connections closed, by reason"),
             connections_throttled: metric!(
                 "connections_throttled",
-                "Times that a client sent more than it may and was read more slowly"
+                "Times that a client exceeded the message rate and was throttled"
             ),
-            handshakes_refused: metric!("handshakes_refused", "Handshakes that were refused, by reason"),
+            handshakes_refused: metric!("handshakes_refused", "Handshakes refused, by reason"),
             http_dropped: metric!("http_dropped", "HTTP connections that the server closed, by reason"),
-            messages_accepted: metric!("messages_accepted", "Messages of clients that the broker accepted"),
-            messages_refused: metric!(
-                "messages_refused",
-                "Messages of clients that were refused, by error code"
-            ),
-            broker_messages: metric!("broker_messages", "Messages that came from the broker"),
-            broker_dropped: metric!(
-                "broker_dropped",
-                "Messages from the broker that were dropped, by reason"
+            messages_accepted: metric!("messages_accepted", "Client messages accepted by the broker"),
+            messages_refused: metric!("messages_refused", "Client messages refused, by error code"),
+            broker_messages: metric!("broker_messages", "Messages received from the broker"),
+            broker_dropped: metric!("broker_dropped", "Messages from the broker dropped, by reason"),
+            cluster_messages_ignored: metric!(
+                "cluster_messages_ignored",
+                "Messages of other nodes ignored by this version, by reason"
             ),
             fields_left_out: metric!(
                 "fields_left_out",
-                "Keys of messages that the fields of their kind left out, by kind"
+                "Keys removed from messages by the fields of their kind"
             ),
             broker_up: metric!("broker_up", "1 while the broker is subscribed and accepts messages"),
-            broker_interruptions: metric!("broker_interruptions", "Times that the broker was lost"),
-            deliveries: metric!("deliveries", "Copies handed to subscribers"),
+            broker_interruptions: metric!(
+                "broker_interruptions",
+                "Times that the connection to the broker was lost"
+            ),
+            deliveries: metric!("deliveries", "Copies of messages written to subscribers"),
             pusher_connections: metric!("pusher_connections", "Open connections of the Pusher protocol"),
             pusher_subscriptions: metric!("pusher_subscriptions", "Subscriptions of Pusher connections"),
-            pusher_events: metric!("pusher_events", "Pusher events that arrived for delivery"),
-            pusher_calls: metric!("pusher_calls", "Calls of the Pusher HTTP API, by endpoint and outcome"),
-            webhooks_sent: metric!("webhooks_sent", "Requests that webhooks took"),
-            webhooks_failed: metric!("webhooks_failed", "Requests that webhooks did not take, tried again"),
-            webhooks_dropped: metric!("webhooks_dropped", "Events that webhooks were never told"),
+            pusher_events: metric!("pusher_events", "Pusher events received for delivery"),
+            pusher_calls: metric!("pusher_calls", "Calls to the Pusher HTTP API, by endpoint and outcome"),
+            webhooks_sent: metric!("webhooks_sent", "Webhook requests answered with 2xx"),
+            webhooks_failed: metric!("webhooks_failed", "Webhook requests that failed and are retried"),
+            webhooks_dropped: metric!("webhooks_dropped", "Events that were never delivered to a webhook"),
             registry,
         };
         metrics.start_at_zero();
         metrics
     }
 
-    /// Shows the series whose labels are known: what begins with the first event would hide it from `rate`.
+    /// Creates the series whose labels are known: `rate` does not see the first event of a series that starts with it.
     fn start_at_zero(&self) {
         for (family, reasons) in [
-            (&self.handshakes_refused, known::HANDSHAKES_REFUSED),
-            (&self.http_dropped, known::HTTP_DROPPED),
-            (&self.messages_refused, known::MESSAGES_REFUSED),
-            (&self.broker_dropped, known::BROKER_DROPPED),
-            (&self.connections_closed, known::CONNECTIONS_CLOSED),
+            (&self.handshakes_refused, known_labels::HANDSHAKES_REFUSED),
+            (&self.http_dropped, known_labels::HTTP_DROPPED),
+            (&self.messages_refused, known_labels::MESSAGES_REFUSED),
+            (&self.broker_dropped, known_labels::BROKER_DROPPED),
+            (&self.cluster_messages_ignored, known_labels::CLUSTER_MESSAGES_IGNORED),
+            (&self.connections_closed, known_labels::CONNECTIONS_CLOSED),
         ] {
             for reason in reasons {
                 drop(family.get_or_create(&Reason::new(reason)));
             }
         }
-        for endpoint in known::ENDPOINTS {
-            for outcome in known::OUTCOMES {
-                drop(self.pusher_calls.get_or_create(&Call::new(endpoint, outcome)));
+        for endpoint in known_labels::ENDPOINTS {
+            for outcome in known_labels::OUTCOMES {
+                drop(self.pusher_calls.get_or_create(&ApiCall::new(endpoint, outcome)));
             }
         }
     }
 
-    /// All of them in the `OpenMetrics` text format, which Prometheus reads.
+    /// The page in the `OpenMetrics` format.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -210,48 +153,12 @@ impl Metrics {
         let _ = encode(&mut text, &self.registry);
         text
     }
-}
 
-impl Metrics {
-    /// The same in the older text format (0.0.4), for those who do not read `OpenMetrics`.
+    /// The page in the text format 0.0.4, for clients that do not accept `OpenMetrics`.
     #[must_use]
     pub fn render_text(&self) -> String {
-        as_text(&self.render())
+        to_text_format(&self.render())
     }
-}
-
-/// `OpenMetrics` in the text format 0.0.4. There a counter's name ends with `_total` also where its type is said, an
-/// info is a gauge, and there are neither units nor an end.
-fn as_text(page: &str) -> String {
-    let mut text = String::with_capacity(page.len() + 1024);
-    let (mut name, mut suffix) = ("", "");
-    // A name's help comes before its type, which decides what is added to both.
-    let mut types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
-    for line in page.lines() {
-        let Some(comment) = line.strip_prefix("# ") else {
-            text.push_str(line);
-            text.push('\n');
-            continue;
-        };
-        let Some((keyword, rest)) = comment.split_once(' ') else { continue };
-        let (of, said) = rest.split_once(' ').unwrap_or((rest, ""));
-        if of != name {
-            name = of;
-            suffix = match types.find(|(known, _)| *known == of) {
-                Some((_, "counter")) => "_total",
-                Some((_, "info")) => "_info",
-                _ => "",
-            };
-        }
-        let said = match (keyword, said) {
-            ("HELP", help) => help,
-            ("TYPE", "info") => "gauge",
-            ("TYPE", kind) => kind,
-            _ => continue,
-        };
-        text.extend(["# ", keyword, " ", name, suffix, " ", said, "\n"]);
-    }
-    text
 }
 
 impl Default for Metrics {
@@ -272,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_names_each_metric_with_its_reasons() {
+    fn the_page_names_each_metric_with_its_labels() {
         let metrics = Metrics::new();
         metrics.connections.inc();
         metrics.broker_dropped.get_or_create(&Reason::new("invalid_json")).inc();
@@ -286,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_format_says_the_same() {
+    fn both_formats_have_the_same_samples() {
         let metrics = Metrics::new();
         metrics.broker_dropped.get_or_create(&Reason::new("invalid_json")).inc();
         let (open, text) = (metrics.render(), metrics.render_text());
@@ -297,7 +204,7 @@ mod tests {
         assert_eq!(samples(&open), samples(&text));
         for line in [
             "# TYPE yamabiko_broker_dropped_total counter",
-            "# HELP yamabiko_broker_dropped_total Messages from the broker that were dropped, by reason.",
+            "# HELP yamabiko_broker_dropped_total Messages from the broker dropped, by reason.",
             "# TYPE yamabiko_build_info gauge",
             "# TYPE yamabiko_connections gauge",
             "# TYPE process_start_time_seconds gauge",

@@ -1,18 +1,22 @@
-//! What the operators see: metrics and logs. A leaf: it imports no other room.
+//! Metrics and logs. A leaf: it imports no other room.
 
-mod fields;
-mod floods;
-mod known;
-mod left_out;
+mod known_labels;
+mod labels;
+mod log_metrics;
+mod log_rate_limit;
+mod log_writer;
 mod logs;
 mod metrics;
 mod panics;
-mod process;
+mod process_metrics;
+mod removed_keys;
 mod settings;
-mod writer;
+mod text_fields;
+mod text_format;
 
-pub use left_out::LeftOut;
-pub use logs::{InvalidFilter, init_logs, logged, tell_what_was_left_out, validate_filter};
-pub use metrics::{Call, Kind, Metrics, Reason};
-pub use settings::{Format, Settings};
-pub use writer::flush_logs;
+pub use labels::{ApiCall, KindLabel, Reason};
+pub use log_writer::flush_logs;
+pub use logs::{init_logs, log_suppressed_lines, logged, validate_filter};
+pub use metrics::Metrics;
+pub use removed_keys::RemovedKeys;
+pub use settings::{LogFormat, Settings};

@@ -3,12 +3,11 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic;
 use std::thread;
 
-/// Sends panics through the log, in its format, instead of writing them to standard error, where a reader that has
-/// stopped would block the thread for ever.
+/// Logs panics, in the log's format. The default hook writes to standard error, which blocks forever when it is not read.
 pub(super) fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
-        // Taken only where RUST_BACKTRACE asks for it.
+        // Captured only if RUST_BACKTRACE is set.
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
         tracing::error!(
@@ -23,7 +22,7 @@ pub(super) fn log_panics() {
 
 fn message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(not a text)")
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(not a string)")
 }
 
 #[cfg(test)]
@@ -31,10 +30,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_says_why() {
+    fn the_panic_message_is_extracted() {
         let message_of = |work: fn()| message(&*panic::catch_unwind(work).unwrap_err()).to_owned();
         assert_eq!(message_of(|| panic!("a text")), "a text");
         assert_eq!(message_of(|| panic!("a {}", "number")), "a number");
-        assert_eq!(message_of(|| panic::panic_any(7)), "(not a text)");
+        assert_eq!(message_of(|| panic::panic_any(7)), "(not a string)");
     }
 }

@@ -6,16 +6,13 @@ use serde::Deserialize;
 pub struct Settings {
     /// `error`, `warn`, `info`, `debug` or `trace`, or a filter such as `info,yamabiko::broker=debug`.
     pub level: String,
-    /// How a line is written.
-    pub format: Format,
+    pub format: LogFormat,
 }
 
-/// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// For people.
+pub enum LogFormat {
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }

@@ -11,16 +11,16 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::event::{WebhookEvent, webhook_body};
 use super::queue::{Dropped, WebhookQueue};
-use crate::message::unix_time;
 use crate::protocol::pusher::{App, Apps, WebhookTarget};
 use crate::telemetry::Metrics;
+use crate::tls;
+use crate::unix_time::unix_time;
 
 /// Maximum events that wait for one webhook.
 const CAPACITY: usize = 10_000;
@@ -149,13 +149,11 @@ impl Webhooks {
 }
 
 fn client() -> Http {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    let (_, ignored) = roots.add_parsable_certificates(found.certs);
+    let roots = tls::native_roots();
     if roots.is_empty() {
-        tracing::warn!(ignored, "no CA certificates are installed: webhooks over https will fail");
+        tracing::warn!("no CA certificates are installed: webhooks over https will fail");
     }
-    let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let tls = tls::client_config(roots);
     let mut tcp = HttpConnector::new();
     tcp.set_connect_timeout(Some(RESPONSE_TIMEOUT));
     tcp.enforce_http(false);

@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::event::{RETURN_WITHIN, Subject, WebhookEvent};
 
-/// Departures that are not reported yet, because the channel or member may return.
+/// Departures that are not final yet, because the channel or member may return.
 #[derive(Debug, Default)]
 pub(super) struct Departures {
     departed: HashMap<Subject, (u64, WebhookEvent)>,
@@ -36,7 +36,7 @@ impl Departures {
         self.departed.remove(subject).is_some()
     }
 
-    /// The next departure that is final, with the time of the departure.
+    /// The next departure that is final, with its time.
     pub(super) fn pop_due(&mut self, now: u64) -> Option<(u64, WebhookEvent)> {
         while self.due.front().is_some_and(|(at, _)| *at <= now) {
             let (at, subject) = self.due.pop_front()?;
@@ -47,7 +47,7 @@ impl Departures {
         None
     }
 
-    /// The latest departure, given up to make room.
+    /// Drops the latest departure, to make room.
     pub(super) fn pop_latest(&mut self) -> Option<WebhookEvent> {
         while let Some((at, subject)) = self.due.pop_back() {
             if let Some(event) = self.take(at, &subject) {

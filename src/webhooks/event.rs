@@ -1,14 +1,14 @@
-//! What an application is told, and the body of the request that says so.
+//! The events of webhooks, and the body of a request.
 
 use serde::{Serialize, Serializer};
 
 use crate::message::{ChannelName, SocketId, UserId};
 use crate::protocol::pusher::EventKind;
 
-/// How long an empty channel or an absent member waits for its return, in milliseconds, before anybody is told.
+/// How long a vacated channel or an absent member may take to return, in milliseconds, before the application is told.
 pub(super) const RETURN_WITHIN: u64 = 3000;
 
-/// Something that the application is told.
+/// An event that the application receives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum WebhookEvent {
@@ -100,12 +100,12 @@ impl WebhookEvent {
         }
     }
 
-    /// How long its texts are that clients write.
+    /// The length of the texts that clients write, in bytes.
     pub(super) fn text_bytes(&self) -> usize {
         if let Self::ClientEvent { event, data, .. } = self { event.len() + data.len() } else { 0 }
     }
 
-    /// What it says has gone, or has come.
+    /// The channel or member that has come or gone, if the event is about that.
     pub(super) fn transition(&self) -> Option<(Subject, Way)> {
         match self {
             Self::ChannelOccupied { channel } => Some(((channel.clone(), None), Way::Comes)),
@@ -124,12 +124,11 @@ impl WebhookEvent {
 /// A channel, or a member of one.
 pub(super) type Subject = (ChannelName, Option<UserId>);
 
-/// What has become of it.
+/// Whether it has come or gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// It is there.
     Comes,
-    /// It is not any more. The application hears of that only after [`RETURN_WITHIN`].
+    /// The application is told only after [`RETURN_WITHIN`].
     Goes,
 }
 

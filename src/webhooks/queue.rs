@@ -9,8 +9,8 @@ use crate::protocol::pusher::{Access, Channel, EventKind, WebhookFilter, Webhook
 /// Maximum events in one request.
 const MAX_BATCH: usize = 100;
 
-/// The texts of one request, in bytes, or one event that is larger. What JSON adds to them leaves it below the megabyte that
-/// web servers take: a request that is too large for them would be retried for minutes, and delay all that come after it.
+/// Maximum bytes of texts in one request, or one event that is larger. With what JSON adds, a request stays below the megabyte that
+/// web servers accept: one that is too large for them would be retried for minutes, and delay all events after it.
 const MAX_REQUEST_BYTES: usize = 128 * 1024;
 
 /// The weight of all events that are ready, in bytes.
@@ -22,10 +22,11 @@ const MISS_WINDOW: u64 = 10_000;
 /// Maximum channels whose last `cache_miss` is remembered. Of more, some are reported again within the window.
 const MAX_MISSES: usize = 4_096;
 
-/// What one webhook has still to be told. Never holds more than its capacity, in events and in bytes, until the node goes.
+/// The events that one webhook has still to receive. Never holds more than its capacity, in events and in bytes, until the node
+/// shuts down.
 ///
-/// Anybody can subscribe to any number of public channels, so events of guarded channels are sent first and displace those
-/// of public ones when there is no room. Among equals, the channel and kind of event that has queued the most loses.
+/// Any client can subscribe to any number of public channels. Therefore events of guarded channels are sent first, and displace
+/// those of public ones if there is no room. Among equals, the channel and kind of event that has queued the most loses.
 #[derive(Debug)]
 pub(super) struct WebhookQueue {
     wanted: Vec<EventKind>,
@@ -34,7 +35,7 @@ pub(super) struct WebhookQueue {
     guarded: Lane,
     public: Lane,
     misses: HashMap<ChannelName, u64>,
-    /// Nothing returns any more, so nothing waits, and all has room.
+    /// Nothing can return: departures do not wait, and all of them have room.
     is_last: bool,
 }
 
@@ -45,7 +46,7 @@ struct Lane {
     ready: Ready,
 }
 
-/// The queue was full because the application does not take what it is told: events were dropped.
+/// Events were dropped: the queue was full, because the application does not accept them fast enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Dropped {
     /// How many.
@@ -71,9 +72,9 @@ impl WebhookQueue {
         }
     }
 
-    /// Takes an event. `now` is in milliseconds and never goes back.
+    /// Queues an event. `now` is in milliseconds and never goes back.
     ///
-    /// Fails where there was no room: for this event, or for others that had to go for it.
+    /// Fails if there was no room, for this event or for others that it displaced.
     pub(super) fn push(&mut self, event: WebhookEvent, now: u64) -> Result<(), Dropped> {
         self.settle(now);
         if !self.filter.matches(event.channel()) {
@@ -86,7 +87,7 @@ impl WebhookQueue {
         {
             return Ok(());
         }
-        // A departure is kept even where it is not wanted: a return within the time is not news either.
+        // A departure is kept even if it is not wanted: a return in time is no event either.
         let departure = transition.filter(|(_, way)| *way == Way::Goes).map(|(subject, _)| subject);
         if departure.is_none() && (!self.wants(event.kind()) || self.is_repeated_miss(&event, now)) {
             return Ok(());
@@ -123,14 +124,14 @@ impl WebhookQueue {
         events
     }
 
-    /// The last node goes: departures are final at once, for nobody can return. Their number is bounded by what is on the node,
-    /// and all of them have room.
+    /// The last node shuts down: departures are final at once, because nothing can return. Their number is bounded by what is on the
+    /// node, and all of them have room.
     pub(super) fn close(&mut self) {
         self.is_last = true;
     }
 
-    /// The node goes and leaves to others what waits here, and of what is ready that which `is_theirs`, which is told how
-    /// many milliseconds ago an event happened.
+    /// The node shuts down and leaves departures that wait to the others, and those ready events for which `is_theirs` is true. That
+    /// is passed how many milliseconds ago an event happened.
     pub(super) fn hand_over(&mut self, now: u64, is_theirs: impl Fn(u64, &WebhookEvent) -> bool) {
         self.settle(now);
         for lane in [&mut self.guarded, &mut self.public] {
@@ -139,7 +140,7 @@ impl WebhookQueue {
         }
     }
 
-    /// Forgets everything. Returns how many events nobody will be told.
+    /// Drops everything. Returns how many events are lost.
     pub(super) fn clear(&mut self) -> usize {
         self.settle(u64::MAX);
         let left = self.guarded.ready.len() + self.public.ready.len();
@@ -155,7 +156,7 @@ impl WebhookQueue {
         }
     }
 
-    /// Makes room for an event where that is fair. Whether there is room; what had to go is counted in `dropped`.
+    /// Makes room for an event if that is fair. Whether there is room; displaced events are counted in `dropped`.
     fn make_room(&mut self, event: &WebhookEvent, is_guarded: bool, dropped: &mut Option<Dropped>) -> bool {
         while !self.is_last && self.is_full(event) {
             let own = self.lane(is_guarded).ready.weight_of_source(event) + weight(event);
@@ -218,7 +219,7 @@ impl WebhookQueue {
     }
 }
 
-/// Whether only those whom the application lets in can cause events of a channel.
+/// Whether only clients that the application authorizes can cause events of a channel.
 fn is_guarded(channel: &ChannelName) -> bool {
     Channel::new(channel.as_str(), ChannelName::MAX_BYTES)
         .is_ok_and(|channel| channel.access() != Access::Public)

@@ -4,15 +4,15 @@ use super::event::WebhookEvent;
 use crate::message::ChannelName;
 use crate::protocol::pusher::EventKind;
 
-/// What an event weighs besides the texts that clients write, in bytes.
+/// What an event weighs in addition to the texts that clients write, in bytes.
 const OVERHEAD: usize = 256;
 
-/// What causes events, and has its share of the queue: a channel, for each kind of event.
+/// What causes events and has a share of the queue: a channel, for each kind of event.
 type Source = (ChannelName, EventKind);
 
 /// Events that are ready to be sent, oldest first.
 ///
-/// It knows which source has queued the most, so that this one loses when there is no room.
+/// Tracks which source has queued the most: it loses if there is no room.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     /// By sequence number, with the times at which they happened.
@@ -48,8 +48,8 @@ impl Ready {
         self.weight
     }
 
-    /// Appends an event that happened at `time`. What it makes pointless goes, and it may be pointless itself: an
-    /// application that has not heard of a channel's occupation need not hear of its end, and of counts it needs the latest.
+    /// Appends an event that happened at `time`. It may cancel an earlier event, or be redundant itself: an application that
+    /// has not received that a channel was occupied need not receive that it was vacated, and of counts it needs the latest.
     pub(super) fn push(&mut self, time: u64, event: WebhookEvent) {
         let channel = event.channel();
         let opposite = match event.kind() {

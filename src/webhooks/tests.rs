@@ -60,7 +60,7 @@ fn golden_body() {
 }
 
 #[test]
-fn who_comes_back_in_time_never_left() {
+fn a_return_in_time_is_not_reported() {
     let mut queue = queue_of(&[], 10);
     queue.push(occupied("a"), 0).unwrap();
     assert_eq!(queue.take(0), [occupied("a")]);
@@ -78,7 +78,7 @@ fn who_comes_back_in_time_never_left() {
 }
 
 #[test]
-fn who_goes_again_has_the_whole_time_again() {
+fn a_second_departure_waits_for_the_whole_time_again() {
     let mut queue = queue_of(&[], 10);
     queue.push(vacated("a"), 0).unwrap();
     queue.push(occupied("a"), 1000).unwrap();
@@ -88,7 +88,7 @@ fn who_goes_again_has_the_whole_time_again() {
 }
 
 #[test]
-fn members_are_told_apart() {
+fn members_are_distinguished() {
     let event = |added: bool, user: &str| {
         let (channel, user_id) = (channel("presence-a"), UserId::new(user));
         if added {
@@ -105,7 +105,7 @@ fn members_are_told_apart() {
 }
 
 #[test]
-fn only_what_is_wanted_and_only_so_much() {
+fn a_webhook_receives_only_the_kinds_it_wants_and_bounded_batches() {
     let mut queue = queue_of(&[EventKind::ChannelVacated], 2);
     queue.push(occupied("a"), 0).unwrap();
     queue.push(vacated("a"), 0).unwrap();
@@ -126,7 +126,7 @@ fn only_what_is_wanted_and_only_so_much() {
 }
 
 #[test]
-fn what_clients_write_fits_into_a_request_and_into_memory() {
+fn texts_of_clients_are_bounded_per_request_and_in_memory() {
     let event = |bytes: usize| WebhookEvent::ClientEvent {
         channel: channel("private-a"),
         event: "client-x".into(),
@@ -158,7 +158,7 @@ fn what_clients_write_fits_into_a_request_and_into_memory() {
 }
 
 #[test]
-fn with_the_last_node_nothing_waits_any_more() {
+fn departures_do_not_wait_on_the_last_node() {
     let mut queue = queue_of(&[EventKind::ChannelVacated], 2);
     for name in ["a", "back"] {
         queue.push(vacated(name), 0).unwrap();
@@ -177,7 +177,7 @@ fn with_the_last_node_nothing_waits_any_more() {
 }
 
 #[test]
-fn what_others_tell_is_left_to_them() {
+fn events_of_other_nodes_are_left_to_them() {
     let miss = |text: &str| WebhookEvent::CacheMiss { channel: channel(text) };
     let mut queue = queue_of(&[], 10);
     queue.push(vacated("told"), 1_000).unwrap();
@@ -197,7 +197,7 @@ fn what_others_tell_is_left_to_them() {
 }
 
 #[test]
-fn strangers_do_not_displace_guarded_channels() {
+fn public_channels_do_not_displace_guarded_ones() {
     let mut queue = queue_of(&[], 100);
     let joined = |user: i64| WebhookEvent::MemberAdded {
         channel: channel("presence-a"),
@@ -269,7 +269,7 @@ fn occupancy_and_counts_of_a_channel_that_waits_are_folded() {
 }
 
 #[test]
-fn a_webhook_that_is_told_of_one_kind_is_told_of_each() {
+fn a_webhook_that_wants_one_kind_receives_each_of_them() {
     let mut queue = queue_of(&[EventKind::ChannelOccupied], 10);
     queue.push(occupied("a"), 0).unwrap();
     queue.push(vacated("a"), 0).unwrap();
@@ -298,7 +298,7 @@ fn subscribers_of_an_empty_cache_channel_are_reported_once() {
 }
 
 #[test]
-fn channels_that_the_filter_leaves_out_are_not_told_of() {
+fn channels_outside_the_filter_are_not_reported() {
     let filter = serde_json::from_str(r#"{"channel_name_starts_with":"private-"}"#).unwrap();
     let settings = WebhookSettings { filter, ..WebhookSettings::default() };
     let mut queue = WebhookQueue::new(&settings, 10);
@@ -340,7 +340,7 @@ proptest! {
 proptest! {
     /// Whatever flickers, the application is told occupied and vacated in turn, and ends up knowing the truth.
     #[test]
-    fn the_application_knows_the_truth(steps in prop::collection::vec(0u64..4000, 0..40)) {
+    fn the_application_ends_up_with_the_true_state(steps in prop::collection::vec(0u64..4000, 0..40)) {
         let mut queue = queue_of(&[], 100);
         let (mut now, mut is, mut told) = (0, false, false);
         for step in steps {

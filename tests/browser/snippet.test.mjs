@@ -40,7 +40,7 @@ async function application(context, respond) {
   return `http://127.0.0.1:${listener.address().port}/`;
 }
 
-test("the snippet joins, sends, hears, and comes back", async (context) => {
+test("the snippet joins, sends, receives and reconnects", async (context) => {
   const snippet = await readFile(SNIPPET, "utf8");
   const page = await open(browser);
   let asked = 0;
@@ -86,7 +86,7 @@ const UNUSABLE = [
 ];
 
 for (const { name, respond, state, code, error } of UNUSABLE) {
-  test(`the snippet tells the page of a token route that answers ${name}`, async (context) => {
+  test(`the snippet reports a token route that answers ${name}`, async (context) => {
     let asked = 0;
     const sockets = [];
     const page = await open(browser);
@@ -119,7 +119,7 @@ for (const { name, respond, state, code, error } of UNUSABLE) {
   });
 }
 
-test("the client of docs/native.md stays away when the application says no, and otherwise tries again", async (context) => {
+test("the client of docs/native.md stops when the application refuses, and otherwise retries", async (context) => {
   const native = await readFile(new URL("../../docs/native.md", import.meta.url), "utf8");
   const client = native.split("### A minimal client")[1].match(/```js\n([^]*?)```/)[1];
   const answers = ["null", '{"token":"x"}'];

@@ -42,7 +42,7 @@ for (const [where, setUp] of SETUPS) {
       });
     }
 
-    test("a public channel needs nobody's permission", async () => {
+    test("a public channel needs no authorisation", async () => {
       const echo = await tab(a, application, "nobody");
       const news = await listening(echo.channel("news"), ".posted");
       await b.sdk().trigger("news", "posted", { title: "山彦" });
@@ -70,7 +70,7 @@ for (const [where, setUp] of SETUPS) {
       await subscribed(echo.channel("still-here"));
     });
 
-    test("what is encrypted is readable at both ends only", async () => {
+    test("an encrypted event is readable only by the application and its subscribers", async () => {
       const [aoi, haru] = await Promise.all([tab(a, application, "aoi"), tab(b, application, "haru")]);
       const secret = await listening(aoi.encryptedPrivate("Diary"), ".entry");
       const onTheWire = new Inbox();
@@ -129,7 +129,7 @@ for (const [where, setUp] of SETUPS) {
       assert.deepEqual(await metadata.next(), { user_id: "7" });
     });
 
-    test("no client speaks where it is not subscribed, on public or encrypted channels, or in the application's name", async () => {
+    test("client events are refused without a subscription, on public or encrypted channels, and under reserved names", async () => {
       const [aoi, haru] = await Promise.all([tab(a, application, "aoi"), tab(b, application, "haru")]);
       await Promise.all([subscribed(aoi.encryptedPrivate("Diary")), subscribed(aoi.channel("news")), subscribed(aoi.private("mine"))]);
       const heard = new Inbox();
@@ -160,14 +160,17 @@ for (const [where, setUp] of SETUPS) {
       await subscribed(aoi.private("flood"));
       const heard = new Inbox();
       await subscribed(haru.private("flood").listenForWhisper("n", heard.put));
-      for (let n = 0; n < 30; n += 1) aoi.private("flood").whisper("n", { n });
+      const started = Date.now();
+      for (let n = 0; n < 100; n += 1) aoi.private("flood").whisper("n", { n });
       assert.equal((await aoi.errors.next("the refusal")).code, 4301);
+      // The allowance grows again, by ten a second.
       await new Promise((wake) => setTimeout(wake, 1_100));
       aoi.private("flood").whisper("n", { n: "later" });
       const all = [];
       do all.push((await heard.next()).n); while (all.at(-1) !== "later");
       assert.deepEqual(all.slice(0, 10), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-      assert.ok(all.length < 20, `${all.length} came through`);
+      const allowed = 11 + (Date.now() - started) / 100;
+      assert.ok(all.length <= allowed && all.length < 100, `${all.length} came through, ${allowed} were allowed`);
       assert.equal(aoi.connectionStatus(), "connected");
     });
 
@@ -186,7 +189,7 @@ for (const [where, setUp] of SETUPS) {
       for (const inbox of inboxes) assert.equal((await inbox.next()).message, "to all");
     });
 
-    test("who has left a channel hears no more of it, and can come back", async () => {
+    test("a client that left a channel receives nothing from it, and can subscribe again", async () => {
       const echo = await tab(a, application, "aoi");
       const before = await listening(echo.channel("door"), ".knock");
       const steady = await listening(echo.channel("window"), ".knock");
@@ -225,7 +228,7 @@ describe("connecting", () => {
   });
   afterEach(closeAll);
 
-  test("with a key that is no app's ends with 4001, for good", async () => {
+  test("an unknown app key closes with 4001, and the client does not reconnect", async () => {
     const echo = dial(node, application, "aoi", { key: "no-such-key" });
     assert.equal((await echo.errors.next()).code, 4001);
     const attempts = new Inbox();

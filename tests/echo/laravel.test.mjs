@@ -66,7 +66,7 @@ test("an event reaches private, presence and public channels, on all nodes", asy
   for (const inbox of inboxes) assert.deepEqual(await inbox.next(), { ...said("やっほー"), socket: null });
 });
 
-test("the user's own channel", async () => {
+test("an event on a user's own channel reaches that user", async () => {
   const aoi = await tab(b, application, "aoi");
   const inbox = await listening(aoi.private("TestChannel.7"), "MessageSent");
   await broadcast("MessageSent", { private: ["TestChannel.7"] }, { message: "for you", id: 7 });
@@ -85,7 +85,7 @@ test("toOthers leaves out the tab that asked, on whichever node it is", async ()
   }
 });
 
-test("routes/channels.php decides who may join, and who is who", async () => {
+test("routes/channels.php authorises subscriptions and names members", async () => {
   const haru = await tab(b, application, "haru");
   await assert.rejects(subscribed(haru.private("TestChannel.7")), { type: "AuthError", status: 403 });
   await assert.rejects(subscribed(haru.private("Nowhere.1")), { type: "AuthError", status: 403 });
@@ -98,14 +98,14 @@ test("routes/channels.php decides who may join, and who is who", async () => {
   }
 });
 
-test("laravel-echo-server, which asks without a socket, is answered as by Laravel's redis broadcaster", async () => {
+test("an authorisation request without a socket id, as laravel-echo-server sends it, is answered as by Laravel's redis broadcaster", async () => {
   const haru = { id: 12, name: "Haru" };
   assert.equal(await authorize(haru, "", "private-Chat.1"), true);
   assert.deepEqual(await authorize(haru, "", "presence-Room.1"), { channel_data: { user_id: 12, user_info: haru } });
   assert.equal(await authorize(haru, "", "private-TestChannel.7"), undefined);
 });
 
-test("an event from a page of laravel-echo-server, whose socket ids are others, reaches everybody", async () => {
+test("an event with a socket id of laravel-echo-server reaches every subscriber", async () => {
   const aoi = await tab(a, application, "aoi");
   const inbox = await listening(aoi.private("Chat.5"), "ChatMessageSent");
   await broadcast("ChatMessageSent", { private: ["Chat.5"] }, said("from an old page"), ["H7mpY38dogvFlajsAAAA"]);
@@ -117,7 +117,7 @@ test("docs/migrate.md shows the broadcaster to the letter", async () => {
   assert.ok(page.includes(`\n${broadcaster}\`\`\`\n`));
 });
 
-test("another application's prefix is another application", async () => {
+test("messages under another Redis prefix are ignored", async () => {
   const aoi = await tab(a, application, "aoi");
   const inbox = await listening(aoi.private("Chat.3"), "ChatMessageSent");
   for (const prefix of ["", "other_database_", `${PREFIX}${PREFIX}`]) {
@@ -135,7 +135,7 @@ test("a cache channel keeps what Laravel published, on the nodes that had a subs
   assert.equal((await haru.next()).message, "kept");
 });
 
-test("what PHP could not encode, and junk, are survived", async () => {
+test("empty and invalid payloads are dropped", async () => {
   const aoi = await tab(a, application, "aoi");
   const inbox = await listening(aoi.private("Chat.4"), "ChatMessageSent");
   await php("publish_on.php", ["private-Chat.4", "", "null", "[]", "{", '{"event":7}', '{"data":{}}']);

@@ -41,7 +41,7 @@ for (const [where, setUp] of SETUPS) {
       assert.deepEqual([haru.joining.waiting, haru.leaving.waiting], [[], []]);
     });
 
-    test("ids are texts, and a member knows itself", async () => {
+    test("member ids are strings, and a member sees itself", async () => {
       const echo = await tab(a, application, "aoi");
       await present(echo, "Room.2");
       const { me, members, count } = echo.pusher.channel("presence-Room.2").members;
@@ -62,7 +62,7 @@ for (const [where, setUp] of SETUPS) {
       assert.deepEqual(removed, ["pusher_internal:member_removed", { user_id: "12" }]);
     });
 
-    test("all who come at once see each other", async () => {
+    test("members that join at once see each other", async () => {
       const names = ["aoi", "haru", "sora"];
       const echoes = await Promise.all([...names, ...names].map((name, n) => tab(n % 2 ? a : b, application, name)));
       const rooms = await Promise.all(echoes.map((echo) => present(echo, "Room.3")));
@@ -95,7 +95,7 @@ describe("when a node is lost", () => {
   });
   afterEach(closeAll);
 
-  test("its members leave, and come back once with a new one", async () => {
+  test("its members leave, and join once each on a new node", async () => {
     const { a, b } = servers;
     const haru = await present(await tab(b, application, "haru"), "Room.1");
     const aoi = await present(await tab(a, application, "aoi"), "Room.1");
@@ -110,7 +110,7 @@ describe("when a node is lost", () => {
     assert.deepEqual([haru.joining.waiting, haru.leaving.waiting], [[], []]);
   });
 
-  test("a node that says goodbye takes its members along at once", async () => {
+  test("members of a node that shuts down leave at once", async () => {
     const { a, b } = servers;
     const haru = await present(await tab(b, application, "haru"), "Room.2");
     const echo = await tab(a, application, "aoi");

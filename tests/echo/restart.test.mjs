@@ -20,7 +20,7 @@ for (const [where, setUp] of SETUPS) {
     });
     afterEach(closeAll);
 
-    test("a page with 300 channels has all of them again at each connection", async () => {
+    test("a page with 300 channels is subscribed to all of them at each connection", async () => {
       const echo = await tab(servers.a, application, "aoi");
       const names = Array.from({ length: 300 }, (_, number) => `news.${number}`);
       const channels = names.map((name) => echo.channel(name));
@@ -78,7 +78,7 @@ describe("a node without others that is restarted at once", () => {
   afterEach(closeAll);
 
   for (const [where, setUp] of ALONE) {
-    test(`has all pages back within moments, ${where}`, async (context) => {
+    test(`gets all pages back before they would back off, ${where}`, async (context) => {
       const servers = await setUp();
       context.after(() => servers.stop());
       const { a } = servers;
@@ -117,7 +117,7 @@ describe("when Redis restarts", () => {
   });
   afterEach(closeAll);
 
-  test("delivery and presence go on, on the same connections", async () => {
+  test("delivery and presence continue on the same connections", async () => {
     const { a, b, redis } = servers;
     const [aoi, haru] = await Promise.all([tab(a, application, "aoi"), tab(b, application, "haru")]);
     const chat = await listening(haru.private("Chat.1"), "ChatMessageSent");

@@ -51,7 +51,7 @@ for (const [where, setUp] of SETUPS) {
       }
     });
 
-    test("an event to many channels, a batch, and what they tell", async () => {
+    test("events to many channels and batches arrive, and return what was asked for", async () => {
       const echo = await tab(b, application, "aoi");
       const [one, two] = await Promise.all(["one", "two"].map((name) => listening(echo.channel(name), ".e")));
       await eventually(async () => assert.deepEqual(Object.keys((await a.get("/channels")).channels).sort(), ["one", "two"]));
@@ -70,7 +70,7 @@ for (const [where, setUp] of SETUPS) {
       assert.deepEqual([await two.next(), await two.next()].map(({ n }) => n), [1, 3]);
     });
 
-    test("what is refused, and that it delivers nothing", async () => {
+    test("a refused call delivers nothing", async () => {
       const echo = await tab(b, application, "aoi");
       const inbox = new Inbox();
       await subscribed(echo.channel("strict").listenToAll((event) => inbox.put(event)));

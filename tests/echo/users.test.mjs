@@ -59,7 +59,7 @@ for (const [where, setUp] of SETUPS) {
       assert.deepEqual(await refused.next(), ["#server-to-user-7", 403]);
     });
 
-    test("who is watched is seen coming with the first tab and going with the last", async () => {
+    test("a watched user comes online with the first tab and goes offline with the last", async () => {
       const haru = await signedIn(b, "haru");
       const seen = (what) => haru.changes.until((change) => change === what, what);
       const first = await signedIn(a, "aoi");
@@ -74,7 +74,7 @@ for (const [where, setUp] of SETUPS) {
       sora.disconnect();
     });
 
-    test("terminated, all of a user's connections end with 4009 for good, and no one else's", async () => {
+    test("terminating a user closes all of its connections with 4009, and no others", async () => {
       const tabs = [await signedIn(a, "aoi"), await signedIn(b, "aoi")];
       const haru = await signedIn(a, "haru");
       await b.sdk().terminateUserConnections("7");
@@ -86,7 +86,7 @@ for (const [where, setUp] of SETUPS) {
       assert.equal(haru.connectionStatus(), "connected");
     });
 
-    test("an id that is signed as a number signs in: pusher-js takes a text only", async () => {
+    test("a numeric user id signs in, although pusher-js itself accepts only strings", async () => {
       const echo = await tab(a, application, "aoi", {
         userAuthentication: {
           headers: {},
@@ -109,7 +109,7 @@ for (const [where, setUp] of SETUPS) {
       assert.deepEqual(await notices.next(), { for: "aoi" });
     });
 
-    test("of a watchlist that is too long the first hundred are watched", async () => {
+    test("only the first hundred users of a watchlist are watched", async () => {
       const watchlist = ["12", ...Array.from({ length: 149 }, (_, n) => `nobody-${n}`)];
       const echo = await tab(a, application, "aoi", {
         userAuthentication: {
@@ -134,7 +134,7 @@ for (const [where, setUp] of SETUPS) {
       assert.equal(echo.connectionStatus(), "connected");
     });
 
-    test("who has signed in joins a presence channel as this user, if the application names no other", async () => {
+    test("a signed-in user joins presence channels as this user, unless the application names another", async () => {
       const authorize = application.authorize;
       application.authorize = (_, socket, channel) => a.sdk().authorizeChannel(socket, channel);
       const haru = await signedIn(b, "haru");

@@ -33,7 +33,7 @@ for (const [where, setUp] of SETUPS) {
     });
     afterEach(closeAll);
 
-    test("each thing that happens is told once, by one node, with a signature that the SDK accepts", async () => {
+    test("one node sends each webhook once, with a signature that the SDK accepts", async () => {
       const { a, b } = servers;
       const [aoi, again] = await Promise.all([tab(a, application, "aoi"), tab(b, application, "aoi")]);
       await present(aoi, "Room.1");

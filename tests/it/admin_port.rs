@@ -54,7 +54,7 @@ fn the_admin_port_rejects_foreign_hosts_and_origins() {
                 assert_eq!(status(method, target, host, Some(origin)), 403, "{target} {host} {origin}");
             }
         }
-        // Nobody reaches a loopback address under another one.
+        // A loopback address is never reached under another address.
         for host in
             ["evil.example", &*format!("evil.example:{port}"), "127.0.0.1.nip.io", "10.0.0.1:8081", ""]
         {

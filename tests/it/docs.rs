@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use yamabiko::message::Reconnect;
 use yamabiko::protocol::{native, pusher};
-use yamabiko::telemetry::{Kind, Metrics};
+use yamabiko::telemetry::{KindLabel, Metrics};
 use yamabiko::transport;
 
 const READMES: [&str; 2] = ["README.md", "README.ja.md"];
@@ -83,7 +83,7 @@ fn both_languages_show_the_same_code() {
 
 #[test]
 fn the_console_says_in_both_languages_why_a_token_is_refused() {
-    let (source, texts) = (read("src/auth/refusal.rs"), read("src/console/page/texts.js"));
+    let (source, texts) = (read("src/auth/reject_reason.rs"), read("src/console/page/texts.js"));
     for code in words(&source).into_iter().filter(|word| word.contains('_')) {
         assert!(texts.contains(&format!("  refused_{code}: [")), "texts.js has no words for {code}");
     }
@@ -115,7 +115,7 @@ fn troubleshooting_md_says_what_to_check_for_every_refused_token() {
     let part = between(&page, "## The token is refused", "### Comparing the secrets");
     let documented: BTreeSet<&str> =
         rows(part).flat_map(|row| row[0].split('`').skip(1).step_by(2).collect::<Vec<_>>()).collect();
-    let source = read("src/auth/refusal.rs");
+    let source = read("src/auth/reject_reason.rs");
     let codes: BTreeSet<&str> = words(&source).into_iter().filter(|word| word.contains('_')).collect();
     assert!(codes.len() >= 10, "{codes:?}");
     assert_eq!(documented, codes);
@@ -128,12 +128,16 @@ fn troubleshooting_md_says_what_to_check_for_every_refused_token() {
 fn native_md_has_the_codes_of_the_source_and_no_others() {
     let native = read("docs/native.md");
     for (from, to, files) in [
-        ("### Refused handshakes", "## Sending", &["src/auth/refusal.rs", "src/transport/handshake.rs"][..]),
+        (
+            "### Refused handshakes",
+            "## Sending",
+            &["src/auth/reject_reason.rs", "src/transport/handshake.rs"][..],
+        ),
         ("## Acknowledgements", "## Receiving", &["src/protocol/native/acknowledgement.rs"]),
         (
             "### Dropped messages",
             "### Removing a user",
-            &["src/broker/envelope.rs", "src/server/relay.rs", "src/broker/redis/subscriber.rs"],
+            &["src/broker/envelope/decode.rs", "src/server/relay.rs", "src/broker/redis/inbound_stream.rs"],
         ),
     ] {
         let part = between(&native, from, to);
@@ -250,7 +254,7 @@ fn sources(folder: &Path) -> String {
 fn metrics() -> BTreeSet<String> {
     let metrics = Metrics::new();
     // The kinds are those of an installation.
-    metrics.fields_left_out.get_or_create(&Kind::new("some")).inc();
+    metrics.fields_left_out.get_or_create(&KindLabel::new("some")).inc();
     let page = metrics.render();
     let names: BTreeSet<String> = page
         .lines()

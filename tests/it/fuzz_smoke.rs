@@ -1,4 +1,4 @@
-//! Bytes at random for everything that reads bytes of others: clients' messages, tokens, frames on the wire, what is
+//! Random bytes for everything that parses untrusted input: clients' messages, tokens, frames on the wire, what is
 //! published in Redis, settings.
 //!
 //! The seed is fixed, so that a run repeats itself. `PROPTEST_RNG_SEED` and `PROPTEST_CASES` change that:

@@ -25,7 +25,7 @@ fn healthcheck_distinguishes_healthy_stuck_and_absent_servers() {
     let away = healthcheck(admin);
     assert_eq!(away.status.code(), Some(1), "{away:?}");
     let said = String::from_utf8(away.stderr).unwrap();
-    assert!(said.contains(&format!("{admin} is not well")), "{said}");
+    assert!(said.contains(&format!("{admin} is not healthy")), "{said}");
 }
 
 fn healthcheck(admin: SocketAddr) -> Output {

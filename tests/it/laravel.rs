@@ -41,7 +41,7 @@ fn php_spellings_of_json_are_understood() {
         app.publish("news:山/彦", &data);
         assert_eq!(aoi.expect_json()["data"], data);
     }
-    // PHP cannot tell an empty object from an empty list; `data` is always an object.
+    // PHP does not distinguish an empty object from an empty list; `data` is always an object.
     app.publish("news:山/彦", &json!({}));
     assert_eq!(aoi.expect_json()["data"], json!({}));
 }
@@ -277,7 +277,7 @@ impl App {
         Client::connect(&self.server, &claims(7, "Aoi", channel)).expect("the token is good")
     }
 
-    /// Publishes and returns how many Redis clients heard it.
+    /// Publishes and returns how many Redis clients received it.
     fn publish(&self, channel: &str, data: &Value) -> String {
         self.php("publish.php", &[channel, &data.to_string()])
     }

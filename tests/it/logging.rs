@@ -37,7 +37,7 @@ fn unauthenticated_requests_cannot_flood_the_log() {
     assert_eq!(written + left_out, KNOCKS);
 }
 
-/// Standard error of a service whose collector hangs: a pipe that is open, full, and read by nobody.
+/// Standard error is a full pipe that is never read, as when a log collector hangs.
 #[test]
 fn an_unread_log_does_not_block_the_server() {
     for format in ["text", "json"] {
@@ -103,7 +103,7 @@ fn client_chosen_names_cannot_forge_log_lines() {
         };
         for (index, name) in names.into_iter().enumerate() {
             let mut client = Client::connect(&server, &claims(7, "Aoi", name)).unwrap();
-            // Too large: the server closes, and says so of the channel.
+            // Too large: the server closes the connection and logs its channel.
             client.say(&json!({ "message": "far too long a message" }));
             client.expect_close();
             drop(client);
@@ -151,7 +151,7 @@ fn knock_100_times(connection: &mut Raw) {
     }
 }
 
-/// A server whose log nobody reads once it has started.
+/// A server whose log is not read after it has started.
 struct Unread {
     address: SocketAddr,
     admin: SocketAddr,
@@ -282,7 +282,7 @@ fn the_text_log_records_connections_and_refusals() {
     keeps_quiet(&server);
 }
 
-/// Comes, speaks and goes; then tries to come with a token whose signature is wrong.
+/// Connects, sends and leaves; then tries to connect with a token whose signature is wrong.
 fn visit(server: &Server) {
     let mut client = Client::connect(server, &claims(7, "Aoi", "notes:山")).expect("upgraded");
     client.say(&json!({ "message": "words of a user" }));

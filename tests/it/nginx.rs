@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
-/// A browser, to be told from nginx, which connects from 127.0.0.1.
+/// The address of a browser, distinct from that of nginx, which connects from 127.0.0.1.
 const BROWSER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 /// What a liar claims to be.
 const SPOOFED: &str = "203.0.113.9";
@@ -99,7 +99,7 @@ fn a_rolling_restart_behind_nginx_refuses_no_connection() {
     let redis = RedisServer::start();
     let nodes = [node(&redis, 0), node(&redis, 0)];
     let nginx = Nginx::balance(&nodes.each_ref().map(|node| node.address));
-    // nginx asks the next node by itself: nobody has to come twice.
+    // nginx retries on the next node by itself: no client has to reconnect twice.
     rolling_restart(&redis, nodes, nginx.address, |connect, when| {
         connect().unwrap_or_else(|refused| panic!("{when}: {refused:?}"))
     });
@@ -115,7 +115,7 @@ fn a_rolling_restart_behind_caddy_refuses_no_connection() {
         crate::support::eventually(when, || {
             client = match connect() {
                 Ok(client) => Some(client),
-                // Caddy does not ask the next node when one says that it shuts down: the page does.
+                // Caddy does not retry on the next node when one is shutting down: the page does.
                 Err(refused) if when.contains("shuts down") => {
                     assert!(refused == "4100" || refused.starts_with("503"), "{refused}");
                     None
@@ -183,7 +183,7 @@ fn rolling_restart(
         nodes.push(node(redis, port));
         all_come("when the node is back");
     }
-    // Everybody who was there at first has been told to come back, and can.
+    // Every connection of the beginning was asked to reconnect, and could.
     for page in &mut pages {
         assert_eq!(page.expect_close(), (1001, "going away".to_owned()));
     }
@@ -297,9 +297,9 @@ impl Caddy {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/Caddyfile");
         let mut file = fs::read_to_string(shipped).unwrap();
         // The shipped file, without TLS and without the port on which Caddy is administered.
-        let open = "{\n\t# An error's log line";
-        assert_eq!(file.matches(open).count(), 1, "deploy/Caddyfile begins with global options");
-        file = file.replace(open, &format!("{{\n\tadmin off{}", &open[1..]));
+        let open = "\n{\n";
+        assert_eq!(file.matches(open).count(), 1, "deploy/Caddyfile has one block of global options");
+        file = file.replace(open, &format!("{open}\tadmin off\n"));
         let path = folder.path().join("Caddyfile");
         fs::write(&path, file).unwrap();
         let nodes: Vec<String> = upstreams.iter().map(ToString::to_string).collect();

@@ -102,7 +102,7 @@ fn a_draining_node_refuses_new_connections() {
         // pusher-js would come back after a refusal only 15 seconds later, and comes a second after this.
         let page = Client::upgrade(app(&server)).expect("upgraded");
         expect_reconnect_later(page);
-        // A proxy that tries another node hears of it in its own words.
+        // A proxy that retries on another node receives an HTTP error instead.
         let refused = Client::upgrade(app(&server).header("X-Retry-On", "503")).expect_err("refused");
         assert_eq!((refused.status, &refused.json()["error"]["code"]), (503, &json!("going_away")));
         // It is alive all the same.
@@ -179,7 +179,7 @@ fn a_server_without_connections_exits_at_once() {
     let server = Server::start(|options| {
         options.set("server.shutdown_grace", "60s");
     });
-    // Connections that speak no WebSocket are no reason to wait.
+    // Plain HTTP connections do not delay the exit.
     let _silent = Raw::connect(server.address);
     let mut kept_alive = Raw::connect(server.address);
     kept_alive.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -247,7 +247,7 @@ fn expect_draining(server: &Server) {
     server.expect_log(|line| line["message"].as_str().is_some_and(|text| text.starts_with("shutting down")));
 }
 
-/// Says more than the kernel takes for one who does not read, so that some of it waits in the server. How many messages.
+/// Sends more than the kernel buffers for a client that does not read, so that some of it waits in the server. Returns how many messages.
 fn fill(client: &mut Client) -> usize {
     let blob = "x".repeat(60_000);
     let count = 2 * kernel_buffer() / blob.len();

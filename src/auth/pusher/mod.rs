@@ -1,14 +1,13 @@
-//! Signatures of the Pusher protocol: who may join a channel, sign in, or call the HTTP API.
-//!
-//! All are HMAC-SHA256 with an app's secret, as <https://pusher.com/docs/channels/library_auth_reference> has them.
+//! Signatures of the Pusher protocol: they allow a client to join a channel or sign in, and an application to call the
+//! HTTP API. All are HMAC-SHA256 with an app's secret: <https://pusher.com/docs/channels/library_auth_reference>.
 
-mod app;
-mod client;
-mod request;
+mod client_auth;
+mod credentials;
+mod signed_request;
 
-pub use app::{App, InvalidApp};
-pub use client::AuthRefusal;
-pub use request::{Request, RequestRefusal, TIMESTAMP_TOLERANCE};
+pub use client_auth::AuthRejectReason;
+pub use credentials::{AppCredentials, CredentialsError};
+pub use signed_request::{RequestRejectReason, SignedRequest};
 
 #[cfg(test)]
 mod tests;

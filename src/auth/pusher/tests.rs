@@ -1,4 +1,4 @@
-//! The vectors are those of Pusher's documents.
+//! The test vectors are those of Pusher's documentation.
 
 use proptest::prelude::*;
 use secrecy::SecretString;
@@ -12,16 +12,16 @@ const EVENT: &str = r#"{"name":"foo","channels":["project-3"],"data":"{\"some\":
 const EVENT_QUERY: &str = "auth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0&body_md5=ec365a775a4cd0599faeb73354201b6f&auth_signature=da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c";
 const THEN: u64 = 1_353_088_179;
 
-fn app() -> App {
-    App::new("3", KEY, vec![SecretString::from(SECRET)]).unwrap()
+fn app() -> AppCredentials {
+    AppCredentials::new("3", KEY, vec![SecretString::from(SECRET)]).unwrap()
 }
 
-fn event<'a>(query: &'a str, body: &'a str) -> Request<'a> {
-    Request { method: "POST", path: "/apps/3/events", query, body: body.as_bytes() }
+fn event<'a>(query: &'a str, body: &'a str) -> SignedRequest<'a> {
+    SignedRequest { method: "POST", path: "/apps/3/events", query, body: body.as_bytes() }
 }
 
 #[test]
-fn documented_private_channel() {
+fn the_documented_private_channel_signature_is_reproduced() {
     let auth = format!("{KEY}:58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4");
     assert_eq!(app().sign_channel(SOCKET, "private-foobar", None), auth);
     assert_eq!(app().verify_channel(&auth, SOCKET, "private-foobar", None), Ok(()));
@@ -30,12 +30,12 @@ fn documented_private_channel() {
         (SOCKET, "private-foobaz", None),
         (SOCKET, "private-foobar", Some("")),
     ] {
-        assert_eq!(app().verify_channel(&auth, socket, channel, data), Err(AuthRefusal::BadSignature));
+        assert_eq!(app().verify_channel(&auth, socket, channel, data), Err(AuthRejectReason::BadSignature));
     }
 }
 
 #[test]
-fn documented_presence_channel() {
+fn the_documented_presence_channel_signature_is_reproduced() {
     // The documents print this signature beside the name "Mr. Channels"; it is of the older name.
     let auth = format!("{KEY}:afaed3695da2ffd16931f457e338e6c9f2921fa133ce7dac49f529792be6304c");
     let data = r#"{"user_id":10,"user_info":{"name":"Mr. Pusher"}}"#;
@@ -43,37 +43,37 @@ fn documented_presence_channel() {
     assert_eq!(app().verify_channel(&auth, SOCKET, "presence-foobar", Some(data)), Ok(()));
     let other = data.replace("Pusher", "Channels");
     let refused = app().verify_channel(&auth, SOCKET, "presence-foobar", Some(&other));
-    assert_eq!(refused, Err(AuthRefusal::BadSignature));
+    assert_eq!(refused, Err(AuthRejectReason::BadSignature));
 }
 
 #[test]
-fn documented_user() {
+fn the_documented_user_signature_is_reproduced() {
     let auth = format!("{KEY}:4708d583dada6a56435fb8bc611c77c359a31eebde13337c16ab43aa6de336ba");
     assert_eq!(app().sign_user(SOCKET, r#"{"id":"12345"}"#), auth);
     assert_eq!(app().verify_user(&auth, SOCKET, r#"{"id":"12345"}"#), Ok(()));
-    assert_eq!(app().verify_user(&auth, SOCKET, r#"{"id":"1234"}"#), Err(AuthRefusal::BadSignature));
+    assert_eq!(app().verify_user(&auth, SOCKET, r#"{"id":"1234"}"#), Err(AuthRejectReason::BadSignature));
 }
 
 #[test]
-fn what_is_no_permit() {
+fn an_invalid_client_auth_is_rejected() {
     let verify = |auth: &str| app().verify_channel(auth, SOCKET, "private-foobar", None);
-    assert_eq!(verify(""), Err(AuthRefusal::Missing));
-    assert_eq!(verify("x"), Err(AuthRefusal::Malformed));
-    assert_eq!(verify("other:58"), Err(AuthRefusal::OtherApp));
+    assert_eq!(verify(""), Err(AuthRejectReason::Missing));
+    assert_eq!(verify("x"), Err(AuthRejectReason::Malformed));
+    assert_eq!(verify("other:58"), Err(AuthRejectReason::OtherApp));
     for signature in ["", "58df", "zz", "58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3"] {
-        assert_eq!(verify(&format!("{KEY}:{signature}")), Err(AuthRefusal::BadSignature), "{signature}");
+        assert_eq!(verify(&format!("{KEY}:{signature}")), Err(AuthRejectReason::BadSignature), "{signature}");
     }
 }
 
 #[test]
-fn documented_request() {
+fn the_documented_request_signature_is_reproduced() {
     assert_eq!(app().verify_request(&event(EVENT_QUERY, EVENT), THEN), Ok(()));
     for now in [THEN - 600, THEN + 600] {
         assert_eq!(app().verify_request(&event(EVENT_QUERY, EVENT), now), Ok(()));
     }
     for now in [THEN - 601, THEN + 601] {
         let refused = app().verify_request(&event(EVENT_QUERY, EVENT), now);
-        assert_eq!(refused, Err(RequestRefusal::StaleTimestamp));
+        assert_eq!(refused, Err(RequestRejectReason::StaleTimestamp));
     }
     let signed = app().sign_request(&event("", EVENT), THEN);
     assert!(
@@ -83,26 +83,26 @@ fn documented_request() {
 
 #[test]
 fn keys_are_sorted_and_lower_cased_and_values_are_not_encoded() {
-    let request = Request {
+    let request = SignedRequest {
         method: "GET",
         path: "/apps/3/channels",
         query: "Info=user_count%2Csubscription_count&filter_by_prefix=presence-%40",
         body: b"",
     };
     let signed = app().sign_request(&request, THEN);
-    assert_eq!(app().verify_request(&Request { query: &signed, ..request }, THEN), Ok(()));
+    assert_eq!(app().verify_request(&SignedRequest { query: &signed, ..request }, THEN), Ok(()));
     let text = "GET\n/apps/3/channels\nauth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0&filter_by_prefix=presence-@&info=user_count,subscription_count";
     assert!(signed.contains(&app().sign(&[text.as_bytes()])));
     let upper = signed.replace("info=", "INFO=");
-    assert_eq!(app().verify_request(&Request { query: &upper, ..request }, THEN), Ok(()));
+    assert_eq!(app().verify_request(&SignedRequest { query: &upper, ..request }, THEN), Ok(()));
 }
 
 #[test]
 fn a_path_is_signed_as_it_is_sent_or_without_its_escapes() {
     let verify = |signed: &str, sent: &str| {
-        let request = Request { method: "POST", path: signed, query: "", body: b"{}" };
+        let request = SignedRequest { method: "POST", path: signed, query: "", body: b"{}" };
         let query = app().sign_request(&request, THEN);
-        app().verify_request(&Request { path: sent, query: &query, ..request }, THEN)
+        app().verify_request(&SignedRequest { path: sent, query: &query, ..request }, THEN)
     };
     let sent = "/apps/3/users/a%20%E5%B1%B1/terminate_connections";
     assert_eq!(verify(sent, sent), Ok(()));
@@ -113,55 +113,59 @@ fn a_path_is_signed_as_it_is_sent_or_without_its_escapes() {
         ("/apps/3/users/a\n/x", "/apps/3/users/a%0a/x"),
         ("/apps/3/users/\u{fffd}/x", "/apps/3/users/%ff/x"),
     ] {
-        assert_eq!(verify(signed, sent), Err(RequestRefusal::BadSignature), "{sent}");
+        assert_eq!(verify(signed, sent), Err(RequestRejectReason::BadSignature), "{sent}");
     }
 }
 
 #[test]
-fn what_is_no_signed_request() {
+fn an_unsigned_or_altered_request_is_rejected() {
     let refused = |query: &str, body: &str| app().verify_request(&event(query, body), THEN).unwrap_err();
-    assert_eq!(refused("", EVENT), RequestRefusal::Missing("auth_key"));
-    assert_eq!(refused(&EVENT_QUERY.replace(KEY, "k"), EVENT), RequestRefusal::UnknownKey);
-    assert_eq!(refused(&EVENT_QUERY.replace("=1.0", "=2.0"), EVENT), RequestRefusal::Version);
-    assert_eq!(refused(&EVENT_QUERY.replace("=135308", "=x"), EVENT), RequestRefusal::InvalidTimestamp);
-    assert_eq!(refused(EVENT_QUERY, "{}"), RequestRefusal::BodyChanged);
-    assert_eq!(refused(&EVENT_QUERY.replace("ec365a", "ec365b"), EVENT), RequestRefusal::BodyChanged);
+    assert_eq!(refused("", EVENT), RequestRejectReason::Missing("auth_key"));
+    assert_eq!(refused(&EVENT_QUERY.replace(KEY, "k"), EVENT), RequestRejectReason::UnknownKey);
+    assert_eq!(refused(&EVENT_QUERY.replace("=1.0", "=2.0"), EVENT), RequestRejectReason::Version);
+    assert_eq!(refused(&EVENT_QUERY.replace("=135308", "=x"), EVENT), RequestRejectReason::InvalidTimestamp);
+    assert_eq!(refused(EVENT_QUERY, "{}"), RequestRejectReason::BodyChanged);
+    assert_eq!(refused(&EVENT_QUERY.replace("ec365a", "ec365b"), EVENT), RequestRejectReason::BodyChanged);
     assert_eq!(
         refused(&EVENT_QUERY.replace("body_md5", "bodymd5"), EVENT),
-        RequestRefusal::Missing("body_md5")
+        RequestRejectReason::Missing("body_md5")
     );
-    assert_eq!(refused(&EVENT_QUERY.replace("=da4548", "=da4549"), EVENT), RequestRefusal::BadSignature);
-    assert_eq!(refused(&format!("{EVENT_QUERY}&x=1"), EVENT), RequestRefusal::BadSignature);
+    assert_eq!(refused(&EVENT_QUERY.replace("=da4548", "=da4549"), EVENT), RequestRejectReason::BadSignature);
+    assert_eq!(refused(&format!("{EVENT_QUERY}&x=1"), EVENT), RequestRejectReason::BadSignature);
     let twice = format!("{EVENT_QUERY}&AUTH_KEY={KEY}");
-    assert_eq!(refused(&twice, EVENT), RequestRefusal::Repeated("auth_key"));
-    let other = Request { path: "/apps/4/events", ..event(EVENT_QUERY, EVENT) };
-    assert_eq!(app().verify_request(&other, THEN), Err(RequestRefusal::BadSignature));
-    let other = Request { method: "GET", ..event(EVENT_QUERY, EVENT) };
-    assert_eq!(app().verify_request(&other, THEN), Err(RequestRefusal::BadSignature));
+    assert_eq!(refused(&twice, EVENT), RequestRejectReason::Repeated("auth_key"));
+    let other = SignedRequest { path: "/apps/4/events", ..event(EVENT_QUERY, EVENT) };
+    assert_eq!(app().verify_request(&other, THEN), Err(RequestRejectReason::BadSignature));
+    let other = SignedRequest { method: "GET", ..event(EVENT_QUERY, EVENT) };
+    assert_eq!(app().verify_request(&other, THEN), Err(RequestRejectReason::BadSignature));
 }
 
 #[test]
-fn a_head_is_checked_before_its_body_is_there() {
+fn a_head_is_verified_before_its_body_has_arrived() {
     let head = |query: &str| app().verify_head(&event(query, ""), THEN);
     assert_eq!(head(EVENT_QUERY), Ok(()));
-    assert_eq!(head(&EVENT_QUERY.replace("ec365a", "ec365b")), Err(RequestRefusal::BadSignature));
-    assert_eq!(head(&EVENT_QUERY.replace(KEY, "k")), Err(RequestRefusal::UnknownKey));
-    assert_eq!(app().verify_head(&event(EVENT_QUERY, ""), THEN + 601), Err(RequestRefusal::StaleTimestamp));
+    assert_eq!(head(&EVENT_QUERY.replace("ec365a", "ec365b")), Err(RequestRejectReason::BadSignature));
+    assert_eq!(head(&EVENT_QUERY.replace(KEY, "k")), Err(RequestRejectReason::UnknownKey));
+    assert_eq!(
+        app().verify_head(&event(EVENT_QUERY, ""), THEN + 601),
+        Err(RequestRejectReason::StaleTimestamp)
+    );
 }
 
 #[test]
 fn a_secret_can_be_replaced() {
-    let both = App::new("3", KEY, vec![SecretString::from("new"), SecretString::from(SECRET)]).unwrap();
+    let both =
+        AppCredentials::new("3", KEY, vec![SecretString::from("new"), SecretString::from(SECRET)]).unwrap();
     assert_eq!(both.verify_request(&event(EVENT_QUERY, EVENT), THEN), Ok(()));
-    let new = App::new("3", KEY, vec![SecretString::from("new")]).unwrap();
-    assert_eq!(new.verify_request(&event(EVENT_QUERY, EVENT), THEN), Err(RequestRefusal::BadSignature));
+    let new = AppCredentials::new("3", KEY, vec![SecretString::from("new")]).unwrap();
+    assert_eq!(new.verify_request(&event(EVENT_QUERY, EVENT), THEN), Err(RequestRejectReason::BadSignature));
     assert_eq!(both.sign_webhook(b"{}"), new.sign_webhook(b"{}"));
 }
 
 #[test]
-fn webhook() {
+fn webhook_signatures_match_the_rfc_4231_vector() {
     // RFC 4231, test case 2.
-    let app = App::new("1", "k", vec![SecretString::from("Jefe")]).unwrap();
+    let app = AppCredentials::new("1", "k", vec![SecretString::from("Jefe")]).unwrap();
     assert_eq!(
         app.sign_webhook(b"what do ya want for nothing?"),
         "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
@@ -169,15 +173,16 @@ fn webhook() {
 }
 
 #[test]
-fn credentials_that_cannot_be_used() {
+fn invalid_credentials_are_rejected() {
     let new = |id, key, secrets: &[&str]| {
-        App::new(id, key, secrets.iter().map(|text| SecretString::from(*text)).collect()).unwrap_err()
+        AppCredentials::new(id, key, secrets.iter().map(|text| SecretString::from(*text)).collect())
+            .unwrap_err()
     };
-    assert_eq!(new("", "k", &["s"]), InvalidApp::NoId);
-    assert_eq!(new("1", "", &["s"]), InvalidApp::NoKey);
-    assert_eq!(new("1", "a:b", &["s"]), InvalidApp::KeyCharacter);
-    assert_eq!(new("1", "k", &[]), InvalidApp::NoSecret);
-    assert_eq!(new("1", "k", &["s", ""]), InvalidApp::NoSecret);
+    assert_eq!(new("", "k", &["s"]), CredentialsError::NoId);
+    assert_eq!(new("1", "", &["s"]), CredentialsError::NoKey);
+    assert_eq!(new("1", "a:b", &["s"]), CredentialsError::KeyCharacter);
+    assert_eq!(new("1", "k", &[]), CredentialsError::NoSecret);
+    assert_eq!(new("1", "k", &["s", ""]), CredentialsError::NoSecret);
     assert!(!format!("{:?}", app()).contains(SECRET));
 }
 
@@ -188,7 +193,7 @@ proptest! {
         prop_assume!(!query.contains('%'));
         let request = event(&query, &body);
         let signed = app().sign_request(&request, now);
-        prop_assert_eq!(app().verify_request(&Request { query: &signed, ..request }, now), Ok(()));
+        prop_assert_eq!(app().verify_request(&SignedRequest { query: &signed, ..request }, now), Ok(()));
     }
 
     #[test]

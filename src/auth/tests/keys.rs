@@ -1,14 +1,14 @@
-//! Which keys and algorithms count, and what settings are refused.
+//! Keys and algorithms, and invalid settings of them.
 
 use std::time::Duration;
 
 use super::*;
 
 #[test]
-fn a_missing_token_is_not_a_malformed_one() {
-    assert_eq!(shared().verify("", NOW), Err(Refusal::Missing));
+fn a_missing_token_has_its_own_reason() {
+    assert_eq!(shared().verify("", NOW), Err(TokenRejectReason::Missing));
     for token in ["x", ".", "..", "...", "a.b", "a.b.c", "a.b.c.d", "null", "{}", "e30.e30.e30"] {
-        assert_eq!(shared().verify(token, NOW), Err(Refusal::Malformed), "{token}");
+        assert_eq!(shared().verify(token, NOW), Err(TokenRejectReason::Malformed), "{token}");
     }
 }
 
@@ -17,7 +17,7 @@ fn algorithms_are_pinned() {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     for algorithm in [Algorithm::HS384, Algorithm::HS512] {
         let token = sign(Header::new(algorithm), &claims(json!({})), &key);
-        assert_eq!(shared().verify(&token, NOW), Err(Refusal::AlgorithmNotAccepted));
+        assert_eq!(shared().verify(&token, NOW), Err(TokenRejectReason::AlgorithmNotAccepted));
         let name = format!("{algorithm:?}");
         assert!(authenticator(json!({"secret": SECRET, "algorithms": [name]})).verify(&token, NOW).is_ok());
     }
@@ -25,23 +25,23 @@ fn algorithms_are_pinned() {
     for name in ["none", "None", "NONE", "hs256", "HS256 ", "", "ES512"] {
         let token = raw(&json!({"alg": name}).to_string(), &payload);
         let (unsigned, _) = token.rsplit_once('.').unwrap();
-        assert_eq!(shared().verify(&token, NOW), Err(Refusal::AlgorithmNotAccepted), "{name}");
+        assert_eq!(shared().verify(&token, NOW), Err(TokenRejectReason::AlgorithmNotAccepted), "{name}");
         assert_eq!(
             shared().verify(&format!("{unsigned}."), NOW),
-            Err(Refusal::AlgorithmNotAccepted),
+            Err(TokenRejectReason::AlgorithmNotAccepted),
             "{name}"
         );
     }
 }
 
 #[test]
-fn an_extension_marked_critical_is_refused() {
+fn a_critical_extension_is_rejected() {
     let token = raw(r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, &claims(json!({})).to_string());
-    assert_eq!(shared().verify(&token, NOW), Err(Refusal::Malformed));
+    assert_eq!(shared().verify(&token, NOW), Err(TokenRejectReason::Malformed));
 }
 
 #[test]
-fn public_keys_verify_and_only_with_their_own_algorithm() {
+fn public_keys_verify_only_with_their_own_algorithm() {
     let all = public_keys();
     for (algorithm, name, key) in &all {
         let token = sign(Header::new(*algorithm), &claims(json!({})), key);
@@ -54,7 +54,7 @@ fn public_keys_verify_and_only_with_their_own_algorithm() {
 }
 
 #[test]
-fn a_public_key_is_never_taken_for_a_secret() {
+fn a_public_key_is_never_used_as_a_secret() {
     for (algorithm, name, _) in public_keys() {
         let server = with_public_key(algorithm, name);
         let text = pem(name);
@@ -62,14 +62,17 @@ fn a_public_key_is_never_taken_for_a_secret() {
         for bytes in [text.as_slice(), text.trim_ascii_end(), der.try_get_as_bytes().unwrap()] {
             for hmac in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
                 let token = sign(Header::new(hmac), &claims(json!({})), &EncodingKey::from_secret(bytes));
-                assert_eq!(server.verify(&token, NOW), Err(Refusal::AlgorithmNotAccepted));
+                assert_eq!(server.verify(&token, NOW), Err(TokenRejectReason::AlgorithmNotAccepted));
                 // The same signature under the header that the server expects.
                 let message = token.rsplit_once('.').unwrap().0.split_once('.').unwrap().1;
                 let header = URL_SAFE_NO_PAD.encode(json!({"alg": format!("{algorithm:?}")}).to_string());
                 let forged = format!("{header}.{message}");
                 let key = EncodingKey::from_secret(bytes);
                 let signature = jsonwebtoken::crypto::sign(forged.as_bytes(), &key, hmac).unwrap();
-                assert_eq!(server.verify(&format!("{forged}.{signature}"), NOW), Err(Refusal::BadSignature));
+                assert_eq!(
+                    server.verify(&format!("{forged}.{signature}"), NOW),
+                    Err(TokenRejectReason::BadSignature)
+                );
             }
         }
         let secret = String::from_utf8(text).unwrap();
@@ -102,9 +105,17 @@ fn several_keys_are_valid_at_once() {
     assert_eq!(verify(hs256, Some("a"), a), Ok(7));
     assert_eq!(verify(hs512, Some("b"), b), Ok(7));
     assert_eq!(verify(hs256, Some("elsewhere"), SECRET), Ok(7), "keys without kid are tried for every token");
-    assert_eq!(verify(hs256, Some("b"), a), Err(Refusal::BadSignature), "kid b is not signed with a");
-    assert_eq!(verify(hs512, Some("a"), b), Err(Refusal::UnknownKey), "and no HS512 key is called a");
-    assert_eq!(verify(hs256, None, "unknown"), Err(Refusal::BadSignature));
+    assert_eq!(
+        verify(hs256, Some("b"), a),
+        Err(TokenRejectReason::BadSignature),
+        "kid b is not signed with a"
+    );
+    assert_eq!(
+        verify(hs512, Some("a"), b),
+        Err(TokenRejectReason::UnknownKey),
+        "and no HS512 key is called a"
+    );
+    assert_eq!(verify(hs256, None, "unknown"), Err(TokenRejectReason::BadSignature));
 }
 
 #[test]
@@ -149,11 +160,11 @@ fn all_problems_are_listed() {
 }
 
 #[test]
-fn without_a_key_no_token_is_accepted() {
+fn without_keys_no_token_is_accepted() {
     let server = authenticator(json!({}));
     assert!(!server.has_keys() && shared().has_keys());
     for token in ["", "x", &hs256(&claims(json!({})))] {
-        assert_eq!(server.verify(token, NOW), Err(Refusal::NoKeys));
+        assert_eq!(server.verify(token, NOW), Err(TokenRejectReason::NoKeys));
     }
     assert_eq!(problems(json!({"algorithms": ["HS1"]})).len(), 1);
 }
@@ -167,7 +178,7 @@ fn a_short_secret_is_accepted_with_a_warning() {
 }
 
 #[test]
-fn what_is_minted_is_accepted() {
+fn issued_tokens_are_accepted() {
     for json in [
         json!({"secret": SECRET}),
         json!({"secret": SECRET, "algorithms": ["HS512"], "issuer": "i", "audience": "a"}),
@@ -175,22 +186,23 @@ fn what_is_minted_is_accepted() {
     ] {
         let settings = settings(json);
         let channel = ChannelName::new("chat:部屋").unwrap();
-        let token = Minter::new(&settings).unwrap().mint(&7.into(), "Aoi", &channel, Duration::from_secs(60));
+        let token =
+            TokenIssuer::new(&settings).unwrap().issue(&7.into(), "Aoi", &channel, Duration::from_secs(60));
         let now = jsonwebtoken::get_current_timestamp();
         let identity = Authenticator::new(&settings).unwrap().verify(&token, now).unwrap();
         assert_eq!((identity.id, &*identity.name, &identity.channel), (7.into(), "Aoi", &channel));
         assert!((now + 59..=now + 60).contains(&identity.expires_at));
     }
     let only_public = json!({"keys": [{"algorithm": "RS256", "public_key_file": file("rsa.public.pem")}]});
-    assert_eq!(Minter::new(&settings(only_public)).unwrap_err(), NoSigningKey);
+    assert_eq!(TokenIssuer::new(&settings(only_public)).unwrap_err(), NoSigningKeyError);
 }
 
 #[test]
 fn nothing_secret_is_printed() {
     let settings = settings(json!({"secret": SECRET}));
-    let minter = Minter::new(&settings).unwrap();
-    let text = format!("{settings:?} {minter:?} {:?}", Authenticator::new(&settings).unwrap());
+    let issuer = TokenIssuer::new(&settings).unwrap();
+    let text = format!("{settings:?} {issuer:?} {:?}", Authenticator::new(&settings).unwrap());
     assert!(!text.contains("thirty-two"), "{text}");
-    // Also not as a list of numbers.
+    // Nor as a list of numbers.
     assert!(!text.contains("116, 104, 105"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! The room as others see it: settings and a token in, an identity or a refusal out.
+//! The room from outside: settings and a token in, an identity or a reject reason out.
 
 #![allow(clippy::needless_pass_by_value, reason = "json!(…) reads better without a borrow at each call")]
 

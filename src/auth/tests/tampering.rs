@@ -1,4 +1,4 @@
-//! What an attacker may send.
+//! Tokens that an attacker may send.
 
 use proptest::prelude::*;
 
@@ -22,7 +22,7 @@ proptest! {
         prop_assert!(shared().verify(&token, NOW).is_err());
     }
 
-    /// Any change of any byte is found: also of the unused bits in the last character of a part.
+    /// Detects any change of any byte, including the unused bits in the last character of a part.
     #[test]
     fn every_tampering_fails(at in any::<prop::sample::Index>(), to in any::<u8>()) {
         let token = hs256(&claims(json!({})));
@@ -48,7 +48,7 @@ proptest! {
         prop_assert_eq!((identity.id, &*identity.name), (id.into(), name.as_str()));
     }
 
-    /// What a refusal says must not depend on what the token says.
+    /// A reject reason must not quote the token.
     #[test]
     fn refusals_do_not_quote_the_token(secret_text in "[a-z]{12}") {
         for changes in [json!({"id": [&secret_text]}), json!({"exp": &secret_text}), json!({&secret_text: 1, "name": 5})] {

@@ -1,12 +1,11 @@
 use std::time::Duration;
 
-const SHORTEST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(1);
-/// A port on which nothing listens refuses at once and at no cost, so that it may be asked this often.
-const PROBE: Duration = Duration::from_millis(250);
+const INITIAL: Duration = Duration::from_millis(100);
+const MAX: Duration = Duration::from_secs(1);
+/// The cap while nothing listens at the address: a refused connection costs nothing, so retries may be frequent.
+const MAX_WHILE_ABSENT: Duration = Duration::from_millis(250);
 
-/// How long to wait before the next attempt: doubling up to a cap, with jitter, so that many nodes do not
-/// come back in step.
+/// Delay before the next attempt: doubles up to a cap, with jitter so that many nodes do not reconnect in step.
 #[derive(Debug)]
 pub(super) struct Backoff {
     ceiling: Duration,
@@ -14,26 +13,26 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) const fn new() -> Self {
-        Self { ceiling: SHORTEST }
+        Self { ceiling: INITIAL }
     }
 
-    /// Between half of the ceiling and all of it; the ceiling rises.
+    /// A random delay between half of the ceiling and the ceiling, which then doubles.
     pub(super) fn next(&mut self) -> Duration {
         let ceiling = self.ceiling;
-        self.ceiling = (ceiling * 2).min(LONGEST);
+        self.ceiling = (ceiling * 2).min(MAX);
         jittered(ceiling)
     }
 
-    /// The same where nothing listens on the port: the first attempt after Redis starts should not be far away.
-    pub(super) fn next_probe(&mut self) -> Duration {
-        let ceiling = self.ceiling.min(PROBE);
-        self.ceiling = (ceiling * 2).min(PROBE);
+    /// The same with a lower cap, for when nothing listens yet: a Redis that starts is found soon.
+    pub(super) fn next_while_absent(&mut self) -> Duration {
+        let ceiling = self.ceiling.min(MAX_WHILE_ABSENT);
+        self.ceiling = (ceiling * 2).min(MAX_WHILE_ABSENT);
         jittered(ceiling)
     }
 
-    /// Begins anew, after a connection that held.
+    /// Starts over, after a connection that lasted.
     pub(super) const fn reset(&mut self) {
-        self.ceiling = SHORTEST;
+        self.ceiling = INITIAL;
     }
 }
 
@@ -46,16 +45,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_rises_to_the_cap_and_begins_anew() {
+    fn the_delay_doubles_up_to_the_cap_and_starts_over_after_a_reset() {
         let mut backoff = Backoff::new();
         for ceiling in [100, 200, 400, 800, 1000, 1000] {
             let wait = backoff.next().as_millis();
             assert!((ceiling / 2..=ceiling).contains(&wait), "{wait} of {ceiling}");
         }
         for _ in 0..100 {
-            assert!(backoff.next_probe() <= PROBE);
+            assert!(backoff.next_while_absent() <= MAX_WHILE_ABSENT);
         }
         backoff.reset();
-        assert!(backoff.next() <= SHORTEST);
+        assert!(backoff.next() <= INITIAL);
     }
 }

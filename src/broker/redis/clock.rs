@@ -2,20 +2,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Redis's clock as this node knows it, to say *not after* in Redis's own time.
+/// An estimate of Redis's clock, to express deadlines in Redis's own time.
 ///
-/// The estimate errs towards too slow: it takes the server's time to be that of the moment when the answer
-/// arrived, though it was read earlier. A deadline translated by it is never later than meant, and earlier by
-/// no more than the round trip of the sample.
+/// The estimate never runs ahead: it assumes that Redis read its clock when the answer arrived, although it read it
+/// earlier. So a translated deadline is never later than intended, and at most one round trip earlier.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
+pub(super) struct RedisClock {
     at: Instant,
     /// Redis's Unix time at that moment, in microseconds.
     micros: u64,
 }
 
-impl Clock {
-    /// From an answer that arrived at `received`. `None` if it took longer than `tolerance`, as after a pause.
+impl RedisClock {
+    /// Takes a sample from an answer. `None` if the round trip exceeded `tolerance`, for example after a pause.
     pub(super) fn sample(
         asked: Instant,
         received: Instant,
@@ -25,7 +24,7 @@ impl Clock {
         (received.duration_since(asked) <= tolerance).then_some(Self { at: received, micros })
     }
 
-    /// Redis's Unix time, in microseconds, at a moment of this node.
+    /// Redis's Unix time in microseconds at a moment of this node's clock.
     pub(super) fn micros_at(&self, moment: Instant) -> u64 {
         let ahead = moment.saturating_duration_since(self.at);
         let behind = self.at.saturating_duration_since(moment);
@@ -42,11 +41,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_is_never_later_than_meant() {
+    fn a_translated_deadline_is_never_later_than_intended() {
         let asked = Instant::now();
         let received = asked + Duration::from_millis(30);
-        // Redis read its clock somewhere between; at the worst, at once.
-        let clock = Clock::sample(asked, received, 1_000_000, Duration::from_millis(30)).unwrap();
+        // Redis read its clock in between; the worst case is right after `asked`.
+        let clock = RedisClock::sample(asked, received, 1_000_000, Duration::from_millis(30)).unwrap();
         let truth = |moment: Instant| 1_000_000 + micros(moment.duration_since(asked));
         let deadline = asked + Duration::from_secs(2);
         assert!(clock.micros_at(deadline) <= truth(deadline));
@@ -55,9 +54,9 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_after_a_pause_tells_nothing() {
+    fn an_answer_after_a_pause_is_not_a_sample() {
         let asked = Instant::now();
         let received = asked + Duration::from_millis(31);
-        assert!(Clock::sample(asked, received, 1, Duration::from_millis(30)).is_none());
+        assert!(RedisClock::sample(asked, received, 1, Duration::from_millis(30)).is_none());
     }
 }

@@ -3,132 +3,136 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::outgoing::Outgoing;
+use super::publish_queue::PublishQueue;
 use crate::telemetry::Metrics;
 
-/// The two connections.
+/// The two connections to Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum ConnectionRole {
     Publisher,
     Subscriber,
 }
 
-/// Whether both connections work. Opens and closes the queue, counts, and logs each change once.
+/// Whether both connections work. Opens and closes the publish queue, counts interruptions, and logs each change once.
 pub(super) struct Health {
-    outgoing: Arc<Outgoing>,
+    queue: Arc<PublishQueue>,
     metrics: Arc<Metrics>,
-    /// Where Redis is, without secrets.
-    place: String,
-    /// Where the nodes and Laravel publish events.
-    topic: String,
-    /// A connection has come up.
-    pub(super) risen: Notify,
-    state: Mutex<State>,
+    /// The address of Redis, without secrets.
+    address: String,
+    /// The Redis channel that carries events.
+    events_channel: String,
+    /// One of the connections has come up.
+    pub(super) connected: Notify,
+    state: Mutex<HealthState>,
 }
 
 #[derive(Default)]
-struct State {
+struct HealthState {
     publisher: bool,
     subscriber: bool,
-    /// Connections that stand but do not answer at the moment, and what was not answered.
-    silent: [Option<Arc<str>>; 2],
-    stopped: bool,
-    /// The reasons that this outage has shown already.
-    told: HashSet<String>,
+    /// What connections that are open, but do not answer, have not answered.
+    unresponsive: [Option<Arc<str>>; 2],
+    is_stopped: bool,
+    /// The reasons already logged during this outage.
+    logged_reasons: HashSet<String>,
 }
 
-impl State {
-    fn set(&mut self, role: Role, up: bool) {
-        *self.silence_of(role) = None;
+impl HealthState {
+    fn set(&mut self, role: ConnectionRole, is_up: bool) {
+        *self.unresponsive_mut(role) = None;
         match role {
-            Role::Publisher => self.publisher = up,
-            Role::Subscriber => self.subscriber = up,
+            ConnectionRole::Publisher => self.publisher = is_up,
+            ConnectionRole::Subscriber => self.subscriber = is_up,
         }
     }
 
-    fn silence_of(&mut self, role: Role) -> &mut Option<Arc<str>> {
-        let [publisher, subscriber] = &mut self.silent;
+    fn unresponsive_mut(&mut self, role: ConnectionRole) -> &mut Option<Arc<str>> {
+        let [publisher, subscriber] = &mut self.unresponsive;
         match role {
-            Role::Publisher => publisher,
-            Role::Subscriber => subscriber,
+            ConnectionRole::Publisher => publisher,
+            ConnectionRole::Subscriber => subscriber,
         }
     }
 
-    fn up(&self) -> bool {
-        self.publisher && self.subscriber && !self.stopped
+    fn is_up(&self) -> bool {
+        self.publisher && self.subscriber && !self.is_stopped
     }
 }
 
 impl Health {
-    pub(super) fn new(outgoing: Arc<Outgoing>, metrics: Arc<Metrics>, place: String, topic: String) -> Self {
+    pub(super) fn new(
+        queue: Arc<PublishQueue>,
+        metrics: Arc<Metrics>,
+        address: String,
+        events_channel: String,
+    ) -> Self {
         metrics.broker_up.set(0);
-        Self { outgoing, metrics, place, topic, risen: Notify::new(), state: Mutex::default() }
+        Self { queue, metrics, address, events_channel, connected: Notify::new(), state: Mutex::default() }
     }
 
-    pub(super) fn up(&self, role: Role) {
+    pub(super) fn set_up(&self, role: ConnectionRole) {
         {
             let mut state = self.state();
             state.set(role, true);
-            if state.up() {
-                state.told.clear();
-                self.outgoing.open();
+            if state.is_up() {
+                state.logged_reasons.clear();
+                self.queue.open();
                 self.metrics.broker_up.set(1);
-                tracing::info!(redis = %self.place, topic = self.topic, "connected to Redis");
+                tracing::info!(redis = %self.address, topic = self.events_channel, "connected to Redis");
             }
         }
-        self.risen.notify_waiters();
+        self.connected.notify_waiters();
     }
 
-    /// A connection stands but has not answered `what`. Until it does, the node says that it is not ready; what clients
-    /// send is still taken, because it may only be a moment.
-    pub(super) fn silent(&self, role: Role, what: &str) {
+    /// The connection is open, but has not answered `command` in time. Until it answers, the node reports that it is not
+    /// ready. It still accepts what clients send, because the delay may be short.
+    pub(super) fn set_unresponsive(&self, role: ConnectionRole, command: &str) {
         let mut state = self.state();
-        tracing::debug!(redis = %self.place, ?role, what, "Redis does not answer");
-        *state.silence_of(role) = Some(format!("no answer to {what} in time").into());
+        tracing::debug!(redis = %self.address, ?role, command, "Redis does not answer");
+        *state.unresponsive_mut(role) = Some(format!("no answer to {command} in time").into());
     }
 
-    /// It answers again.
-    pub(super) fn answers(&self, role: Role) {
-        *self.state().silence_of(role) = None;
+    pub(super) fn set_responsive(&self, role: ConnectionRole) {
+        *self.state().unresponsive_mut(role) = None;
     }
 
-    /// Why a connection that stands is of no use at the moment, if so.
-    pub(super) fn silence(&self) -> Option<Arc<str>> {
-        self.state().silent.iter().flatten().next().cloned()
+    /// Why an open connection cannot be relied on at the moment.
+    pub(super) fn unresponsive_reason(&self) -> Option<Arc<str>> {
+        self.state().unresponsive.iter().flatten().next().cloned()
     }
 
-    pub(super) fn down(&self, role: Role, reason: &str) {
+    pub(super) fn set_down(&self, role: ConnectionRole, reason: &str) {
         {
             let mut state = self.state();
-            let was_up = state.up();
+            let was_up = state.is_up();
             state.set(role, false);
-            if state.stopped {
+            if state.is_stopped {
                 return;
             }
-            self.outgoing.close(reason);
+            self.queue.close(reason);
+            let is_new = state.logged_reasons.insert(reason.to_owned());
             if was_up {
                 self.metrics.broker_up.set(0);
                 self.metrics.broker_interruptions.inc();
-                tracing::warn!(redis = %self.place, reason, "lost Redis: client messages are refused until it is back");
-                state.told.insert(reason.to_owned());
-            } else if state.told.insert(reason.to_owned()) {
-                tracing::warn!(redis = %self.place, reason, "cannot reach Redis, trying on");
+                tracing::warn!(redis = %self.address, reason, "lost Redis, refusing client messages until it is back");
+            } else if is_new {
+                tracing::warn!(redis = %self.address, reason, "cannot reach Redis, retrying");
             } else {
-                tracing::debug!(redis = %self.place, reason, ?role, "cannot reach Redis, trying on");
+                tracing::debug!(redis = %self.address, reason, ?role, "cannot reach Redis, retrying");
             }
         }
-        self.outgoing.refuse_unsent();
+        self.queue.refuse_unsent();
     }
 
-    /// Accepts nothing from now on.
+    /// Accepts no more dispatches.
     pub(super) fn stop(&self) {
         let mut state = self.state();
-        state.stopped = true;
-        self.outgoing.close("shutting down");
+        state.is_stopped = true;
+        self.queue.close("shutting down");
         self.metrics.broker_up.set(0);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HealthState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,268 +1,163 @@
 use std::time::Duration;
 
-use redis::{Cmd, ServerErrorKind, Value, cmd};
+use redis::{ServerErrorKind, Value, cmd};
 use tokio::time::{Instant, sleep_until};
 
-use super::clock::Clock;
-use super::health::{Health, Role};
-use super::link::{Link, Trouble, code_of, within};
-use super::outgoing::{Outgoing, Sending};
+use super::connection::RedisConnection;
+use super::connection_error::{ConnectionError, error_code};
+use super::health::{ConnectionRole, Health};
+use super::publish_queue::{PublishQueue, QueuedMessage};
+use super::publish_script::{PublishScript, ScriptReply};
+use super::timeouts::within;
 use crate::broker::PublishError;
 
-/// Publishes only what is not too late by Redis's own clock: `docs/decisions/0001-publish-with-a-deadline.md`.
-///
-/// Arguments: topic, deadline (µs of Unix time) and payload of each message, the oldest first. Answers: how many
-/// of the first were too late, and the clock; where Redis refused topics also the first error's code, and the
-/// numbers, from 1, of the messages that it refused. Without messages it only tells the clock.
-const SCRIPT: &str = "\
-local t = redis.call('TIME')
-local now = t[1] * 1000000 + t[2]
-local answer = {0, tonumber(t[1]), tonumber(t[2])}
-for i = 1, #ARGV, 3 do
-  if now <= tonumber(ARGV[i + 1]) then
-    local reply = redis.pcall('PUBLISH', ARGV[i], ARGV[i + 2])
-    if type(reply) == 'table' then
-      answer[4] = answer[4] or string.match(reply['err'] or '', '^%S*')
-      answer[#answer + 1] = (i + 2) / 3
-    end
-  else
-    answer[1] = answer[1] + 1
-  end
-end
-return answer";
-
-/// A connection on which nothing was published for so long is tried.
+/// How long the connection may be idle before it is checked.
 const HEARTBEAT: Duration = Duration::from_millis(400);
-/// Without an answer for so long the node says that it is not ready. It goes on waiting for the answer.
-const SILENT_AFTER: Duration = Duration::from_millis(400);
+/// How long to wait for an answer before the node reports that it is not ready. The publisher keeps waiting.
+const UNRESPONSIVE_AFTER: Duration = Duration::from_millis(400);
 
-/// The connection that publishes: one batch at a time, all that waits in one batch.
+/// The connection that publishes, one batch at a time. A batch takes all that is queued.
 pub(super) struct Publisher<'a> {
-    link: Link,
-    outgoing: &'a Outgoing,
+    connection: RedisConnection,
+    queue: &'a PublishQueue,
     health: &'a Health,
-    /// How long a sender waits, and the longest that Redis may be silent.
-    patience: Duration,
-    mode: Mode,
-}
-
-enum Mode {
-    /// The script's name, and the clock that its answers tell.
-    Deadline { script: Vec<u8>, clock: Clock },
-    /// Scripts are not permitted.
-    Plain,
+    /// How long a sender waits, and how long Redis may take to answer.
+    timeout: Duration,
+    /// `None` if Redis denies scripts.
+    script: Option<PublishScript>,
 }
 
 impl<'a> Publisher<'a> {
     pub(super) async fn start(
-        mut link: Link,
-        outgoing: &'a Outgoing,
+        mut connection: RedisConnection,
+        queue: &'a PublishQueue,
         health: &'a Health,
-        patience: Duration,
-    ) -> Result<Self, Trouble> {
-        let mode = match deadline_mode(&mut link, patience).await {
-            Ok(mode) => mode,
-            Err(Trouble::Refused(_, code)) if matches!(&*code, "NOPERM" | "ERR") => Mode::Plain,
-            Err(trouble) => return Err(trouble),
+        timeout: Duration,
+    ) -> Result<Self, ConnectionError> {
+        let script = match PublishScript::load(&mut connection, timeout).await {
+            Ok(script) => Some(script),
+            Err(ConnectionError::Refused(_, code)) if matches!(&*code, "NOPERM" | "ERR") => None,
+            Err(error) => return Err(error),
         };
-        Ok(Self { link, outgoing, health, patience, mode })
+        Ok(Self { connection, queue, health, timeout, script })
     }
 
-    /// Whether Redis itself refuses what is too late.
-    pub(super) const fn keeps_deadlines(&self) -> bool {
-        matches!(self.mode, Mode::Deadline { .. })
+    /// Whether Redis itself refuses messages after their deadline.
+    pub(super) const fn enforces_deadlines(&self) -> bool {
+        self.script.is_some()
     }
 
     /// Runs until the connection fails.
-    pub(super) async fn run(&mut self) -> Trouble {
+    pub(super) async fn run(&mut self) -> ConnectionError {
         loop {
-            let batch = self.outgoing.batch();
+            let batch = self.queue.take_batch();
             if !batch.is_empty() {
-                if let Err(trouble) = self.send(&batch).await {
-                    return trouble;
+                if let Err(error) = self.send(&batch).await {
+                    return error;
                 }
                 continue;
             }
             let heartbeat = sleep_until(Instant::now() + HEARTBEAT);
             tokio::select! {
                 biased;
-                () = self.outgoing.queued.notified() => {}
-                unasked = self.link.read() => return match unasked {
-                    Ok(Value::ServerError(error)) => Trouble::refused("the connection", &error),
-                    Ok(_) => Trouble::Unexpected("nothing"),
-                    Err(trouble) => trouble,
+                () = self.queue.queued.notified() => {}
+                unsolicited = self.connection.read() => return match unsolicited {
+                    Ok(Value::ServerError(error)) => ConnectionError::refused("the connection", &error),
+                    Ok(_) => ConnectionError::Unexpected("nothing"),
+                    Err(error) => error,
                 },
-                () = heartbeat => if let Err(trouble) = self.send(&[]).await {
-                    return trouble;
+                () = heartbeat => if let Err(error) = self.send(&[]).await {
+                    return error;
                 },
             }
         }
     }
 
-    /// Sends a batch and settles what the answer settles. An empty one is a heartbeat.
-    async fn send(&mut self, batch: &[Sending]) -> Result<(), Trouble> {
-        let (patience, health) = (self.patience, self.health);
+    /// Sends a batch and settles its messages by the reply. An empty batch is a heartbeat.
+    async fn send(&mut self, batch: &[QueuedMessage]) -> Result<(), ConnectionError> {
+        let (timeout, health) = (self.timeout, self.health);
         let sending = async {
-            match self.mode {
-                Mode::Deadline { .. } => self.send_with_deadline(batch).await,
-                Mode::Plain if batch.is_empty() => self.link.ask("PING", &cmd("PING")).await.map(drop),
-                Mode::Plain => self.send_plainly(batch).await,
+            if self.script.is_some() {
+                self.send_with_deadlines(batch).await
+            } else if batch.is_empty() {
+                self.connection.call("PING", &cmd("PING")).await.map(drop)
+            } else {
+                self.send_without_deadlines(batch).await
             }
         };
         tokio::pin!(sending);
-        if let Some(sent) = within(SILENT_AFTER, &mut sending).await {
+        if let Some(sent) = within(UNRESPONSIVE_AFTER, &mut sending).await {
             return sent;
         }
-        health.silent(Role::Publisher, "PUBLISH");
-        let sent = within(patience.saturating_sub(SILENT_AFTER), sending).await;
-        health.answers(Role::Publisher);
-        sent.unwrap_or(Err(Trouble::Silent("PUBLISH")))
+        health.set_unresponsive(ConnectionRole::Publisher, "PUBLISH");
+        let sent = within(timeout.saturating_sub(UNRESPONSIVE_AFTER), sending).await;
+        health.set_responsive(ConnectionRole::Publisher);
+        sent.unwrap_or(Err(ConnectionError::TimedOut("PUBLISH")))
     }
 
-    async fn send_with_deadline(&mut self, batch: &[Sending]) -> Result<(), Trouble> {
-        let Mode::Deadline { script, clock } = &mut self.mode else { return Ok(()) };
-        let margin = margin(self.patience);
-        let answer = loop {
+    async fn send_with_deadlines(&mut self, batch: &[QueuedMessage]) -> Result<(), ConnectionError> {
+        let Some(script) = &mut self.script else { return Ok(()) };
+        let reply = loop {
             let asked = Instant::now();
-            self.link.write(&publish_batch(script, batch, clock, margin));
-            self.link.flush().await?;
-            match self.link.read().await? {
-                // Someone flushed the scripts: nothing of the batch was published.
+            self.connection.write(&script.command(batch));
+            self.connection.flush().await?;
+            match self.connection.read().await? {
+                // Nothing of the batch was published.
                 Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript) => {
-                    *script = load(&mut self.link).await?;
+                    script.reload(&mut self.connection).await?;
                 }
                 Value::ServerError(error) => {
                     if error.kind() == Some(ServerErrorKind::NoPerm) {
-                        for sending in batch {
-                            self.outgoing.refused(sending.seq, PublishError::Unreachable);
+                        for message in batch {
+                            self.queue.refuse(message.seq, PublishError::Unreachable);
                         }
                     }
-                    // After any other error a part may have been published: copies and deadlines tell.
-                    return Err(Trouble::refused("PUBLISH", &error));
+                    // After any other error some messages may have been published. Their copies or deadlines settle them.
+                    return Err(ConnectionError::refused("PUBLISH", &error));
                 }
-                reply => break Answer::read(&reply, asked)?,
+                reply => break ScriptReply::parse(&reply, asked)?,
             }
         };
-        for (index, sending) in batch.iter().enumerate() {
-            if index < answer.late {
-                self.outgoing.refused(sending.seq, PublishError::TimedOut);
-            } else if answer.denied.contains(&(index + 1)) {
-                self.outgoing.refused(sending.seq, PublishError::Unreachable);
+        for (index, message) in batch.iter().enumerate() {
+            if index < reply.late {
+                self.queue.refuse(message.seq, PublishError::TimedOut);
+            } else if reply.denied.contains(&(index + 1)) {
+                self.queue.refuse(message.seq, PublishError::Unreachable);
             } else {
-                self.outgoing.accepted(sending.seq);
+                self.queue.accept(message.seq);
             }
         }
-        if let Some(sample) = answer.clock(margin) {
-            *clock = sample;
-        }
-        let Some(code) = answer.refusal else { return Ok(()) };
-        let denied = answer.denied.first().and_then(|number| batch.get(number.checked_sub(1)?));
-        Err(denied.map_or(Trouble::Refused("PUBLISH", code.clone()), |sending| denied_publish(code, sending)))
+        script.update_clock(&reply);
+        let Some(code) = reply.denial_code else { return Ok(()) };
+        let denied = reply.denied.first().and_then(|number| batch.get(number.checked_sub(1)?));
+        Err(match denied {
+            Some(message) => denied_publish(code, message),
+            None => ConnectionError::Refused("PUBLISH", code),
+        })
     }
 
-    async fn send_plainly(&mut self, batch: &[Sending]) -> Result<(), Trouble> {
-        for sending in batch {
-            self.link.write(cmd("PUBLISH").arg(&sending.topic[..]).arg(&sending.payload[..]));
+    async fn send_without_deadlines(&mut self, batch: &[QueuedMessage]) -> Result<(), ConnectionError> {
+        for message in batch {
+            self.connection.write(cmd("PUBLISH").arg(&message.topic[..]).arg(&message.payload[..]));
         }
-        self.link.flush().await?;
-        let mut trouble = None;
-        for sending in batch {
-            match self.link.read().await? {
-                Value::Int(_) => self.outgoing.accepted(sending.seq),
+        self.connection.flush().await?;
+        let mut denied = None;
+        for message in batch {
+            match self.connection.read().await? {
+                Value::Int(_) => self.queue.accept(message.seq),
                 Value::ServerError(error) => {
-                    self.outgoing.refused(sending.seq, PublishError::Unreachable);
-                    trouble = Some(denied_publish(code_of(error.code()), sending));
+                    self.queue.refuse(message.seq, PublishError::Unreachable);
+                    denied = Some(denied_publish(error_code(error.code()), message));
                 }
-                _ => return Err(Trouble::Unexpected("PUBLISH")),
+                _ => return Err(ConnectionError::Unexpected("PUBLISH")),
             }
         }
-        trouble.map_or(Ok(()), Err)
+        denied.map_or(Ok(()), Err)
     }
 }
 
-/// Redis may publish until this long before the sender gives up: the way back must fit in.
-fn margin(patience: Duration) -> Duration {
-    (patience / 4).min(Duration::from_millis(500))
-}
-
-async fn deadline_mode(link: &mut Link, patience: Duration) -> Result<Mode, Trouble> {
-    let script = load(link).await?;
-    // A first answer can be slow by chance.
-    for _ in 0..3 {
-        let asked = Instant::now();
-        let reply = link.ask("EVALSHA", &run_script(&script)).await?;
-        if let Some(clock) = Answer::read(&reply, asked)?.clock(margin(patience)) {
-            return Ok(Mode::Deadline { script, clock });
-        }
-    }
-    Err(Trouble::Silent("EVALSHA"))
-}
-
-async fn load(link: &mut Link) -> Result<Vec<u8>, Trouble> {
-    match link.ask("SCRIPT LOAD", cmd("SCRIPT").arg("LOAD").arg(SCRIPT)).await? {
-        Value::BulkString(name) => Ok(name),
-        _ => Err(Trouble::Unexpected("SCRIPT LOAD")),
-    }
-}
-
-/// Without messages it asks for the clock.
-fn run_script(script: &[u8]) -> Cmd {
-    cmd("EVALSHA").arg(script).arg(0).take()
-}
-
-fn publish_batch(script: &[u8], batch: &[Sending], clock: &Clock, margin: Duration) -> Cmd {
-    let mut command = run_script(script);
-    for sending in batch {
-        let deadline = sending.deadline.checked_sub(margin).unwrap_or(sending.deadline);
-        command.arg(&sending.topic[..]).arg(clock.micros_at(deadline)).arg(&sending.payload[..]);
-    }
-    command
-}
-
-/// What the script answers.
-struct Answer {
-    late: usize,
-    /// The numbers, from 1, of the messages that Redis refused, and why.
-    denied: Vec<usize>,
-    /// The code of the first refusal.
-    refusal: Option<String>,
-    micros: u64,
-    asked: Instant,
-    received: Instant,
-}
-
-impl Answer {
-    fn read(reply: &Value, asked: Instant) -> Result<Self, Trouble> {
-        let unexpected = Trouble::Unexpected("EVALSHA");
-        let Value::Array(values) = reply else { return Err(unexpected) };
-        let [Value::Int(late), Value::Int(seconds), Value::Int(micros), ref refusals @ ..] = values[..]
-        else {
-            return Err(unexpected);
-        };
-        let (refusal, denied) = match refusals {
-            [] => (None, Vec::new()),
-            [Value::BulkString(code), numbers @ ..] => {
-                let code = code_of(&String::from_utf8_lossy(code));
-                (Some(code), numbers.iter().map(position).collect::<Option<_>>().ok_or(unexpected)?)
-            }
-            _ => return Err(unexpected),
-        };
-        let positive = |number: i64| u64::try_from(number).unwrap_or(0);
-        let micros = positive(seconds).saturating_mul(1_000_000).saturating_add(positive(micros));
-        let late = usize::try_from(late).unwrap_or(0);
-        Ok(Self { late, denied, refusal, micros, asked, received: Instant::now() })
-    }
-
-    fn clock(&self, tolerance: Duration) -> Option<Clock> {
-        Clock::sample(self.asked, self.received, self.micros, tolerance)
-    }
-}
-
-/// Redis's words may quote the message.
-fn denied_publish(code: String, sending: &Sending) -> Trouble {
-    Trouble::Denied("PUBLISH", code, format!("topic {}", String::from_utf8_lossy(&sending.topic)))
-}
-
-fn position(value: &Value) -> Option<usize> {
-    if let Value::Int(number) = value { usize::try_from(*number).ok() } else { None }
+/// Keeps only the code of Redis's error, which may quote the message.
+fn denied_publish(code: String, message: &QueuedMessage) -> ConnectionError {
+    let topic = String::from_utf8_lossy(&message.topic);
+    ConnectionError::Denied("PUBLISH", code, format!("topic {topic}"))
 }

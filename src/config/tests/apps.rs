@@ -44,7 +44,7 @@ fn apps_are_read_from_a_file() {
 }
 
 #[test]
-fn an_app_is_made_of_laravels_variables() {
+fn laravels_variables_define_apps() {
     let pusher = [("PUSHER_APP_ID", "1"), ("PUSHER_APP_KEY", "pk"), ("PUSHER_APP_SECRET", "ps")];
     let reverb = [("REVERB_APP_ID", "2"), ("REVERB_APP_KEY", "rk"), ("REVERB_APP_SECRET", "rs")];
     let whole = ("YAMABIKO__APPS", r#"[{ id = "3", key = "yk", secret = "ys", event_bytes = 9 }]"#);
@@ -56,7 +56,11 @@ fn an_app_is_made_of_laravels_variables() {
     let of = |key: &str, origin: &str| (key.to_owned(), origin.to_owned());
     assert_eq!(key(&pusher), of("pk", "PUSHER_APP_ID, PUSHER_APP_KEY, PUSHER_APP_SECRET"));
     assert_eq!(key(&reverb), of("rk", "REVERB_APP_ID, REVERB_APP_KEY, REVERB_APP_SECRET"));
-    assert_eq!(key(&[pusher, reverb].concat()).0, "pk rk", "pages of both kinds are about");
+    assert_eq!(
+        key(&[pusher, reverb].concat()).0,
+        "pk rk",
+        "an application in migration has pages of both kinds"
+    );
     let same_id = [("REVERB_APP_ID", "1"), reverb[1], reverb[2]];
     let same_key = [reverb[0], ("REVERB_APP_KEY", "pk"), reverb[2]];
     assert_eq!(
@@ -65,20 +69,22 @@ fn an_app_is_made_of_laravels_variables() {
     );
     assert_eq!(key(&[pusher, same_key].concat()).0, "pk");
     assert_eq!(key(&[&pusher[..], &[whole]].concat()), of("yk", "YAMABIKO__APPS"));
-    // What Laravel takes for nothing, as `.env` files have it for the driver that is not used.
+    // Unset, as `.env` files leave the variables of the driver that is not used.
     let nothing = [("PUSHER_APP_ID", ""), ("PUSHER_APP_KEY", "null")];
     assert_eq!(key(&[&nothing[..], &reverb].concat()).0, "rk");
 
     let found = problems("", &pusher[1..]);
-    let expected = "PUSHER_APP_ID: is missing beside PUSHER_APP_KEY and PUSHER_APP_SECRET: an app has an id, a key and a secret";
+    let expected = "PUSHER_APP_ID: must be set together with PUSHER_APP_KEY and PUSHER_APP_SECRET: an app needs an id, a key and a secret";
     assert_eq!(found, [expected]);
-    // Also if Reverb's are whole: which are meant?
+    // Also if Reverb's are complete.
     let found = problems("", &[&pusher[..1], &reverb].concat());
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].starts_with("PUSHER_APP_KEY and PUSHER_APP_SECRET: are missing beside PUSHER_APP_ID"));
+    assert!(
+        found[0].starts_with("PUSHER_APP_KEY and PUSHER_APP_SECRET: must be set together with PUSHER_APP_ID")
+    );
     let found = problems("", &[&pusher[..], &reverb[..1]].concat());
     assert!(
-        found[0].starts_with("REVERB_APP_KEY and REVERB_APP_SECRET: are missing beside REVERB_APP_ID"),
+        found[0].starts_with("REVERB_APP_KEY and REVERB_APP_SECRET: must be set together with REVERB_APP_ID"),
         "{found:?}"
     );
     assert!(with("", &[&pusher[..1], &[whole]].concat()).is_ok(), "YAMABIKO__APPS wins");
@@ -92,15 +98,12 @@ fn apps_of_a_file_are_replaced_with_a_warning() {
     assert_eq!(config.settings.server.apps.len(), 1);
     assert_eq!(config.settings.server.apps[0].id, "2");
     let warning = config.warnings[0].to_string();
-    assert!(
-        warning.contains("yamabiko.toml are not served") && warning.contains("REVERB_APP_ID"),
-        "{warning}"
-    );
+    assert!(warning.contains("yamabiko.toml are ignored") && warning.contains("REVERB_APP_ID"), "{warning}");
     assert!(with("apps = []", &variables).unwrap().warnings.is_empty());
 }
 
 #[test]
-fn what_is_wrong_with_an_app_is_told_with_its_place() {
+fn problems_of_apps_are_reported_with_their_place() {
     let text = r#"
         [pusher]
         event_bytes = 0
@@ -133,17 +136,17 @@ fn what_is_wrong_with_an_app_is_told_with_its_place() {
         filter = { channel_starts_with = "private-" }
     "#;
     let expected = [
-        "pusher.presence_member: there is no such setting; did you mean presence_members? (from /",
+        "pusher.presence_member: unknown setting; did you mean presence_members? (from /",
         "pusher.cache_ttl: must be a duration such as \"10s\" or \"1m 30s\", not \"soon\" (from /",
         "apps[0].id: must be a string (from /",
-        "apps[0].secret: is missing; it is Laravel's PUSHER_APP_SECRET",
-        "apps[0].scret: there is no such setting; did you mean secret? (from /",
+        "apps[0].secret: is required: Laravel's PUSHER_APP_SECRET",
+        "apps[0].scret: unknown setting; did you mean secret? (from /",
         "apps[0].pong_timeout: must be a duration such as \"10s\"",
-        "apps[0].conections: there is no such setting; did you mean connections? (from /",
+        "apps[0].conections: unknown setting; did you mean connections? (from /",
         "apps[0].previous_secrets: must be a list of strings (from /",
         "apps[1].enabled: must be true or false (from /",
-        "apps[1].connections: must be a whole number from 0 upwards, not -1 (from /",
-        "apps[1].webhooks[0].url: is missing, as \"https://app.example.com/webhook\" (from /",
+        "apps[1].connections: must be a whole number of at least 0, not -1 (from /",
+        "apps[1].webhooks[0].url: is required, such as \"https://app.example.com/webhook\" (from /",
         "apps[1].webhooks[1].events: unknown variant `channel_vacate`",
         "pusher.event_bytes: must be at least 1 (from /",
         "apps[1].webhooks[2].headers: must be a table of strings, such as { name = \"value\" } (from /",
@@ -171,7 +174,7 @@ fn what_is_wrong_with_an_app_is_told_with_its_place() {
             ),
             "apps[0].webhooks: number 0: the header \"X-Pusher-Key\" is set by the server and cannot be changed",
         ),
-        (&good.replace("\"k\"", "\"k:k\""), "apps[0].key: an app's key has letters"),
+        (&good.replace("\"k\"", "\"k:k\""), "apps[0].key: an app's key may only contain letters"),
         (&format!("{good}event_bytes = 0"), "apps[0].event_bytes: must be at least 1"),
         (&format!("{good}origins = [\"*\"]"), "apps[0].origins: \"*\" is not an origin"),
         (
@@ -191,14 +194,14 @@ fn what_is_wrong_with_an_app_is_told_with_its_place() {
         let found = problem(setting, &[]);
         assert!(found.starts_with(start), "{setting}\n{found}");
     }
-    assert!(problem("", &[("YAMABIKO____APPS", "[]")]).contains("no such setting"));
+    assert!(problem("", &[("YAMABIKO____APPS", "[]")]).contains("unknown setting"));
     let found = problem("", &[("YAMABIKO__APPS", "[{ secret = \"hunter2 }]")]);
-    assert!(found.starts_with("apps: must be a TOML list such as [{ id = "), "{found}");
+    assert!(found.starts_with("apps: must be a TOML array such as [{ id = "), "{found}");
     assert!(!found.contains("hunter2"));
 }
 
 #[test]
-fn a_list_of_members_that_no_outbox_takes_is_pointed_out() {
+fn a_member_list_that_exceeds_the_outbox_is_a_warning() {
     let app = |more: &str| format!("[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\n{more}\n");
     let said = |text: &str| {
         let warnings = with(text, &[]).unwrap().warnings;
@@ -212,10 +215,10 @@ fn a_list_of_members_that_no_outbox_takes_is_pointed_out() {
          limits.outbox_bytes is 1048576"
     ));
     assert!(warnings[0].contains("(from /"), "{warnings:?}");
-    // Exactly as much as there is room for.
+    // Exactly the limit.
     let exact = of_all.replace("1025", "1024");
     assert_eq!([said(&exact), said(&app(""))], [[""; 0]; 2]);
-    // An app of its own, and one that no rule of all apps is for.
+    // An app with its own rules, for which those of [pusher] do not matter.
     let own = said(&format!("[limits]\noutbox_bytes = 65536\n{}", app("presence_user_bytes = 656")));
     assert_eq!(own.len(), 1, "{own:?}");
     assert!(
@@ -224,12 +227,12 @@ fn a_list_of_members_that_no_outbox_takes_is_pointed_out() {
     );
     assert_eq!(said(&format!("{of_all}presence_members = 10")), [""; 0]);
     assert_eq!(said(&format!("{of_all}enabled = false")), [""; 0]);
-    // No figure is too large to be checked.
+    // The largest number does not overflow.
     assert_eq!(said(&app("presence_members = 9223372036854775807")).len(), 1);
 }
 
 #[test]
-fn events_that_no_outbox_takes_are_pointed_out() {
+fn events_that_exceed_the_outbox_are_a_warning() {
     let app = |more: &str| format!("[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\n{more}\n");
     let said = |text: &str| {
         let warnings = with(text, &[]).unwrap().warnings;
@@ -244,7 +247,7 @@ fn events_that_no_outbox_takes_are_pointed_out() {
         "{of_all:?}"
     );
     assert!(of_all[0].contains("(from /"), "{of_all:?}");
-    // Those of the migration recipes, and exactly as much as there is room for.
+    // The value of the migration recipes, and exactly the limit.
     for good in [262_144, 524_288] {
         assert_eq!(said(&format!("[pusher]\nevent_bytes = {good}\n{}", app(""))), [""; 0]);
     }

@@ -1,18 +1,18 @@
-//! That `config/default.toml` says all that can be set, and its defaults.
+//! Holds `config/default.toml` to be complete.
 
 use std::time::Duration;
 
 use super::*;
 use crate::config::schema::{DEFAULTS, Schema};
-use crate::telemetry::Format;
+use crate::telemetry::LogFormat;
 
 #[test]
-fn the_defaults_are_sound_and_complete() {
+fn the_defaults_are_valid_and_complete() {
     let config = env(&[]);
     assert_eq!(config.settings.server.server.port, 8080);
     assert_eq!(config.settings.server.heartbeat.interval, Duration::from_secs(30));
     assert_eq!(config.settings.server.channels["chat"].fields.as_deref().unwrap(), ["message", "name"]);
-    assert_eq!(config.settings.log.format, Format::Text);
+    assert_eq!(config.settings.log.format, LogFormat::Text);
     assert!(config.entries.iter().all(|entry| entry.origin.is_none()));
     assert!(config.warnings.is_empty());
 }
@@ -23,7 +23,7 @@ fn the_defaults_are_sound_and_complete() {
 fn every_key_is_documented_and_read() {
     let tables = ::config::Source::collect(&crate::config::schema::defaults()).unwrap();
     let whole: serde_json::Map<_, _> =
-        tables.iter().map(|(name, value)| (name.clone(), crate::config::layer::to_json(value))).collect();
+        tables.iter().map(|(name, value)| (name.clone(), crate::config::validator::to_json(value))).collect();
     Settings::deserialize(&whole).unwrap();
     let schema = Schema::read().unwrap();
     assert!(schema.keys().count() > 25);
@@ -35,7 +35,7 @@ fn every_key_is_documented_and_read() {
         }
         let mut without = whole.clone();
         without[&key.section].as_object_mut().unwrap().remove(&key.name);
-        // Those of [pusher] have defaults of their own, see below.
+        // The settings of [pusher] have their own defaults, see below.
         let is_needed = key.section != "pusher";
         assert_eq!(Settings::deserialize(&without).is_err(), is_needed, "{key} is not needed");
         let mut more = whole.clone();
@@ -45,7 +45,7 @@ fn every_key_is_documented_and_read() {
     }
 }
 
-/// The protocol's settings have defaults for those who use it without this room: the same ones, and no others.
+/// The protocol's settings have defaults in code too. They must be the same.
 #[test]
 fn the_defaults_of_the_pusher_protocol_are_its_own() {
     let of_file = format!("{:#?}", env(&[]).settings.server.pusher);

@@ -1,11 +1,11 @@
-//! Which source and which name wins.
+//! Precedence of sources and names.
 
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::telemetry::Format;
+use crate::telemetry::LogFormat;
 
 #[test]
 fn the_later_layer_wins_and_is_named() {
@@ -40,12 +40,12 @@ fn the_environment_is_read_by_the_type_of_the_setting() {
     assert!(!server.auth.close_on_expiry);
     assert_eq!(server.limits.handshake_timeout, Duration::from_secs(90));
     assert_eq!((server.sender.id, server.sender.name.as_str()), (-1, "山彦"));
-    assert_eq!(config.settings.log.format, Format::Json);
+    assert_eq!(config.settings.log.format, LogFormat::Json);
     assert_eq!(server.auth.keys[0].kid.as_deref(), Some("k"));
 }
 
 #[test]
-fn kinds_of_channels_are_made_and_changed() {
+fn kinds_of_channels_are_added_and_changed() {
     let text = "[channels.My-Kind]\nfields = [\"a\"]\n\n[channels.tweet]\nclient_send = false\n";
     let config = with(
         text,
@@ -109,7 +109,7 @@ fn names_have_their_precedence() {
 }
 
 #[test]
-fn values_mean_what_they_mean_to_laravel() {
+fn values_are_read_as_laravel_reads_them() {
     for nothing in ["null", "NULL", "(null)", "empty", "(empty)", "false", "(False)", "\"\"", "''"] {
         let config =
             env(&[("REDIS_PREFIX", nothing), ("APP_WS_JWT_SECRET", nothing), ("APP_WS_PORT", nothing)]);
@@ -132,12 +132,12 @@ fn values_mean_what_they_mean_to_laravel() {
     ] {
         assert_eq!(env(&[("REDIS_PREFIX", text)]).settings.server.redis.prefix, value, "{text}");
     }
-    // Ours are taken as they are.
+    // YAMABIKO__ variables are read literally.
     assert_eq!(env(&[("YAMABIKO__REDIS__PREFIX", "\"true\"")]).settings.server.redis.prefix, "\"true\"");
 }
 
 #[test]
-fn a_redis_url_of_laravel() {
+fn laravels_redis_url_schemes_are_translated() {
     for (url, expected) in [
         ("tls://:p@r.example:6380/1", "rediss://:p@r.example:6380/1"),
         ("ssl://r.example", "rediss://r.example"),
@@ -151,7 +151,7 @@ fn a_redis_url_of_laravel() {
 }
 
 #[test]
-fn a_file_of_variables_comes_after_the_process() {
+fn variables_of_the_process_override_the_env_file() {
     let text = "APP_WS_JWT_SECRET='Kp$9xRt7&(;#\"\\ of mine'\nAPP_WS_PORT=6001\nREDIS_HOST=r\nREDIS_PREFIX=file_\n\
                 REDIS_PASSWORD=\"p${APP_WS_PORT}\"\nAPP_WS_HOST=\"127.0.0.1\"\n";
     let variables = Environment::from_iter([("REDIS_PREFIX", "process_"), ("APP_WS_HOST", "")]);
@@ -176,10 +176,10 @@ fn a_file_of_variables_comes_after_the_process() {
 }
 
 #[test]
-fn a_file_of_variables_that_cannot_be_read_is_a_problem_that_shows_no_value() {
+fn an_invalid_env_file_is_a_problem_that_shows_no_value() {
     let said = |text: &str| Environment::default().with_file(&file(text).path).unwrap_err().to_string();
     let found = said("A=1\nAPP_WS_JWT_SECRET=hunter2 hunter3\n");
-    assert!(found.ends_with("line 2: a value with white space has to be in quotes"), "{found}");
+    assert!(found.ends_with("line 2: a value with white space must be in quotes"), "{found}");
     assert!(said("APP_WS_JWT_SECRET='hunter2\n").ends_with("line 1: a quote is not closed"));
     let missing = Environment::default().with_file("/nowhere/.env".as_ref()).unwrap_err().to_string();
     assert!(missing.starts_with("/nowhere/.env: cannot be read"), "{missing}");

@@ -1,4 +1,4 @@
-//! The room as others see it: a file and an environment in, settings with their origins or all problems out.
+//! The room from outside: a file and an environment in, settings with their origins or all problems out.
 
 use std::path::PathBuf;
 

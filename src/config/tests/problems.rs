@@ -1,4 +1,4 @@
-//! What is refused, and what is said about it.
+//! Invalid settings and their messages.
 
 use super::*;
 
@@ -32,18 +32,18 @@ fn every_problem_is_reported_in_one_go_with_its_source() {
         ],
     );
     let expected = [
-        "server.prot: there is no such setting; did you mean port? (from /",
+        "server.prot: unknown setting; did you mean port? (from /",
         "server.port: must be a whole number, not \"8080\" (from /",
         "heartbeat.interval: must be a duration such as \"10s\" or \"1m 30s\", not \"soon\" (from /",
         "heartbeat.timeout: must be a string such as \"10s\", not 10 (from /",
         "admin.listen: must be an IP address and a port such as \"127.0.0.1:8081\", not \"everywhere\" (from /",
-        "channels.chat.feilds: there is no such setting; did you mean fields? (from /",
-        "auth.keys[0].pubic_key_file: there is no such setting; did you mean public_key_file? (from /",
-        "sevrer: there is no such section; did you mean [server]? (from /",
-        "colour: there is no such section (from /",
-        "YAMABIKO__SERVER__HSOT: there is no such setting; did you mean YAMABIKO__SERVER__HOST?",
+        "channels.chat.feilds: unknown setting; did you mean fields? (from /",
+        "auth.keys[0].pubic_key_file: unknown setting; did you mean public_key_file? (from /",
+        "sevrer: unknown section; did you mean [server]? (from /",
+        "colour: unknown section (from /",
+        "YAMABIKO__SERVER__HSOT: unknown setting; did you mean YAMABIKO__SERVER__HOST?",
         "limits.burst: must be a whole number, not \"many\" (from YAMABIKO__LIMITS__BURST)",
-        "log.format: \"xml\" will not do: unknown variant `xml`, expected `text` or `json` (from YAMABIKO__LOG__FORMAT)",
+        "log.format: \"xml\" is invalid: unknown variant `xml`, expected `text` or `json` (from YAMABIKO__LOG__FORMAT)",
         "server.port: must be a whole number from 0 to 65535, not 70000 (from APP_WS_PORT)",
     ];
     for wanted in expected {
@@ -53,7 +53,7 @@ fn every_problem_is_reported_in_one_go_with_its_source() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_refused() {
+fn invalid_settings_are_rejected() {
     for (setting, key) in [
         ("[server]\nhost = \"\"", "server.host"),
         ("[server]\norigins = [\"https://a.example/\"]", "server.origins"),
@@ -105,7 +105,7 @@ fn settings_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn without_a_key_the_server_says_what_to_set() {
+fn without_credentials_the_problem_says_what_to_set() {
     let nothing = Environment::default();
     let found = load(None, &nothing, AuthKeys::Required).unwrap_err().to_string();
     assert!(found.contains("YAMABIKO__AUTH__SECRET") && found.contains("APP_WS_JWT_SECRET"), "{found}");
@@ -117,7 +117,7 @@ fn without_a_key_the_server_says_what_to_set() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_a_problem() {
+fn a_missing_file_is_a_problem() {
     let found =
         load(Some("/nowhere/y.toml".as_ref()), &Environment::default(), AuthKeys::Optional).unwrap_err();
     assert_eq!(found.0.len(), 1);
@@ -125,11 +125,11 @@ fn a_file_that_is_not_there_is_a_problem() {
 }
 
 #[test]
-fn a_variable_with_a_single_underscore_is_pointed_out() {
+fn a_variable_with_a_single_underscore_is_a_warning() {
     let variables = [
         ("YAMABIKO_SERVER_PORT", "9000"),
         ("YAMABIKO_APPS", "[]"),
-        // Of others: systemd units, Compose files and Kubernetes have such names.
+        // Set by others: systemd units, Compose files and Kubernetes use such names.
         ("YAMABIKO_DOMAIN", "ws.example.com"),
         ("YAMABIKO_PORT", "tcp://10.0.0.1:8080"),
         ("YAMABIKO_CONFIG", "y.toml"),
@@ -141,26 +141,26 @@ fn a_variable_with_a_single_underscore_is_pointed_out() {
     assert_eq!(
         warnings,
         [
-            "YAMABIKO_APPS: is not read; is YAMABIKO__APPS meant, with two underscores?",
-            "YAMABIKO_SERVER_PORT: is not read; is YAMABIKO__SERVER__PORT meant, with two underscores?",
+            "YAMABIKO_APPS: is ignored; did you mean YAMABIKO__APPS, with two underscores?",
+            "YAMABIKO_SERVER_PORT: is ignored; did you mean YAMABIKO__SERVER__PORT, with two underscores?",
         ]
     );
 }
 
 #[test]
-fn what_hardly_belongs_to_a_secret_is_pointed_out() {
+fn odd_secrets_are_warnings() {
     let said = |secret: &str| {
         let config = env(&[("YAMABIKO__AUTH__SECRET", secret)]);
         config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };
     let quoted = format!("{:?}", SECRET.1);
     let found = said(&quoted);
-    assert!(found.starts_with("auth.secret: is in quotation marks, and they count"), "{found}");
+    assert!(found.starts_with("auth.secret: is in quotation marks, which are part of it"), "{found}");
     assert!(found.ends_with("(from YAMABIKO__AUTH__SECRET)") && !found.contains(SECRET.1), "{found}");
     let spaced = format!("{} of mine and some more ", SECRET.1);
     assert!(said(&spaced).contains("white space"));
     let commented = format!("{} # of the old server", SECRET.1);
-    assert!(said(&commented).contains("a comment behind a value"));
+    assert!(said(&commented).contains("a comment after a value"));
     for good in ["\"", "'one", "#", "a#b"].map(|odd| format!("{odd}{}", SECRET.1)) {
         assert_eq!(said(&good), "", "{good}");
     }

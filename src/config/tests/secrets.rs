@@ -1,4 +1,4 @@
-//! That nothing shows a secret.
+//! Secrets are never shown.
 
 use super::*;
 
@@ -49,7 +49,7 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
         assert!(shown.contains(&format!("\"https://{url}\"")), "{url}\n{shown}");
     }
     assert!(shown.contains("headers = { x-token = \"********\" }"), "{shown}");
-    // It is a settings file itself.
+    // The output is a valid settings file.
     let again = with(&shown, &[]).unwrap();
     assert_eq!(again.entries.len(), config.entries.len());
     assert_eq!(show(&env(&[])).matches("# default").count(), env(&[]).entries.len());

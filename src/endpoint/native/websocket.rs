@@ -6,13 +6,14 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
 use super::handler::{NativeHandler, NativeService};
-use crate::auth::{Authenticator, Identity, Refusal as AuthRefusal};
+use crate::auth::{Authenticator, Identity, TokenRejectReason};
 use crate::broker::Broker;
 use crate::hub::{Hub, Outbox, WireFormat};
-use crate::message::{Frame, Sender, unix_time};
+use crate::message::{Frame, Sender};
 use crate::protocol::native::{ENCODING, Native, close};
 use crate::telemetry::logged;
 use crate::transport::{EndpointContext, NewConnections, Rejection, accept, serve};
+use crate::unix_time::unix_time;
 
 /// The native protocol over WebSocket.
 static FORMAT: WireFormat =
@@ -89,7 +90,7 @@ impl NativeEndpoint {
         let now = unix_time().as_secs();
         let identity = match token(request.uri().query(), request.headers()) {
             Some(token) => self.authenticator.verify(&token, now),
-            None => Err(AuthRefusal::Missing),
+            None => Err(TokenRejectReason::Missing),
         };
         identity.map_err(|refusal| Rejection {
             status: StatusCode::UNAUTHORIZED,

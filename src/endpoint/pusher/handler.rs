@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::cluster::Client;
+use super::connection::ConnectionGuard;
 use crate::hub::{Connection, Outbox};
 use crate::protocol::pusher::{App, close};
 use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
@@ -20,7 +20,7 @@ pub(super) struct PusherHandler {
 pub(super) struct Served {
     pub(super) app: Arc<App>,
     /// `None` once the connection is closing: it leaves its channels without waiting for the closing handshake.
-    pub(super) client: Option<Client>,
+    pub(super) client: Option<ConnectionGuard>,
     pub(super) _admitted: Admitted,
 }
 
@@ -29,7 +29,7 @@ impl PusherHandler {
         Self { connection, context, served }
     }
 
-    fn client(&self) -> Option<&Client> {
+    fn client(&self) -> Option<&ConnectionGuard> {
         self.served.as_ref()?.client.as_ref()
     }
 
@@ -62,7 +62,7 @@ impl ConnectionHandler for PusherHandler {
     }
 
     fn on_tick(&mut self) -> bool {
-        self.client().is_some_and(Client::tick)
+        self.client().is_some_and(ConnectionGuard::tick)
     }
 
     fn on_closing(&mut self) {

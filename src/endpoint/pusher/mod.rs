@@ -1,7 +1,10 @@
 //! The Pusher protocol: its WebSocket connections and its HTTP API.
 
 mod api;
+mod connection;
+mod context;
 mod handler;
+mod leave;
 mod websocket;
 
 use std::future::ready;
@@ -15,7 +18,10 @@ pub use websocket::PusherEndpoint;
 
 /// `/app/KEY` for WebSocket connections, and the HTTP API under `/apps`.
 pub fn routes(endpoint: Arc<PusherEndpoint>) -> Router {
-    let api = api::routes(endpoint.cluster().clone());
+    let api = api::routes(endpoint.clone());
     let connect = move |request: Request| ready(endpoint.connect(request));
     Router::new().route("/app", get(connect.clone())).route("/app/{*key}", get(connect)).merge(api)
 }
+
+#[cfg(test)]
+mod tests;

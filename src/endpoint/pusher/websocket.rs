@@ -5,11 +5,13 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response};
 
+use super::connection::ConnectionGuard;
+use super::context::PusherContext;
 use super::handler::{PusherHandler, Served};
-use crate::cluster::{Client, Cluster};
+use crate::channels::Channels;
 use crate::hub::{Connection, Hub, Outbox, WireFormat};
 use crate::message::{CloseReason, Frame};
-use crate::protocol::pusher::{App, ENCODING, Fatal, close, outgoing};
+use crate::protocol::pusher::{App, Apps, ENCODING, Fatal, close, outgoing};
 use crate::transport::{
     ConnectionOptions, EndpointContext, NewConnections, OriginPolicy, Rejection, accept, retries_on_503,
     serve,
@@ -24,11 +26,12 @@ static FORMAT: WireFormat =
 pub struct PusherEndpoint {
     context: Arc<EndpointContext>,
     hub: Arc<Hub>,
-    cluster: Arc<Cluster>,
+    apps: Apps,
+    pusher: Arc<PusherContext>,
     /// For connections that no app serves.
     options: Arc<ConnectionOptions>,
     /// By the app's id.
-    apps: HashMap<Arc<str>, AppEndpoint>,
+    of_apps: HashMap<Arc<str>, AppEndpoint>,
 }
 
 /// What an app has of its own.
@@ -43,8 +46,14 @@ struct AppEndpoint {
 const CHANNELS_AT_ONCE: usize = 1000;
 
 impl PusherEndpoint {
+    /// Needs a tokio runtime.
     #[must_use]
-    pub fn new(context: Arc<EndpointContext>, hub: Arc<Hub>, cluster: Arc<Cluster>) -> Arc<Self> {
+    pub fn new(
+        context: Arc<EndpointContext>,
+        hub: Arc<Hub>,
+        apps: Apps,
+        channels: Arc<Channels>,
+    ) -> Arc<Self> {
         let options = context.options.without_pong_timeout();
         let of_app = |app: &Arc<App>| {
             let origins = &app.rules.origins;
@@ -54,12 +63,17 @@ impl PusherEndpoint {
             };
             (app.credentials.id().clone(), of_app)
         };
-        let apps = cluster.apps().iter().map(of_app).collect();
-        Arc::new(Self { context, hub, cluster, options: Arc::new(options), apps })
+        let of_apps = apps.iter().map(of_app).collect();
+        let pusher = PusherContext::start(channels);
+        Arc::new(Self { context, hub, apps, pusher, options: Arc::new(options), of_apps })
     }
 
-    pub(super) fn cluster(&self) -> &Arc<Cluster> {
-        &self.cluster
+    pub(super) fn apps(&self) -> &Apps {
+        &self.apps
+    }
+
+    pub(super) fn channels(&self) -> &Channels {
+        &self.pusher.channels
     }
 
     /// Answers a handshake: 101 and a session of the app whose key is in the path.
@@ -112,7 +126,7 @@ impl PusherEndpoint {
             }
         }
         let served = served.unwrap_or_default();
-        let of_app = served.as_ref().and_then(|served| self.apps.get(served.app.credentials.id()));
+        let of_app = served.as_ref().and_then(|served| self.of_apps.get(served.app.credentials.id()));
         let options = of_app.map_or(&self.options, |app| &app.options).clone();
         serve(upgrade, PusherHandler::new(self.context.clone(), connection, served), options, None);
         Ok(response)
@@ -120,15 +134,15 @@ impl PusherEndpoint {
 
     fn app(&self, path: &str, query: Option<&str>, headers: &HeaderMap) -> Result<Arc<App>, Fatal> {
         let key = path.strip_prefix("/app/").filter(|key| !key.is_empty() && !key.contains('/'));
-        let app = self.cluster.apps().connect(key.ok_or(Fatal::PathNotFound)?, query)?;
-        let own = self.apps.get(app.credentials.id()).and_then(|app| app.origins.as_ref());
+        let app = self.apps.connect(key.ok_or(Fatal::PathNotFound)?, query)?;
+        let own = self.of_apps.get(app.credentials.id()).and_then(|app| app.origins.as_ref());
         let origins = own.unwrap_or(&self.context.origins);
         if origins.admits(headers) { Ok(app.clone()) } else { Err(Fatal::Unauthorized) }
     }
 
     fn admit(&self, app: &Arc<App>, connection: &Connection) -> Result<Served, Fatal> {
         let admitted = self.context.admission.admit().map_err(|_| Fatal::OverCapacity)?;
-        let client = Client::open(&self.cluster, app, connection)?;
+        let client = ConnectionGuard::open(&self.pusher, app, connection)?;
         Ok(Served { app: app.clone(), client: Some(client), _admitted: admitted })
     }
 }

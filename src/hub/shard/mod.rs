@@ -16,7 +16,7 @@ use super::gate::{Gates, Replay};
 use super::subscribers::{ChannelCount, JoinedAs, Subscriber, Subscribers};
 use super::users::{AudienceMatcher, UserKey, Users};
 use super::{Clock, ConnectionId, Outbox};
-use crate::message::{Close, CloseReason, UserId};
+use crate::message::{CloseReason, UserId};
 use crate::telemetry::Metrics;
 
 /// What a shard does, in the order of its inbox.
@@ -56,7 +56,7 @@ pub(super) enum Command {
     CloseUser {
         user: UserId,
         keys: Option<Vec<ChannelKey>>,
-        close: &'static Close,
+        reason: CloseReason,
     },
 }
 
@@ -166,7 +166,7 @@ impl Shard {
                         .count();
                     let _ = answer.send(unflushed);
                 }
-                Command::CloseUser { user, keys, close } => self.close_user(&user, keys.as_deref(), close),
+                Command::CloseUser { user, keys, reason } => self.close_user(&user, keys.as_deref(), reason),
                 Command::Deliver(_) => {}
             }
         }
@@ -246,11 +246,11 @@ impl Shard {
         }
     }
 
-    fn close_user(&self, user: &UserId, keys: Option<&[ChannelKey]>, close: &'static Close) {
+    fn close_user(&self, user: &UserId, keys: Option<&[ChannelKey]>, reason: CloseReason) {
         let audience = AudienceMatcher::user(user);
         let close_if_included = |(id, subscriber): (ConnectionId, &Subscriber)| {
             if self.users.include(&audience, id, subscriber.user) {
-                subscriber.outbox.close(close);
+                subscriber.outbox.close_for(reason);
             }
         };
         if let Some(keys) = keys {

@@ -13,22 +13,24 @@ pub static CLOSES: Closes = Closes {
         label: "token_expired",
         reconnect: Reconnect::WithNewToken,
     },
+    disconnected: Close {
+        code: 4403,
+        reason: "disconnected",
+        label: "disconnected",
+        reconnect: Reconnect::Never,
+    },
 };
 
 /// The node has as many connections as it may have.
 pub static OVER_CAPACITY: Close = try_again_later("over_capacity");
-
-/// The application removed the connection.
-pub static DISCONNECTED: Close =
-    Close { code: 4403, reason: "disconnected", label: "disconnected", reconnect: Reconnect::Never };
 
 pub static ALL: [&Close; 6] = [
     &CLOSES.slow_consumer,
     &CLOSES.going_away,
     &CLOSES.restarting,
     &CLOSES.expired,
+    &CLOSES.disconnected,
     &OVER_CAPACITY,
-    &DISCONNECTED,
 ];
 
 const fn going_away(reconnect: Reconnect) -> Close {

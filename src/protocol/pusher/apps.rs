@@ -3,13 +3,13 @@ use std::sync::Arc;
 
 use super::refusal::Fatal;
 use super::settings::{AppSettings, Problem, PusherSettings};
-use crate::auth::pusher::{App as Credentials, InvalidApp};
+use crate::auth::pusher::{AppCredentials, CredentialsError};
 
 /// One app: who it is and what it may do.
 #[derive(Debug)]
 pub struct App {
     /// What it signs with.
-    pub credentials: Credentials,
+    pub credentials: AppCredentials,
     /// What is in force for it.
     pub rules: PusherSettings,
     /// Whether it is served.
@@ -38,13 +38,13 @@ impl Apps {
             for Problem { key, message } in rules.problems() {
                 problem(key, message);
             }
-            let credentials = match Credentials::new(&settings.id, &settings.key, settings.secrets()) {
+            let credentials = match AppCredentials::new(&settings.id, &settings.key, settings.secrets()) {
                 Ok(credentials) => credentials,
                 Err(error) => {
                     let key = match error {
-                        InvalidApp::NoId => "id",
-                        InvalidApp::NoKey | InvalidApp::KeyCharacter => "key",
-                        InvalidApp::NoSecret => "secret",
+                        CredentialsError::NoId => "id",
+                        CredentialsError::NoKey | CredentialsError::KeyCharacter => "key",
+                        CredentialsError::NoSecret => "secret",
                     };
                     problem(key, error.to_string());
                     continue;

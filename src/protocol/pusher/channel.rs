@@ -2,7 +2,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::message::ChannelName;
+use crate::message::{ChannelKind, ChannelName};
 
 /// A channel of the Pusher protocol: its name, and what the prefix of the name says about it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -50,19 +50,7 @@ impl Channel {
     /// Reads a name of at most `max_length` characters. The rule is `^#?[-a-zA-Z0-9_=@,.;]+$`, or Laravel's library
     /// throws.
     pub fn new(name: &str, max_length: usize) -> Result<Self, InvalidChannel> {
-        if name.is_empty() {
-            return Err(InvalidChannel::Empty);
-        }
-        let max_length = max_length.min(ChannelName::MAX_BYTES);
-        let rest = name.strip_prefix('#').unwrap_or(name);
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=@,.;".contains(&byte);
-        if rest.is_empty() || !rest.bytes().all(allowed) {
-            return Err(InvalidChannel::Character);
-        }
-        if name.len() > max_length {
-            return Err(InvalidChannel::TooLong(max_length));
-        }
-        let (access, is_cache) = kind(name).ok_or(InvalidChannel::Reserved)?;
+        let (access, is_cache) = check(name, max_length)?;
         let name = ChannelName::new(name).map_err(|_| InvalidChannel::Character)?;
         Ok(Self { name, access, is_cache })
     }
@@ -115,6 +103,33 @@ impl fmt::Display for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.name.fmt(f)
     }
+}
+
+/// What the engine has to know of a channel.
+pub(super) fn channel_kind(name: &str) -> ChannelKind {
+    let (access, is_cache) = check(name, ChannelName::MAX_BYTES).unwrap_or((Access::Public, false));
+    ChannelKind {
+        is_presence: access == Access::Presence,
+        is_cache,
+        is_guarded: access != Access::Public,
+        is_listed: !name.starts_with('#'),
+    }
+}
+
+fn check(name: &str, max_length: usize) -> Result<(Access, bool), InvalidChannel> {
+    if name.is_empty() {
+        return Err(InvalidChannel::Empty);
+    }
+    let max_length = max_length.min(ChannelName::MAX_BYTES);
+    let rest = name.strip_prefix('#').unwrap_or(name);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=@,.;".contains(&byte);
+    if rest.is_empty() || !rest.bytes().all(allowed) {
+        return Err(InvalidChannel::Character);
+    }
+    if name.len() > max_length {
+        return Err(InvalidChannel::TooLong(max_length));
+    }
+    kind(name).ok_or(InvalidChannel::Reserved)
 }
 
 fn kind(name: &str) -> Option<(Access, bool)> {

@@ -17,6 +17,7 @@ pub static CLOSES: Closes = Closes {
     going_away: close(4200, "reconnect", "going_away"),
     restarting: close(4100, "reconnect later", "going_away"),
     expired: close(4009, "unauthorized", "unauthorized"),
+    disconnected: close(4009, "unauthorized", "unauthorized"),
 };
 
 pub static NO_SUCH_APP: Close = close(4001, "no such app", "no_such_app");

@@ -170,7 +170,7 @@ pub(super) fn text_of(frame: &Frame) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::pusher::AuthRefusal;
+    use crate::auth::pusher::AuthRejectReason;
     use crate::protocol::pusher::parse_member;
 
     #[track_caller]
@@ -221,8 +221,8 @@ mod tests {
             r#"{"event":"pusher_internal:subscription_succeeded","channel":"private-Chat.1","data":"{}"}"#,
         );
         golden(
-            &subscription_error("private-a", SubscriptionError::Auth(AuthRefusal::OtherApp)),
-            r#"{"event":"pusher:subscription_error","channel":"private-a","data":"{\"type\":\"AuthError\",\"error\":\"`auth` is of another app: does the application sign with the key that the page connects with?\",\"status\":401}"}"#,
+            &subscription_error("private-a", SubscriptionError::Auth(AuthRejectReason::OtherApp)),
+            r#"{"event":"pusher:subscription_error","channel":"private-a","data":"{\"type\":\"AuthError\",\"error\":\"`auth` names another app: does the application sign with the key that the page connects with?\",\"status\":401}"}"#,
         );
         golden(
             &subscription_count("a", 3),

@@ -3,7 +3,7 @@ use thiserror::Error;
 use super::channel::InvalidChannel;
 use super::close;
 use super::user::{InvalidUser, User};
-use crate::auth::pusher::AuthRefusal;
+use crate::auth::pusher::AuthRejectReason;
 use crate::message::Close;
 
 /// Why a connection ends. The client gets a `pusher:error` frame with the code, then a close frame with it.
@@ -135,7 +135,7 @@ pub enum SubscriptionError {
     InvalidChannel(#[from] InvalidChannel),
     /// The signature is missing or wrong.
     #[error("{0}")]
-    Auth(#[from] AuthRefusal),
+    Auth(#[from] AuthRejectReason),
     /// `channel_data` of a presence channel is missing or wrong.
     #[error("channel_data is not valid: {0}")]
     InvalidMember(#[from] InvalidUser),

@@ -71,21 +71,7 @@ fn a_circle_is_found_through_re_exports_inline_paths_and_renames() {
 }
 
 /// Circles that are still to be broken, each by its first file.
-const KNOWN: &[&[&str]] = &[
-    &["broker::redis::link", "broker::redis::replies"],
-    &["cli::arguments", "cli::configuration"],
-    &["cli::failure", "cli::output"],
-    &[
-        "cluster::peer",
-        "cluster::app",
-        "cluster::leave",
-        "cluster::said",
-        "cluster::snapshot",
-        "cluster::waiting",
-    ],
-    &["cluster::state", "cluster::sweep"],
-    &["config::layer", "config::repeated", "config::schema"],
-];
+const KNOWN: &[&[&str]] = &[];
 
 /// The files of a circle, and by which paths each names the others.
 type Circle = BTreeMap<ModulePath, BTreeSet<String>>;

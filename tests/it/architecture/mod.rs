@@ -14,13 +14,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["server", "config", "protocol", "auth", "message", "telemetry"]),
     ("config", &["server", "admin", "console", "auth", "broker", "message", "protocol", "transport", "telemetry"]),
-    ("server", &["endpoint", "admin", "console", "transport", "cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
-    ("endpoint", &["transport", "cluster", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("server", &["endpoint", "admin", "console", "transport", "channels", "webhooks", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("endpoint", &["transport", "channels", "webhooks", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("console", &["transport", "protocol", "broker", "auth", "message", "telemetry"]),
     ("admin", &["transport", "broker", "message", "telemetry"]),
     ("transport", &["hub", "message", "telemetry"]),
-    ("cluster", &["presence", "history", "webhooks", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
-    ("presence", &["protocol", "message"]),
+    ("channels", &["cluster", "presence", "history", "webhooks", "hub", "broker", "message", "telemetry"]),
+    ("cluster", &["message"]),
+    ("presence", &["message"]),
     ("history", &["message"]),
     ("webhooks", &["protocol", "auth", "message", "telemetry"]),
     ("protocol", &["auth", "message"]),
@@ -29,7 +30,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("auth", &["message"]),
     ("telemetry", &[]),
     ("message", &[]),
+    ("tls", &[]),
+    ("unix_time", &[]),
 ];
+
+/// Helpers without a subject of their own, which every room may import.
+const HELPERS: &[&str] = &["tls", "unix_time"];
 
 /// The longest a file may be without its tests. A file that passes it is asking to be two.
 const MAX_LINES: usize = 400;
@@ -48,7 +54,7 @@ fn rooms_import_only_along_the_arrows() {
         };
         let text = fs::read_to_string(source().join(&file)).unwrap();
         for (line, import) in imports(&text, module_depth(&file)) {
-            if import != room && is_room(&import) && !allowed.contains(&import.as_str()) {
+            if import != room && is_room(&import) && !may_import(allowed, &import) {
                 let may = if allowed.is_empty() { "no room".to_owned() } else { allowed.join(", ") };
                 writeln!(
                     broken,
@@ -230,6 +236,10 @@ fn room_of(file: &Path) -> String {
 fn module_depth(file: &Path) -> usize {
     let depth = file.components().count();
     if file.ends_with("mod.rs") { depth - 1 } else { depth }
+}
+
+fn may_import(allowed: &[&str], room: &str) -> bool {
+    allowed.contains(&room) || HELPERS.contains(&room)
 }
 
 fn is_room(name: &str) -> bool {

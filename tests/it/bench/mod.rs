@@ -1,4 +1,4 @@
-//! `yamabiko bench` against the real server: what it counts, what it says when things go wrong, and how it exits.
+//! `yamabiko bench` against the real server: what it counts, how it reports faults, and its exit codes.
 
 mod disturbances;
 mod failures;
@@ -73,7 +73,7 @@ fn spoiling_server(spoil: Spoil) -> String {
                 second.send(copy).unwrap();
             }
         }
-        // The run is over; each is let go when it has said so itself.
+        // The run is over; each connection ends when the client closes it.
         for mut client in [first, second] {
             while client.read().is_ok() {}
         }
@@ -81,7 +81,7 @@ fn spoiling_server(spoil: Spoil) -> String {
     format!("ws://{address}")
 }
 
-/// Runs the benchmark against servers that do what they are told to the copies of a message.
+/// Runs the benchmark against servers that drop, double or reorder copies of a message.
 fn every_fault_is_found(run: impl Fn(Spoil) -> Ran) {
     static KEPT: std::sync::Mutex<Option<Message>> = std::sync::Mutex::new(None);
     let faults: [(&str, Spoil); 4] = [

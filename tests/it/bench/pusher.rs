@@ -64,7 +64,7 @@ fn a_good_run_counts_every_copy_of_client_events_and_of_the_http_api() {
 fn a_closed_loop_continues_until_the_end() {
     for publish in ["websocket", "http"] {
         let server = server(0);
-        let arguments = ["--connections", "4", "--channels", "2", "--window", "8", "--duration", "500ms"];
+        let arguments = ["--connections", "4", "--channels", "2", "--window", "8", "--duration", "2s"];
         let more = ["--publish", publish, "--publishers", "3"];
         let Ran { code, report, err } = bench(url(&server), &[&arguments[..], &more].concat(), &[]);
         assert_eq!(code, Some(0), "{err}\n{report:#}");
@@ -85,7 +85,7 @@ fn refusals_are_reported_with_codes_and_reasons() {
     assert!(refused > 80, "{report:#}");
     assert!(report["warnings"].to_string().contains("messages were refused: 4301 "), "{report:#}");
     assert_eq!(number(&report, "/deliveries/received"), (number(&report, "/messages/sent") - refused) * 2);
-    // The server's own limit says how many have to publish.
+    // The server's own limit determines how many have to publish.
     let settings = [("YAMABIKO__PUSHER__CLIENT_EVENTS_PER_SECOND", "5")];
     let Ran { code, report, err } =
         bench(url(&limited), &["--connections", "9", "--rate", "20", "--duration", "1s"], &settings);
@@ -220,7 +220,7 @@ fn lost_doubled_and_reordered_copies_are_faults() {
 
 #[test]
 fn an_accepted_message_without_copies_is_missing() {
-    // Everything is swallowed after the third, and nothing is said of it.
+    // Everything after the third is swallowed silently.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {

@@ -137,7 +137,7 @@ async fn tls_with_a_user_and_a_database() {
         ("localhost", "root.pem", "in"),
         // Not the name in the certificate.
         ("127.0.0.1", "root.pem", "not valid for name"),
-        // Issued by nobody known.
+        // Issued by an unknown authority.
         ("localhost", "none.pem", "UnknownIssuer"),
     ] {
         let output = tokio::process::Command::new(std::env::current_exe().unwrap())

@@ -253,7 +253,7 @@ async fn messages_after_the_confirmation_arrive(mut node: Node) {
         let round = round.to_string();
         assert_eq!(node.publish(topic(&name, &round)).await, Ok(()));
         assert_eq!(node.topic().await, text(&name, &round));
-        // Given up and listened to again, sooner or later than Redis is told.
+        // Unsubscribed and subscribed again, before or after Redis has processed the first.
         node.broker.unsubscribe(&name);
         if round.ends_with('7') {
             tokio::time::sleep(Duration::from_millis(2)).await;

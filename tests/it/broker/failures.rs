@@ -64,7 +64,7 @@ async fn refused_means_never_delivered(
     assert!(outcomes.contains(&Err(PublishError::TimedOut)), "{outcomes:?}");
     resume().await;
 
-    // Both have to be subscribed again to hear it.
+    // Both have to be subscribed again to receive it.
     let before = other.metrics.broker_messages.get();
     while other.metrics.broker_messages.get() == before {
         node.publish_when_up(event("chat:", 1000)).await;
@@ -180,7 +180,7 @@ async fn a_black_hole_is_detected_and_nothing_is_delivered_late() {
     proxy.set(Traffic::Open);
     node.ready().await;
 
-    // With something to publish, its sender is told in time.
+    // With something to publish, its sender is refused in time.
     proxy.set(Traffic::Blackhole);
     assert_eq!(node.publish(event("chat:", 3)).await, Err(PublishError::TimedOut));
     // What was held on the way comes out late, and Redis refuses it.
@@ -199,7 +199,7 @@ async fn a_silently_dead_subscription_is_detected_and_replaced() {
     proxy.set(Traffic::SubscriptionsSwallowed);
     wait_for("the silence to be noticed", || node.broker.status() != Status::Ready).await;
     node.ready().await;
-    // The stream says where something may be missing, and goes on with all topics.
+    // The stream marks where messages may be missing, and continues with all topics.
     assert!(matches!(node.inbound.recv().await, Some(Inbound::Resumed)));
     assert_eq!(node.publish(event("chat:", 1)).await, Ok(()));
     assert_eq!(number(&node.next().await), 1);

@@ -1,4 +1,4 @@
-//! One suite for every broker, and what can go wrong with a real Redis.
+//! One suite for every broker, and the failures of a real Redis.
 
 mod access;
 mod backpressure;

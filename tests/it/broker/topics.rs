@@ -64,7 +64,7 @@ async fn a_pending_subscription_times_out() {
         }
         node.ready().await;
         settle(&server, if outage { &["silent"] } else { &["silent", "absent"] }).await;
-        // Answered once, and heard from now on.
+        // Confirmed once, and received since.
         node.publish_when_up(event("chat:", 1)).await;
         assert!(matches!(node.next_inbound().await, Inbound::Dispatch { .. }));
         assert_eq!(node.publish(topic(name, "x")).await, Ok(()));

@@ -122,7 +122,7 @@ fn publish_reports_the_servers_answer() {
 
     let Ran { code, out, err } = publish("news:", "{}");
     assert_eq!((code, out.as_str()), (Some(1), ""));
-    assert!(err.contains("the server refused it") && err.contains("not_allowed"), "{err}");
+    assert!(err.contains("the server rejected the message") && err.contains("not_allowed"), "{err}");
 
     let wrong = [("APP_WS_JWT_SECRET", "not the secret of the server at all")];
     let Ran { code, err, .. } = run(&["publish", "chat:", "{}", "--url", &url], &wrong);
@@ -145,7 +145,7 @@ fn publish_writes_to_redis_as_laravel_does() {
 
     let Ran { code, out, err } = run(&["publish", "chat:", "{}"], &variables);
     assert_eq!((code, out.as_str()), (Some(0), "published to 0 nodes\n"));
-    assert!(err.starts_with("warning: nobody listens to \"laravel_database_broadcast\""), "{err}");
+    assert!(err.starts_with("warning: no node is subscribed to \"laravel_database_broadcast\""), "{err}");
 
     let messages = thread::spawn(move || {
         let mut texts = Vec::new();

@@ -23,10 +23,10 @@ fn all_settings_problems_are_reported_at_once() {
     let from_file = format!("(from {})", path.display());
     for wanted in [
         "4 problems in the settings:",
-        &format!("  - server.prot: there is no such setting; did you mean port? {from_file}\n"),
+        &format!("  - server.prot: unknown setting; did you mean port? {from_file}\n"),
         &format!("  - heartbeat.interval: must be whole seconds, such as \"30s\" {from_file}\n"),
-        "  - limits.burst: must be at least 1, or nobody could send anything (from YAMABIKO__LIMITS__BURST)\n",
-        "  - auth.secret: no key to check tokens with",
+        "  - limits.burst: must be at least 1, or no client could send a message (from YAMABIKO__LIMITS__BURST)\n",
+        "  - auth.secret: is not set and there is no Pusher app",
     ] {
         assert!(err.contains(wanted), "{wanted}\nin {err}");
     }
@@ -35,7 +35,7 @@ fn all_settings_problems_are_reported_at_once() {
 #[test]
 fn config_check_validates_the_settings_of_serve() {
     let Ran { code, out, err } = run(&["config", "check"], &[("APP_WS_JWT_SECRET", SECRET)]);
-    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "The settings are good.\n", ""));
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "The settings are valid.\n", ""));
 
     let short = [("APP_WS_JWT_SECRET", "17 bytes of text!")];
     let Ran { code, err, .. } = run(&["config", "check"], &short);
@@ -45,10 +45,13 @@ fn config_check_validates_the_settings_of_serve() {
 
     let app = [("REVERB_APP_ID", "1"), ("REVERB_APP_KEY", "k"), ("REVERB_APP_SECRET", "hunter2")];
     let Ran { code, out, err } = run(&["config", "check"], &app);
-    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "The settings are good.\n", ""));
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "The settings are valid.\n", ""));
     let Ran { code, err, .. } = run(&["config", "check"], &app[..2]);
     assert_eq!(code, Some(2));
-    assert!(err.contains("REVERB_APP_SECRET: is missing beside REVERB_APP_ID and REVERB_APP_KEY"), "{err}");
+    assert!(
+        err.contains("REVERB_APP_SECRET: must be set together with REVERB_APP_ID and REVERB_APP_KEY"),
+        "{err}"
+    );
     let Ran { out, .. } = run(&["config", "show"], &app);
     let shown = "apps = [{ id = \"1\", key = \"k\", secret = \"********\" }]  # REVERB_APP_ID, REVERB_APP_KEY, REVERB_APP_SECRET\n";
     assert!(out.starts_with(shown), "{out}");
@@ -86,7 +89,7 @@ fn env_file_applies_to_every_command_with_settings() {
     .unwrap();
     let file = path.to_str().unwrap();
     let Ran { code, out, err } = run(&["--env-file", file, "config", "check"], &[]);
-    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "The settings are good.\n", ""));
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "The settings are valid.\n", ""));
     let Ran { out, .. } = run(&["config", "show", "--env-file", file], &[]);
     assert!(out.contains(&format!("secret = \"********\"  # APP_WS_JWT_SECRET in {file}\n")), "{out}");
     assert!(out.contains("prefix = \"\"  # default\n"), "{out}");

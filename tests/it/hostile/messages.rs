@@ -112,7 +112,7 @@ fn malformed_input_never_ends_the_process() {
         read_to_the_end(raw.stream());
         others.talk();
     }
-    // Messages to everybody while refused sockets are still closing.
+    // Messages to all while refused sockets are still closing.
     eventually("the past ones gone", || server.get_admin("/readyz").json()["connections"] == 2);
     let _three: Vec<_> = (0..3).map(|_| connect(&server, "chat:")).collect();
     let mut refused: Vec<_> = (0..10).map(|_| connect(&server, "chat:")).collect();

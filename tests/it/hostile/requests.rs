@@ -25,7 +25,7 @@ fn an_unfinished_handshake_times_out() {
         // On a busy machine its time may be up already.
         let _ = raw.try_write(head.as_bytes());
     }
-    // One header a moment, for ever.
+    // An endless request: one header every 100 ms.
     let mut drip = Raw::connect(server.address);
     let _ = drip.try_write(head.as_bytes());
     let mut writer = drip.stream().try_clone().unwrap();
@@ -87,7 +87,7 @@ fn unread_responses_time_out() {
             let request = format!("GET {page} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(1000);
             let mut raw = Raw::connect(address);
             raw.stream().set_write_timeout(Some(3 * PATIENCE)).unwrap();
-            // Asks for ever and never reads, until it is put out.
+            // Sends requests and never reads, until it is closed.
             thread::spawn(move || while raw.try_write(request.as_bytes()).is_ok() {})
         })
         .into();

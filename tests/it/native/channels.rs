@@ -37,7 +37,7 @@ fn channel_names_are_compared_exactly() {
         client.say(&json!({ "on": name }));
         client.expect_sent();
     }
-    // Each hears itself; had it heard another, that would come first or be the next frame after.
+    // Each receives its own message; one of another channel would come first, or be the next frame.
     for ((id, client), name) in (0..).zip(&mut clients).zip(names) {
         assert_eq!(client.expect_json(), message(id, "x", &json!({ "on": name })));
         client.say(&json!({ "last": true }));

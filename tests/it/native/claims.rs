@@ -205,7 +205,7 @@ fn a_public_key_verifies_only_its_own_algorithm() {
         assert!(Client::with_token(&server, &signed(algorithm, None, key)).is_ok(), "{algorithm:?}");
     }
     assert_eq!(refusal_of(&server, &signed(Algorithm::PS256, None, &rsa)), "algorithm_not_accepted");
-    // Algorithm confusion: everybody knows the public key; it is no shared secret.
+    // Algorithm confusion: the public key is public and must not act as a shared secret.
     let confused = EncodingKey::from_secret(&read("rsa.public.pem"));
     assert_eq!(refusal_of(&server, &signed(Algorithm::HS256, None, &confused)), "algorithm_not_accepted");
 }

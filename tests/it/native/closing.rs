@@ -69,7 +69,7 @@ fn nothing_is_sent_after_a_close_frame() {
     let server = Server::start(|_| {});
     let mut other = join(&server, 8, "Ren", "notes:");
     let mut raw = raw(&server);
-    // A message behind a fault is not heard.
+    // A message behind a protocol violation is not read.
     let mut bytes = b"\x81\x02{}".to_vec();
     bytes.extend(Raw::text(r#"{"data":{"late":true}}"#));
     raw.write(&bytes);

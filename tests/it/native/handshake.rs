@@ -1,4 +1,4 @@
-//! Who gets in, and what the others are told.
+//! The handshake: which requests are upgraded, and how the others are refused.
 
 use std::fmt::Write as _;
 use std::io::Read as _;
@@ -234,11 +234,11 @@ fn the_log_explains_a_rejected_token() {
             json!(7),
             r#"reason="invalid_claims" detail="the token's claims are not valid: `channel` must be a string""#,
         ),
-        ("exp", json!(now - 600), r#"reason="token_expired" detail="the token has expired, 10 min ago""#),
+        ("exp", json!(now - 600), r#"reason="token_expired" detail="the token expired 10 min ago""#),
         (
             "nbf",
             json!(now + 630),
-            r#"reason="token_not_yet_valid" detail="the token is not valid yet, for another 10 min""#,
+            r#"reason="token_not_yet_valid" detail="the token is not valid for another 10 min""#,
         ),
     ] {
         let mut claims = claims(7, "Aoi", "notes:");

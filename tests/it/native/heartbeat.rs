@@ -78,7 +78,7 @@ fn a_pong_repeats_the_payload_of_its_ping() {
         let pong = raw.read().unwrap();
         assert_eq!((pong.header.opcode, &pong.payload[..]), (OpCode::Control(Control::Pong), payload));
     }
-    // A pong that nobody asked for is no reason to say anything.
+    // An unsolicited pong is ignored.
     raw.write(&Raw::frame(OpCode::Control(Control::Pong), b"?"));
     raw.write_text(r#"{"data":{}}"#);
     assert_eq!(raw.read().unwrap().payload, OK.as_bytes());

@@ -220,7 +220,7 @@ fn connections_over_the_limit_close_with_1013() {
     let ren = join(&server, 8, "Ren", "notes:");
     let mut yui = join(&server, 9, "Yui", "notes:");
     assert_eq!(yui.expect_close(), (1013, "try again later".to_owned()));
-    // Who was turned away hears nothing and disturbs nobody.
+    // The refused connection receives nothing and affects no one.
     aoi.say(&json!({ "n": 1 }));
     aoi.expect_sent();
     assert_eq!(aoi.expect_json(), message(7, "Aoi", &json!({ "n": 1 })));

@@ -32,7 +32,7 @@ fn join_as(server: &Server, id: &Value, channel: &str) -> Client {
     Client::connect(server, &claims).expect("upgraded")
 }
 
-/// The message that everybody gets.
+/// The message that every subscriber receives.
 fn message(id: i64, name: &str, data: &Value) -> Value {
     json!({ "type": "message", "sender": { "name": name, "id": id }, "data": data })
 }

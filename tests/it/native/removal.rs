@@ -15,7 +15,7 @@ fn a_user_is_disconnected_from_one_channel_or_all() {
     let mut elsewhere = join(&server, 7, "Aoi", "notes:b");
     let mut ren = join(&server, 8, "Ren", "notes:a");
 
-    // What was said before arrives before.
+    // A message from before the disconnect arrives before it.
     ren.say(&json!({ "n": 1 }));
     ren.expect_sent();
     let answer = server.post_admin("/disconnect", r#"{"user":7,"channel":"notes:a"}"#);
@@ -79,7 +79,7 @@ fn an_invalid_disconnect_request_is_explained_and_closes_nothing() {
         assert!(error["message"].as_str().unwrap().contains(word), "{body}: {error}");
     }
     assert_eq!(server.get_admin("/disconnect").status, 405);
-    // A page of somebody else can send no other kind of body without being asked first.
+    // A foreign page cannot send this content type without a preflight request.
     let simple = Request::post_json(server.admin, "/disconnect", r#"{"user":7}"#)
         .replace("Content-Type", "text/plain");
     assert_eq!(simple.send().status, 415);

@@ -18,7 +18,7 @@ fn a_targeted_message_reaches_only_that_user_on_that_channel() {
     for tab in &mut ren {
         assert_eq!(tab.expect_json(), message(7, "Aoi", &json!({ "message": "for Ren" })));
     }
-    // For nobody who is here, or who is anybody: `sended` all the same.
+    // Targets that are not connected or do not exist: `sended` all the same.
     for nobody in [json!(10), json!(i64::MAX)] {
         aoi.say(&json!({ "message": "for nobody", "target_user_id": nobody }));
         aoi.expect_sent();

@@ -123,7 +123,7 @@ fn a_large_burst_of_one_client_does_not_delay_others_behind_all_of_it() {
     assert!(before < 50, "behind {before} of 500");
 }
 
-/// Sends all in one go, and reads until it has heard everybody. Returns what was heard.
+/// Sends everything at once, then reads until all messages have arrived. Returns them.
 fn speak_and_listen(client: &mut Client, sender: usize, count: usize, due: usize) -> Vec<String> {
     for number in 0..count {
         client.say(&json!({ "by": sender, "n": number }));

@@ -24,7 +24,7 @@ fn a_disconnect_reaches_all_nodes() {
         };
         let mut there = [join(&nodes[0], 7, "Aoi", "chat:"), join(&nodes[1], 7, "Aoi", "chat:")];
         let mut elsewhere = [join(&nodes[0], 7, "Aoi", "chat:b"), join(&nodes[1], 7, "Aoi", "chat:b")];
-        // The nodes see one order: what was said before is heard, on either node.
+        // The nodes share one order: a message from before the disconnect arrives on both.
         ren[0].say(&json!({ "message": "before" }));
         ren[0].expect_sent();
         remove(r#"{"user":7,"channel":"chat:"}"#);
@@ -40,11 +40,11 @@ fn a_disconnect_reaches_all_nodes() {
             assert_eq!(client.expect_json(), message(8, "Ren", &json!({ "message": "before" })));
         }
     }
-    // What is not understood closes nobody, and is counted.
+    // An invalid request closes no connection, and is counted.
     for body in [r#"{"user":""}"#, "8", r#"{"user":8,"chanel":"chat:"}"#] {
         laravel.publish(&format!(r#"{{"disconnect":{body}}}"#));
     }
-    // A newer node may say what this one does not know.
+    // A newer node may send a kind that this one does not know.
     for body in [r#"{"later":{"user":8}}"#, r#"{"disconnect":{"user":8,"connection":1}}"#, "[]"] {
         let payload = format!(r#"{{"body":{body},"node":"0","seq":1}}"#);
         assert_eq!(laravel.try_publish(SIGNALS, &payload), 2);
@@ -56,6 +56,7 @@ fn a_disconnect_reaches_all_nodes() {
     }
     for node in &nodes {
         assert_eq!(node.metric("yamabiko_broker_dropped_total{reason=\"invalid_disconnect\"}"), 3);
+        assert_eq!(node.metric("yamabiko_cluster_messages_ignored_total{reason=\"malformed\"}"), 3);
     }
 }
 

@@ -148,14 +148,14 @@ struct Outage<'n> {
 impl<'n> Outage<'n> {
     fn begin([node, other]: &'n [Server; 2]) -> Self {
         for node in [node, other] {
-            // Whoever has Redis is connected when the outage begins; who has none says why.
+            // Each node is connected to Redis when the outage begins, or has logged why it is not.
             node.expect_log(|line| line["message"] == "connected to Redis" || line["level"] == "WARN");
         }
         let listeners = [join(node, 8, "Ren", "notes:"), join(other, 9, "Yui", "notes:")];
         Self { node, other, sender: join(node, 7, "Aoi", "notes:"), listeners, refused: 0 }
     }
 
-    /// Every sender is told so in time, and readiness and the metrics say it.
+    /// Every sender is refused in time, and readiness and the metrics show the outage.
     fn is_told(&mut self) {
         for _ in 0..3 {
             self.sender.say(&json!({ "refused": self.refused }));
@@ -164,7 +164,7 @@ impl<'n> Outage<'n> {
             assert_eq!(answer["error"]["code"], "unavailable");
             self.refused += 1;
         }
-        // What is no message is told so as ever.
+        // An invalid message is refused as always.
         self.sender.send_text("{}");
         assert_eq!(self.sender.expect_json()["error"]["code"], "invalid_message");
         let refused = self.node.metric("yamabiko_messages_refused_total{reason=\"unavailable\"}");

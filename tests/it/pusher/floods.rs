@@ -30,7 +30,7 @@ fn a_page_may_subscribe_to_all_its_channels_at_once() {
         let mut flood = frames("pusher:subscribe", channels(0..1001));
         flood.extend(frames("pusher:ping", std::iter::once(json!({}))));
         write(&mut page, &flood);
-        // With Redis a channel is joined when its topic is heard, or a second later.
+        // With Redis, a channel is joined when its topic is subscribed, or after a second.
         let (mut joined, mut refused, mut ponged) = (Vec::new(), Vec::new(), false);
         while joined.len() < 1000 || refused.is_empty() || !ponged {
             let (event, channel, data) = page.next();

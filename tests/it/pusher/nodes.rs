@@ -11,7 +11,7 @@ use crate::support::proxy::{Proxy, Traffic};
 use crate::support::redis::{RedisServer, unread};
 use crate::support::{Server, eventually};
 
-/// A node that is gone has left nobody behind after so long.
+/// How long the members of a node that was killed may stay.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 fn users(server: &Server, channel: &str) -> Value {
@@ -42,7 +42,7 @@ fn presence_members_are_shared_by_all_nodes() {
     a.expect_removed("presence-a", 2);
     another.expect_removed("presence-a", 2);
     another.expect_quiet();
-    // A node that comes later hears of all that is there.
+    // A node that starts later learns the whole state.
     let three = node(&redis, APPS);
     expect_users(&[&one, &two, &three], "presence-a", &[1]);
     let mut late = Page::open(&three);
@@ -51,7 +51,7 @@ fn presence_members_are_shared_by_all_nodes() {
     eventually("all connections count", || {
         get(&two, "/apps/1/connections", "").json() == json!({ "connections": 3 })
     });
-    // One that goes says so.
+    // A node that shuts down announces it.
     three.signal(Signal::TERM);
     a.expect_removed("presence-a", 3);
     assert!(three.wait(Duration::from_secs(20)).status.success());
@@ -139,7 +139,7 @@ fn nodes_agree_again_after_a_redis_outage() {
             redis.kill();
         }
         eventually("the outage is noticed", || one.get_admin("/readyz").status == 503);
-        // Public channels need nobody else; a list of members does.
+        // A public channel needs no other node; the list of a presence channel does.
         let mut newcomer = Page::open(&one);
         newcomer.subscribe("news");
         newcomer.ask("presence-a", Some(&member(4)));
@@ -204,7 +204,7 @@ fn a_large_snapshot_is_sent_in_parts() {
             }
         }
     }
-    // From now on everything that nodes say to each other is watched.
+    // Records everything that the nodes send to each other.
     let mut connection = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
     connection.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut signals = connection.as_pubsub();
@@ -233,7 +233,7 @@ fn a_large_snapshot_is_sent_in_parts() {
         }
     }
     assert!(portions > 8 && bytes > PAGES * CHANNELS * info.len(), "{portions} portions of {bytes} bytes");
-    // What is told in portions does not stay for longer than what is told at once.
+    // Members that arrived in parts leave like all others.
     pages.truncate(1);
     for server in [&one, &two, &three] {
         eventually("those that are gone are gone", || listed(server) == CHANNELS);
@@ -254,7 +254,7 @@ fn a_node_cut_off_alone_catches_up() {
     expect_users(&[&one, &two], "presence-a", &[1, 2, 3]);
     proxy.set(Traffic::Cut);
     eventually("the cut is noticed", || two.get_admin("/readyz").status == 503);
-    // Nothing changes on the node that is cut off, so that it has nothing to repair by itself.
+    // Nothing changes on the node that is cut off, so it has nothing of its own to announce.
     gone.client.close();
     let mut late = Page::open(&one);
     assert_eq!(late.enter("presence-a", 4), [2, 3, 4]);
@@ -340,7 +340,7 @@ fn a_stopped_node_that_lost_redis_catches_up() {
     }
 }
 
-/// Reads on until the page is told how many subscribers a channel has.
+/// Reads until the page receives the subscription count of a channel.
 fn expect_counted(page: &mut Page, channel: &str) {
     loop {
         let (event, of, _) = page.next();

@@ -8,7 +8,7 @@ use crate::support::redis::RedisServer;
 
 const CHANNELS: [&str; 2] = ["a", "private-b"];
 
-/// So many are on their way at once.
+/// Messages in flight at once.
 const IN_FLIGHT: usize = 64;
 
 /// Where the message of this number goes: the two channels in turn, and now and then twice the same.
@@ -27,7 +27,7 @@ fn pages(server: &crate::support::Server) -> (Vec<Page>, Page) {
     (both, one)
 }
 
-/// All of these numbers have come to who is on both channels, and its part to who is on one.
+/// The page on both channels receives all of these numbers, and each page on one channel receives its share.
 fn expect(both: &mut [Page], one: &mut Page, numbers: std::ops::Range<usize>) {
     for page in &mut *both {
         for number in numbers.clone() {

@@ -7,7 +7,7 @@ use crate::pusher::{APPS, Page, node, node_at};
 use crate::support::eventually;
 use crate::support::redis::RedisServer;
 
-/// Publishes on a topic until somebody hears it: subscribing takes Redis a moment.
+/// Publishes on a topic until a node receives it: subscribing takes Redis a moment.
 fn publish(redis: &RedisServer, topic: &str, payload: &str, receivers: i64) {
     let mut connection = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
     let count = || -> i64 {
@@ -94,12 +94,12 @@ fn a_cache_channel_keeps_events_published_without_subscribers() {
         }
         page.enter("presence-cache-a", 1);
         page.expect("E", "presence-cache-a", &json!(2));
-        // Once, as to everybody.
+        // Once, like everyone else.
         publish_now(&mut laravel, "cache-a", &json!(2));
         page.expect("E", "cache-a", &json!(2));
         page.expect_quiet();
     }
-    // Nobody is there again.
+    // The channel has no subscriber again.
     publish_now(&mut laravel, "cache-a", &json!(3));
     // Also a node that comes later knows it.
     let three = node(&redis, APPS);
@@ -218,7 +218,7 @@ fn reserved_events_cannot_be_published_over_redis() {
     for event in ["pusher_internal:member_removed", "pusher:error"] {
         publish(&redis, topic, &json!({ "event": event, "data": { "user_id": 7 } }).to_string(), 1);
     }
-    // The log tells of each reason, however many there are of another one.
+    // The log records each reason, however often another one occurs.
     for _ in 0..50 {
         publish(&redis, topic, "7", 1);
     }

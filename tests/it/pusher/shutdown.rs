@@ -1,4 +1,4 @@
-//! What webhooks are told by a node that ends in good order.
+//! The webhooks that a node sends or hands over when it shuts down.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::support::eventually;
 use crate::support::redis::RedisServer;
 use crate::support::{Exit, Options, PATIENCE, Server};
 
-/// How long webhooks are told of what is left.
+/// How long a node that shuts down waits for its last webhooks.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// How the application is told of a departure, or of an arrival.
+/// The webhook event of a member that joined or left.
 fn of(name: &str, user: i64) -> Value {
     json!({ "name": name, "channel": "presence-a", "user_id": user.to_string() })
 }
@@ -27,7 +27,7 @@ fn of_channel(name: &str, channel: &str) -> Value {
     json!({ "name": name, "channel": channel })
 }
 
-/// The next events that the application has taken, so many of them, in order of their texts.
+/// The next `count` events that the application has accepted, sorted by their text.
 fn told(received: &Receiver<(u16, Value)>, count: usize) -> Vec<Value> {
     let mut events = Vec::new();
     while events.len() < count {
@@ -56,7 +56,7 @@ fn lost(exit: &Exit) -> Vec<&Value> {
         .collect()
 }
 
-/// In memory, where nobody else may be asked.
+/// A single node in memory.
 fn alone(options: &mut Options, apps: &str) {
     options.config(apps).set("server.shutdown_grace", "1s");
 }
@@ -171,7 +171,7 @@ fn a_node_that_leaves_hands_departures_over_and_sends_its_own_client_events() {
     let (port, received) = application_with(move || answer.load(Ordering::Relaxed));
     let apps = format!("{}client_events = true\n", app(port, ""));
     let redis = RedisServer::start();
-    // The one that has been there longest tells.
+    // The oldest node sends the webhooks.
     let (speaker, other) = (node(&redis, &apps), node(&redis, &apps));
     let (mut stays, mut elsewhere) = (Page::open(&speaker), Page::open(&other));
     stays.enter("presence-a", 1);
@@ -187,7 +187,7 @@ fn a_node_that_leaves_hands_departures_over_and_sends_its_own_client_events() {
             of("member_added", 3),
         ])
     );
-    // What a client says only its own node knows of. The pauses between the attempts grow.
+    // Only the node of the client knows of a client event. The pauses between the attempts grow.
     status.store(500, Ordering::Relaxed);
     stays.client.send_json(&json!({ "event": "client-x", "channel": "presence-a", "data": "d" }));
     for _ in 0..5 {
@@ -206,7 +206,7 @@ fn a_node_that_leaves_hands_departures_over_and_sends_its_own_client_events() {
         "socket_id": stays.socket_id, "user_id": "1",
     });
     assert_eq!(told(&received, 3), sorted([event, of("member_removed", 1), of("member_removed", 3)]));
-    // Now the other is the last one, and tells everything that it has left to tell.
+    // Now the other node is the last one, and sends everything that is still pending.
     elsewhere.client.close();
     other.signal(Signal::TERM);
     let exit = other.wait(PATIENCE);
@@ -233,7 +233,7 @@ fn simultaneous_shutdown_sends_each_webhook_once() {
         })
         .collect();
     told(&received, 4);
-    // What came just now the next one would tell again.
+    // The successor repeats events of the last second.
     expect_heartbeats(&redis, nodes.len());
     for node in &nodes {
         node.signal(Signal::TERM);

@@ -26,7 +26,7 @@ pub(crate) fn application_that_answers(first: u16) -> (u16, Receiver<(u16, Value
     application_with(move || std::mem::replace(&mut status, 200))
 }
 
-/// An application that answers each request with what `status` says then.
+/// An application that answers each request with the status that `status` returns.
 pub(crate) fn application_with(
     mut status: impl FnMut() -> u16 + Send + 'static,
 ) -> (u16, Receiver<(u16, Value)>) {
@@ -72,7 +72,7 @@ fn listen(mut take: impl FnMut(&str, Value) -> Option<u16> + Send + 'static) -> 
     port
 }
 
-/// An app that tells this port, with these additions to the webhook's settings.
+/// An app with a webhook to this port, and these additions to its settings.
 pub(crate) fn app(port: u16, more: &str) -> String {
     format!(
         r#"
@@ -154,7 +154,7 @@ filter = {{ channel_name_starts_with = "private-", channel_name_ends_with = ".1"
     assert!(head.contains(&format!("\r\nhost: 127.0.0.1:{port}")), "{head}");
 }
 
-/// Waits until each of so many nodes has sent a heartbeat after this call and the nodes have received it. A node sends one every three
+/// Waits until this many nodes have each sent a heartbeat after this call, and the nodes have received it. A node sends one every three
 /// seconds, and reads what Redis carries in one order.
 pub(crate) fn expect_heartbeats(redis: &RedisServer, nodes: usize) {
     let mut connection = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
@@ -162,7 +162,7 @@ pub(crate) fn expect_heartbeats(redis: &RedisServer, nodes: usize) {
     let mut signals = connection.as_pubsub();
     signals.subscribe("app-database-yamabiko").unwrap();
     let mut heard: HashMap<String, usize> = HashMap::new();
-    // The second one of each: by then everybody has received the first.
+    // The second one of each node: by then all nodes have received the first.
     while heard.values().filter(|count| **count >= 2).count() < nodes {
         let signal = signals.get_message().unwrap();
         let signal: Value = serde_json::from_slice(signal.get_payload_bytes()).unwrap();
@@ -201,7 +201,7 @@ const QUEUE: i64 = 10_000;
 fn webhook_events_of_public_channels_do_not_displace_those_of_guarded_ones() {
     let (answer, may_answer) = channel::<()>();
     let (requests, received) = channel();
-    // The first request is answered when the test says so, or the test is over.
+    // The first request is answered when the test allows it, or when the test ends.
     let port = listen(move |_, body| {
         let _ = may_answer.recv();
         requests.send(body).ok().map(|()| 200)
@@ -271,7 +271,7 @@ fn one_of_two_nodes_sends_each_webhook() {
         }
     }
     assert_eq!(told, expected);
-    // Nodes that come later have no news for the application, also where one of them is to speak from now on.
+    // Nodes that start later have nothing to report, even if one of them becomes responsible.
     let late = [(); 3].map(|()| node(&redis, &apps));
     Page::open(&late[2]).subscribe("last");
     let (_, last) = received.recv_timeout(PATIENCE).unwrap();
@@ -283,7 +283,7 @@ fn another_node_takes_over_the_webhooks_of_a_killed_leader() {
     let (port, received) = application_that_answers(200);
     let apps = app(port, "");
     let redis = RedisServer::start();
-    // The one that has been there longest tells.
+    // The oldest node sends the webhooks.
     let (speaker, other) = (node(&redis, &apps), node(&redis, &apps));
 
     let mut told: Vec<(String, Value)> = Vec::new();
@@ -316,7 +316,7 @@ fn another_node_takes_over_the_webhooks_of_a_killed_leader() {
     for expected in [("channel_occupied".to_owned(), Value::Null), added(100), added(1)] {
         assert_eq!(take(PATIENCE), Some(expected));
     }
-    // The others have received its heartbeat since, so that this is not told again.
+    // The other node has received its heartbeat since, so it does not repeat these events.
     expect_heartbeats(&redis, 2);
     let mut stays = enter(2);
     assert_eq!(take(PATIENCE), Some(added(2)));
@@ -331,7 +331,7 @@ fn another_node_takes_over_the_webhooks_of_a_killed_leader() {
         events.extend(take(Duration::from_secs(1)));
         stays.send("pusher:ping", json!({}));
     }
-    // From now on it tells at once, and nothing else has been waiting.
+    // The successor sends at once, and nothing else is pending.
     let _late = enter(6);
     loop {
         let event = take(PATIENCE).expect("the newcomer");

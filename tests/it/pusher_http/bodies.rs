@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use serde_json::{Value, json};
-use yamabiko::auth::pusher::App;
+use yamabiko::auth::pusher::AppCredentials;
 
 use super::{APPS, app, call, event, is, now, one, read, refused, serve, signed};
 use crate::support::{Raw, Server, eventually};
@@ -18,11 +18,12 @@ fn each_app_has_its_own_limits() {
     let server = serve();
     let one = one();
     let two = app("second app", "two", "the secret of two");
-    let at = |app: &App, path: &str, body: &str| {
+    let at = |app: &AppCredentials, path: &str, body: &str| {
         let id = if &**app.id() == "1" { "1" } else { "second%20app" };
         call(&server, app, "POST", &format!("/apps/{id}/{path}"), body)
     };
-    let events = |app: &App, channels: &Value, data: &str| at(app, "events", &event(channels, data)).status;
+    let events =
+        |app: &AppCredentials, channels: &Value, data: &str| at(app, "events", &event(channels, data)).status;
     // As large as Laravel and the libraries may send, with every byte escaped.
     assert_eq!(events(&one, &channels(100), &"\u{1}".repeat(10_240)), 200);
     assert_eq!(events(&one, &channels(101), ""), 400);
@@ -67,7 +68,7 @@ fn an_oversized_body_is_answered_413() {
         assert_eq!(refused(&read(&mut stream)), is(status, code));
     }
 
-    // The length is not always said beforehand.
+    // The length is not always declared.
     let target = signed(&one(), "POST", "/apps/1/events", &large, now());
     let mut stream = TcpStream::connect(server.address).unwrap();
     let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use yamabiko::auth::pusher::{App, Request};
+use yamabiko::auth::pusher::{AppCredentials, SignedRequest};
 
 use crate::support::{PATIENCE, Response, Server};
 
@@ -51,12 +51,12 @@ fn serve() -> Server {
     })
 }
 
-fn one() -> App {
+fn one() -> AppCredentials {
     app("1", "one", "the secret of one")
 }
 
-fn app(id: &str, key: &str, secret: &str) -> App {
-    App::new(id, key, vec![SecretString::from(secret)]).unwrap()
+fn app(id: &str, key: &str, secret: &str) -> AppCredentials {
+    AppCredentials::new(id, key, vec![SecretString::from(secret)]).unwrap()
 }
 
 fn now() -> u64 {
@@ -64,14 +64,14 @@ fn now() -> u64 {
 }
 
 /// The target of a signed call.
-fn signed(app: &App, method: &str, target: &str, body: &str, now: u64) -> String {
+fn signed(app: &AppCredentials, method: &str, target: &str, body: &str, now: u64) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let query = app.sign_request(&Request { method, path, query, body: body.as_bytes() }, now);
+    let query = app.sign_request(&SignedRequest { method, path, query, body: body.as_bytes() }, now);
     format!("{path}?{query}")
 }
 
 /// A call, signed with the app's secret, with the time that it is.
-fn call(server: &Server, app: &App, method: &str, target: &str, body: &str) -> Response {
+fn call(server: &Server, app: &AppCredentials, method: &str, target: &str, body: &str) -> Response {
     send(server, method, &signed(app, method, target, body, now()), body)
 }
 

@@ -1,7 +1,7 @@
 //! Events: who receives them, and what a refused call has done.
 
 use serde_json::{Value, json};
-use yamabiko::auth::pusher::App;
+use yamabiko::auth::pusher::AppCredentials;
 
 use super::{APPS, app, call, event, is, now, one, refused, send, serve, signed};
 use crate::support::redis::RedisServer;
@@ -10,12 +10,12 @@ use crate::support::{Client, Server, eventually};
 /// A page of an app.
 struct Page {
     client: Client,
-    app: App,
+    app: AppCredentials,
     socket_id: String,
 }
 
 impl Page {
-    fn open(server: &Server, app: App) -> Self {
+    fn open(server: &Server, app: AppCredentials) -> Self {
         let path = format!("/app/{}?protocol=7&client=js&version=8.4.0&flash=false", app.key());
         let mut client = Client::upgrade(crate::support::Request::get(server.address, path)).unwrap();
         let first = client.expect_json();
@@ -239,7 +239,7 @@ fn a_call_the_broker_refuses_is_answered_503() {
         assert_eq!(refused(&response), is(503, "unavailable"), "{path}");
         assert_eq!(response.header("retry-after"), Some("1"));
     }
-    // What is wrong with a call is told all the same, and the node is alive.
+    // An invalid call is refused as such, and the node is alive.
     assert_eq!(post("/apps/1/events", "{}").status, 400);
     assert_eq!(server.get("/up").status, 200);
 

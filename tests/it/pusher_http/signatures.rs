@@ -1,7 +1,7 @@
 //! Signed calls: which secrets and times are accepted.
 
 use serde_json::json;
-use yamabiko::auth::pusher::App;
+use yamabiko::auth::pusher::AppCredentials;
 
 use super::{app, call, event, is, now, one, refused, send, serve, signed};
 use crate::support::Response;
@@ -10,7 +10,7 @@ use crate::support::Response;
 fn only_calls_signed_with_the_secret_are_accepted() {
     let server = serve();
     let body = event(&json!(["a"]), "{}");
-    let target = |app: &App, now| signed(app, "POST", "/apps/1/events", &body, now);
+    let target = |app: &AppCredentials, now| signed(app, "POST", "/apps/1/events", &body, now);
     let good = target(&one(), now());
     let post = |target: &str, body: &str| send(&server, "POST", target, body);
     assert_eq!(post(&good, &body).status, 200);

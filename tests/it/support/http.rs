@@ -55,7 +55,7 @@ impl Request {
         self.header(name, value)
     }
 
-    /// The source address of the connection: any of 127.0.0.0/8 can be told from the others.
+    /// The source address of the connection, any of 127.0.0.0/8.
     pub fn from(mut self, address: impl Into<IpAddr>) -> Self {
         self.from = Some(address.into());
         self

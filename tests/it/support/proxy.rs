@@ -13,11 +13,11 @@ use tokio::sync::watch;
 pub enum Traffic {
     /// They pass.
     Open,
-    /// Nothing passes, and nobody is told: new connections open, and stay as silent.
+    /// Nothing passes and no connection is closed: new connections open and stay silent.
     Blackhole,
     /// Replies are lost on all connections that did not subscribe.
     RepliesLost,
-    /// On the subscribed connections of the time before, nothing passes and nobody is told. New ones work.
+    /// Nothing passes on connections that are subscribed now, and they stay open. New ones work.
     SubscriptionsSwallowed,
     /// Connections end, and what was on the way is lost.
     Cut,
@@ -35,7 +35,7 @@ impl Proxy {
         Self::start_from(Ipv4Addr::LOCALHOST, target).await
     }
 
-    /// The same, connecting from this loopback address, so that Redis can tell its connections from others.
+    /// The same, connecting from this loopback address, so that Redis can distinguish its connections from others.
     pub async fn start_from(source: Ipv4Addr, target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();

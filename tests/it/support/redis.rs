@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::PATIENCE;
+
 /// One `redis-server` on a free port of 127.0.0.1, without persistence.
 pub struct RedisServer {
     child: Option<Child>,
@@ -18,7 +20,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one that lets everybody in.
+    /// Starts one without a password.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
@@ -66,7 +68,11 @@ impl RedisServer {
     /// A connection of the `redis` crate, for what the test itself does there.
     pub async fn client(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a URL");
-        client.get_multiplexed_async_connection().await.expect("a connection")
+        // The default of half a second is too short for a busy machine.
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        client.get_multiplexed_async_connection_with_config(&config).await.expect("a connection")
     }
 
     /// Ends it at once, as a crash does.
@@ -153,7 +159,7 @@ impl RedisServer {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
         let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
         let mut answer = [0; 7];
-        // Without a password it says +PONG, with one -NOAUTH.
+        // Without a password it answers +PONG, with one -NOAUTH.
         stream.write_all(b"PING\r\n").is_ok()
             && stream.read_exact(&mut answer).is_ok()
             && (answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH"))

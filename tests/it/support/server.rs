@@ -63,7 +63,7 @@ impl Options {
         self
     }
 
-    /// So many files may the process have open.
+    /// How many files the process may have open.
     pub fn files(&mut self, files: u64) -> &mut Self {
         self.files = Some(files);
         self

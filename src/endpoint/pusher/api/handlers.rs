@@ -3,24 +3,24 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use crate::broker::PublishError;
-use crate::cluster::Cluster;
+use crate::channels::Channels;
+use crate::message::ChannelInfo;
 use crate::protocol::pusher::Channel;
 use crate::protocol::pusher::http::{
-    ChannelInfo, Command, HttpError, Info, Trigger, batch, channel, channels, connections, empty, triggered,
-    users,
+    Command, HttpError, Info, Trigger, batch, channel, channels, connections, empty, triggered, users,
 };
 
 /// Carries out a call of an app. Returns the body of the response.
 pub(super) async fn handle(
-    cluster: &Cluster,
+    engine: &Channels,
     app: &Arc<str>,
     command: Command,
 ) -> Result<Vec<u8>, HttpError> {
     match command {
         Command::Trigger(trigger) => {
             let (asked, info) = (trigger.channels.clone(), trigger.info);
-            cluster.broadcast(&trigger.into_broadcast(app)).await.map_err(unavailable)?;
-            let found = asked.iter().map(|channel| (channel, about(cluster, app, channel, info)));
+            engine.broadcast(&trigger.into_broadcast(app)).await.map_err(unavailable)?;
+            let found = asked.iter().map(|channel| (channel, about(engine, app, channel, info)));
             Ok(triggered(found, info))
         }
         Command::Batch(triggers) => {
@@ -28,38 +28,38 @@ pub(super) async fn handle(
                 .iter()
                 .filter_map(|trigger| Some((trigger.channels.first()?.clone(), trigger.info)))
                 .collect();
-            publish(cluster, app, triggers).await.map_err(unavailable)?;
+            publish(engine, app, triggers).await.map_err(unavailable)?;
             let found =
-                asked.iter().map(|(channel, info)| (channel, about(cluster, app, channel, *info), *info));
+                asked.iter().map(|(channel, info)| (channel, about(engine, app, channel, *info), *info));
             Ok(batch(found))
         }
         Command::Channels { prefix, info } => {
-            let found = cluster.channels(app, &prefix).await;
+            let found = engine.channels(app, &prefix).await;
             Ok(channels(found.iter().map(|(name, about)| (name.as_str(), *about)), info))
         }
         Command::Channel { channel: asked, info } => {
-            let cached = if info.cache { cluster.last_event(app, asked.name()) } else { None };
-            Ok(channel(&asked, cluster.channel(app, asked.name()), cached.as_ref(), info))
+            let cached = if info.cache { engine.last_event(app, asked.name()) } else { None };
+            Ok(channel(&asked, engine.channel(app, asked.name()), cached.as_ref(), info))
         }
-        Command::Users { channel } => Ok(users(&cluster.users(app, channel.name()))),
+        Command::Users { channel } => Ok(users(&engine.users(app, channel.name()))),
         Command::Terminate { user } => {
-            cluster.terminate(app, &user).await.map_err(unavailable)?;
+            engine.terminate(app, &user).await.map_err(unavailable)?;
             Ok(empty())
         }
-        Command::Connections => Ok(connections(cluster.connections(app))),
+        Command::Connections => Ok(connections(engine.connections(app))),
     }
 }
 
 /// Publishes all events before it waits for the first receipt, so that a batch costs one round trip. Their order is kept.
-async fn publish(cluster: &Cluster, app: &Arc<str>, triggers: Vec<Trigger>) -> Result<(), PublishError> {
+async fn publish(engine: &Channels, app: &Arc<str>, triggers: Vec<Trigger>) -> Result<(), PublishError> {
     let accepted: Vec<_> =
-        triggers.into_iter().map(|trigger| cluster.broadcast(&trigger.into_broadcast(app))).collect();
+        triggers.into_iter().map(|trigger| engine.broadcast(&trigger.into_broadcast(app))).collect();
     join_all(accepted).await.into_iter().collect()
 }
 
 /// Looks up only what was asked for.
-fn about(cluster: &Cluster, app: &str, channel: &Channel, info: Info) -> ChannelInfo {
-    if info.is_empty() { ChannelInfo::default() } else { cluster.channel(app, channel.name()) }
+fn about(engine: &Channels, app: &str, channel: &Channel, info: Info) -> ChannelInfo {
+    if info.is_empty() { ChannelInfo::default() } else { engine.channel(app, channel.name()) }
 }
 
 fn unavailable(refused: PublishError) -> HttpError {

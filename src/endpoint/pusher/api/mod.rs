@@ -14,26 +14,26 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{any, get};
 
-use crate::auth::pusher::Request as Signed;
-use crate::cluster::Cluster;
-use crate::message::unix_time;
+use super::PusherEndpoint;
+use crate::auth::pusher::SignedRequest;
 use crate::protocol::pusher::http::{
     HttpError, Target, authorize, authorize_head, health, max_body_bytes, parse, route,
 };
-use crate::telemetry::Call;
+use crate::telemetry::ApiCall;
 use crate::transport::RequestedUri;
+use crate::unix_time::unix_time;
 use body::RequestBody;
 use response::{json, rejection};
 
 /// The routes under `/apps/`, and `/up`.
-pub(super) fn routes(cluster: Arc<Cluster>) -> Router {
+pub(super) fn routes(endpoint: Arc<PusherEndpoint>) -> Router {
     Router::new()
         .route("/apps/{*call}", any(call))
         .route("/up", get(|| async { json(health()) }))
-        .with_state(cluster)
+        .with_state(endpoint)
 }
 
-async fn call(State(cluster): State<Arc<Cluster>>, request: Request) -> Response {
+async fn call(State(pusher): State<Arc<PusherEndpoint>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let mut body = RequestBody::new(body);
     let (method, path) = (head.method.as_str(), head.uri.path());
@@ -43,13 +43,13 @@ async fn call(State(cluster): State<Arc<Cluster>>, request: Request) -> Response
     let signed_path = head.extensions.get::<RequestedUri>().map_or(path, |requested| requested.0.path());
     // Unknown paths share one label, because clients can request any.
     let endpoint = target.as_ref().map_or("none", |target| target.route.endpoint());
-    let request = Signed { method, path: signed_path, query, body: b"" };
+    let request = SignedRequest { method, path: signed_path, query, body: b"" };
     let answered = match target {
-        Ok(target) => answer(&cluster, &target, request, &mut body).await,
+        Ok(target) => answer(&pusher, &target, request, &mut body).await,
         Err(error) => Err(error),
     };
     let outcome = answered.as_ref().err().map_or("ok", |error| error.code);
-    cluster.metrics().pusher_calls.get_or_create(&Call::new(endpoint, outcome)).inc();
+    pusher.channels().metrics().pusher_calls.get_or_create(&ApiCall::new(endpoint, outcome)).inc();
     match answered {
         Ok(answered) => json(answered),
         Err(error) => {
@@ -62,16 +62,16 @@ async fn call(State(cluster): State<Arc<Cluster>>, request: Request) -> Response
 }
 
 async fn answer(
-    cluster: &Cluster,
+    pusher: &PusherEndpoint,
     target: &Target<'_>,
-    request: Signed<'_>,
+    request: SignedRequest<'_>,
     body: &mut RequestBody,
 ) -> Result<Vec<u8>, HttpError> {
     let now = unix_time().as_secs();
-    let app = authorize_head(cluster.apps(), target, &request, now)?;
+    let app = authorize_head(pusher.apps(), target, &request, now)?;
     let body = body.read(max_body_bytes(&app.rules)).await?;
-    let request = Signed { body: &body, ..request };
-    let app = authorize(cluster.apps(), target, &request, now)?;
+    let request = SignedRequest { body: &body, ..request };
+    let app = authorize(pusher.apps(), target, &request, now)?;
     let command = parse(&target.route, request.query, &body, &app.rules)?;
-    handlers::handle(cluster, app.credentials.id(), command).await
+    handlers::handle(pusher.channels(), app.credentials.id(), command).await
 }

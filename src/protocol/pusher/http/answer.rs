@@ -2,39 +2,20 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Info;
-use crate::message::{Member, UserId};
+use crate::message::{ChannelInfo, LastEvent, Member, UserId};
 use crate::protocol::pusher::Channel;
+use crate::protocol::pusher::channel::channel_kind;
 
-/// What there is to tell about a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ChannelInfo {
-    /// How many connections are subscribed.
-    pub subscriptions: u64,
-    /// How many members are there, of a presence channel.
-    pub members: usize,
-}
-
-/// The last event of a cache channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cached {
-    /// What subscribers find under `data`.
-    pub data: String,
-    /// For how many seconds more it is kept.
-    pub ttl: u64,
-}
-
-impl ChannelInfo {
-    /// What was asked, and applies to such a channel.
-    fn attributes(self, name: &str, info: Info) -> Map<String, Value> {
-        let mut attributes = Map::new();
-        if info.user_count && name.starts_with("presence-") {
-            attributes.insert("user_count".into(), self.members.into());
-        }
-        if info.subscription_count {
-            attributes.insert("subscription_count".into(), self.subscriptions.into());
-        }
-        attributes
+/// What was asked, and applies to such a channel.
+fn attributes(about: ChannelInfo, name: &str, info: Info) -> Map<String, Value> {
+    let mut attributes = Map::new();
+    if info.user_count && channel_kind(name).is_presence {
+        attributes.insert("user_count".into(), about.members.into());
     }
+    if info.subscription_count {
+        attributes.insert("subscription_count".into(), about.subscriptions.into());
+    }
+    attributes
 }
 
 /// `{}`: done.
@@ -57,7 +38,7 @@ pub fn triggered<'a>(found: impl IntoIterator<Item = (&'a Channel, ChannelInfo)>
 pub fn batch<'a>(found: impl IntoIterator<Item = (&'a Channel, ChannelInfo, Info)>) -> Vec<u8> {
     let told: Vec<_> = found
         .into_iter()
-        .map(|(channel, about, info)| about.attributes(channel.name().as_str(), info))
+        .map(|(channel, about, info)| attributes(about, channel.name().as_str(), info))
         .collect();
     if told.iter().all(Map::is_empty) { empty() } else { write(&json!({ "batch": told })) }
 }
@@ -67,17 +48,17 @@ pub fn batch<'a>(found: impl IntoIterator<Item = (&'a Channel, ChannelInfo, Info
 pub fn channels<'a>(found: impl IntoIterator<Item = (&'a str, ChannelInfo)>, info: Info) -> Vec<u8> {
     let told: Map<String, Value> = found
         .into_iter()
-        .map(|(name, about)| (name.to_owned(), Value::Object(about.attributes(name, info))))
+        .map(|(name, about)| (name.to_owned(), Value::Object(attributes(about, name, info))))
         .collect();
     write(&json!({ "channels": told }))
 }
 
 /// The answer to `GET channels/{channel}`. `cached` is told where it was asked, also that there is none.
 #[must_use]
-pub fn channel(channel: &Channel, about: ChannelInfo, cached: Option<&Cached>, info: Info) -> Vec<u8> {
+pub fn channel(channel: &Channel, about: ChannelInfo, cached: Option<&LastEvent>, info: Info) -> Vec<u8> {
     let mut told = Map::new();
     told.insert("occupied".into(), (about.subscriptions > 0).into());
-    told.extend(about.attributes(channel.name().as_str(), info));
+    told.extend(attributes(about, channel.name().as_str(), info));
     if info.cache {
         let cached = cached.map(|cached| json!({ "data": cached.data, "ttl": cached.ttl }));
         told.insert("cache".into(), cached.unwrap_or_default());
@@ -146,7 +127,7 @@ mod tests {
         );
         assert_eq!(text(channel(&news, ChannelInfo::default(), None, none)), r#"{"occupied":false}"#);
         let (score, asked) = (Channel::new("cache-a", 200).unwrap(), Info { cache: true, ..none });
-        let cached = Cached { data: r#"{"a":1}"#.into(), ttl: 1440 };
+        let cached = LastEvent { data: r#"{"a":1}"#.into(), ttl: 1440 };
         assert_eq!(
             text(channel(&score, about, Some(&cached), asked)),
             r#"{"cache":{"data":"{\"a\":1}","ttl":1440},"occupied":true}"#

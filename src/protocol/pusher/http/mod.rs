@@ -7,9 +7,7 @@ mod command;
 mod error;
 mod route;
 
-pub use answer::{
-    Cached, ChannelInfo, batch, channel, channels, connections, empty, health, triggered, users,
-};
+pub use answer::{batch, channel, channels, connections, empty, health, triggered, users};
 pub use command::{Command, Info, Trigger, max_body_bytes, parse};
 pub use error::HttpError;
 pub use route::{Route, Target, authorize, authorize_head, route};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 
 use super::HttpError;
-use crate::auth::pusher::{App as Credentials, Request, RequestRefusal};
+use crate::auth::pusher::{AppCredentials, RequestRejectReason, SignedRequest};
 use crate::protocol::pusher::{App, Apps};
 
 /// What a request is about.
@@ -83,7 +83,7 @@ pub fn route<'a>(method: &str, path: &'a str) -> Result<Target<'a>, HttpError> {
 pub fn authorize<'a>(
     apps: &'a Apps,
     target: &Target<'_>,
-    request: &Request<'_>,
+    request: &SignedRequest<'_>,
     now: u64,
 ) -> Result<&'a Arc<App>, HttpError> {
     accept(apps, target, |credentials| credentials.verify_request(request, now))
@@ -93,7 +93,7 @@ pub fn authorize<'a>(
 pub fn authorize_head<'a>(
     apps: &'a Apps,
     target: &Target<'_>,
-    request: &Request<'_>,
+    request: &SignedRequest<'_>,
     now: u64,
 ) -> Result<&'a Arc<App>, HttpError> {
     accept(apps, target, |credentials| credentials.verify_head(request, now))
@@ -102,7 +102,7 @@ pub fn authorize_head<'a>(
 fn accept<'a>(
     apps: &'a Apps,
     target: &Target<'_>,
-    verify: impl FnOnce(&Credentials) -> Result<(), RequestRefusal>,
+    verify: impl FnOnce(&AppCredentials) -> Result<(), RequestRejectReason>,
 ) -> Result<&'a Arc<App>, HttpError> {
     let app = apps.by_id(&target.app_id).ok_or_else(|| {
         HttpError::new(404, "no_such_app", "no app has this id: is it one of this server's settings?")
@@ -158,10 +158,10 @@ mod tests {
         let apps = Apps::new(&PusherSettings::default(), &settings).unwrap();
         let status = |id: &str, signs: &str| {
             let path = format!("/apps/{id}/channels");
-            let request = Request { method: "GET", path: &path, query: "", body: b"" };
+            let request = SignedRequest { method: "GET", path: &path, query: "", body: b"" };
             let query = apps.by_id(signs).unwrap().credentials.sign_request(&request, 1000);
             let target = route("GET", &path).unwrap();
-            authorize(&apps, &target, &Request { query: &query, ..request }, 1000)
+            authorize(&apps, &target, &SignedRequest { query: &query, ..request }, 1000)
                 .map_or_else(|error| error.status, |_| 200)
         };
         assert_eq!(

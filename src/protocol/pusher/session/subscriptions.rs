@@ -6,8 +6,8 @@ use crate::protocol::pusher::Channel;
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) channel: Channel,
-    /// Who it is on a presence channel.
-    pub(super) user_id: Option<UserId>,
+    /// The user on a presence channel. Boxed, because most channels are none.
+    pub(super) user_id: Option<Box<UserId>>,
     pub(super) state: State,
 }
 

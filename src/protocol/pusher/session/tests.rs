@@ -120,11 +120,11 @@ fn private_channels_need_the_apps_signature_for_this_socket() {
     let mut session = session("");
     for channel in ["private-a", "private-encrypted-a", "private-cache-a"] {
         let without = json!({"event":"pusher:subscribe","data":{"channel":channel}}).to_string();
-        let error = SubscriptionError::Auth(crate::auth::pusher::AuthRefusal::Missing);
+        let error = SubscriptionError::Auth(crate::auth::pusher::AuthRejectReason::Missing);
         assert_not_subscribed(&session.receive(without.as_bytes(), 0), channel, error);
         let auth = session.app.credentials.sign_channel("12.35", channel, None);
         let other = json!({"event":"pusher:subscribe","data":{"channel":channel,"auth":auth}}).to_string();
-        let error = SubscriptionError::Auth(crate::auth::pusher::AuthRefusal::BadSignature);
+        let error = SubscriptionError::Auth(crate::auth::pusher::AuthRejectReason::BadSignature);
         assert_not_subscribed(&session.receive(other.as_bytes(), 0), channel, error);
         assert_eq!(subscribe(&mut session, channel, None).member, None);
     }

@@ -1,0 +1,130 @@
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::NodeId;
+use crate::message::json::{members, string};
+use crate::message::{ChannelName, Dispatch, Event, Sender, Signal, UserId};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(in crate::broker) enum EnvelopeError {
+    #[error("not JSON")]
+    Json,
+    #[error("not a JSON object")]
+    Envelope,
+    #[error("`channel` is missing or not a channel name")]
+    Channel,
+    #[error("`data` is missing or not an object")]
+    Data,
+    #[error("`sender` is not {{name, id}}")]
+    Sender,
+    #[error("`disconnect` is not {{user, channel}}")]
+    Disconnect,
+    #[error("`body` is missing")]
+    Signal,
+}
+
+/// A payload that cannot be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::broker) struct InvalidPayload {
+    pub(in crate::broker) error: EnvelopeError,
+    /// The channel it was for, if that could be read.
+    pub(in crate::broker) channel: Option<ChannelName>,
+}
+
+impl From<EnvelopeError> for InvalidPayload {
+    fn from(error: EnvelopeError) -> Self {
+        Self { error, channel: None }
+    }
+}
+
+impl EnvelopeError {
+    /// The `reason` in the metric and the log.
+    pub(in crate::broker) const fn reason(self) -> &'static str {
+        match self {
+            Self::Json => "invalid_json",
+            Self::Envelope => "invalid_envelope",
+            Self::Channel => "invalid_channel",
+            Self::Data => "invalid_data",
+            Self::Sender => "invalid_sender",
+            Self::Disconnect => "invalid_disconnect",
+            Self::Signal => "invalid_signal",
+        }
+    }
+}
+
+/// Decodes a payload of the events topic, and its number if this node published it.
+///
+/// `data` is a slice of the payload, not a copy. As in `JSON.parse`, the last of duplicate keys wins. Laravel may also
+/// publish the signal `{"disconnect":…}` here, without a `channel`.
+pub(in crate::broker) fn decode_event(
+    payload: &Bytes,
+    node: &NodeId,
+    sender_default: &Sender,
+) -> Result<(Dispatch, Option<u64>), InvalidPayload> {
+    let [channel, data, sender, disconnect, from, seq] =
+        envelope_members(payload, ["channel", "data", "sender", "disconnect", "node", "seq"])?;
+    if channel.is_none() && disconnect.is_some() {
+        let signal = Signal::decode(payload).map_err(|_| EnvelopeError::Disconnect)?;
+        return Ok((signal.into(), None));
+    }
+    let channel = channel.and_then(string).ok_or(EnvelopeError::Channel)?;
+    let channel = ChannelName::new(&channel).map_err(|_| EnvelopeError::Channel)?;
+    let data = data.ok_or(EnvelopeError::Data).and_then(|data| object(payload, data));
+    let sender = match sender {
+        None | Some("null") => Ok(sender_default.clone()),
+        Some(text) => decode_sender(text, sender_default),
+    };
+    match (data, sender) {
+        (Ok(data), Ok(sender)) => Ok((Event::new(channel, sender, data).into(), own_seq(node, from, seq))),
+        (Err(error), _) | (_, Err(error)) => Err(InvalidPayload { error, channel: Some(channel) }),
+    }
+}
+
+/// Decodes a payload of the signals topic. `body` is a slice of the payload.
+pub(in crate::broker) fn decode_signal(
+    payload: &Bytes,
+    node: &NodeId,
+) -> Result<(Dispatch, Option<u64>), InvalidPayload> {
+    let [body, from, seq] = envelope_members(payload, ["body", "node", "seq"])?;
+    let body = payload.slice_ref(body.ok_or(EnvelopeError::Signal)?.as_bytes());
+    Ok((Dispatch::Signal(body), own_seq(node, from, seq)))
+}
+
+fn envelope_members<'a, const N: usize>(
+    payload: &'a [u8],
+    names: [&'static str; N],
+) -> Result<[Option<&'a str>; N], EnvelopeError> {
+    let text = std::str::from_utf8(payload).map_err(|_| EnvelopeError::Json)?;
+    members(text, names).map_err(
+        |error| {
+            if error.is_data() { EnvelopeError::Envelope } else { EnvelopeError::Json }
+        },
+    )
+}
+
+/// The message's number, if `node` published it.
+fn own_seq(node: &NodeId, from: Option<&str>, seq: Option<&str>) -> Option<u64> {
+    let is_own = from.is_some_and(|from| from.trim_matches('"') == node.0);
+    seq.filter(|_| is_own).and_then(|seq| seq.parse().ok())
+}
+
+fn object(payload: &Bytes, text: &str) -> Result<Bytes, EnvelopeError> {
+    if text.starts_with('{') {
+        return Ok(payload.slice_ref(text.as_bytes()));
+    }
+    // PHP encodes an empty array as `[]`, also where an object is meant.
+    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    match inside {
+        Some(inside) if inside.trim_ascii().is_empty() => Ok(Bytes::from_static(b"{}")),
+        _ => Err(EnvelopeError::Data),
+    }
+}
+
+fn decode_sender(text: &str, sender_default: &Sender) -> Result<Sender, EnvelopeError> {
+    let [name, id] = members(text, ["name", "id"]).map_err(|_| EnvelopeError::Sender)?;
+    let name = name.and_then(string).ok_or(EnvelopeError::Sender)?;
+    let id = id.and_then(|id| UserId::from_json(id).ok()).ok_or(EnvelopeError::Sender)?;
+    // Sharing the default's name saves an allocation for each message that names it.
+    let name = if *name == *sender_default.name { sender_default.name.clone() } else { name.into() };
+    Ok(Sender { name, id })
+}

@@ -1,0 +1,98 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::desired_topics::DesiredTopics;
+use super::publish_queue::{OwnCopy, PublishQueue};
+use super::topic_names::TopicNames;
+use crate::broker::budget::Budget;
+use crate::broker::envelope::{self, InvalidPayload};
+use crate::broker::{Inbound, SubscriptionId};
+use crate::message::{ChannelName, Dispatch, Sender};
+use crate::telemetry::{Metrics, Reason};
+
+/// Turns messages from Redis into the inbound stream. Outlives the connections.
+pub(super) struct InboundStream {
+    pub(super) queue: Arc<PublishQueue>,
+    pub(super) names: Arc<TopicNames>,
+    pub(super) topics: Arc<DesiredTopics>,
+    pub(super) sender_default: Sender,
+    pub(super) budget: Budget,
+    pub(super) inbound: mpsc::UnboundedSender<Inbound>,
+    /// There was a connection before.
+    pub(super) has_subscribed: bool,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl InboundStream {
+    /// A connection has been subscribed. Every one but the first follows an interruption.
+    pub(super) fn on_connected(&mut self) {
+        if std::mem::replace(&mut self.has_subscribed, true) {
+            self.send(Inbound::Resumed);
+        }
+    }
+
+    /// Passes completed subscriptions on: what is read from the connection after this was published later.
+    pub(super) fn on_subscribed(&self, subscriptions: Vec<SubscriptionId>) {
+        for subscription in subscriptions {
+            self.send(Inbound::Subscribed(subscription));
+        }
+    }
+
+    /// Delivers a message. Returns whether it had to wait for the queue budget; meanwhile nothing is read from Redis, so
+    /// that nothing is dropped.
+    pub(super) async fn on_message(&self, channel: &[u8], payload: Bytes) -> bool {
+        let (dispatch, seq) = match self.decode(channel, payload) {
+            Ok(Some(decoded)) => decoded,
+            Ok(None) => return false,
+            Err(InvalidPayload { error, channel: of }) => {
+                self.drop_message(error.reason(), channel, of.as_ref());
+                return false;
+            }
+        };
+        // This calls the receipt, before the sender's own copy is delivered.
+        if seq.is_some_and(|seq| self.queue.on_copy(seq) == OwnCopy::Discard) {
+            let of = if let Dispatch::Event(event) = &dispatch { Some(&event.channel) } else { None };
+            self.drop_message("refused", channel, of);
+            return false;
+        }
+        self.metrics.broker_messages.inc();
+        let (permit, has_waited) = match self.budget.try_take(&dispatch) {
+            Some(permit) => (Some(permit), false),
+            None => (self.budget.take(&dispatch).await, true),
+        };
+        if let Some(permit) = permit {
+            self.send(Inbound::Dispatch { dispatch, permit });
+        }
+        has_waited
+    }
+
+    /// The dispatch in a message, and its number if this node published it. `None` for a topic that was unsubscribed
+    /// while the message was under way.
+    fn decode(
+        &self,
+        channel: &[u8],
+        payload: Bytes,
+    ) -> Result<Option<(Dispatch, Option<u64>)>, InvalidPayload> {
+        if *channel == *self.names.events {
+            return envelope::decode_event(&payload, &self.queue.node, &self.sender_default).map(Some);
+        }
+        if *channel == *self.names.signals {
+            return envelope::decode_signal(&payload, &self.queue.node).map(Some);
+        }
+        let topic = self.names.topic(channel).and_then(|topic| self.topics.find(topic));
+        Ok(topic.map(|topic| (Dispatch::Topic { topic, payload }, None)))
+    }
+
+    fn drop_message(&self, reason: &'static str, topic: &[u8], channel: Option<&ChannelName>) {
+        self.metrics.broker_dropped.get_or_create(&Reason::new(reason)).inc();
+        let (topic, channel) = (String::from_utf8_lossy(topic), channel.map(ChannelName::as_str));
+        tracing::warn!(channel, topic = &*topic, reason, "dropped a message from Redis");
+    }
+
+    fn send(&self, inbound: Inbound) {
+        // Fails only while the node shuts down.
+        let _ = self.inbound.send(inbound);
+    }
+}

@@ -1,0 +1,103 @@
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use indexmap::IndexMap;
+
+use super::AppRules;
+use super::pending::Termination;
+use crate::history::History;
+use crate::message::{ChannelInfo, ChannelName, Member, NodeName, SocketId, UserId};
+use crate::presence::Presence;
+
+/// What this node knows of an app.
+#[derive(Debug)]
+pub(super) struct AppState {
+    pub(super) rules: AppRules,
+    pub(super) has_webhooks: bool,
+    /// On all nodes, as they have told.
+    pub(super) view: Presence,
+    pub(super) history: History,
+    /// The connections of this node that are signed in.
+    pub(super) users: HashMap<SocketId, SignedIn>,
+    /// Channels whose subscribers have still to hear how many they are.
+    pub(super) uncounted: HashSet<ChannelName>,
+    /// Channels with new subscribers on this node that have not heard yet how many they are.
+    pub(super) newcomers: HashSet<ChannelName>,
+    /// On this node, joins under way included.
+    pub(super) local: Locals,
+}
+
+/// A connection that is signed in.
+pub(super) struct SignedIn {
+    pub(super) user: UserId,
+    pub(super) terminate: Termination,
+}
+
+impl fmt::Debug for SignedIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SignedIn").field(&self.user).finish()
+    }
+}
+
+/// By channel. Removing an entry moves the last one into the gap, on which [`Walk`](super::snapshot::Walk) relies.
+pub(super) type Locals = IndexMap<ChannelName, Local>;
+
+/// The connections of this node on a channel.
+#[derive(Debug)]
+pub(super) enum Local {
+    Count(u64),
+    /// With the number of each join. Boxed, because most channels have no members.
+    Members(Box<IndexMap<SocketId, (u64, Member)>>),
+}
+
+impl AppState {
+    pub(super) fn new(rules: AppRules, has_webhooks: bool) -> Self {
+        Self {
+            rules,
+            has_webhooks,
+            view: Presence::default(),
+            history: History::default(),
+            users: HashMap::new(),
+            uncounted: HashSet::new(),
+            newcomers: HashSet::new(),
+            local: Locals::new(),
+        }
+    }
+
+    /// Whether there is room on a presence channel for a connection of this user. Joins of this node that are under
+    /// way count; those of others are settled when they come back.
+    pub(super) fn has_room(&self, channel: &ChannelName, member: &Member) -> bool {
+        let is_new = |user: &Member| !self.view.is_member(channel, &user.user_id);
+        if !is_new(member) {
+            return true;
+        }
+        let mut coming: HashSet<&UserId> = HashSet::new();
+        if let Some(Local::Members(members)) = self.local.get(channel)
+            && members.len() > self.view.member_count(channel)
+        {
+            let new = members.values().filter(|(_, user)| is_new(user));
+            coming.extend(new.map(|(_, user)| &user.user_id));
+        }
+        coming.contains(&member.user_id)
+            || self.view.member_count(channel) + coming.len() < self.rules.presence_members
+    }
+
+    /// The subscribers of a channel in the cluster. Changes of this node that it has not sent yet count already, so that a
+    /// connection that has been told to be on a channel is.
+    pub(super) fn info(&self, own: &NodeName, channel: &ChannelName) -> ChannelInfo {
+        let told = self.view.count_of(own, channel);
+        let subscriptions = self.view.connections(channel).saturating_sub(told);
+        let subscriptions = subscriptions.saturating_add(self.local_count(channel));
+        ChannelInfo { subscriptions, members: self.view.member_count(channel) }
+    }
+
+    /// How many connections of this node are on a channel without members.
+    pub(super) fn local_count(&self, channel: &ChannelName) -> u64 {
+        if let Some(Local::Count(count)) = self.local.get(channel) { *count } else { 0 }
+    }
+
+    /// The name of a channel in the copy that all who are on it share.
+    pub(super) fn shared_name(&self, channel: &ChannelName) -> ChannelName {
+        self.local.get_key_value(channel).map_or_else(|| channel.clone(), |(name, _)| name.clone())
+    }
+}

@@ -1,0 +1,372 @@
+//! How messages of the nodes, this one included, change the state. Nothing here acts on anything else: what follows from a change
+//! is an [`Effect`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::effect::Effect;
+use super::pending::{JoinError, PendingJoin};
+use super::reserved_channels::{self, USERS};
+use super::responsibility::Responsibility;
+use super::state::{State, Sweep};
+use super::wire::{AppSnapshot, ClusterMessage, LastEventOf, NumberedChange};
+use crate::cluster::{Envelope, Lost, SnapshotProgress, TURN};
+use crate::history::{Kept, Knowledge};
+use crate::message::{ChannelName, NodeName, Notice, UserId};
+use crate::presence::{Change, Presence, Transition};
+use crate::webhooks::{WebhookEvent, takeover_start};
+
+/// With more subscribers than this, they hear how many they are now and then instead of at every change.
+const MANY: u64 = 100;
+
+/// Maximum entries of a view that a sweep looks at while the state is locked.
+const SWEPT_AT_ONCE: usize = 256;
+
+/// The clocks when a message arrives, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) node: u64,
+    pub(super) history: u64,
+}
+
+impl State {
+    /// Applies a message of a node. Returns what is to be done then, in this order; `None`: the message does not count.
+    ///
+    /// Its changes are left to [`apply_change`](Self::apply_change). Events are not applied, they are
+    /// [delivered](super::Channels::deliver); and a node leaves by itself when its own [`Leave`](ClusterMessage::Leave) has come
+    /// back.
+    pub(super) fn apply(&mut self, envelope: Envelope<ClusterMessage>, now: Now) -> Option<Vec<Effect>> {
+        let Envelope { node, since, message, .. } = envelope;
+        let is_own = node == *self.nodes.own();
+        if self.has_left {
+            return None;
+        }
+        if let ClusterMessage::Leave = message {
+            return if is_own { None } else { Some(self.node_left(&node, since)) };
+        }
+        if !self.heard(&node, since, message.is_snapshot()) {
+            return None;
+        }
+        let mut effects = Vec::new();
+        if is_own {
+            self.nodes.echoed(now.node);
+            effects.push(Effect::Echoed);
+        }
+        match message {
+            ClusterMessage::Snapshot { number, apps } => {
+                self.apply_part(&node, (number, 0, 1), apps, is_own, &mut effects);
+            }
+            ClusterMessage::SnapshotPart { number, index, of, apps } => {
+                self.apply_part(&node, (number, index, of), apps, is_own, &mut effects);
+            }
+            ClusterMessage::SnapshotRequest => {
+                self.due.snapshot = true;
+                self.last_events_requested(&node, now.node);
+            }
+            ClusterMessage::LastEvents(events) if !is_own => self.merge_last_events(events, now),
+            ClusterMessage::Terminate { app, user } => self.terminate(&app, &user, &mut effects),
+            ClusterMessage::Changes(_)
+            | ClusterMessage::Heartbeat
+            | ClusterMessage::LastEvents(_)
+            | ClusterMessage::Event(_)
+            | ClusterMessage::Leave
+            | ClusterMessage::Probe
+            | ClusterMessage::ProbeReply { .. } => {}
+        }
+        effects.push(Effect::WakeOutbound);
+        Some(effects)
+    }
+
+    /// Notes that a node is alive. Whether its message counts.
+    fn heard(&mut self, node: &NodeName, since: u64, is_snapshot: bool) -> bool {
+        let counts = self.nodes.heard(node, since, is_snapshot);
+        if counts {
+            let time = self.time();
+            for state in self.apps.values_mut() {
+                state.view.heard(node, time);
+            }
+        }
+        counts
+    }
+
+    /// Applies a change of a message that counts. One at a time, with its effects before the next one: a connection receives
+    /// the list of members as of its own join, and hears of those that come after it.
+    pub(super) fn apply_change(&mut self, node: &NodeName, change: NumberedChange) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let NumberedChange { app, number, channel, change } = change;
+        let Some(name) = reserved_channels::read(&channel).filter(|_| !self.has_left) else { return effects };
+        let is_own = *node == *self.nodes.own();
+        let (time, responsibility) = (self.time(), Responsibility::of(self.is_leader()));
+        let join = if is_own { self.joins.remove(&number) } else { None };
+        let Some(state) = self.apps.get_mut(&app) else { return effects };
+        // One text, shared with what is on this node.
+        let name = state.shared_name(&name);
+        let is_count = matches!(change, Change::Count(_));
+        let transitions = state.view.change(node, number, &name, change, time);
+        // Newcomers hear of a change as everybody does.
+        let is_awaited = is_own && is_count && state.newcomers.remove(&name) && transitions.is_empty();
+        let count = state.view.connections(&name);
+        let is_new = transitions.iter().any(|transition| matches!(transition, Transition::MemberAdded(..)));
+        self.tell(&app, transitions, responsibility, &mut effects);
+        if is_awaited {
+            self.tell_count(&app, &name, count, &mut effects);
+        }
+        if let Some(join) = join {
+            self.came_back(number, join, is_new, &mut effects);
+        }
+        effects
+    }
+
+    /// A part of a node's snapshot: what is new in it counts at once, what is missing in it only after the last part.
+    fn apply_part(
+        &mut self,
+        node: &NodeName,
+        (number, index, of): (u64, usize, usize),
+        apps: Vec<AppSnapshot>,
+        is_own: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let progress = self.nodes.gather(node, number, index, of);
+        let Some(SnapshotProgress::Complete | SnapshotProgress::Incomplete { .. }) = progress else { return };
+        // Webhooks were told long ago of what an older node tells a newcomer. A node that returns may be the leader, but does
+        // not see its own return.
+        let responsibility = if self.nodes.is_older_and_new(node) {
+            Responsibility::Nobody
+        } else {
+            Responsibility::of(self.is_leader())
+        };
+        let time = self.time();
+        for part in apps {
+            let app = part.app.clone();
+            let Some(state) = self.apps.get_mut(&app) else { continue };
+            let transitions = state.view.snapshot_part(node, number, part.into_snapshot(), time);
+            self.tell(&app, transitions, responsibility, effects);
+        }
+        if progress == Some(SnapshotProgress::Complete) {
+            self.nodes.settle(node);
+            for state in self.apps.values_mut() {
+                state.view.snapshot_ends(node, number);
+            }
+            let sweep = |app: &Arc<str>| Sweep { app: app.clone(), node: node.clone(), responsibility };
+            self.sweeps.extend(self.apps.keys().map(sweep));
+            if is_own {
+                self.own_snapshot_came_back(number, effects);
+            }
+        }
+        effects.push(Effect::WakeSweep);
+    }
+
+    /// What was sent before the snapshot and has not come back never will: it was lost on the way, or is a sign-in that was
+    /// refused. The snapshot contains it.
+    fn own_snapshot_came_back(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        let mut back: Vec<(u64, PendingJoin)> =
+            self.joins.extract_if(|join, _: &mut PendingJoin| *join < number).collect();
+        back.sort_unstable_by_key(|(join, _)| *join);
+        // A count that was lost on the way comes with the snapshot, and perhaps as no change.
+        for (app, channel, count) in self.take_newcomers() {
+            self.tell_count(&app, &channel, count, effects);
+        }
+        for (join, pending) in back {
+            self.came_back(join, pending, true, effects);
+        }
+    }
+
+    /// A join of this node has come back: all nodes know of it. `is_new`: it is the first one of its user, as far as is known.
+    fn came_back(&mut self, number: u64, join: PendingJoin, is_new: bool, effects: &mut Vec<Effect>) {
+        let Some(state) = self.apps.get(&join.app) else { return };
+        let limit = state.rules.presence_members;
+        if join.channel != *USERS && is_new && state.view.member_count(&join.channel) > limit {
+            // Two nodes let the last member in at the same time. The one that came back later leaves again.
+            return self.fail_join(number, join, JoinError::Full(limit), effects);
+        }
+        effects.push(Effect::Complete(join.completion, Ok(())));
+    }
+
+    fn merge_last_events(&mut self, events: Vec<LastEventOf>, now: Now) {
+        // Another node sends them: what it has not sent yet need not be sent by this one.
+        let turn = now.node + TURN;
+        self.history_turn = self.history_turn.map(|own| own.max(turn));
+        for LastEventOf { app, channel, event, data, age, by_topic, version, certain } in events {
+            if by_topic && !self.topics.is_subscribed(&channel) {
+                continue;
+            }
+            let (Some(state), Ok(name)) = (self.apps.get_mut(&app), ChannelName::new(&channel)) else {
+                continue;
+            };
+            let notice = Notice::Event { channel: &name, event: &event, data: &data, user_id: None };
+            let (frame, at) = (self.dialect.encode(&notice), now.history.saturating_sub(age));
+            let kept = Kept { event, data, frame, at, by_topic };
+            state.history.merge(&name, kept, Knowledge { version, certain });
+        }
+    }
+
+    fn terminate(&mut self, app: &str, user: &UserId, effects: &mut Vec<Effect>) {
+        let Some(state) = self.apps.get_mut(app) else { return };
+        let signed_in = state.users.extract_if(|_, signed_in| signed_in.user == *user);
+        effects.extend(signed_in.map(|(_, signed_in)| Effect::Terminate(signed_in.terminate)));
+    }
+
+    /// Another node leaves.
+    fn node_left(&mut self, node: &NodeName, since: u64) -> Vec<Effect> {
+        let was_leader = self.is_leader();
+        self.nodes.left(node, since);
+        let took_over = (!was_leader).then(|| takeover_start(self.time()));
+        self.lose(took_over, |view, time| {
+            view.lose(node, time);
+            vec![node.clone()]
+        })
+    }
+
+    /// Time has passed. Nodes that have been silent for too long are lost.
+    pub(super) fn pass(&mut self, elapsed: u64, is_isolated: bool) -> Vec<Effect> {
+        let refreshed = self.nodes.pass(elapsed, is_isolated);
+        let time = self.time();
+        for node in &refreshed {
+            for state in self.apps.values_mut() {
+                state.view.heard(node, time);
+            }
+        }
+        let was_leader = self.is_leader();
+        let Some(lost) = self.nodes.mark_timed_out() else { return Vec::new() };
+        let own = self.nodes.own().clone();
+        let took_over = (!was_leader).then_some(lost.last_heard);
+        let mut effects = vec![Effect::LogLost];
+        effects.extend(self.lose(took_over, |view, time| view.lose_silent(&own, Lost::AFTER, time)));
+        effects
+    }
+
+    /// Loses nodes, so that they are swept out of the views. `took_over`: one of them was the leader, and this node repeats the
+    /// webhooks since this time if it is the leader now.
+    pub(super) fn lose(
+        &mut self,
+        took_over: Option<u64>,
+        lose: impl Fn(&mut Presence, u64) -> Vec<NodeName>,
+    ) -> Vec<Effect> {
+        let (time, is_leader) = (self.time(), self.is_leader());
+        let responsibility = Responsibility::of(is_leader);
+        let mut effects = Vec::new();
+        for (id, app) in &mut self.apps {
+            for node in lose(&mut app.view, time) {
+                self.sweeps.push_back(Sweep { app: id.clone(), node, responsibility });
+            }
+            if let Some(since) = took_over.filter(|_| is_leader) {
+                let events = self.takeover.since(since, id);
+                effects.extend(events.into_iter().map(|event| Effect::Webhook { app: id.clone(), event }));
+            }
+        }
+        effects.push(Effect::WakeSweep);
+        effects
+    }
+
+    /// Takes some of what is out of date out of the views, and forgets views that are clean. Whether there may be more.
+    pub(super) fn sweep(&mut self, effects: &mut Vec<Effect>) -> bool {
+        while let Some(Sweep { app, node, responsibility }) = self.sweeps.front() {
+            if let Some(state) = self.apps.get_mut(app)
+                && let Some(transitions) = state.view.sweep(node, SWEPT_AT_ONCE)
+            {
+                let (app, responsibility) = (app.clone(), *responsibility);
+                self.tell(&app, transitions, responsibility, effects);
+                return true;
+            }
+            self.sweeps.pop_front();
+        }
+        self.sweeps = VecDeque::new();
+        false
+    }
+
+    /// The number of subscribers of channels with many of them, if it has changed.
+    pub(super) fn tell_counts(&mut self) -> Vec<Effect> {
+        let is_leader = self.is_leader();
+        let mut effects = Vec::new();
+        for (app, state) in &mut self.apps {
+            for channel in std::mem::take(&mut state.uncounted) {
+                let count = state.view.connections(&channel);
+                effects.push(Effect::Count { app: app.clone(), channel: channel.clone(), count });
+                if is_leader {
+                    let event = WebhookEvent::SubscriptionCount { channel, subscription_count: count };
+                    effects.push(Effect::Webhook { app: app.clone(), event });
+                }
+            }
+        }
+        effects
+    }
+
+    /// The subscribers of this node hear of changes, and webhooks if this node is responsible.
+    ///
+    /// A member's own connections hear nothing of it: the first one is subscribed only after this, and if there is one
+    /// already, the user was a member before.
+    fn tell(
+        &mut self,
+        app: &Arc<str>,
+        transitions: Vec<Transition>,
+        responsibility: Responsibility,
+        effects: &mut Vec<Effect>,
+    ) {
+        for transition in transitions {
+            let app = app.clone();
+            let event = match transition {
+                Transition::Occupied(channel) => {
+                    self.is_listed(&channel).then_some(WebhookEvent::ChannelOccupied { channel })
+                }
+                Transition::Vacated(channel) => {
+                    self.is_listed(&channel).then_some(WebhookEvent::ChannelVacated { channel })
+                }
+                Transition::MemberAdded(channel, member) if channel == *USERS => {
+                    effects.push(Effect::UserOnline { app: app.clone(), user: member.user_id });
+                    None
+                }
+                Transition::MemberRemoved(channel, user) if channel == *USERS => {
+                    effects.push(Effect::UserOffline { app: app.clone(), user });
+                    None
+                }
+                Transition::MemberAdded(channel, member) => {
+                    let user_id = member.user_id.clone();
+                    let (app, channel) = (app.clone(), channel);
+                    effects.push(Effect::MemberAdded { app, channel: channel.clone(), member });
+                    Some(WebhookEvent::MemberAdded { channel, user_id })
+                }
+                Transition::MemberRemoved(channel, user_id) => {
+                    let (app, user) = (app.clone(), user_id.clone());
+                    effects.push(Effect::MemberRemoved { app, channel: channel.clone(), user });
+                    Some(WebhookEvent::MemberRemoved { channel, user_id })
+                }
+                Transition::Count(channel, count) => {
+                    let is_counted =
+                        self.rules(&app).is_some_and(|rules| rules.is_counted(self.dialect, &channel));
+                    (is_counted && self.tell_count(&app, &channel, count, effects))
+                        .then_some(WebhookEvent::SubscriptionCount { channel, subscription_count: count })
+                }
+            };
+            let Some(event) = event else { continue };
+            match responsibility {
+                Responsibility::Own => effects.push(Effect::Webhook { app, event }),
+                Responsibility::Others if self.apps.get(&app).is_some_and(|app| app.has_webhooks) => {
+                    self.takeover.remember(self.nodes.time(), &app, event);
+                }
+                Responsibility::Others | Responsibility::Nobody => {}
+            }
+        }
+    }
+
+    /// The subscribers of this node hear how many they are. Whether they do: if there are many, they hear it later.
+    pub(super) fn tell_count(
+        &mut self,
+        app: &Arc<str>,
+        channel: &ChannelName,
+        count: u64,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        if count > MANY {
+            if let Some(state) = self.apps.get_mut(app) {
+                state.uncounted.insert(channel.clone());
+            }
+            return false;
+        }
+        effects.push(Effect::Count { app: app.clone(), channel: channel.clone(), count });
+        true
+    }
+
+    fn is_listed(&self, channel: &ChannelName) -> bool {
+        self.dialect.kind(channel).is_listed
+    }
+}

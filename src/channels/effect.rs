@@ -1,0 +1,95 @@
+//! What follows from a change of the state, and how it is done.
+
+use std::sync::Arc;
+
+use super::Channels;
+use super::pending::{Completion, JoinError, Termination};
+use super::reserved_channels::watched;
+use super::topics::PendingTopic;
+use crate::message::{Audience, ChannelName, Member, Notice, UserId};
+use crate::webhooks::WebhookEvent;
+
+/// Something to be done after a change of the state, when it is unlocked.
+pub(super) enum Effect {
+    /// Subscribers of this node hear of a change.
+    MemberAdded {
+        app: Arc<str>,
+        channel: ChannelName,
+        member: Member,
+    },
+    MemberRemoved {
+        app: Arc<str>,
+        channel: ChannelName,
+        user: UserId,
+    },
+    Count {
+        app: Arc<str>,
+        channel: ChannelName,
+        count: u64,
+    },
+    UserOnline {
+        app: Arc<str>,
+        user: UserId,
+    },
+    UserOffline {
+        app: Arc<str>,
+        user: UserId,
+    },
+    /// The application hears of a change.
+    Webhook {
+        app: Arc<str>,
+        event: WebhookEvent,
+    },
+    /// A connection that waits has its answer.
+    Complete(Completion, Result<(), JoinError>),
+    /// A connection ends.
+    Terminate(Termination),
+    /// A connection has left a channel. What waited for its topic is dropped.
+    Drop(Option<PendingTopic>),
+    /// A message of this node has come back.
+    Echoed,
+    LogLost,
+    WakeOutbound,
+    WakeSweep,
+}
+
+impl Channels {
+    pub(super) fn perform(&self, effect: Effect) {
+        match effect {
+            Effect::MemberAdded { app, channel, member } => {
+                self.tell(&app, &channel, &Notice::MemberAdded { channel: &channel, member: &member });
+            }
+            Effect::MemberRemoved { app, channel, user } => {
+                self.tell(&app, &channel, &Notice::MemberRemoved { channel: &channel, user_id: &user });
+            }
+            Effect::Count { app, channel, count } => {
+                self.tell(&app, &channel, &Notice::SubscriptionCount { channel: &channel, count });
+            }
+            Effect::UserOnline { app, user } => {
+                self.publish_notice(&watched(&app, &user), &Notice::UserOnline(&user));
+            }
+            Effect::UserOffline { app, user } => {
+                self.publish_notice(&watched(&app, &user), &Notice::UserOffline(&user));
+            }
+            Effect::Webhook { app, event } => self.webhooks.push(&app, event),
+            Effect::Complete(completion, result) => completion(result),
+            Effect::Terminate(terminate) => terminate(),
+            Effect::Drop(waiting) => {
+                drop(waiting);
+                self.outbound.notify_one();
+            }
+            Effect::Echoed => self.echoed.notify_one(),
+            Effect::LogLost => tracing::warn!("node lost: its connections and members are removed"),
+            Effect::WakeOutbound => self.outbound.notify_one(),
+            Effect::WakeSweep => self.unswept.notify_one(),
+        }
+    }
+
+    fn tell(&self, app: &str, channel: &ChannelName, notice: &Notice<'_>) {
+        self.publish_notice(&ChannelName::scoped(app, channel.as_str()), notice);
+    }
+
+    fn publish_notice(&self, channel: &ChannelName, notice: &Notice<'_>) {
+        self.hub.publish(channel, None, |_| Some((Audience::Everyone, self.dialect.encode(notice))));
+    }
+}

@@ -1,0 +1,169 @@
+//! What the broker delivers for the channels of apps, in its order.
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Channels;
+use super::apply::Now;
+use super::wire::ClusterMessage;
+use crate::broker::SubscriptionId;
+use crate::cluster::{Decoded, Envelope, decode};
+use crate::history::Kept;
+use crate::message::{
+    Audience, Broadcast, ChannelName, CloseReason, Frame, InvalidBroadcast, Notice, Signal,
+};
+use crate::telemetry::{Reason, logged};
+
+impl Channels {
+    /// Handles a signal. `hold` is its share of the broker's budget.
+    pub fn handle_signal(&self, signal: &Bytes, hold: OwnedSemaphorePermit) {
+        let envelope = match decode::<ClusterMessage>(signal) {
+            Ok(Decoded::Message(envelope)) => envelope,
+            Ok(Decoded::Signal(signal)) => return self.handle_disconnect(signal),
+            Err(ignored) => {
+                let reason = ignored.reason();
+                self.metrics.cluster_messages_ignored.get_or_create(&Reason::new(reason)).inc();
+                tracing::warn!(reason, error = %ignored, "cluster message ignored: is another version of Yamabiko running?");
+                return;
+            }
+        };
+        match envelope {
+            Envelope { message: ClusterMessage::Event(event), .. } => self.deliver(&event, hold, false),
+            Envelope { message: ClusterMessage::Probe, node, .. } => self.handle_probe(node),
+            Envelope { message: ClusterMessage::ProbeReply { to }, .. } => self.handle_probe_reply(&to),
+            Envelope { message: ClusterMessage::Leave, node, .. } if node == self.node => {
+                self.handle_own_leave();
+            }
+            envelope => self.apply(envelope),
+        }
+    }
+
+    /// Handles the broker's confirmation of a subscription. Those that have waited for it are on the channel: they receive what
+    /// is published on the topic after it.
+    pub fn handle_subscribed(&self, subscription: &SubscriptionId) {
+        self.update(|state| {
+            let completions = state.topics.confirmed(subscription);
+            completions
+                .into_iter()
+                .map(|completion| super::effect::Effect::Complete(completion, Ok(())))
+                .collect()
+        });
+    }
+
+    /// Handles what Laravel's `redis` broadcaster has published on a channel. Every node receives it by itself.
+    pub fn handle_topic(&self, topic: &str, payload: &Bytes, hold: OwnedSemaphorePermit) {
+        let Some(rules) = &self.default_app else { return };
+        let Ok(channel) = ChannelName::new(topic) else { return };
+        match self.dialect.decode_topic(&rules.id, &channel, payload) {
+            Ok(Some(event)) if event.data.len() > rules.event_bytes => self.dropped(&channel, "too_large"),
+            Ok(Some(event)) => self.deliver(&event, hold, true),
+            Ok(None) => self.dropped(&channel, "empty"),
+            Err(error) => {
+                tracing::debug!(channel = channel.as_str(), %error, "not a payload of Laravel");
+                let is_reserved = error == InvalidBroadcast::Reserved;
+                self.dropped(&channel, if is_reserved { "reserved_event" } else { "invalid_event" });
+            }
+        }
+    }
+
+    /// Handles the return of a broker that was lost: all nodes are to send everything.
+    pub fn handle_resumed(&self) {
+        if !self.has_apps() {
+            return;
+        }
+        let mut state = self.state();
+        state.nodes.request_now();
+        state.due.snapshot = true;
+        for app in state.apps.values_mut() {
+            app.history.may_have_missed();
+        }
+        drop(state);
+        self.outbound.notify_one();
+    }
+
+    fn apply(&self, mut envelope: Envelope<ClusterMessage>) {
+        let now = Now { node: self.now(), history: self.history_now() };
+        let node = envelope.node.clone();
+        let changes = match &mut envelope.message {
+            ClusterMessage::Changes(changes) => std::mem::take(changes),
+            _ => Vec::new(),
+        };
+        let mut counts = true;
+        self.update(|state| {
+            let effects = state.apply(envelope, now);
+            counts = effects.is_some();
+            effects.unwrap_or_default()
+        });
+        for change in changes.into_iter().filter(|_| counts) {
+            self.update(|state| state.apply_change(&node, change));
+        }
+    }
+
+    fn handle_disconnect(&self, Signal::Disconnect { user, channel }: Signal) {
+        tracing::info!(
+            user = logged(user.form()),
+            channel = channel.as_ref().map(ChannelName::as_str),
+            "disconnecting a user"
+        );
+        self.hub.close_user(&user, channel.as_ref(), CloseReason::Disconnected);
+    }
+
+    fn dropped(&self, channel: &ChannelName, reason: &'static str) {
+        self.metrics.broker_dropped.get_or_create(&Reason::new(reason)).inc();
+        tracing::warn!(channel = channel.as_str(), reason, "message dropped");
+    }
+
+    /// Delivers an event to all subscribers on this node, encoded once per channel.
+    pub(super) fn deliver(&self, event: &Broadcast, mut hold: OwnedSemaphorePermit, by_topic: bool) {
+        self.metrics.pusher_events.inc();
+        let except = event.except.and_then(|socket| self.socket_ids.connection(socket));
+        let audience = except.map_or(Audience::Everyone, Audience::Except);
+        charge(&mut hold, event);
+        let share = hold.num_permits() / event.channels.len().max(1);
+        for channel in &event.channels {
+            let hold = hold.split(share);
+            let scoped = ChannelName::scoped(&event.app, channel.as_str());
+            // A topic may have been given up since: the next event there would be missed.
+            let is_last = !by_topic || self.broker.is_subscribed(channel.as_str());
+            if !is_last || !self.dialect.is_kept(channel, &event.event) {
+                let encode = |_| Some((audience.clone(), self.encode(event, channel)?));
+                self.hub.publish(&scoped, hold, encode);
+                continue;
+            }
+            let Some(frame) = self.encode(event, channel) else { continue };
+            let (name, data) = (event.event.clone(), event.data.clone());
+            let kept = Kept { event: name, data, frame: frame.clone(), at: self.history_now(), by_topic };
+            // Under one lock, so that a new subscriber receives it either from the history or from the hub.
+            let mut state = self.state();
+            if let Some(state) = state.apps.get_mut(&event.app) {
+                state.history.keep(channel, kept);
+            }
+            self.hub.publish(&scoped, hold, |_| Some((audience.clone(), frame.clone())));
+        }
+    }
+
+    fn encode(&self, event: &Broadcast, channel: &ChannelName) -> Option<Frame> {
+        let Broadcast { event, data, user_id, .. } = event;
+        let frame = self.dialect.encode(&Notice::Event { channel, event, data, user_id: user_id.as_ref() });
+        if frame.bytes().len() > self.hub.outbox_bytes() {
+            self.dropped(channel, "too_large");
+            return None;
+        }
+        Some(frame)
+    }
+}
+
+/// Takes room for all frames of an event: each channel has one with its own copy of the data. Nothing can wait for room here;
+/// if there is not enough left, the broker accepts nothing until there is.
+fn charge(hold: &mut OwnedSemaphorePermit, event: &Broadcast) {
+    let copies = event.channels.len().saturating_sub(1);
+    if copies == 0 {
+        return;
+    }
+    let budget = hold.semaphore().clone();
+    let wanted = copies.saturating_mul(event.data.len()).min(budget.available_permits());
+    let more = u32::try_from(wanted).ok().and_then(|wanted| budget.try_acquire_many_owned(wanted).ok());
+    if let Some(more) = more {
+        hold.merge(more);
+    }
+}

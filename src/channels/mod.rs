@@ -1,0 +1,197 @@
+//! The engine: who is on which channel of which app, on all nodes.
+//!
+//! Whatever nodes tell each other goes through the broker and comes back by it, also on a single node: the broker's one order is
+//! the order in which every node sees events and changes. A message [changes the state](apply) under one lock, and the
+//! [effects](effect) are performed after it, in the same order.
+
+mod app;
+mod apply;
+mod changes;
+mod connections;
+mod effect;
+mod heartbeat;
+mod inbound;
+mod outbound;
+mod pending;
+mod probe;
+mod publish;
+mod queries;
+mod reserved_channels;
+mod responsibility;
+mod rules;
+mod shutdown;
+mod snapshot;
+mod socket_ids;
+mod state;
+mod sweep;
+mod topics;
+mod wire;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::broker::Broker;
+use crate::cluster::Nodes;
+use crate::hub::Hub;
+use crate::message::{Dialect, NodeName};
+use crate::telemetry::Metrics;
+use crate::unix_time::unix_time;
+use crate::webhooks::Webhooks;
+
+pub use connections::{Attachment, OverQuota};
+pub use pending::{Completion, JoinError, Termination};
+pub use rules::AppRules;
+
+use app::AppState;
+use effect::Effect;
+use probe::Probe;
+use socket_ids::SocketIds;
+use state::State;
+use topics::Topics;
+
+/// The channels of all apps, as this node knows them.
+pub struct Channels {
+    dialect: &'static dyn Dialect,
+    /// The app to which events belong that name none.
+    default_app: Option<AppRules>,
+    hub: Arc<Hub>,
+    broker: Arc<Broker>,
+    webhooks: Webhooks,
+    metrics: Arc<Metrics>,
+    socket_ids: SocketIds,
+    node: NodeName,
+    /// When this node was started, in milliseconds since the Unix epoch.
+    since: u64,
+    /// Held for moments only, never across an await, a receipt or the lock of a connection.
+    state: Mutex<State>,
+    /// Held from a change of the state until its effects are performed, so that subscribers hear of changes in their order.
+    /// Taken before the state and the lock of a connection, never across an await.
+    order: Mutex<()>,
+    /// There is something to sweep out of the views.
+    unswept: Notify,
+    /// There is something to tell the other nodes.
+    outbound: Notify,
+    /// A message of this node has come back.
+    echoed: Notify,
+    /// This node's own farewell has come back.
+    own_leave: Notify,
+    /// Done when this node has left. A second caller waits until the webhooks of that are queued.
+    left: Once,
+    probe: Probe,
+}
+
+impl Channels {
+    /// Joins the cluster that the broker connects. Needs a tokio runtime, for the tasks that keep this node known. The first
+    /// app is the one to which events belong that name none.
+    ///
+    /// What arrives by the broker has to be handed to `handle_signal`, `handle_subscribed`, `handle_topic` and
+    /// `handle_resumed`, in its order.
+    #[must_use]
+    pub fn start(
+        apps: Vec<AppRules>,
+        dialect: &'static dyn Dialect,
+        hub: Arc<Hub>,
+        broker: Arc<Broker>,
+        webhooks: Webhooks,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        // An integer that JavaScript can represent.
+        let number = rand::random::<u64>() >> 11;
+        let node: NodeName = format!("{number:014x}").into();
+        let since = u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX);
+        let default_app = apps.first().cloned();
+        let topics = Topics::new(broker.clone(), dialect, default_app.as_ref().map(|app| app.id.clone()));
+        let apps = apps.into_iter().map(|rules| {
+            let has_webhooks = webhooks.has(&rules.id);
+            AppState::new(rules, has_webhooks)
+        });
+        let state = State::new(apps, dialect, Nodes::new(node.clone(), since), topics);
+        let channels = Arc::new(Self {
+            dialect,
+            default_app,
+            hub,
+            broker,
+            webhooks,
+            metrics,
+            socket_ids: SocketIds::new(number),
+            node,
+            since,
+            state: Mutex::new(state),
+            order: Mutex::new(()),
+            unswept: Notify::new(),
+            outbound: Notify::new(),
+            echoed: Notify::new(),
+            own_leave: Notify::new(),
+            left: Once::new(),
+            probe: Probe::default(),
+        });
+        if channels.has_apps() {
+            for prefix in dialect.kept_topics() {
+                channels.broker.subscribe_prefix(prefix);
+            }
+            tokio::spawn(channels.clone().send_changes());
+            tokio::spawn(channels.clone().beat());
+            tokio::spawn(channels.clone().sweep());
+        }
+        channels
+    }
+
+    /// Where everything is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn has_apps(&self) -> bool {
+        self.default_app.is_some()
+    }
+
+    /// Changes the state, then performs the effects in order, before those of the next change.
+    fn update(&self, change: impl FnOnce(&mut State) -> Vec<Effect>) {
+        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let effects = change(&mut self.state());
+        for effect in effects {
+            self.perform(effect);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds of the hub's clock.
+    fn now(&self) -> u64 {
+        self.hub.clock().millis()
+    }
+
+    /// The clock of the history, in milliseconds. What other nodes keep may be older than this node, so that it does not begin
+    /// at 0.
+    fn history_now(&self) -> u64 {
+        const BEFORE: u64 = 1 << 40;
+        self.now() + BEFORE
+    }
+}
+
+impl fmt::Debug for Channels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channels").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// For the tests of the rooms above.
+#[cfg(test)]
+impl Channels {
+    pub(crate) fn pending_joins(&self) -> usize {
+        self.state().joins.len()
+    }
+
+    pub(crate) fn known_channels(&self, app: &str) -> usize {
+        self.state().apps[app].view.channels().count()
+    }
+
+    pub(crate) fn knows_others(&self) -> bool {
+        self.state().nodes.has_others()
+    }
+}

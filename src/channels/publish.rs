@@ -1,0 +1,53 @@
+use std::future::Future;
+use std::sync::Arc;
+
+use super::Channels;
+use super::wire::{ClusterMessage, EventMessage};
+use crate::broker::PublishError;
+use crate::cluster::encode;
+use crate::message::{Broadcast, Dispatch, UserId};
+use crate::webhooks::WebhookEvent;
+
+impl Channels {
+    /// Sends an event to the subscribers of its channels on all nodes, all or nothing. Done when the broker has accepted it.
+    pub fn broadcast(
+        &self,
+        event: &Broadcast,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
+        let accepted = self.broker.publish_and_wait(self.encode_event(event));
+        async move { accepted.await.map(drop) }
+    }
+
+    /// Publishes an event of the client that does not receive it, and tells webhooks if it is accepted. `answer` is called
+    /// first, and once.
+    pub fn publish_client_event(
+        self: &Arc<Self>,
+        event: Broadcast,
+        answer: impl FnOnce(Result<(), PublishError>) + Send + 'static,
+    ) {
+        let (channels, signal) = (self.clone(), self.encode_event(&event));
+        let receipt = move |result: Result<_, PublishError>| {
+            let result = result.map(drop);
+            answer(result);
+            let Broadcast { app, channels: names, event, data, except, user_id } = event;
+            if let (Ok(()), Some(channel), Some(socket_id)) = (result, names.into_iter().next(), except) {
+                let event = WebhookEvent::ClientEvent { channel, event, data, socket_id, user_id };
+                channels.webhooks.push(&app, event);
+            }
+        };
+        self.broker.publish(signal, Box::new(receipt));
+    }
+
+    /// Ends all connections of an app that are signed in as a user, on all nodes. Done when the broker has accepted it.
+    pub fn terminate(
+        &self,
+        app: &Arc<str>,
+        user: &UserId,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
+        self.send(&ClusterMessage::Terminate { app: app.clone(), user: user.clone() })
+    }
+
+    fn encode_event(&self, event: &Broadcast) -> Dispatch {
+        Dispatch::Signal(encode(&self.node, self.since, &EventMessage::Event(event)))
+    }
+}

@@ -1,0 +1,30 @@
+use std::sync::Arc;
+
+use crate::message::{ChannelKind, ChannelName, Dialect};
+
+/// What the engine has to know of an app.
+#[derive(Debug, Clone)]
+pub struct AppRules {
+    pub id: Arc<str>,
+    /// Connections of the app on this node. 0: no limit.
+    pub connections: usize,
+    /// Members of one presence channel.
+    pub presence_members: usize,
+    /// Whether subscribers hear how many they are, on channels that are not presence channels.
+    pub subscription_count: bool,
+    /// How long a cache channel keeps its last event, in milliseconds.
+    pub cache_ttl: u64,
+    /// The largest `data` of an event that arrives by a topic, in bytes.
+    pub event_bytes: usize,
+}
+
+impl AppRules {
+    /// Whether the subscribers of a channel hear how many they are.
+    pub(super) fn is_counted(&self, dialect: &dyn Dialect, channel: &ChannelName) -> bool {
+        if !self.subscription_count {
+            return false;
+        }
+        let ChannelKind { is_presence, is_listed, .. } = dialect.kind(channel);
+        is_listed && !is_presence
+    }
+}

@@ -1,0 +1,381 @@
+//! Which nodes there are. Pure; times are in milliseconds.
+
+use std::collections::HashMap;
+
+use super::SnapshotProgress;
+use crate::message::NodeName;
+
+/// A node that has been silent for longer than this is lost, with all that was on it.
+const SILENT_AFTER: u64 = 15_000;
+
+/// How long a lost node is remembered, as a multiple of [`SILENT_AFTER`].
+const FORGET_AFTER: u64 = 10;
+
+/// Nodes answer a request for what they keep one after another, this far apart: long enough to receive what the one before
+/// has sent.
+pub const TURN: u64 = 100;
+
+/// No node waits for more turns than this.
+const MAX_TURNS: u64 = 6;
+
+/// How long a node that has sent a request counts as one that waits for the answer.
+const REQUESTING: u64 = 2_000;
+
+/// A request for snapshots is not repeated sooner.
+const REQUEST_AGAIN: u64 = 2_000;
+
+/// The nodes of the cluster as this node sees them.
+#[derive(Debug)]
+pub struct Nodes {
+    known: HashMap<NodeName, Node>,
+    own: NodeName,
+    /// When this node was started, in milliseconds since the Unix epoch.
+    since: u64,
+    /// How long this node has not been isolated: the clock of the failure detector.
+    time: u64,
+    is_isolated: bool,
+    /// When a message of this node last came back to it, by the caller's clock.
+    last_echo: u64,
+    /// When this node last sent a request for snapshots.
+    requested: Option<u64>,
+    /// A request for snapshots is due.
+    must_request: bool,
+}
+
+#[derive(Debug)]
+struct Node {
+    heard: u64,
+    /// When it was started, by its own clock. All nodes compare the same numbers.
+    since: u64,
+    status: NodeStatus,
+    /// When it last sent a request, by the caller's clock.
+    requested: Option<u64>,
+    snapshot: Option<SnapshotProgress>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NodeStatus {
+    /// Its snapshot has not arrived yet.
+    New,
+    Settled,
+    /// It timed out; or it has returned, and its snapshot has not arrived yet.
+    Lost,
+    /// It has left.
+    Left,
+}
+
+impl NodeStatus {
+    fn is_alive(self) -> bool {
+        matches!(self, Self::New | Self::Settled)
+    }
+}
+
+/// Nodes have timed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// When the first of them was last heard.
+    pub last_heard: u64,
+}
+
+impl Nodes {
+    /// A newcomer requests snapshots first.
+    #[must_use]
+    pub fn new(own: NodeName, since: u64) -> Self {
+        Self {
+            known: HashMap::new(),
+            own,
+            since,
+            time: 0,
+            is_isolated: false,
+            last_echo: 0,
+            requested: None,
+            must_request: true,
+        }
+    }
+
+    #[must_use]
+    pub fn own(&self) -> &NodeName {
+        &self.own
+    }
+
+    /// The clock of the failure detector. It stands still while this node is isolated.
+    #[must_use]
+    pub fn time(&self) -> u64 {
+        self.time
+    }
+
+    /// When a message of this node last came back to it, by the clock of [`echoed`](Self::echoed).
+    #[must_use]
+    pub fn last_echo(&self) -> u64 {
+        self.last_echo
+    }
+
+    /// A message of this node has come back to it.
+    pub fn echoed(&mut self, now: u64) {
+        self.last_echo = now;
+    }
+
+    /// Notes a message of a node that was started at `since`; an unknown node has to send a snapshot. Whether the message
+    /// counts: what arrives after a node has left was under way then, and its name is not used again.
+    pub fn heard(&mut self, node: &NodeName, since: u64, is_snapshot: bool) -> bool {
+        let time = self.time;
+        let status = match (*node == self.own, time > SILENT_AFTER && since < self.since) {
+            (true, _) => NodeStatus::Settled,
+            // An older node that has not been heard for so long was away.
+            (false, true) => NodeStatus::Lost,
+            (false, false) => NodeStatus::New,
+        };
+        let new = Node { heard: time, since, status, requested: None, snapshot: None };
+        let entry = self.known.entry(node.clone()).or_insert(new);
+        if entry.status == NodeStatus::Left {
+            return false;
+        }
+        entry.heard = time;
+        if entry.status != NodeStatus::Settled && !is_snapshot {
+            self.request();
+        }
+        true
+    }
+
+    /// Advances the clock, unless this node is isolated: a node that no longer receives its own messages pauses its failure
+    /// detector instead of declaring others dead. Returns the nodes that count as just heard because the isolation is over.
+    pub fn pass(&mut self, elapsed: u64, is_isolated: bool) -> Vec<NodeName> {
+        if is_isolated {
+            self.is_isolated = true;
+            return Vec::new();
+        }
+        self.time = self.time.saturating_add(elapsed);
+        let mut refreshed = Vec::new();
+        if std::mem::take(&mut self.is_isolated) {
+            for (node, entry) in &mut self.known {
+                if self.time.saturating_sub(entry.heard) <= SILENT_AFTER {
+                    entry.heard = self.time;
+                    refreshed.push(node.clone());
+                }
+            }
+        }
+        refreshed
+    }
+
+    /// Notes a part of a node's snapshot. `None`: the node is unknown.
+    pub fn gather(
+        &mut self,
+        node: &NodeName,
+        number: u64,
+        index: usize,
+        of: usize,
+    ) -> Option<SnapshotProgress> {
+        let entry = self.known.get_mut(node)?;
+        let progress = SnapshotProgress::with(entry.snapshot.take(), number, index, of);
+        match progress {
+            SnapshotProgress::Complete => {}
+            SnapshotProgress::Incomplete { .. } => entry.snapshot = Some(progress),
+            SnapshotProgress::Gap => self.request(),
+        }
+        Some(progress)
+    }
+
+    /// All nodes are to send a snapshot, unless that was requested just now.
+    fn request(&mut self) {
+        self.must_request |= self.requested.is_none_or(|requested| self.time >= requested + REQUEST_AGAIN);
+    }
+
+    /// All nodes are to send a snapshot, whenever that was last requested.
+    pub fn request_now(&mut self) {
+        self.must_request = true;
+    }
+
+    #[must_use]
+    pub fn must_request(&self) -> bool {
+        self.must_request
+    }
+
+    /// Whether to send a request for snapshots now.
+    pub fn take_request(&mut self) -> bool {
+        let must = std::mem::take(&mut self.must_request);
+        if must {
+            self.requested = Some(self.time);
+        }
+        must
+    }
+
+    /// Whether the snapshot of a node contains only what was known before this node was started.
+    #[must_use]
+    pub fn is_older_and_new(&self, node: &NodeName) -> bool {
+        self.known.get(node).is_some_and(|entry| entry.status == NodeStatus::New && entry.since < self.since)
+    }
+
+    /// The snapshot of a node is complete.
+    pub fn settle(&mut self, node: &NodeName) {
+        if let Some(entry) = self.known.get_mut(node) {
+            entry.status = NodeStatus::Settled;
+        }
+    }
+
+    /// Whether this node acts where one has to, such as to deliver webhooks: the leader is the node that was started first, so
+    /// that a newcomer, which knows nothing yet, never takes over. For a moment two nodes may both be leaders.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.known.iter().all(|(node, entry)| !entry.status.is_alive() || self.is_older_than(node, entry))
+    }
+
+    /// Whether another node is there that becomes the leader if this one leaves.
+    #[must_use]
+    pub fn has_others(&self) -> bool {
+        self.known.iter().any(|(node, entry)| *node != self.own && entry.status.is_alive())
+    }
+
+    /// A node has sent a request. How long this node waits before it answers: the oldest node is first, because it knows most.
+    /// Nodes that have sent a request themselves are last, but do answer: it may be all of them.
+    pub fn wait_for_turn(&mut self, node: &NodeName, now: u64) -> u64 {
+        if let Some(entry) = self.known.get_mut(node) {
+            entry.requested = Some(now);
+        }
+        let requests = |entry: &Node| {
+            entry.requested.is_some_and(|requested| now.saturating_sub(requested) < REQUESTING)
+        };
+        let is_before =
+            |(node, entry): &(&NodeName, &Node)| entry.status.is_alive() && !self.is_older_than(node, entry);
+        let before = self.known.iter().filter(is_before).filter(|(_, entry)| !requests(entry)).count();
+        let turns = u64::try_from(before).unwrap_or(MAX_TURNS);
+        let last = if self.known.get(&self.own).is_some_and(requests) { MAX_TURNS / 2 } else { 0 };
+        (turns + last).min(MAX_TURNS) * TURN
+    }
+
+    fn is_older_than(&self, node: &NodeName, entry: &Node) -> bool {
+        (self.since, &self.own) <= (entry.since, node)
+    }
+
+    /// A node has left. It is forgotten when nothing of it can be under way any more.
+    pub fn left(&mut self, node: &NodeName, since: u64) {
+        self.heard(node, since, true);
+        if let Some(entry) = self.known.get_mut(node) {
+            (entry.status, entry.snapshot) = (NodeStatus::Left, None);
+        }
+    }
+
+    /// Marks the nodes that have been silent for too long as lost, if there are any.
+    pub fn mark_timed_out(&mut self) -> Option<Lost> {
+        let (time, own) = (self.time, self.own.clone());
+        let mut last_heard: Option<u64> = None;
+        self.known.retain(|node, entry| {
+            let silence = time.saturating_sub(entry.heard);
+            if silence > SILENT_AFTER && *node != own && entry.status.is_alive() {
+                (entry.status, entry.snapshot) = (NodeStatus::Lost, None);
+                last_heard = Some(last_heard.map_or(entry.heard, |heard| heard.min(entry.heard)));
+            }
+            silence <= SILENT_AFTER * FORGET_AFTER || *node == own
+        });
+        last_heard.map(|last_heard| Lost { last_heard })
+    }
+}
+
+impl Lost {
+    /// How long the nodes were silent, at least.
+    pub const AFTER: u64 = SILENT_AFTER;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes() -> Nodes {
+        let mut nodes = Nodes::new("own".into(), 10);
+        nodes.take_request();
+        nodes.requested = None;
+        nodes
+    }
+
+    /// A node's snapshot arrives. Whether it contains nothing new.
+    fn settled(nodes: &mut Nodes, node: &NodeName) -> bool {
+        let is_old = nodes.is_older_and_new(node);
+        nodes.settle(node);
+        is_old
+    }
+
+    #[test]
+    fn an_isolated_node_declares_no_other_node_lost() {
+        let mut nodes = nodes();
+        let other: NodeName = "other".into();
+        nodes.heard(&other, 20, true);
+        assert!(!settled(&mut nodes, &other));
+        for _ in 0..100 {
+            nodes.pass(1000, true);
+        }
+        assert_eq!(nodes.pass(SILENT_AFTER, false), std::slice::from_ref(&other));
+        assert_eq!(nodes.mark_timed_out(), None, "it counts as heard after the isolation");
+        nodes.pass(SILENT_AFTER + 1, false);
+        assert_eq!(nodes.mark_timed_out(), Some(Lost { last_heard: SILENT_AFTER }));
+        assert_eq!(nodes.mark_timed_out(), None);
+        // It is alive after all: it has to send a snapshot again.
+        nodes.heard(&other, 20, false);
+        assert!(nodes.must_request());
+    }
+
+    #[test]
+    fn the_oldest_node_answers_a_request_first() {
+        let mut nodes = nodes();
+        let (older, newer): (NodeName, NodeName) = ("older".into(), "newer".into());
+        nodes.heard(&older, 5, true);
+        assert!(settled(&mut nodes, &older), "its first snapshot is older than this node");
+        assert!(!settled(&mut nodes, &older), "its next one is not");
+        nodes.heard(&newer, 15, true);
+        assert!(!settled(&mut nodes, &newer));
+        // The oldest node is first, unless it has sent the request.
+        assert_eq!(nodes.wait_for_turn(&newer, 0), TURN);
+        assert_eq!(nodes.wait_for_turn(&older, 0), 0);
+        assert_eq!(nodes.wait_for_turn(&newer, 10_000), TURN, "it has its answer by now");
+        // A node that has sent a request itself is last.
+        let own = nodes.own.clone();
+        nodes.heard(&own, 10, true);
+        assert!(nodes.wait_for_turn(&own, 10_000) > 3 * TURN);
+        // The wait is bounded, however many nodes there are.
+        for number in 0..100 {
+            nodes.heard(&format!("{number}").into(), 6, true);
+        }
+        assert!(nodes.wait_for_turn(&newer, 20_000) < 1_000);
+    }
+
+    #[test]
+    fn the_leader_is_the_oldest_node_that_knows_the_others() {
+        let mut nodes = nodes();
+        let (older, newer): (NodeName, NodeName) = ("older".into(), "newer".into());
+        assert!(nodes.is_leader());
+        nodes.heard(&newer, 15, false);
+        assert!(nodes.is_leader(), "a newcomer knows nothing yet");
+        nodes.heard(&older, 5, false);
+        assert!(!nodes.is_leader());
+        settled(&mut nodes, &older);
+        nodes.pass(SILENT_AFTER + 1, false);
+        nodes.mark_timed_out();
+        assert!(nodes.is_leader());
+        // After its return this node is the leader until its snapshot has arrived.
+        nodes.heard(&older, 5, false);
+        assert!(nodes.is_leader());
+        assert!(!settled(&mut nodes, &older) && !nodes.is_leader());
+        // The same if it was away for so long that it was forgotten.
+        nodes.pass(SILENT_AFTER * 11, false);
+        nodes.mark_timed_out();
+        nodes.heard(&older, 5, false);
+        assert!(nodes.is_leader());
+        assert!(!settled(&mut nodes, &older) && !nodes.is_leader());
+    }
+
+    #[test]
+    fn messages_of_a_node_that_has_left_do_not_bring_it_back() {
+        let mut nodes = nodes();
+        let other: NodeName = "other".into();
+        nodes.heard(&other, 5, true);
+        assert!(settled(&mut nodes, &other) && nodes.wait_for_turn(&"newer".into(), 0) > 0);
+        assert!(!nodes.is_leader());
+        nodes.left(&other, 5);
+        assert!(nodes.wait_for_turn(&"newer".into(), 0) == 0 && nodes.is_leader());
+        // A count that was under way.
+        assert!(!nodes.heard(&other, 5, false) && !nodes.must_request() && nodes.is_leader());
+        nodes.pass(SILENT_AFTER + 1, false);
+        assert_eq!(nodes.mark_timed_out(), None, "it is not missed");
+        nodes.pass(SILENT_AFTER * 10, false);
+        nodes.mark_timed_out();
+        assert!(nodes.heard(&other, 5, false), "it is forgotten in the end");
+    }
+}

@@ -1,0 +1,92 @@
+//! Settings that work, but probably not as intended.
+
+use secrecy::ExposeSecret;
+
+use super::{Config, Key, Problem};
+use crate::protocol::pusher::{AppSettings, PusherSettings};
+use crate::transport::Limits;
+
+pub(super) fn of(config: &Config) -> Vec<Problem> {
+    let mut warnings = odd_secrets(config);
+    warnings.extend(exceeded_limits(config));
+    warnings
+}
+
+/// Secrets with characters that were probably not meant to be part of them.
+fn odd_secrets(config: &Config) -> Vec<Problem> {
+    let server = &config.settings.server;
+    let of_tokens = (Key::new("auth", "secret"), "auth.secret".to_owned(), &server.auth.secret);
+    let of_apps = server.apps.iter().enumerate();
+    let of_apps =
+        of_apps.map(|(index, app)| (Key::top("apps"), format!("apps[{index}].secret"), &app.secret));
+    std::iter::once(of_tokens)
+        .chain(of_apps)
+        .filter_map(|(key, at, secret)| {
+            Some(Problem::new(at, config.origin(&key), oddity(secret.expose_secret())?))
+        })
+        .collect()
+}
+
+/// How a secret looks as if another syntax for variable files was expected.
+fn oddity(secret: &str) -> Option<&'static str> {
+    let quoted = |mark: char| secret.len() > 1 && secret.starts_with(mark) && secret.ends_with(mark);
+    if quoted('"') || quoted('\'') {
+        Some("is in quotation marks, which are part of it: Docker's --env-file does not remove them")
+    } else if secret.trim() != secret {
+        Some("begins or ends with white space, which is part of it")
+    } else if secret.contains(" #") {
+        Some("contains \" #\": systemd and Docker do not remove a comment after a value")
+    } else {
+        None
+    }
+}
+
+/// Settings of apps that allow more than the server's limits do.
+fn exceeded_limits(config: &Config) -> Vec<Problem> {
+    let server = &config.settings.server;
+    let check = |rules: &PusherSettings, at: &str, key: &dyn Fn(&str) -> Key| {
+        [
+            ("presence_members", long_list(rules, &server.limits)),
+            ("event_bytes", large_event(rules, &server.limits)),
+        ]
+        .into_iter()
+        .filter_map(|(name, message)| {
+            Some(Problem::new(format!("{at}.{name}"), config.origin(&key(name)), message?))
+        })
+        .collect::<Vec<_>>()
+    };
+    let differs = |app: &AppSettings| {
+        app.presence_members.is_some() || app.presence_user_bytes.is_some() || app.event_bytes.is_some()
+    };
+    let of_all = server.apps.is_empty() || server.apps.iter().any(|app| app.enabled && !differs(app));
+    let of_all = of_all.then(|| check(&server.pusher, "pusher", &|name| Key::new("pusher", name)));
+    let own = server.apps.iter().enumerate().filter(|(_, app)| app.enabled && differs(app));
+    let own = own.flat_map(|(index, app)| {
+        check(&app.over(&server.pusher), &format!("apps[{index}]"), &|_| Key::top("apps"))
+    });
+    of_all.into_iter().flatten().chain(own).collect()
+}
+
+/// A client that joins a presence channel receives the list of all members in one message.
+fn long_list(rules: &PusherSettings, limits: &Limits) -> Option<String> {
+    let (members, each, outbox) = (rules.presence_members, rules.presence_user_bytes, limits.outbox_bytes);
+    let all = members.saturating_mul(each);
+    (all > outbox).then(|| {
+        format!(
+            "{members} members with up to {each} bytes of presence_user_bytes each are {all} bytes, and \
+             limits.outbox_bytes is {outbox}: a client that joins a channel with a larger list is closed with 1013"
+        )
+    })
+}
+
+/// An event is JSON in a JSON string, where each quotation mark and line break takes two bytes.
+fn large_event(rules: &PusherSettings, limits: &Limits) -> Option<String> {
+    let (bytes, frame, outbox) =
+        (rules.event_bytes, rules.event_bytes.saturating_mul(2), limits.outbox_bytes);
+    (frame > outbox).then(|| {
+        format!(
+            "an event of {bytes} bytes may take {frame} on the wire, and limits.outbox_bytes is {outbox}: a larger one is \
+             dropped (too_large)"
+        )
+    })
+}

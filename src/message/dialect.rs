@@ -1,0 +1,55 @@
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::{Broadcast, ChannelName, Frame, Notice};
+
+/// What the engine asks of the protocol that its subscribers speak: what its channel names mean, and its encoding.
+pub trait Dialect: fmt::Debug + Send + Sync {
+    /// Called once per notice and encoding, not once per subscriber.
+    fn encode(&self, notice: &Notice<'_>) -> Frame;
+
+    fn kind(&self, channel: &ChannelName) -> ChannelKind;
+
+    /// Whether a channel keeps this event for those who subscribe later.
+    fn is_kept(&self, channel: &ChannelName, event: &str) -> bool;
+
+    /// Prefixes of the topics that a node is subscribed to even while it has no subscriber, because their channels keep events.
+    fn kept_topics(&self) -> &'static [&'static str];
+
+    /// Decodes what an application published on the topic of a channel. `None`: the payload is empty, and there is nothing to
+    /// deliver.
+    fn decode_topic(
+        &self,
+        app: &Arc<str>,
+        channel: &ChannelName,
+        payload: &[u8],
+    ) -> Result<Option<Broadcast>, InvalidBroadcast>;
+}
+
+/// What the name of a channel says about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "the properties are independent of each other")]
+pub struct ChannelKind {
+    /// Its subscribers are members that see each other.
+    pub is_presence: bool,
+    /// A new subscriber receives the last event.
+    pub is_cache: bool,
+    /// Only those whom the application lets in can subscribe.
+    pub is_guarded: bool,
+    /// The application hears of its subscribers without asking for this channel.
+    pub is_listed: bool,
+}
+
+/// Why a payload was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum InvalidBroadcast {
+    #[error("it is not a JSON object")]
+    NotAnObject,
+    #[error("its `{0}` is missing or not what it should be")]
+    Member(&'static str),
+    /// Clients would take such an event for the server's own.
+    #[error("its name starts with pusher: or pusher_internal:")]
+    Reserved,
+}

@@ -1,0 +1,107 @@
+use std::sync::Arc;
+
+use super::channel::channel_kind;
+use super::incoming::CLIENT_PREFIX;
+use super::{laravel, outgoing};
+use crate::message::{Broadcast, ChannelKind, ChannelName, Dialect, Frame, InvalidBroadcast, Notice};
+
+/// What the engine asks of the Pusher protocol.
+#[derive(Debug)]
+pub struct PusherDialect;
+
+impl Dialect for PusherDialect {
+    fn encode(&self, notice: &Notice<'_>) -> Frame {
+        match *notice {
+            Notice::Event { channel, event, data, user_id } => {
+                outgoing::channel_event(channel.as_str(), event, data, user_id)
+            }
+            Notice::MemberAdded { channel, member } => outgoing::member_added(channel.as_str(), member),
+            Notice::MemberRemoved { channel, user_id } => outgoing::member_removed(channel.as_str(), user_id),
+            Notice::SubscriptionCount { channel, count } => {
+                outgoing::subscription_count(channel.as_str(), count)
+            }
+            Notice::UserOnline(user) => outgoing::watchlist_events(std::slice::from_ref(user), &[]),
+            Notice::UserOffline(user) => outgoing::watchlist_events(&[], std::slice::from_ref(user)),
+        }
+    }
+
+    fn kind(&self, channel: &ChannelName) -> ChannelKind {
+        channel_kind(channel.as_str())
+    }
+
+    fn is_kept(&self, channel: &ChannelName, event: &str) -> bool {
+        self.kind(channel).is_cache && !event.starts_with(CLIENT_PREFIX)
+    }
+
+    /// Encrypted channels are not among them, because Laravel's `redis` broadcaster does not encrypt.
+    fn kept_topics(&self) -> &'static [&'static str] {
+        &["cache-", "private-cache-", "presence-cache-"]
+    }
+
+    fn decode_topic(
+        &self,
+        app: &Arc<str>,
+        channel: &ChannelName,
+        payload: &[u8],
+    ) -> Result<Option<Broadcast>, InvalidBroadcast> {
+        laravel::decode(app, channel, payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> ChannelName {
+        ChannelName::new(text).unwrap()
+    }
+
+    #[test]
+    fn the_prefix_of_a_name_says_what_the_engine_does() {
+        let kind = |text: &str| {
+            let ChannelKind { is_presence, is_cache, is_guarded, is_listed } =
+                PusherDialect.kind(&name(text));
+            [is_presence, is_cache, is_guarded, is_listed]
+        };
+        for (text, expected) in [
+            ("a", [false, false, false, true]),
+            ("cache-a", [false, true, false, true]),
+            ("private-a", [false, false, true, true]),
+            ("private-cache-a", [false, true, true, true]),
+            ("private-encrypted-cache-a", [false, true, true, true]),
+            ("presence-a", [true, false, true, true]),
+            ("presence-cache-a", [true, true, true, true]),
+            ("#server-to-user-7", [false, false, true, false]),
+            ("#", [false, false, false, false]),
+        ] {
+            assert_eq!(kind(text), expected, "{text}");
+        }
+        let scoped = ChannelName::scoped("#", "users");
+        assert!(!PusherDialect.kind(&scoped).is_listed);
+    }
+
+    #[test]
+    fn cache_channels_keep_what_applications_publish() {
+        assert!(PusherDialect.is_kept(&name("cache-a"), "e"));
+        assert!(!PusherDialect.is_kept(&name("private-cache-a"), "client-e"));
+        assert!(!PusherDialect.is_kept(&name("a"), "e"));
+        let kept = PusherDialect.kept_topics();
+        assert!(kept.iter().all(|prefix| PusherDialect.kind(&name(&format!("{prefix}a"))).is_cache));
+    }
+
+    #[test]
+    fn each_notice_has_a_frame() {
+        let (channel, user) = (name("presence-a"), crate::message::UserId::new("7"));
+        let text = |notice: Notice<'_>| outgoing::text_of(&PusherDialect.encode(&notice));
+        assert_eq!(
+            text(Notice::UserOnline(&user)),
+            r#"{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"7\"]}]}"}"#
+        );
+        assert_eq!(
+            text(Notice::MemberRemoved { channel: &channel, user_id: &user }),
+            r#"{"event":"pusher_internal:member_removed","channel":"presence-a","data":"{\"user_id\":\"7\"}"}"#
+        );
+        let event = Notice::Event { channel: &channel, event: "client-e", data: "{}", user_id: Some(&user) };
+        assert_eq!(text(event), r#"{"event":"client-e","channel":"presence-a","data":"{}","user_id":"7"}"#);
+    }
+}

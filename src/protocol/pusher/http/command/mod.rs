@@ -1,0 +1,293 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{HttpError, Route};
+use crate::message::json::{members_not_null, string};
+use crate::message::{Broadcast, SocketId, UserId};
+use crate::protocol::pusher::laravel::is_reserved;
+use crate::protocol::pusher::{Channel, PusherSettings};
+
+/// What a request asks for. Everything in it has been checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Publish an event.
+    Trigger(Trigger),
+    /// Publish these events, each on one channel.
+    Batch(Vec<Trigger>),
+    /// Tell the channels that have a subscriber and start with this.
+    Channels {
+        /// What their names start with.
+        prefix: String,
+        /// What to tell of each.
+        info: Info,
+    },
+    /// Tell about a channel.
+    Channel {
+        /// Which one.
+        channel: Channel,
+        /// What to tell.
+        info: Info,
+    },
+    /// Tell the members of a presence channel.
+    Users {
+        /// Which one.
+        channel: Channel,
+    },
+    /// End all connections that are signed in as this user.
+    Terminate {
+        /// Which user.
+        user: UserId,
+    },
+    /// Tell the number of connections.
+    Connections,
+}
+
+/// An event to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trigger {
+    /// Its name.
+    pub event: String,
+    /// Where to, each channel once.
+    pub channels: Vec<Channel>,
+    /// What the receivers find under `data`.
+    pub data: String,
+    /// The connection that does not get it.
+    pub except: Option<SocketId>,
+    /// What to tell of the channels in the answer.
+    pub info: Info,
+}
+
+/// What the caller wants to know of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Info {
+    /// The number of members, of a presence channel.
+    pub user_count: bool,
+    /// The number of connections.
+    pub subscription_count: bool,
+    /// The last event, of a cache channel; only where one channel is asked for.
+    pub cache: bool,
+}
+
+impl Trigger {
+    /// What is sent to all nodes.
+    #[must_use]
+    pub fn into_broadcast(self, app: &Arc<str>) -> Broadcast {
+        Broadcast {
+            app: app.clone(),
+            channels: self.channels.into_iter().map(|channel| channel.name().clone()).collect(),
+            event: self.event,
+            data: self.data,
+            except: self.except,
+            user_id: None,
+        }
+    }
+}
+
+impl Info {
+    /// Whether nothing is asked.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    fn parse(list: &str) -> Result<Self, HttpError> {
+        let info = Self::parse_of_one(list)?;
+        if info.cache {
+            let message = "cache is told of one channel at a time: GET channels/{channel}?info=cache";
+            return Err(HttpError::bad_request(message));
+        }
+        Ok(info)
+    }
+
+    fn parse_of_one(list: &str) -> Result<Self, HttpError> {
+        let mut info = Self::default();
+        for attribute in list.split(',').map(str::trim).filter(|attribute| !attribute.is_empty()) {
+            match attribute {
+                "user_count" => info.user_count = true,
+                "subscription_count" => info.subscription_count = true,
+                "cache" => info.cache = true,
+                _ => {
+                    let message =
+                        "info is a list, separated by commas, of user_count, subscription_count and cache";
+                    return Err(HttpError::bad_request(message));
+                }
+            }
+        }
+        Ok(info)
+    }
+}
+
+/// The largest body that can be within the limits. A byte of an event may take six in JSON.
+#[must_use]
+pub fn max_body_bytes(rules: &PusherSettings) -> usize {
+    let texts = rules.event_bytes.saturating_add(rules.event_name_length).saturating_mul(6);
+    let events = rules.max_batch_events.saturating_mul(texts.saturating_add(4096));
+    let channels = rules.max_channels_per_event.saturating_mul(rules.channel_name_length.saturating_add(4));
+    events.saturating_add(channels)
+}
+
+/// Reads a request that is authorised: the query as it is in the request line, and the body.
+pub fn parse(
+    route: &Route<'_>,
+    query: &str,
+    body: &[u8],
+    rules: &PusherSettings,
+) -> Result<Command, HttpError> {
+    match route {
+        Route::Events => trigger(text(body)?, rules, true).map(Command::Trigger),
+        Route::BatchEvents => batch(text(body)?, rules).map(Command::Batch),
+        Route::Channels => {
+            let prefix = parameter(query, "filter_by_prefix").unwrap_or_default().into_owned();
+            let info = Info::parse(&info(query))?;
+            if info.user_count && !prefix.starts_with("presence-") {
+                let message =
+                    "user_count is for presence channels: set filter_by_prefix to presence- or longer";
+                return Err(HttpError::bad_request(message));
+            }
+            Ok(Command::Channels { prefix, info })
+        }
+        Route::Channel(name) => {
+            let (channel, info) = (channel(name, rules)?, Info::parse_of_one(&info(query))?);
+            if info.user_count && !channel.is_presence() {
+                return Err(HttpError::bad_request("user_count is for presence channels only"));
+            }
+            if info.cache && !channel.is_cache() {
+                return Err(HttpError::bad_request("cache is for cache channels only"));
+            }
+            Ok(Command::Channel { channel, info })
+        }
+        Route::Users(name) => {
+            let channel = channel(name, rules)?;
+            if !channel.is_presence() {
+                return Err(HttpError::bad_request("only presence channels have users"));
+            }
+            Ok(Command::Users { channel })
+        }
+        Route::Terminate(id) if id.is_empty() => Err(HttpError::invalid("the user's id is empty")),
+        Route::Terminate(id) => Ok(Command::Terminate { user: UserId::new(id) }),
+        Route::Connections => Ok(Command::Connections),
+    }
+}
+
+fn batch(body: &str, rules: &PusherSettings) -> Result<Vec<Trigger>, HttpError> {
+    let [list] = object(body, ["batch"])?;
+    let events: Option<Vec<&serde_json::value::RawValue>> =
+        list.and_then(|list| serde_json::from_str(list).ok());
+    let events = events.ok_or_else(|| HttpError::invalid("batch must be a list of events"))?;
+    if events.len() > rules.max_batch_events {
+        let message = format!("a batch has at most {} events; send several", rules.max_batch_events);
+        return Err(HttpError::invalid(message));
+    }
+    let read = |(index, event): (usize, &&serde_json::value::RawValue)| {
+        trigger(event.get(), rules, false).map_err(|error| HttpError {
+            message: format!("event {index} of the batch: {}", error.message).into(),
+            ..error
+        })
+    };
+    events.iter().enumerate().map(read).collect()
+}
+
+fn trigger(text: &str, rules: &PusherSettings, several: bool) -> Result<Trigger, HttpError> {
+    let [name, one, many, data, socket_id, info] =
+        object(text, ["name", "channel", "channels", "data", "socket_id", "info"])?;
+    let event =
+        name.and_then(string).ok_or_else(|| HttpError::invalid("name must be the event's name, a text"))?;
+    check_name(&event, rules)?;
+    let names: Vec<Cow<'_, str>> = match (one, many.filter(|_| several)) {
+        (Some(_), Some(_)) => return Err(HttpError::invalid("give either channel or channels, not both")),
+        (Some(one), None) => vec![string(one).ok_or_else(|| HttpError::invalid("channel must be a text"))?],
+        (None, Some(many)) => {
+            let texts = serde_json::from_str::<Vec<String>>(many);
+            let texts = texts.map_err(|_| HttpError::invalid("channels must be a list of texts"))?;
+            texts.into_iter().map(Cow::Owned).collect()
+        }
+        (None, None) if several => return Err(HttpError::invalid("give channel, or channels as a list")),
+        (None, None) => return Err(HttpError::invalid("give its channel")),
+    };
+    if names.is_empty() {
+        return Err(HttpError::invalid("channels must name one channel at least"));
+    }
+    if names.len() > rules.max_channels_per_event {
+        let message =
+            format!("an event goes to at most {} channels; send several", rules.max_channels_per_event);
+        return Err(HttpError::invalid(message));
+    }
+    let mut channels: Vec<Channel> = Vec::with_capacity(names.len());
+    for name in names {
+        let channel = channel(&name, rules)?;
+        if !channels.contains(&channel) {
+            channels.push(channel);
+        }
+    }
+    let data = data.and_then(string).ok_or_else(|| {
+        HttpError::invalid("data must be a text: encode it as JSON before it goes into the body")
+    })?;
+    if data.len() > rules.event_bytes {
+        let message = format!("data has {} bytes; an event has at most {}", data.len(), rules.event_bytes);
+        return Err(HttpError::too_large(message));
+    }
+    let except = match socket_id {
+        None => None,
+        Some(value) => {
+            let socket = string(value).and_then(|text| text.parse().ok());
+            Some(socket.ok_or_else(|| {
+                HttpError::invalid("socket_id must be a socket id of this server, such as \"1234.5678\"; leave it out to reach everybody")
+            })?)
+        }
+    };
+    let info = match info {
+        None => Info::default(),
+        Some(value) => {
+            Info::parse(&string(value).ok_or_else(|| HttpError::bad_request("info must be a text"))?)?
+        }
+    };
+    Ok(Trigger { event: event.into_owned(), channels, data: data.into_owned(), except, info })
+}
+
+fn check_name(event: &str, rules: &PusherSettings) -> Result<(), HttpError> {
+    if event.is_empty() {
+        return Err(HttpError::invalid("name must not be empty"));
+    }
+    let length = rules.event_name_length;
+    if event.chars().count() > length {
+        return Err(HttpError::invalid(format!("name has at most {length} characters")));
+    }
+    // Clients would take it for the protocol's own.
+    if is_reserved(event) {
+        return Err(HttpError::invalid(
+            "names that start with pusher: or pusher_internal: are the protocol's own",
+        ));
+    }
+    Ok(())
+}
+
+fn channel(name: &str, rules: &PusherSettings) -> Result<Channel, HttpError> {
+    Channel::new(name, rules.channel_name_length).map_err(|error| {
+        let shown: String = name.chars().take(60).collect();
+        HttpError::invalid(format!("{shown:?} is no channel: {error}"))
+    })
+}
+
+fn text(body: &[u8]) -> Result<&str, HttpError> {
+    std::str::from_utf8(body).map_err(|_| HttpError::bad_request("the body is not UTF-8"))
+}
+
+fn object<'a, const N: usize>(
+    text: &'a str,
+    names: [&'static str; N],
+) -> Result<[Option<&'a str>; N], HttpError> {
+    members_not_null(text, names).map_err(|_| HttpError::bad_request("the body is not a JSON object"))
+}
+
+fn info(query: &str) -> Cow<'_, str> {
+    parameter(query, "info").unwrap_or_default()
+}
+
+/// A parameter of the query. The signature is over lower-case names, so that is how they are read.
+fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests;

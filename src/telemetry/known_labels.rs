@@ -1,0 +1,75 @@
+//! The labels that counters can have, each of which starts at 0. Tests compare them with the documentation.
+
+pub(super) const HANDSHAKES_REFUSED: &[&str] = &[
+    "accept_failed",
+    "algorithm_not_accepted",
+    "bad_signature",
+    "going_away",
+    "http_version",
+    "invalid_claims",
+    "invalid_handshake",
+    "malformed_token",
+    "missing_token",
+    "no_descriptors",
+    "no_keys",
+    "origin_not_allowed",
+    "token_expired",
+    "token_not_yet_valid",
+    "unknown_key",
+    "unsupported_version",
+    "upgrade_required",
+    "wrong_audience",
+    "wrong_issuer",
+];
+
+pub(super) const HTTP_DROPPED: &[&str] = &["no_room", "write_timeout"];
+
+pub(super) const MESSAGES_REFUSED: &[&str] =
+    &["internal", "invalid_json", "invalid_message", "not_allowed", "unavailable"];
+
+pub(super) const BROKER_DROPPED: &[&str] = &[
+    "empty",
+    "invalid_channel",
+    "invalid_data",
+    "invalid_disconnect",
+    "invalid_envelope",
+    "invalid_event",
+    "invalid_json",
+    "invalid_sender",
+    "invalid_signal",
+    "invalid_target",
+    "refused",
+    "reserved_event",
+    "too_large",
+];
+
+pub(super) const CLUSTER_MESSAGES_IGNORED: &[&str] = &["malformed", "newer_version", "unknown_kind"];
+
+pub(super) const CONNECTIONS_CLOSED: &[&str] = &[
+    "app_disabled",
+    "client_closed",
+    "connection_lost",
+    "disconnected",
+    "going_away",
+    "heartbeat_timeout",
+    "invalid_utf8",
+    "invalid_version",
+    "message_too_large",
+    "no_such_app",
+    "no_version",
+    "over_capacity",
+    "over_quota",
+    "path_not_found",
+    "protocol_error",
+    "slow_consumer",
+    "token_expired",
+    "unauthorized",
+    "unsupported_version",
+];
+
+/// The endpoints of the HTTP API.
+pub(super) const ENDPOINTS: &[&str] =
+    &["batch_events", "channel", "channels", "connections", "events", "terminate_connections", "users"];
+
+/// Outcomes with a correctly configured client. Others appear when they occur.
+pub(super) const OUTCOMES: &[&str] = &["ok", "unauthorized", "unavailable"];
