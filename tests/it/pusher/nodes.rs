@@ -218,21 +218,21 @@ fn a_large_snapshot_is_sent_in_parts() {
         eventually("the nodes agree", || listed(server) == PAGES * CHANNELS);
     }
     expect_users(&[&one, &two, &three], "presence-3-999", &[3]);
-    let (mut portions, mut bytes) = (0, 0);
+    let (mut parts, mut bytes) = (0, 0);
     while let Ok(signal) = signals.get_message() {
         let signal = signal.get_payload_bytes();
         assert!(signal.len() < 400 * 1024, "a signal of {} bytes", signal.len());
-        let said: Value = serde_json::from_slice(signal).unwrap();
-        let portion = &said["body"]["cluster"]["said"]["portion"];
-        if let Some(index) = portion["index"].as_u64() {
-            portions += 1;
+        let signal_json: Value = serde_json::from_slice(signal).unwrap();
+        let part = &signal_json["body"]["message"]["snapshot_part"];
+        if let Some(index) = part["index"].as_u64() {
+            parts += 1;
             bytes += signal.len();
-            if Some(index + 1) == portion["of"].as_u64() {
+            if Some(index + 1) == part["of"].as_u64() {
                 break;
             }
         }
     }
-    assert!(portions > 8 && bytes > PAGES * CHANNELS * info.len(), "{portions} portions of {bytes} bytes");
+    assert!(parts > 8 && bytes > PAGES * CHANNELS * info.len(), "{parts} parts of {bytes} bytes");
     // Members that arrived in parts leave like all others.
     pages.truncate(1);
     for server in [&one, &two, &three] {
