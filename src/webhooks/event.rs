@@ -30,6 +30,7 @@ pub enum WebhookEvent {
         #[serde(serialize_with = "as_text")]
         channel: ChannelName,
         /// Who.
+        #[serde(serialize_with = "id_as_text")]
         user_id: UserId,
     },
     /// A user's last connection has left a presence channel.
@@ -38,6 +39,7 @@ pub enum WebhookEvent {
         #[serde(serialize_with = "as_text")]
         channel: ChannelName,
         /// Who.
+        #[serde(serialize_with = "id_as_text")]
         user_id: UserId,
     },
     /// A client has published an event.
@@ -52,7 +54,7 @@ pub enum WebhookEvent {
         /// Which connection.
         socket_id: SocketId,
         /// Who, on a presence channel.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_id_as_text")]
         user_id: Option<UserId>,
     },
     /// A cache channel had no event for a new subscriber.
@@ -145,4 +147,14 @@ pub(super) fn webhook_body(time: u64, events: &[WebhookEvent]) -> Vec<u8> {
 
 fn as_text<S: Serializer>(channel: &ChannelName, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(channel.as_str())
+}
+
+/// In the Pusher protocol the ID of a user is always a string.
+fn id_as_text<S: Serializer>(id: &UserId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&id.to_text())
+}
+
+#[allow(clippy::ref_option, reason = "serde passes the field by reference")]
+fn optional_id_as_text<S: Serializer>(id: &Option<UserId>, serializer: S) -> Result<S::Ok, S::Error> {
+    id.as_ref().map(UserId::to_text).serialize(serializer)
 }
