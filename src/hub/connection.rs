@@ -166,3 +166,35 @@ impl GatedSubscription {
         self.0
     }
 }
+
+/// What connections ask of their shards.
+impl Hub {
+    /// Returns the name that all subscribers of the channel share.
+    fn join(
+        &self,
+        id: ConnectionId,
+        outbox: &Arc<Outbox>,
+        channel: &ChannelName,
+        user: Option<&UserId>,
+        gated: bool,
+    ) -> ChannelName {
+        let (shard, _) = self.shard_of(id);
+        let (channel, key) = self.index.join(channel, outbox.format().encoding, shard);
+        let (user, outbox) = (user.cloned(), outbox.clone());
+        self.command(id, Command::Join { key, id, user, outbox, gated });
+        channel
+    }
+
+    fn leave(&self, id: ConnectionId, encoding: Encoding, channel: &ChannelName) {
+        let (shard, _) = self.shard_of(id);
+        if let Some(key) = self.index.leave(channel, encoding, shard) {
+            self.command(id, Command::Leave { key, id });
+        }
+    }
+
+    fn open(&self, id: ConnectionId, channel: &ChannelName, encoding: Encoding, replay: Replay) {
+        if let Some(key) = self.index.key(channel, encoding) {
+            self.command(id, Command::Open { key, id, replay });
+        }
+    }
+}

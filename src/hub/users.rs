@@ -106,11 +106,12 @@ mod tests {
     #[test]
     fn no_message_to_a_user_reaches_subscribers_without_one() {
         let mut users = Users::default();
-        for user in [UserId::from(i64::MIN), UserId::new(&i64::MIN.to_string()), UserId::from(0)] {
+        let all = [UserId::from(i64::MIN), UserId::new(&i64::MIN.to_string()), UserId::from(0)];
+        for (id, user) in (2..).zip(all) {
             let matcher = AudienceMatcher::user(&user);
             assert!(!users.include(&matcher, 1, UserKey::NOBODY), "{user}");
-            let key = users.enter(2, user.clone());
-            assert!(users.include(&matcher, 2, key), "{user}");
+            let key = users.enter(id, user.clone());
+            assert!(users.include(&matcher, id, key), "{user}");
         }
     }
 

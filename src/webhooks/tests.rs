@@ -31,10 +31,7 @@ fn golden_body() {
         occupied("a"),
         vacated("a"),
         WebhookEvent::MemberAdded { channel: channel("presence-a"), user_id: UserId::new("7") },
-        WebhookEvent::MemberRemoved {
-            channel: channel("presence-a"),
-            user_id: serde_json::from_str("7").unwrap(),
-        },
+        WebhookEvent::MemberRemoved { channel: channel("presence-a"), user_id: UserId::new("7") },
         WebhookEvent::ClientEvent {
             channel: channel("private-a"),
             event: "client-x".into(),

@@ -38,8 +38,8 @@ pub struct Outbox<W = TcpStream> {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Bytes>,
-    /// The length of `queue` in bytes.
-    bytes: usize,
+    /// The length of `queue` in bytes. Small, because an idle connection has one: see [`MAX_BYTES`].
+    bytes: u32,
     /// The first bytes of the first block are written.
     partly_written: bool,
     /// The task of the connection is running and will flush: pushes only append.
@@ -75,6 +75,9 @@ pub enum Flushed {
     /// The sink takes no more for now.
     Blocked,
 }
+
+/// No limit lets more than this be queued.
+const MAX_BYTES: usize = 1 << 31;
 
 /// A queued block takes about this much memory however short it is, in bytes. Many empty pongs add up.
 const BLOCK_COST: usize = 64;
@@ -154,7 +157,7 @@ impl<W: DirectWrite> Outbox<W> {
             }
         }
         let left = bytes.len() - written;
-        if state.bytes + left > limit || state.queue.len() >= max_blocks(limit) {
+        if state.bytes as usize + left > limit.min(MAX_BYTES) || state.queue.len() >= max_blocks(limit) {
             if written > 0 {
                 state.append(bytes.clone(), written);
             }
@@ -338,7 +341,7 @@ impl State {
     fn append(&mut self, mut bytes: Bytes, written: usize) {
         bytes.advance(written);
         self.partly_written |= written > 0;
-        self.bytes += bytes.len();
+        self.bytes = self.bytes.saturating_add(length(&bytes));
         self.queue.push_back(bytes);
     }
 
@@ -352,11 +355,11 @@ impl State {
     /// Drops what is queued, except for the rest of a block that is partly written.
     fn drop_queue(&mut self) {
         self.queue.truncate(usize::from(self.partly_written));
-        self.bytes = self.queue.iter().map(Bytes::len).sum();
+        self.bytes = self.queue.iter().map(length).sum();
     }
 
     fn advance(&mut self, mut count: usize) {
-        self.bytes = self.bytes.saturating_sub(count);
+        self.bytes = self.bytes.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         while let Some(first) = self.queue.front_mut() {
             if count < first.len() {
                 first.advance(count);
@@ -368,6 +371,10 @@ impl State {
             self.queue.pop_front();
         }
     }
+}
+
+fn length(bytes: &Bytes) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
 fn max_blocks(limit: usize) -> usize {

@@ -269,7 +269,7 @@ proptest! {
                 Step::Close => { outbox.close(&CLOSES.going_away); }
             }
             let waiting = outbox.lock().bytes;
-            prop_assert!(waiting <= limit + 12 + 40, "{waiting} bytes wait");
+            prop_assert!(waiting as usize <= limit + 12 + 40, "{waiting} bytes wait");
         }
         *stream.allowances.lock().unwrap() = vec![1000; 200].into();
         prop_assert_eq!(flush(), Flushed::Empty);
