@@ -35,7 +35,10 @@ pub(super) struct ConnectionTask<H: ConnectionHandler> {
     /// The client's message rate.
     bucket: TokenBucket,
     phase: Phase,
-    liveness: Liveness,
+    /// The second at which the client last sent something, or was sent a ping that it has not answered. Not an enum, which would
+    /// make the task larger: see [`serve`](super::serve::serve).
+    seen: u32,
+    is_pinged: bool,
     /// The client is over its rate: what it has sent is not read until the bucket has refilled.
     throttled: bool,
     /// Messages were handled in the last turn, and their replies are held until this one: a sender's own copy is likely to be
@@ -43,14 +46,6 @@ pub(super) struct ConnectionTask<H: ConnectionHandler> {
     holds_replies: bool,
     /// When the token expires. All times are seconds of the hub's clock.
     expires: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Liveness {
-    /// The client last sent something at this second.
-    Active(u32),
-    /// A ping was sent at this second, and the client has sent nothing since.
-    Pinged(u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +92,8 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
             reader: MessageReader::default(),
             bucket,
             phase: Phase::Open,
-            liveness: Liveness::Active(clock.now()),
+            seen: clock.now(),
+            is_pinged: false,
             throttled: false,
             holds_replies: false,
             expires,
@@ -123,7 +119,7 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
                 return bytes.len();
             }
         }
-        self.liveness = Liveness::Active(now);
+        (self.seen, self.is_pinged) = (now, false);
         self.handler.on_activity();
         let Self { handler, options, reader, phase, holds_replies, .. } = self;
         let open = matches!(phase, Phase::Open);
@@ -176,7 +172,7 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
             }
             if outbox.is_waiting() {
                 // The client is alive; it is read again when the broker has acknowledged its earlier messages.
-                self.liveness = Liveness::Active(now);
+                (self.seen, self.is_pinged) = (now, false);
                 return Poll::Pending;
             }
             if frames == 0 || bytes == 0 {
@@ -240,18 +236,15 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
         match self.phase {
             Phase::Open => {
                 if now >= self.handler.next_tick() && self.handler.on_tick() {
-                    self.liveness = Liveness::Pinged(now);
+                    (self.seen, self.is_pinged) = (now, true);
                 }
-                match self.liveness {
-                    Liveness::Active(at) if now >= at.saturating_add(self.options.ping_after) => {
-                        self.outbox().push(&Frame::ping(), self.options.bounds.outbox_bytes);
-                        self.liveness = Liveness::Pinged(now);
-                    }
-                    Liveness::Pinged(at) if now >= at.saturating_add(self.options.pong_within) => {
+                if now >= self.heartbeat_at() {
+                    if self.is_pinged {
                         self.phase = Phase::Over(Cause::HeartbeatTimeout);
                         return;
                     }
-                    Liveness::Active(_) | Liveness::Pinged(_) => {}
+                    self.outbox().push(&Frame::ping(), self.options.bounds.outbox_bytes);
+                    (self.seen, self.is_pinged) = (now, true);
                 }
                 if now >= self.expires {
                     self.outbox().close_for(CloseReason::Expired);
@@ -319,15 +312,18 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
         });
     }
 
+    /// When the next ping is due, or the reply to the last one.
+    fn heartbeat_at(&self) -> u32 {
+        self.seen.saturating_add(if self.is_pinged {
+            self.options.pong_within
+        } else {
+            self.options.ping_after
+        })
+    }
+
     fn set_alarm(&self) {
         let alarm = match self.phase {
-            Phase::Open => {
-                let heartbeat = match self.liveness {
-                    Liveness::Active(at) => at.saturating_add(self.options.ping_after),
-                    Liveness::Pinged(at) => at.saturating_add(self.options.pong_within),
-                };
-                heartbeat.min(self.expires).min(self.handler.next_tick())
-            }
+            Phase::Open => self.heartbeat_at().min(self.expires).min(self.handler.next_tick()),
             Phase::Closing { until, .. } | Phase::Flushing { until, .. } | Phase::Draining { until, .. } => {
                 until
             }

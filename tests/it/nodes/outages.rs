@@ -12,7 +12,7 @@ use crate::support::{Client, Server, eventually};
 
 /// In an outage: after this a sender must have been told that its message was not sent. Elsewhere it is longer, since
 /// a busy machine is no outage.
-const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_node_waits_for_an_absent_redis() {
