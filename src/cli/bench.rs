@@ -38,7 +38,7 @@ fn deployment(config: &mut Config, options: &Options) -> Result<Deployment, Fail
         Protocol::Native => Credentials::Tokens(mint(TokenIssuer::new(&settings.auth)?)),
         Protocol::Pusher => {
             let app = choose(&settings.apps, options.app_key.as_deref())?;
-            let client_events = app.over(&settings.pusher).client_events_per_second;
+            let client_events = app.with_defaults(&settings.pusher).client_events_per_second;
             let limits = [messages_per_second, client_events];
             messages_per_second = limits.into_iter().filter(|limit| *limit > 0).min().unwrap_or_default();
             let app = AppCredentials::new(&app.id, &app.key, vec![app.secret.clone()])

@@ -37,7 +37,7 @@ pub(super) struct Args {
     #[arg(long)]
     port: Option<u16>,
 
-    /// The address to listen on, for containers: anyone who reaches it can create tokens for any user
+    /// The address to listen on, for containers: anyone who can reach it can create tokens for any user
     #[arg(long, default_value_t = IpAddr::V4(HOST))]
     host: IpAddr,
 }
@@ -52,7 +52,7 @@ pub(super) fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
     output::line(&banner(&config, generated, args.host)?)?;
     if !args.host.is_loopback() {
         output::eprint(&format!(
-            "warning: listening on {}: anyone who reaches this address can create tokens for any user",
+            "warning: listening on {}: anyone who can reach this address can create tokens for any user",
             args.host
         ));
     }

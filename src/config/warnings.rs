@@ -62,7 +62,7 @@ fn exceeded_limits(config: &Config) -> Vec<Problem> {
     let of_all = of_all.then(|| check(&server.pusher, "pusher", &|name| Key::new("pusher", name)));
     let own = server.apps.iter().enumerate().filter(|(_, app)| app.enabled && differs(app));
     let own = own.flat_map(|(index, app)| {
-        check(&app.over(&server.pusher), &format!("apps[{index}]"), &|_| Key::top("apps"))
+        check(&app.with_defaults(&server.pusher), &format!("apps[{index}]"), &|_| Key::top("apps"))
     });
     of_all.into_iter().flatten().chain(own).collect()
 }

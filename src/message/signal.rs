@@ -5,22 +5,21 @@ use thiserror::Error;
 
 use super::{ChannelName, Dispatch, UserId};
 
-/// What is to be done on every node: one key, which names it, with an object.
+/// A command for every node, encoded as an object with one key that names the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
     /// `{"disconnect":{"user":7,"channel":"chat:room1"}}`: close a user's connections.
     Disconnect {
-        /// Whose.
         user: UserId,
-        /// Only those on this channel; without it, all.
+        /// Close only connections that are on this channel. `None`: close all.
         channel: Option<ChannelName>,
     },
 }
 
-/// Why a text is no signal to this version.
+/// Why this version cannot decode a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidSignal {
-    /// It names nothing that this version knows. A newer node may have sent it.
+    /// This version knows no such signal. A newer node may have sent it.
     #[error("the signal is unknown")]
     Unknown,
     /// `disconnect` is not `{user: a user's id, channel: a channel name or null}`.
@@ -29,26 +28,26 @@ pub enum InvalidSignal {
 }
 
 impl Signal {
-    /// The signal as JSON text.
+    /// Encodes the signal as JSON.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let Self::Disconnect { user, channel } = self;
-        let disconnect = Outgoing { user, channel: channel.as_ref().map(ChannelName::as_str) };
-        // Numbers and strings written into memory cannot fail.
+        let disconnect = DisconnectRef { user, channel: channel.as_ref().map(ChannelName::as_str) };
+        // Serializing strings and numbers cannot fail.
         serde_json::to_vec(&Wire { disconnect }).unwrap_or_default().into()
     }
 
-    /// Reads a signal. Keys beside it are ignored; keys within it are not: one that is not understood may be
-    /// there to close fewer connections.
+    /// Decodes a signal. Unknown keys next to the signal are ignored. An unknown key inside the signal is an error, because it
+    /// may restrict which connections to close.
     pub fn decode(text: &[u8]) -> Result<Self, InvalidSignal> {
         let wire: Option<Wire<&RawValue>> = object(text);
         let disconnect = wire.ok_or(InvalidSignal::Unknown)?.disconnect;
         Self::disconnect_from(disconnect.get())
     }
 
-    /// Reads the object under `disconnect`.
+    /// Decodes the object under `disconnect`.
     pub fn disconnect_from(body: &str) -> Result<Self, InvalidSignal> {
-        let Incoming { user, channel } = object(body.as_bytes()).ok_or(InvalidSignal::Disconnect)?;
+        let DisconnectBody { user, channel } = object(body.as_bytes()).ok_or(InvalidSignal::Disconnect)?;
         let channel = channel.map(|name| ChannelName::new(&name)).transpose();
         Ok(Self::Disconnect { user, channel: channel.map_err(|_| InvalidSignal::Disconnect)? })
     }
@@ -66,7 +65,7 @@ struct Wire<T> {
 }
 
 #[derive(Serialize)]
-struct Outgoing<'a> {
+struct DisconnectRef<'a> {
     user: &'a UserId,
     #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<&'a str>,
@@ -74,13 +73,13 @@ struct Outgoing<'a> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Incoming {
+struct DisconnectBody {
     #[serde(deserialize_with = "UserId::deserialize_bounded")]
     user: UserId,
     channel: Option<String>,
 }
 
-/// serde would take an array for a struct, too.
+/// Decodes only objects: serde would also accept an array for a struct.
 fn object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<T> {
     let text = text.trim_ascii_start();
     if text.starts_with(b"{") { serde_json::from_slice(text).ok() } else { None }
@@ -92,7 +91,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_bytes_on_the_wire() {
+    fn golden_bytes() {
         let everywhere = Signal::Disconnect { user: (-7).into(), channel: None };
         assert_eq!(&everywhere.encode()[..], br#"{"disconnect":{"user":-7}}"#);
         let channel = Some(ChannelName::new("chat:\"山\"").unwrap());
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_php_and_later_versions_write() {
+    fn decodes_spellings_of_php_and_ignores_unknown_keys() {
         let decode = |text: &str| Signal::decode(text.as_bytes());
         let channel = ChannelName::new("chat:a").unwrap();
         assert_eq!(
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_fully_understood_closes_nobody() {
+    fn an_invalid_disconnect_is_rejected() {
         for inside in [
             "null",
             "7",
@@ -146,7 +145,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(user in prop_oneof!["-?[1-9]{1,9}", "\"[a-z0-9-]{1,36}\""], name in prop::option::of("\\P{Cc}{1,40}")) {
+        fn signals_round_trip(user in prop_oneof!["-?[1-9]{1,9}", "\"[a-z0-9-]{1,36}\""], name in prop::option::of("\\P{Cc}{1,40}")) {
             let channel = name.map(|name| ChannelName::new(&name).unwrap());
             let user = UserId::from_json(&user).unwrap();
             let signal = Signal::Disconnect { user, channel };
@@ -155,7 +154,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_can_hurt(text in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn arbitrary_bytes_never_panic(text in prop::collection::vec(any::<u8>(), 0..100)) {
             let _ = Signal::decode(&text);
         }
     }

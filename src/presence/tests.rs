@@ -29,7 +29,7 @@ fn leave(number: u64) -> Change {
     Change::Leave { connection: socket(number) }
 }
 
-/// Takes out all that is out of date.
+/// Sweeps until the view has no outdated entries of the node.
 fn sweep(view: &mut Presence, node: &NodeName) -> Vec<Transition> {
     let mut transitions = Vec::new();
     while let Some(swept) = view.sweep(node, 2) {
@@ -48,7 +48,7 @@ fn lose_silent(view: &mut Presence, own: &NodeName, limit: u64, now: u64) -> Vec
     lost.iter().flat_map(|node| sweep(view, node)).collect()
 }
 
-/// A snapshot in two parts, as far as that is possible.
+/// Applies a snapshot in two parts, without the sweep that follows.
 fn take(
     view: &mut Presence,
     node: &NodeName,
@@ -109,7 +109,7 @@ fn several_tabs_on_several_nodes_are_one_member() {
 }
 
 #[test]
-fn counts_of_other_channels_add_up() {
+fn counts_of_all_nodes_are_summed() {
     let (a, b, news) = (node("a"), node("b"), channel("news"));
     let mut view = Presence::default();
     view.change(&a, 1, &news, Change::Count(3), 0);
@@ -131,12 +131,12 @@ fn a_leave_that_overtakes_its_join_leaves_no_ghost() {
 }
 
 #[test]
-fn a_snapshot_heals_what_was_lost() {
+fn a_snapshot_repairs_lost_changes() {
     let (a, room) = (node("a"), channel("presence-r"));
     let mut view = Presence::default();
     view.change(&a, 1, &room, join(1, "7"), 0);
     view.change(&a, 4, &room, join(4, "9"), 0);
-    // The leave of 1 and the join of 2 never came.
+    // The leave of 1 and the join of 2 were lost.
     let others = Snapshot { members: vec![(room.clone(), socket(2), member("8"))], counts: vec![] };
     let mut transitions = snapshot(&mut view, &a, 3, others, 0);
     transitions.retain(|transition| !is_count(transition));
@@ -149,12 +149,12 @@ fn a_snapshot_heals_what_was_lost() {
         ]
     );
     assert_eq!(view.members(&room), [member("8"), member("9")]);
-    assert_eq!(snapshot(&mut view, &a, 3, Snapshot::default(), 0), [], "it is a repeated one");
-    assert_eq!(snapshot(&mut view, &a, 2, Snapshot::default(), 0), [], "it is an older one");
+    assert_eq!(snapshot(&mut view, &a, 3, Snapshot::default(), 0), [], "the snapshot is repeated");
+    assert_eq!(snapshot(&mut view, &a, 2, Snapshot::default(), 0), [], "the snapshot is outdated");
 }
 
 #[test]
-fn who_changes_connections_within_a_snapshot_has_not_left() {
+fn a_snapshot_that_replaces_a_connection_does_not_remove_its_member() {
     let (a, room) = (node("a"), channel("presence-r"));
     let mut view = Presence::default();
     view.change(&a, 1, &room, join(1, "7"), 0);
@@ -165,7 +165,7 @@ fn who_changes_connections_within_a_snapshot_has_not_left() {
 }
 
 #[test]
-fn a_dead_node_stays_dead_and_a_slow_one_comes_back() {
+fn a_lost_node_returns_only_with_a_newer_snapshot() {
     let (own, b, room) = (node("a"), node("b"), channel("presence-r"));
     let mut view = Presence::default();
     view.change(&own, 1, &room, join(9, "1"), 0);
@@ -174,17 +174,17 @@ fn a_dead_node_stays_dead_and_a_slow_one_comes_back() {
     assert_eq!(lose_silent(&mut view, &own, 500, 2500), []);
     let removed = Transition::MemberRemoved(room.clone(), UserId::new("7"));
     assert_eq!(lose_silent(&mut view, &own, 500, 2501)[0], removed);
-    assert_eq!(view.change(&b, 2, &room, join(2, "8"), 2502), [], "it comes from the grave");
+    assert_eq!(view.change(&b, 2, &room, join(2, "8"), 2502), [], "a change of a lost node is ignored");
     let late = Snapshot { members: vec![(room.clone(), socket(1), member("7"))], counts: vec![] };
     assert_eq!(snapshot(&mut view, &b, 2, late.clone(), 2503), []);
     assert_eq!(snapshot(&mut view, &b, 3, late, 2504)[0], Transition::MemberAdded(room.clone(), member("7")));
     assert_eq!(lose_silent(&mut view, &own, 500, 9000)[0], removed);
     lose_silent(&mut view, &own, 500, 90_000);
-    assert_eq!(view.nodes.len(), 1, "it is forgotten");
+    assert_eq!(view.nodes.len(), 1, "the lost node is forgotten");
 }
 
 #[test]
-fn between_nodes() {
+fn golden_encoding_of_changes() {
     for (change, text) in [
         (join(1, "7"), r#"{"join":{"connection":"1.1","member":{"user_id":"7"}}}"#),
         (leave(1), r#"{"leave":{"connection":"1.1"}}"#),
@@ -199,7 +199,7 @@ const NODES: usize = 3;
 const USERS: [&str; 3] = ["1", "2", "3"];
 const ROOMS: [&str; 2] = ["presence-a", "presence-b"];
 
-/// What happens in the cluster, and on the way to the one view.
+/// A step of the cluster, or of the network between the nodes and the view.
 #[derive(Debug, Clone)]
 enum Step {
     Join {
@@ -218,16 +218,16 @@ enum Step {
     Snapshot {
         node: usize,
     },
-    /// Any message that was ever sent arrives, perhaps again.
+    /// Delivers any message that was sent, possibly again.
     Arrive(Index),
-    Die {
+    Crash {
         node: usize,
     },
-    /// The view takes a node for dead, rightly or not.
+    /// The view declares a node dead, correctly or not.
     Lose {
         node: usize,
     },
-    /// Something that is out of date is taken out of the view.
+    /// Removes one portion of outdated entries from the view.
     Sweep {
         node: usize,
     },
@@ -241,7 +241,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (node.clone(), 0u64..3).prop_map(|(node, count)| Step::Count { node, count }),
         1 => node.clone().prop_map(|node| Step::Snapshot { node }),
         8 => any::<Index>().prop_map(Step::Arrive),
-        1 => node.clone().prop_map(|node| Step::Die { node }),
+        1 => node.clone().prop_map(|node| Step::Crash { node }),
         1 => node.clone().prop_map(|node| Step::Lose { node }),
         3 => node.prop_map(|node| Step::Sweep { node }),
     ]
@@ -253,16 +253,16 @@ enum Message {
     Snapshot(Snapshot),
 }
 
-/// What is really on a node.
+/// The actual state of a node.
 #[derive(Debug, Default)]
-struct Truth {
-    is_dead: bool,
+struct ActualNode {
+    has_crashed: bool,
     number: u64,
     connections: BTreeMap<SocketId, (ChannelName, Member)>,
     count: u64,
 }
 
-impl Truth {
+impl ActualNode {
     fn snapshot(&self) -> Snapshot {
         let members = self.connections.iter();
         Snapshot {
@@ -274,16 +274,16 @@ impl Truth {
     }
 }
 
-/// What a subscriber, or the application, has been told.
+/// The state as reported to subscribers and to the application.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
+struct ReportedState {
     occupied: BTreeSet<String>,
     members: BTreeSet<(String, String)>,
     counts: BTreeMap<String, u64>,
 }
 
-impl Told {
-    fn hear(&mut self, transitions: Vec<Transition>) -> Result<(), TestCaseError> {
+impl ReportedState {
+    fn apply(&mut self, transitions: Vec<Transition>) -> Result<(), TestCaseError> {
         for transition in transitions {
             match transition {
                 Transition::Occupied(name) => prop_assert!(self.occupied.insert(name.to_string())),
@@ -308,7 +308,7 @@ impl Told {
         Ok(())
     }
 
-    /// What somebody who asks the view finds out.
+    /// The state that queries of the view return.
     fn from_view(view: &Presence) -> Self {
         let counts: BTreeMap<_, _> = view.channels().map(|(name, count)| (name.to_string(), count)).collect();
         let rooms = counts.keys().flat_map(|room| {
@@ -318,92 +318,92 @@ impl Told {
         Self { occupied: counts.keys().cloned().collect(), members: rooms.collect(), counts: counts.clone() }
     }
 
-    fn from_truth(truths: &[Truth]) -> Self {
-        let mut told = Self::default();
-        for truth in truths.iter().filter(|truth| !truth.is_dead) {
-            for (room, member) in truth.connections.values() {
-                told.members.insert((room.to_string(), member.user_id.to_text().into_owned()));
-                *told.counts.entry(room.to_string()).or_default() += 1;
+    fn from_nodes(actual_nodes: &[ActualNode]) -> Self {
+        let mut reported = Self::default();
+        for actual in actual_nodes.iter().filter(|actual| !actual.has_crashed) {
+            for (room, member) in actual.connections.values() {
+                reported.members.insert((room.to_string(), member.user_id.to_text().into_owned()));
+                *reported.counts.entry(room.to_string()).or_default() += 1;
             }
-            *told.counts.entry("news".into()).or_default() += truth.count;
+            *reported.counts.entry("news".into()).or_default() += actual.count;
         }
-        told.counts.retain(|_, count| *count > 0);
-        told.occupied = told.counts.keys().cloned().collect();
-        told
+        reported.counts.retain(|_, count| *count > 0);
+        reported.occupied = reported.counts.keys().cloned().collect();
+        reported
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// However messages are lost, repeated and reordered: nobody is told of a member twice or of one who leaves
-    /// without having been there, and after one snapshot of every node that lives the view is the truth.
+    /// Messages may be lost, repeated and reordered. The view never reports a member twice, nor the leave of an absent member,
+    /// and one snapshot of every live node makes it equal to the actual state.
     #[test]
-    fn no_ghosts_no_doubles_no_losses(steps in prop::collection::vec(step(), 0..120)) {
+    fn the_view_converges_despite_lost_repeated_and_reordered_messages(steps in prop::collection::vec(step(), 0..120)) {
         let names: Vec<NodeName> = (0..NODES).map(|at| node(&at.to_string())).collect();
-        let mut truths: Vec<Truth> = (0..NODES).map(|_| Truth::default()).collect();
+        let mut actual_nodes: Vec<ActualNode> = (0..NODES).map(|_| ActualNode::default()).collect();
         let mut sent: Vec<(usize, u64, Message)> = Vec::new();
-        let (mut view, mut told) = (Presence::default(), Told::default());
+        let (mut view, mut reported) = (Presence::default(), ReportedState::default());
         let mut sockets = 0;
         for step in steps {
-            let mut send = |at: usize, truth: &mut Truth, message: &dyn Fn(&Truth) -> Message| {
-                truth.number += 1;
-                sent.push((at, truth.number, message(truth)));
+            let mut send = |at: usize, actual: &mut ActualNode, message: &dyn Fn(&ActualNode) -> Message| {
+                actual.number += 1;
+                sent.push((at, actual.number, message(actual)));
             };
             match step {
-                Step::Join { node, room, user } if !truths[node].is_dead => {
+                Step::Join { node, room, user } if !actual_nodes[node].has_crashed => {
                     sockets += 1;
                     let (room, member) = (channel(ROOMS[room]), member(USERS[user]));
-                    truths[node].connections.insert(socket(sockets), (room.clone(), member.clone()));
+                    actual_nodes[node].connections.insert(socket(sockets), (room.clone(), member.clone()));
                     let change = Change::Join { connection: socket(sockets), member };
-                    send(node, &mut truths[node], &|_| Message::Change(room.clone(), change.clone()));
+                    send(node, &mut actual_nodes[node], &|_| Message::Change(room.clone(), change.clone()));
                 }
-                Step::Leave { node, which } if !truths[node].is_dead && !truths[node].connections.is_empty() => {
-                    let keys: Vec<_> = truths[node].connections.keys().copied().collect();
+                Step::Leave { node, which } if !actual_nodes[node].has_crashed && !actual_nodes[node].connections.is_empty() => {
+                    let keys: Vec<_> = actual_nodes[node].connections.keys().copied().collect();
                     let connection = *which.get(&keys);
-                    let (room, _) = truths[node].connections.remove(&connection).unwrap();
+                    let (room, _) = actual_nodes[node].connections.remove(&connection).unwrap();
                     let change = Change::Leave { connection };
-                    send(node, &mut truths[node], &|_| Message::Change(room.clone(), change.clone()));
+                    send(node, &mut actual_nodes[node], &|_| Message::Change(room.clone(), change.clone()));
                 }
-                Step::Count { node, count } if !truths[node].is_dead => {
-                    truths[node].count = count;
-                    send(node, &mut truths[node], &|_| Message::Change(channel("news"), Change::Count(count)));
+                Step::Count { node, count } if !actual_nodes[node].has_crashed => {
+                    actual_nodes[node].count = count;
+                    send(node, &mut actual_nodes[node], &|_| Message::Change(channel("news"), Change::Count(count)));
                 }
-                Step::Snapshot { node } if !truths[node].is_dead => {
-                    send(node, &mut truths[node], &|truth| Message::Snapshot(truth.snapshot()));
+                Step::Snapshot { node } if !actual_nodes[node].has_crashed => {
+                    send(node, &mut actual_nodes[node], &|actual| Message::Snapshot(actual.snapshot()));
                 }
                 Step::Arrive(which) if !sent.is_empty() => {
                     let (at, number, message) = which.get(&sent).clone();
-                    told.hear(match message {
+                    reported.apply(match message {
                         Message::Change(room, change) => view.change(&names[at], number, &room, change, 0),
                         Message::Snapshot(snapshot) => take(&mut view, &names[at], number, snapshot, 0),
                     })?;
                 }
-                Step::Die { node } => truths[node].is_dead = true,
+                Step::Crash { node } => actual_nodes[node].has_crashed = true,
                 Step::Lose { node } => view.lose(&names[node], 0),
-                Step::Sweep { node } => told.hear(view.sweep(&names[node], 1).unwrap_or_default())?,
+                Step::Sweep { node } => reported.apply(view.sweep(&names[node], 1).unwrap_or_default())?,
                 _ => {}
             }
-            prop_assert_eq!(&told, &Told::from_view(&view));
+            prop_assert_eq!(&reported, &ReportedState::from_view(&view));
         }
-        for (name, truth) in names.iter().zip(&mut truths) {
-            truth.number += 1;
-            told.hear(if truth.is_dead {
+        for (name, actual) in names.iter().zip(&mut actual_nodes) {
+            actual.number += 1;
+            reported.apply(if actual.has_crashed {
                 lose(&mut view, name)
             } else {
-                snapshot(&mut view, name, truth.number, truth.snapshot(), 0)
+                snapshot(&mut view, name, actual.number, actual.snapshot(), 0)
             })?;
-            if !truth.is_dead {
-                // After a snapshot nothing is kept of what is no more.
-                let there = truth.connections.len() + usize::from(truth.count > 0);
+            if !actual.has_crashed {
+                // A snapshot leaves no outdated entries.
+                let there = actual.connections.len() + usize::from(actual.count > 0);
                 prop_assert_eq!(view.nodes[name].entries.len(), there);
             }
         }
-        prop_assert_eq!(&told, &Told::from_truth(&truths));
-        // Whatever was sent may come again: it changes nothing. (But a snapshot of a dead node that comes for the first
-        // time is a sign of life, until the node has been silent for long enough.)
+        prop_assert_eq!(&reported, &ReportedState::from_nodes(&actual_nodes));
+        // Repeated messages change nothing. The exception is the first arrival of a snapshot of a dead node: it counts as a
+        // sign of life until the node times out.
         for (at, number, message) in sent {
-            if truths[at].is_dead && matches!(message, Message::Snapshot(_)) {
+            if actual_nodes[at].has_crashed && matches!(message, Message::Snapshot(_)) {
                 continue;
             }
             let transitions = match message {
@@ -414,14 +414,14 @@ proptest! {
         }
     }
 
-    /// If everything arrives once at least, in whatever order, the view is the truth without a further snapshot.
+    /// If every message arrives at least once, in any order, the view equals the actual state without a further snapshot.
     #[test]
-    fn order_does_not_matter(
+    fn the_view_does_not_depend_on_the_order_of_messages(
         steps in prop::collection::vec(step(), 0..80),
         order in prop::collection::vec(any::<u32>(), 160),
     ) {
         let names: Vec<NodeName> = (0..NODES).map(|at| node(&at.to_string())).collect();
-        let mut truths: Vec<Truth> = (0..NODES).map(|_| Truth::default()).collect();
+        let mut actual_nodes: Vec<ActualNode> = (0..NODES).map(|_| ActualNode::default()).collect();
         let mut sent: Vec<(usize, u64, Message)> = Vec::new();
         let mut sockets = 0;
         for step in steps {
@@ -429,36 +429,36 @@ proptest! {
                 Step::Join { node, room, user } => {
                     sockets += 1;
                     let (room, member) = (channel(ROOMS[room]), member(USERS[user]));
-                    truths[node].connections.insert(socket(sockets), (room.clone(), member.clone()));
+                    actual_nodes[node].connections.insert(socket(sockets), (room.clone(), member.clone()));
                     (node, Message::Change(room, Change::Join { connection: socket(sockets), member }))
                 }
-                Step::Leave { node, which } if !truths[node].connections.is_empty() => {
-                    let keys: Vec<_> = truths[node].connections.keys().copied().collect();
+                Step::Leave { node, which } if !actual_nodes[node].connections.is_empty() => {
+                    let keys: Vec<_> = actual_nodes[node].connections.keys().copied().collect();
                     let connection = *which.get(&keys);
-                    let (room, _) = truths[node].connections.remove(&connection).unwrap();
+                    let (room, _) = actual_nodes[node].connections.remove(&connection).unwrap();
                     (node, Message::Change(room, Change::Leave { connection }))
                 }
                 Step::Count { node, count } => {
-                    truths[node].count = count;
+                    actual_nodes[node].count = count;
                     (node, Message::Change(channel("news"), Change::Count(count)))
                 }
-                Step::Snapshot { node } => (node, Message::Snapshot(truths[node].snapshot())),
+                Step::Snapshot { node } => (node, Message::Snapshot(actual_nodes[node].snapshot())),
                 _ => continue,
             };
-            truths[at].number += 1;
-            sent.push((at, truths[at].number, message));
+            actual_nodes[at].number += 1;
+            sent.push((at, actual_nodes[at].number, message));
         }
-        // Each twice, shuffled.
+        // Delivers each message twice, shuffled.
         let mut arriving: Vec<_> = order.into_iter().zip(sent.iter().chain(&sent)).collect();
         arriving.sort_by_key(|(key, _)| *key);
-        let (mut view, mut told) = (Presence::default(), Told::default());
+        let (mut view, mut reported) = (Presence::default(), ReportedState::default());
         for (_, (at, number, message)) in arriving {
-            told.hear(match message.clone() {
+            reported.apply(match message.clone() {
                 Message::Change(room, change) => view.change(&names[*at], *number, &room, change, 0),
                 Message::Snapshot(all) => snapshot(&mut view, &names[*at], *number, all, 0),
             })?;
         }
-        prop_assert_eq!(&told, &Told::from_truth(&truths));
-        prop_assert_eq!(&told, &Told::from_view(&view));
+        prop_assert_eq!(&reported, &ReportedState::from_nodes(&actual_nodes));
+        prop_assert_eq!(&reported, &ReportedState::from_view(&view));
     }
 }

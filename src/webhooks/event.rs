@@ -1,80 +1,68 @@
-//! The events of webhooks, and the body of a request.
+//! Webhook events and their encoding as a request body.
 
 use serde::{Serialize, Serializer};
 
 use crate::message::{ChannelName, SocketId, UserId};
 use crate::protocol::pusher::EventKind;
 
-/// How long a vacated channel or an absent member may take to return, in milliseconds, before the application is told.
+/// How long a channel or member may take to return before its departure is reported, in milliseconds.
 pub(super) const RETURN_WITHIN: u64 = 3000;
 
-/// An event that the application receives.
+/// An event that a webhook reports to the application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum WebhookEvent {
-    /// A channel has its first subscriber.
+    /// The first subscriber joined the channel.
     ChannelOccupied {
-        /// Which one.
         #[serde(serialize_with = "as_text")]
         channel: ChannelName,
     },
-    /// A channel has lost its last subscriber.
+    /// The last subscriber left the channel.
     ChannelVacated {
-        /// Which one.
         #[serde(serialize_with = "as_text")]
         channel: ChannelName,
     },
-    /// A user's first connection has joined a presence channel.
+    /// The first connection of a user joined a presence channel.
     MemberAdded {
-        /// Which one.
         #[serde(serialize_with = "as_text")]
         channel: ChannelName,
-        /// Who.
         #[serde(serialize_with = "id_as_text")]
         user_id: UserId,
     },
-    /// A user's last connection has left a presence channel.
+    /// The last connection of a user left a presence channel.
     MemberRemoved {
-        /// Which one.
         #[serde(serialize_with = "as_text")]
         channel: ChannelName,
-        /// Who.
         #[serde(serialize_with = "id_as_text")]
         user_id: UserId,
     },
-    /// A client has published an event.
+    /// A client published an event.
     ClientEvent {
-        /// Where.
         #[serde(serialize_with = "as_text")]
         channel: ChannelName,
-        /// Its name.
         event: String,
-        /// What the receivers found under `data`.
+        /// The `data` that the subscribers received.
         data: String,
-        /// Which connection.
+        /// The sender.
         socket_id: SocketId,
-        /// Who, on a presence channel.
+        /// The sender's member on a presence channel.
         #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_id_as_text")]
         user_id: Option<UserId>,
     },
     /// A cache channel had no event for a new subscriber.
     CacheMiss {
-        /// Which one.
         #[serde(serialize_with = "as_text")]
         channel: ChannelName,
     },
-    /// The number of subscribers of a channel has changed.
+    /// The number of subscribers of the channel changed.
     SubscriptionCount {
-        /// Which one.
         #[serde(serialize_with = "as_text")]
         channel: ChannelName,
-        /// How many there are.
         subscription_count: u64,
     },
 }
 
 impl WebhookEvent {
-    /// Which kind it is.
     #[must_use]
     pub fn kind(&self) -> EventKind {
         match self {
@@ -88,7 +76,6 @@ impl WebhookEvent {
         }
     }
 
-    /// The channel that it is about.
     #[must_use]
     pub fn channel(&self) -> &ChannelName {
         match self {
@@ -102,36 +89,35 @@ impl WebhookEvent {
         }
     }
 
-    /// The length of the texts that clients write, in bytes.
+    /// The size of the strings that a client controls, in bytes.
     pub(super) fn text_bytes(&self) -> usize {
         if let Self::ClientEvent { event, data, .. } = self { event.len() + data.len() } else { 0 }
     }
 
-    /// The channel or member that has come or gone, if the event is about that.
-    pub(super) fn transition(&self) -> Option<(Subject, Way)> {
+    /// The channel or member that arrived or departed. `None` for the other kinds of events.
+    pub(super) fn transition(&self) -> Option<(Subject, Direction)> {
         match self {
-            Self::ChannelOccupied { channel } => Some(((channel.clone(), None), Way::Comes)),
-            Self::ChannelVacated { channel } => Some(((channel.clone(), None), Way::Goes)),
+            Self::ChannelOccupied { channel } => Some(((channel.clone(), None), Direction::Arrival)),
+            Self::ChannelVacated { channel } => Some(((channel.clone(), None), Direction::Departure)),
             Self::MemberAdded { channel, user_id } => {
-                Some(((channel.clone(), Some(user_id.clone())), Way::Comes))
+                Some(((channel.clone(), Some(user_id.clone())), Direction::Arrival))
             }
             Self::MemberRemoved { channel, user_id } => {
-                Some(((channel.clone(), Some(user_id.clone())), Way::Goes))
+                Some(((channel.clone(), Some(user_id.clone())), Direction::Departure))
             }
             _ => None,
         }
     }
 }
 
-/// A channel, or a member of one.
+/// A channel, or a member of a presence channel.
 pub(super) type Subject = (ChannelName, Option<UserId>);
 
-/// Whether it has come or gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    Comes,
-    /// The application is told only after [`RETURN_WITHIN`].
-    Goes,
+pub(super) enum Direction {
+    Arrival,
+    /// Reported only after [`RETURN_WITHIN`].
+    Departure,
 }
 
 /// The body of a request: `{"time_ms":…,"events":[…]}`. `time` is in milliseconds since the Unix epoch.
@@ -141,7 +127,7 @@ pub(super) fn webhook_body(time: u64, events: &[WebhookEvent]) -> Vec<u8> {
         time_ms: u64,
         events: &'a [WebhookEvent],
     }
-    // Texts and numbers can always be written as JSON.
+    // Serializing strings and numbers cannot fail.
     serde_json::to_vec(&Body { time_ms: time, events }).unwrap_or_default()
 }
 
@@ -149,7 +135,7 @@ fn as_text<S: Serializer>(channel: &ChannelName, serializer: S) -> Result<S::Ok,
     serializer.serialize_str(channel.as_str())
 }
 
-/// In the Pusher protocol the ID of a user is always a string.
+/// Encodes a numeric ID as a string, too: in the Pusher protocol, user IDs are always strings.
 fn id_as_text<S: Serializer>(id: &UserId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&id.to_text())
 }

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::departures::Departures;
-use super::event::{Subject, Way, WebhookEvent};
+use super::event::{Direction, Subject, WebhookEvent};
 use super::ready::{Ready, weight};
 use crate::message::ChannelName;
 use crate::protocol::pusher::{Access, Channel, EventKind, WebhookFilter, WebhookSettings};
@@ -82,13 +82,15 @@ impl WebhookQueue {
         }
         let is_guarded = is_guarded(event.channel());
         let transition = event.transition();
-        if let Some((subject, Way::Comes)) = &transition
+        if let Some((subject, Direction::Arrival)) = &transition
             && self.lane(is_guarded).departures.remove(subject)
         {
             return Ok(());
         }
         // A departure is kept even if it is not wanted: a return in time is no event either.
-        let departure = transition.filter(|(_, way)| *way == Way::Goes).map(|(subject, _)| subject);
+        let departure = transition
+            .filter(|(_, direction)| *direction == Direction::Departure)
+            .map(|(subject, _)| subject);
         if departure.is_none() && (!self.wants(event.kind()) || self.is_repeated_miss(&event, now)) {
             return Ok(());
         }

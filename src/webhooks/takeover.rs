@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::event::{RETURN_WITHIN, Subject, Way, WebhookEvent};
+use super::event::{Direction, RETURN_WITHIN, Subject, WebhookEvent};
 
 /// How long events of other nodes are remembered, in milliseconds: twice the silence after which a node counts as lost.
 const REMEMBER: u64 = 30_000;
@@ -24,8 +24,8 @@ pub fn takeover_start(left_at: u64) -> u64 {
 #[must_use]
 pub fn is_taken_over(age: u64, event: &WebhookEvent) -> bool {
     let waits = match event.transition() {
-        Some((_, Way::Goes)) => RETURN_WITHIN + IMPRECISE,
-        Some((_, Way::Comes)) => 0,
+        Some((_, Direction::Departure)) => RETURN_WITHIN + IMPRECISE,
+        Some((_, Direction::Arrival)) => 0,
         None if matches!(event, WebhookEvent::SubscriptionCount { .. }) => 0,
         // Only the node of the connection knows of these.
         None => return false,
@@ -62,10 +62,10 @@ impl TakeoverLog {
         for (then, _, event) in meant {
             match event.transition() {
                 _ if *then >= time => {}
-                Some((subject, Way::Goes)) => {
+                Some((subject, Direction::Departure)) => {
                     departed.insert(subject, events.len());
                 }
-                Some((subject, Way::Comes)) => {
+                Some((subject, Direction::Arrival)) => {
                     // It returned in time, so that there was nothing to deliver.
                     if let Some(event) = departed.remove(&subject).and_then(|place| events.get_mut(place)) {
                         *event = None;

@@ -57,7 +57,7 @@ fn golden_body() {
 }
 
 #[test]
-fn a_return_in_time_is_not_reported() {
+fn a_return_within_three_seconds_is_not_reported() {
     let mut queue = queue_of(&[], 10);
     queue.push(occupied("a"), 0).unwrap();
     assert_eq!(queue.take(0), [occupied("a")]);
@@ -85,7 +85,7 @@ fn a_second_departure_waits_for_the_whole_time_again() {
 }
 
 #[test]
-fn members_are_distinguished() {
+fn returns_are_matched_per_member() {
     let event = |added: bool, user: &str| {
         let (channel, user_id) = (channel("presence-a"), UserId::new(user));
         if added {
@@ -115,7 +115,7 @@ fn a_webhook_receives_only_the_kinds_it_wants_and_bounded_batches() {
     let mut queue = queue_of(&[EventKind::ChannelOccupied], 200);
     queue.push(vacated("a"), 0).unwrap();
     queue.push(occupied("a"), 1).unwrap();
-    assert_eq!(queue.take(9000), [], "a return within three seconds is none");
+    assert_eq!(queue.take(9000), [], "a return within three seconds is not reported");
     for at in 0..150 {
         queue.push(occupied(&format!("c{at}")), 9000).unwrap();
     }
@@ -134,28 +134,28 @@ fn texts_of_clients_are_bounded_per_request_and_in_memory() {
     let mut queue = queue_of(&[], 10_000);
     let taken = (0..10_000).filter(|_| queue.push(event(10_240), 0).is_ok()).count();
     assert!((1_000..2_000).contains(&taken), "{taken}");
-    // What has no such texts still has its place.
+    // Events without such strings still fit.
     queue.push(vacated("a"), 0).unwrap();
     queue.push(occupied("b"), 0).unwrap();
-    let mut told = 0;
+    let mut sent = 0;
     loop {
         let events = queue.take(0);
         if events.is_empty() {
             break;
         }
-        told += events.len();
+        sent += events.len();
         let body = webhook_body(0, &events);
         assert!(body.len() < 1_000_000, "{}", body.len());
     }
-    assert_eq!(told, taken + 1);
-    // There is room again, also for one that is larger than a request should be.
+    assert_eq!(sent, taken + 1);
+    // The queue accepts events again, even one that exceeds the size of a request.
     queue.push(event(1_000_000), 0).unwrap();
     queue.push(event(1), 0).unwrap();
     assert_eq!([queue.take(0).len(), queue.take(0).len(), queue.take(0).len()], [1, 1, 0]);
 }
 
 #[test]
-fn departures_do_not_wait_on_the_last_node() {
+fn a_closed_queue_reports_departures_at_once() {
     let mut queue = queue_of(&[EventKind::ChannelVacated], 2);
     for name in ["a", "back"] {
         queue.push(vacated(name), 0).unwrap();
@@ -174,29 +174,29 @@ fn departures_do_not_wait_on_the_last_node() {
 }
 
 #[test]
-fn events_of_other_nodes_are_left_to_them() {
+fn hand_over_removes_events_that_other_nodes_report() {
     let miss = |text: &str| WebhookEvent::CacheMiss { channel: channel(text) };
     let mut queue = queue_of(&[], 10);
-    queue.push(vacated("told"), 1_000).unwrap();
+    queue.push(vacated("reported"), 1_000).unwrap();
     queue.push(miss("cache-a"), 1_500).unwrap();
     queue.push(vacated("waits"), 2_000).unwrap();
     queue.push(occupied("old"), 3_000).unwrap();
     queue.push(occupied("new"), 4_000).unwrap();
     let is_theirs = |age: u64, event: &WebhookEvent| {
-        assert!(*event != vacated("told") || age == 3_100, "{age}");
+        assert!(*event != vacated("reported") || age == 3_100, "{age}");
         age < 1_000
     };
     queue.hand_over(4_100, is_theirs);
     assert_eq!(queue.next_ready(), None);
-    // In the order in which each of them was ready.
-    assert_eq!(queue.take(9_000), [miss("cache-a"), occupied("old"), vacated("told")]);
+    // Ordered by the time at which each event was ready.
+    assert_eq!(queue.take(9_000), [miss("cache-a"), occupied("old"), vacated("reported")]);
     assert_eq!(queue.clear(), 0);
 }
 
 #[test]
 fn public_channels_do_not_displace_guarded_ones() {
     let mut queue = queue_of(&[], 100);
-    let joined = |user: i64| WebhookEvent::MemberAdded {
+    let added = |user: i64| WebhookEvent::MemberAdded {
         channel: channel("presence-a"),
         user_id: UserId::new(&user.to_string()),
     };
@@ -204,18 +204,18 @@ fn public_channels_do_not_displace_guarded_ones() {
         queue.push(vacated(&format!("gone-{at}")), 0).unwrap();
         queue.push(occupied(&format!("made-up-{at}")), 0).unwrap();
     }
-    // Nothing public gives way to something public.
+    // An event of a public channel does not displace another one.
     assert_eq!(queue.push(occupied("late"), 0), dropped(1, &occupied("late")));
     for user in 0..100 {
-        let Err(Dropped { events: 1, channel, .. }) = queue.push(joined(user), 0) else { panic!("{user}") };
+        let Err(Dropped { events: 1, channel, .. }) = queue.push(added(user), 0) else { panic!("{user}") };
         assert!(channel.as_str().starts_with(if user < 50 { "made-up-" } else { "gone-" }), "{channel}");
     }
-    assert_eq!(queue.push(joined(100), 0), dropped(1, &joined(100)));
-    assert_eq!(queue.take(9_000), (0..100).map(joined).collect::<Vec<_>>());
+    assert_eq!(queue.push(added(100), 0), dropped(1, &added(100)));
+    assert_eq!(queue.take(9_000), (0..100).map(added).collect::<Vec<_>>());
 }
 
 #[test]
-fn guarded_channels_come_first() {
+fn guarded_channels_are_reported_first() {
     let mut queue = queue_of(&[], 10);
     queue.push(occupied("a"), 0).unwrap();
     queue.push(occupied("private-a"), 1).unwrap();
@@ -224,7 +224,7 @@ fn guarded_channels_come_first() {
 }
 
 #[test]
-fn the_source_that_has_queued_the_most_loses() {
+fn a_full_queue_drops_from_the_source_with_the_most_events() {
     let whisper = |name: &str, number: u64| WebhookEvent::ClientEvent {
         channel: channel(name),
         event: format!("client-{number}"),
@@ -262,11 +262,11 @@ fn occupancy_and_counts_of_a_channel_that_waits_are_folded() {
     queue.push(vacated("b"), 10_000).unwrap();
     queue.push(occupied("c"), 14_000).unwrap();
     queue.push(occupied("b"), 14_000).unwrap();
-    assert_eq!(queue.take(20_000), [occupied("c")], "it was away, and nothing has been said of it");
+    assert_eq!(queue.take(20_000), [occupied("c")], "neither the departure nor the return of b is reported");
 }
 
 #[test]
-fn a_webhook_that_wants_one_kind_receives_each_of_them() {
+fn occupied_events_are_reported_without_vacated_events() {
     let mut queue = queue_of(&[EventKind::ChannelOccupied], 10);
     queue.push(occupied("a"), 0).unwrap();
     queue.push(vacated("a"), 0).unwrap();
@@ -287,7 +287,7 @@ fn subscribers_of_an_empty_cache_channel_are_reported_once() {
     assert_eq!(queue.take(9_999), [miss("cache-b")]);
     queue.push(miss("cache-a"), 10_000).unwrap();
     assert_eq!(queue.take(10_000), [miss("cache-a")]);
-    // What is remembered is bounded.
+    // The memory of reported misses is bounded.
     for number in 0..9_000 {
         queue.push(miss(&format!("cache-made-up-{number}")), 10_001).unwrap();
     }
@@ -306,7 +306,7 @@ fn channels_outside_the_filter_are_not_reported() {
 }
 
 proptest! {
-    /// Whatever is pushed, the bounds hold, and what is neither sent nor folded has been reported as dropped.
+    /// The queue keeps its bounds, and every event is sent, queued or reported as dropped.
     #[test]
     fn nothing_is_lost_silently(pushes in prop::collection::vec((0usize..6, 0u64..500, 0usize..3), 0..300)) {
         let names = ["a", "b", "private-a", "private-b", "presence-a", "c"];
@@ -335,24 +335,24 @@ proptest! {
 }
 
 proptest! {
-    /// Whatever flickers, the application is told occupied and vacated in turn, and ends up knowing the truth.
+    /// For any sequence of changes, occupied and vacated alternate, and the last report equals the actual state.
     #[test]
     fn the_application_ends_up_with_the_true_state(steps in prop::collection::vec(0u64..4000, 0..40)) {
         let mut queue = queue_of(&[], 100);
-        let (mut now, mut is, mut told) = (0, false, false);
+        let (mut now, mut is_occupied, mut reported) = (0, false, false);
         for step in steps {
             now += step;
-            is = !is;
-            queue.push(if is { occupied("a") } else { vacated("a") }, now).unwrap();
+            is_occupied = !is_occupied;
+            queue.push(if is_occupied { occupied("a") } else { vacated("a") }, now).unwrap();
             for event in queue.take(now) {
-                prop_assert_ne!(event == occupied("a"), told);
-                told = !told;
+                prop_assert_ne!(event == occupied("a"), reported);
+                reported = !reported;
             }
         }
         for event in queue.take(now + RETURN_WITHIN) {
-            prop_assert_ne!(event == occupied("a"), told);
-            told = !told;
+            prop_assert_ne!(event == occupied("a"), reported);
+            reported = !reported;
         }
-        prop_assert_eq!(is, told);
+        prop_assert_eq!(is_occupied, reported);
     }
 }

@@ -32,12 +32,12 @@ fn apps_are_read_from_a_file() {
     let config = with(text, &[("YAMABIKO__PUSHER__PONG_TIMEOUT", "7s")]).unwrap();
     let server = &config.settings.server;
     let [one, two] = server.apps.as_slice() else { panic!("{:?}", server.apps) };
-    let rules = one.over(&server.pusher);
+    let rules = one.with_defaults(&server.pusher);
     assert_eq!((rules.client_events, rules.event_bytes, rules.webhooks.len()), (false, 100, 1));
     assert_eq!((rules.activity_timeout.as_secs(), rules.pong_timeout.as_secs()), (9, 7));
     assert_eq!(one.previous_secrets[0].expose_secret(), "s0");
     assert!(one.enabled && !two.enabled);
-    assert_eq!(two.over(&server.pusher).webhooks[0].events.len(), 2);
+    assert_eq!(two.with_defaults(&server.pusher).webhooks[0].events.len(), 2);
     assert!(origin(&config, "", "apps").unwrap().ends_with("yamabiko.toml"));
     assert_eq!(origin(&config, "pusher", "pong_timeout"), Some("YAMABIKO__PUSHER__PONG_TIMEOUT"));
     assert!(config.warnings.is_empty());

@@ -8,8 +8,8 @@ use crate::channels::{Attachment, Channels, Completion, JoinError, OverQuota};
 use crate::hub::{Connection, ConnectionHandle, Subscription};
 use crate::message::{Broadcast, ByName, ChannelName, Frame, SocketId};
 use crate::protocol::pusher::{
-    Action, App, Channel, ClientEvent, Fatal, Joined, Refusal, Session, Subscribe, SubscriptionError, Ticket,
-    User, outgoing,
+    Action, App, Channel, ClientEvent, Fatal, Joined, RejectReason, Session, Subscribe, SubscriptionError,
+    Ticket, User, server_message,
 };
 use crate::telemetry::Reason;
 
@@ -75,7 +75,7 @@ impl ConnectionGuard {
 
     /// Something arrived that is no message: the client is alive.
     pub(super) fn heard(&self) {
-        self.0.lock().session.heard(self.0.channels().clock());
+        self.0.lock().session.record_activity(self.0.channels().clock());
     }
 
     /// Performs what is due. Whether that was a WebSocket ping.
@@ -227,7 +227,7 @@ impl PusherConnection {
                 metrics.messages_accepted.inc();
             } else {
                 metrics.messages_refused.get_or_create(&Reason::new("unavailable")).inc();
-                handle.push(&outgoing::refusal(&Refusal::Unavailable));
+                handle.push(&server_message::rejection(&RejectReason::Unavailable));
             }
         });
     }
@@ -254,7 +254,7 @@ impl PusherConnection {
         }
         let online = self.channels().online(self.app_id(), &user.watchlist);
         if !online.is_empty() {
-            self.handle.push(&outgoing::watchlist_events(&online, &[]));
+            self.handle.push(&server_message::watchlist_events(&online, &[]));
         }
         let watched = user.watchlist.iter().map(|id| Channels::watched(self.app_id(), id));
         let mut channels: Vec<ChannelName> = watched.collect();

@@ -11,7 +11,7 @@ use super::handler::{PusherHandler, Served};
 use crate::channels::Channels;
 use crate::hub::{Connection, Hub, Outbox, WireFormat};
 use crate::message::{CloseReason, Frame};
-use crate::protocol::pusher::{App, Apps, ENCODING, Fatal, close, outgoing};
+use crate::protocol::pusher::{App, Apps, ENCODING, Fatal, close, server_message};
 use crate::transport::{
     ConnectionOptions, EndpointContext, NewConnections, OriginPolicy, Rejection, accept, retries_on_503,
     serve,
@@ -121,7 +121,7 @@ impl PusherEndpoint {
             Err(fatal) => {
                 let reason = fatal.to_string();
                 tracing::info!(connection = connection.id(), ip, reason, "connection refused");
-                connection.outbox().push(&outgoing::fatal(*fatal), connection.outbox_bytes());
+                connection.outbox().push(&server_message::fatal(*fatal), connection.outbox_bytes());
                 connection.outbox().close(fatal.close());
             }
         }

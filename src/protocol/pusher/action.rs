@@ -2,58 +2,58 @@ use super::channel::Channel;
 use super::user::User;
 use crate::message::{Close, Frame, Member, UserId};
 
-/// What is to be done, in this order.
+/// A step that the connection performs for the session. The steps of one call are performed in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Send this to the client.
     Reply(Frame),
-    /// Send a ping of WebSocket itself (RFC 6455): the client's library answers it.
+    /// Send a WebSocket ping (RFC 6455), which the client's WebSocket library answers.
     Ping,
-    /// Put the connection on the channel, then tell the session by [`Session::joined`](super::Session::joined) or [`Session::join_failed`](super::Session::join_failed).
+    /// Subscribe the connection to the channel, then report the result with [`Session::joined`](super::Session::joined) or
+    /// [`Session::join_failed`](super::Session::join_failed).
     Subscribe(Subscribe),
-    /// Take the connection off the channel. It may still be on its way there.
+    /// Unsubscribe the connection from the channel. Its subscription may still be pending.
     Unsubscribe(Channel),
-    /// Publish this on behalf of the client, to all but itself.
+    /// Publish this event to all subscribers except the client that sent it.
     Publish(ClientEvent),
-    /// The connection belongs to this user from now on.
+    /// Register the connection as one of this user's.
     SignIn(User),
-    /// Send this close frame after what was sent before; nothing more comes of this session.
+    /// Send this close frame after all earlier frames. The session returns no further actions.
     Close(&'static Close),
 }
 
-/// A subscription that is allowed, as far as the session can tell.
+/// A subscription that the session permits. The engine can still reject it, for example because the channel is full.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribe {
-    /// Where to.
     pub channel: Channel,
-    /// As whom, on a presence channel. Whether there is room for another member is for the hub to say.
+    /// The member that joins a presence channel; `None` on other channels. The engine enforces the limit on members.
     pub member: Option<Member>,
-    /// Which attempt this is, for the answer.
+    /// Identifies the attempt when its result is reported.
     pub ticket: Ticket,
 }
 
-/// An attempt to subscribe. The answer to one that was given up meanwhile does nothing.
+/// Identifies an attempt to subscribe. The session ignores the result of an attempt that the client has abandoned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket(pub(super) u32);
 
-/// An event of a client that is allowed.
+/// A client event that passed all checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientEvent {
-    /// Where it is for: private or presence, and subscribed to.
+    /// A private or presence channel to which the client is subscribed.
     pub channel: Channel,
-    /// Its name, which starts with `client-`.
+    /// The event name, which starts with `client-`.
     pub event: String,
-    /// What the receivers find under `data`.
+    /// The `data` that the subscribers receive.
     pub data: String,
-    /// Who says it, on a presence channel.
+    /// The member that sent the event, on a presence channel.
     pub user_id: Option<UserId>,
 }
 
-/// What the hub has to say about a subscription that is in force.
+/// The state of a channel at the moment of a successful subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Joined {
-    /// The members, oneself included, of a presence channel.
+    /// The members of a presence channel, including the new subscriber.
     pub members: Vec<Member>,
-    /// The last event of a cache channel, as it was sent.
+    /// The frame of the last event of a cache channel.
     pub cached: Option<Frame>,
 }

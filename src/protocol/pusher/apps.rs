@@ -1,18 +1,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::refusal::Fatal;
+use super::reject_reason::Fatal;
 use super::settings::{AppSettings, Problem, PusherSettings};
 use crate::auth::pusher::{AppCredentials, CredentialsError};
 
-/// One app: who it is and what it may do.
+/// An app: its credentials and its settings.
 #[derive(Debug)]
 pub struct App {
-    /// What it signs with.
     pub credentials: AppCredentials,
-    /// What is in force for it.
+    /// `[pusher]` with the overrides of the app.
     pub rules: PusherSettings,
-    /// Whether it is served.
+    /// A disabled app rejects connections and API calls.
     pub enabled: bool,
 }
 
@@ -24,17 +23,17 @@ pub struct Apps {
     first: Option<Arc<App>>,
 }
 
-/// The protocol versions that are served. They differ in what clients must do, not in what the server sends.
+/// The supported protocol versions. They differ only in what the client must do, so the server treats them alike.
 const VERSIONS: std::ops::RangeInclusive<u64> = 5..=7;
 
 impl Apps {
-    /// Takes the settings. The error lists what is wrong, with the number of the app in `[[apps]]`, from 0.
+    /// Validates the settings. The error lists every problem with the index of its app in `[[apps]]`, counted from 0.
     pub fn new(defaults: &PusherSettings, apps: &[AppSettings]) -> Result<Self, Vec<(usize, Problem)>> {
         let mut all = Self::default();
         let mut problems = Vec::new();
         for (index, settings) in apps.iter().enumerate() {
             let mut problem = |key, message| problems.push((index, Problem { key, message }));
-            let rules = settings.over(defaults);
+            let rules = settings.with_defaults(defaults);
             for Problem { key, message } in rules.problems() {
                 problem(key, message);
             }
@@ -62,30 +61,29 @@ impl Apps {
         if problems.is_empty() { Ok(all) } else { Err(problems) }
     }
 
-    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
 
-    /// The app with this id, also if it is disabled.
+    /// Finds an app by its ID. Disabled apps are included.
     #[must_use]
     pub fn by_id(&self, id: &str) -> Option<&Arc<App>> {
         self.by_id.get(id)
     }
 
-    /// The one that comes first in the settings: what names no app is its own.
+    /// The first app of the settings. It is the default where a request or a topic names no app.
     #[must_use]
     pub fn first(&self) -> Option<&Arc<App>> {
         self.first.as_ref()
     }
 
-    /// All of them, in no order.
+    /// All apps, in arbitrary order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<App>> {
         self.by_id.values()
     }
 
-    /// The app that a client may connect to: its key is in the path, `protocol` in the query.
+    /// Finds the app that a client connects to. `key` comes from the path, `protocol` from the query.
     pub fn connect(&self, key: &str, query: Option<&str>) -> Result<&Arc<App>, Fatal> {
         let app = self.by_key.get(key).ok_or(Fatal::NoSuchApp)?;
         if !app.enabled {
@@ -105,7 +103,7 @@ fn check_version(query: Option<&str>) -> Result<(), Fatal> {
     if !version.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Fatal::InvalidVersion);
     }
-    // A number too large to be read is no version either.
+    // A number that overflows is an unsupported version, too.
     let is_served = version.parse().is_ok_and(|version| VERSIONS.contains(&version));
     if is_served { Ok(()) } else { Err(Fatal::UnsupportedVersion) }
 }
@@ -119,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn connecting() {
+    fn connecting_needs_an_enabled_app_and_a_supported_version() {
         let apps = Apps::new(
             &PusherSettings::default(),
             &[
@@ -144,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_told() {
+    fn every_problem_of_every_app_is_reported() {
         let problems = Apps::new(
             &PusherSettings::default(),
             &[

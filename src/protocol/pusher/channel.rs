@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::message::{ChannelKind, ChannelName};
 
-/// A channel of the Pusher protocol: its name, and what the prefix of the name says about it.
+/// A channel of the Pusher protocol: its name, and the properties that the prefix of the name determines.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Channel {
     name: ChannelName,
@@ -12,34 +12,33 @@ pub struct Channel {
     is_cache: bool,
 }
 
-/// Who may join, and what they may do there.
+/// The access control of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// Anybody.
+    /// No authorization.
     Public,
-    /// Who has a signature of the application: `private-`.
+    /// `private-`: a subscriber needs a signature of the application.
     Private,
-    /// The same, and everybody sees who is there: `presence-`.
+    /// `presence-`: as private; in addition, subscribers see the members.
     Presence,
-    /// As private, with data that the server cannot read: `private-encrypted-`.
+    /// `private-encrypted-`: as private, with data that the server cannot read.
     Encrypted,
-    /// The connections that are signed in as the user that it names: `#server-to-user-`.
+    /// `#server-to-user-<id>`: only connections that are signed in as this user may subscribe.
     User,
 }
 
-/// Why a text names no channel.
+/// Why a channel name is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidChannel {
-    /// It has no characters.
     #[error("a channel name must not be empty")]
     Empty,
-    /// It has too many characters; this is the limit.
+    /// Contains the limit.
     #[error("a channel name has at most {0} characters")]
     TooLong(usize),
-    /// It has a character that Pusher's libraries refuse.
+    /// The name has a character that Pusher's client libraries reject.
     #[error("a channel name has letters, digits and - _ = @ , . ; only")]
     Character,
-    /// It starts with `#` and is not a user's channel.
+    /// The name starts with `#` and is not the channel of a user.
     #[error("channels that start with # are reserved; the only one to join is #server-to-user-<id>")]
     Reserved,
 }
@@ -47,52 +46,50 @@ pub enum InvalidChannel {
 const USER: &str = "#server-to-user-";
 
 impl Channel {
-    /// Reads a name of at most `max_length` characters. The rule is `^#?[-a-zA-Z0-9_=@,.;]+$`, or Laravel's library
-    /// throws.
+    /// Validates a name of at most `max_length` characters against `^#?[-a-zA-Z0-9_=@,.;]+$`. Laravel's Pusher library throws
+    /// on any other name.
     pub fn new(name: &str, max_length: usize) -> Result<Self, InvalidChannel> {
         let (access, is_cache) = check(name, max_length)?;
         let name = ChannelName::new(name).map_err(|_| InvalidChannel::Character)?;
         Ok(Self { name, access, is_cache })
     }
 
-    /// The whole name, prefix included.
+    /// The name including its prefix.
     #[must_use]
     pub fn name(&self) -> &ChannelName {
         &self.name
     }
 
-    /// Who may join.
     #[must_use]
     pub fn access(&self) -> Access {
         self.access
     }
 
-    /// Uses this copy of its name, so that all who are on the channel share one.
+    /// Replaces the name with an equal one, so that all subscribers share one allocation.
     pub(super) fn share(&mut self, name: &ChannelName) {
         if self.name == *name {
             self.name = name.clone();
         }
     }
 
-    /// Whether its subscribers are members that see each other.
     #[must_use]
     pub fn is_presence(&self) -> bool {
         self.access == Access::Presence
     }
 
-    /// Whether a new subscriber gets the last event.
+    /// Whether a new subscriber receives the last event of the channel.
     #[must_use]
     pub fn is_cache(&self) -> bool {
         self.is_cache
     }
 
-    /// Whether subscribers may publish `client-` events, where the app lets them.
+    /// Whether subscribers may publish client events, provided that the app enables them.
     #[must_use]
     pub fn allows_client_events(&self) -> bool {
         matches!(self.access, Access::Private | Access::Presence)
     }
 
-    /// Whose channel this is, of `#server-to-user-<id>`.
+    /// The user of a `#server-to-user-<id>` channel.
     #[must_use]
     pub fn user_id(&self) -> Option<&str> {
         self.name.as_str().strip_prefix(USER)
@@ -105,7 +102,7 @@ impl fmt::Display for Channel {
     }
 }
 
-/// What the engine has to know of a channel.
+/// The properties of a channel that the engine uses. An invalid name counts as a public channel.
 pub(super) fn channel_kind(name: &str) -> ChannelKind {
     let (access, is_cache) = check(name, ChannelName::MAX_BYTES).unwrap_or((Access::Public, false));
     ChannelKind {
@@ -158,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds() {
+    fn the_prefix_determines_access_and_caching() {
         for (name, access, cache) in [
             ("a", Access::Public, false),
             ("private", Access::Public, false),
@@ -182,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kinds_allow() {
+    fn access_determines_presence_and_client_events() {
         let may = |name: &str| {
             let channel = Channel::new(name, 200).unwrap();
             (channel.is_presence(), channel.allows_client_events())
@@ -197,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn names() {
+    fn channel_names_are_validated() {
         let all = "abcXYZ019-_=@,.;";
         assert_eq!(Channel::new(all, 200).unwrap().name().as_str(), all);
         for name in ["a b", "a/b", "a:b", "山", "a#b", "##a", "#", "a\n", "a\0"] {

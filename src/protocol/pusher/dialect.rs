@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
 use super::channel::channel_kind;
-use super::incoming::CLIENT_PREFIX;
-use super::{laravel, outgoing};
+use super::client_message::CLIENT_PREFIX;
+use super::{laravel, server_message};
 use crate::message::{Broadcast, ChannelKind, ChannelName, Dialect, Frame, InvalidBroadcast, Notice};
 
-/// What the engine asks of the Pusher protocol.
+/// The Pusher protocol's implementation of [`Dialect`].
 #[derive(Debug)]
 pub struct PusherDialect;
 
@@ -13,15 +13,17 @@ impl Dialect for PusherDialect {
     fn encode(&self, notice: &Notice<'_>) -> Frame {
         match *notice {
             Notice::Event { channel, event, data, user_id } => {
-                outgoing::channel_event(channel.as_str(), event, data, user_id)
+                server_message::channel_event(channel.as_str(), event, data, user_id)
             }
-            Notice::MemberAdded { channel, member } => outgoing::member_added(channel.as_str(), member),
-            Notice::MemberRemoved { channel, user_id } => outgoing::member_removed(channel.as_str(), user_id),
+            Notice::MemberAdded { channel, member } => server_message::member_added(channel.as_str(), member),
+            Notice::MemberRemoved { channel, user_id } => {
+                server_message::member_removed(channel.as_str(), user_id)
+            }
             Notice::SubscriptionCount { channel, count } => {
-                outgoing::subscription_count(channel.as_str(), count)
+                server_message::subscription_count(channel.as_str(), count)
             }
-            Notice::UserOnline(user) => outgoing::watchlist_events(std::slice::from_ref(user), &[]),
-            Notice::UserOffline(user) => outgoing::watchlist_events(&[], std::slice::from_ref(user)),
+            Notice::UserOnline(user) => server_message::watchlist_events(std::slice::from_ref(user), &[]),
+            Notice::UserOffline(user) => server_message::watchlist_events(&[], std::slice::from_ref(user)),
         }
     }
 
@@ -33,7 +35,7 @@ impl Dialect for PusherDialect {
         self.kind(channel).is_cache && !event.starts_with(CLIENT_PREFIX)
     }
 
-    /// Encrypted channels are not among them, because Laravel's `redis` broadcaster does not encrypt.
+    /// Leaves out encrypted channels, because Laravel's `redis` broadcaster does not encrypt.
     fn kept_topics(&self) -> &'static [&'static str] {
         &["cache-", "private-cache-", "presence-cache-"]
     }
@@ -57,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_of_a_name_says_what_the_engine_does() {
+    fn the_prefix_determines_the_channel_kind() {
         let kind = |text: &str| {
             let ChannelKind { is_presence, is_cache, is_guarded, is_listed } =
                 PusherDialect.kind(&name(text));
@@ -81,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn cache_channels_keep_what_applications_publish() {
+    fn cache_channels_keep_only_events_of_applications() {
         assert!(PusherDialect.is_kept(&name("cache-a"), "e"));
         assert!(!PusherDialect.is_kept(&name("private-cache-a"), "client-e"));
         assert!(!PusherDialect.is_kept(&name("a"), "e"));
@@ -90,9 +92,9 @@ mod tests {
     }
 
     #[test]
-    fn each_notice_has_a_frame() {
+    fn notices_are_encoded_as_frames() {
         let (channel, user) = (name("presence-a"), crate::message::UserId::new("7"));
-        let text = |notice: Notice<'_>| outgoing::text_of(&PusherDialect.encode(&notice));
+        let text = |notice: Notice<'_>| server_message::text_of(&PusherDialect.encode(&notice));
         assert_eq!(
             text(Notice::UserOnline(&user)),
             r#"{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"7\"]}]}"}"#

@@ -1,4 +1,4 @@
-//! What Laravel's `redis` broadcaster publishes on a channel: `{"event":…,"data":{…},"socket":…}`.
+//! Payloads of Laravel's `redis` broadcaster: `{"event":…,"data":{…},"socket":…}`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::message::json::{members_not_null, string};
 use crate::message::{Broadcast, ChannelName, InvalidBroadcast};
 
-/// Decodes a payload. `data` keeps its own copy of `socket`, as browsers have always received it. A `socket` of another server
-/// excludes nobody.
+/// Decodes a payload. `data` keeps its own copy of `socket`, which browsers have always received. A `socket` that is not a
+/// socket ID excludes no connection.
 ///
-/// `None`: the payload is empty, which is what PHP publishes for an event that is not UTF-8.
+/// Returns `None` for an empty payload, which PHP publishes for an event that is not UTF-8.
 pub(super) fn decode(
     app: &Arc<str>,
     channel: &ChannelName,
@@ -35,8 +35,8 @@ pub(super) fn decode(
     }))
 }
 
-/// Whether an event has a name of the protocol's own. An application must not publish it, because clients would take it for
-/// the server's word.
+/// Whether the name is reserved for the protocol. An application must not publish such an event, because clients would treat
+/// it as a message of the server.
 pub(super) fn is_reserved(event: &str) -> bool {
     event.starts_with("pusher:") || event.starts_with("pusher_internal:")
 }
@@ -45,7 +45,7 @@ pub(super) fn is_reserved(event: &str) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::outgoing::{channel_event, text_of};
+    use super::super::server_message::{channel_event, text_of};
     use super::*;
     use crate::message::SocketId;
 
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_of_laravel() {
+    fn decodes_payloads_of_laravel() {
         let payload = br#"{"event":"App\\Events\\ChatMessageSent","data":{"message":"\u5c71","user":{"id":7,"name":"A"},"socket":"1.2"},"socket":"1.2"}"#;
         let read = |payload: &[u8]| decode(&"1".into(), &channel("private-Chat.1"), payload);
         let event = read(payload).unwrap().unwrap();
@@ -80,7 +80,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_can_hurt(payload in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_never_panic(payload in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode(&"1".into(), &channel("a"), &payload);
         }
     }

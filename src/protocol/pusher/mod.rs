@@ -1,17 +1,17 @@
-//! The Pusher protocol, as Laravel Echo and pusher-js speak it, with its HTTP API.
+//! The Pusher protocol of Laravel Echo and pusher-js, and its HTTP API.
 //!
-//! Pure: bytes in, bytes and decisions out.
+//! This module does no I/O: it takes bytes, and returns bytes and actions.
 
 mod action;
 mod apps;
 mod channel;
+mod client_message;
 pub mod close;
 mod dialect;
 pub mod http;
-mod incoming;
 mod laravel;
-pub mod outgoing;
-mod refusal;
+mod reject_reason;
+pub mod server_message;
 mod session;
 mod settings;
 mod user;
@@ -20,9 +20,9 @@ mod webhook_settings;
 pub use action::{Action, ClientEvent, Joined, Subscribe, Ticket};
 pub use apps::{App, Apps};
 pub use channel::{Access, Channel, InvalidChannel};
+pub use client_message::{CLIENT_PREFIX, ClientMessage};
 pub use dialect::PusherDialect;
-pub use incoming::{CLIENT_PREFIX, Incoming};
-pub use refusal::{Fatal, Refusal, SubscriptionError};
+pub use reject_reason::{Fatal, RejectReason, SubscriptionError};
 pub use session::Session;
 pub use settings::{AppSettings, Problem, PusherSettings};
 pub use user::{InvalidUser, User, parse_member};

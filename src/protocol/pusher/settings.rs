@@ -6,10 +6,10 @@ use serde::Deserialize;
 use super::webhook_settings::WebhookSettings;
 use crate::message::ChannelName;
 
-/// Writes `[pusher]`, where every setting has a value, and `[[apps]]`, where it may have one that wins.
+/// Defines each setting twice: in `[pusher]` with a default, and in `[[apps]]` as an optional override.
 macro_rules! settings {
     ($($(#[$meta:meta])* $name:ident: $type:ty = $default:expr;)*) => {
-        /// `[pusher]`: what every app may do, unless its own entry says otherwise.
+        /// `[pusher]`: the settings of every app that does not override them in `[[apps]]`.
         #[derive(Debug, Clone, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct PusherSettings {
@@ -22,27 +22,27 @@ macro_rules! settings {
             }
         }
 
-        /// One of `[[apps]]`: who it is, and what differs from `[pusher]`.
+        /// An entry of `[[apps]]`: the credentials of an app and its overrides of `[pusher]`.
         #[derive(Debug, Clone, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct AppSettings {
-            /// The id in the paths of the HTTP API.
+            /// The ID in the paths of the HTTP API.
             pub id: String,
-            /// The public key, which clients connect with.
+            /// The public key that clients connect with.
             pub key: String,
-            /// The secret, which signs.
+            /// Signs webhooks, and verifies what the application signs.
             pub secret: SecretString,
-            /// More secrets that are accepted, while one is being replaced.
+            /// Secrets that the server still accepts during a rotation.
             #[serde(default)]
             pub previous_secrets: Vec<SecretString>,
-            /// Whether it is served.
-            #[serde(default = "yes")]
+            /// A disabled app rejects connections and API calls.
+            #[serde(default = "enabled_by_default")]
             pub enabled: bool,
             $($(#[$meta])* #[serde(default)] pub $name: Option<$type>,)*
         }
 
         impl AppSettings {
-            /// An app that differs in nothing from `[pusher]`.
+            /// An app without overrides.
             #[must_use]
             pub fn new(id: &str, key: &str, secret: SecretString) -> Self {
                 Self {
@@ -55,9 +55,9 @@ macro_rules! settings {
                 }
             }
 
-            /// What is in force for this app.
+            /// `defaults` with the overrides of this app.
             #[must_use]
-            pub fn over(&self, defaults: &PusherSettings) -> PusherSettings {
+            pub fn with_defaults(&self, defaults: &PusherSettings) -> PusherSettings {
                 PusherSettings {
                     $($name: self.$name.clone().unwrap_or_else(|| defaults.$name.clone()),)*
                 }
@@ -71,54 +71,53 @@ settings! {
     client_events: bool = false;
     /// Client events per second that a connection may send. 0: no limit.
     client_events_per_second: u32 = 10;
-    /// After so long without a message a client asks whether the server is there, and the other way about. Whole
-    /// seconds.
+    /// How long each side waits for a message before it sends a ping. Whole seconds.
     #[serde(with = "humantime_serde")]
     activity_timeout: Duration = Duration::from_secs(30);
-    /// How long the answer may take. Whole seconds.
+    /// How long the server waits for an answer to its ping. Whole seconds.
     #[serde(with = "humantime_serde")]
     pong_timeout: Duration = Duration::from_secs(30);
-    /// How long a connection may take to sign in or to subscribe to a channel that needs a signature. Whole seconds. Zero: as
-    /// long as it likes.
+    /// How long a connection may take to sign in or to subscribe to a channel that needs a signature. Whole seconds. 0: no
+    /// limit.
     #[serde(with = "humantime_serde")]
     authorization_timeout: Duration = Duration::ZERO;
-    /// Channels of one event of the HTTP API.
+    /// Maximum channels of one event of the HTTP API.
     max_channels_per_event: usize = 100;
-    /// Events of one call of `batch_events`.
+    /// Maximum events of one call of `batch_events`.
     max_batch_events: usize = 10;
-    /// The largest `data` of an event, in bytes.
+    /// Maximum size of the `data` of an event, in bytes.
     event_bytes: usize = 10_240;
-    /// Members of one presence channel.
+    /// Maximum members of one presence channel.
     presence_members: usize = 100;
-    /// The largest `channel_data` of a member, in bytes.
+    /// Maximum size of the `channel_data` of a member, in bytes.
     presence_user_bytes: usize = 1024;
-    /// Characters of an event's name.
+    /// Maximum characters of an event name.
     event_name_length: usize = 200;
-    /// Characters of a channel name, 200 at most.
+    /// Maximum characters of a channel name; at most 200.
     channel_name_length: usize = ChannelName::MAX_BYTES;
-    /// Channels that one connection may subscribe to. 0: no limit.
+    /// Maximum channels of one connection. 0: no limit.
     channels_per_connection: usize = 1000;
     /// How long a cache channel keeps its last event.
     #[serde(with = "humantime_serde")]
     cache_ttl: Duration = Duration::from_secs(30 * 60);
-    /// Whether subscribers hear how many they are, on channels that are not presence channels.
+    /// Whether subscribers receive `subscription_count` events, except on presence channels.
     subscription_count: bool = false;
-    /// Connections of the app on this node. 0: no limit.
+    /// Maximum connections of the app on this node. 0: no limit.
     connections: usize = 0;
-    /// Web origins that may connect, as `https://app.example.com`. Empty: those of `[server]`.
+    /// Web origins that may connect, such as `https://app.example.com`. Empty: the origins of `[server]`.
     origins: Vec<String> = Vec::new();
-    /// Where the application is told what happens.
     webhooks: Vec<WebhookSettings> = Vec::new();
 }
 
-/// A byte of a text takes at most so many in JSON, and a character at most twice as many: `\u0001`, `\ud83d\ude00`.
+/// Maximum bytes that JSON takes for one byte of a string (`\u0001`). One character takes at most twice as many
+/// (`\ud83d\ude00`).
 const ESCAPED: usize = 6;
 
 impl PusherSettings {
-    /// The largest message of a client that can be within the limits: a client event, or the `channel_data` of a member.
+    /// The maximum size of a client message within the limits: a client event, or a subscription with `channel_data`.
     #[must_use]
     pub fn max_message_bytes(&self) -> usize {
-        /// The channel, the signature and what JSON puts around them.
+        /// Reserve for the channel, the signature and the JSON syntax.
         const REST: usize = 4096;
         let name = self.event_name_length.saturating_mul(2);
         let event = if self.client_events { self.event_bytes.saturating_add(name) } else { 0 };
@@ -126,17 +125,17 @@ impl PusherSettings {
     }
 }
 
-/// Something wrong with a setting.
+/// An invalid setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The setting's name in its section.
     pub key: &'static str,
-    /// What it has to be.
+    /// What the value must be.
     pub message: String,
 }
 
 impl PusherSettings {
-    /// What the types cannot say. Origins are for the socket's edge to check.
+    /// Checks the constraints that the types cannot express. The endpoint checks `origins`.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -179,14 +178,14 @@ impl PusherSettings {
 }
 
 impl AppSettings {
-    /// All secrets, the one that signs first. A secret that is left empty in `secret` is not counted.
+    /// All secrets, starting with the one that signs. Omits `secret` if it is empty.
     pub(super) fn secrets(&self) -> Vec<SecretString> {
         let first = Some(&self.secret).filter(|secret| !secret.expose_secret().is_empty());
         first.into_iter().chain(&self.previous_secrets).cloned().collect()
     }
 }
 
-fn yes() -> bool {
+fn enabled_by_default() -> bool {
     true
 }
 
@@ -196,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_app_wins_over_the_defaults() {
+    fn app_settings_override_the_defaults() {
         let defaults: PusherSettings =
             serde_json::from_str(r#"{"client_events":true,"event_bytes":5,"pong_timeout":"7s"}"#).unwrap();
         assert_eq!(defaults.presence_members, 100);
@@ -204,7 +203,7 @@ mod tests {
             r#"{"id":"1","key":"k","secret":"s","client_events":false,"activity_timeout":"9s","webhooks":[{"url":"http://a/","events":["channel_occupied"]}]}"#,
         )
         .unwrap();
-        let rules = app.over(&defaults);
+        let rules = app.with_defaults(&defaults);
         assert_eq!((rules.client_events, rules.event_bytes), (false, 5));
         assert_eq!((rules.activity_timeout.as_secs(), rules.pong_timeout.as_secs()), (9, 7));
         assert_eq!(rules.webhooks[0].events, [EventKind::ChannelOccupied]);
@@ -214,14 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_sound() {
+    fn the_defaults_are_valid_and_unknown_keys_are_rejected() {
         assert!(PusherSettings::default().problems().is_empty());
         assert!(serde_json::from_str::<PusherSettings>(r#"{"client_event":true}"#).is_err());
         assert!(serde_json::from_str::<AppSettings>(r#"{"id":"1","key":"k","secret":"s","x":1}"#).is_err());
     }
 
     #[test]
-    fn what_cannot_be() {
+    fn invalid_values_are_reported() {
         for (setting, key) in [
             (r#"{"activity_timeout":"0s"}"#, "activity_timeout"),
             (r#"{"pong_timeout":"1500ms"}"#, "pong_timeout"),

@@ -6,40 +6,38 @@ use thiserror::Error;
 
 use crate::message::{Member, UserId, json};
 
-/// A user that a connection is signed in as.
+/// The user of a signed-in connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Who it is.
     pub id: UserId,
-    /// What the application signed, to the letter, but for an id that is a number: here it is a text.
+    /// `user_data` exactly as the application signed it, except that a numeric `id` is quoted.
     pub data: Arc<str>,
-    /// The users whose coming and going it wants to hear of: [`MAX_WATCHLIST`](Self::MAX_WATCHLIST) at most, each once.
+    /// The users whose online status the connection receives: at most [`MAX_WATCHLIST`](Self::MAX_WATCHLIST), without
+    /// duplicates.
     pub watchlist: Vec<UserId>,
-    /// Whether the application named more of them.
-    pub is_watchlist_cut: bool,
+    /// Whether the signed list was longer than [`MAX_WATCHLIST`](Self::MAX_WATCHLIST).
+    pub is_watchlist_truncated: bool,
 }
 
-/// What is wrong with what the application signed.
+/// Why `user_data` or `channel_data` is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidUser {
-    /// It is not the text of a JSON object.
     #[error("it must be the text of a JSON object")]
     NotAnObject,
-    /// The id is missing or of another type.
+    /// The ID is missing or has the wrong type. Contains the name of its key.
     #[error("its {0} must be a text that is not empty, or a whole number")]
     Id(&'static str),
-    /// The watchlist is not a list of ids.
     #[error("its watchlist must be a list of user ids")]
     Watchlist,
 }
 
-/// Reads a user ID. The application may sign a number of any length, and its digits are the ID: Pusher documents a text,
-/// and some of its SDKs cannot read anything else.
+/// Reads a user ID. An integer of any length becomes the string of its digits, because Pusher documents IDs as strings and
+/// some of its SDKs accept nothing else.
 pub(super) fn parse_user_id(json: &str) -> Option<UserId> {
     if let Some(text) = json::string(json) {
         return (!text.is_empty()).then(|| UserId::new(&text));
     }
-    // No fraction, no exponent and no -0: each number has one spelling.
+    // Rejects fractions, exponents and -0, so that each number has one spelling.
     let digits = json.strip_prefix('-').unwrap_or(json);
     let is_integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && json != "-0";
     is_integer.then(|| UserId::new(json))
@@ -54,7 +52,7 @@ pub fn parse_member(channel_data: &str) -> Result<Member, InvalidUser> {
 }
 
 impl User {
-    /// How many users a connection watches at most. Of a longer list the first ones count.
+    /// The maximum number of users that a connection watches. A longer list is truncated.
     pub const MAX_WATCHLIST: usize = 100;
 
     /// Reads `user_data`: `{id, watchlist?, …}`.
@@ -71,14 +69,14 @@ impl User {
         let mut watchlist = ids.collect::<Result<Vec<_>, _>>()?;
         let mut seen = HashSet::new();
         watchlist.retain(|user| seen.insert(user.clone()));
-        let is_watchlist_cut = watchlist.len() > Self::MAX_WATCHLIST;
+        let is_watchlist_truncated = watchlist.len() > Self::MAX_WATCHLIST;
         watchlist.truncate(Self::MAX_WATCHLIST);
         watchlist.shrink_to_fit();
         let data = if json_id.starts_with('"') { user_data.into() } else { with_text_id(user_data, json_id) };
-        Ok(Self { id, data, watchlist, is_watchlist_cut })
+        Ok(Self { id, data, watchlist, is_watchlist_truncated })
     }
 
-    /// The user on a presence channel for which the application signed no `channel_data`.
+    /// The user as the member of a presence channel for which the application signed no `channel_data`.
     #[must_use]
     pub fn member(&self) -> Member {
         let info = json::members_not_null(&self.data, ["user_info"]).ok().and_then(|[info]| info);
@@ -86,8 +84,8 @@ impl User {
     }
 }
 
-/// `user_data` with quotes around its id, which is a number and a part of that text. pusher-js gives up a sign-in whose id
-/// is no text.
+/// Quotes the numeric ID in `user_data`, because pusher-js aborts a sign-in whose ID is not a string. `id` must be a slice of
+/// `user_data`.
 fn with_text_id(user_data: &str, id: &str) -> Arc<str> {
     let start = id.as_ptr().addr().wrapping_sub(user_data.as_ptr().addr());
     let parts =
@@ -100,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_a_text_also_if_it_was_signed_as_a_number() {
+    fn numeric_ids_become_strings() {
         let member = parse_member(r#"{"user_id":12345678901234567890123,"user_info":{"n": [1.0]}}"#).unwrap();
         assert_eq!(member.user_id.to_json_string(), r#""12345678901234567890123""#);
         assert_eq!(member.user_info.as_deref(), Some(r#"{"n": [1.0]}"#));
@@ -110,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_member() {
+    fn invalid_members_are_rejected() {
         for id in ["\"\"", "7.0", "1e3", "-0", "-", "true", "[]", "{}", "null"] {
             let data = format!(r#"{{"user_id":{id}}}"#);
             assert!(parse_member(&data).is_err(), "{id}");
@@ -122,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn users() {
+    fn users_are_parsed() {
         let user = User::parse(r#"{"id":"a","user_info":{},"watchlist":["b",7]}"#).unwrap();
         assert_eq!(user.watchlist, [UserId::new("b"), UserId::new("7")]);
         assert_eq!(user.member(), Member { user_id: UserId::new("a"), user_info: Some("{}".into()) });
@@ -134,20 +132,20 @@ mod tests {
     }
 
     #[test]
-    fn a_long_watchlist_is_cut() {
+    fn a_long_watchlist_is_truncated() {
         let ids = |count: usize| (0..count).map(|id| format!("u{id}")).collect::<Vec<_>>();
         let read = |ids: &[String]| User::parse(&format!(r#"{{"id":"a","watchlist":{ids:?}}}"#)).unwrap();
         let whole = read(&ids(100));
-        assert_eq!((whole.watchlist.len(), whole.is_watchlist_cut), (100, false));
+        assert_eq!((whole.watchlist.len(), whole.is_watchlist_truncated), (100, false));
         let long = read(&ids(150));
-        assert_eq!((&long.watchlist, long.is_watchlist_cut), (&whole.watchlist, true));
-        // Each user counts once.
+        assert_eq!((&long.watchlist, long.is_watchlist_truncated), (&whole.watchlist, true));
+        // Duplicates do not count towards the limit.
         let twice = read(&[ids(100), ids(100)].concat());
-        assert_eq!((&twice.watchlist, twice.is_watchlist_cut), (&whole.watchlist, false));
+        assert_eq!((&twice.watchlist, twice.is_watchlist_truncated), (&whole.watchlist, false));
     }
 
     #[test]
-    fn pusher_js_signs_in_only_with_an_id_that_is_a_text() {
+    fn a_numeric_id_is_quoted_in_user_data() {
         let data = |text: &str| User::parse(text).unwrap().data.to_string();
         assert_eq!(data(r#"{"n": 7, "id" : 7 ,"x":{"id":7}}"#), r#"{"n": 7, "id" : "7" ,"x":{"id":7}}"#);
         assert_eq!(data(r#"{"id":1,"id":-22}"#), r#"{"id":1,"id":"-22"}"#);

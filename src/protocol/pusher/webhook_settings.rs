@@ -12,86 +12,74 @@ use thiserror::Error;
 
 use crate::message::ChannelName;
 
-/// One of `[[pusher.webhooks]]` or `[[apps.webhooks]]`.
+/// An entry of `[[pusher.webhooks]]` or `[[apps.webhooks]]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookSettings {
-    /// Where it is posted to. A `user:password@` before the host is sent as Basic authorization.
+    /// The URL of the POST requests. `user:password@` before the host is sent as Basic authorization.
     pub url: String,
-    /// What it is told. Empty: everything.
+    /// The kinds of events that the webhook receives. Empty: all.
     #[serde(default)]
     pub events: Vec<EventKind>,
-    /// More headers of each request.
+    /// Additional headers of each request.
     #[serde(default)]
     pub headers: BTreeMap<String, SecretString>,
-    /// The channels that it is told of. Empty: all.
+    /// The channels whose events the webhook receives. Empty: all.
     #[serde(default)]
     pub filter: WebhookFilter,
 }
 
-/// The channels that a webhook is told of, as Soketi names them: all conditions that are set must hold.
+/// Selects channels for a webhook. All conditions must hold; an empty condition always does. The keys are Soketi's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookFilter {
-    /// How their names begin.
     #[serde(default)]
     pub channel_name_starts_with: String,
-    /// How their names end.
     #[serde(default)]
     pub channel_name_ends_with: String,
 }
 
-/// What the requests of a webhook have in common.
+/// The parts that all requests of a webhook share.
 #[derive(Debug, Clone)]
 pub struct WebhookTarget {
-    /// Where they go, without the login.
+    /// The URL without credentials.
     pub url: Uri,
-    /// The headers from the settings. Values are marked as sensitive.
+    /// The headers from the settings and the Basic authorization. All values are marked as sensitive.
     pub headers: HeaderMap,
 }
 
-/// Why a webhook can never be called. Quotes no value: each may be a secret.
+/// Why the settings of a webhook are invalid. The messages quote no value, because any value can be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidWebhook {
-    /// Another scheme, no host, or not a URL at all.
+    /// Not a URL, another scheme than `http` and `https`, or no host.
     #[error("the url is not one of http or https; write it as \"https://app.example.com/webhook\"")]
     Url,
-    /// The name of a header is none.
     #[error("{0:?} is not the name of a header")]
     HeaderName(String),
-    /// The value of a header has characters that no header may have.
     #[error("the value of the header {0:?} has characters that a header cannot have")]
     HeaderValue(String),
-    /// The server sets this header itself.
     #[error("the header {0:?} is set by the server and cannot be changed")]
     ReservedHeader(String),
-    /// The login of the URL and a header of the settings are about the same.
+    /// Both the URL and `headers` set `Authorization`.
     #[error("has both user:password@ in the url and an Authorization header; remove one of them")]
     TwoAuthorizations,
 }
 
-/// The kinds of events, by which a webhook chooses.
+/// The kind of a webhook event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
-    /// `channel_occupied`
     ChannelOccupied,
-    /// `channel_vacated`
     ChannelVacated,
-    /// `member_added`
     MemberAdded,
-    /// `member_removed`
     MemberRemoved,
-    /// `client_event`
     ClientEvent,
-    /// `cache_miss`
     CacheMiss,
-    /// `subscription_count`
     SubscriptionCount,
 }
 
 impl EventKind {
-    /// Its name on the wire and in the settings.
+    /// The name on the wire and in the settings.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -116,7 +104,6 @@ const RESERVED: [HeaderName; 6] = [
 ];
 
 impl WebhookFilter {
-    /// Whether the webhook is told of a channel.
     #[must_use]
     pub fn matches(&self, channel: &ChannelName) -> bool {
         let name = channel.as_str();
@@ -125,7 +112,7 @@ impl WebhookFilter {
 }
 
 impl WebhookSettings {
-    /// Reads the URL and the headers.
+    /// Parses the URL and the headers.
     pub fn target(&self) -> Result<WebhookTarget, InvalidWebhook> {
         let (url, login) = split_login(&self.url).ok_or(InvalidWebhook::Url)?;
         let mut headers = HeaderMap::new();
@@ -138,7 +125,7 @@ impl WebhookSettings {
             headers.insert(header, value.ok_or_else(|| InvalidWebhook::HeaderValue(name.clone()))?);
         }
         if let Some(login) = login {
-            // RFC 7617; a password may be empty, and bytes are what the URL says.
+            // RFC 7617. The password may be empty. Percent-encoding can hold bytes that are not UTF-8.
             let login: Vec<u8> = percent_decode_str(&login).collect();
             let basic = sensitive(&format!("Basic {}", BASE64_STANDARD.encode(login)));
             if headers.insert(AUTHORIZATION, basic.ok_or(InvalidWebhook::Url)?).is_some() {
@@ -149,7 +136,7 @@ impl WebhookSettings {
     }
 }
 
-/// Takes `user:password` out of a URL.
+/// Splits `user:password` off a URL.
 fn split_login(url: &str) -> Option<(Uri, Option<String>)> {
     let mut parts = url.parse::<Uri>().ok()?.into_parts();
     let is_http = parts.scheme.as_ref().is_some_and(|scheme| matches!(scheme.as_str(), "http" | "https"));
@@ -225,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url() {
+    fn invalid_urls_are_rejected() {
         for url in
             ["", "app.example.com", "https:///x", "ftp://app/", "http://a:b@/", "http://app/ x", "/hook"]
         {
@@ -234,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_names_both_ends() {
+    fn a_filter_matches_prefix_and_suffix() {
         let filter: WebhookFilter =
             serde_json::from_str(r#"{"channel_name_starts_with":"private-","channel_name_ends_with":".1"}"#)
                 .unwrap();

@@ -3,20 +3,19 @@ use std::borrow::Cow;
 use serde_json::json;
 use thiserror::Error;
 
-/// Why a request was refused: the status of the answer, and what to do about it.
+/// The response to a rejected request.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct HttpError {
-    /// The status: 400, 401, 403, 404, 405, 408, 413 or 503.
+    /// 400, 401, 403, 404, 405, 408, 413 or 503.
     pub status: u16,
-    /// A word for programs.
+    /// A stable identifier for programs.
     pub code: &'static str,
-    /// A sentence for people.
+    /// An explanation for developers, with the fix where there is one.
     pub message: Cow<'static, str>,
 }
 
 impl HttpError {
-    /// A refusal with this status, code and message.
     pub fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code, message: message.into() }
     }
@@ -25,17 +24,17 @@ impl HttpError {
         Self::new(400, "bad_request", message)
     }
 
-    /// What is asked for is not within the rules. Pusher answers such calls with 400, and its SDKs know no 422.
+    /// The request violates a rule. The status is 400, which Pusher uses for such calls, because its SDKs do not know 422.
     pub(super) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(400, "invalid", message)
     }
 
-    /// A body or an event that is over a limit.
+    /// A body or an event exceeds a limit.
     pub fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(413, "too_large", message)
     }
 
-    /// The body of the answer: `{"error":{"code":…,"message":…}}`.
+    /// The body of the response: `{"error":{"code":…,"message":…}}`.
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
         json!({ "error": { "code": self.code, "message": self.message } }).to_string().into_bytes()

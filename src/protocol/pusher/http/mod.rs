@@ -1,13 +1,13 @@
-//! The HTTP API under `/apps/{app_id}/`: requests into commands, results into bodies.
+//! The HTTP API under `/apps/{app_id}/`: parses requests into commands, and encodes results as response bodies.
 //!
-//! A request is all or nothing: one that is refused has changed nothing, since it never became a command.
+//! A request is validated as a whole before it becomes a command, so a rejected request has no effect.
 
-mod answer;
 mod command;
 mod error;
+mod response;
 mod route;
 
-pub use answer::{batch, channel, channels, connections, empty, health, triggered, users};
 pub use command::{Command, Info, Trigger, max_body_bytes, parse};
 pub use error::HttpError;
+pub use response::{batch, channel, channels, connections, empty, health, triggered, users};
 pub use route::{Route, Target, authorize, authorize_head, route};

@@ -7,7 +7,7 @@ use super::HttpError;
 use crate::auth::pusher::{AppCredentials, RequestRejectReason, SignedRequest};
 use crate::protocol::pusher::{App, Apps};
 
-/// What a request is about.
+/// The endpoint of a request, with the parameters from its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route<'a> {
     /// `POST events`
@@ -27,7 +27,7 @@ pub enum Route<'a> {
 }
 
 impl Route<'_> {
-    /// One word for what it asks, whatever it names.
+    /// The name of the endpoint, for metrics.
     #[must_use]
     pub fn endpoint(&self) -> &'static str {
         match self {
@@ -42,20 +42,18 @@ impl Route<'_> {
     }
 }
 
-/// The app that a request is for, and what it is about.
+/// The app and the endpoint of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target<'a> {
-    /// The id in the path.
     pub app_id: Cow<'a, str>,
-    /// What comes after it.
     pub route: Route<'a>,
 }
 
-/// Reads the method and the path, as they are in the request line.
+/// Parses the method and the path of the request line.
 pub fn route<'a>(method: &str, path: &'a str) -> Result<Target<'a>, HttpError> {
     let not_found = || HttpError::new(404, "not_found", "nothing is served at this path");
     let rest = path.strip_prefix("/apps/").ok_or_else(not_found)?;
-    // Before they are decoded: a slash inside a name is written %2F.
+    // Split before decoding, because a slash inside a name is encoded as %2F.
     let segments: Vec<&str> = rest.split('/').collect();
     let decoded = |text: &'a str| percent_decode_str(text).decode_utf8().map_err(|_| not_found());
     let (app_id, route) = match *segments.as_slice() {
@@ -79,7 +77,7 @@ pub fn route<'a>(method: &str, path: &'a str) -> Result<Target<'a>, HttpError> {
     Ok(Target { app_id: decoded(app_id)?, route })
 }
 
-/// Finds the app and checks that one who has its secret made the request. `now` is in seconds since the Unix epoch.
+/// Finds the app and verifies the signature of the request. `now` is in seconds since the Unix epoch.
 pub fn authorize<'a>(
     apps: &'a Apps,
     target: &Target<'_>,
@@ -89,7 +87,7 @@ pub fn authorize<'a>(
     accept(apps, target, |credentials| credentials.verify_request(request, now))
 }
 
-/// The same, before the body is there: nobody else's has to be read.
+/// Does the same before the body is read, so that the server reads no body of an unauthorized caller.
 pub fn authorize_head<'a>(
     apps: &'a Apps,
     target: &Target<'_>,
@@ -107,7 +105,7 @@ fn accept<'a>(
     let app = apps.by_id(&target.app_id).ok_or_else(|| {
         HttpError::new(404, "no_such_app", "no app has this id: is it one of this server's settings?")
     })?;
-    verify(&app.credentials).map_err(|refusal| HttpError::new(401, "unauthorized", refusal.to_string()))?;
+    verify(&app.credentials).map_err(|reason| HttpError::new(401, "unauthorized", reason.to_string()))?;
     if !app.enabled {
         return Err(HttpError::new(403, "app_disabled", "the app is disabled; set enabled = true for it"));
     }
@@ -120,7 +118,7 @@ mod tests {
     use crate::protocol::pusher::PusherSettings;
 
     #[test]
-    fn paths() {
+    fn requests_are_routed_by_method_and_path() {
         for (method, path, app, expected) in [
             ("POST", "/apps/1/events", "1", Route::Events),
             ("POST", "/apps/my%20app/batch_events", "my app", Route::BatchEvents),
@@ -149,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_has_the_secret() {
+    fn only_requests_signed_with_the_secret_of_the_app_are_authorized() {
         let settings = [
             r#"{"id":"1","key":"k","secret":"s"}"#,
             r#"{"id":"2","key":"off","secret":"s","enabled":false}"#,

@@ -6,45 +6,45 @@ use std::time::Duration;
 use super::action::{Action, ClientEvent, Joined, Subscribe, Ticket};
 use super::apps::App;
 use super::channel::{Access, Channel};
-use super::incoming::Incoming;
-use super::outgoing;
-use super::refusal::{Fatal, Refusal, SubscriptionError};
+use super::client_message::ClientMessage;
+use super::reject_reason::{Fatal, RejectReason, SubscriptionError};
+use super::server_message;
 use super::user::{User, parse_member};
 use crate::message::{ChannelName, Frame, Member, Rate, SocketId, TokenBucket, UserId};
-use subscriptions::{Subscription, Subscriptions};
+use subscriptions::{SessionSubscription, Subscriptions};
 
-/// One connection: what the client has asked for, and what it may. Does no I/O.
+/// The state machine of one connection. It does no I/O: each method returns the actions to perform.
 ///
-/// `now` is always in milliseconds, of a clock that never goes back.
+/// `now` is in milliseconds of a monotonic clock.
 #[derive(Debug)]
 pub struct Session {
     app: Arc<App>,
     socket_id: SocketId,
     channels: Subscriptions,
-    tickets: u32,
-    /// Apart, for most connections never sign in.
+    last_ticket: u32,
+    /// Boxed, because most connections never sign in.
     user: Option<Box<User>>,
-    /// How many client events the connection may still send.
-    allowance: TokenBucket,
-    /// When the client last said anything; or, if it has not answered, when it was asked whether it is there.
+    /// Limits the rate of client events.
+    client_event_bucket: TokenBucket,
+    /// When the client last sent anything, or, while the session awaits a pong, when it sent the ping.
     since: u64,
-    is_asked: bool,
-    /// When the connection is closed unless it has signed in or shown a signature for a channel by then.
+    awaits_pong: bool,
+    /// The deadline to sign in or to subscribe to a channel that needs a signature. `u64::MAX`: none, or already authorized.
     authorize_by: u64,
     is_closed: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+enum SubscriptionState {
     Joining(Ticket),
     Active,
 }
 
 impl Session {
-    /// Starts a session with the frame that the client waits for.
+    /// Starts a session. Also returns the first frame, which the client waits for.
     #[must_use]
     pub fn open(app: Arc<App>, socket_id: SocketId, now: u64) -> (Self, Frame) {
-        let greeting = outgoing::connection_established(socket_id, app.rules.activity_timeout);
+        let greeting = server_message::connection_established(socket_id, app.rules.activity_timeout);
         let authorization_timeout = app.rules.authorization_timeout;
         let authorize_by = if authorization_timeout.is_zero() {
             u64::MAX
@@ -52,59 +52,61 @@ impl Session {
             now.saturating_add(milliseconds(authorization_timeout))
         };
         let session = Self {
-            allowance: client_event_rate(&app).map(|rate| rate.full_bucket(now)).unwrap_or_default(),
+            client_event_bucket: client_event_rate(&app)
+                .map(|rate| rate.full_bucket(now))
+                .unwrap_or_default(),
             app,
             socket_id,
             channels: Subscriptions::default(),
-            tickets: 0,
+            last_ticket: 0,
             user: None,
             since: now,
-            is_asked: false,
+            awaits_pong: false,
             authorize_by,
             is_closed: false,
         };
         (session, greeting)
     }
 
-    /// Who is signed in.
+    /// The user of a signed-in connection.
     #[must_use]
     pub fn user(&self) -> Option<&User> {
         self.user.as_deref()
     }
 
-    /// Whether it has ended, so that nothing comes of it any more.
+    /// Whether the session has ended. It then returns no further actions.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.is_closed
     }
 
-    /// The channels that the connection is on, or on its way to.
+    /// The channels of all active and pending subscriptions.
     pub fn channels(&self) -> impl Iterator<Item = &Channel> {
         self.channels.iter().map(|subscription| &subscription.channel)
     }
 
-    /// Takes so many of the channels off a session that has ended, or all where there are fewer.
+    /// Removes and returns at most `most` channels. The caller uses it to leave the channels of an ended session in portions.
     pub fn take_channels(&mut self, most: usize) -> Vec<Channel> {
         self.channels.take(most).into_iter().map(|subscription| subscription.channel).collect()
     }
 
-    /// Takes a message of the client.
+    /// Handles a message of the client.
     pub fn receive(&mut self, message: &[u8], now: u64) -> Vec<Action> {
         if self.is_closed {
             return Vec::new();
         }
-        self.heard(now);
-        let actions = Incoming::decode(message).and_then(|incoming| self.act(incoming, now));
-        actions.unwrap_or_else(|refusal| vec![Action::Reply(outgoing::refusal(&refusal))])
+        self.record_activity(now);
+        let actions = ClientMessage::decode(message).and_then(|message| self.handle(message, now));
+        actions.unwrap_or_else(|reason| vec![Action::Reply(server_message::rejection(&reason))])
     }
 
-    /// Something came from the client that is no message, such as the pong of WebSocket: it is there.
-    pub fn heard(&mut self, now: u64) {
+    /// Records that the client is alive. Also called for input that is not a message, such as a WebSocket pong.
+    pub fn record_activity(&mut self, now: u64) {
         self.since = self.since.max(now);
-        self.is_asked = false;
+        self.awaits_pong = false;
     }
 
-    /// Does what the time demands: asks a silent client whether it is there, closes when there is no answer.
+    /// Handles timeouts: pings a silent client, and closes a connection that did not answer or did not authorize in time.
     pub fn tick(&mut self, now: u64) -> Vec<Action> {
         if self.is_closed || now < self.next_tick() {
             return Vec::new();
@@ -112,43 +114,43 @@ impl Session {
         if now >= self.authorize_by {
             return self.close(Fatal::NeverAuthorized);
         }
-        if self.is_asked {
+        if self.awaits_pong {
             return self.close(Fatal::PongTimeout);
         }
-        self.is_asked = true;
+        self.awaits_pong = true;
         self.since = now;
-        // Clients that answer the pings of WebSocket need not know the protocol's own.
-        vec![Action::Ping, Action::Reply(outgoing::ping())]
+        // Sends both, because a client that answers WebSocket pings may not know `pusher:ping`.
+        vec![Action::Ping, Action::Reply(server_message::ping())]
     }
 
-    /// When [`tick`](Self::tick) has something to do, if nothing is heard before.
+    /// When to call [`tick`](Self::tick) next. Activity of the client postpones it, but not beyond the deadline to authorize.
     #[must_use]
     pub fn next_tick(&self) -> u64 {
         let rules = &self.app.rules;
-        let wait = if self.is_asked { rules.pong_timeout } else { rules.activity_timeout };
+        let wait = if self.awaits_pong { rules.pong_timeout } else { rules.activity_timeout };
         self.since.saturating_add(milliseconds(wait)).min(self.authorize_by)
     }
 
-    /// The connection is on the channel. The frames must reach the client before any event of the channel that is
-    /// later than what `joined` tells. The text of `name` is shared from now on.
+    /// Completes a subscription. The client must receive the frames before any event of the channel that is newer than
+    /// `joined`. The session keeps `name` in place of its own copy, so that all subscribers share one allocation.
     pub fn joined(&mut self, name: &ChannelName, ticket: Ticket, joined: &Joined) -> Vec<Action> {
         let Some(subscription) = self.joining(name, ticket) else { return Vec::new() };
-        subscription.state = State::Active;
+        subscription.state = SubscriptionState::Active;
         subscription.channel.share(name);
         let channel = &subscription.channel;
         let mut actions = vec![Action::Reply(if channel.is_presence() {
-            outgoing::presence_succeeded(name.as_str(), &joined.members)
+            server_message::presence_succeeded(name.as_str(), &joined.members)
         } else {
-            outgoing::subscription_succeeded(name.as_str())
+            server_message::subscription_succeeded(name.as_str())
         })];
         if channel.is_cache() {
-            let last = joined.cached.clone().unwrap_or_else(|| outgoing::cache_miss(name.as_str()));
+            let last = joined.cached.clone().unwrap_or_else(|| server_message::cache_miss(name.as_str()));
             actions.push(Action::Reply(last));
         }
         actions
     }
 
-    /// The connection could not be put on the channel.
+    /// Ends a pending subscription that failed.
     pub fn join_failed(
         &mut self,
         name: &ChannelName,
@@ -159,40 +161,42 @@ impl Session {
             return Vec::new();
         }
         self.channels.remove(name);
-        vec![Action::Reply(outgoing::subscription_error(name.as_str(), error))]
+        vec![Action::Reply(server_message::subscription_error(name.as_str(), error))]
     }
 
-    /// The connection is gone: nobody is left to be told anything.
+    /// Ends the session without frames, because the connection is already gone.
     pub fn abandon(&mut self) {
         self.is_closed = true;
     }
 
-    /// Ends the session: the client is told why, then the socket is closed.
+    /// Ends the session: reports the reason to the client and closes the connection.
     pub fn close(&mut self, fatal: Fatal) -> Vec<Action> {
         if self.is_closed {
             return Vec::new();
         }
         self.is_closed = true;
-        vec![Action::Reply(outgoing::fatal(fatal)), Action::Close(fatal.close())]
+        vec![Action::Reply(server_message::fatal(fatal)), Action::Close(fatal.close())]
     }
 
-    fn joining(&mut self, name: &ChannelName, ticket: Ticket) -> Option<&mut Subscription> {
+    fn joining(&mut self, name: &ChannelName, ticket: Ticket) -> Option<&mut SessionSubscription> {
         if self.is_closed {
             return None;
         }
-        self.channels.get_mut(name).filter(|subscription| subscription.state == State::Joining(ticket))
+        self.channels
+            .get_mut(name)
+            .filter(|subscription| subscription.state == SubscriptionState::Joining(ticket))
     }
 
-    fn act(&mut self, incoming: Incoming<'_>, now: u64) -> Result<Vec<Action>, Refusal> {
-        match incoming {
-            Incoming::Ping => Ok(vec![Action::Reply(outgoing::pong())]),
-            Incoming::Pong => Ok(Vec::new()),
-            Incoming::Subscribe { channel, auth, channel_data } => {
+    fn handle(&mut self, message: ClientMessage<'_>, now: u64) -> Result<Vec<Action>, RejectReason> {
+        match message {
+            ClientMessage::Ping => Ok(vec![Action::Reply(server_message::pong())]),
+            ClientMessage::Pong => Ok(Vec::new()),
+            ClientMessage::Subscribe { channel, auth, channel_data } => {
                 self.subscribe(&channel, auth.as_deref(), channel_data.as_deref())
             }
-            Incoming::Unsubscribe { channel } => Ok(self.unsubscribe(&channel)),
-            Incoming::SignIn { auth, user_data } => self.sign_in(&auth, &user_data),
-            Incoming::ClientEvent { event, channel, data } => {
+            ClientMessage::Unsubscribe { channel } => Ok(self.unsubscribe(&channel)),
+            ClientMessage::SignIn { auth, user_data } => self.sign_in(&auth, &user_data),
+            ClientMessage::ClientEvent { event, channel, data } => {
                 self.client_event(&event, &channel, &data, now).map(|event| vec![Action::Publish(event)])
             }
         }
@@ -203,35 +207,35 @@ impl Session {
         name: &str,
         auth: Option<&str>,
         channel_data: Option<&str>,
-    ) -> Result<Vec<Action>, Refusal> {
-        let refused = |error| Ok(vec![Action::Reply(outgoing::subscription_error(name, error))]);
+    ) -> Result<Vec<Action>, RejectReason> {
+        let reject = |error| Ok(vec![Action::Reply(server_message::subscription_error(name, error))]);
         let channel = match Channel::new(name, self.app.rules.channel_name_length) {
             Ok(channel) => channel,
-            Err(error) => return refused(error.into()),
+            Err(error) => return reject(error.into()),
         };
         if self.channels.get(channel.name()).is_some() {
-            return Err(Refusal::AlreadySubscribed(name.to_owned()));
+            return Err(RejectReason::AlreadySubscribed(name.to_owned()));
         }
-        let member = match self.permit(&channel, auth, channel_data) {
+        let member = match self.authorize(&channel, auth, channel_data) {
             Ok(member) => member,
-            Err(error) => return refused(error),
+            Err(error) => return reject(error),
         };
         if channel.access() != Access::Public {
             self.authorize_by = u64::MAX;
         }
-        self.tickets = self.tickets.wrapping_add(1);
-        let ticket = Ticket(self.tickets);
-        let subscription = Subscription {
+        self.last_ticket = self.last_ticket.wrapping_add(1);
+        let ticket = Ticket(self.last_ticket);
+        let subscription = SessionSubscription {
             channel: channel.clone(),
             user_id: member.as_ref().map(|member| Box::new(member.user_id.clone())),
-            state: State::Joining(ticket),
+            state: SubscriptionState::Joining(ticket),
         };
         self.channels.add(subscription);
         Ok(vec![Action::Subscribe(Subscribe { channel, member, ticket })])
     }
 
-    /// Whether the connection may join, and as whom.
-    fn permit(
+    /// Checks whether the connection may subscribe. Returns the member that joins a presence channel.
+    fn authorize(
         &self,
         channel: &Channel,
         auth: Option<&str>,
@@ -256,7 +260,7 @@ impl Session {
         if !channel.is_presence() {
             return Ok(None);
         }
-        // Who has signed in need not be named once more.
+        // A signed-in user is the default member.
         let member = match (channel_data, &self.user) {
             (None, Some(user)) if user.data.len() <= rules.presence_user_bytes => user.member(),
             (Some(data), _) if data.len() <= rules.presence_user_bytes => parse_member(data)?,
@@ -272,22 +276,22 @@ impl Session {
         subscription.map(|subscription| Action::Unsubscribe(subscription.channel)).into_iter().collect()
     }
 
-    fn sign_in(&mut self, auth: &str, user_data: &str) -> Result<Vec<Action>, Refusal> {
+    fn sign_in(&mut self, auth: &str, user_data: &str) -> Result<Vec<Action>, RejectReason> {
         if self.app.credentials.verify_user(auth, &self.socket_id.to_string(), user_data).is_err() {
             return Ok(self.close(Fatal::Unauthorized));
         }
-        let user = User::parse(user_data).map_err(Refusal::InvalidUser)?;
+        let user = User::parse(user_data).map_err(RejectReason::InvalidUser)?;
         match &self.user {
-            Some(before) if before.id != user.id => Err(Refusal::SignedInAsAnother),
-            Some(before) => Ok(vec![Action::Reply(outgoing::signin_success(&before.data))]),
+            Some(before) if before.id != user.id => Err(RejectReason::SignedInAsAnother),
+            Some(before) => Ok(vec![Action::Reply(server_message::signin_success(&before.data))]),
             None => {
                 self.authorize_by = u64::MAX;
                 self.user = Some(Box::new(user.clone()));
-                let success = outgoing::signin_success(&user.data);
-                let is_cut = user.is_watchlist_cut;
+                let success = server_message::signin_success(&user.data);
+                let is_cut = user.is_watchlist_truncated;
                 let mut actions = vec![Action::SignIn(user), Action::Reply(success)];
                 if is_cut {
-                    actions.push(Action::Reply(outgoing::refusal(&Refusal::WatchlistTooLong)));
+                    actions.push(Action::Reply(server_message::rejection(&RejectReason::WatchlistTooLong)));
                 }
                 Ok(actions)
             }
@@ -300,26 +304,26 @@ impl Session {
         channel: &str,
         data: &str,
         now: u64,
-    ) -> Result<ClientEvent, Refusal> {
+    ) -> Result<ClientEvent, RejectReason> {
         let rules = &self.app.rules;
         if !rules.client_events {
-            return Err(Refusal::ClientEventsDisabled);
+            return Err(RejectReason::ClientEventsDisabled);
         }
-        let name = ChannelName::new(channel).map_err(|_| Refusal::NotSubscribed)?;
+        let name = ChannelName::new(channel).map_err(|_| RejectReason::NotSubscribed)?;
         let subscription =
-            self.channels.get(&name).filter(|subscription| subscription.state == State::Active);
-        let subscription = subscription.ok_or(Refusal::NotSubscribed)?;
+            self.channels.get(&name).filter(|subscription| subscription.state == SubscriptionState::Active);
+        let subscription = subscription.ok_or(RejectReason::NotSubscribed)?;
         if !subscription.channel.allows_client_events() {
-            return Err(Refusal::ChannelTakesNone);
+            return Err(RejectReason::ChannelTakesNone);
         }
         if event.chars().count() > rules.event_name_length {
-            return Err(Refusal::EventTooLong(rules.event_name_length));
+            return Err(RejectReason::EventTooLong(rules.event_name_length));
         }
         if data.len() > rules.event_bytes {
-            return Err(Refusal::DataTooLarge(rules.event_bytes));
+            return Err(RejectReason::DataTooLarge(rules.event_bytes));
         }
-        if client_event_rate(&self.app).is_some_and(|rate| !self.allowance.take(rate, now)) {
-            return Err(Refusal::RateLimited(rules.client_events_per_second));
+        if client_event_rate(&self.app).is_some_and(|rate| !self.client_event_bucket.take(rate, now)) {
+            return Err(RejectReason::RateLimited(rules.client_events_per_second));
         }
         Ok(ClientEvent {
             channel: subscription.channel.clone(),

@@ -1,21 +1,20 @@
-use super::{State, UserId};
+use super::{SubscriptionState, UserId};
 use crate::message::{ByName, ChannelName, Named};
 use crate::protocol::pusher::Channel;
 
-/// What a connection has to do with one channel.
+/// An active or pending subscription of a connection.
 #[derive(Debug)]
-pub(super) struct Subscription {
+pub(super) struct SessionSubscription {
     pub(super) channel: Channel,
-    /// The user on a presence channel. Boxed, because most channels are none.
+    /// The member on a presence channel. Boxed, because most channels are not presence channels.
     pub(super) user_id: Option<Box<UserId>>,
-    pub(super) state: State,
+    pub(super) state: SubscriptionState,
 }
 
-impl Named for Subscription {
+impl Named for SessionSubscription {
     fn name(&self) -> &ChannelName {
         self.channel.name()
     }
 }
 
-/// The channels of a connection.
-pub(super) type Subscriptions = ByName<Subscription>;
+pub(super) type Subscriptions = ByName<SessionSubscription>;

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::protocol::pusher::{Apps, PusherSettings, outgoing::text_of};
+use crate::protocol::pusher::{Apps, PusherSettings, server_message::text_of};
 
 const SOCKET: SocketId = SocketId::new(12, 34);
 
@@ -44,7 +44,7 @@ fn trigger(session: &mut Session, channel: &str, event: &str, now: u64) -> Vec<A
     session.receive(message.as_bytes(), now)
 }
 
-/// The one frame that the client gets: its event, and its data decoded.
+/// The event and the decoded data of the only frame.
 #[track_caller]
 fn reply(actions: &[Action]) -> (String, Value) {
     let [Action::Reply(frame)] = actions else { panic!("{actions:?}") };
@@ -54,17 +54,17 @@ fn reply(actions: &[Action]) -> (String, Value) {
 }
 
 #[track_caller]
-fn assert_refused(actions: &[Action], refusal: &Refusal) {
-    assert_eq!(actions, [Action::Reply(outgoing::refusal(refusal))]);
+fn assert_rejected(actions: &[Action], reason: &RejectReason) {
+    assert_eq!(actions, [Action::Reply(server_message::rejection(reason))]);
 }
 
 #[track_caller]
 fn assert_not_subscribed(actions: &[Action], channel: &str, error: SubscriptionError) {
-    assert_eq!(actions, [Action::Reply(outgoing::subscription_error(channel, error))]);
+    assert_eq!(actions, [Action::Reply(server_message::subscription_error(channel, error))]);
 }
 
 #[test]
-fn the_greeting() {
+fn the_first_frame_is_connection_established() {
     let (_, greeting) = Session::open(app(r#""activity_timeout":"17s""#), SOCKET, 0);
     assert_eq!(
         text_of(&greeting),
@@ -73,7 +73,7 @@ fn the_greeting() {
 }
 
 #[test]
-fn who_has_signed_in_is_that_member_unless_another_is_named() {
+fn a_signed_in_user_is_the_default_member() {
     let mut session = Session::open(app(r#""presence_user_bytes":60"#), SOCKET, 0).0;
     let sign_in = |session: &mut Session, data: &str| {
         let auth = session.app.credentials.sign_user(&SOCKET.to_string(), data);
@@ -112,7 +112,7 @@ fn a_public_channel_needs_no_signature() {
     assert_eq!((subscribe.channel.name().as_str(), &subscribe.member), ("news", &None));
     let actions = session.joined(subscribe.channel.name(), subscribe.ticket, &Joined::default());
     assert_eq!(reply(&actions), ("pusher_internal:subscription_succeeded".into(), json!({})));
-    assert_refused(&session.receive(message, 0), &Refusal::AlreadySubscribed("news".into()));
+    assert_rejected(&session.receive(message, 0), &RejectReason::AlreadySubscribed("news".into()));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn private_channels_need_the_apps_signature_for_this_socket() {
 }
 
 #[test]
-fn a_presence_channel_has_members() {
+fn a_presence_subscription_needs_valid_channel_data() {
     let mut session = Session::open(app(r#""presence_user_bytes":60"#), SOCKET, 0).0;
     let data = r#"{"user_id":7,"user_info":{"name":"A"}}"#;
     let subscribe = subscribe(&mut session, "presence-a", Some(data));
@@ -159,16 +159,16 @@ fn a_presence_channel_has_members() {
 fn a_cache_channel_replays_its_last_event() {
     let mut session = session("");
     let actions = join(&mut session, "cache-a", None);
-    assert_eq!(actions[1], Action::Reply(outgoing::cache_miss("cache-a")));
+    assert_eq!(actions[1], Action::Reply(server_message::cache_miss("cache-a")));
     let subscribe = subscribe(&mut session, "private-cache-b", None);
-    let cached = outgoing::channel_event("private-cache-b", "e", "{}", None);
+    let cached = server_message::channel_event("private-cache-b", "e", "{}", None);
     let joined = Joined { members: Vec::new(), cached: Some(cached.clone()) };
     let actions = session.joined(&name("private-cache-b"), subscribe.ticket, &joined);
     assert_eq!(actions[1..], [Action::Reply(cached)]);
 }
 
 #[test]
-fn names_and_their_number_are_limited() {
+fn channel_names_and_their_number_are_limited() {
     let mut session = session(r#""channel_name_length":10,"channels_per_connection":1"#);
     for channel in ["a b", "", "abcdefghijk", "#x"] {
         let message = json!({"event":"pusher:subscribe","data":{"channel":channel}}).to_string();
@@ -182,7 +182,7 @@ fn names_and_their_number_are_limited() {
 }
 
 #[test]
-fn the_answer_to_an_attempt_that_was_given_up_does_nothing() {
+fn the_result_of_an_abandoned_attempt_is_ignored() {
     let mut session = session("");
     let first = subscribe(&mut session, "private-a", None);
     let leave = br#"{"event":"pusher:unsubscribe","data":{"channel":"private-a"}}"#;
@@ -210,55 +210,55 @@ fn a_connection_signs_in_once() {
     let actions = session.receive(text.as_bytes(), 0);
     let [Action::SignIn(user), Action::Reply(frame)] = actions.as_slice() else { panic!("{actions:?}") };
     assert_eq!((&*user.id.to_text(), user.watchlist.len()), ("7", 1));
-    assert_eq!(*frame, outgoing::signin_success(data));
+    assert_eq!(*frame, server_message::signin_success(data));
     assert_eq!(session.receive(text.as_bytes(), 0), [Action::Reply(frame.clone())]);
     let other = message(&session, r#"{"id":"8"}"#);
-    assert_refused(&session.receive(other.as_bytes(), 0), &Refusal::SignedInAsAnother);
-    let nobody = message(&session, "{}");
-    let refusal = Refusal::InvalidUser(super::super::user::InvalidUser::Id("id"));
-    assert_refused(&session.receive(nobody.as_bytes(), 0), &refusal);
+    assert_rejected(&session.receive(other.as_bytes(), 0), &RejectReason::SignedInAsAnother);
+    let without_id = message(&session, "{}");
+    let reason = RejectReason::InvalidUser(super::super::user::InvalidUser::Id("id"));
+    assert_rejected(&session.receive(without_id.as_bytes(), 0), &reason);
     assert!(matches!(session.receive(own, 0).as_slice(), [Action::Subscribe(_)]));
     let other = br##"{"event":"pusher:subscribe","data":{"channel":"#server-to-user-8"}}"##;
     assert_not_subscribed(&session.receive(other, 0), "#server-to-user-8", SubscriptionError::NotThisUser);
 }
 
 #[test]
-fn a_watchlist_that_is_too_long_is_cut_and_the_client_is_told() {
+fn a_long_watchlist_is_truncated_and_reported() {
     let mut session = session("");
     let ids: Vec<_> = (0..150).map(|id| format!("u{id}")).collect();
     let data = json!({ "id": "7", "watchlist": ids }).to_string();
     let auth = session.app.credentials.sign_user(&SOCKET.to_string(), &data);
     let message = json!({"event":"pusher:signin","data":{"auth":auth,"user_data":data}}).to_string();
     let actions = session.receive(message.as_bytes(), 0);
-    let [Action::SignIn(user), Action::Reply(success), told] = actions.as_slice() else {
+    let [Action::SignIn(user), Action::Reply(success), warning] = actions.as_slice() else {
         panic!("{actions:?}")
     };
-    assert_eq!(*success, outgoing::signin_success(&data));
+    assert_eq!(*success, server_message::signin_success(&data));
     assert_eq!(user.watchlist.len(), 100);
-    let (event, error) = reply(std::slice::from_ref(told));
+    let (event, error) = reply(std::slice::from_ref(warning));
     assert_eq!((event.as_str(), &error["code"]), ("pusher:error", &json!(4302)));
 }
 
 #[test]
-fn a_forged_sign_in_ends_the_connection() {
+fn a_forged_sign_in_closes_the_connection() {
     let mut session = session("");
     let message = br#"{"event":"pusher:signin","data":{"auth":"k:00","user_data":"{\"id\":\"7\"}"}}"#;
     let actions = session.receive(message, 0);
     let [Action::Reply(frame), Action::Close(close)] = actions.as_slice() else { panic!("{actions:?}") };
-    assert_eq!((*frame == outgoing::fatal(Fatal::Unauthorized), close.code), (true, 4009));
+    assert_eq!((*frame == server_message::fatal(Fatal::Unauthorized), close.code), (true, 4009));
     assert_eq!(session.receive(br#"{"event":"pusher:ping"}"#, 0), []);
     assert_eq!(session.tick(u64::MAX), []);
     assert!(session.user().is_none());
 }
 
 #[test]
-fn client_events() {
+fn client_events_are_checked() {
     let limits =
         r#""client_events":true,"client_events_per_second":2,"event_bytes":20,"event_name_length":20"#;
     let mut session = session(limits);
-    assert_refused(&trigger(&mut session, "private-a", "client-x", 0), &Refusal::NotSubscribed);
+    assert_rejected(&trigger(&mut session, "private-a", "client-x", 0), &RejectReason::NotSubscribed);
     let pending = subscribe(&mut session, "private-a", None);
-    assert_refused(&trigger(&mut session, "private-a", "client-x", 0), &Refusal::NotSubscribed);
+    assert_rejected(&trigger(&mut session, "private-a", "client-x", 0), &RejectReason::NotSubscribed);
     session.joined(pending.channel.name(), pending.ticket, &Joined::default());
     let actions = trigger(&mut session, "private-a", "client-x", 0);
     let expected = ClientEvent {
@@ -272,73 +272,72 @@ fn client_events() {
     let actions = trigger(&mut session, "presence-a", "client-x", 0);
     let [Action::Publish(event)] = actions.as_slice() else { panic!("{actions:?}") };
     assert_eq!(event.user_id.as_ref().map(UserId::to_json_string).as_deref(), Some(r#""7""#));
-    assert_refused(&trigger(&mut session, "private-a", "client-x", 499), &Refusal::RateLimited(2));
+    assert_rejected(&trigger(&mut session, "private-a", "client-x", 499), &RejectReason::RateLimited(2));
     assert!(matches!(trigger(&mut session, "private-a", "client-x", 500).as_slice(), [Action::Publish(_)]));
 
     for channel in ["news", "private-encrypted-a"] {
         join(&mut session, channel, None);
-        assert_refused(&trigger(&mut session, channel, "client-x", 9000), &Refusal::ChannelTakesNone);
+        assert_rejected(&trigger(&mut session, channel, "client-x", 9000), &RejectReason::ChannelTakesNone);
     }
     for event in ["x", "pusher:error", "App\\Events\\X", "pusher_internal:member_added", "Client-x"] {
-        assert_refused(&trigger(&mut session, "private-a", event, 9000), &Refusal::UnknownEvent);
+        assert_rejected(&trigger(&mut session, "private-a", event, 9000), &RejectReason::UnknownEvent);
     }
     let long = format!("client-{}", "é".repeat(14));
-    assert_refused(&trigger(&mut session, "private-a", &long, 9000), &Refusal::EventTooLong(20));
+    assert_rejected(&trigger(&mut session, "private-a", &long, 9000), &RejectReason::EventTooLong(20));
     let fits = format!("client-{}", "é".repeat(13));
     assert!(matches!(trigger(&mut session, "private-a", &fits, 9000).as_slice(), [Action::Publish(_)]));
     let large = json!({"event":"client-x","channel":"private-a","data":"x".repeat(21)}).to_string();
-    assert_refused(&session.receive(large.as_bytes(), 9000), &Refusal::DataTooLarge(20));
+    assert_rejected(&session.receive(large.as_bytes(), 9000), &RejectReason::DataTooLarge(20));
 }
 
 #[test]
 fn client_events_are_off_by_default() {
     let mut session = session("");
     join(&mut session, "private-a", None);
-    assert_refused(&trigger(&mut session, "private-a", "client-x", 0), &Refusal::ClientEventsDisabled);
+    assert_rejected(&trigger(&mut session, "private-a", "client-x", 0), &RejectReason::ClientEventsDisabled);
 }
 
 #[test]
-fn a_silent_client_is_asked_and_then_closed() {
+fn a_silent_client_is_pinged_and_then_closed() {
     let mut session = session(r#""activity_timeout":"30s","pong_timeout":"10s""#);
     assert_eq!(session.tick(29_999), []);
-    // Clients of WebSocket's own pings may know no other ones.
-    let asks = [Action::Ping, Action::Reply(outgoing::ping())];
-    assert_eq!(session.tick(30_000), asks);
+    let pings = [Action::Ping, Action::Reply(server_message::ping())];
+    assert_eq!(session.tick(30_000), pings);
     assert_eq!(session.tick(39_999), []);
     assert_eq!(session.receive(br#"{"event":"pusher:pong","data":{}}"#, 39_999), []);
     assert_eq!(session.next_tick(), 69_999);
-    assert_eq!(session.tick(69_999), asks);
-    session.heard(70_000);
-    assert_eq!(session.tick(100_000), asks);
+    assert_eq!(session.tick(69_999), pings);
+    session.record_activity(70_000);
+    assert_eq!(session.tick(100_000), pings);
     assert_eq!(
         session.tick(110_000),
-        [Action::Reply(outgoing::fatal(Fatal::PongTimeout)), Action::Close(Fatal::PongTimeout.close())]
+        [Action::Reply(server_message::fatal(Fatal::PongTimeout)), Action::Close(Fatal::PongTimeout.close())]
     );
     assert_eq!(session.tick(999_999), []);
 }
 
 #[test]
-fn who_proves_nothing_in_time_is_put_out() {
+fn a_connection_that_never_authorizes_is_closed_at_the_deadline() {
     let settings = r#""authorization_timeout":"40s","activity_timeout":"30s""#;
     let mut silent = session(settings);
     join(&mut silent, "news", None);
-    // A signature that is wrong proves nothing.
+    // A wrong signature does not count as authorization.
     let wrong = br#"{"event":"pusher:subscribe","data":{"channel":"private-a","auth":"k:00"}}"#;
     silent.receive(wrong, 0);
     assert_eq!(silent.next_tick(), 30_000);
-    silent.heard(20_000);
+    silent.record_activity(20_000);
     assert_eq!(silent.next_tick(), 40_000);
     assert_eq!(silent.tick(39_999), []);
-    let unproven = Fatal::NeverAuthorized;
+    let unauthorized = Fatal::NeverAuthorized;
     assert_eq!(
         silent.tick(40_000),
-        [Action::Reply(outgoing::fatal(unproven)), Action::Close(Fatal::Unauthorized.close())]
+        [Action::Reply(server_message::fatal(unauthorized)), Action::Close(Fatal::Unauthorized.close())]
     );
 
     for channel in ["private-a", "presence-a", "private-encrypted-a", "private-cache-a"] {
         let mut on_a_channel = session(settings);
         subscribe(&mut on_a_channel, channel, Some(r#"{"user_id":"7"}"#));
-        on_a_channel.heard(20_000);
+        on_a_channel.record_activity(20_000);
         assert_eq!(on_a_channel.next_tick(), 50_000, "{channel}");
     }
     let mut signed_in = session(settings);
@@ -353,20 +352,20 @@ fn who_proves_nothing_in_time_is_put_out() {
 #[test]
 fn a_ping_is_answered() {
     let mut session = session("");
-    let pong = Action::Reply(outgoing::pong());
+    let pong = Action::Reply(server_message::pong());
     assert_eq!(session.receive(br#"{"event":"pusher:ping","data":{}}"#, 0), [pong]);
 }
 
 #[test]
-fn what_cannot_be_understood_is_answered_and_harmless() {
+fn malformed_messages_are_rejected_without_side_effects() {
     let mut session = session("");
-    assert_refused(&session.receive(b"\xff", 0), &Refusal::Malformed);
-    assert_refused(&session.receive(b"{}", 0), &Refusal::Malformed);
+    assert_rejected(&session.receive(b"\xff", 0), &RejectReason::Malformed);
+    assert_rejected(&session.receive(b"{}", 0), &RejectReason::Malformed);
     assert!(matches!(subscribe(&mut session, "a", None), Subscribe { .. }));
 }
 
 #[test]
-fn codes() {
+fn fatal_errors_have_their_close_codes() {
     for (fatal, code) in [
         (Fatal::NoSuchApp, 4001),
         (Fatal::AppDisabled, 4003),
@@ -382,11 +381,11 @@ fn codes() {
     ] {
         let close = fatal.close();
         assert_eq!(close.code, code);
-        assert!(text_of(&outgoing::fatal(fatal)).contains(&format!("{{\\\"code\\\":{code},")));
+        assert!(text_of(&server_message::fatal(fatal)).contains(&format!("{{\\\"code\\\":{code},")));
     }
 }
 
-/// What a client, or the hub, might do next.
+/// A step of a client, of the hub or of time.
 #[derive(Debug, Clone)]
 enum Step {
     Frame(Vec<u8>),
@@ -394,7 +393,7 @@ enum Step {
     Unsubscribe(usize),
     Event(usize, String),
     SignIn(bool),
-    Answer(bool),
+    JoinResult(bool),
     Wait(u64),
 }
 
@@ -429,19 +428,19 @@ fn step() -> impl Strategy<Value = Step> {
         1 => channel.clone().prop_map(Step::Unsubscribe),
         4 => (channel, event_name()).prop_map(|(at, event)| Step::Event(at, event)),
         1 => any::<bool>().prop_map(Step::SignIn),
-        4 => prop::bool::weighted(0.8).prop_map(Step::Answer),
+        4 => prop::bool::weighted(0.8).prop_map(Step::JoinResult),
         1 => (0u64..40_000).prop_map(Step::Wait),
     ]
 }
 
 proptest! {
-    /// A client never speaks with another event name than `client-…`, nor where it is not subscribed, nor on public
-    /// or encrypted channels, nor faster than it may.
+    /// A client publishes only `client-` events, only on private and presence channels to which it is subscribed, and only
+    /// within its rate.
     #[test]
-    fn whatever_a_client_does(steps in prop::collection::vec(step(), 0..60)) {
+    fn permissions_hold_for_any_sequence_of_steps(steps in prop::collection::vec(step(), 0..60)) {
         let mut session = session(r#""client_events":true,"client_events_per_second":3"#);
-        let mut asked: Vec<Subscribe> = Vec::new();
-        // What the hub knows.
+        let mut pending: Vec<Subscribe> = Vec::new();
+        // The active subscriptions.
         let mut on: Vec<String> = Vec::new();
         let (mut now, mut started, mut published, mut closed) = (0, 0, 0u64, false);
         for step in steps {
@@ -467,8 +466,8 @@ proptest! {
                     let message = json!({"event":"pusher:signin","data":{"auth":auth,"user_data":data}});
                     session.receive(message.to_string().as_bytes(), now)
                 }
-                Step::Answer(good) => {
-                    let Some(subscribe) = asked.pop() else { continue };
+                Step::JoinResult(good) => {
+                    let Some(subscribe) = pending.pop() else { continue };
                     let channel = subscribe.channel.name().clone();
                     if good {
                         let actions = session.joined(&channel, subscribe.ticket, &Joined::default());
@@ -484,7 +483,7 @@ proptest! {
                     session.tick(now)
                 }
             };
-            prop_assert!(!closed || actions.is_empty(), "it went on after its close: {actions:?}");
+            prop_assert!(!closed || actions.is_empty(), "actions after the close: {actions:?}");
             for action in actions {
                 match action {
                     Action::Publish(event) => {
@@ -500,7 +499,7 @@ proptest! {
                         let name = subscribe.channel.name().as_str();
                         prop_assert!(!on.iter().any(|other| other == name), "twice on {name}");
                         prop_assert!(name != "#server-to-user-7" || session.user().is_some());
-                        asked.push(subscribe);
+                        pending.push(subscribe);
                     }
                     Action::Unsubscribe(channel) => on.retain(|name| name != channel.name().as_str()),
                     Action::Close(_) => closed = true,

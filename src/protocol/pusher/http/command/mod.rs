@@ -7,69 +7,56 @@ use crate::message::{Broadcast, SocketId, UserId};
 use crate::protocol::pusher::laravel::is_reserved;
 use crate::protocol::pusher::{Channel, PusherSettings};
 
-/// What a request asks for. Everything in it has been checked.
+/// A validated request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Publish an event.
+    /// Publishes an event.
     Trigger(Trigger),
-    /// Publish these events, each on one channel.
+    /// Publishes events, each to one channel.
     Batch(Vec<Trigger>),
-    /// Tell the channels that have a subscriber and start with this.
+    /// Lists the channels that have a subscriber.
     Channels {
-        /// What their names start with.
+        /// Only channels with this prefix are listed. Empty: all.
         prefix: String,
-        /// What to tell of each.
         info: Info,
     },
-    /// Tell about a channel.
-    Channel {
-        /// Which one.
-        channel: Channel,
-        /// What to tell.
-        info: Info,
-    },
-    /// Tell the members of a presence channel.
-    Users {
-        /// Which one.
-        channel: Channel,
-    },
-    /// End all connections that are signed in as this user.
-    Terminate {
-        /// Which user.
-        user: UserId,
-    },
-    /// Tell the number of connections.
+    /// Queries one channel.
+    Channel { channel: Channel, info: Info },
+    /// Lists the members of a presence channel.
+    Users { channel: Channel },
+    /// Closes all connections that are signed in as this user.
+    Terminate { user: UserId },
+    /// Returns the number of connections.
     Connections,
 }
 
 /// An event to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trigger {
-    /// Its name.
     pub event: String,
-    /// Where to, each channel once.
+    /// Without duplicates.
     pub channels: Vec<Channel>,
-    /// What the receivers find under `data`.
+    /// The `data` that the subscribers receive.
     pub data: String,
-    /// The connection that does not get it.
+    /// The connection that does not receive the event.
     pub except: Option<SocketId>,
-    /// What to tell of the channels in the answer.
+    /// The attributes of the channels to return in the response.
     pub info: Info,
 }
 
-/// What the caller wants to know of a channel.
+/// The attributes of a channel that the caller requests with `info`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Info {
-    /// The number of members, of a presence channel.
+    /// The number of members of a presence channel.
     pub user_count: bool,
     /// The number of connections.
     pub subscription_count: bool,
-    /// The last event, of a cache channel; only where one channel is asked for.
+    /// The last event of a cache channel. Only the query of a single channel allows it.
     pub cache: bool,
 }
 
 impl Trigger {
-    /// What is sent to all nodes.
+    /// Converts the event for all nodes of the cluster.
     #[must_use]
     pub fn into_broadcast(self, app: &Arc<str>) -> Broadcast {
         Broadcast {
@@ -84,14 +71,13 @@ impl Trigger {
 }
 
 impl Info {
-    /// Whether nothing is asked.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }
 
     fn parse(list: &str) -> Result<Self, HttpError> {
-        let info = Self::parse_of_one(list)?;
+        let info = Self::parse_for_channel(list)?;
         if info.cache {
             let message = "cache is told of one channel at a time: GET channels/{channel}?info=cache";
             return Err(HttpError::bad_request(message));
@@ -99,7 +85,7 @@ impl Info {
         Ok(info)
     }
 
-    fn parse_of_one(list: &str) -> Result<Self, HttpError> {
+    fn parse_for_channel(list: &str) -> Result<Self, HttpError> {
         let mut info = Self::default();
         for attribute in list.split(',').map(str::trim).filter(|attribute| !attribute.is_empty()) {
             match attribute {
@@ -117,7 +103,7 @@ impl Info {
     }
 }
 
-/// The largest body that can be within the limits. A byte of an event may take six in JSON.
+/// The maximum size of a body within the limits. JSON takes at most six bytes for one byte of an event.
 #[must_use]
 pub fn max_body_bytes(rules: &PusherSettings) -> usize {
     let texts = rules.event_bytes.saturating_add(rules.event_name_length).saturating_mul(6);
@@ -126,7 +112,7 @@ pub fn max_body_bytes(rules: &PusherSettings) -> usize {
     events.saturating_add(channels)
 }
 
-/// Reads a request that is authorised: the query as it is in the request line, and the body.
+/// Parses and validates an authorized request. `query` is the query of the request line, still encoded.
 pub fn parse(
     route: &Route<'_>,
     query: &str,
@@ -147,7 +133,7 @@ pub fn parse(
             Ok(Command::Channels { prefix, info })
         }
         Route::Channel(name) => {
-            let (channel, info) = (channel(name, rules)?, Info::parse_of_one(&info(query))?);
+            let (channel, info) = (channel(name, rules)?, Info::parse_for_channel(&info(query))?);
             if info.user_count && !channel.is_presence() {
                 return Err(HttpError::bad_request("user_count is for presence channels only"));
             }
@@ -187,13 +173,13 @@ fn batch(body: &str, rules: &PusherSettings) -> Result<Vec<Trigger>, HttpError> 
     events.iter().enumerate().map(read).collect()
 }
 
-fn trigger(text: &str, rules: &PusherSettings, several: bool) -> Result<Trigger, HttpError> {
+fn trigger(text: &str, rules: &PusherSettings, allow_channels: bool) -> Result<Trigger, HttpError> {
     let [name, one, many, data, socket_id, info] =
         object(text, ["name", "channel", "channels", "data", "socket_id", "info"])?;
     let event =
         name.and_then(string).ok_or_else(|| HttpError::invalid("name must be the event's name, a text"))?;
     check_name(&event, rules)?;
-    let names: Vec<Cow<'_, str>> = match (one, many.filter(|_| several)) {
+    let names: Vec<Cow<'_, str>> = match (one, many.filter(|_| allow_channels)) {
         (Some(_), Some(_)) => return Err(HttpError::invalid("give either channel or channels, not both")),
         (Some(one), None) => vec![string(one).ok_or_else(|| HttpError::invalid("channel must be a text"))?],
         (None, Some(many)) => {
@@ -201,7 +187,9 @@ fn trigger(text: &str, rules: &PusherSettings, several: bool) -> Result<Trigger,
             let texts = texts.map_err(|_| HttpError::invalid("channels must be a list of texts"))?;
             texts.into_iter().map(Cow::Owned).collect()
         }
-        (None, None) if several => return Err(HttpError::invalid("give channel, or channels as a list")),
+        (None, None) if allow_channels => {
+            return Err(HttpError::invalid("give channel, or channels as a list"));
+        }
         (None, None) => return Err(HttpError::invalid("give its channel")),
     };
     if names.is_empty() {
@@ -252,7 +240,7 @@ fn check_name(event: &str, rules: &PusherSettings) -> Result<(), HttpError> {
     if event.chars().count() > length {
         return Err(HttpError::invalid(format!("name has at most {length} characters")));
     }
-    // Clients would take it for the protocol's own.
+    // Clients would treat the event as a message of the server.
     if is_reserved(event) {
         return Err(HttpError::invalid(
             "names that start with pusher: or pusher_internal: are the protocol's own",
@@ -283,7 +271,7 @@ fn info(query: &str) -> Cow<'_, str> {
     parameter(query, "info").unwrap_or_default()
 }
 
-/// A parameter of the query. The signature is over lower-case names, so that is how they are read.
+/// Finds a parameter of the query. Names are case-insensitive, because the signature covers their lower-case form.
 fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     pairs.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)

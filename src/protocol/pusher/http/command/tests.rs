@@ -21,7 +21,7 @@ fn public(name: &str) -> Channel {
 }
 
 #[test]
-fn the_documented_event() {
+fn parses_the_documented_event() {
     let body = r#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#;
     let Ok(Command::Trigger(trigger)) = events(body) else { panic!() };
     let expected = Trigger {
@@ -37,7 +37,7 @@ fn the_documented_event() {
 }
 
 #[test]
-fn what_laravel_sends() {
+fn parses_events_of_laravel() {
     let body = r#"{"name":"App\\Events\\MessageSent","data":"{\"message\":\"\\u5c71\"}","channels":["private-TestChannel.7","private-TestChannel.8","private-TestChannel.7"],"socket_id":"12.34","info":"subscription_count,user_count"}"#;
     let Ok(Command::Trigger(trigger)) = events(body) else { panic!() };
     assert_eq!(trigger.event, "App\\Events\\MessageSent");
@@ -49,7 +49,7 @@ fn what_laravel_sends() {
 }
 
 #[test]
-fn every_fault_has_its_status() {
+fn invalid_events_are_rejected_with_their_status() {
     let good = json!({"name":"e","channel":"a","data":"{}"});
     let with = |key: &str, value: Value| {
         let mut body = good.clone();
@@ -112,7 +112,7 @@ fn a_batch_is_all_or_nothing() {
 }
 
 #[test]
-fn questions() {
+fn queries_are_parsed() {
     let both = Info { user_count: true, subscription_count: true, cache: false };
     assert_eq!(
         get(&Route::Channels, "auth_key=k&filter_by_prefix=presence-&info=user_count%2Csubscription_count"),
@@ -157,7 +157,7 @@ fn the_largest_allowed_bodies_fit() {
 
 proptest! {
     #[test]
-    fn no_body_can_hurt(body in prop::collection::vec(any::<u8>(), 0..200), query in any::<String>()) {
+    fn arbitrary_bodies_never_panic(body in prop::collection::vec(any::<u8>(), 0..200), query in any::<String>()) {
         let rules = PusherSettings::default();
         for route in [Route::Events, Route::BatchEvents, Route::Channels, Route::Channel("a".into())] {
             let _ = parse(&route, &query, &body, &rules);
@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn no_near_miss_can_hurt(cut in 0usize..110, byte: u8) {
+    fn one_changed_byte_never_panics(cut in 0usize..110, byte: u8) {
         let mut body = br#"{"batch":[{"name":"e","channel":"a","data":"{\"a\":1}","socket_id":"1.2","info":"user_count"}]}"#.to_vec();
         if let Some(place) = body.get_mut(cut) { *place = byte; }
         let _ = parse(&Route::BatchEvents, "", &body, &PusherSettings::default());

@@ -6,51 +6,46 @@ use super::user::{InvalidUser, User};
 use crate::auth::pusher::AuthRejectReason;
 use crate::message::Close;
 
-/// Why a connection ends. The client gets a `pusher:error` frame with the code, then a close frame with it.
-///
-/// By the ranges of the codes pusher-js stops for good (4000 to 4099, 4300 and above), comes back after a second
-/// (4100 to 4199) or at once (4200 to 4299).
+/// Why the server closes a connection. The client receives the code in a `pusher:error` frame and in the close frame.
+/// [`close`] explains how pusher-js reacts to the ranges of codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Fatal {
-    /// No app has this key.
     #[error("no app has this key: is it the key of this server's settings?")]
     NoSuchApp,
-    /// The app is switched off.
     #[error("the app is disabled")]
     AppDisabled,
-    /// The app has as many connections as it may have.
+    /// The app has reached its `connections` limit.
     #[error("the app is over its connection quota")]
     OverQuota,
-    /// Nothing is served at this path.
     #[error("path not found: connect to /app/<key>")]
     PathNotFound,
     /// `protocol` is not a number.
     #[error("the protocol version must be a number")]
     InvalidVersion,
-    /// `protocol` is not served.
+    /// `protocol` is not a supported version.
     #[error("unsupported protocol version: use 5, 6 or 7")]
     UnsupportedVersion,
-    /// `protocol` is not in the query.
+    /// The query has no `protocol`.
     #[error("no protocol version: connect with ?protocol=7")]
     NoVersion,
-    /// The origin is not allowed, a sign-in was forged, or the application ends the user's connections.
+    /// The origin is not allowed, a sign-in has a wrong signature, or the application terminated the user's connections.
     #[error("connection not authorized")]
     Unauthorized,
-    /// It has neither signed in nor joined a channel that needs a signature within the app's `authorization_timeout`.
+    /// The connection neither signed in nor subscribed to a channel that needs a signature within `authorization_timeout`.
     #[error(
         "connection not authorized: no sign-in and no private or presence channel within authorization_timeout"
     )]
     NeverAuthorized,
-    /// The server is full.
+    /// The server has reached its limit of connections.
     #[error("over capacity")]
     OverCapacity,
-    /// A ping was not answered.
+    /// The client sent nothing within `pong_timeout` after a ping.
     #[error("pong reply not received in time")]
     PongTimeout,
 }
 
 impl Fatal {
-    /// The close that ends the connection.
+    /// The close frame for this error.
     #[must_use]
     pub fn close(self) -> &'static Close {
         match self {
@@ -68,55 +63,53 @@ impl Fatal {
     }
 }
 
-/// Why a frame of a client did nothing, or not all that it asks for. It gets `pusher:error`; the connection stays.
+/// Why the server rejected a message of a client, or performed only a part of it. The client receives `pusher:error`; the
+/// connection stays open.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Refusal {
-    /// It is not a JSON object with a text under `event`.
+pub enum RejectReason {
+    /// The message is not a JSON object with a string under `event`.
     #[error("a message must be a JSON object with a text under \"event\"")]
     Malformed,
-    /// Its `data` is not what the event takes.
+    /// The `data` does not fit the event.
     #[error("{0}")]
     InvalidData(&'static str),
-    /// Its event is none that a client may send.
+    /// Clients cannot send this event.
     #[error("clients cannot send this event; events of clients start with client-")]
     UnknownEvent,
-    /// The connection is subscribed already.
     #[error("Existing subscription to channel {0}")]
     AlreadySubscribed(String),
-    /// The connection is signed in as another user.
     #[error("this connection is signed in as another user; open a new one")]
     SignedInAsAnother,
-    /// The application named more users to watch than a connection watches.
+    /// The watchlist is longer than [`User::MAX_WATCHLIST`]. The sign-in succeeded with the first users of the list.
     #[error("the watchlist names more than {max} users: the first {max} are watched", max = User::MAX_WATCHLIST)]
     WatchlistTooLong,
-    /// What the application signed is no user.
+    /// The application signed `user_data` that is not a valid user.
     #[error("user_data is not valid: {0}")]
     InvalidUser(InvalidUser),
-    /// The app takes no client events.
     #[error("this app takes no client events; set client_events = true for it")]
     ClientEventsDisabled,
-    /// The connection is not subscribed to the channel.
+    /// The connection is not subscribed to the channel of its client event.
     #[error("a client event needs a subscription to its channel")]
     NotSubscribed,
-    /// The channel takes no client events.
+    /// The channel is public or encrypted and therefore takes no client events.
     #[error("client events are for private and presence channels only, and not for encrypted ones")]
     ChannelTakesNone,
-    /// The name of the event is too long.
+    /// Contains the limit of an event name.
     #[error("an event name has at most {0} characters")]
     EventTooLong(usize),
-    /// The data of the event are too large.
+    /// Contains the limit of the data.
     #[error("the data of an event have at most {0} bytes")]
     DataTooLarge(usize),
-    /// The event could not be published.
+    /// The broker did not accept the event.
     #[error("the server cannot publish this now; try again later")]
     Unavailable,
-    /// Too many client events.
+    /// Contains the limit of client events per second.
     #[error("too many client events: at most {0} a second")]
     RateLimited(u32),
 }
 
-impl Refusal {
-    /// The code in the frame, where Pusher has one.
+impl RejectReason {
+    /// The code in the frame. Pusher defines codes for few reasons.
     #[must_use]
     pub const fn code(&self) -> Option<u16> {
         match self {
@@ -127,37 +120,36 @@ impl Refusal {
     }
 }
 
-/// Why a subscription was refused. The client gets `pusher:subscription_error` on the channel; the connection stays.
+/// Why the server rejected a subscription. The client receives `pusher:subscription_error` on the channel; the connection
+/// stays open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SubscriptionError {
-    /// The name is not valid.
     #[error("{0}")]
     InvalidChannel(#[from] InvalidChannel),
-    /// The signature is missing or wrong.
     #[error("{0}")]
     Auth(#[from] AuthRejectReason),
-    /// `channel_data` of a presence channel is missing or wrong.
+    /// The `channel_data` of a presence channel is missing or invalid.
     #[error("channel_data is not valid: {0}")]
     InvalidMember(#[from] InvalidUser),
-    /// `channel_data` is too large.
+    /// Contains the limit of `channel_data`.
     #[error("channel_data has at most {0} bytes")]
     MemberTooLarge(usize),
-    /// The channel is another user's.
+    /// The connection is not signed in as the user of the channel.
     #[error("sign in as this user before subscribing to its channel")]
     NotThisUser,
-    /// The connection has as many channels as it may have.
+    /// Contains the limit of channels per connection.
     #[error("a connection subscribes to at most {0} channels")]
     TooManyChannels(usize),
-    /// The channel has as many members as it may have.
+    /// Contains the limit of members.
     #[error("the presence channel is full: it has at most {0} members")]
     ChannelFull(usize),
-    /// The server cannot do it now.
+    /// The cluster cannot complete the subscription at present.
     #[error("the server cannot subscribe you now; try again later")]
     Unavailable,
 }
 
 impl SubscriptionError {
-    /// `type` on the wire. `AuthError` is pusher-js's own word.
+    /// `type` on the wire. pusher-js itself uses `AuthError`.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
@@ -169,7 +161,7 @@ impl SubscriptionError {
         }
     }
 
-    /// `status` on the wire: that of HTTP for such a case.
+    /// `status` on the wire: the HTTP status that fits the error.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {

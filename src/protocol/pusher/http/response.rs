@@ -1,3 +1,5 @@
+//! Bodies of successful responses.
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -6,7 +8,7 @@ use crate::message::{ChannelInfo, LastEvent, Member, UserId};
 use crate::protocol::pusher::Channel;
 use crate::protocol::pusher::channel::channel_kind;
 
-/// What was asked, and applies to such a channel.
+/// The requested attributes that apply to the kind of the channel.
 fn attributes(about: ChannelInfo, name: &str, info: Info) -> Map<String, Value> {
     let mut attributes = Map::new();
     if info.user_count && channel_kind(name).is_presence {
@@ -18,13 +20,13 @@ fn attributes(about: ChannelInfo, name: &str, info: Info) -> Map<String, Value> 
     attributes
 }
 
-/// `{}`: done.
+/// `{}`: the call succeeded and returns no data.
 #[must_use]
 pub fn empty() -> Vec<u8> {
     b"{}".to_vec()
 }
 
-/// The answer to `POST events`: what was asked of its channels, `{}` if nothing was.
+/// The response to `POST events`: the requested attributes of its channels, or `{}` if none were requested.
 #[must_use]
 pub fn triggered<'a>(found: impl IntoIterator<Item = (&'a Channel, ChannelInfo)>, info: Info) -> Vec<u8> {
     if info.is_empty() {
@@ -33,40 +35,40 @@ pub fn triggered<'a>(found: impl IntoIterator<Item = (&'a Channel, ChannelInfo)>
     channels(found.into_iter().map(|(channel, about)| (channel.name().as_str(), about)), info)
 }
 
-/// The answer to `POST batch_events`: for each event what was asked of its channel, `{}` if nothing was of any.
+/// The response to `POST batch_events`: the requested attributes of each event's channel, or `{}` if no event requested any.
 #[must_use]
 pub fn batch<'a>(found: impl IntoIterator<Item = (&'a Channel, ChannelInfo, Info)>) -> Vec<u8> {
-    let told: Vec<_> = found
+    let batch: Vec<_> = found
         .into_iter()
         .map(|(channel, about, info)| attributes(about, channel.name().as_str(), info))
         .collect();
-    if told.iter().all(Map::is_empty) { empty() } else { write(&json!({ "batch": told })) }
+    if batch.iter().all(Map::is_empty) { empty() } else { write(&json!({ "batch": batch })) }
 }
 
-/// The answer to `GET channels`: the channels that have a subscriber.
+/// The response to `GET channels`. `found` holds the channels that have a subscriber.
 #[must_use]
 pub fn channels<'a>(found: impl IntoIterator<Item = (&'a str, ChannelInfo)>, info: Info) -> Vec<u8> {
-    let told: Map<String, Value> = found
+    let channels: Map<String, Value> = found
         .into_iter()
         .map(|(name, about)| (name.to_owned(), Value::Object(attributes(about, name, info))))
         .collect();
-    write(&json!({ "channels": told }))
+    write(&json!({ "channels": channels }))
 }
 
-/// The answer to `GET channels/{channel}`. `cached` is told where it was asked, also that there is none.
+/// The response to `GET channels/{channel}`. If `cache` was requested and the channel keeps no event, it is `null`.
 #[must_use]
 pub fn channel(channel: &Channel, about: ChannelInfo, cached: Option<&LastEvent>, info: Info) -> Vec<u8> {
-    let mut told = Map::new();
-    told.insert("occupied".into(), (about.subscriptions > 0).into());
-    told.extend(attributes(about, channel.name().as_str(), info));
+    let mut body = Map::new();
+    body.insert("occupied".into(), (about.subscriptions > 0).into());
+    body.extend(attributes(about, channel.name().as_str(), info));
     if info.cache {
         let cached = cached.map(|cached| json!({ "data": cached.data, "ttl": cached.ttl }));
-        told.insert("cache".into(), cached.unwrap_or_default());
+        body.insert("cache".into(), cached.unwrap_or_default());
     }
-    write(&told)
+    write(&body)
 }
 
-/// The answer to `GET channels/{channel}/users`.
+/// The response to `GET channels/{channel}/users`.
 #[must_use]
 pub fn users(members: &[Member]) -> Vec<u8> {
     #[derive(Serialize)]
@@ -80,20 +82,20 @@ pub fn users(members: &[Member]) -> Vec<u8> {
     write(&Users { users: members.iter().map(|member| User { id: &member.user_id }).collect() })
 }
 
-/// The answer to `GET connections`.
+/// The response to `GET connections`.
 #[must_use]
 pub fn connections(count: u64) -> Vec<u8> {
     write(&json!({ "connections": count }))
 }
 
-/// The answer to `GET /up`.
+/// The response to `GET /up`.
 #[must_use]
 pub fn health() -> Vec<u8> {
     write(&json!({ "health": "OK" }))
 }
 
 fn write(value: &impl Serialize) -> Vec<u8> {
-    // Texts and numbers can always be written as JSON.
+    // Serializing strings and numbers cannot fail.
     serde_json::to_vec(value).unwrap_or_else(|_| empty())
 }
 

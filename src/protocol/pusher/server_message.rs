@@ -1,15 +1,15 @@
-//! What the server says. `data` is always a JSON text inside a string.
+//! Frames that the server sends. `data` is always a string that contains JSON.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::refusal::{Fatal, Refusal, SubscriptionError};
+use super::reject_reason::{Fatal, RejectReason, SubscriptionError};
 use crate::message::json::quoted;
 use crate::message::{Frame, Member, SocketId, UserId};
 
-/// The first frame. `activity_timeout` counts in whole seconds, one at least: pusher-js throws on 0.
+/// The first frame of a connection. `activity_timeout` is sent in whole seconds and is at least 1, because pusher-js throws on 0.
 #[must_use]
 pub fn connection_established(socket_id: SocketId, activity_timeout: Duration) -> Frame {
     let seconds = activity_timeout.as_secs().max(1);
@@ -24,36 +24,35 @@ pub fn pong() -> Frame {
     PONG.clone()
 }
 
-/// Asks whether the client is still there.
 #[must_use]
 pub fn ping() -> Frame {
     static PING: LazyLock<Frame> = LazyLock::new(|| frame("pusher:ping", None, "{}", None));
     PING.clone()
 }
 
-/// Why the connection is about to be closed.
+/// Tells the client why the server is about to close the connection.
 #[must_use]
 pub fn fatal(fatal: Fatal) -> Frame {
     error(Some(fatal.close().code), &fatal.to_string())
 }
 
-/// Why a frame of the client did nothing.
+/// Tells the client why the server rejected its message.
 #[must_use]
-pub fn refusal(refusal: &Refusal) -> Frame {
-    error(refusal.code(), &refusal.to_string())
+pub fn rejection(reason: &RejectReason) -> Frame {
+    error(reason.code(), &reason.to_string())
 }
 
 fn error(code: Option<u16>, message: &str) -> Frame {
     frame("pusher:error", None, &json!({ "code": code, "message": message }).to_string(), None)
 }
 
-/// The subscription is in force.
+/// Confirms a subscription to a channel without members.
 #[must_use]
 pub fn subscription_succeeded(channel: &str) -> Frame {
     frame("pusher_internal:subscription_succeeded", Some(channel), "{}", None)
 }
 
-/// The subscription to a presence channel is in force; these are its members, oneself included.
+/// Confirms a subscription to a presence channel. `members` includes the new subscriber.
 #[must_use]
 pub fn presence_succeeded(channel: &str, members: &[Member]) -> Frame {
     let (mut ids, mut hash) = (String::new(), String::new());
@@ -69,7 +68,7 @@ pub fn presence_succeeded(channel: &str, members: &[Member]) -> Frame {
     frame("pusher_internal:subscription_succeeded", Some(channel), &data, None)
 }
 
-/// The subscription is refused, or has been ended. `channel` is what the client wrote.
+/// Rejects or ends a subscription. `channel` is the name as the client sent it.
 #[must_use]
 pub fn subscription_error(channel: &str, error: SubscriptionError) -> Frame {
     let data = format!(
@@ -81,7 +80,7 @@ pub fn subscription_error(channel: &str, error: SubscriptionError) -> Frame {
     frame("pusher:subscription_error", Some(channel), &data, None)
 }
 
-/// A user's first connection has joined.
+/// The first connection of a user joined a presence channel.
 #[must_use]
 pub fn member_added(channel: &str, member: &Member) -> Frame {
     let id = member.user_id.to_json_string();
@@ -92,34 +91,34 @@ pub fn member_added(channel: &str, member: &Member) -> Frame {
     frame("pusher_internal:member_added", Some(channel), &data, None)
 }
 
-/// A user's last connection has left.
+/// The last connection of a user left a presence channel.
 #[must_use]
 pub fn member_removed(channel: &str, user_id: &UserId) -> Frame {
     let data = format!(r#"{{"user_id":{}}}"#, user_id.to_json_string());
     frame("pusher_internal:member_removed", Some(channel), &data, None)
 }
 
-/// How many connections are subscribed.
+/// Reports the number of subscribed connections.
 #[must_use]
 pub fn subscription_count(channel: &str, count: u64) -> Frame {
     let data = format!(r#"{{"subscription_count":{count}}}"#);
     frame("pusher_internal:subscription_count", Some(channel), &data, None)
 }
 
-/// The cache channel has no last event.
+/// Tells a new subscriber that the cache channel keeps no event.
 #[must_use]
 pub fn cache_miss(channel: &str) -> Frame {
     frame("pusher:cache_miss", Some(channel), "{}", None)
 }
 
-/// The connection is signed in. `user_data` is what the application signed.
+/// Confirms a sign-in. pusher-js needs a string under `id` in `user_data`.
 #[must_use]
 pub fn signin_success(user_data: &str) -> Frame {
     let data = format!(r#"{{"user_data":{}}}"#, quoted(user_data));
     frame("pusher:signin_success", None, &data, None)
 }
 
-/// Which of the users that a connection watches have come or gone. Empty lists are left out.
+/// Reports which watched users went online or offline. Omits empty lists.
 #[must_use]
 pub fn watchlist_events(online: &[UserId], offline: &[UserId]) -> Frame {
     let events: Vec<_> = [("online", online), ("offline", offline)]
@@ -134,8 +133,7 @@ pub fn watchlist_events(online: &[UserId], offline: &[UserId]) -> Frame {
     frame("pusher_internal:watchlist_events", None, &data, None)
 }
 
-/// An event of a channel. `data` is the text that the receivers find under `data`; `user_id` says which member sent a
-/// client event on a presence channel.
+/// An event of a channel. `user_id` is the member that sent a client event on a presence channel.
 #[must_use]
 pub fn channel_event(channel: &str, event: &str, data: &str, user_id: Option<&UserId>) -> Frame {
     frame(event, Some(channel), data, user_id)
@@ -182,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_connection() {
+    fn golden_connection_frames() {
         golden(
             &connection_established(SocketId::new(1, 2), Duration::from_secs(30)),
             r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\",\"activity_timeout\":30}"}"#,
@@ -197,11 +195,11 @@ mod tests {
             r#"{"event":"pusher:error","data":"{\"code\":4003,\"message\":\"the app is disabled\"}"}"#,
         );
         golden(
-            &refusal(&Refusal::AlreadySubscribed("a".into())),
+            &rejection(&RejectReason::AlreadySubscribed("a".into())),
             r#"{"event":"pusher:error","data":"{\"code\":null,\"message\":\"Existing subscription to channel a\"}"}"#,
         );
         golden(
-            &refusal(&Refusal::RateLimited(10)),
+            &rejection(&RejectReason::RateLimited(10)),
             r#"{"event":"pusher:error","data":"{\"code\":4301,\"message\":\"too many client events: at most 10 a second\"}"}"#,
         );
         golden(
@@ -215,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_subscription() {
+    fn golden_subscription_frames() {
         golden(
             &subscription_succeeded("private-Chat.1"),
             r#"{"event":"pusher_internal:subscription_succeeded","channel":"private-Chat.1","data":"{}"}"#,
@@ -232,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn of_presence() {
+    fn golden_presence_frames() {
         let members = [
             parse_member(r#"{"user_id":7,"user_info":{"name":"A"}}"#).unwrap(),
             parse_member(r#"{"user_id":"b"}"#).unwrap(),
@@ -260,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn of_events() {
+    fn golden_channel_event_frames() {
         golden(
             &channel_event("private-Chat.1", "App\\Events\\ChatMessageSent", r#"{"message":"山\n"}"#, None),
             r#"{"event":"App\\Events\\ChatMessageSent","channel":"private-Chat.1","data":"{\"message\":\"山\\n\"}"}"#,
