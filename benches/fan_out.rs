@@ -61,7 +61,7 @@ fn outbox(c: &mut Criterion) {
     group.finish();
 }
 
-/// A hub with one shard, and subscribers whose other ends read all that comes and count it.
+/// A hub with one shard, and subscribers whose clients read and count everything.
 struct Room {
     runtime: Runtime,
     hub: Arc<Hub>,
@@ -139,7 +139,7 @@ impl Room {
         }
     }
 
-    /// Publishes so many messages, `together` at a time, and waits each time until all have everything.
+    /// Publishes this many messages, `together` at a time, and waits each time until every subscriber has them.
     fn publish(&self, messages: u64, together: u64) -> Duration {
         self.runtime.block_on(async {
             let begun = Instant::now();

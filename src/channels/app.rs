@@ -9,21 +9,21 @@ use crate::history::History;
 use crate::message::{ChannelInfo, ChannelName, Member, NodeName, SocketId, UserId};
 use crate::presence::Presence;
 
-/// What this node knows of an app.
+/// The state of an app on this node.
 #[derive(Debug)]
 pub(super) struct AppState {
     pub(super) rules: AppRules,
     pub(super) has_webhooks: bool,
-    /// On all nodes, as they have told.
+    /// On all nodes, as they have reported.
     pub(super) view: Presence,
     pub(super) history: History,
     /// The connections of this node that are signed in.
     pub(super) users: HashMap<SocketId, SignedIn>,
-    /// Channels whose subscribers have still to hear how many they are.
+    /// Channels whose subscribers have not received the current count yet.
     pub(super) uncounted: HashSet<ChannelName>,
-    /// Channels with new subscribers on this node that have not heard yet how many they are.
-    pub(super) newcomers: HashSet<ChannelName>,
-    /// On this node, joins under way included.
+    /// Channels with new subscribers on this node that have not received a count yet.
+    pub(super) awaiting_count: HashSet<ChannelName>,
+    /// On this node, including pending joins.
     pub(super) local: Locals,
 }
 
@@ -59,13 +59,13 @@ impl AppState {
             history: History::default(),
             users: HashMap::new(),
             uncounted: HashSet::new(),
-            newcomers: HashSet::new(),
+            awaiting_count: HashSet::new(),
             local: Locals::new(),
         }
     }
 
-    /// Whether there is room on a presence channel for a connection of this user. Joins of this node that are under
-    /// way count; those of others are settled when they come back.
+    /// Whether there is room on a presence channel for a connection of this user. Pending joins of this
+    /// node count; those of other nodes are resolved when they come back.
     pub(super) fn has_room(&self, channel: &ChannelName, member: &Member) -> bool {
         let is_new = |user: &Member| !self.view.is_member(channel, &user.user_id);
         if !is_new(member) {
@@ -82,11 +82,11 @@ impl AppState {
             || self.view.member_count(channel) + coming.len() < self.rules.presence_members
     }
 
-    /// The subscribers of a channel in the cluster. Changes of this node that it has not sent yet count already, so that a
-    /// connection that has been told to be on a channel is.
+    /// The subscribers of a channel in the cluster. Changes of this node that it has not sent yet are included, so that
+    /// a connection counts as soon as its client knows that it is subscribed.
     pub(super) fn info(&self, own: &NodeName, channel: &ChannelName) -> ChannelInfo {
-        let told = self.view.count_of(own, channel);
-        let subscriptions = self.view.connections(channel).saturating_sub(told);
+        let sent = self.view.count_of(own, channel);
+        let subscriptions = self.view.connections(channel).saturating_sub(sent);
         let subscriptions = subscriptions.saturating_add(self.local_count(channel));
         ChannelInfo { subscriptions, members: self.view.member_count(channel) }
     }
@@ -96,7 +96,7 @@ impl AppState {
         if let Some(Local::Count(count)) = self.local.get(channel) { *count } else { 0 }
     }
 
-    /// The name of a channel in the copy that all who are on it share.
+    /// The channel's name as the copy that all of its subscribers share.
     pub(super) fn shared_name(&self, channel: &ChannelName) -> ChannelName {
         self.local.get_key_value(channel).map_or_else(|| channel.clone(), |(name, _)| name.clone())
     }

@@ -1,5 +1,5 @@
-//! How messages of the nodes, this one included, change the state. Nothing here acts on anything else: what follows from a change
-//! is an [`Effect`].
+//! How messages of all nodes, this one included, change the state. Nothing here has side effects: a change returns
+//! [`Effect`]s.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::message::{ChannelName, NodeName, Notice, UserId};
 use crate::presence::{Change, Presence, Transition};
 use crate::webhooks::{WebhookEvent, takeover_start};
 
-/// With more subscribers than this, they hear how many they are now and then instead of at every change.
+/// A channel with more subscribers than this sends counts periodically instead of at every change.
 const MANY: u64 = 100;
 
-/// Maximum entries of a view that a sweep looks at while the state is locked.
+/// Maximum entries of a view that a sweep visits while the state is locked.
 const SWEPT_AT_ONCE: usize = 256;
 
 /// The clocks when a message arrives, in milliseconds.
@@ -30,10 +30,10 @@ pub(super) struct Now {
 }
 
 impl State {
-    /// Applies a message of a node. Returns what is to be done then, in this order; `None`: the message does not count.
+    /// Applies a message of a node. Returns the effects in order; `None`: the message is ignored.
     ///
     /// Its changes are left to [`apply_change`](Self::apply_change). Events are not applied, they are
-    /// [delivered](super::Channels::deliver); and a node leaves by itself when its own [`Leave`](ClusterMessage::Leave) has come
+    /// [delivered](super::Channels::deliver); and this node leaves when its own [`Leave`](ClusterMessage::Leave) has come
     /// back.
     pub(super) fn apply(&mut self, envelope: Envelope<ClusterMessage>, now: Now) -> Option<Vec<Effect>> {
         let Envelope { node, since, message, .. } = envelope;
@@ -44,7 +44,7 @@ impl State {
         if let ClusterMessage::Leave = message {
             return if is_own { None } else { Some(self.node_left(&node, since)) };
         }
-        if !self.heard(&node, since, message.is_snapshot()) {
+        if !self.record_message(&node, since, message.is_snapshot()) {
             return None;
         }
         let mut effects = Vec::new();
@@ -77,9 +77,9 @@ impl State {
         Some(effects)
     }
 
-    /// Notes that a node is alive. Whether its message counts.
-    fn heard(&mut self, node: &NodeName, since: u64, is_snapshot: bool) -> bool {
-        let counts = self.nodes.heard(node, since, is_snapshot);
+    /// Records that a node is alive. Returns whether its message is to be applied.
+    fn record_message(&mut self, node: &NodeName, since: u64, is_snapshot: bool) -> bool {
+        let counts = self.nodes.record_message(node, since, is_snapshot);
         if counts {
             let time = self.time();
             for state in self.apps.values_mut() {
@@ -89,8 +89,8 @@ impl State {
         counts
     }
 
-    /// Applies a change of a message that counts. One at a time, with its effects before the next one: a connection receives
-    /// the list of members as of its own join, and hears of those that come after it.
+    /// Applies one change of a message. Its effects must be performed before the next change: a connection receives the list
+    /// of members as of its own join, and a notice for each later one.
     pub(super) fn apply_change(&mut self, node: &NodeName, change: NumberedChange) -> Vec<Effect> {
         let mut effects = Vec::new();
         let NumberedChange { app, number, channel, change } = change;
@@ -103,13 +103,13 @@ impl State {
         let name = state.shared_name(&name);
         let is_count = matches!(change, Change::Count(_));
         let transitions = state.view.change(node, number, &name, change, time);
-        // Newcomers hear of a change as everybody does.
-        let is_awaited = is_own && is_count && state.newcomers.remove(&name) && transitions.is_empty();
+        // New subscribers receive the notice of this change like all others.
+        let is_awaited = is_own && is_count && state.awaiting_count.remove(&name) && transitions.is_empty();
         let count = state.view.connections(&name);
         let is_new = transitions.iter().any(|transition| matches!(transition, Transition::MemberAdded(..)));
-        self.tell(&app, transitions, responsibility, &mut effects);
+        self.notify(&app, transitions, responsibility, &mut effects);
         if is_awaited {
-            self.tell_count(&app, &name, count, &mut effects);
+            self.send_count(&app, &name, count, &mut effects);
         }
         if let Some(join) = join {
             self.came_back(number, join, is_new, &mut effects);
@@ -117,7 +117,7 @@ impl State {
         effects
     }
 
-    /// A part of a node's snapshot: what is new in it counts at once, what is missing in it only after the last part.
+    /// Applies a part of a node's snapshot: new entries take effect immediately, missing ones are removed after the last part.
     fn apply_part(
         &mut self,
         node: &NodeName,
@@ -128,10 +128,10 @@ impl State {
     ) {
         let progress = self.nodes.gather(node, number, index, of);
         let Some(SnapshotProgress::Complete | SnapshotProgress::Incomplete { .. }) = progress else { return };
-        // Webhooks were told long ago of what an older node tells a newcomer. A node that returns may be the leader, but does
-        // not see its own return.
+        // The webhooks about what an older node sends to a new one were delivered long ago. A node that returns may be the
+        // leader, but does not see its own return.
         let responsibility = if self.nodes.is_older_and_new(node) {
-            Responsibility::Nobody
+            Responsibility::None
         } else {
             Responsibility::of(self.is_leader())
         };
@@ -140,7 +140,7 @@ impl State {
             let app = part.app.clone();
             let Some(state) = self.apps.get_mut(&app) else { continue };
             let transitions = state.view.snapshot_part(node, number, part.into_snapshot(), time);
-            self.tell(&app, transitions, responsibility, effects);
+            self.notify(&app, transitions, responsibility, effects);
         }
         if progress == Some(SnapshotProgress::Complete) {
             self.nodes.settle(node);
@@ -156,27 +156,27 @@ impl State {
         effects.push(Effect::WakeSweep);
     }
 
-    /// What was sent before the snapshot and has not come back never will: it was lost on the way, or is a sign-in that was
+    /// A change that was sent before the snapshot and has not come back never will: it was lost, or is a sign-in that was
     /// refused. The snapshot contains it.
     fn own_snapshot_came_back(&mut self, number: u64, effects: &mut Vec<Effect>) {
         let mut back: Vec<(u64, PendingJoin)> =
             self.joins.extract_if(|join, _: &mut PendingJoin| *join < number).collect();
         back.sort_unstable_by_key(|(join, _)| *join);
-        // A count that was lost on the way comes with the snapshot, and perhaps as no change.
-        for (app, channel, count) in self.take_newcomers() {
-            self.tell_count(&app, &channel, count, effects);
+        // A count that was lost comes with the snapshot, where it may not appear as a change.
+        for (app, channel, count) in self.take_awaiting_count() {
+            self.send_count(&app, &channel, count, effects);
         }
         for (join, pending) in back {
             self.came_back(join, pending, true, effects);
         }
     }
 
-    /// A join of this node has come back: all nodes know of it. `is_new`: it is the first one of its user, as far as is known.
+    /// A join of this node has come back: all nodes know of it. `is_new`: it is the user's first known join.
     fn came_back(&mut self, number: u64, join: PendingJoin, is_new: bool, effects: &mut Vec<Effect>) {
         let Some(state) = self.apps.get(&join.app) else { return };
         let limit = state.rules.presence_members;
         if join.channel != *USERS && is_new && state.view.member_count(&join.channel) > limit {
-            // Two nodes let the last member in at the same time. The one that came back later leaves again.
+            // Two nodes admitted the last member at the same time. The one whose join came back later leaves again.
             return self.fail_join(number, join, JoinError::Full(limit), effects);
         }
         effects.push(Effect::Complete(join.completion, Ok(())));
@@ -206,7 +206,7 @@ impl State {
         effects.extend(signed_in.map(|(_, signed_in)| Effect::Terminate(signed_in.terminate)));
     }
 
-    /// Another node leaves.
+    /// Handles the departure of another node.
     fn node_left(&mut self, node: &NodeName, since: u64) -> Vec<Effect> {
         let was_leader = self.is_leader();
         self.nodes.left(node, since);
@@ -217,7 +217,7 @@ impl State {
         })
     }
 
-    /// Time has passed. Nodes that have been silent for too long are lost.
+    /// Advances the clock. Nodes that have been silent for too long are lost.
     pub(super) fn pass(&mut self, elapsed: u64, is_isolated: bool) -> Vec<Effect> {
         let refreshed = self.nodes.pass(elapsed, is_isolated);
         let time = self.time();
@@ -229,14 +229,14 @@ impl State {
         let was_leader = self.is_leader();
         let Some(lost) = self.nodes.mark_timed_out() else { return Vec::new() };
         let own = self.nodes.own().clone();
-        let took_over = (!was_leader).then_some(lost.last_heard);
+        let took_over = (!was_leader).then_some(lost.last_seen);
         let mut effects = vec![Effect::LogLost];
         effects.extend(self.lose(took_over, |view, time| view.lose_silent(&own, Lost::AFTER, time)));
         effects
     }
 
-    /// Loses nodes, so that they are swept out of the views. `took_over`: one of them was the leader, and this node repeats the
-    /// webhooks since this time if it is the leader now.
+    /// Marks nodes as lost, so that they are swept from the views. `took_over`: one of them was the leader, and this node, if it
+    /// is the leader now, repeats the webhooks since this time.
     pub(super) fn lose(
         &mut self,
         took_over: Option<u64>,
@@ -258,14 +258,14 @@ impl State {
         effects
     }
 
-    /// Takes some of what is out of date out of the views, and forgets views that are clean. Whether there may be more.
+    /// Removes some stale entries from the views, and forgets clean views. Returns whether there may be more.
     pub(super) fn sweep(&mut self, effects: &mut Vec<Effect>) -> bool {
         while let Some(Sweep { app, node, responsibility }) = self.sweeps.front() {
             if let Some(state) = self.apps.get_mut(app)
                 && let Some(transitions) = state.view.sweep(node, SWEPT_AT_ONCE)
             {
                 let (app, responsibility) = (app.clone(), *responsibility);
-                self.tell(&app, transitions, responsibility, effects);
+                self.notify(&app, transitions, responsibility, effects);
                 return true;
             }
             self.sweeps.pop_front();
@@ -274,8 +274,8 @@ impl State {
         false
     }
 
-    /// The number of subscribers of channels with many of them, if it has changed.
-    pub(super) fn tell_counts(&mut self) -> Vec<Effect> {
+    /// The changed subscriber counts of channels with many subscribers.
+    pub(super) fn send_counts(&mut self) -> Vec<Effect> {
         let is_leader = self.is_leader();
         let mut effects = Vec::new();
         for (app, state) in &mut self.apps {
@@ -291,11 +291,11 @@ impl State {
         effects
     }
 
-    /// The subscribers of this node hear of changes, and webhooks if this node is responsible.
+    /// Notifies the subscribers of this node of changes, and the webhooks if this node is responsible.
     ///
-    /// A member's own connections hear nothing of it: the first one is subscribed only after this, and if there is one
+    /// A member's own connections receive no notice about it: the first one is subscribed only after this, and if there is one
     /// already, the user was a member before.
-    fn tell(
+    fn notify(
         &mut self,
         app: &Arc<str>,
         transitions: Vec<Transition>,
@@ -333,7 +333,7 @@ impl State {
                 Transition::Count(channel, count) => {
                     let is_counted =
                         self.rules(&app).is_some_and(|rules| rules.is_counted(self.dialect, &channel));
-                    (is_counted && self.tell_count(&app, &channel, count, effects))
+                    (is_counted && self.send_count(&app, &channel, count, effects))
                         .then_some(WebhookEvent::SubscriptionCount { channel, subscription_count: count })
                 }
             };
@@ -343,13 +343,13 @@ impl State {
                 Responsibility::Others if self.apps.get(&app).is_some_and(|app| app.has_webhooks) => {
                     self.takeover.remember(self.nodes.time(), &app, event);
                 }
-                Responsibility::Others | Responsibility::Nobody => {}
+                Responsibility::Others | Responsibility::None => {}
             }
         }
     }
 
-    /// The subscribers of this node hear how many they are. Whether they do: if there are many, they hear it later.
-    pub(super) fn tell_count(
+    /// Sends the count to the subscribers of this node. Returns false if there are too many, which receive it later.
+    pub(super) fn send_count(
         &mut self,
         app: &Arc<str>,
         channel: &ChannelName,

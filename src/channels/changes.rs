@@ -1,4 +1,4 @@
-//! The changes on this node that the other nodes have still to hear of.
+//! Changes on this node that have not been sent to the other nodes yet.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,12 +25,12 @@ pub(super) struct Changes {
     /// The number of the last change or snapshot.
     number: u64,
     pending: VecDeque<NumberedChange>,
-    /// How many bytes they take.
+    /// Their size in bytes.
     bytes: usize,
     /// Channels whose number of connections has changed.
     counts: IndexSet<(Arc<str>, ChannelName)>,
     departures: usize,
-    /// How many entries a snapshot would have. Counted, because the channels are too many to be walked at each departure.
+    /// How many entries a snapshot would have. Counted, because iterating over all channels at each departure would be too slow.
     pub(super) entries: usize,
 }
 
@@ -43,12 +43,12 @@ impl Changes {
         self.number
     }
 
-    /// Whether so much waits that no connection can join.
+    /// Whether too much is queued for another connection to join.
     pub(super) fn is_full(&self) -> bool {
         self.pending.len() >= MAX_CHANGES || self.bytes >= MAX_CHANGE_BYTES
     }
 
-    /// Queues a change. Whether there was room.
+    /// Queues a change. Returns whether there was room.
     pub(super) fn push(
         &mut self,
         app: &Arc<str>,
@@ -70,7 +70,7 @@ impl Changes {
         self.counts.insert((app.clone(), channel.clone()));
     }
 
-    /// Counts a departure. Whether a snapshot is due.
+    /// Counts a departure. Returns whether a snapshot is due.
     pub(super) fn departed(&mut self) -> bool {
         self.departures += 1;
         let is_due = self.departures > MAX_DEPARTURES && self.departures > self.entries;
@@ -80,13 +80,13 @@ impl Changes {
         is_due
     }
 
-    /// A snapshot begins, which lets all nodes forget departures. Returns its number.
+    /// Begins a snapshot, which lets all nodes forget departures. Returns its number.
     pub(super) fn begin_snapshot(&mut self) -> u64 {
         self.departures = 0;
         self.next_number()
     }
 
-    /// Leaves all changes to the next snapshot. Whether there were any, and the joins among them.
+    /// Discards all changes, because the next snapshot contains them. Returns whether there were any, and the joins among them.
     pub(super) fn give_up(&mut self) -> (bool, Vec<u64>) {
         let had_any = !self.pending.is_empty() || !self.counts.is_empty();
         self.counts.clear();

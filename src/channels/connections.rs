@@ -1,4 +1,4 @@
-//! What a connection asks of its channels. A connection that has to wait hands over a completion.
+//! The operations of a connection on its channels. A connection that has to wait passes in a completion.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use crate::hub::ConnectionId;
 use crate::message::{ChannelName, Frame, Member, SocketId, UserId};
 use crate::webhooks::WebhookEvent;
 
-/// The app has as many connections on this node as it may have.
+/// The app has reached its limit of connections on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the app has as many connections as it may have")]
 pub struct OverQuota;
 
-/// What a new subscriber of a channel is told.
+/// The reply to a new subscriber of a channel.
 #[derive(Debug)]
 pub struct Attachment {
-    /// The name in the copy that all subscribers share.
+    /// The channel's name as the copy that all subscribers share.
     pub channel: ChannelName,
     /// The members of a presence channel, itself included.
     pub members: Vec<Member>,
@@ -62,8 +62,8 @@ impl Channels {
         self.now()
     }
 
-    /// A connection is about to become a member of a channel. It is one when every node can know it: when its join has come
-    /// back by the broker, `completion` is called, and then it may [`attach`](Self::attach).
+    /// Makes a connection a member of a channel. This takes effect when every node can know it: when the join has come back
+    /// from the broker, `completion` is called, and then the connection may [`attach`](Self::attach).
     pub fn join(
         &self,
         app: &Arc<str>,
@@ -88,16 +88,16 @@ impl Channels {
         Ok(())
     }
 
-    /// A connection comes onto a channel without members. Nobody sees its subscribers, so that it does not wait for other
-    /// nodes, and may [`attach`](Self::attach).
+    /// Adds a connection to a channel without members. Its subscribers do not see each other, so that the connection does not
+    /// wait for other nodes and may [`attach`](Self::attach).
     pub fn enter(&self, app: &Arc<str>, channel: &ChannelName) {
         self.state().enter(app, channel);
         self.outbound.notify_one();
     }
 
     /// Puts a connection on a channel that it has entered or joined: calls `attach`, which subscribes the connection to the hub
-    /// and says whether it has. If the broker has still to confirm the topic of the channel, the completion that `later` makes
-    /// is called instead, to try again.
+    /// and says whether it has. If the broker has not confirmed the channel's topic yet, the completion that `later` returns is
+    /// called afterwards instead, to try again.
     ///
     /// `attach` must not call the engine: the state may be locked, so that an event of a cache channel comes either from
     /// the history or after it.
@@ -133,8 +133,8 @@ impl Channels {
             return;
         }
         if is_counted {
-            // It is on the channel now, so that it hears the number when that comes back.
-            self.state().count_for_newcomer(app, &name);
+            // It is on the channel now, so that it receives the count when that comes back.
+            self.state().await_count(app, &name);
             self.outbound.notify_one();
         }
         if is_missed {
@@ -142,14 +142,14 @@ impl Channels {
         }
     }
 
-    /// A connection is off a channel that it has entered or joined.
+    /// Removes a connection from a channel that it has entered or joined.
     pub fn exit(&self, app: &Arc<str>, channel: &ChannelName, connection: SocketId) {
         let waiting = self.state().exit(app, channel, connection, None);
         drop(waiting);
         self.outbound.notify_one();
     }
 
-    /// A connection signs in as a user. `completion` is called when every node can know it; `terminate` is called if the
+    /// Signs a connection in as a user. `completion` is called when every node can know it; `terminate` is called if the
     /// application ends the connections of the user, until [`sign_out`](Self::sign_out).
     pub fn sign_in(
         &self,
@@ -185,7 +185,7 @@ impl Channels {
         users.iter().filter(|user| state.view.is_member(&USERS, user)).cloned().collect()
     }
 
-    /// The channel of the hub on which a connection hears of a user that it watches.
+    /// The hub's channel for notices about a watched user.
     #[must_use]
     pub fn watched(app: &str, user: &UserId) -> ChannelName {
         watched(app, user)

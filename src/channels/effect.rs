@@ -1,4 +1,4 @@
-//! What follows from a change of the state, and how it is done.
+//! The effects of a state change, and how they are performed.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use super::topics::PendingTopic;
 use crate::message::{Audience, ChannelName, Member, Notice, UserId};
 use crate::webhooks::WebhookEvent;
 
-/// Something to be done after a change of the state, when it is unlocked.
+/// An action to perform after a state change, when the state is unlocked.
 pub(super) enum Effect {
-    /// Subscribers of this node hear of a change.
+    /// Notify subscribers of this node of a change.
     MemberAdded {
         app: Arc<str>,
         channel: ChannelName,
@@ -35,16 +35,16 @@ pub(super) enum Effect {
         app: Arc<str>,
         user: UserId,
     },
-    /// The application hears of a change.
+    /// Notify the application of a change.
     Webhook {
         app: Arc<str>,
         event: WebhookEvent,
     },
-    /// A connection that waits has its answer.
+    /// Call the completion of a waiting connection.
     Complete(Completion, Result<(), JoinError>),
-    /// A connection ends.
+    /// Terminate a connection.
     Terminate(Termination),
-    /// A connection has left a channel. What waited for its topic is dropped.
+    /// A connection has left a channel: drop the completions that waited for its topic.
     Drop(Option<PendingTopic>),
     /// A message of this node has come back.
     Echoed,
@@ -57,13 +57,13 @@ impl Channels {
     pub(super) fn perform(&self, effect: Effect) {
         match effect {
             Effect::MemberAdded { app, channel, member } => {
-                self.tell(&app, &channel, &Notice::MemberAdded { channel: &channel, member: &member });
+                self.notify(&app, &channel, &Notice::MemberAdded { channel: &channel, member: &member });
             }
             Effect::MemberRemoved { app, channel, user } => {
-                self.tell(&app, &channel, &Notice::MemberRemoved { channel: &channel, user_id: &user });
+                self.notify(&app, &channel, &Notice::MemberRemoved { channel: &channel, user_id: &user });
             }
             Effect::Count { app, channel, count } => {
-                self.tell(&app, &channel, &Notice::SubscriptionCount { channel: &channel, count });
+                self.notify(&app, &channel, &Notice::SubscriptionCount { channel: &channel, count });
             }
             Effect::UserOnline { app, user } => {
                 self.publish_notice(&watched(&app, &user), &Notice::UserOnline(&user));
@@ -85,7 +85,7 @@ impl Channels {
         }
     }
 
-    fn tell(&self, app: &str, channel: &ChannelName, notice: &Notice<'_>) {
+    fn notify(&self, app: &str, channel: &ChannelName, notice: &Notice<'_>) {
         self.publish_notice(&ChannelName::scoped(app, channel.as_str()), notice);
     }
 

@@ -1,4 +1,4 @@
-//! The task that keeps this node known to the others, and notices when one of them is lost.
+//! The task that sends this node's heartbeats and detects lost nodes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ const TICK: Duration = Duration::from_millis(500);
 /// Ticks between two heartbeats.
 const HEARTBEAT_TICKS: u32 = 6;
 
-/// Ticks between two numbers of subscribers, if they are many and change.
+/// Ticks between two subscriber counts of a channel with many subscribers.
 const COUNT_TICKS: u32 = 10;
 
 /// Ticks between two expirations of last events.
 const EXPIRE_TICKS: u32 = 120;
 
-/// A tick counts for no longer, in milliseconds, however long the machine has slept.
+/// The most that one tick advances the clock, in milliseconds, however long the machine has slept.
 const LONGEST_TICK: u64 = 1_000;
 
 /// A node that has not received a message of its own for longer is isolated, in milliseconds.
@@ -43,7 +43,7 @@ impl Channels {
                 self.state().due.heartbeat = true;
             }
             if tick % COUNT_TICKS == 0 {
-                self.update(super::state::State::tell_counts);
+                self.update(super::state::State::send_counts);
             }
             if tick % EXPIRE_TICKS == 0 {
                 self.expire();

@@ -1,4 +1,4 @@
-//! What the broker delivers for the channels of apps, in its order.
+//! Handles what the broker delivers for the channels of apps, in its order.
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -38,8 +38,8 @@ impl Channels {
         }
     }
 
-    /// Handles the broker's confirmation of a subscription. Those that have waited for it are on the channel: they receive what
-    /// is published on the topic after it.
+    /// Handles the broker's confirmation of a subscription. The connections that waited for it are on the channel: they
+    /// receive what is published on the topic after it.
     pub fn handle_subscribed(&self, subscription: &SubscriptionId) {
         self.update(|state| {
             let completions = state.topics.confirmed(subscription);
@@ -50,7 +50,7 @@ impl Channels {
         });
     }
 
-    /// Handles what Laravel's `redis` broadcaster has published on a channel. Every node receives it by itself.
+    /// Handles what Laravel's `redis` broadcaster has published on a channel. Every node receives it directly.
     pub fn handle_topic(&self, topic: &str, payload: &Bytes, hold: OwnedSemaphorePermit) {
         let Some(rules) = &self.default_app else { return };
         let Ok(channel) = ChannelName::new(topic) else { return };
@@ -66,7 +66,7 @@ impl Channels {
         }
     }
 
-    /// Handles the return of a broker that was lost: all nodes are to send everything.
+    /// Handles the return of a lost broker: requests snapshots from all nodes.
     pub fn handle_resumed(&self) {
         if !self.has_apps() {
             return;
@@ -123,7 +123,7 @@ impl Channels {
         for channel in &event.channels {
             let hold = hold.split(share);
             let scoped = ChannelName::scoped(&event.app, channel.as_str());
-            // A topic may have been given up since: the next event there would be missed.
+            // The topic may have been unsubscribed since: the node would miss the next event there.
             let is_last = !by_topic || self.broker.is_subscribed(channel.as_str());
             if !is_last || !self.dialect.is_kept(channel, &event.event) {
                 let encode = |_| Some((audience.clone(), self.encode(event, channel)?));
@@ -153,8 +153,8 @@ impl Channels {
     }
 }
 
-/// Takes room for all frames of an event: each channel has one with its own copy of the data. Nothing can wait for room here;
-/// if there is not enough left, the broker accepts nothing until there is.
+/// Takes a share of the byte budget for all frames of an event: each channel has one with its own copy of the data. Waiting
+/// is not possible here; if not enough is left, the broker accepts nothing until it is.
 fn charge(hold: &mut OwnedSemaphorePermit, event: &Broadcast) {
     let copies = event.channels.len().saturating_sub(1);
     if copies == 0 {

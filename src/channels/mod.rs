@@ -1,7 +1,7 @@
-//! The engine: who is on which channel of which app, on all nodes.
+//! The engine: the subscribers of each app's channels on all nodes.
 //!
-//! Whatever nodes tell each other goes through the broker and comes back by it, also on a single node: the broker's one order is
-//! the order in which every node sees events and changes. A message [changes the state](apply) under one lock, and the
+//! Every message between nodes goes through the broker and comes back, even on a single node: the broker's order is the order
+//! in which every node sees events and changes. A message [changes the state](apply) under one lock, and the
 //! [effects](effect) are performed after it, in the same order.
 
 mod app;
@@ -54,7 +54,7 @@ use topics::Topics;
 /// The channels of all apps, as this node knows them.
 pub struct Channels {
     dialect: &'static dyn Dialect,
-    /// The app to which events belong that name none.
+    /// The app of events that name none.
     default_app: Option<AppRules>,
     hub: Arc<Hub>,
     broker: Arc<Broker>,
@@ -64,29 +64,29 @@ pub struct Channels {
     node: NodeName,
     /// When this node was started, in milliseconds since the Unix epoch.
     since: u64,
-    /// Held for moments only, never across an await, a receipt or the lock of a connection.
+    /// Held briefly, never across an await, a receipt or the lock of a connection.
     state: Mutex<State>,
-    /// Held from a change of the state until its effects are performed, so that subscribers hear of changes in their order.
+    /// Held from a change of the state until its effects are performed, so that subscribers are notified in the order of the changes.
     /// Taken before the state and the lock of a connection, never across an await.
     order: Mutex<()>,
-    /// There is something to sweep out of the views.
+    /// Signals that the views contain stale entries.
     unswept: Notify,
-    /// There is something to tell the other nodes.
+    /// Signals that there are messages to send to the other nodes.
     outbound: Notify,
-    /// A message of this node has come back.
+    /// Signals that a message of this node has come back.
     echoed: Notify,
-    /// This node's own farewell has come back.
+    /// Signals that this node's own `Leave` has come back.
     own_leave: Notify,
-    /// Done when this node has left. A second caller waits until the webhooks of that are queued.
+    /// Completed when this node has left. A second caller waits until the webhooks about that are queued.
     left: Once,
     probe: Probe,
 }
 
 impl Channels {
-    /// Joins the cluster that the broker connects. Needs a tokio runtime, for the tasks that keep this node known. The first
-    /// app is the one to which events belong that name none.
+    /// Joins the cluster that the broker connects. Needs a tokio runtime, for the background tasks. Events that name
+    /// no app belong to the first one.
     ///
-    /// What arrives by the broker has to be handed to `handle_signal`, `handle_subscribed`, `handle_topic` and
+    /// What the broker delivers must be passed to `handle_signal`, `handle_subscribed`, `handle_topic` and
     /// `handle_resumed`, in its order.
     #[must_use]
     pub fn start(
@@ -138,7 +138,7 @@ impl Channels {
         channels
     }
 
-    /// Where everything is counted.
+    /// The metrics of this node.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics

@@ -1,4 +1,4 @@
-//! What this node tells the others: one message at a time, so that changes which gather meanwhile go together in the next one.
+//! Sends this node's messages to the other nodes, one at a time, so that changes that occur meanwhile are sent together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::cluster::{TURN, encode};
 use crate::history::Shared;
 use crate::message::{Dispatch, NodeName};
 
-/// How long a message is waited for to come back before the next one is sent.
+/// How long to wait for a message to come back before the next one is sent.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How soon a request that the broker has refused is sent again.
+/// The delay before a request that the broker has refused is sent again.
 const REQUEST_AGAIN: Duration = Duration::from_millis(100);
 
 /// What to send next.
@@ -32,7 +32,7 @@ pub(super) struct Next {
     pub(super) joins: Vec<u64>,
 }
 
-/// What has to be sent again if it is refused.
+/// A message that has to be sent again if the broker refuses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Request,
@@ -42,7 +42,7 @@ enum Kind {
 }
 
 impl Channels {
-    /// Sends whatever there is to send, forever.
+    /// Sends pending messages, forever.
     pub(super) async fn send_changes(self: Arc<Self>) {
         loop {
             let (turn, must_request) = {
@@ -53,21 +53,21 @@ impl Channels {
             tokio::select! {
                 () = self.outbound.notified() => {}
                 () = sleep(turn.unwrap_or_default()), if turn.is_some() => {}
-                // The broker has refused it, and may be back.
+                // The broker refused it and may be available again.
                 () = sleep(REQUEST_AGAIN), if must_request => {}
             }
             while self.send_next().await {}
         }
     }
 
-    /// Sends the next message. Whether there was one and the broker accepted it.
+    /// Sends the next message. Returns whether there was one and the broker accepted it.
     async fn send_next(&self) -> bool {
         let next = self.state().next();
         let Some(Next { message, joins }) = next else { return self.send_last_events().await };
         let kind = Kind::of(&message);
         if self.send(&message).await.is_ok() {
             if matches!(kind, Kind::Snapshot | Kind::Changes) {
-                // Other nodes' messages arrive in between, also if this node has very much to send.
+                // Lets messages of other nodes arrive in between, even if this node has a lot to send.
                 let _ = timeout(ECHO_TIMEOUT, self.echoed.notified()).await;
             }
             return true;
@@ -76,7 +76,7 @@ impl Channels {
         false
     }
 
-    /// Sends a message to all nodes. Done when the broker has accepted it.
+    /// Sends a message to all nodes. Completes when the broker has accepted it.
     pub(super) fn send(
         &self,
         message: &ClusterMessage,
@@ -86,12 +86,12 @@ impl Channels {
         async move { accepted.await.map(drop) }
     }
 
-    /// Sends the next portion of the last events of cache channels.
+    /// Sends the next batch of the last events of cache channels.
     async fn send_last_events(&self) -> bool {
         let next = self.state().next_last_events(self.now(), self.history_now());
         let Some(portion) = next else { return false };
         if portion.is_empty() {
-            // Many entries have been looked at: other tasks first.
+            // Many entries have been visited: let other tasks run.
             yield_now().await;
             return true;
         }
@@ -150,8 +150,8 @@ impl State {
         Some(message)
     }
 
-    /// No node has received a message that was refused. Changes that wait behind it would be refused as well, and no connection
-    /// is to wait for that.
+    /// No node has received a message that was refused. Changes queued behind it would be refused as well, and connections must
+    /// not wait for that.
     fn on_send_failed(&mut self, kind: Kind, mut joins: Vec<u64>) -> Vec<Effect> {
         let (had_any, given_up) = self.changes.give_up();
         self.due.snapshot |= had_any;
@@ -166,9 +166,9 @@ impl State {
             Kind::Other => {}
         }
         let mut effects = Vec::new();
-        // Newcomers do not wait for the broker: the number is the one that this node knows of.
-        for (app, channel, count) in self.take_newcomers() {
-            self.tell_count(&app, &channel, count, &mut effects);
+        // New subscribers do not wait for the broker: they receive the count as this node knows it.
+        for (app, channel, count) in self.take_awaiting_count() {
+            self.send_count(&app, &channel, count, &mut effects);
         }
         for number in joins {
             let is_channel = self.joins.get(&number).is_some_and(|join| join.channel != *USERS);
@@ -200,10 +200,10 @@ impl State {
         self.history_turn = self.nodes.has_others().then_some(turn);
     }
 
-    /// The next last events that this node has to send; more may follow even if it is empty. `None`: it is not this node's
-    /// turn, or all have been sent.
+    /// The next batch of last events to send; more may follow even if it is empty. `None`: it is not this node's turn, or all
+    /// have been sent.
     fn next_last_events(&mut self, now: u64, history_now: u64) -> Option<Vec<LastEventOf>> {
-        /// Maximum entries that are looked at while the state is locked.
+        /// Maximum entries that are visited while the state is locked.
         const LOOKED_AT: usize = 4096;
         self.history_turn.filter(|turn| *turn <= now)?;
         let (mut portion, mut bytes) = (Vec::new(), 0);
@@ -224,7 +224,7 @@ impl State {
         Some(portion)
     }
 
-    /// The last events did not reach the others: all of them are to be sent anew.
+    /// The last events did not reach the other nodes: all of them have to be sent again.
     fn repeat_last_events(&mut self, now: u64) {
         for app in self.apps.values_mut() {
             app.history.begin_round();

@@ -1,4 +1,4 @@
-//! What waits for an answer of the cluster or of the broker.
+//! Completions that wait for a reply from the cluster or the broker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::message::{ChannelName, SocketId};
 
-/// Called once with the answer, never while the state is locked.
+/// Called once with the result, never while the state is locked.
 pub type Completion = Box<dyn FnOnce(Result<(), JoinError>) + Send>;
 
 /// Ends a connection. Called at most once, never while the state is locked.

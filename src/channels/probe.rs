@@ -1,5 +1,5 @@
-//! Whether other nodes are there that can take over the connections of this one. Asked once, at shutdown, so that it costs
-//! nothing before; and it needs no apps.
+//! Finds out whether other nodes can take over the connections of this one. Runs once, at shutdown, so that it costs
+//! nothing before that. It needs no apps.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::wire::ClusterMessage;
 use crate::broker::{Broker, Status};
 use crate::message::NodeName;
 
-/// How long a node that shuts down waits for the answer of another one.
+/// How long a node that shuts down waits for a reply from another one.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Probe {
 }
 
 impl Channels {
-    /// Whether another node stays. From this call on this node tells others that it does not.
+    /// Whether another node stays. After this call, this node no longer replies to others that it stays.
     pub async fn has_other_nodes(&self) -> bool {
         self.probe.is_leaving.store(true, Ordering::Relaxed);
         if matches!(*self.broker, Broker::Memory(_)) || self.broker.status() != Status::Ready {

@@ -9,7 +9,7 @@ use crate::message::{Broadcast, Dispatch, UserId};
 use crate::webhooks::WebhookEvent;
 
 impl Channels {
-    /// Sends an event to the subscribers of its channels on all nodes, all or nothing. Done when the broker has accepted it.
+    /// Sends an event to the subscribers of its channels on all nodes, all or nothing. Completes when the broker has accepted it.
     pub fn broadcast(
         &self,
         event: &Broadcast,
@@ -18,8 +18,8 @@ impl Channels {
         async move { accepted.await.map(drop) }
     }
 
-    /// Publishes an event of the client that does not receive it, and tells webhooks if it is accepted. `answer` is called
-    /// first, and once.
+    /// Publishes a client event to all subscribers except its sender, and queues its webhook if the broker accepts it. `answer`
+    /// is called first, exactly once.
     pub fn publish_client_event(
         self: &Arc<Self>,
         event: Broadcast,
@@ -38,7 +38,7 @@ impl Channels {
         self.broker.publish(signal, Box::new(receipt));
     }
 
-    /// Ends all connections of an app that are signed in as a user, on all nodes. Done when the broker has accepted it.
+    /// Ends all connections of an app that are signed in as a user, on all nodes. Completes when the broker has accepted it.
     pub fn terminate(
         &self,
         app: &Arc<str>,

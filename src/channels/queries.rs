@@ -1,4 +1,4 @@
-//! What the HTTP API asks of the channels of an app.
+//! The queries of the HTTP API about the channels of an app.
 
 use tokio::task::yield_now;
 
@@ -8,9 +8,9 @@ use crate::message::{ChannelInfo, ChannelName, LastEvent, Member};
 
 impl Channels {
     /// An app's channels in the cluster that have a subscriber and whose names start with this, by name. Unlisted channels are
-    /// among them only if the prefix is theirs.
+    /// included only if the prefix is theirs.
     ///
-    /// They are looked at in steps: a channel that comes or goes meanwhile may be among them or not.
+    /// The channels are visited in steps: one that appears or disappears meanwhile may be included or not.
     pub async fn channels(&self, app: &str, prefix: &str) -> Vec<(ChannelName, ChannelInfo)> {
         const STEP: usize = 512;
         let is_wanted = |name: &ChannelName| {
@@ -42,7 +42,7 @@ impl Channels {
         found
     }
 
-    /// The subscribers of a channel in the cluster: those of this node as they are, the others as they have been told.
+    /// The subscribers of a channel in the cluster: those of this node exactly, the others as last reported.
     #[must_use]
     pub fn channel(&self, app: &str, channel: &ChannelName) -> ChannelInfo {
         let state = self.state();

@@ -1,4 +1,4 @@
-//! Channels that only nodes use. Their names have a scope, so that no client can subscribe to them.
+//! Channels for internal use. Their names have a scope, so that no client can subscribe to them.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ pub(super) static USERS: LazyLock<ChannelName> = LazyLock::new(|| ChannelName::s
 pub(super) static CONNECTIONS: LazyLock<ChannelName> =
     LazyLock::new(|| ChannelName::scoped("#", "connections"));
 
-/// The channel of this node on which those are that watch a user.
+/// The channel of this node whose subscribers watch a user.
 pub(super) fn watched(app: &str, user: &UserId) -> ChannelName {
     ChannelName::scoped(app, &format!("#watched-{}", user.to_text()))
 }

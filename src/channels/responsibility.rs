@@ -3,8 +3,8 @@
 pub(super) enum Responsibility {
     Own,
     Others,
-    /// None: the change is not new, this node has only now heard of it.
-    Nobody,
+    /// No node: the change is old, and this node has only just received it.
+    None,
 }
 
 impl Responsibility {

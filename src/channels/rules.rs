@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::message::{ChannelKind, ChannelName, Dialect};
 
-/// What the engine has to know of an app.
+/// The settings of an app that the engine needs.
 #[derive(Debug, Clone)]
 pub struct AppRules {
     pub id: Arc<str>,
@@ -10,7 +10,7 @@ pub struct AppRules {
     pub connections: usize,
     /// Members of one presence channel.
     pub presence_members: usize,
-    /// Whether subscribers hear how many they are, on channels that are not presence channels.
+    /// Whether subscribers receive subscription counts, on channels that are not presence channels.
     pub subscription_count: bool,
     /// How long a cache channel keeps its last event, in milliseconds.
     pub cache_ttl: u64,
@@ -19,7 +19,7 @@ pub struct AppRules {
 }
 
 impl AppRules {
-    /// Whether the subscribers of a channel hear how many they are.
+    /// Whether the subscribers of a channel receive subscription counts.
     pub(super) fn is_counted(&self, dialect: &dyn Dialect, channel: &ChannelName) -> bool {
         if !self.subscription_count {
             return false;

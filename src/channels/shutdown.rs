@@ -9,34 +9,34 @@ use super::wire::ClusterMessage;
 use crate::webhooks::is_taken_over;
 
 impl Channels {
-    /// Tells the other nodes that this one leaves, so that they do not wait for it, and webhooks what no other node will tell
-    /// them. Takes at most `within`; events that have not been delivered then are counted and logged.
+    /// Announces to the other nodes that this one leaves, and delivers the webhooks that no other node will deliver. Takes at
+    /// most `within`; events that have not been delivered then are counted and logged.
     ///
-    /// To be called when the connections are closed, and before the broker is.
+    /// Call it after the connections are closed and before the broker is.
     pub async fn leave(&self, within: Duration) {
         let end = Instant::now() + within;
         let leaving = async {
-            // Without a broker, the others will miss this node by its silence.
+            // Without a broker, the other nodes detect the loss of this one by its missing heartbeats.
             if self.send(&ClusterMessage::Leave).await.is_ok() && !self.webhooks.is_empty() {
                 self.own_leave.notified().await;
             }
         };
-        // All that was sent before comes back before it. If it does not come back, what is known has to do, and there has to be
-        // time to deliver that.
+        // Everything that was sent earlier comes back before it. If it does not come back, the current state decides, and half
+        // of the time is left to deliver the webhooks.
         let _ = timeout(within / 2, leaving).await;
-        self.left.call_once(|| self.lose_itself());
+        self.left.call_once(|| self.remove_own_state());
         self.webhooks.finish(end).await;
     }
 
     /// This node's own [`Leave`](ClusterMessage::Leave) has come back.
     pub(super) fn handle_own_leave(&self) {
-        self.left.call_once(|| self.lose_itself());
+        self.left.call_once(|| self.remove_own_state());
         self.own_leave.notify_one();
     }
 
-    /// All that is on this node is gone, even what it has not sent yet. If it is the last node, it tells webhooks; otherwise
-    /// another one does.
-    fn lose_itself(&self) {
+    /// Removes everything that is on this node, including changes that have not been sent. The last node delivers the webhooks
+    /// about this; otherwise another node does.
+    fn remove_own_state(&self) {
         let mut is_last = false;
         self.update(|state| {
             state.has_left = true;

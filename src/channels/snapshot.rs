@@ -1,4 +1,4 @@
-//! Snapshots in parts: no message grows with what is on a node.
+//! Snapshots in parts, so that no message grows with the state of a node.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use crate::message::ChannelName;
 /// millisecond.
 pub(super) const MAX_PART_BYTES: usize = 64 * 1024;
 
-/// A walk over all that is on a node, one part at a time.
+/// Iterates over the complete state of a node, one part at a time.
 ///
-/// What is on the node may change in between. Every entry that is there all the time is visited at least once: the walk goes from
-/// the last entry to the first, and an entry that moves into the gap of a removed one comes from where the walk has been. Entries
-/// that are added later have a change with a higher number.
+/// The state may change in between. Every entry that exists throughout is visited at least once: the walk goes from the last
+/// entry to the first, and an entry that moves into the gap of a removed one comes from the part already visited. Entries that
+/// are added later have a change with a higher number.
 #[derive(Debug)]
 pub(super) struct Walk {
     number: u64,
-    /// How many parts there have been.
+    /// The number of parts so far.
     index: usize,
-    /// The apps that are left, the current one last.
+    /// The remaining apps, the current one last.
     apps: Vec<Arc<str>>,
-    /// How many channels of the current app are left, once the walk has begun it.
+    /// The number of remaining channels of the current app, once the walk has begun it.
     channels: Option<usize>,
-    /// How many members of the current channel are left, if the walk has begun it.
+    /// The number of remaining members of the current channel, if the walk has begun it.
     members: Option<(ChannelName, usize)>,
 }
 
@@ -56,7 +56,7 @@ impl Walk {
         (ClusterMessage::SnapshotPart { number, index, of, apps }, is_last)
     }
 
-    /// Takes what fits of an app's channels. Whether that is all.
+    /// Takes as many of an app's channels as fit. Returns whether the app is complete.
     fn take(&mut self, part: &mut Part, locals: &Locals) -> bool {
         let mut left = self.channels.unwrap_or(locals.len()).min(locals.len());
         while let Some((name, local)) = left.checked_sub(1).and_then(|index| locals.get_index(index)) {
@@ -95,7 +95,7 @@ struct Part {
 }
 
 impl Part {
-    /// An app without connections is in the snapshot, too.
+    /// The snapshot includes apps without connections.
     fn begin(&mut self, app: &Arc<str>) {
         self.apps.push(AppSnapshot::new(app.clone()));
     }
@@ -133,7 +133,7 @@ mod tests {
         Member { user_id: UserId::new(&number.to_string()), user_info: Some(info) }
     }
 
-    /// This many channels with a number of connections, and members, two on each channel.
+    /// This many channels with a connection count, and this many members, two per channel.
     fn locals(count: u64) -> Locals {
         let mut locals = Locals::new();
         for number in 0..count {
@@ -167,7 +167,7 @@ mod tests {
         snapshot
     }
 
-    /// The parts; before each but the first, what is there changes.
+    /// The parts. The state changes before each one except the first.
     fn parts(apps: &mut [(Arc<str>, Locals)], mut change: impl FnMut(&mut Locals)) -> Vec<ClusterMessage> {
         let mut walk = Walk::new(7, apps.iter().map(|(id, _)| id.clone()));
         let mut all = Vec::new();
@@ -184,7 +184,7 @@ mod tests {
         }
     }
 
-    /// What the parts say of an app together, if none is missing.
+    /// The merged contents of the parts for an app, if none is missing.
     fn gathered(parts: Vec<ClusterMessage>, id: &str) -> Option<Snapshot> {
         let (mut before, mut all) = (None, Snapshot::default());
         for message in parts {

@@ -10,7 +10,7 @@ use crate::message::SocketId;
 #[derive(Debug)]
 pub(super) struct SocketIds {
     node: u64,
-    /// Four rounds of `SipHash` with random keys make a permutation that cannot be told from a random one.
+    /// Four rounds of `SipHash` with random keys make a permutation that is indistinguishable from a random one.
     rounds: [RandomState; 4],
 }
 
@@ -68,10 +68,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_says_nothing_about_its_neighbours() {
+    fn neighbouring_connections_have_unrelated_names() {
         let ids = SocketIds::new(7);
         let names: Vec<u64> = (1..=1000).map(|number| ids.name(number).connection()).collect();
-        // Of a thousand random numbers none are so near to each other, but for one run in a million.
+        // Among a thousand random numbers, no two are this close, except in one run out of a million.
         let mut sorted = names.clone();
         sorted.sort_unstable();
         assert!(sorted.windows(2).all(|pair| pair[1] - pair[0] > 2), "{sorted:?}");

@@ -1,4 +1,4 @@
-//! The task that takes out of the views what is out of date: little at a time, so that nothing else waits for long.
+//! The task that removes stale entries from the views, a few at a time so that other work does not wait for long.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ impl Channels {
         }
     }
 
-    /// Takes a step. Whether there was one to take.
+    /// Sweeps one step. Returns whether anything was left to sweep.
     pub(super) fn sweep_some(&self) -> bool {
         let mut is_more = false;
         self.update(|state| {

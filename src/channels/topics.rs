@@ -14,13 +14,13 @@ pub(super) struct Topics {
     dialect: &'static dyn Dialect,
     /// The app to which they belong.
     app: Option<Arc<str>>,
-    /// Topics that the broker has still to confirm: nobody is told to be on their channels before.
+    /// Topics that the broker has not confirmed yet: no subscription to their channels succeeds before that.
     pending: HashMap<ChannelName, PendingTopic>,
-    /// The reserved channels that the log has mentioned.
+    /// The reserved channels that have been logged.
     logged: HashSet<ChannelName>,
 }
 
-/// A topic that the broker has still to confirm, and those that wait for it.
+/// A topic that the broker has not confirmed yet, and the completions that wait for it.
 pub(super) struct PendingTopic {
     number: u64,
     pub(super) waiting: Vec<Completion>,
@@ -52,8 +52,8 @@ impl Topics {
         }
     }
 
-    /// The last connection of this node has left a channel. Returns those that still waited, and whether the node is still
-    /// subscribed to the topic, by a prefix.
+    /// The last connection of this node has left a channel. Returns the completions that still waited, and whether
+    /// the node is still subscribed to the topic, by a prefix.
     pub(super) fn exit(
         &mut self,
         app: &Arc<str>,
@@ -66,7 +66,7 @@ impl Topics {
         Some((self.take(channel), self.is_subscribed(channel.as_str())))
     }
 
-    /// Waits for the topic of a channel, if it has still to be confirmed. Whether it has.
+    /// Waits for the topic of a channel if it is not confirmed yet. Returns whether it waits.
     pub(super) fn wait(
         &mut self,
         app: &Arc<str>,
@@ -79,7 +79,7 @@ impl Topics {
         true
     }
 
-    /// The broker has confirmed a topic. Returns those that waited for it.
+    /// The broker has confirmed a topic. Returns the completions that waited for it.
     pub(super) fn confirmed(&mut self, SubscriptionId { topic, number }: &SubscriptionId) -> Vec<Completion> {
         let Ok(channel) = ChannelName::new(topic) else { return Vec::new() };
         if self.pending.get(&channel).is_none_or(|pending| pending.number != *number) {

@@ -1,4 +1,4 @@
-//! Everything that nodes tell each other, as one tagged enum in the [envelope](crate::cluster::Envelope) of the cluster.
+//! The messages between nodes, as one tagged enum in the [envelope](crate::cluster::Envelope) of the cluster.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::history::Shared;
 use crate::message::{Broadcast, ChannelName, Member, NodeName, SocketId, UserId};
 use crate::presence::{Change, Snapshot};
 
-/// What an entry of a message adds to its texts, in bytes of JSON.
+/// The JSON overhead of an entry in addition to its texts, in bytes.
 pub(super) const OVERHEAD: usize = 64;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,11 +22,11 @@ pub(super) enum ClusterMessage {
     Changes(Vec<NumberedChange>),
     /// The sender is alive.
     Heartbeat,
-    /// The sender may have missed something: every node is to send a snapshot.
+    /// The sender may have missed messages: every node must send a snapshot.
     SnapshotRequest,
-    /// All that is on the sender.
+    /// The complete state of the sender.
     Snapshot { number: u64, apps: Vec<AppSnapshot> },
-    /// A part of all that is on the sender, if that is much. It counts when all parts have arrived.
+    /// A part of the sender's state, if that is too large for one message. The snapshot is complete when all parts have arrived.
     SnapshotPart { number: u64, index: usize, of: usize, apps: Vec<AppSnapshot> },
     /// The last events of cache channels, for nodes that have missed them.
     LastEvents(Vec<LastEventOf>),
@@ -34,7 +34,7 @@ pub(super) enum ClusterMessage {
     Terminate { app: Arc<str>, user: UserId },
     /// The sender leaves for good.
     Leave,
-    /// The sender is about to shut down: does any node stay?
+    /// The sender is about to shut down and asks whether any node stays.
     Probe,
     /// The sender stays.
     ProbeReply { to: NodeName },
@@ -84,14 +84,14 @@ pub(super) struct LastEventOf {
     pub(super) channel: Arc<str>,
     pub(super) event: String,
     pub(super) data: String,
-    /// For how long it has been kept, in milliseconds.
+    /// Its age in milliseconds.
     pub(super) age: u64,
     /// It arrived by a topic, so that only nodes that are subscribed to the topic would receive the next one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) by_topic: bool,
-    /// How many events had been kept by then, as far as the sender knows.
+    /// How many events the channel had kept by then, as far as the sender knows.
     pub(super) version: u64,
-    /// The sender would have received a newer one.
+    /// The sender has missed nothing since: it would have received a newer one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) certain: bool,
 }
@@ -118,7 +118,7 @@ impl LastEventOf {
 }
 
 impl NumberedChange {
-    /// About how many bytes it takes.
+    /// Its approximate size in bytes.
     pub(super) fn bytes(&self) -> usize {
         let member = if let Change::Join { member, .. } = &self.change { member.text_bytes() } else { 0 };
         self.channel.len() + member + OVERHEAD
@@ -139,7 +139,7 @@ impl AppSnapshot {
         self.counts.push((channel.as_str().into(), count));
     }
 
-    /// Its contents, without names that no node writes.
+    /// Its contents, without invalid names, which no node writes.
     pub(super) fn into_snapshot(self) -> Snapshot {
         let name = reserved_channels::read;
         Snapshot {

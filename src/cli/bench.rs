@@ -82,7 +82,7 @@ fn choose<'a>(apps: &'a [AppSettings], key: Option<&str>) -> Result<&'a AppSetti
 /// Signs as the application's server does.
 struct SigningApp(AppCredentials);
 
-impl loadgen::App for SigningApp {
+impl loadgen::AppSigner for SigningApp {
     fn id(&self) -> &str {
         self.0.id()
     }

@@ -1,4 +1,4 @@
-//! The nodes: membership, heartbeats, the leader, isolation, the progress of snapshots, and the envelope of all that nodes send
+//! The nodes: membership, heartbeats, the leader, isolation, the progress of snapshots, and the envelope of everything that nodes send
 //! each other. Knows nothing of what is replicated.
 
 mod gather;

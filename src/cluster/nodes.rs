@@ -1,24 +1,24 @@
-//! Which nodes there are. Pure; times are in milliseconds.
+//! Cluster membership. Pure; times are in milliseconds.
 
 use std::collections::HashMap;
 
 use super::SnapshotProgress;
 use crate::message::NodeName;
 
-/// A node that has been silent for longer than this is lost, with all that was on it.
+/// A node that has been silent for longer than this is lost, together with everything on it.
 const SILENT_AFTER: u64 = 15_000;
 
 /// How long a lost node is remembered, as a multiple of [`SILENT_AFTER`].
 const FORGET_AFTER: u64 = 10;
 
-/// Nodes answer a request for what they keep one after another, this far apart: long enough to receive what the one before
-/// has sent.
+/// Nodes respond to a request for last events one after another, at this interval: long enough to receive what the previous
+/// node has sent.
 pub const TURN: u64 = 100;
 
 /// No node waits for more turns than this.
 const MAX_TURNS: u64 = 6;
 
-/// How long a node that has sent a request counts as one that waits for the answer.
+/// How long a node that has sent a request counts as waiting for the responses.
 const REQUESTING: u64 = 2_000;
 
 /// A request for snapshots is not repeated sooner.
@@ -44,7 +44,7 @@ pub struct Nodes {
 
 #[derive(Debug)]
 struct Node {
-    heard: u64,
+    last_seen: u64,
     /// When it was started, by its own clock. All nodes compare the same numbers.
     since: u64,
     status: NodeStatus,
@@ -73,12 +73,12 @@ impl NodeStatus {
 /// Nodes have timed out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
-    /// When the first of them was last heard.
-    pub last_heard: u64,
+    /// When the first of them was last seen.
+    pub last_seen: u64,
 }
 
 impl Nodes {
-    /// A newcomer requests snapshots first.
+    /// A new node requests snapshots first.
     #[must_use]
     pub fn new(own: NodeName, since: u64) -> Self {
         Self {
@@ -115,22 +115,22 @@ impl Nodes {
         self.last_echo = now;
     }
 
-    /// Notes a message of a node that was started at `since`; an unknown node has to send a snapshot. Whether the message
-    /// counts: what arrives after a node has left was under way then, and its name is not used again.
-    pub fn heard(&mut self, node: &NodeName, since: u64, is_snapshot: bool) -> bool {
+    /// Records a message of a node that was started at `since`; an unknown node has to send a snapshot. Returns whether to apply
+    /// the message: one that arrives after its node has left was in flight at that time, and node names are never reused.
+    pub fn record_message(&mut self, node: &NodeName, since: u64, is_snapshot: bool) -> bool {
         let time = self.time;
         let status = match (*node == self.own, time > SILENT_AFTER && since < self.since) {
             (true, _) => NodeStatus::Settled,
-            // An older node that has not been heard for so long was away.
+            // An older node that has not been seen for this long was away.
             (false, true) => NodeStatus::Lost,
             (false, false) => NodeStatus::New,
         };
-        let new = Node { heard: time, since, status, requested: None, snapshot: None };
+        let new = Node { last_seen: time, since, status, requested: None, snapshot: None };
         let entry = self.known.entry(node.clone()).or_insert(new);
         if entry.status == NodeStatus::Left {
             return false;
         }
-        entry.heard = time;
+        entry.last_seen = time;
         if entry.status != NodeStatus::Settled && !is_snapshot {
             self.request();
         }
@@ -138,7 +138,7 @@ impl Nodes {
     }
 
     /// Advances the clock, unless this node is isolated: a node that no longer receives its own messages pauses its failure
-    /// detector instead of declaring others dead. Returns the nodes that count as just heard because the isolation is over.
+    /// detector instead of declaring others dead. Returns the nodes that count as just seen because the isolation is over.
     pub fn pass(&mut self, elapsed: u64, is_isolated: bool) -> Vec<NodeName> {
         if is_isolated {
             self.is_isolated = true;
@@ -148,8 +148,8 @@ impl Nodes {
         let mut refreshed = Vec::new();
         if std::mem::take(&mut self.is_isolated) {
             for (node, entry) in &mut self.known {
-                if self.time.saturating_sub(entry.heard) <= SILENT_AFTER {
-                    entry.heard = self.time;
+                if self.time.saturating_sub(entry.last_seen) <= SILENT_AFTER {
+                    entry.last_seen = self.time;
                     refreshed.push(node.clone());
                 }
             }
@@ -157,7 +157,7 @@ impl Nodes {
         refreshed
     }
 
-    /// Notes a part of a node's snapshot. `None`: the node is unknown.
+    /// Records a part of a node's snapshot. `None`: the node is unknown.
     pub fn gather(
         &mut self,
         node: &NodeName,
@@ -175,12 +175,12 @@ impl Nodes {
         Some(progress)
     }
 
-    /// All nodes are to send a snapshot, unless that was requested just now.
+    /// Requests a snapshot from all nodes, unless one was requested just now.
     fn request(&mut self) {
         self.must_request |= self.requested.is_none_or(|requested| self.time >= requested + REQUEST_AGAIN);
     }
 
-    /// All nodes are to send a snapshot, whenever that was last requested.
+    /// Requests a snapshot from all nodes, regardless of the last request.
     pub fn request_now(&mut self) {
         self.must_request = true;
     }
@@ -212,21 +212,21 @@ impl Nodes {
         }
     }
 
-    /// Whether this node acts where one has to, such as to deliver webhooks: the leader is the node that was started first, so
-    /// that a newcomer, which knows nothing yet, never takes over. For a moment two nodes may both be leaders.
+    /// Whether this node performs the tasks of a single node, such as delivering webhooks. The leader is the node that was started
+    /// first, so that a new node, which has no state yet, never takes over. Two nodes may briefly both be leaders.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.known.iter().all(|(node, entry)| !entry.status.is_alive() || self.is_older_than(node, entry))
     }
 
-    /// Whether another node is there that becomes the leader if this one leaves.
+    /// Whether another node becomes the leader if this one leaves.
     #[must_use]
     pub fn has_others(&self) -> bool {
         self.known.iter().any(|(node, entry)| *node != self.own && entry.status.is_alive())
     }
 
-    /// A node has sent a request. How long this node waits before it answers: the oldest node is first, because it knows most.
-    /// Nodes that have sent a request themselves are last, but do answer: it may be all of them.
+    /// A node has sent a request. Returns how long this node waits before it responds: the oldest node is first, because it has
+    /// the most complete state. Nodes that have sent a request themselves are last, but do respond: it may be all of them.
     pub fn wait_for_turn(&mut self, node: &NodeName, now: u64) -> u64 {
         if let Some(entry) = self.known.get_mut(node) {
             entry.requested = Some(now);
@@ -246,9 +246,9 @@ impl Nodes {
         (self.since, &self.own) <= (entry.since, node)
     }
 
-    /// A node has left. It is forgotten when nothing of it can be under way any more.
+    /// A node has left. It is forgotten when none of its messages can be in flight any more.
     pub fn left(&mut self, node: &NodeName, since: u64) {
-        self.heard(node, since, true);
+        self.record_message(node, since, true);
         if let Some(entry) = self.known.get_mut(node) {
             (entry.status, entry.snapshot) = (NodeStatus::Left, None);
         }
@@ -257,16 +257,16 @@ impl Nodes {
     /// Marks the nodes that have been silent for too long as lost, if there are any.
     pub fn mark_timed_out(&mut self) -> Option<Lost> {
         let (time, own) = (self.time, self.own.clone());
-        let mut last_heard: Option<u64> = None;
+        let mut last_seen: Option<u64> = None;
         self.known.retain(|node, entry| {
-            let silence = time.saturating_sub(entry.heard);
+            let silence = time.saturating_sub(entry.last_seen);
             if silence > SILENT_AFTER && *node != own && entry.status.is_alive() {
                 (entry.status, entry.snapshot) = (NodeStatus::Lost, None);
-                last_heard = Some(last_heard.map_or(entry.heard, |heard| heard.min(entry.heard)));
+                last_seen = Some(last_seen.map_or(entry.last_seen, |seen| seen.min(entry.last_seen)));
             }
             silence <= SILENT_AFTER * FORGET_AFTER || *node == own
         });
-        last_heard.map(|last_heard| Lost { last_heard })
+        last_seen.map(|last_seen| Lost { last_seen })
     }
 }
 
@@ -286,7 +286,7 @@ mod tests {
         nodes
     }
 
-    /// A node's snapshot arrives. Whether it contains nothing new.
+    /// A node's snapshot arrives. Returns whether it contains nothing new.
     fn settled(nodes: &mut Nodes, node: &NodeName) -> bool {
         let is_old = nodes.is_older_and_new(node);
         nodes.settle(node);
@@ -297,18 +297,18 @@ mod tests {
     fn an_isolated_node_declares_no_other_node_lost() {
         let mut nodes = nodes();
         let other: NodeName = "other".into();
-        nodes.heard(&other, 20, true);
+        nodes.record_message(&other, 20, true);
         assert!(!settled(&mut nodes, &other));
         for _ in 0..100 {
             nodes.pass(1000, true);
         }
         assert_eq!(nodes.pass(SILENT_AFTER, false), std::slice::from_ref(&other));
-        assert_eq!(nodes.mark_timed_out(), None, "it counts as heard after the isolation");
+        assert_eq!(nodes.mark_timed_out(), None, "it counts as seen after the isolation");
         nodes.pass(SILENT_AFTER + 1, false);
-        assert_eq!(nodes.mark_timed_out(), Some(Lost { last_heard: SILENT_AFTER }));
+        assert_eq!(nodes.mark_timed_out(), Some(Lost { last_seen: SILENT_AFTER }));
         assert_eq!(nodes.mark_timed_out(), None);
         // It is alive after all: it has to send a snapshot again.
-        nodes.heard(&other, 20, false);
+        nodes.record_message(&other, 20, false);
         assert!(nodes.must_request());
     }
 
@@ -316,10 +316,10 @@ mod tests {
     fn the_oldest_node_answers_a_request_first() {
         let mut nodes = nodes();
         let (older, newer): (NodeName, NodeName) = ("older".into(), "newer".into());
-        nodes.heard(&older, 5, true);
+        nodes.record_message(&older, 5, true);
         assert!(settled(&mut nodes, &older), "its first snapshot is older than this node");
         assert!(!settled(&mut nodes, &older), "its next one is not");
-        nodes.heard(&newer, 15, true);
+        nodes.record_message(&newer, 15, true);
         assert!(!settled(&mut nodes, &newer));
         // The oldest node is first, unless it has sent the request.
         assert_eq!(nodes.wait_for_turn(&newer, 0), TURN);
@@ -327,11 +327,11 @@ mod tests {
         assert_eq!(nodes.wait_for_turn(&newer, 10_000), TURN, "it has its answer by now");
         // A node that has sent a request itself is last.
         let own = nodes.own.clone();
-        nodes.heard(&own, 10, true);
+        nodes.record_message(&own, 10, true);
         assert!(nodes.wait_for_turn(&own, 10_000) > 3 * TURN);
         // The wait is bounded, however many nodes there are.
         for number in 0..100 {
-            nodes.heard(&format!("{number}").into(), 6, true);
+            nodes.record_message(&format!("{number}").into(), 6, true);
         }
         assert!(nodes.wait_for_turn(&newer, 20_000) < 1_000);
     }
@@ -341,22 +341,22 @@ mod tests {
         let mut nodes = nodes();
         let (older, newer): (NodeName, NodeName) = ("older".into(), "newer".into());
         assert!(nodes.is_leader());
-        nodes.heard(&newer, 15, false);
-        assert!(nodes.is_leader(), "a newcomer knows nothing yet");
-        nodes.heard(&older, 5, false);
+        nodes.record_message(&newer, 15, false);
+        assert!(nodes.is_leader(), "a new node has no state yet");
+        nodes.record_message(&older, 5, false);
         assert!(!nodes.is_leader());
         settled(&mut nodes, &older);
         nodes.pass(SILENT_AFTER + 1, false);
         nodes.mark_timed_out();
         assert!(nodes.is_leader());
         // After its return this node is the leader until its snapshot has arrived.
-        nodes.heard(&older, 5, false);
+        nodes.record_message(&older, 5, false);
         assert!(nodes.is_leader());
         assert!(!settled(&mut nodes, &older) && !nodes.is_leader());
-        // The same if it was away for so long that it was forgotten.
+        // The same if it was away long enough to be forgotten.
         nodes.pass(SILENT_AFTER * 11, false);
         nodes.mark_timed_out();
-        nodes.heard(&older, 5, false);
+        nodes.record_message(&older, 5, false);
         assert!(nodes.is_leader());
         assert!(!settled(&mut nodes, &older) && !nodes.is_leader());
     }
@@ -365,17 +365,17 @@ mod tests {
     fn messages_of_a_node_that_has_left_do_not_bring_it_back() {
         let mut nodes = nodes();
         let other: NodeName = "other".into();
-        nodes.heard(&other, 5, true);
+        nodes.record_message(&other, 5, true);
         assert!(settled(&mut nodes, &other) && nodes.wait_for_turn(&"newer".into(), 0) > 0);
         assert!(!nodes.is_leader());
         nodes.left(&other, 5);
         assert!(nodes.wait_for_turn(&"newer".into(), 0) == 0 && nodes.is_leader());
         // A count that was under way.
-        assert!(!nodes.heard(&other, 5, false) && !nodes.must_request() && nodes.is_leader());
+        assert!(!nodes.record_message(&other, 5, false) && !nodes.must_request() && nodes.is_leader());
         nodes.pass(SILENT_AFTER + 1, false);
         assert_eq!(nodes.mark_timed_out(), None, "it is not missed");
         nodes.pass(SILENT_AFTER * 10, false);
         nodes.mark_timed_out();
-        assert!(nodes.heard(&other, 5, false), "it is forgotten in the end");
+        assert!(nodes.record_message(&other, 5, false), "it is forgotten in the end");
     }
 }

@@ -188,7 +188,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_can_hurt(signal in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_do_not_panic(signal in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode::<Greeting>(&signal);
         }
     }

@@ -223,7 +223,7 @@ async fn a_page_of_echo_gets_the_key_and_permits_that_the_server_accepts() {
 }
 
 #[tokio::test]
-async fn a_bad_request_is_told_what_is_wrong() {
+async fn a_bad_request_is_rejected_with_the_reason() {
     let bench = bench();
     for (path, body, status, expected) in [
         ("token", "{", 400, "invalid_json"),
@@ -245,7 +245,7 @@ async fn a_bad_request_is_told_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn whoever_publishes_is_told_what_is_left_out() {
+async fn the_response_lists_the_keys_that_were_left_out() {
     let bench = bench();
     let body = r#"{"channel":"chat:","data":{"massage":1,"name":"A"}}"#;
     let (status, answer) = bench.post("publish", body).await;
@@ -318,7 +318,7 @@ async fn a_publication_reaches_the_broker_to_the_letter() {
 }
 
 #[tokio::test]
-async fn what_the_broker_refuses_is_unavailable() {
+async fn a_message_that_the_broker_refuses_is_unavailable() {
     let bench = bench();
     bench.broker.shutdown().await;
     let (status, answer) = bench.post("publish", r#"{"channel":"chat:","data":{}}"#).await;

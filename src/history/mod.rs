@@ -1,11 +1,11 @@
-//! What channels remember: today the last event of each of an app's cache channels, and how the nodes agree on them.
+//! The history of channels: currently the last event of each cache channel of an app, and how the nodes agree on it.
 //!
-//! A node that may have missed something sends a request, which every node receives at the same place of the broker's one
-//! order. Then one node after another sends what it keeps and no other node has sent since: usually the first one sends all of
-//! it, and the others nothing. Two entries of a channel are compared without clocks:
+//! A node that may have missed something sends a request, which every node receives at the same position in the broker's
+//! order. The nodes then respond one after another, each with the entries that no other node has sent since: usually the first
+//! one sends everything and the others nothing. Two entries of a channel are compared without clocks:
 //!
-//! * What a node has received by itself since it last may have missed something is *certain*: it is the last event.
-//! * Otherwise the higher version is the newer one. A version counts the events that were kept, alike on all nodes,
+//! * An entry that a node has received directly since it last may have missed something is *certain*: it is the last event.
+//! * Otherwise the higher version is the newer one. A version counts the kept events, the same way on all nodes,
 //!   because each node continues from the highest one that it knows.
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,29 +15,29 @@ use crate::message::{ChannelName, Frame};
 /// Maximum bytes of one app's events; the oldest are dropped first.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// What an entry takes in addition to its texts, in bytes.
+/// The memory that an entry takes in addition to its texts, in bytes.
 const OVERHEAD: usize = 256;
 
-/// Keeps one event a channel, for a time. `now` is in milliseconds and never goes back.
+/// Keeps one event per channel, for a limited time. `now` is in milliseconds and never goes back.
 #[derive(Debug, Default)]
 pub struct History {
-    entries: HashMap<ChannelName, Entry>,
+    entries: HashMap<ChannelName, HistoryEntry>,
     /// Channels by the age of their entries.
     order: BTreeMap<u64, ChannelName>,
     next: u64,
     bytes: usize,
     /// The highest version that this node knows of.
     version: u64,
-    /// Rises when something may have been missed.
+    /// Increases when something may have been missed.
     epoch: u64,
-    /// Rises with every request for what is kept.
+    /// Increases with every request for last events.
     round: u64,
-    /// Up to where `order` has been looked through in this round.
+    /// The position in `order` up to which this round has been scanned.
     cursor: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct HistoryEntry {
     event: String,
     data: String,
     frame: Frame,
@@ -52,7 +52,7 @@ struct Entry {
     round: u64,
 }
 
-impl Entry {
+impl HistoryEntry {
     fn cost(&self, channel: &ChannelName) -> usize {
         let texts = self.event.len() + self.data.len() + self.frame.bytes().len();
         texts + channel.as_str().len() + OVERHEAD
@@ -83,7 +83,7 @@ pub struct Shared<'a> {
     pub channel: &'a ChannelName,
     pub event: &'a str,
     pub data: &'a str,
-    /// For how long it has been kept, in milliseconds.
+    /// Its age in milliseconds.
     pub age: u64,
     pub by_topic: bool,
     pub knowledge: Knowledge,
@@ -108,7 +108,7 @@ impl History {
         self.forget(channel);
         let Kept { event, data, frame, at, by_topic } = kept;
         let (order, round) = (self.next, self.round);
-        let entry = Entry { event, data, frame, kept: at, order, by_topic, version, epoch, round };
+        let entry = HistoryEntry { event, data, frame, kept: at, order, by_topic, version, epoch, round };
         self.bytes += entry.cost(channel);
         self.order.insert(entry.order, channel.clone());
         self.entries.insert(channel.clone(), entry);
@@ -116,8 +116,8 @@ impl History {
         while self.bytes > MAX_BYTES && self.evict() {}
     }
 
-    /// Merges what another node keeps: it counts if this node knows nothing better. If it does, it will send that to the
-    /// others.
+    /// Merges an entry of another node, which is taken unless this node has a better one. A better one is sent to the other
+    /// nodes.
     pub fn merge(&mut self, channel: &ChannelName, kept: Kept, theirs: Knowledge) {
         self.version = self.version.max(theirs.version);
         let epoch = theirs.certain.then_some(self.epoch);
@@ -131,26 +131,26 @@ impl History {
             own.round = self.round;
             return;
         }
-        // The texts decide between two that cannot be told apart, so that all nodes decide alike.
+        // Between indistinguishable entries the texts decide, so that all nodes make the same decision.
         let is_newer = || (theirs.version, &kept.event, &kept.data) > (own.version, &own.event, &own.data);
         if !is_certain && (theirs.certain || is_newer()) {
             self.insert(channel, kept, theirs.version, epoch);
         }
     }
 
-    /// The node may have missed events: entries of which others are certain are better now.
+    /// The node may have missed events: entries of which other nodes are certain take precedence now.
     pub const fn may_have_missed(&mut self) {
         self.epoch += 1;
     }
 
-    /// A node has sent a request: one of the nodes is to send each entry.
+    /// A node has sent a request: each entry has to be sent by one of the nodes.
     pub const fn begin_round(&mut self) {
         self.round += 1;
         self.cursor = 0;
     }
 
-    /// Passes to `share` what no node has sent since the last request, until it returns false or `most` entries have been looked
-    /// at. Whether there may be more.
+    /// Passes to `share` what no node has sent since the last request, until it returns false or `most` entries have been visited.
+    /// Returns whether there may be more.
     pub fn share(&mut self, now: u64, most: usize, mut share: impl FnMut(Shared<'_>) -> bool) -> bool {
         let mut looked_at = 0;
         for (order, channel) in self.order.range(self.cursor..).take(most) {
@@ -161,7 +161,7 @@ impl History {
                 continue;
             }
             let knowledge = Knowledge { version: entry.version, certain: entry.epoch == Some(self.epoch) };
-            let Entry { event, data, kept, by_topic, .. } = entry;
+            let HistoryEntry { event, data, kept, by_topic, .. } = entry;
             let age = now.saturating_sub(*kept);
             if !share(Shared { channel, event, data, age, by_topic: *by_topic, knowledge }) {
                 return true;
@@ -180,13 +180,13 @@ impl History {
         self.find(channel, ttl, now).map(|(entry, _)| entry.frame.clone())
     }
 
-    /// The data of the last event, and for how long it is still kept.
+    /// The data of the last event, and its remaining lifetime.
     #[must_use]
     pub fn last(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&str, u64)> {
         self.find(channel, ttl, now).map(|(entry, left)| (&*entry.data, left))
     }
 
-    fn find(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&Entry, u64)> {
+    fn find(&self, channel: &ChannelName, ttl: u64, now: u64) -> Option<(&HistoryEntry, u64)> {
         let entry = self.entries.get(channel)?;
         let left = ttl.saturating_sub(now.saturating_sub(entry.kept));
         (left > 0).then_some((entry, left))
@@ -199,7 +199,7 @@ impl History {
         }
     }
 
-    /// Forgets what is too old.
+    /// Removes expired entries.
     pub fn expire(&mut self, ttl: u64, now: u64) {
         let old: Vec<ChannelName> = self
             .entries
@@ -259,7 +259,7 @@ mod tests {
         Frame::text(&[data.as_bytes()])
     }
 
-    /// What a history sends in a round, merged into the others.
+    /// Merges what a history sends in a round into the others.
     fn send(from: &mut History, to: &mut [&mut History]) -> usize {
         let mut sent = Vec::new();
         while from.share(0, 2, |shared| {
@@ -284,7 +284,7 @@ mod tests {
             for history in [&mut one, &mut two, &mut three] {
                 history.keep(&a, kept("old", 0, false));
             }
-            // Two nodes are cut off, and the third one hears an event.
+            // Two nodes are cut off, and the third one receives an event.
             one.may_have_missed();
             two.may_have_missed();
             three.keep(&a, kept("a newer one", 0, false));
@@ -321,7 +321,7 @@ mod tests {
             [&one, &two].map(|history| history.frame(&a, 10, 0)),
             [Some(frame("a")), Some(frame("a"))]
         );
-        // What is heard afterwards is newer on both.
+        // What is received afterwards is newer on both.
         one.keep(&a, kept("b", 0, false));
         one.begin_round();
         two.begin_round();

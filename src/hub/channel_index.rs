@@ -9,21 +9,21 @@ use crate::message::{ChannelName, Encoding};
 /// The subscribers of each channel, by encoding and shard, so that a message is encoded only for an encoding that has a subscriber
 /// and goes only to the shards that have one.
 ///
-/// A join is entered here before the shard is told, so that no shard that should receive a message is skipped.
+/// A join is recorded here before the command reaches the shard, so that no shard that should receive a message is skipped.
 #[derive(Debug)]
 pub(super) struct ChannelIndex {
     shards: usize,
-    state: RwLock<State>,
+    state: RwLock<IndexState>,
     channels: Gauge,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct IndexState {
     channels: HashMap<ChannelName, Entries, RandomState>,
     last_key: u64,
 }
 
-/// What shards know a channel by: its name and one encoding. A channel gets a new key when its last subscriber of that
+/// Identifies a channel and one encoding to the shards. A channel gets a new key when its last subscriber of that
 /// encoding has left and another one joins; a key is never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct ChannelKey(pub(super) u64);
@@ -51,12 +51,12 @@ impl ShardSet {
 /// The encodings of a channel that have a subscriber. Nearly always that is one, which needs no list.
 #[derive(Debug)]
 enum Entries {
-    One(Entry),
-    Several(Vec<Entry>),
+    One(EncodingEntry),
+    Several(Vec<EncodingEntry>),
 }
 
 #[derive(Debug)]
-struct Entry {
+struct EncodingEntry {
     key: ChannelKey,
     encoding: Encoding,
     /// The number of subscribers on each shard.
@@ -76,11 +76,11 @@ impl ChannelIndex {
         shard: usize,
     ) -> (ChannelName, ChannelKey) {
         let mut state = self.write();
-        let State { channels, last_key } = &mut *state;
+        let IndexState { channels, last_key } = &mut *state;
         let mut new_entry = || {
             *last_key += 1;
             let counts = vec![0; self.shards].into_boxed_slice();
-            Entry { key: ChannelKey(*last_key), encoding, counts }
+            EncodingEntry { key: ChannelKey(*last_key), encoding, counts }
         };
         let name = match channels.get_key_value(channel) {
             Some((name, _)) => name.clone(),
@@ -129,7 +129,7 @@ impl ChannelIndex {
     /// Where a message of the channel goes: `None` if it has no subscriber, and else one target, or several.
     pub(super) fn find(&self, channel: &ChannelName) -> Option<(Target, Vec<Target>)> {
         let state = self.read();
-        let mut targets = state.channels.get(channel)?.iter().map(Entry::target);
+        let mut targets = state.channels.get(channel)?.iter().map(EncodingEntry::target);
         Some((targets.next()?, targets.collect()))
     }
 
@@ -151,31 +151,31 @@ impl ChannelIndex {
         entries.flat_map(|entry| &entry.counts).map(|count| *count as usize).sum()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, State> {
+    fn read(&self) -> RwLockReadGuard<'_, IndexState> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
+    fn write(&self) -> RwLockWriteGuard<'_, IndexState> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Entries {
-    fn iter(&self) -> std::slice::Iter<'_, Entry> {
+    fn iter(&self) -> std::slice::Iter<'_, EncodingEntry> {
         match self {
             Self::One(entry) => std::slice::from_ref(entry).iter(),
             Self::Several(entries) => entries.iter(),
         }
     }
 
-    fn iter_mut(&mut self) -> std::slice::IterMut<'_, Entry> {
+    fn iter_mut(&mut self) -> std::slice::IterMut<'_, EncodingEntry> {
         match self {
             Self::One(entry) => std::slice::from_mut(entry).iter_mut(),
             Self::Several(entries) => entries.iter_mut(),
         }
     }
 
-    fn add(&mut self, entry: Entry) {
+    fn add(&mut self, entry: EncodingEntry) {
         match self {
             Self::Several(entries) => entries.push(entry),
             Self::One(_) => {
@@ -200,7 +200,7 @@ impl Entries {
     }
 }
 
-impl Entry {
+impl EncodingEntry {
     fn target(&self) -> Target {
         let present = (0..).zip(&self.counts).filter(|(_, count)| **count > 0);
         let shards = ShardSet(present.fold(0, |shards, (shard, _)| shards | 1 << shard));

@@ -98,7 +98,7 @@ async fn a_connection_that_left_a_channel_receives_nothing_more_from_it() {
     drop(gone);
     assert_eq!(node.hub.subscribers(&name("a")), 0);
     assert_eq!(node.metrics.channels.get(), 1);
-    // The hub has let go of the socket when its client sees the end.
+    // The client sees the end only after the hub has dropped the socket.
     assert_eq!(timeout(PATIENCE, gone_client.read(&mut [0])).await.unwrap().unwrap(), 0);
 }
 
@@ -106,7 +106,7 @@ async fn a_connection_that_left_a_channel_receives_nothing_more_from_it() {
 async fn nothing_is_encoded_without_subscribers_and_the_budget_is_returned() {
     let node = Node::start(2).await;
     let hold = node.budget.clone().try_acquire_owned().unwrap();
-    node.hub.publish(&name("empty"), hold, |_| panic!("nobody is on the channel"));
+    node.hub.publish(&name("empty"), hold, |_| panic!("the channel has no subscribers"));
     assert_eq!(node.budget.available_permits(), 1000);
     let (mut connection, mut client) = node.connect().await;
     connection.join(&name("a"), &1.into());

@@ -36,7 +36,7 @@ impl UserKey {
         Self::of_number(user).unwrap_or_else(|| Self(FixedState::default().hash_one(user).cast_signed()))
     }
 
-    /// The number is the key, except for the one that stands for nobody: that ID is treated like a text.
+    /// The number is the key, except for the reserved one that matches no user: that ID is handled like a text.
     fn of_number(user: &UserId) -> Option<Self> {
         user.number().map(Self).filter(|key| *key != Self::NOBODY)
     }

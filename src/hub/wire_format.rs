@@ -1,6 +1,6 @@
 use crate::message::{Close, Closes, Encoding, Frame};
 
-/// What the hub has to know about the bytes of a connection. An endpoint declares one for each pair of protocol and transport.
+/// The hub's view of a connection's bytes. An endpoint declares one for each pair of protocol and transport.
 #[derive(Debug)]
 pub struct WireFormat {
     /// How the events for the connection are encoded.

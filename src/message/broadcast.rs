@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_node_writes_is_malformed() {
+    fn an_invalid_broadcast_is_malformed() {
         let good = r#"{"app":"1","channels":["a"],"event":"e","data":"d","socket_id":"1.2"}"#;
         assert!(serde_json::from_str::<Broadcast>(good).is_ok());
         for (part, by) in

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::{Broadcast, ChannelName, Frame, Notice};
 
-/// What the engine asks of the protocol that its subscribers speak: what its channel names mean, and its encoding.
+/// The engine's interface to the protocol of its subscribers: the meaning of channel names, and the encoding.
 pub trait Dialect: fmt::Debug + Send + Sync {
     /// Called once per notice and encoding, not once per subscriber.
     fn encode(&self, notice: &Notice<'_>) -> Frame;
@@ -28,7 +28,7 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     ) -> Result<Option<Broadcast>, InvalidBroadcast>;
 }
 
-/// What the name of a channel says about it.
+/// The properties that a channel's name implies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "the properties are independent of each other")]
 pub struct ChannelKind {
@@ -38,7 +38,7 @@ pub struct ChannelKind {
     pub is_cache: bool,
     /// Only those whom the application lets in can subscribe.
     pub is_guarded: bool,
-    /// The application hears of its subscribers without asking for this channel.
+    /// Webhooks and channel lists include it without naming it.
     pub is_listed: bool,
 }
 

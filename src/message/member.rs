@@ -8,7 +8,7 @@ use super::UserId;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     pub user_id: UserId,
-    /// What the application says about the user: the text of a JSON value, as it was signed.
+    /// What the application says about the user: the text of a JSON value, exactly as signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_info: Option<Arc<str>>,
 }

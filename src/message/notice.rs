@@ -1,6 +1,6 @@
 use super::{ChannelName, Member, UserId};
 
-/// What the engine tells the subscribers of a channel. The encoder of their protocol makes a frame of it.
+/// A notice of the engine to the subscribers of a channel. Their protocol encodes it into a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice<'a> {
     Event {

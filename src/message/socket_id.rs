@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// A connection's name in the whole cluster: `<number>.<number>`, or Laravel's library throws.
 ///
-/// It is part of what applications sign, and no secret; but nobody can tell from one connection's that of another.
+/// Applications sign it, and it is not a secret; but one connection's ID does not reveal that of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId {
     node: u64,

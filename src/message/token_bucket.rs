@@ -69,7 +69,7 @@ impl TokenBucket {
         taken
     }
 
-    /// How long to let an empty bucket fill: until it holds a token, and long enough that an endless flood is looked at only
+    /// How long to let an empty bucket fill: until it holds a token, and long enough that an endless flood is checked only
     /// twenty times a second.
     #[must_use]
     pub fn refill_time(self, rate: Rate) -> Duration {

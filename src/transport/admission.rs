@@ -28,7 +28,7 @@ pub enum Full {
 #[derive(Debug)]
 pub struct Admitted {
     admission: Arc<Admission>,
-    /// The user who is counted, if there is a limit per user. Boxed, because as a rule there is none.
+    /// The counted user, if there is a limit per user. Boxed, because as a rule there is none.
     user: Option<Box<UserId>>,
 }
 

@@ -6,7 +6,7 @@ use thiserror::Error;
 /// An entry of `origins`: one origin, or those of all subdomains of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OriginPattern {
-    /// Scheme, host and perhaps a port, or `null`.
+    /// Scheme, host and optional port, or `null`.
     One(Box<str>),
     /// `https://*.example.com`: any number of labels, one at least, in place of the `*`.
     Subdomains {
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin() {
+    fn an_invalid_origin_is_rejected() {
         for (text, error) in [
             ("*", InvalidOrigin::Any),
             ("", InvalidOrigin::Form),

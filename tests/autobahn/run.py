@@ -90,6 +90,6 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     code = min(main(), 1)
-    # kosoku's threads may abort the interpreter while it shuts down, after all has been said.
+    # kosoku's threads may abort the interpreter while it shuts down, after all results are reported.
     sys.stdout.flush()
     os._exit(code)

@@ -129,7 +129,7 @@ describe("with the server up", () => {
     await publish.getByRole("button", { name: "Publish" }).click();
     await publish.getByText("data must be a JSON object").waitFor();
 
-    // What was written stays, and goes to the channel that everybody is on now.
+    // The typed text stays, and goes to the channel that all users are on now.
     await page.getByRole("radio", { name: "chat:room1" }).check();
     assert.equal(await publish.getByLabel("data").inputValue(), "[1]");
     assert.equal(await publish.getByLabel("Channel").inputValue(), "chat:room1");
@@ -220,7 +220,7 @@ describe("with the server up", () => {
     assert.deepEqual((await here(0).allTextContents()).sort(), ["Aoi", "Haru"]);
     await page.getByRole("button", { name: "Close Aoi (Echo 3)" }).click();
     await tabs.nth(0).getByText("Aoi has gone").waitFor();
-    // It was Aoi's last tab that told: the first one's end went unsaid.
+    // Only the close of Aoi's last tab is announced, not that of the first one.
     assert.deepEqual(await tabs.nth(0).locator(".happened li").allTextContents(), ["Sora has come", "Aoi whispers", "Sora has gone", "Aoi has gone"]);
     assert.match((await wire("Haru (Echo 2)")).map(([, , text]) => text).join("\n"), /pusher_internal:subscription_succeeded/);
   });
@@ -327,7 +327,7 @@ describe("with the server up", () => {
     assert.equal(await receipt.textContent(), "");
     await say("Aoi", "into the void");
     await user("Aoi").getByText("Not connected").waitFor();
-    // Its next connection swallows what is said.
+    // Its next connection discards what is sent.
     await page.routeWebSocket(/\/ws\?/, (socket) => {
       socket.connectToServer();
       socket.onMessage(() => {});
@@ -431,7 +431,7 @@ describe("with the server up", () => {
     await check("eyJhbGciOiJIUzI1NiJ9");
     await page.locator("#checked").getByText("malformed_token").waitFor();
     assert.equal(await page.locator("#check-claims").isVisible(), false);
-    // Another token is not what this verdict is about.
+    // The result does not apply to another token.
     await box.fill("x");
     assert.equal(await page.locator("#checked").isVisible(), false);
   });

@@ -7,7 +7,7 @@ import { createRequire } from "node:module";
 
 const { resolve } = createRequire(import.meta.url);
 
-/** Who may come, by bearer token. Ids are integers, as Laravel's are. */
+/** The users that may connect, by bearer token. Ids are integers, as Laravel's are. */
 export const USERS = {
   aoi: { id: 7, name: "Aoi" },
   haru: { id: 12, name: "Haru" },

@@ -1,4 +1,4 @@
-// Who is there: one member however many tabs, the same on every node.
+// Members: one per user however many tabs are open, the same on every node.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";

@@ -61,7 +61,7 @@ for (const [where, setUp] of SETUPS) {
   });
 }
 
-// pusher-js waits 15 seconds after a refused handshake: whoever met one is not back before that.
+// pusher-js waits 15 seconds after a refused handshake: a client that met one does not return sooner.
 const BACK_MS = 10_000;
 
 const PATIENT = { YAMABIKO__SERVER__SHUTDOWN_GRACE: "30s" };

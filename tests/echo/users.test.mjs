@@ -1,4 +1,4 @@
-// Users who sign in: their own channel, who of those they watch is online, and their end.
+// Signed-in users: their own channel, the online users that they watch, and their termination.
 
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";

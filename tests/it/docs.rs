@@ -1,4 +1,4 @@
-//! Holds the documents to what the code says: links, settings, names, snippets, codes, metrics.
+//! Checks the documents against the code: links, settings, names, snippets, codes, metrics.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -170,7 +170,7 @@ fn native_md_has_every_close_code() {
     for (code, reason) in &declared {
         assert_eq!(documented.get(code.as_str()), Some(&reason.as_str()), "{code}");
     }
-    // What a client sees without a close frame of the server.
+    // The codes that a client sees without a close frame of the server.
     for code in documented.keys().filter(|code| !["code", "1000", "1006"].contains(code)) {
         assert!(declared.contains_key(*code), "{code} is not a close code of the server");
     }
@@ -334,7 +334,7 @@ fn before_tests(source: &str) -> &str {
     source.split("#[cfg(test)]").next().unwrap_or(source)
 }
 
-/// The texts in quotes that could be codes: small letters, perhaps joined by `_`.
+/// The quoted texts that could be codes: lower-case letters, optionally joined by `_`.
 fn words(source: &str) -> BTreeSet<&str> {
     before_tests(source)
         .lines()

@@ -33,7 +33,7 @@ fn random_native_messages_are_accepted_or_rejected_never_misread() {
         let message = Bytes::from(message);
         let Ok(event) = native.receive(&channel, &sender, &message) else { return Ok(()) };
 
-        // What was accepted is the message's `data`, to the letter.
+        // The accepted text is the message's `data`, unchanged.
         let whole: HashMap<String, &RawValue> = serde_json::from_slice(&message).unwrap();
         prop_assert_eq!(text(&event.data), whole["data"].get());
         prop_assert_eq!((&event.channel, &event.sender), (&channel, &sender));
@@ -82,7 +82,7 @@ fn only_the_genuine_token_is_accepted() {
 fn random_claims_never_panic_the_authenticator() {
     let authenticator = Authenticator::new(&DEFAULTS.server.auth).unwrap();
     run(5_000, &json_value(), |value| {
-        // Signed by who has the secret, and yet it may be anything.
+        // Signed with the right secret, and still arbitrary.
         if let Ok(identity) = authenticator.verify(&token(&value), 0) {
             prop_assert!(
                 (value["id"].is_i64() || value["id"].is_string())
@@ -181,12 +181,12 @@ fn random_redis_messages_never_end_the_server() {
     let publisher = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
     let publisher = RefCell::new(publisher);
     run(5_000, &mutations(ENVELOPES), |payload| {
-        let heard: usize = ::redis::cmd("PUBLISH")
+        let receivers: usize = ::redis::cmd("PUBLISH")
             .arg("broadcast")
             .arg(payload)
             .query(&mut *publisher.borrow_mut())
             .unwrap();
-        prop_assert_eq!(heard, 1, "the server has gone from Redis");
+        prop_assert_eq!(receivers, 1, "the server has gone from Redis");
         Ok(())
     });
     ::redis::cmd("PUBLISH")

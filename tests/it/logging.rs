@@ -14,7 +14,7 @@ use crate::support::{Client, PATIENCE, Raw, Request, Server, claims, eventually,
 #[test]
 fn unauthenticated_requests_cannot_flood_the_log() {
     const KNOCKS: u64 = 5_000;
-    // What src/telemetry/ allows lines at level INFO: at once, and per second.
+    // The rate limit of src/telemetry/ for lines at level INFO: burst, and per second.
     const BURST: u64 = 1_000;
     const PER_SECOND: u64 = 200;
     let server = Server::start(|_| {});
@@ -77,7 +77,7 @@ fn dropped_log_lines_are_reported_when_the_log_is_read_again() {
     let count: i64 = told.split_once("count=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
     assert!(count > 0, "{told}");
     server.signal(Signal::TERM);
-    // All that is written before the end is read.
+    // Everything that is written before the exit is read.
     assert!(lines.last().unwrap().contains("stopped"));
     assert!(server.end().success());
 }

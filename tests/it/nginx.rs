@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 /// The address of a browser, distinct from that of nginx, which connects from 127.0.0.1.
 const BROWSER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
-/// What a liar claims to be.
+/// A forged client address.
 const SPOOFED: &str = "203.0.113.9";
 
 #[test]
@@ -99,7 +99,7 @@ fn a_rolling_restart_behind_nginx_refuses_no_connection() {
     let redis = RedisServer::start();
     let nodes = [node(&redis, 0), node(&redis, 0)];
     let nginx = Nginx::balance(&nodes.each_ref().map(|node| node.address));
-    // nginx retries on the next node by itself: no client has to reconnect twice.
+    // nginx retries on the next node: no client has to reconnect twice.
     rolling_restart(&redis, nodes, nginx.address, |connect, when| {
         connect().unwrap_or_else(|refused| panic!("{when}: {refused:?}"))
     });

@@ -11,7 +11,7 @@ use crate::support::{Client, Exit, PATIENCE, Raw, Request, Server, claims, event
 
 const GOING_AWAY: (u16, &str) = (1001, "going away");
 
-/// What pusher-js comes back a second after.
+/// The close code after which pusher-js reconnects in a second.
 const RECONNECT_LATER: (u16, &str) = (4100, "reconnect later");
 
 const APP: &str = r#"
@@ -105,7 +105,7 @@ fn a_draining_node_refuses_new_connections() {
         // A proxy that retries on another node receives an HTTP error instead.
         let refused = Client::upgrade(app(&server).header("X-Retry-On", "503")).expect_err("refused");
         assert_eq!((refused.status, &refused.json()["error"]["code"]), (503, &json!("going_away")));
-        // It is alive all the same.
+        // It is still alive.
         assert_eq!(server.get("/healthz").status, 200);
         assert_eq!(server.get_admin("/healthz").status, 200);
         assert_eq!(stubborn.read().expect("a close frame").close(), GOING_AWAY);
@@ -126,7 +126,7 @@ fn a_single_draining_node_holds_new_pusher_connections_until_it_exits() {
             .set("limits.messages_per_second", 0)
             .set("limits.outbox_bytes", 64_000_000);
     });
-    // What still waits for one who does not read keeps the server from its end.
+    // A client that does not read keeps the server from exiting while bytes are queued for it.
     let mut slow = join(&server, 8, "notes:");
     let mut aoi = join(&server, 7, "notes:");
     let count = fill(&mut aoi);

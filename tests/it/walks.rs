@@ -1,4 +1,4 @@
-//! Holds the walks of `ARCHITECTURE.md` to the code.
+//! Checks the walks of `ARCHITECTURE.md` against the code.
 //!
 //! A walk is a numbered list under a heading. Each step names a file and the item by which the walk enters it:
 //!
@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A plain item is called: the file defines it, and the code of an earlier step names it. An item after `←` is taken from a
-//! queue: the file and an earlier step both name it. So a step that the code no longer takes, or that it takes by way of
-//! another file, is found.
+//! queue: the file and an earlier step both name it. The test therefore finds a step that the code no longer takes, or that it
+//! takes through another file.
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn the_walks_of_architecture_md_are_those_of_the_code() {
     assert!(problems.is_empty(), "ARCHITECTURE.md:\n{}", problems.join("\n"));
 }
 
-/// What is wrong with the walk under this heading.
+/// The problems of the walk under this heading.
 fn problems(
     document: &str,
     heading: &str,

@@ -85,7 +85,7 @@ pub(super) struct ChaosResult {
     /// How long it took until all dropped connections were back; `None` if some never were.
     pub(super) all_back: Option<Duration>,
     pub(super) churn: Attempts,
-    /// The reconnected connections, which must be told the end of the run.
+    /// The reconnected connections, which must be notified of the end of the run.
     pub(super) handles: Vec<UnboundedSender<Command>>,
 }
 

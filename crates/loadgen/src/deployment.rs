@@ -1,4 +1,4 @@
-//! What the load generator is told of the server under test. Secrets stay with the caller, which signs.
+//! The parameters of the server under test. Secrets stay with the caller, which signs.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub enum Credentials {
     /// The native protocol: a token for each connection.
     Tokens(MintToken),
     /// The Pusher protocol: the signatures of an app.
-    App(Arc<dyn App>),
+    App(Arc<dyn AppSigner>),
     /// A plain server, which asks for nothing.
     None,
 }
@@ -28,8 +28,8 @@ pub enum Credentials {
 /// Mints a token for a user and a channel.
 pub type MintToken = Box<dyn Fn(i64, &str) -> anyhow::Result<String> + Send + Sync>;
 
-/// An app of the Pusher protocol.
-pub trait App: Send + Sync {
+/// Signs for an app of the Pusher protocol.
+pub trait AppSigner: Send + Sync {
     /// The id in the paths of the HTTP API.
     fn id(&self) -> &str;
     /// The public key that clients connect with.

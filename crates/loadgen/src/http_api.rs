@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::connection::REFUSED_PAUSE;
-use super::deployment::App;
+use super::deployment::AppSigner;
 use super::protocol::{ProtocolClient, api_event};
 use super::publisher::Publisher;
 use super::publishers::PublishLog;
@@ -51,7 +51,7 @@ impl HttpApi {
     /// Starts one task per publisher, up to [`CONNECTIONS`]. In a closed loop a refused message is replaced.
     pub(super) fn start(
         targets: &[Arc<Target>],
-        app: &dyn App,
+        app: &dyn AppSigner,
         (publishers, closed_loop): (u16, bool),
         run: &Arc<Run>,
         work: &Arc<Workload>,
@@ -173,7 +173,7 @@ struct ErrorBody {
 async fn call(
     client: &HttpClient,
     url: &Uri,
-    app: &dyn App,
+    app: &dyn AppSigner,
     body: Vec<u8>,
 ) -> anyhow::Result<Option<String>> {
     let url: Uri = format!("{url}?{}", app.sign_request(url.path(), &body)).parse()?;

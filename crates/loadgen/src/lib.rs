@@ -39,7 +39,7 @@ use anyhow::Context;
 
 use self::chaos::ChaosPlan;
 use self::connector::Connector;
-pub use self::deployment::{App, Credentials, Deployment, MintToken, RedisTopic};
+pub use self::deployment::{AppSigner, Credentials, Deployment, MintToken, RedisTopic};
 pub use self::error::BenchError;
 pub use self::options::{Options, PublishVia};
 use self::progress::Progress;

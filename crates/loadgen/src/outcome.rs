@@ -58,7 +58,7 @@ pub(super) struct Outcome {
     pub(super) received: u64,
     /// A hash of the order of what it received.
     pub(super) order: u64,
-    /// The close code and reason, if it ended before it was told to.
+    /// The close code and reason, if it ended before the runner ended it.
     pub(super) ended: Option<String>,
 }
 

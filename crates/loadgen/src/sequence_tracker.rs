@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_reorderings_and_gaps_are_told_apart() {
+    fn duplicates_reorderings_and_gaps_are_distinguished() {
         let good = tracker(&[0, 1, 2, 3]);
         assert_eq!((good.missing(4), good.duplicated, good.reordered), (vec![], 0, 0));
         let swapped = tracker(&[0, 2, 1, 3]);

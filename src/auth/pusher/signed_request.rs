@@ -10,7 +10,7 @@ use super::AppCredentials;
 /// How far `auth_timestamp` may differ from the server's clock, in seconds.
 const TIMESTAMP_TOLERANCE: u64 = 600;
 
-/// A request to the HTTP API, as it was signed.
+/// A signed request to the HTTP API.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedRequest<'a> {
     /// In upper case.

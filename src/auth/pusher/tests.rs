@@ -188,7 +188,7 @@ fn invalid_credentials_are_rejected() {
 
 proptest! {
     #[test]
-    fn what_is_signed_is_accepted(query in "[ -~]{0,40}", body in any::<String>(), now in 0..u64::MAX / 2) {
+    fn a_signed_request_is_accepted(query in "[ -~]{0,40}", body in any::<String>(), now in 0..u64::MAX / 2) {
         prop_assume!(!["auth_", "body_md5"].iter().any(|name| query.to_lowercase().contains(name)));
         prop_assume!(!query.contains('%'));
         let request = event(&query, &body);
@@ -197,7 +197,7 @@ proptest! {
     }
 
     #[test]
-    fn no_query_can_hurt(query in any::<String>(), auth in any::<String>()) {
+    fn arbitrary_queries_do_not_panic(query in any::<String>(), auth in any::<String>()) {
         prop_assert!(app().verify_request(&event(&query, EVENT), THEN).is_err());
         prop_assert!(app().verify_channel(&auth, SOCKET, "private-a", None).is_err());
     }

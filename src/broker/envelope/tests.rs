@@ -98,7 +98,7 @@ fn events_have_golden_bytes() {
 }
 
 #[test]
-fn what_php_writes_is_accepted() {
+fn an_envelope_written_by_php_is_accepted() {
     let (event, own) =
         read(r#" {"channel":"chat:\u5c71\/1","data":[ ],"event":"x","extra":[[{}]]} "#).unwrap();
     assert_eq!((event.channel.as_str(), &event.data[..], own), ("chat:山/1", &b"{}"[..], None));

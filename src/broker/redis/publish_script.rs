@@ -31,7 +31,7 @@ for i = 1, #ARGV, 3 do
 end
 return answer";
 
-/// The script as loaded into Redis, and the clock that its replies tell.
+/// The script as loaded into Redis, and the clock that its replies report.
 pub(super) struct PublishScript {
     sha: Vec<u8>,
     clock: RedisClock,

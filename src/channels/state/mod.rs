@@ -1,4 +1,4 @@
-//! What this node knows, and what it has still to tell the others. Pure; times are in milliseconds.
+//! The state of this node, and the changes that it has not sent yet. Pure; times are in milliseconds.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,26 +24,26 @@ pub(super) struct State {
     /// Joins that have been sent or wait to be, by their numbers, until they come back.
     pub(super) joins: HashMap<u64, PendingJoin>,
     pub(super) takeover: TakeoverLog,
-    /// What is out of date in the views and has still to be taken out of them.
+    /// The stale entries that have to be removed from the views.
     pub(super) sweeps: VecDeque<Sweep>,
     pub(super) changes: Changes,
-    /// What is left to send of a snapshot. No change may come in between.
+    /// The rest of a snapshot that is being sent. No change may be sent in between.
     pub(super) snapshot: Option<Walk>,
     pub(super) due: Due,
     /// When this node sends the last events of cache channels that no other node has sent, if that has been requested.
     pub(super) history_turn: Option<u64>,
-    /// This node has left: what arrives now is for others.
+    /// This node has left: it ignores what arrives now.
     pub(super) has_left: bool,
 }
 
-/// What is to be sent beside changes and requests.
+/// What to send in addition to changes and requests.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Due {
     pub(super) snapshot: bool,
     pub(super) heartbeat: bool,
 }
 
-/// What is out of date in an app's view of a node.
+/// The stale entries of a node in an app's view.
 #[derive(Debug)]
 pub(super) struct Sweep {
     pub(super) app: Arc<str>,
@@ -68,7 +68,7 @@ impl State {
             sweeps: VecDeque::new(),
             changes: Changes::default(),
             snapshot: None,
-            // A newcomer says that it has no connections.
+            // A new node announces that it has no connections.
             due: Due { snapshot: true, heartbeat: false },
             history_turn: None,
             has_left: false,
@@ -83,7 +83,7 @@ impl State {
         self.nodes.time()
     }
 
-    /// A connection comes onto a channel without members.
+    /// Adds a connection to a channel without members.
     pub(super) fn enter(&mut self, app: &Arc<str>, channel: &ChannelName) {
         let Some(state) = self.apps.get_mut(app) else { return };
         let is_first = match state.local.entry(channel.clone()).or_insert(Local::Count(0)) {
@@ -100,7 +100,7 @@ impl State {
         }
     }
 
-    /// A connection is about to become a member of a channel. Returns the number of its join.
+    /// Queues the join of a connection to a channel with members. Returns the number of the join.
     pub(super) fn enter_as(
         &mut self,
         app: &Arc<str>,
@@ -124,8 +124,8 @@ impl State {
         number
     }
 
-    /// A connection leaves a channel; if `join` is given, only if its join has this number. Returns what waited for the topic of
-    /// the channel, to be dropped when the state is unlocked.
+    /// Removes a connection from a channel; if `join` is given, only if its join has this number. Returns the completions that
+    /// waited for the topic of the channel, to be dropped when the state is unlocked.
     pub(super) fn exit(
         &mut self,
         app: &Arc<str>,
@@ -178,21 +178,21 @@ impl State {
         waiting
     }
 
-    /// A connection has come onto a channel whose subscribers hear how many they are. They hear it when this node's number
-    /// comes back, even if that has not changed because another connection has left meanwhile.
-    pub(super) fn count_for_newcomer(&mut self, app: &Arc<str>, channel: &ChannelName) {
+    /// A connection has joined a channel whose subscribers receive counts. It receives one when this node's count comes back,
+    /// even if that has not changed because another connection has left meanwhile.
+    pub(super) fn await_count(&mut self, app: &Arc<str>, channel: &ChannelName) {
         if let Some(state) = self.apps.get_mut(app)
-            && state.newcomers.insert(channel.clone())
+            && state.awaiting_count.insert(channel.clone())
         {
             self.changes.count(app, channel);
         }
     }
 
-    /// Channels with newcomers that have not heard how many they are: no message will come back that tells them.
-    pub(super) fn take_newcomers(&mut self) -> Vec<(Arc<str>, ChannelName, u64)> {
+    /// Channels with new subscribers that have not received a count, and for which no message will come back.
+    pub(super) fn take_awaiting_count(&mut self) -> Vec<(Arc<str>, ChannelName, u64)> {
         let mut waiting = Vec::new();
         for (id, state) in &mut self.apps {
-            for channel in std::mem::take(&mut state.newcomers) {
+            for channel in std::mem::take(&mut state.awaiting_count) {
                 let count = state.info(self.nodes.own(), &channel).subscriptions;
                 waiting.push((id.clone(), channel, count));
             }

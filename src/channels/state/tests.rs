@@ -83,7 +83,7 @@ fn message(state: &mut State) -> String {
     serde_json::to_string(&next).unwrap()
 }
 
-/// Enters, and whether the connection is the node's first one on the channel.
+/// Enters. Returns whether the connection is the node's first one on the channel.
 fn enter_as(
     state: &mut State,
     app: &Arc<str>,
@@ -95,7 +95,7 @@ fn enter_as(
     (state.enter_as(app, channel, id, member(user)), is_first)
 }
 
-/// Leaves, and whether no connection of the node is left on the channel.
+/// Leaves. Returns whether no connection of the node is left on the channel.
 fn exit(state: &mut State, app: &Arc<str>, channel: &ChannelName, id: SocketId, join: Option<u64>) -> bool {
     state.exit(app, channel, id, join);
     !state.apps[app].local.contains_key(channel)
@@ -188,7 +188,7 @@ fn a_departure_costs_the_same_however_many_are_left() {
         state.exit(&app, channel, socket(number), None);
         state.exit(&app, &room, socket(number), None);
         state.due = Due::default();
-        // A walk over all that is left, at each departure, takes many minutes.
+        // Iterating over all remaining entries at each departure would take many minutes.
         assert!(begun.elapsed().as_secs() < 60, "{number} have left in {:?}", begun.elapsed());
     }
     assert_eq!(state.changes.entries, 0);

@@ -203,12 +203,12 @@ fn problems_of_apps_are_reported_with_their_place() {
 #[test]
 fn a_member_list_that_exceeds_the_outbox_is_a_warning() {
     let app = |more: &str| format!("[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\n{more}\n");
-    let said = |text: &str| {
+    let warnings_of = |text: &str| {
         let warnings = with(text, &[]).unwrap().warnings;
         warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let of_all = format!("[pusher]\npresence_members = 1025\n{}", app(""));
-    let warnings = said(&of_all);
+    let warnings = warnings_of(&of_all);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with(
         "pusher.presence_members: 1025 members with up to 1024 bytes of presence_user_bytes each are 1049600 bytes, and \
@@ -217,28 +217,28 @@ fn a_member_list_that_exceeds_the_outbox_is_a_warning() {
     assert!(warnings[0].contains("(from /"), "{warnings:?}");
     // Exactly the limit.
     let exact = of_all.replace("1025", "1024");
-    assert_eq!([said(&exact), said(&app(""))], [[""; 0]; 2]);
+    assert_eq!([warnings_of(&exact), warnings_of(&app(""))], [[""; 0]; 2]);
     // An app with its own rules, for which those of [pusher] do not matter.
-    let own = said(&format!("[limits]\noutbox_bytes = 65536\n{}", app("presence_user_bytes = 656")));
+    let own = warnings_of(&format!("[limits]\noutbox_bytes = 65536\n{}", app("presence_user_bytes = 656")));
     assert_eq!(own.len(), 1, "{own:?}");
     assert!(
         own[0].starts_with("apps[0].presence_members: 100 members") && own[0].contains("65600 bytes"),
         "{own:?}"
     );
-    assert_eq!(said(&format!("{of_all}presence_members = 10")), [""; 0]);
-    assert_eq!(said(&format!("{of_all}enabled = false")), [""; 0]);
+    assert_eq!(warnings_of(&format!("{of_all}presence_members = 10")), [""; 0]);
+    assert_eq!(warnings_of(&format!("{of_all}enabled = false")), [""; 0]);
     // The largest number does not overflow.
-    assert_eq!(said(&app("presence_members = 9223372036854775807")).len(), 1);
+    assert_eq!(warnings_of(&app("presence_members = 9223372036854775807")).len(), 1);
 }
 
 #[test]
 fn events_that_exceed_the_outbox_are_a_warning() {
     let app = |more: &str| format!("[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\n{more}\n");
-    let said = |text: &str| {
+    let warnings_of = |text: &str| {
         let warnings = with(text, &[]).unwrap().warnings;
         warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    let of_all = said(&format!("[pusher]\nevent_bytes = 524289\n{}", app("")));
+    let of_all = warnings_of(&format!("[pusher]\nevent_bytes = 524289\n{}", app("")));
     assert_eq!(of_all.len(), 1, "{of_all:?}");
     assert!(
         of_all[0].starts_with(
@@ -249,9 +249,9 @@ fn events_that_exceed_the_outbox_are_a_warning() {
     assert!(of_all[0].contains("(from /"), "{of_all:?}");
     // The value of the migration recipes, and exactly the limit.
     for good in [262_144, 524_288] {
-        assert_eq!(said(&format!("[pusher]\nevent_bytes = {good}\n{}", app(""))), [""; 0]);
+        assert_eq!(warnings_of(&format!("[pusher]\nevent_bytes = {good}\n{}", app(""))), [""; 0]);
     }
-    let own = said(&app("event_bytes = 9223372036854775807"));
+    let own = warnings_of(&app("event_bytes = 9223372036854775807"));
     assert_eq!(own.len(), 1, "{own:?}");
     assert!(own[0].starts_with("apps[0].event_bytes: "), "{own:?}");
 }

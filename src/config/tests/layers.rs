@@ -177,10 +177,10 @@ fn variables_of_the_process_override_the_env_file() {
 
 #[test]
 fn an_invalid_env_file_is_a_problem_that_shows_no_value() {
-    let said = |text: &str| Environment::default().with_file(&file(text).path).unwrap_err().to_string();
-    let found = said("A=1\nAPP_WS_JWT_SECRET=hunter2 hunter3\n");
+    let error_of = |text: &str| Environment::default().with_file(&file(text).path).unwrap_err().to_string();
+    let found = error_of("A=1\nAPP_WS_JWT_SECRET=hunter2 hunter3\n");
     assert!(found.ends_with("line 2: a value with white space must be in quotes"), "{found}");
-    assert!(said("APP_WS_JWT_SECRET='hunter2\n").ends_with("line 1: a quote is not closed"));
+    assert!(error_of("APP_WS_JWT_SECRET='hunter2\n").ends_with("line 1: a quote is not closed"));
     let missing = Environment::default().with_file("/nowhere/.env".as_ref()).unwrap_err().to_string();
     assert!(missing.starts_with("/nowhere/.env: cannot be read"), "{missing}");
 }

@@ -149,20 +149,20 @@ fn a_variable_with_a_single_underscore_is_a_warning() {
 
 #[test]
 fn odd_secrets_are_warnings() {
-    let said = |secret: &str| {
+    let problems_of = |secret: &str| {
         let config = env(&[("YAMABIKO__AUTH__SECRET", secret)]);
         config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };
     let quoted = format!("{:?}", SECRET.1);
-    let found = said(&quoted);
+    let found = problems_of(&quoted);
     assert!(found.starts_with("auth.secret: is in quotation marks, which are part of it"), "{found}");
     assert!(found.ends_with("(from YAMABIKO__AUTH__SECRET)") && !found.contains(SECRET.1), "{found}");
     let spaced = format!("{} of mine and some more ", SECRET.1);
-    assert!(said(&spaced).contains("white space"));
+    assert!(problems_of(&spaced).contains("white space"));
     let commented = format!("{} # of the old server", SECRET.1);
-    assert!(said(&commented).contains("a comment after a value"));
+    assert!(problems_of(&commented).contains("a comment after a value"));
     for good in ["\"", "'one", "#", "a#b"].map(|odd| format!("{odd}{}", SECRET.1)) {
-        assert_eq!(said(&good), "", "{good}");
+        assert_eq!(problems_of(&good), "", "{good}");
     }
     let app = [("PUSHER_APP_ID", "1"), ("PUSHER_APP_KEY", "k"), ("PUSHER_APP_SECRET", " s")];
     let warnings = env(&app).warnings;

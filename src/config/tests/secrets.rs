@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_is_shown_is_toml_with_origins_and_without_secrets() {
+fn shown_settings_are_toml_with_origins_and_without_secrets() {
     let text = r#"
         [[auth.keys]]
         algorithm = "HS256"

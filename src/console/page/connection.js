@@ -34,7 +34,7 @@ export class Connection extends EventTarget {
   disconnect() {
     this.#wanted = false;
     this.#drop();
-    // Who is closed already stays so, for the reason that there was.
+    // A connection that is already closed keeps its reason.
     if (this.state !== "closed") this.#enter("closed", { code: 1000, reason: "" });
   }
 
@@ -50,7 +50,7 @@ export class Connection extends EventTarget {
   send(frame) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(frame);
-    this.#tell("frame", { way: "out", text: frame });
+    this.#emit("frame", { way: "out", text: frame });
     return true;
   }
 
@@ -60,7 +60,7 @@ export class Connection extends EventTarget {
     const socket = this.#socket;
     this.#socket = undefined;
     if (!socket) return;
-    this.#tell("frame", { way: "note", text: "close 1000" });
+    this.#emit("frame", { way: "note", text: "close 1000" });
     socket.close(1000);
   }
 
@@ -89,26 +89,26 @@ export class Connection extends EventTarget {
     socket.onopen = () => {
       if (!current()) return;
       this.#opened = Date.now();
-      this.#tell("frame", { way: "note", text: `open ${this.channel}` });
+      this.#emit("frame", { way: "note", text: `open ${this.channel}` });
       this.#enter("open");
     };
     socket.onmessage = ({ data }) => {
       if (!current()) return;
-      this.#tell("frame", { way: "in", text: data });
+      this.#emit("frame", { way: "in", text: data });
       let frame;
       try {
         frame = JSON.parse(data);
       } catch {
         return;
       }
-      if (frame?.type === "message") this.#tell("message", frame);
-      if (frame?.type === "sended") this.#tell("receipt", frame);
+      if (frame?.type === "message") this.#emit("message", frame);
+      if (frame?.type === "sended") this.#emit("receipt", frame);
     };
     socket.onclose = ({ code, reason }) => {
       if (!current()) return;
       this.#socket = undefined;
       if (Date.now() - this.#opened > GOOD) this.#failures = 0;
-      this.#tell("frame", { way: "note", text: `close ${code}${reason ? ` ${reason}` : ""}` });
+      this.#emit("frame", { way: "note", text: `close ${code}${reason ? ` ${reason}` : ""}` });
       if (FOR_GOOD.has(code)) {
         this.#wanted = false;
         this.#enter("closed", { code, reason });
@@ -128,12 +128,12 @@ export class Connection extends EventTarget {
 
   #enter(state, detail = {}) {
     this.state = state;
-    // While it tries again, the reason for the last failure is still what a reader wants to know.
+    // Keeps showing the reason for the last failure while it retries.
     this.detail = state === "connecting" ? { ...this.detail, until: undefined } : detail;
-    this.#tell("state");
+    this.#emit("state");
   }
 
-  #tell(type, detail) {
+  #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }

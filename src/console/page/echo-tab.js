@@ -22,16 +22,16 @@ export class EchoTab extends EventTarget {
     const socket = new WebSocket(`${scheme}://${location.host}/app/${this.key}?protocol=7&client=console&version=1`);
     this.#socket = socket;
     socket.onmessage = ({ data }) => {
-      this.#tell("frame", { way: "in", text: data });
+      this.#emit("frame", { way: "in", text: data });
       const frame = parse(data);
-      // What the server says has its data as a text; what another page whispers may be anything.
+      // The server sends `data` as a string; a client event of another page may contain any value.
       const content = typeof frame?.data === "string" ? parse(frame.data) : frame?.data;
       this.#receive(socket, frame?.event, content ?? {});
     };
     socket.onclose = ({ code, reason }) => {
-      this.#tell("frame", { way: "note", text: `close ${code}${reason ? ` ${reason}` : ""}` });
+      this.#emit("frame", { way: "note", text: `close ${code}${reason ? ` ${reason}` : ""}` });
       this.members.clear();
-      // Below 4100 and from 4300 on, the protocol says to stay away.
+      // Below 4100 and from 4300 on, the protocol forbids reconnecting.
       const forGood = this.#left || (code >= 4000 && code < 4100) || (code >= 4300 && code < 5000);
       if (forGood) return this.#enter("closed");
       this.#enter("waiting");
@@ -64,14 +64,14 @@ export class EchoTab extends EventTarget {
         return this.#enter("open");
       case "pusher_internal:member_added":
         this.members.set(String(data.user_id), data.user_info);
-        return this.#tell("happened", { what: "joined", name: data.user_info?.name ?? data.user_id });
+        return this.#emit("happened", { what: "joined", name: data.user_info?.name ?? data.user_id });
       case "pusher_internal:member_removed": {
         const name = this.members.get(String(data.user_id))?.name ?? data.user_id;
         this.members.delete(String(data.user_id));
-        return this.#tell("happened", { what: "left", name });
+        return this.#emit("happened", { what: "left", name });
       }
       case "client-wave":
-        return this.#tell("happened", { what: "waved", name: data.name });
+        return this.#emit("happened", { what: "waved", name: data.name });
       case "pusher:subscription_error":
         return this.#refuse(new Error(`${data.type} ${data.status}: ${data.error}`));
       case "pusher:error":
@@ -95,22 +95,22 @@ export class EchoTab extends EventTarget {
   // What the server refused, to be shown.
   #refuse(error) {
     this.refusal = error;
-    this.#tell("state");
+    this.#emit("state");
   }
 
   #send(socket, frame) {
     if (socket.readyState !== WebSocket.OPEN) return;
     const text = JSON.stringify(frame);
     socket.send(text);
-    this.#tell("frame", { way: "out", text });
+    this.#emit("frame", { way: "out", text });
   }
 
   #enter(state) {
     this.state = state;
-    this.#tell("state");
+    this.#emit("state");
   }
 
-  #tell(type, detail) {
+  #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }

@@ -1,4 +1,4 @@
-// The sample job: its own connection hears the progress and moves the bar.
+// The sample job: its own connection receives the progress and moves the bar.
 
 import { explain, post } from "./api.js";
 import { Connection } from "./connection.js";
@@ -26,7 +26,7 @@ export function startJob(lifetime) {
     $("climb").setAttribute("aria-valuetext", `${percent}%, ${$("steps").textContent}`);
     $("job-state").textContent = text(connection.state);
     $("job-state").dataset.state = connection.state;
-    // Closed for good, it is connected anew by running the job.
+    // Running the job opens a new connection if this one was closed for good.
     $("run-job").disabled = !["open", "closed"].includes(connection.state);
   };
 

@@ -17,7 +17,7 @@ export function sampleFor(channel) {
   return JSON.stringify(messageFor(channel, application, "Hello from the application"), null, 2);
 }
 
-/** The words of a message for a person; all of it where the shape is not known. */
+/** The readable text of a message, or the whole message if its shape is unknown. */
 export function plainText(data) {
   if (typeof data?.message === "string") return data.message;
   if (typeof data?.tweet?.content === "string") return data.tweet.content;

@@ -45,7 +45,7 @@ function withoutKeys({ kind, fields, keys }) {
   return text("leftOut", { kind: list([kind]), fields: list(fields), keys: list(keys) });
 }
 
-/** What is in the form cannot be sent. `words` says why, in the language of the page. */
+/** The form cannot be sent. `words` gives the reason in the language of the page. */
 class Unsendable extends Error {
   constructor(words) {
     super();

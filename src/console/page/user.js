@@ -13,7 +13,7 @@ export class User {
   #unanswered = 0;
   #receiptKey = "";
   #ticker;
-  // What stands in the composer by itself, as a raw frame.
+  // The composer's automatic contents, as a raw frame.
   #proposed = "";
 
   constructor({ id, name, hue, channel, lifetime, others }) {
@@ -74,14 +74,14 @@ export class User {
     select.value = users.some(({ id }) => String(id) === chosen) ? chosen : "";
   }
 
-  /** A new channel: what was heard on the other one is not shown under this one. */
+  /** A new channel: messages of the previous one are not shown under it. */
   join(channel) {
     this.#part(".messages").replaceChildren();
     this.#unanswered = 0;
     this.connection.join(channel);
     this.#showReceipt();
     const input = this.#part(".text");
-    // A frame for the other channel is not what is meant for this one; what someone wrote is.
+    // Replaces an automatic frame for the previous channel, and keeps what the user typed.
     if (this.#part(".raw input").checked && input.value === this.#proposed) input.value = this.#proposed = this.#frame("Hello");
     this.#state();
   }
@@ -130,7 +130,7 @@ export class User {
     else this.#showReceipt(`${error?.code ?? "?"}: ${error?.message ?? ""}`, false);
   }
 
-  // A receipt is about the connection that it came on: the next one did not bring it.
+  // A receipt belongs to the connection that it arrived on, not to the next one.
   #settleReceipt() {
     const { state } = this.connection;
     if (state !== "open" && this.#unanswered > 0) this.#showReceipt("unanswered", false);

@@ -1,4 +1,4 @@
-//! One connection of the Pusher protocol: its session, and how the actions of that are carried out.
+//! One connection of the Pusher protocol: its session, and how the session's actions are performed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,13 +13,13 @@ use crate::protocol::pusher::{
 };
 use crate::telemetry::Reason;
 
-/// A connection's place on its channels. Dropping it leaves all of them: admitted cannot miss left.
+/// A connection's place on its channels. Dropping it leaves all of them, so that every admitted connection leaves.
 #[derive(Debug)]
 pub(super) struct ConnectionGuard(Arc<PusherConnection>);
 
 /// A connection, as its own task and its completions share it.
 ///
-/// The order of locks: a connection's own, then that of the engine's state. What holds the state locks no connection.
+/// Lock order: first the connection, then the engine's state. Code that holds the state must not lock a connection.
 #[derive(Debug)]
 pub(super) struct PusherConnection {
     context: Arc<PusherContext>,
@@ -32,14 +32,14 @@ pub(super) struct PusherConnection {
 struct Inner {
     session: Session,
     subscriptions: ByName<Subscription>,
-    /// The channels on which it hears of the users that it watches.
+    /// The channels for notices about the users that it watches.
     watching: Box<[Subscription]>,
 }
 
 impl ConnectionGuard {
     /// Opens a session of an app. The greeting goes into the connection's outbox.
     ///
-    /// Fails if the app has as many connections as it may have.
+    /// Fails if the app has reached its limit of connections.
     pub(super) fn open(
         context: &Arc<PusherContext>,
         app: &Arc<App>,
@@ -73,12 +73,12 @@ impl ConnectionGuard {
         connection.perform(&mut inner, actions);
     }
 
-    /// Something arrived that is no message: the client is alive.
-    pub(super) fn heard(&self) {
+    /// The client has sent something that is not a message: it is alive.
+    pub(super) fn on_activity(&self) {
         self.0.lock().session.record_activity(self.0.channels().clock());
     }
 
-    /// Performs what is due. Whether that was a WebSocket ping.
+    /// Performs what is due. Returns whether that included a WebSocket ping.
     pub(super) fn tick(&self) -> bool {
         let connection = &self.0;
         let mut inner = connection.lock();
@@ -145,7 +145,7 @@ impl PusherConnection {
         }
     }
 
-    /// Goes on with a subscription that waited for the cluster or the broker.
+    /// Continues a subscription that waited for the cluster or the broker.
     fn completion(self: &Arc<Self>, channel: Channel, ticket: Ticket) -> Completion {
         let connection = self.clone();
         Box::new(move |joined| {
@@ -181,7 +181,8 @@ impl PusherConnection {
         self.perform(inner, actions);
     }
 
-    /// Answers, then subscribes, so that what is published after this comes after the answer. Whether the client still wants it.
+    /// Sends the reply, then subscribes, so that later events follow the reply. Returns whether the client still wants the
+    /// subscription.
     fn attach(&self, inner: &mut Inner, ticket: Ticket, attachment: Attachment) -> bool {
         let Attachment { channel, members, last_event } = attachment;
         let actions = inner.session.joined(&channel, ticket, &Joined { members, cached: last_event });
@@ -246,7 +247,7 @@ impl PusherConnection {
         self.channels().sign_in(self.app_id(), self.id(), &id, terminate, completion);
     }
 
-    /// The sign-in has come back: the connection hears of the users that it watches.
+    /// The sign-in has come back: subscribes the connection to notices about the users that it watches.
     fn watch(&self, user: &User) {
         let mut inner = self.lock();
         if inner.session.is_closed() || !inner.watching.is_empty() {

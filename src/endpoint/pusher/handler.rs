@@ -15,7 +15,7 @@ pub(super) struct PusherHandler {
     served: Option<Served>,
 }
 
-/// What a connection has that an app serves.
+/// The state of a connection that an app serves.
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) app: Arc<App>,
@@ -52,7 +52,7 @@ impl ConnectionHandler for PusherHandler {
 
     fn on_activity(&mut self) {
         if let Some(client) = self.client() {
-            client.heard();
+            client.on_activity();
         }
     }
 

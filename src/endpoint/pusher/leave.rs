@@ -6,13 +6,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::yield_now;
 
-/// The channels that a connection leaves in one turn of a task. All connections that end in the same moment have their first turn
-/// together, and others wait for all of these.
+/// The channels that a connection leaves in one turn of a task. All connections that end at the same time have their first turn
+/// together, and other work waits for all of these.
 pub(super) const AT_ONCE: usize = 16;
 
 /// A connection that has ended.
 pub(super) trait Ended: Send + Sync {
-    /// Leaves at most [`AT_ONCE`] of its channels. Whether there are more.
+    /// Leaves at most [`AT_ONCE`] of its channels. Returns whether there are more.
     fn leave_some(&self) -> bool;
 }
 

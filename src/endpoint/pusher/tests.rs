@@ -1,4 +1,4 @@
-//! One node with an embedded broker, whose stream the tests hold in their hands.
+//! One node with an embedded broker, whose inbound stream the tests control.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ struct Node {
     budget: Arc<Semaphore>,
 }
 
-/// A page, and what it has read so far.
+/// A page, and the text that it has read so far.
 struct Page {
     client: ConnectionGuard,
     socket: TcpStream,
@@ -49,7 +49,7 @@ struct Page {
 }
 
 impl Node {
-    /// With one app, to which these settings are added.
+    /// Starts a node with one app, to which these settings are added.
     async fn start(more: &str) -> Self {
         let metrics = Arc::new(Metrics::new());
         let app = serde_json::from_str(&format!("{APP}{more}}}")).unwrap();
@@ -91,17 +91,17 @@ impl Node {
         Page { client, socket, read: String::new(), _connection: connection }
     }
 
-    fn hear(&self, signal: &Bytes) {
+    fn handle(&self, signal: &Bytes) {
         let hold = self.budget.clone().try_acquire_many_owned(u32::try_from(signal.len()).unwrap()).unwrap();
         self.channels.handle_signal(signal, hold);
     }
 
-    /// A message of another node arrives that was started long before.
-    fn hear_older(&self, message: &Value) {
-        self.hear(&signal(0, message));
+    /// Handles a message of another node that was started long before.
+    fn handle_from_older_node(&self, message: &Value) {
+        self.handle(&signal(0, message));
     }
 
-    /// The next signal that this node has said.
+    /// The next signal that this node has sent.
     async fn next(&mut self) -> Bytes {
         loop {
             match self.inbound.recv().await.unwrap() {
@@ -111,7 +111,7 @@ impl Node {
         }
     }
 
-    /// Loses the next signal that has this text. What comes before it is heard.
+    /// Drops the next signal with this text. Earlier ones are handled.
     async fn lose(&mut self, text: &str) -> Bytes {
         let losing = async {
             loop {
@@ -119,19 +119,19 @@ impl Node {
                 if std::str::from_utf8(&signal).unwrap().contains(text) {
                     return signal;
                 }
-                self.hear(&signal);
+                self.handle(&signal);
             }
         };
-        timeout(PATIENCE, losing).await.unwrap_or_else(|_| panic!("{text} is not said"))
+        timeout(PATIENCE, losing).await.unwrap_or_else(|_| panic!("{text} is not sent"))
     }
 
-    /// Hears all up to the next signal that has this text.
-    async fn heard_of(&mut self, text: &str) {
+    /// Handles all signals up to the next one with this text.
+    async fn handle_until(&mut self, text: &str) {
         let signal = self.lose(text).await;
-        self.hear(&signal);
+        self.handle(&signal);
     }
 
-    /// Goes on until the page has read this text.
+    /// Handles signals until the page has read this text.
     async fn until(&mut self, page: &mut Page, text: &str) {
         let reading = async {
             while !page.read.contains(text) {
@@ -142,7 +142,7 @@ impl Node {
                         assert_ne!(count, 0, "closed: {}", page.read);
                         page.read.push_str(&String::from_utf8_lossy(&bytes[..count]));
                     }
-                    signal = self.next() => self.hear(&signal),
+                    signal = self.next() => self.handle(&signal),
                 }
             }
         };
@@ -151,7 +151,7 @@ impl Node {
 }
 
 impl Page {
-    /// Reads on until there is this text.
+    /// Reads until this text has arrived.
     async fn until(&mut self, text: &str) {
         let reading = async {
             while !self.read.contains(text) {
@@ -183,14 +183,14 @@ impl Application {
         Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
-    /// The setting.
+    /// The `webhooks` setting of the app.
     fn webhooks(&self) -> String {
         format!(r#","webhooks":[{{"url":"http://{}/hook"}}]"#, self.0.local_addr().unwrap())
     }
 
-    /// Takes requests until it is told this.
-    async fn is_told(&self, event: &str) {
-        let told = async {
+    /// Takes requests until one contains this event.
+    async fn expect_event(&self, event: &str) {
+        let receiving = async {
             loop {
                 let (mut stream, _) = self.0.accept().await.unwrap();
                 let (mut request, mut bytes) = (String::new(), [0; 4096]);
@@ -206,7 +206,7 @@ impl Application {
                 }
             }
         };
-        timeout(PATIENCE, told).await.expect("nobody tells");
+        timeout(PATIENCE, receiving).await.expect("the webhook arrives");
     }
 }
 
@@ -251,7 +251,7 @@ async fn connections_that_join_together_hear_of_each_other_once() {
     second.enter(&node, "presence-a", 8);
     node.until(&mut second, r#"\"ids\":[\"7\",\"8\"]"#).await;
     node.until(&mut first, "member_added").await;
-    // A marker behind all that comes.
+    // A marker after everything else.
     first.client.receive(br#"{"event":"pusher:ping","data":{}}"#);
     first.until("pusher:pong").await;
     assert!(first.read.contains(r#"\"ids\":[\"7\"]"#), "{}", first.read);
@@ -262,8 +262,8 @@ async fn connections_that_join_together_hear_of_each_other_once() {
 #[tokio::test]
 async fn a_user_that_is_a_member_already_can_join_a_channel_that_is_over_its_limit() {
     let mut node = Node::start(r#","presence_members":1"#).await;
-    // Two nodes let the last member in at the same time, and neither has left yet.
-    node.hear_older(&changes("presence-a", [join(1, "7"), join(2, "8")]));
+    // Two nodes admitted the last member at the same time, and neither has left yet.
+    node.handle_from_older_node(&changes("presence-a", [join(1, "7"), join(2, "8")]));
     let mut page = node.open().await;
     page.enter(&node, "presence-a", 7);
     node.until(&mut page, "subscription_").await;
@@ -277,22 +277,22 @@ async fn a_user_that_is_a_member_already_can_join_a_channel_that_is_over_its_lim
 async fn the_successor_of_a_leader_that_leaves_delivers_its_webhooks() {
     let application = Application::start().await;
     let node = Node::start(&application.webhooks()).await;
-    // It is older, and so the leader. Before it delivers, it waits for a return.
-    node.hear_older(&changes("a", [count(1), count(0)]));
-    node.hear_older(&json!("leave"));
-    application.is_told(r#"{"name":"channel_vacated","channel":"a"}"#).await;
+    // The other node is older and therefore the leader. It leaves before it has delivered anything.
+    node.handle_from_older_node(&changes("a", [count(1), count(0)]));
+    node.handle_from_older_node(&json!("leave"));
+    application.expect_event(r#"{"name":"channel_vacated","channel":"a"}"#).await;
 }
 
 #[tokio::test]
-async fn a_node_whose_farewell_does_not_come_back_delivers_what_it_knows() {
+async fn a_node_whose_leave_does_not_come_back_delivers_its_webhooks() {
     let application = Application::start().await;
     let mut node = Node::start(&application.webhooks()).await;
     let page = node.open().await;
     page.client.receive(br#"{"event":"pusher:subscribe","data":{"channel":"a"}}"#);
-    node.heard_of(r#""a","change":{"count":1}"#).await;
-    // The page is still there: even what has not been sent is gone. What comes back is not handed over.
+    node.handle_until(r#""a","change":{"count":1}"#).await;
+    // The page is still connected: changes that have not been sent count too. The test does not deliver what comes back.
     let finishing = node.channels.leave(Duration::from_secs(2));
-    tokio::join!(finishing, application.is_told(r#"{"name":"channel_vacated","channel":"a"}"#));
+    tokio::join!(finishing, application.expect_event(r#"{"name":"channel_vacated","channel":"a"}"#));
     drop(page);
 }
 
@@ -300,33 +300,33 @@ async fn a_node_whose_farewell_does_not_come_back_delivers_what_it_knows() {
 async fn a_node_that_has_left_delivers_nothing_about_others() {
     let application = Application::start().await;
     let mut node = Node::start(&application.webhooks()).await;
-    node.heard_of(r#""snapshot":"#).await;
+    node.handle_until(r#""snapshot":"#).await;
     let channels = node.channels.clone();
     let finishing = tokio::spawn(async move { channels.leave(Duration::from_secs(2)).await });
-    node.heard_of(r#""leave""#).await;
-    // What arrives behind the farewell is for others.
-    node.hear_older(&changes("a", [count(1)]));
+    node.handle_until(r#""leave""#).await;
+    // The other nodes handle what arrives after the `Leave`.
+    node.handle_from_older_node(&changes("a", [count(1)]));
     assert_eq!(node.channels.known_channels("1"), 0);
-    node.hear_older(&json!("leave"));
-    timeout(Duration::from_secs(1), finishing).await.expect("there is nothing to tell").unwrap();
+    node.handle_from_older_node(&json!("leave"));
+    timeout(Duration::from_secs(1), finishing).await.expect("there is nothing to deliver").unwrap();
     assert!(!node.channels.knows_others());
 }
 
 #[tokio::test]
-async fn a_newcomer_that_knows_nothing_yet_does_not_become_the_leader() {
+async fn a_new_node_does_not_become_the_leader() {
     let application = Application::start().await;
     let mut node = Node::start(&application.webhooks()).await;
     let page = node.open().await;
     page.client.receive(br#"{"event":"pusher:subscribe","data":{"channel":"a"}}"#);
-    node.heard_of(r#""a","change":{"count":1}"#).await;
-    node.hear(&signal(u64::MAX, &json!("snapshot_request")));
+    node.handle_until(r#""a","change":{"count":1}"#).await;
+    node.handle(&signal(u64::MAX, &json!("snapshot_request")));
     drop(page);
-    node.heard_of(r#""a","change":{"count":0}"#).await;
-    application.is_told(r#"{"name":"channel_vacated","channel":"a"}"#).await;
+    node.handle_until(r#""a","change":{"count":0}"#).await;
+    application.expect_event(r#"{"name":"channel_vacated","channel":"a"}"#).await;
 }
 
 #[tokio::test]
-async fn a_new_subscriber_hears_the_count_even_if_another_one_leaves_meanwhile() {
+async fn a_new_subscriber_receives_the_count_even_if_another_one_leaves_meanwhile() {
     let mut node = Node::start(r#","subscription_count":true"#).await;
     let subscribe = br#"{"event":"pusher:subscribe","data":{"channel":"a"}}"#;
     let mut leaver = node.open().await;
@@ -334,7 +334,7 @@ async fn a_new_subscriber_hears_the_count_even_if_another_one_leaves_meanwhile()
     node.until(&mut leaver, r#"{\"subscription_count\":1}"#).await;
     let mut newcomer = node.open().await;
     newcomer.client.receive(subscribe);
-    // Both are sent to the other nodes at once, and as no change.
+    // Both are sent to the other nodes together, where they cancel out.
     leaver.client.receive(br#"{"event":"pusher:unsubscribe","data":{"channel":"a"}}"#);
     node.until(&mut newcomer, r#"{\"subscription_count\":1}"#).await;
     // The same if the copy is lost and a snapshot takes its place, and if the broker accepts nothing more.
@@ -366,23 +366,23 @@ async fn an_event_takes_room_for_the_copy_of_each_channel() {
     let before = node.budget.available_permits();
     let taken = |signal: &Bytes| {
         let before = node.budget.available_permits();
-        node.hear(signal);
+        node.handle(signal);
         before - node.budget.available_permits()
     };
     let one = event(&names[..1], 10_000);
     assert_eq!(taken(&one), one.len());
     let ten = event(&names, 10_000);
-    // Shared equally, but for what is left over.
+    // Shared equally, except for the remainder.
     let all = ten.len() + 9 * 10_000;
     assert!((all - 9..=all).contains(&taken(&ten)));
-    // Nobody is there: no frames.
+    // No subscribers: no frames.
     assert_eq!(taken(&event(&["d".into(), "e".into()], 10_000)), 0);
-    // The budget has not so much, and takes no harm.
+    // An event that exceeds the budget does not break it.
     let rest = node.budget.available_permits() - 200_000;
     let others = node.budget.clone().try_acquire_many_owned(u32::try_from(rest).unwrap()).unwrap();
-    node.hear(&ten);
-    node.hear(&ten);
-    // All of it is given back when the frames are out.
+    node.handle(&ten);
+    node.handle(&ten);
+    // All of it is returned when the frames are written.
     drop(others);
     while node.budget.available_permits() < before {
         tokio::task::yield_now().await;
@@ -392,10 +392,10 @@ async fn an_event_takes_room_for_the_copy_of_each_channel() {
 #[tokio::test]
 async fn messages_that_this_version_does_not_know_are_ignored_and_counted() {
     let node = Node::start("").await;
-    node.hear_older(&json!({ "later": { "app": "1" } }));
-    node.hear_older(&json!("later"));
-    node.hear(&json!({ "version": 2, "node": "!", "since": 0, "message": "heartbeat" }).to_string().into());
-    node.hear(&Bytes::from_static(b"{}"));
+    node.handle_from_older_node(&json!({ "later": { "app": "1" } }));
+    node.handle_from_older_node(&json!("later"));
+    node.handle(&json!({ "version": 2, "node": "!", "since": 0, "message": "heartbeat" }).to_string().into());
+    node.handle(&Bytes::from_static(b"{}"));
     let page = node.channels.metrics().render();
     for (reason, count) in [("unknown_kind", 2), ("newer_version", 1), ("malformed", 1)] {
         let line = format!(r#"yamabiko_cluster_messages_ignored_total{{reason="{reason}"}} {count}"#);

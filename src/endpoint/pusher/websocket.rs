@@ -34,7 +34,7 @@ pub struct PusherEndpoint {
     of_apps: HashMap<Arc<str>, AppEndpoint>,
 }
 
-/// What an app has of its own.
+/// The settings and limits of one app.
 #[derive(Debug)]
 struct AppEndpoint {
     options: Arc<ConnectionOptions>,

@@ -1,4 +1,4 @@
-//! What is on its way to one connection: the one piece that both a shard and the task of the connection touch.
+//! The queue of outgoing bytes of one connection: the only structure that both a shard and the connection's task touch.
 //!
 //! Invariants, each property-tested:
 //!
@@ -26,7 +26,7 @@ pub struct Outbox<W = TcpStream> {
     /// Set when the upgrade is complete. Frames that are pushed before are queued.
     sink: OnceLock<Sink<W>>,
     format: &'static WireFormat,
-    state: Mutex<State>,
+    state: Mutex<OutboxState>,
     /// The task of the connection, which drains what a push could not write.
     task: AtomicWaker,
     /// The second of the hub's clock at which the sweep wakes the task.
@@ -36,7 +36,7 @@ pub struct Outbox<W = TcpStream> {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct OutboxState {
     queue: VecDeque<Bytes>,
     /// The length of `queue` in bytes. Small, because an idle connection has one: see [`MAX_BYTES`].
     bytes: u32,
@@ -181,7 +181,7 @@ impl<W: DirectWrite> Outbox<W> {
         }
     }
 
-    fn overflow(&self, mut state: MutexGuard<'_, State>) {
+    fn overflow(&self, mut state: MutexGuard<'_, OutboxState>) {
         let close = self.format.closes.get(CloseReason::SlowConsumer);
         state.drop_queue();
         state.close(close, (self.format.encode_close)(close).into_bytes());
@@ -299,7 +299,7 @@ impl<W: DirectWrite> Outbox<W> {
         }
     }
 
-    /// Whether so much is unanswered that nothing more is read from the client. The task is woken when that changes.
+    /// Whether too much is unanswered to read more from the client. The task is woken when that changes.
     pub fn is_waiting(&self) -> bool {
         self.unanswered.load(Ordering::Relaxed) >= UNANSWERED
     }
@@ -326,13 +326,13 @@ impl<W: DirectWrite> Outbox<W> {
         self.lock().queue.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, OutboxState> {
         // No code between lock and unlock can panic half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl OutboxState {
     fn is_ending(&self) -> bool {
         self.gone || self.closed.is_some()
     }

@@ -153,7 +153,7 @@ fn short_frames_count_for_the_memory_that_they_take() {
     assert_eq!(outbox.ending(), Some(Ending::Closed(&CLOSES.slow_consumer)));
 }
 
-/// The task of a connection that writes by itself: as many bytes at a time as its script says.
+/// The task of a connection that does its own writing: as many bytes at a time as its script says.
 fn drain(outbox: &Outbox<Scripted>, task: &Scripted) -> Flushed {
     outbox
         .drain(|slices| match slices {
@@ -180,8 +180,8 @@ fn a_sink_that_takes_nothing_now_is_drained_by_its_task() {
     outbox.close(&CLOSES.going_away);
     task.allow(1000);
     assert_eq!(drain(&outbox, &task), Flushed::Empty);
-    let farewell = Frame::close(&CLOSES.going_away);
-    assert_eq!(*task.taken.lock().unwrap(), [b"first second third", &farewell.bytes()[..]].concat());
+    let close_frame = Frame::close(&CLOSES.going_away);
+    assert_eq!(*task.taken.lock().unwrap(), [b"first second third", &close_frame.bytes()[..]].concat());
 }
 
 #[test]
@@ -196,8 +196,8 @@ fn a_slow_consumer_behind_a_deferred_sink_is_closed() {
     assert_eq!(outbox.push(&frame(b"third"), 10), Pushed::Overflow);
     task.allow(1000);
     drain(&outbox, &task);
-    let farewell = Frame::close(&CLOSES.slow_consumer);
-    assert_eq!(*task.taken.lock().unwrap(), [b"first", &farewell.bytes()[..]].concat());
+    let close_frame = Frame::close(&CLOSES.slow_consumer);
+    assert_eq!(*task.taken.lock().unwrap(), [b"first", &close_frame.bytes()[..]].concat());
 }
 
 #[test]
@@ -279,9 +279,9 @@ proptest! {
                 Ending::Closed(close) => close,
                 Ending::Gone => unreachable!(),
             };
-            let farewell = Frame::close(close).bytes().clone();
-            prop_assert!(out.ends_with(&farewell));
-            out.truncate(out.len() - farewell.len());
+            let close_frame = Frame::close(close).bytes().clone();
+            prop_assert!(out.ends_with(&close_frame));
+            out.truncate(out.len() - close_frame.len());
         }
         if overflowed {
             // A prefix of what was accepted, cut between two frames.

@@ -27,7 +27,7 @@ fn deliver(channel: usize, audience: Audience, text: &str) -> Command {
     Command::Deliver(Arc::new(Delivery { key: key(channel), audience, frame, position: None, _permit: None }))
 }
 
-/// A shard whose connections have no sockets, so that what is pushed to them can be looked at.
+/// A shard whose connections have no sockets, so that tests can inspect what is pushed to them.
 struct Bench {
     shard: Shard,
     outboxes: Vec<Arc<Outbox>>,
@@ -320,9 +320,9 @@ proptest! {
         prop_assert_eq!(outbox.ending().is_some(), held > limit);
         bench.commands.push(Command::Open { key: key(0), id: 0, replay: Replay::default() });
         bench.turn();
-        let farewell = Frame::close(&CLOSES.slow_consumer);
+        let close_frame = Frame::close(&CLOSES.slow_consumer);
         if held > limit {
-            prop_assert_eq!(outbox.queued(), farewell.bytes().to_vec());
+            prop_assert_eq!(outbox.queued(), close_frame.bytes().to_vec());
         } else {
             prop_assert_eq!(outbox.queued().len(), sizes.iter().sum::<usize>());
         }

@@ -33,18 +33,18 @@ mod tests {
 
     #[test]
     fn the_text_names_the_delivered_and_the_omitted_keys() {
-        let said = |fields: &[&str], keys: &[&str]| {
+        let text = |fields: &[&str], keys: &[&str]| {
             let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
             OmittedKeys { kind: "chat".into(), fields: owned(fields), keys: owned(keys) }.to_string()
         };
         assert_eq!(
-            said(&["message", "name"], &["massage"]),
+            text(&["message", "name"], &["massage"]),
             "`chat` delivers `message` and `name`: `massage` was left out"
         );
         assert_eq!(
-            said(&["a", "b", "c"], &["x", "y\n"]),
+            text(&["a", "b", "c"], &["x", "y\n"]),
             "`chat` delivers `a`, `b` and `c`: `x` and `y\\n` were left out"
         );
-        assert_eq!(said(&[], &["x"]), "`chat` delivers no key: `x` was left out");
+        assert_eq!(text(&[], &["x"]), "`chat` delivers no key: `x` was left out");
     }
 }

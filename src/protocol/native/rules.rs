@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn all_fields_again_and_a_rule_for_all_other_kinds() {
+    fn a_kind_can_restore_all_fields_and_a_wildcard_covers_other_kinds() {
         let rule = |fields: Option<&str>| ChannelSettings {
             fields: fields.map(|field| vec![field.to_owned()]),
             targeting: false,
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_means_everybody_and_nonsense_is_refused() {
+    fn a_missing_target_means_everyone_and_an_invalid_one_is_rejected() {
         assert_eq!(applied("chat:", r#"{"t\u0061rget_user_id":7}"#).unwrap().0, Audience::User(7.into()));
         assert_eq!(applied("chat:", r#"{"t\u0061rget_user_id":-7}"#), Err(InvalidTarget));
         for value in ["null", "0", r#""""#, r#""0""#, "false"] {

@@ -1,4 +1,4 @@
-//! Holds `src/` to `ARCHITECTURE.md`: which room may import which, that files do not import each other, and how long a
+//! Checks `src/` against `ARCHITECTURE.md`: which room may import which, that files do not import each other, and how long a
 //! file may be.
 mod circles;
 mod module_graph;

@@ -8,7 +8,7 @@ use super::{source, source_files, without_comments, without_tests};
 /// The path of a module from the crate's root, one segment each.
 pub(super) type ModulePath = Vec<String>;
 
-/// What matters of a file.
+/// The relevant contents of a file.
 pub(super) struct Module {
     /// The path of each `use`, and the name that it binds.
     uses: Vec<(Vec<String>, String)>,
@@ -151,7 +151,7 @@ fn expand(tree: &str, prefix: &[String], uses: &mut Vec<(Vec<String>, String)>) 
     uses.extend(bound.map(|bound| (path, bound)));
 }
 
-/// What stands between the commas of a group, those of inner groups left alone.
+/// The items of a group, with inner groups kept whole.
 fn branches(group: &str) -> Vec<&str> {
     let (mut found, mut depth, mut start) = (Vec::new(), 0, 0);
     for (at, c) in group.char_indices() {

@@ -12,10 +12,10 @@ use crate::support::Server;
 fn slow_readers_are_closed_and_others_miss_nothing() {
     let server = Server::start(|options| {
         options.set("limits.messages_per_second", 0);
-        // Room for who reads and is late on a busy machine, not for who never reads.
+        // Enough for a client that reads late on a busy machine, not for one that never reads.
         options.set("limits.outbox_bytes", 8 * 1024 * 1024);
     });
-    // In the second half more for each than the kernel and the outbox take; who reads may be late by a good part of it.
+    // In the second half more for each than the kernel and the outbox take; a client that reads may be late by a good part of it.
     let arguments = ["--connections", "6", "--rate", "150", "--duration", "4s", "--payload", "60000"];
     let slow = [&arguments[..], &["--slow", "0.3"]].concat();
     let Ran { code, report, err } = bench(&server, &slow);
@@ -66,7 +66,7 @@ fn reconnects_and_churn_are_counted() {
 
 #[test]
 fn a_reconnected_client_that_receives_nothing_is_a_fault() {
-    // A plain server that knows two clients; who comes later is let in or not, but gets nothing.
+    // A plain server that serves two clients; later ones are accepted or not, but receive nothing.
     let start_server = |lets_in: bool| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -60,7 +60,7 @@ fn refusals_are_reported_with_their_reasons() {
     });
     let arguments = ["--connections", "2", "--publishers", "1", "--window", "32", "--duration", "1s"];
     let Ran { code, report, err } = bench(&server, &arguments);
-    // What was refused is not missing.
+    // A refused message is not missing.
     assert_eq!(code, Some(0), "{err}\n{report:#}");
     assert!(number(&report, "/messages/refused/unavailable") > 0, "{report:#}");
     assert!(report["warnings"].to_string().contains("unavailable"), "{report:#}");

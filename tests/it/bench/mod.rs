@@ -110,7 +110,7 @@ fn every_fault_is_found(run: impl Fn(Spoil) -> Ran) {
     }
 }
 
-/// What a part of the report that names reasons counts in all.
+/// The total of a part of the report that lists reasons.
 fn sum(report: &Value, pointer: &str) -> u64 {
     report.pointer(pointer).unwrap().as_object().unwrap().values().filter_map(Value::as_u64).sum()
 }

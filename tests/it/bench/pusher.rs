@@ -43,7 +43,7 @@ fn a_good_run_counts_every_copy_of_client_events_and_of_the_http_api() {
             (&report["load"]["protocol"], &report["load"]["publish"]),
             (&json!("pusher"), &json!(publish))
         );
-        // Those who only publish are not among them.
+        // Connections that only publish are not included.
         assert_eq!(number(&report, "/connections/opened"), 30);
         let sent = number(&report, "/messages/sent");
         assert!((60..=75).contains(&sent), "{sent}");
@@ -79,7 +79,7 @@ fn refusals_are_reported_with_codes_and_reasons() {
     let limited = server(5);
     let arguments = ["--connections", "2", "--publishers", "1", "--rate", "100", "--duration", "1s"];
     let Ran { code, report, err } = bench(url(&limited), &arguments, &[]);
-    // What was refused is not missing.
+    // A refused message is not missing.
     assert_eq!(code, Some(0), "{err}\n{report:#}");
     let refused = sum(&report, "/messages/refused");
     assert!(refused > 80, "{report:#}");

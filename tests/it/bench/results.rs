@@ -1,4 +1,4 @@
-//! What a good run counts and measures.
+//! The counts and measurements of a sound run.
 
 use std::sync::Arc;
 use std::thread;

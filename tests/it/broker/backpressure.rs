@@ -62,7 +62,7 @@ async fn a_paused_redis_fills_a_bounded_queue() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_node_applies_backpressure_to_topics() {
     let mut node = Node::redis(10_000).await;
-    node.hear("orders").await;
+    node.subscribe_and_confirm("orders").await;
     let mut laravel = node.server_of_its_own.as_ref().unwrap().client().await;
     let mut pipe = redis::pipe();
     for number in 0..500 {
@@ -81,8 +81,8 @@ async fn a_full_node_applies_backpressure_to_topics() {
     }
 }
 
-/// The next thing that arrives while nothing is released. Only that nothing more arrives is decided by the clock.
+/// The next arrival while nothing is released. Only the absence of further arrivals depends on the clock.
 async fn next_of_what_has_room(node: &mut Node, is_first: bool) -> Option<Inbound> {
-    let patience = if is_first { PATIENCE } else { Duration::from_millis(500) };
-    timeout(patience, node.inbound.recv()).await.ok().flatten()
+    let limit = if is_first { PATIENCE } else { Duration::from_millis(500) };
+    timeout(limit, node.inbound.recv()).await.ok().flatten()
 }

@@ -221,7 +221,7 @@ async fn the_receipt_of_a_signal_precedes_its_copy(mut node: Node) {
 }
 
 async fn a_topic_is_received_while_subscribed(mut node: Node) {
-    node.hear("orders").await;
+    node.subscribe_and_confirm("orders").await;
     // Twice is once.
     assert_eq!(node.broker.subscribe("orders"), SubscribeOutcome::AlreadySubscribed);
     node.settle(&["orders"]).await;
@@ -240,7 +240,7 @@ async fn a_topic_is_received_while_subscribed(mut node: Node) {
     assert_eq!(node.publish(event("chat:", 4)).await, Ok(()));
     assert_eq!(number(&node.next().await), 4);
 
-    node.hear("orders").await;
+    node.subscribe_and_confirm("orders").await;
     assert_eq!(node.publish(topic("orders", "5")).await, Ok(()));
     assert_eq!(node.topic().await, text("orders", "5"));
     assert!(node.inbound.try_recv().is_err());
@@ -249,7 +249,7 @@ async fn a_topic_is_received_while_subscribed(mut node: Node) {
 async fn messages_after_the_confirmation_arrive(mut node: Node) {
     for round in 0..300 {
         let name = format!("private-Chat.{round}");
-        node.hear(&name).await;
+        node.subscribe_and_confirm(&name).await;
         let round = round.to_string();
         assert_eq!(node.publish(topic(&name, &round)).await, Ok(()));
         assert_eq!(node.topic().await, text(&name, &round));
@@ -258,7 +258,7 @@ async fn messages_after_the_confirmation_arrive(mut node: Node) {
         if round.ends_with('7') {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        node.hear(&name).await;
+        node.subscribe_and_confirm(&name).await;
         assert_eq!(node.publish(topic(&name, "again")).await, Ok(()));
         assert_eq!(node.topic().await, text(&name, "again"));
         node.broker.unsubscribe(&name);
@@ -269,8 +269,8 @@ async fn a_prefix_subscription_receives_all_its_topics(mut node: Node) {
     for beginning in ["cache-", "a*?[b]\\-", "", "yama", "broadcast"] {
         node.broker.subscribe_prefix(beginning);
     }
-    node.hear("cache-1").await;
-    node.hear("a*?[b]\\-1").await;
+    node.subscribe_and_confirm("cache-1").await;
+    node.subscribe_and_confirm("a*?[b]\\-1").await;
     for name in ["cache-1", "cache-2", "cache-", "a*?[b]\\-1", "a*?[b]\\-2"] {
         assert!(node.broker.is_subscribed(name));
         for other in ["cache", "1cache-", "test-database-cache-1", "axxb\\-1", "a*?b\\-"] {

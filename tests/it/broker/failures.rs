@@ -70,11 +70,11 @@ async fn refused_means_never_delivered(
         node.publish_when_up(event("chat:", 1000)).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // What comes first is what was published last: nothing stood in line before it.
+    // The first arrival is the last message published: nothing was queued before it.
     assert_eq!(number(&node.next().await), 1000);
     assert_eq!(number(&other.next().await), 1000);
-    let heard = timeout(PATIENCE, witness.on_message().next()).await.expect("in time").expect("a message");
-    assert!(heard.get_payload::<String>().unwrap().contains(r#""n":1000"#));
+    let message = timeout(PATIENCE, witness.on_message().next()).await.expect("in time").expect("a message");
+    assert!(message.get_payload::<String>().unwrap().contains(r#""n":1000"#));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +183,7 @@ async fn a_black_hole_is_detected_and_nothing_is_delivered_late() {
     // With something to publish, its sender is refused in time.
     proxy.set(Traffic::Blackhole);
     assert_eq!(node.publish(event("chat:", 3)).await, Err(PublishError::TimedOut));
-    // What was held on the way comes out late, and Redis refuses it.
+    // Messages held in transit arrive late, and Redis refuses them.
     proxy.set(Traffic::Open);
     node.publish_when_up(event("chat:", 4)).await;
     assert_eq!((number(&node.next().await), number(&elsewhere.next().await)), (4, 4));
@@ -195,7 +195,7 @@ async fn a_silently_dead_subscription_is_detected_and_replaced() {
     let proxy = Proxy::start(server.port()).await;
     let mut node = Node::start(&proxy.url(), 64 << 20, PUBLISH_TIMEOUT);
     node.ready().await;
-    node.hear("orders").await;
+    node.subscribe_and_confirm("orders").await;
     proxy.set(Traffic::SubscriptionsSwallowed);
     wait_for("the silence to be noticed", || node.broker.status() != Status::Ready).await;
     node.ready().await;
@@ -223,7 +223,7 @@ async fn a_subscription_survives_a_redis_pause_and_the_loss_of_the_publishing_co
     for round in 0..2 {
         server.pause();
         wait_for("the silence to be noticed", || node.broker.status() != Status::Ready).await;
-        // What is published meanwhile waits in Redis.
+        // Messages published meanwhile wait in Redis.
         let publish = laravel(round);
         let (sent, ()) = tokio::join!(publish.query_async::<i64>(&mut client), async {
             wait_for("the message to lie in Redis's socket", || server.unread() > blob.len()).await;
@@ -234,7 +234,7 @@ async fn a_subscription_survives_a_redis_pause_and_the_loss_of_the_publishing_co
         node.ready().await;
     }
     assert_eq!(node.metrics.broker_interruptions.get(), 0);
-    let mut heard = 2;
+    let mut next = 2;
     for _ in 0..5 {
         let _: i64 = redis::cmd("CLIENT")
             .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
@@ -242,9 +242,9 @@ async fn a_subscription_survives_a_redis_pause_and_the_loss_of_the_publishing_co
             .await
             .unwrap();
         for _ in 0..20 {
-            assert_eq!(laravel(heard).query_async::<i64>(&mut client).await, Ok(1));
-            assert_eq!(number(&node.next().await), heard);
-            heard += 1;
+            assert_eq!(laravel(next).query_async::<i64>(&mut client).await, Ok(1));
+            assert_eq!(number(&node.next().await), next);
+            next += 1;
         }
     }
 }

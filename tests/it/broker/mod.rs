@@ -38,7 +38,7 @@ struct Node {
     broker: Arc<Broker>,
     inbound: mpsc::UnboundedReceiver<Inbound>,
     metrics: Arc<Metrics>,
-    /// Of the conformance suite, kept for as long as the node.
+    /// The Redis of the conformance suite, kept as long as the node.
     server_of_its_own: Option<RedisServer>,
 }
 
@@ -113,14 +113,14 @@ impl Node {
         }
     }
 
-    /// Listens, and waits until it is so. Nothing else may come before.
-    async fn hear(&mut self, topic: &str) {
+    /// Subscribes to a topic and waits for the confirmation, which must be the next thing to arrive.
+    async fn subscribe_and_confirm(&mut self, topic: &str) {
         match self.broker.subscribe(topic) {
             SubscribeOutcome::Active => {}
-            SubscribeOutcome::Pending(awaited) => {
+            SubscribeOutcome::Pending(pending) => {
                 let inbound = self.next_inbound().await;
                 assert!(
-                    matches!(&inbound, Inbound::Subscribed(listening) if *listening == awaited),
+                    matches!(&inbound, Inbound::Subscribed(confirmed) if *confirmed == pending),
                     "{inbound:?}"
                 );
             }

@@ -1,4 +1,4 @@
-//! What several nodes and Laravel publish on one Redis.
+//! Several nodes and Laravel on one Redis.
 
 use yamabiko::message::Sender;
 
@@ -42,9 +42,9 @@ async fn application_messages_arrive_and_invalid_ones_are_counted() {
         ("invalid_sender", br#"{"channel":"chat:","data":{},"sender":"x"}"#.to_vec()),
     ];
     for (_, payload) in &junk {
-        let heard: i64 =
+        let receivers: i64 =
             redis::cmd("PUBLISH").arg(TOPIC).arg(payload).query_async(&mut laravel).await.unwrap();
-        assert_eq!(heard, 1);
+        assert_eq!(receivers, 1);
     }
     let payload = r#"{"channel":"chat:room1","data":{"message":"\u5c71\/"},"socket":null}"#;
     let _: i64 = redis::cmd("PUBLISH").arg(TOPIC).arg(payload).query_async(&mut laravel).await.unwrap();

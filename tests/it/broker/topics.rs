@@ -23,14 +23,14 @@ async fn topics_are_resubscribed_before_the_broker_is_ready() {
         server.restart();
         let mut laravel = server.client().await;
         node.ready().await;
-        // What was listened to, or not, while there was no Redis counts too.
+        // Subscriptions and unsubscriptions during the outage count too.
         let expected = names.iter().skip(round);
         let mut pipe = redis::pipe();
         for name in &names {
             pipe.publish(format!("{PREFIX}{name}"), round);
         }
-        let heard: Vec<usize> = pipe.query_async(&mut laravel).await.unwrap();
-        assert_eq!(heard.iter().sum::<usize>(), TOPICS - round);
+        let receivers: Vec<usize> = pipe.query_async(&mut laravel).await.unwrap();
+        assert_eq!(receivers.iter().sum::<usize>(), TOPICS - round);
         for name in expected {
             assert_eq!(node.topic().await, text(name, &round.to_string()));
         }
@@ -52,7 +52,7 @@ async fn a_pending_subscription_times_out() {
             wait_for("the loss to be noticed", || node.broker.status() != Status::Ready).await;
         }
         let asked = Instant::now();
-        node.hear(name).await;
+        node.subscribe_and_confirm(name).await;
         assert!(asked.elapsed() >= SUBSCRIBE_TIMEOUT);
         // One that is given up is not answered.
         node.subscribe("given up");
@@ -135,7 +135,7 @@ async fn a_forbidden_topic_does_not_affect_others() {
         assert_eq!(node.topic().await, text("orders", "1"));
         assert_eq!(node.metrics.broker_interruptions.get(), 0, "{permissions}");
 
-        // Of one batch, what is permitted is published, and the rest is refused.
+        // The permitted messages of a batch are published, and the others are refused.
         let publish = [
             node.publish(Dispatch::from(event("chat:", 1))),
             node.publish(topic("secrets", "x")),
@@ -165,7 +165,7 @@ async fn without_psubscribe_topics_are_subscribed_one_by_one() {
                 wait_for("the loss to be noticed", || node.metrics.broker_interruptions.get() > 0).await;
                 node.ready().await;
             } else {
-                node.hear("cache-1").await;
+                node.subscribe_and_confirm("cache-1").await;
             }
             let refused = || !node.broker.is_subscribed("cache-2");
             wait_for("the refusal", refused).await;

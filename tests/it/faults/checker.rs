@@ -1,4 +1,4 @@
-//! Compares what was received with what was sent, and says what must not be.
+//! Compares what was received with what was sent, and reports violations.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use super::history::{
 /// is no excuse for not having delivered it; a slow machine is no violation.
 pub(super) const MARGIN: Micros = 2_000_000;
 
-/// What must not be, with the part of the history that shows it.
+/// A violation, with the part of the history that shows it.
 #[derive(Debug, Clone)]
 pub(super) struct Violation {
     pub(super) rule: &'static str,
@@ -57,14 +57,14 @@ type Delivery<'a> = (MessageId, &'a str);
 pub(super) fn check(history: &History) -> Report {
     let mut checker = Checker::new(history);
     checker.deliveries_are_of_what_was_sent();
-    checker.nothing_comes_twice();
+    checker.check_duplicates();
     checker.publishers_keep_their_order();
     checker.accepted_before_comes_before();
     checker.everybody_sees_one_order();
     checker.required_deliveries_came();
     checker.members_are_told_in_turn();
     checker.connections_end_for_a_reason();
-    checker.all_is_well_in_the_end();
+    checker.check_final_state();
     for note in &history.notes {
         checker.violation("conduct", note, &[], &[]);
     }
@@ -98,7 +98,7 @@ impl<'a> Checker<'a> {
                 let (What::Delivered(id) | What::Replayed(id)) = event.what else { continue };
                 self.report.delivered += 1;
                 let wrong = match self.sent.get(&id) {
-                    None => Some("nobody has sent it"),
+                    None => Some("it was never sent"),
                     Some(sent) if !sent.channels.contains(&event.channel) => Some("it is of another channel"),
                     Some(sent) if sent.except == Some(index) => Some("this connection is left out"),
                     Some(sent) => match sent.outcome {
@@ -126,7 +126,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn nothing_comes_twice(&mut self) {
+    fn check_duplicates(&mut self) {
         for (index, connection) in self.history.connections.iter().enumerate() {
             let mut seen = HashSet::new();
             for event in &connection.events {
@@ -140,7 +140,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// What a publisher sends on one connection arrives in that order, also where it does not wait for answers.
+    /// The messages of a publisher on one connection arrive in order, even if it does not wait for answers.
     fn publishers_keep_their_order(&mut self) {
         for (index, connection) in self.history.connections.iter().enumerate() {
             let mut last: HashMap<(u16, usize), MessageId> = HashMap::new();
@@ -204,7 +204,7 @@ impl<'a> Checker<'a> {
         if before.is_empty() {
             return;
         }
-        // What is left is on a cycle, or behind one. Nearly always two connections contradict each other.
+        // The rest is on a cycle, or behind one. Nearly always two connections contradict each other.
         let positions: Vec<HashMap<Delivery<'_>, usize>> = orders
             .iter()
             .map(|order| order.iter().enumerate().map(|(at, delivery)| (*delivery, at)).collect())
@@ -233,7 +233,7 @@ impl<'a> Checker<'a> {
         self.violation("one order", "no order fits all connections", &ids, &all);
     }
 
-    /// Who is on a channel all the time while nothing is disturbed receives what was accepted.
+    /// A client that stays on a channel while nothing is disturbed receives every accepted message.
     fn required_deliveries_came(&mut self) {
         let connections = &self.history.connections;
         let mut received: Vec<HashSet<Delivery<'_>>> = Vec::with_capacity(connections.len());
@@ -300,11 +300,11 @@ impl<'a> Checker<'a> {
                         None
                     }
                     What::Added(user) => match views.get_mut(channel).map(|view| view.insert(*user)) {
-                        Some(false) => Some(format!("was told that {user} comes, who was there")),
+                        Some(false) => Some(format!("received the arrival of {user}, a member already")),
                         _ => None,
                     },
                     What::Removed(user) => match views.get_mut(channel).map(|view| view.remove(user)) {
-                        Some(false) => Some(format!("was told that {user} goes, who was not there")),
+                        Some(false) => Some(format!("received the departure of {user}, not a member")),
                         _ => None,
                     },
                     What::Delivered(_) | What::Replayed(_) => None,
@@ -334,8 +334,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Each node knows who is there, and so does each member; every cache is the same.
-    fn all_is_well_in_the_end(&mut self) {
+    /// Each node and each member knows all members; every cache is the same.
+    fn check_final_state(&mut self) {
         let history = self.history;
         for window in history.windows.iter().filter(|window| window.to.is_none()) {
             let text = format!("{:?} did not recover from: {}", window.target, window.fault);
@@ -403,7 +403,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// What the broker carried to a connection, in its order. The answer to a subscription is not part of it.
+/// The messages that the broker carried to a connection, in its order. The answer to a subscription is not part of it.
 fn deliveries(connection: &Connection) -> impl Iterator<Item = Delivery<'_>> {
     connection.events.iter().filter_map(|event| match event.what {
         What::Delivered(id) => Some((id, event.channel.as_str())),
@@ -552,12 +552,12 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_twice_is_seen() {
+    fn a_duplicate_is_detected() {
         assert_eq!(broken(|history| push(history, What::Delivered(id(2)))), ["twice"]);
     }
 
     #[test]
-    fn what_nobody_sent_is_seen() {
+    fn a_message_that_was_never_sent_is_detected() {
         assert_eq!(broken(|history| push(history, What::Delivered(id(3)))), ["sent"]);
         assert_eq!(broken(|history| history.sent[0].outcome = Outcome::Rejected), ["sent", "sent"]);
         assert_eq!(broken(|history| history.sent[0].channels = vec!["b".to_owned()]), ["sent", "sent"]);
@@ -565,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_may_come_only_if_a_fault_took_the_answer() {
+    fn a_refused_message_may_arrive_only_if_a_fault_lost_the_answer() {
         let refuse = |history: &mut History| history.sent[0].outcome = Outcome::Refused(3_000_000);
         assert_eq!(broken(refuse), ["sent", "sent"]);
         let excused = |target| {

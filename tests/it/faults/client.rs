@@ -16,7 +16,7 @@ use super::shared::{Shared, random_pause};
 use crate::pusher::page;
 use crate::support::{claims, token};
 
-/// What a page is and does.
+/// The profile of a page.
 #[derive(Debug, Clone)]
 pub(super) struct Profile {
     pub(super) name: String,
@@ -38,7 +38,7 @@ pub(super) enum Kind {
     },
 }
 
-/// What the schedule wants of a page.
+/// The state in which the schedule wants a page.
 #[derive(Debug, Clone)]
 pub(super) struct Orders {
     /// The node to be on; none: away.
@@ -332,7 +332,7 @@ impl Live<'_> {
         match id {
             Some(id) if is_replay => self.shared.event(self.connection, channel, What::Replayed(id)),
             Some(id) => self.shared.event(self.connection, channel, What::Delivered(id)),
-            None => self.shared.note(format!("{}: a message that nobody sends", self.profile.name)),
+            None => self.shared.note(format!("{}: a message that no client sends", self.profile.name)),
         }
     }
 

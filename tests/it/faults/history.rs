@@ -1,4 +1,4 @@
-//! What happened in a run: what was sent, what each connection received, and when which part was disturbed.
+//! The history of a run: what was sent, what each connection received, and when each part was disturbed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -115,7 +115,7 @@ pub(super) struct Window {
     pub(super) to: Option<Micros>,
 }
 
-/// What a node answered when all was over.
+/// The responses of a node at the end of the run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NodeView {
     pub(super) ready: bool,
@@ -130,7 +130,7 @@ pub(super) struct History {
     pub(super) sent: Vec<Sent>,
     pub(super) connections: Vec<Connection>,
     pub(super) windows: Vec<Window>,
-    /// What no client or process may do, as it was seen.
+    /// An observed action that no client or process may take.
     pub(super) notes: Vec<String>,
     pub(super) finals: Vec<NodeView>,
 }
@@ -204,7 +204,7 @@ impl Connection {
         channels
     }
 
-    /// The members of a presence channel as this connection was told.
+    /// The members of a presence channel as this connection received them.
     pub(super) fn members(&self, channel: &str) -> BTreeSet<u64> {
         let mut members = BTreeSet::new();
         for event in self.events.iter().filter(|event| event.channel == channel) {

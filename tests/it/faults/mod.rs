@@ -69,7 +69,7 @@ fn the_fixed_schedules_have_every_kind_of_fault() {
     assert!(totals.faults.values().all(|count| *count >= 3), "{:?}", totals.faults);
 }
 
-/// What all runs together were.
+/// The totals of all runs.
 #[derive(Default)]
 struct Totals {
     report: Report,
@@ -107,7 +107,7 @@ fn summary(report: &Report) -> String {
     )
 }
 
-/// What to look at, and how to run it again.
+/// The report of a violation, with the command that repeats the run.
 fn failure(schedule: &Schedule, report: &Report) -> String {
     const SHOWN: usize = 5;
     let mut text = format!("\n{schedule}");

@@ -110,7 +110,7 @@ impl<'a> Application<'a> {
         self.publish(id, channel, channel, &payload, is_valid)
     }
 
-    /// What no page receives; for a node's own answer on a native channel.
+    /// A message that no page receives, for a node's own answer on a native channel.
     pub(super) fn probe(&mut self, channel: &str) -> bool {
         let payload = json!({ "channel": channel, "data": {} }).to_string();
         let topic = format!("{PREFIX}broadcast");
@@ -182,10 +182,10 @@ pub(super) fn request(
     method: &str,
     target: &str,
     body: &str,
-    patience: Duration,
+    limit: Duration,
 ) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-    stream.set_read_timeout(Some(patience)).ok()?;
+    stream.set_read_timeout(Some(limit)).ok()?;
     let length = body.len();
     let head = format!(
         "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"

@@ -8,7 +8,7 @@ pub(super) const NODES: usize = 3;
 /// How many kinds of faults there are.
 pub(super) const KINDS: usize = 10;
 
-/// Which connections of a node Redis is told to end.
+/// Which connections of a node Redis is asked to close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
     All,
@@ -16,7 +16,7 @@ pub(super) enum Which {
     Publisher,
 }
 
-/// What goes wrong, until it is over.
+/// A fault, until it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// `kill -9`, and a new process in its place.
@@ -33,7 +33,7 @@ pub(super) enum Fault {
     KillClients { node: usize, which: Which },
     /// The connections between a node and Redis end, and new ones too.
     CutLink(usize),
-    /// Nothing passes between a node and Redis, and neither is told.
+    /// Nothing passes between a node and Redis, and neither side is notified.
     SilenceLink(usize),
     /// A page goes, with a close frame or without, and comes back on a node; or it stays away.
     MovePage { page: usize, to: Option<usize>, closes: bool },
@@ -75,7 +75,7 @@ impl Fault {
         }
     }
 
-    /// What no other fault may use at the same time.
+    /// The parts that no other fault may use at the same time.
     fn uses(&self) -> Vec<Part> {
         match *self {
             Self::KillNode(node) | Self::StopNode(node) | Self::FreezeNode(node) => vec![Part::Node(node)],
@@ -96,7 +96,7 @@ enum Part {
 }
 
 impl Schedule {
-    /// The schedule of this seed, for so many pages.
+    /// The schedule of this seed, for this number of pages.
     pub(super) fn random(seed: u64, seconds: u64, pages: usize) -> Self {
         let mut random = Random::new(seed);
         let proxied = random.below(3) > 0;
@@ -115,7 +115,7 @@ impl Schedule {
                 if let Fault::MovePage { page, to: None, .. } = fault {
                     gone.push(page);
                 }
-                // What is back may be hit again before it has recovered, or long after.
+                // A part that is back may be hit again before it has recovered, or long after.
                 let pause = random.between(100, 4000);
                 busy.extend(uses.into_iter().map(|part| (part, at + lasts + pause)));
                 let (at, lasts) = (Duration::from_millis(at), Duration::from_millis(lasts));
@@ -152,7 +152,7 @@ fn random_fault(random: &mut Random, proxied: bool, pages: usize, end: u64) -> (
         9 | 10 if proxied => (Fault::SilenceLink(node), random.between_scales(100, 8000)),
         11 => (Fault::LeaveChannel(random.index(pages)), random.between(0, 2000)),
         _ => {
-            // A few stay away: who is listed although nobody is there must be seen.
+            // A few stay away, so that a member that is listed but absent is detected.
             let to = (random.below(6) > 0).then_some(node);
             let fault = Fault::MovePage { page: random.index(pages), to, closes: random.below(2) == 0 };
             (fault, if to.is_some() { random.between(0, 3000) } else { 0 })

@@ -1,4 +1,4 @@
-//! What the threads of a run share: the clock, the history, where the nodes are, and what is wanted of the pages.
+//! The state that the threads of a run share: the clock, the history, the nodes' addresses, and the desired state of the pages.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

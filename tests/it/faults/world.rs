@@ -22,7 +22,7 @@ use crate::support::{Server, claims, token};
 /// How many pages there are.
 pub(super) const PAGES: usize = 15;
 
-/// A node that answers and hears Redis again may still have to exchange a connection or a state: so long is it left out.
+/// A node that responds and receives from Redis again may still have to replace a connection or its state. It is excluded for this long.
 const SETTLES: Duration = Duration::from_secs(2);
 
 /// A dead node is listed for 15 seconds. Whatever takes longer than this does not happen.
@@ -36,7 +36,7 @@ secret = "app-secret-of-the-tests"
 client_events = true
 "#;
 
-/// Plays a schedule and returns all that happened.
+/// Runs a schedule and returns the history of events.
 pub(super) fn play(schedule: &Schedule) -> History {
     // It listens on 127.0.0.1 only; other loopback addresses may connect as well.
     let redis = RedisServer::start_with(&["--protected-mode", "no"]);
@@ -230,7 +230,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Waits for a process that was told to end, and looks at what it wrote.
+    /// Waits for a process that was asked to exit, and checks its output.
     fn ended(&self, node: usize, server: Server, succeeds: bool) {
         let exit = server.wait(PATIENCE);
         if succeeds && !exit.status.success() {
@@ -270,12 +270,12 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Waits until everything works, lets it work for a while, and asks everybody what is there.
+    /// Waits until everything works, keeps it running for a while, and then queries every node and page.
     fn finish(&self) -> History {
         let shared = self.shared;
         eventually(|| shared.history().windows.iter().all(|window| window.to.is_some()));
         eventually(|| self.are_pages_where_they_should_be());
-        // Publishing goes on where nothing is disturbed: all of it is required.
+        // Publishing continues while nothing is disturbed: every message is required to arrive.
         thread::sleep(SETTLES);
         shared.quiet();
         self.mark();
@@ -380,7 +380,7 @@ fn watch(shared: &Shared) {
             };
             let all = nodes.into_iter().all(|node| {
                 *works[node]
-                    .get_or_insert_with(|| is_ready(shared, node) && hears(shared, &mut application, node))
+                    .get_or_insert_with(|| is_ready(shared, node) && receives(shared, &mut application, node))
             });
             if all {
                 let settles = u64::try_from(SETTLES.as_micros()).unwrap();
@@ -399,7 +399,7 @@ fn is_ready(shared: &Shared, node: usize) -> bool {
 }
 
 /// Whether what is published on Redis now reaches a new page on this node.
-fn hears(shared: &Shared, application: &mut Application<'_>, node: usize) -> bool {
+fn receives(shared: &Shared, application: &mut Application<'_>, node: usize) -> bool {
     let Some(address) = shared.address(node) else { return false };
     let channel = format!("probe:{node}");
     let Some(mut socket) = probe(address, &channel) else { return false };

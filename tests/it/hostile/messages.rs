@@ -133,8 +133,9 @@ fn malformed_redis_messages_never_end_the_process() {
     let mut others = Others::join(&server);
     let mut publisher = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
     let mut publish = |payload: &[u8]| {
-        let heard: i64 = redis::cmd("PUBLISH").arg("p_broadcast").arg(payload).query(&mut publisher).unwrap();
-        assert_eq!(heard, 1, "the server has lost its subscription");
+        let receivers: i64 =
+            redis::cmd("PUBLISH").arg("p_broadcast").arg(payload).query(&mut publisher).unwrap();
+        assert_eq!(receivers, 1, "the server has lost its subscription");
     };
     let deep = format!(r#"{{"channel":"chat:","data":{}"#, "[".repeat(500_000));
     let cases: [(&[u8], &str); 16] = [

@@ -19,7 +19,7 @@ const OK: &str = r#"{"type":"sended","ok":true}"#;
 
 const TEXT: OpCode = OpCode::Data(Data::Text);
 
-/// Two who go on talking on `chat:`.
+/// Two clients that keep publishing on `chat:`.
 struct Others([Client; 2], u64);
 
 impl Others {

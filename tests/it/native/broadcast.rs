@@ -1,4 +1,4 @@
-//! What the others get.
+//! Delivery to the other connections.
 
 use std::thread;
 

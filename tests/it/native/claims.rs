@@ -1,4 +1,4 @@
-//! What the claims of a token mean.
+//! The claims of a token.
 
 use std::fs;
 use std::path::Path;
@@ -229,7 +229,7 @@ fn a_secret_is_rotated_with_no_one_disconnected() {
             Client::with_token(&server, &token).unwrap_or_else(|refused| panic!("{kid:?}: {refused:?}")),
         );
     }
-    let stranger = EncodingKey::from_secret(b"a secret that nobody has told it");
+    let stranger = EncodingKey::from_secret(b"a secret that is not configured");
     for kid in [None, Some("next"), Some("any")] {
         assert_eq!(refusal_of(&server, &signed(Algorithm::HS256, kid, &stranger)), "bad_signature");
     }

@@ -1,4 +1,4 @@
-//! What happens when `exp` passes.
+//! The expiry of tokens.
 
 use std::thread::sleep;
 use std::time::Duration;

@@ -116,7 +116,7 @@ fn a_refusal_reveals_nothing_of_the_token() {
         assert!(!refused.headers.iter().any(|(_, value)| value.contains(part)), "{refused:?}");
         assert!(!server.get_admin("/metrics").text().contains(part));
     }
-    // The log is searched for tokens at the end of every test; here for what this one says.
+    // Every test searches the log for tokens at its end; this one also checks the messages.
     server.expect_log(|line| line["message"] == "handshake refused");
     assert!(!server.log().iter().any(|line| line.to_string().contains("a name of its own")));
 }

@@ -1,4 +1,4 @@
-//! What one client may use.
+//! The limits of one client.
 
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,7 @@ fn control_frames_and_small_fragments_count_as_messages() {
     let pings = |payload: fn(u8) -> Vec<u8>| -> Vec<u8> {
         (0..25).flat_map(|number| Raw::frame(OpCode::Control(Control::Ping), &payload(number))).collect()
     };
-    // What each of them does after 25 small frames.
+    // The behaviour of each after 25 small frames.
     let floods = [
         pings(|number| vec![number]),
         pings(|_| Vec::new()),
@@ -260,7 +260,7 @@ fn a_slow_consumer_closes_with_1013_and_others_miss_nothing() {
     let mut aoi = join(&server, 7, "Aoi", "notes:");
     let mut ren = join(&server, 8, "Ren", "notes:");
     let blob = "x".repeat(60_000);
-    // What the kernel takes on both sides, what the outbox takes, and somewhat more.
+    // The kernel's buffers on both sides, the outbox, and a margin.
     let count = (kernel_buffer() + 256 * 1024 + 1024 * 1024) / blob.len();
     for number in 0..count {
         aoi.say(&json!({ "n": number, "blob": blob }));

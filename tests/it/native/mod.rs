@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::support::{Client, Server, claims};
 use serde_json::{Value, json};
 
-/// What is due as the answer to an accepted message.
+/// The answer to an accepted message.
 const OK: &str = r#"{"type":"sended","ok":true}"#;
 
 /// A connected user.
@@ -37,7 +37,7 @@ fn message(id: i64, name: &str, data: &Value) -> Value {
     json!({ "type": "message", "sender": { "name": name, "id": id }, "data": data })
 }
 
-/// The code in the answer to a message that was not accepted, which is all that comes.
+/// The code in the answer to a refused message. Nothing else arrives.
 fn refusal(client: &mut Client) -> String {
     let answer = client.expect_json();
     assert_eq!((&answer["type"], &answer["ok"]), (&json!("sended"), &json!(false)), "{answer}");

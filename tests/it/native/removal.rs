@@ -83,7 +83,7 @@ fn an_invalid_disconnect_request_is_explained_and_closes_nothing() {
     let simple = Request::post_json(server.admin, "/disconnect", r#"{"user":7}"#)
         .replace("Content-Type", "text/plain");
     assert_eq!(simple.send().status, 415);
-    // It is no business of the public port.
+    // The public port does not offer it.
     let public = Request::post_json(server.address, "/disconnect", r#"{"user":7}"#).send();
     assert_eq!(public.status, 404);
     aoi.say(&json!({ "still": "here" }));

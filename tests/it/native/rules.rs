@@ -1,4 +1,4 @@
-//! What the rules of a kind let through.
+//! The rules of a kind.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What a client may send, and the answers.
+//! Messages of clients, and the answers.
 
 use serde_json::json;
 use tungstenite::Message;
@@ -58,7 +58,7 @@ fn a_refused_message_is_not_delivered() {
     assert_eq!(refusal(&mut aoi), "not_allowed");
     aoi.send_text("{");
     assert_eq!(refusal(&mut aoi), "invalid_json");
-    // What had been published would come before the close frames.
+    // Anything published would arrive before the close frames.
     for (client, user) in [(&mut aoi, 7), (&mut ren, 8)] {
         assert_eq!(server.post_admin("/disconnect", &json!({ "user": user }).to_string()).status, 200);
         assert_eq!(client.expect_close().0, 4403);

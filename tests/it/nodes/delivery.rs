@@ -52,7 +52,7 @@ fn all_receivers_on_all_nodes_see_one_order_and_no_copy_precedes_its_answer() {
             .into_iter()
             .enumerate()
             .map(|(sender, mut client)| {
-                scope.spawn(move || speak_and_listen(&mut client, sender, EACH, SENDERS * EACH))
+                scope.spawn(move || publish_and_receive(&mut client, sender, EACH, SENDERS * EACH))
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -114,7 +114,7 @@ fn a_large_burst_of_one_client_does_not_delay_others_behind_all_of_it() {
             let _ = std::io::Write::write_all(&mut writer, &message.repeat(100));
         });
     }
-    // Time to read all that it would read.
+    // Enough time to read everything that it would read.
     thread::sleep(Duration::from_millis(700));
     ren.say(&json!({ "from": "Ren" }));
     thread::sleep(Duration::from_millis(200));
@@ -124,13 +124,13 @@ fn a_large_burst_of_one_client_does_not_delay_others_behind_all_of_it() {
 }
 
 /// Sends everything at once, then reads until all messages have arrived. Returns them.
-fn speak_and_listen(client: &mut Client, sender: usize, count: usize, due: usize) -> Vec<String> {
+fn publish_and_receive(client: &mut Client, sender: usize, count: usize, due: usize) -> Vec<String> {
     for number in 0..count {
         client.say(&json!({ "by": sender, "n": number }));
     }
     let own = format!("\"id\":{}}},\"data\":", id_of(sender));
-    let (mut heard, mut answers, mut copies) = (Vec::new(), 0, 0);
-    while heard.len() < due {
+    let (mut received, mut answers, mut copies) = (Vec::new(), 0, 0);
+    while received.len() < due {
         let text = client.expect_text();
         if text == OK {
             answers += 1;
@@ -139,10 +139,10 @@ fn speak_and_listen(client: &mut Client, sender: usize, count: usize, due: usize
         assert!(text.starts_with(r#"{"type":"message","#), "{text}");
         copies += usize::from(text.contains(&own));
         assert!(copies <= answers, "copy {copies} came after {answers} answers");
-        heard.push(text);
+        received.push(text);
     }
     assert_eq!((answers, copies), (count, count));
-    heard
+    received
 }
 
 fn id_of(sender: usize) -> i64 {

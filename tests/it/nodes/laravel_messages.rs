@@ -1,4 +1,4 @@
-//! What an application publishes on the topic: its sender, targets, and the rules that apply.
+//! Messages that an application publishes on the topic: its sender, targets, and the rules that apply.
 
 use serde_json::json;
 

@@ -25,7 +25,7 @@ impl Laravel {
     }
 
     fn publish(&mut self, payload: &str) {
-        assert!(self.try_publish(TOPIC, payload) > 0, "nobody is subscribed");
+        assert!(self.try_publish(TOPIC, payload) > 0, "no node is subscribed");
     }
 
     /// Returns how many are subscribed.

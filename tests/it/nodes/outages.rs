@@ -10,8 +10,8 @@ use super::{OK, join, message, ready, start};
 use crate::support::redis::RedisServer;
 use crate::support::{Client, Server, eventually};
 
-/// In an outage: after this a sender must have been told that its message was not sent. Elsewhere it is longer, since
-/// a busy machine is no outage.
+/// In an outage, a sender must learn within this time that its message was not sent. Elsewhere it is longer, because a
+/// busy machine is not an outage.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[test]
@@ -19,7 +19,7 @@ fn a_node_waits_for_an_absent_redis() {
     let mut redis = RedisServer::absent(&[]);
     let nodes = [impatient(&redis.url()), impatient(&redis.url())];
     let mut outage = Outage::begin(&nodes);
-    outage.is_told();
+    outage.expect_refusals();
     redis.restart();
     outage.is_over();
 }
@@ -31,7 +31,7 @@ fn a_node_reconnects_to_a_killed_redis() {
     let mut outage = Outage::begin(&nodes);
     for _ in 0..2 {
         redis.kill();
-        outage.is_told();
+        outage.expect_refusals();
         redis.restart();
         outage.is_over();
     }
@@ -43,8 +43,8 @@ fn a_stopped_redis_delivers_nothing_late() {
     let nodes = [impatient(&redis.url()), impatient(&redis.url())];
     let mut outage = Outage::begin(&nodes);
     redis.pause();
-    outage.is_told();
-    outage.is_told();
+    outage.expect_refusals();
+    outage.expect_refusals();
     redis.resume();
     outage.is_over();
 }
@@ -58,7 +58,7 @@ fn a_paused_redis_delivers_nothing_late() {
         let mut outage = Outage::begin(&nodes);
         let mut operator = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
         let () = redis::cmd("CLIENT").arg("PAUSE").arg(milliseconds).arg(mode).query(&mut operator).unwrap();
-        outage.is_told();
+        outage.expect_refusals();
         if mode == "WRITE" {
             let () = redis::cmd("CLIENT").arg("UNPAUSE").query(&mut operator).unwrap();
         }
@@ -73,7 +73,7 @@ fn a_wrong_password_is_an_outage_until_it_is_corrected() {
     let nodes = [0, 1].map(|_| impatient(&redis.url_as(":the-wrong-password")));
     let node = &nodes[0];
     let mut outage = Outage::begin(&nodes);
-    outage.is_told();
+    outage.expect_refusals();
     eventually("a reason", || {
         node.get_admin("/readyz").json()["broker"].as_str().is_some_and(|why| why.contains("WRONGPASS"))
     });
@@ -156,7 +156,7 @@ impl<'n> Outage<'n> {
     }
 
     /// Every sender is refused in time, and readiness and the metrics show the outage.
-    fn is_told(&mut self) {
+    fn expect_refusals(&mut self) {
         for _ in 0..3 {
             self.sender.say(&json!({ "refused": self.refused }));
             let answer = self.sender.expect_json();
@@ -172,7 +172,7 @@ impl<'n> Outage<'n> {
         eventually("not ready", || self.node.get_admin("/readyz").status == 503);
     }
 
-    /// It goes on by itself, on the same connections, and nothing that was refused arrives.
+    /// The service recovers on the same connections, and no refused message arrives.
     fn is_over(&mut self) {
         for node in [self.node, self.other] {
             eventually("ready again", || node.get_admin("/readyz").status == 200);

@@ -120,7 +120,7 @@ fn the_http_api_counts_channels_and_connections() {
         a.enter("presence-a", 1);
         b.enter("presence-a", 1);
         let is = |path: &str, query: &str, expected: serde_json::Value| {
-            eventually("the numbers are told", || get(server, path, query).json() == expected);
+            eventually("the counts are current", || get(server, path, query).json() == expected);
         };
         is("/apps/1/channels", "", json!({ "channels": { "news": {}, "presence-a": {} } }));
         is(
@@ -223,7 +223,7 @@ fn mass_departures_do_not_block_other_clients() {
     for page in many {
         page.client.vanish();
     }
-    // Each answer comes within the client's patience, also where each departure costs a walk over everything that is left.
+    // Each answer comes within the client's timeout, also where each departure costs a walk over everything that is left.
     eventually("they are gone", || {
         page.subscribe("c");
         page.unsubscribe("c");

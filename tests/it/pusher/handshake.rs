@@ -192,11 +192,11 @@ activity_timeout = "1s"
 pong_timeout = "1s"
 "#,
     );
-    // Not `Client`, which answers the pings of WebSocket by itself.
+    // Not `Client`, which answers WebSocket pings automatically.
     let mut raw = Client::raw(Request::get(server.address, "/app/page?protocol=7")).unwrap();
     let mut next = || {
         loop {
-            let frame = raw.read().expect("it is told");
+            let frame = raw.read().expect("an error frame");
             if frame.header.opcode != OpCode::Control(Control::Ping) {
                 return (frame.header.opcode, String::from_utf8_lossy(&frame.payload).into_owned(), frame);
             }
@@ -271,7 +271,7 @@ fn shutdown_closes_with_4200_beside_another_node_and_4100_alone() {
     }
 }
 
-/// What one app lets a page send does not close its connection, however JSON escapes it.
+/// A message within an app's limits does not close its connection, however JSON escapes it.
 #[test]
 fn the_message_limit_follows_the_event_limit_of_the_app() {
     let server = serve(
@@ -291,13 +291,13 @@ secret = "another-secret-of-the-tests"
 presence_user_bytes = 300
 "#,
     );
-    let (mut page, mut hears) = (Page::open(&server), Page::open(&server));
+    let (mut page, mut receiver) = (Page::open(&server), Page::open(&server));
     page.subscribe("private-a");
-    hears.subscribe("private-a");
+    receiver.subscribe("private-a");
     for (data, raw) in [("x".repeat(66_000), None), ("\u{1}".repeat(102_400), Some(r"\u0001"))] {
         let text = raw.map_or_else(|| data.clone(), |escaped| escaped.repeat(data.len()));
         page.client.send_text(&format!(r#"{{"event":"client-x","channel":"private-a","data":"{text}"}}"#));
-        let frame = hears.client.expect_json();
+        let frame = receiver.client.expect_json();
         assert_eq!((&frame["event"], frame["data"].as_str()), (&json!("client-x"), Some(data.as_str())));
     }
     page.client

@@ -162,7 +162,7 @@ fn nodes_agree_again_after_a_redis_outage() {
         }
         expect_users(&[&one, &two], "presence-a", &[1, 2]);
         for server in [&one, &two] {
-            eventually("counts are told after the outage", || {
+            eventually("counts are sent after the outage", || {
                 get(server, "/apps/1/channels/news", "").json() == json!({ "occupied": true })
             });
         }

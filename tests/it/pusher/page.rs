@@ -121,7 +121,7 @@ impl Page {
         self.expect("pusher_internal:member_removed", channel, &json!({ "user_id": user.to_string() }));
     }
 
-    /// All that was sent before this has been dealt with, and nothing else has come.
+    /// Everything sent earlier has been handled, and nothing else has arrived.
     pub(crate) fn expect_quiet(&mut self) {
         self.send("pusher:ping", json!({}));
         self.expect("pusher:pong", "", &json!({}));
@@ -137,7 +137,7 @@ pub(crate) fn member(user: i64) -> String {
     json!({ "user_id": user, "user_info": { "name": format!("user {user}") } }).to_string()
 }
 
-/// What is in `data`, which is always a text.
+/// The contents of `data`, which is always a string.
 pub(crate) fn data(frame: &Value) -> Value {
     serde_json::from_str(frame["data"].as_str().unwrap_or_else(|| panic!("no text in data: {frame}")))
         .unwrap()

@@ -1,4 +1,4 @@
-//! What Laravel's `redis` broadcaster publishes.
+//! Events that Laravel's `redis` broadcaster publishes.
 
 use serde_json::{Value, json};
 
@@ -248,7 +248,7 @@ fn a_channel_named_like_an_internal_topic_is_logged_once() {
         one.expect("E", "broadcast", &json!(1));
         one.client.close();
         two.client.close();
-        eventually("nobody is there", || server.metric("yamabiko_pusher_subscriptions") == 0);
+        eventually("no subscriptions are left", || server.metric("yamabiko_pusher_subscriptions") == 0);
     }
     let told: Vec<Value> = server
         .log()

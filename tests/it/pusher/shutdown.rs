@@ -157,7 +157,7 @@ fn a_second_signal_interrupts_the_last_webhooks() {
     page.subscribe("a");
     let _request = silent.accept().unwrap();
     server.signal(Signal::TERM);
-    // All that it still waits for is the webhook.
+    // It waits only for the webhook now.
     eventually("the connection is gone", || server.metric("yamabiko_pusher_connections") == 0);
     server.signal(Signal::TERM);
     let exit = server.wait(PATIENCE);
@@ -172,11 +172,11 @@ fn a_node_that_leaves_hands_departures_over_and_sends_its_own_client_events() {
     let apps = format!("{}client_events = true\n", app(port, ""));
     let redis = RedisServer::start();
     // The oldest node sends the webhooks.
-    let (speaker, other) = (node(&redis, &apps), node(&redis, &apps));
-    let (mut stays, mut elsewhere) = (Page::open(&speaker), Page::open(&other));
+    let (leader, other) = (node(&redis, &apps), node(&redis, &apps));
+    let (mut stays, mut elsewhere) = (Page::open(&leader), Page::open(&other));
     stays.enter("presence-a", 1);
     elsewhere.enter("presence-a", 2);
-    let mut leaves = Page::open(&speaker);
+    let mut leaves = Page::open(&leader);
     leaves.enter("presence-a", 3);
     assert_eq!(
         told(&received, 4),
@@ -195,11 +195,11 @@ fn a_node_that_leaves_hands_departures_over_and_sends_its_own_client_events() {
     }
     status.store(200, Ordering::Relaxed);
     leaves.client.close();
-    eventually("it has left", || speaker.metric("yamabiko_pusher_connections") == 1);
+    eventually("it has left", || leader.metric("yamabiko_pusher_connections") == 1);
     // By now the pause is longer than a node that ends waits for webhooks: were it not cut short, the event would be lost.
-    speaker.signal(Signal::TERM);
+    leader.signal(Signal::TERM);
     drop(stays.client);
-    let exit = speaker.wait(PATIENCE);
+    let exit = leader.wait(PATIENCE);
     assert!(exit.status.success() && lost(&exit).is_empty(), "{exit:?}");
     let event = json!({
         "name": "client_event", "channel": "presence-a", "event": "client-x", "data": "d",

@@ -118,7 +118,7 @@ fn a_webhook_is_retried_until_it_succeeds_and_sent_once() {
     assert_eq!(last["events"], events);
     eventually("it is counted", || server.metric("yamabiko_webhooks_sent_total") == 3);
     assert_eq!(server.metric("yamabiko_webhooks_failed_total"), 1);
-    // Nothing else has been waiting.
+    // No other event was pending.
     Page::open(&server).subscribe("last");
     let (_, last) = received.recv_timeout(PATIENCE).unwrap();
     assert_eq!(last["events"], json!([{ "name": "channel_occupied", "channel": "last" }]));
@@ -161,14 +161,14 @@ pub(crate) fn expect_heartbeats(redis: &RedisServer, nodes: usize) {
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut signals = connection.as_pubsub();
     signals.subscribe("app-database-yamabiko").unwrap();
-    let mut heard: HashMap<String, usize> = HashMap::new();
+    let mut heartbeats: HashMap<String, usize> = HashMap::new();
     // The second one of each node: by then all nodes have received the first.
-    while heard.values().filter(|count| **count >= 2).count() < nodes {
+    while heartbeats.values().filter(|count| **count >= 2).count() < nodes {
         let signal = signals.get_message().unwrap();
         let signal: Value = serde_json::from_slice(signal.get_payload_bytes()).unwrap();
         let body = signal["body"].to_string();
         if body.contains("alive") || body.contains("heartbeat") {
-            *heard.entry(signal["node"].to_string()).or_default() += 1;
+            *heartbeats.entry(signal["node"].to_string()).or_default() += 1;
         }
     }
 }
@@ -284,12 +284,12 @@ fn another_node_takes_over_the_webhooks_of_a_killed_leader() {
     let apps = app(port, "");
     let redis = RedisServer::start();
     // The oldest node sends the webhooks.
-    let (speaker, other) = (node(&redis, &apps), node(&redis, &apps));
+    let (leader, other) = (node(&redis, &apps), node(&redis, &apps));
 
     let mut told: Vec<(String, Value)> = Vec::new();
-    let mut take = |patience: Duration| -> Option<(String, Value)> {
+    let mut take = |limit: Duration| -> Option<(String, Value)> {
         while told.is_empty() {
-            let (status, body) = received.recv_timeout(patience).ok()?;
+            let (status, body) = received.recv_timeout(limit).ok()?;
             assert_eq!(status, 200);
             let text = |event: &Value| event["name"].as_str().unwrap().to_owned();
             told.extend(
@@ -305,8 +305,8 @@ fn another_node_takes_over_the_webhooks_of_a_killed_leader() {
     let added = |user: i64| ("member_added".to_owned(), json!(user.to_string()));
     let removed = |user: i64| ("member_removed".to_owned(), json!(user.to_string()));
 
-    let mut on_speaker = Page::open(&speaker);
-    on_speaker.enter("presence-a", 100);
+    let mut on_leader = Page::open(&leader);
+    on_leader.enter("presence-a", 100);
     let enter = |user: i64| {
         let mut page = Page::open(&other);
         page.enter("presence-a", user);
@@ -320,7 +320,7 @@ fn another_node_takes_over_the_webhooks_of_a_killed_leader() {
     expect_heartbeats(&redis, 2);
     let mut stays = enter(2);
     assert_eq!(take(PATIENCE), Some(added(2)));
-    speaker.signal(Signal::KILL);
+    leader.signal(Signal::KILL);
     let _pages = [3, 4, 5].map(enter);
     leaves.client.close();
 

@@ -60,7 +60,7 @@ fn an_oversized_body_is_answered_413() {
         stream.write_all(head.as_bytes()).unwrap();
         let (first, second) = large.split_at(100_000);
         stream.write_all(first.as_bytes()).unwrap();
-        // It is refused while its sender still writes.
+        // It is refused while the client is still writing.
         let endpoint = if code == "not_found" { "none" } else { "events" };
         let refusals = format!(r#"yamabiko_pusher_calls_total{{endpoint="{endpoint}",outcome="{code}"}}"#);
         eventually("the call is refused", || server.metric(&refusals) == 1);

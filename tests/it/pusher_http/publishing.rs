@@ -1,4 +1,4 @@
-//! Events: who receives them, and what a refused call has done.
+//! Events: their receivers, and the effects of a refused call.
 
 use serde_json::{Value, json};
 use yamabiko::auth::pusher::AppCredentials;
@@ -78,7 +78,7 @@ fn nodes(redis: Option<&RedisServer>) -> Vec<Server> {
     (0..count).map(start).collect()
 }
 
-/// What holds in memory holds on two nodes: the second node of the two is where it is asked, the first where pages are.
+/// The same holds in memory and on two nodes. Of the two, pages are on the first and calls go to the second.
 fn everywhere(test: impl Fn(&Server, &Server)) {
     let alone = nodes(None);
     test(&alone[0], &alone[0]);
@@ -123,7 +123,7 @@ fn an_event_reaches_subscribers_except_its_socket_id() {
         let body = json!({ "name": "e", "channel": "publi", "data": "two" }).to_string();
         assert_eq!(call(there, &two, "POST", "/apps/second%20app/events", &body).status, 200);
         stranger.expect_data("two");
-        // What came before this would have come before it here.
+        // Anything published earlier would have arrived before it.
         let last = event(&json!(["public"]), "last");
         assert_eq!(call(there, &one(), "POST", "/apps/1/events", &last).status, 200);
         yui.expect_data("last");

@@ -1,4 +1,4 @@
-//! What the tests of the real binary share: a server to start, clients to connect to it, tokens.
+//! Support for tests of the real binary: a server to start, clients to connect to it, tokens.
 #![allow(unreachable_pub, reason = "the module is what it is public in")]
 #![allow(
     clippy::unwrap_used,

@@ -6,14 +6,14 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::http::{Response, connect};
 
-/// A connection after the handshake, for what no WebSocket library would send. Answers nothing by itself.
+/// A connection after the handshake, for input that no WebSocket library would send. It sends nothing automatically.
 #[derive(Debug)]
 pub struct Raw {
     stream: TcpStream,
     unread: Vec<u8>,
 }
 
-/// One frame as it was on the wire.
+/// One frame, exactly as received.
 #[derive(Debug)]
 pub struct Frame {
     /// FIN, RSV1 to RSV3, opcode and mask.

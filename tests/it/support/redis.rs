@@ -98,7 +98,7 @@ impl RedisServer {
         self.signal("STOP");
     }
 
-    /// Lets it go on (SIGCONT): it then does all that was sent meanwhile.
+    /// Resumes it (SIGCONT): it then executes everything that was sent meanwhile.
     pub fn resume(&self) {
         self.signal("CONT");
     }

@@ -39,7 +39,7 @@ pub struct Options {
 pub struct Exit {
     /// Its status.
     pub status: ExitStatus,
-    /// What it wrote to standard error, line by line; JSON where a line is JSON.
+    /// Its standard error, line by line; JSON where a line is JSON.
     pub log: Vec<Value>,
 }
 
@@ -75,7 +75,7 @@ impl Options {
         self
     }
 
-    /// What must not stand in a log, besides tokens.
+    /// Texts that must not appear in a log, besides tokens.
     fn secrets(&self) -> Vec<String> {
         let secrets =
             self.env.iter().filter(|(name, _)| name.ends_with("SECRET")).map(|(_, value)| value.clone());
@@ -116,7 +116,7 @@ impl Server {
                 shell
             }
         };
-        // Nothing of the developer's own environment may decide a test.
+        // The developer's environment must not affect a test.
         command.env_clear().envs(std::env::vars().filter(|(name, _)| KEPT.contains(&name.as_str())));
         command.envs(&options.env).arg("serve");
         if let Some(toml) = &options.config {
@@ -134,7 +134,7 @@ impl Server {
         });
 
         let Some(line) = log.wait_for(|line| addresses(line).is_some(), PATIENCE) else {
-            // Harmless where it has ended by itself.
+            // Has no effect if the process has already exited.
             let _ = process.kill();
             let status = process.wait().unwrap();
             reader.join().unwrap();
@@ -171,12 +171,12 @@ impl Server {
             .map_or(0, |value| value.parse().unwrap())
     }
 
-    /// All that has been logged so far.
+    /// Everything logged so far.
     pub fn log(&self) -> Vec<Value> {
         self.log.lines()
     }
 
-    /// The same, as it was written.
+    /// The same, unparsed.
     pub fn raw_log(&self) -> Vec<String> {
         self.log.0.state.lock().unwrap().raw.clone()
     }
@@ -191,7 +191,7 @@ impl Server {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    /// Waits until the process has ended by itself.
+    /// Waits until the process has exited without a signal.
     pub fn wait(mut self, patience: Duration) -> Exit {
         let deadline = Instant::now() + patience;
         loop {
@@ -212,7 +212,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Harmless where it has ended by itself.
+        // Has no effect if the process has already exited.
         let _ = self.process.kill();
         let _ = self.process.wait();
         if let Some(reader) = self.reader.take() {
@@ -255,7 +255,7 @@ fn addresses(line: &Value) -> Option<(SocketAddr, SocketAddr)> {
     if is_it { Some((address("address")?, address("admin")?)) } else { None }
 }
 
-/// What a process has logged, growing.
+/// The growing log of a process.
 #[derive(Clone, Default)]
 struct Log(Arc<Shared>);
 

@@ -1,6 +1,6 @@
 use crate::publisher::Publisher;
 
-/// What the runner tells a connection.
+/// A command of the runner to a connection.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Publish under this number. In a closed loop, replace refused messages and send one for each own copy.

@@ -17,7 +17,7 @@ use self::buffered_stream::{BufferedStream, WriteStatus};
 pub(super) use self::command::Command;
 use super::frames::{FrameReader, ServerFrame, describe_close};
 use super::outcome::{Outcome, Role};
-use super::protocol::{ServerMessage, Session};
+use super::protocol::{ProtocolSession, ServerMessage};
 use super::publisher::Publisher;
 use super::run::Run;
 use super::stamp::Stamp;
@@ -49,7 +49,7 @@ enum Phase {
     Reported,
 }
 
-/// A connection: it receives, and publishes if it is told to.
+/// A connection: it receives, and publishes on command.
 pub(super) struct Connection {
     run: Arc<Run>,
     work: Arc<Workload>,
@@ -106,7 +106,7 @@ impl Connection {
     }
 
     /// Runs until the connection ends.
-    pub(super) async fn run(mut self, session: Session, outcomes: UnboundedSender<Outcome>) {
+    pub(super) async fn run(mut self, session: ProtocolSession, outcomes: UnboundedSender<Outcome>) {
         self.pings = session.ping_after.map(|after| {
             let mut pings = interval_at(Instant::now() + after, after);
             pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -139,7 +139,7 @@ impl Connection {
         drop(outcomes);
     }
 
-    /// Ready when told to finish, or with the reason why the connection ended.
+    /// Ready when instructed to finish, or with the reason why the connection ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         loop {
             while self.phase == Phase::Working
@@ -152,7 +152,7 @@ impl Connection {
             if self.stalled && self.phase == Phase::Working {
                 return Poll::Pending;
             }
-            // Everything due is written. Reading goes on only while copies count, or until the server's close frame.
+            // Everything due is written. Reading continues only while copies count, or until the server's close frame.
             if matches!(self.phase, Phase::Finishing | Phase::Vanishing) {
                 return Poll::Ready(Ok(()));
             }

@@ -2,7 +2,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
-use crate::deployment::App;
+use crate::deployment::AppSigner;
 use crate::protocol::{Native, ProtocolClient, Pusher};
 
 struct Harness {
@@ -18,10 +18,10 @@ fn connect() -> Harness {
 }
 
 fn connect_as(role: Role) -> Harness {
-    connect_with(role, ProtocolClient::Plain, Session::default())
+    connect_with(role, ProtocolClient::Plain, ProtocolSession::default())
 }
 
-fn connect_with(role: Role, protocol: ProtocolClient, session: Session) -> Harness {
+fn connect_with(role: Role, protocol: ProtocolClient, session: ProtocolSession) -> Harness {
     let run = Arc::new(Run::start(1, 1).unwrap());
     let work = Arc::new(Workload::new("c", 1, 1, 64, protocol));
     run.subscribers.set(vec![1]).unwrap();
@@ -89,7 +89,7 @@ fn native() -> ProtocolClient {
 /// Nothing is signed in these tests.
 struct NoApp;
 
-impl App for NoApp {
+impl AppSigner for NoApp {
     fn id(&self) -> &'static str {
         "1"
     }
@@ -109,7 +109,7 @@ impl App for NoApp {
 
 #[tokio::test]
 async fn a_copy_before_its_acknowledgement_is_an_early_echo() {
-    let mut harness = connect_with(Role::Steady, native(), Session::default());
+    let mut harness = connect_with(Role::Steady, native(), ProtocolSession::default());
     harness.commands.send(Command::Publish { publisher: 0, closed_loop: false }).unwrap();
     let accepted = br#"{"type":"sended","ok":true}"#;
     for (sequence, acknowledged_first, early_echo) in [(0, true, 0), (1, false, 1), (2, true, 1)] {
@@ -132,7 +132,7 @@ async fn a_copy_before_its_acknowledgement_is_an_early_echo() {
 
 #[tokio::test]
 async fn acknowledgements_and_the_close_code_are_reported() {
-    let mut harness = connect_with(Role::Steady, native(), Session::default());
+    let mut harness = connect_with(Role::Steady, native(), ProtocolSession::default());
     harness.write(1, br#"{"type":"sended","ok":true}"#).await;
     harness.write(1, br#"{"type":"sended","ok":false,"error":{"code":"unavailable","message":""}}"#).await;
     harness.write(1, b"something else").await;
@@ -220,7 +220,8 @@ async fn messages_of_other_runs_and_channels_do_not_count() {
 #[tokio::test]
 async fn with_the_pusher_protocol_it_answers_pings_and_pings_after_silence() {
     let protocol = ProtocolClient::Pusher(Pusher { app: Arc::new(NoApp) });
-    let session = Session { ping_after: Some(Duration::from_millis(50)), ..Session::default() };
+    let session =
+        ProtocolSession { ping_after: Some(Duration::from_millis(50)), ..ProtocolSession::default() };
     let mut harness = connect_with(Role::Steady, protocol, session);
     assert_eq!(harness.read().await, br#"{"event":"pusher:ping","data":{}}"#);
     harness.write(1, br#"{"event":"pusher:pong","data":"{}"}"#).await;

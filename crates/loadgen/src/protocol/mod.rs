@@ -40,7 +40,7 @@ pub(super) struct Endpoint {
 
 /// The state of a connection that is on its channel.
 #[derive(Debug, Default)]
-pub(super) struct Session {
+pub(super) struct ProtocolSession {
     /// Bytes received behind the last message of the handshake.
     pub(super) early: Vec<u8>,
     /// The client pings after a silence of this length.
@@ -91,11 +91,15 @@ impl ProtocolClient {
     }
 
     /// Puts a new connection on its channel. The error is short, so that failures can be counted by reason.
-    pub(super) async fn open_session(&self, opened: &mut Upgraded, channel: &str) -> Result<Session, String> {
+    pub(super) async fn open_session(
+        &self,
+        opened: &mut Upgraded,
+        channel: &str,
+    ) -> Result<ProtocolSession, String> {
         match self {
             Self::Pusher(pusher) => pusher.open_session(opened, channel).await,
             Self::Native(_) | Self::Plain => {
-                Ok(Session { early: std::mem::take(&mut opened.early), ping_after: None })
+                Ok(ProtocolSession { early: std::mem::take(&mut opened.early), ping_after: None })
             }
         }
     }

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::{Endpoint, ServerMessage, Session, quoted, write_data};
-use crate::deployment::App;
+use super::{Endpoint, ProtocolSession, ServerMessage, quoted, write_data};
+use crate::deployment::AppSigner;
 use crate::frames::{self, ServerFrame, describe_close};
 use crate::target::{ByteStream, Upgraded, describe_error};
 
@@ -20,7 +20,7 @@ const MAX_HANDSHAKE: usize = 64 * 1024;
 
 /// The Pusher protocol, as all servers for Laravel Echo speak it.
 pub(crate) struct Pusher {
-    pub(crate) app: Arc<dyn App>,
+    pub(crate) app: Arc<dyn AppSigner>,
 }
 
 impl Pusher {
@@ -33,7 +33,11 @@ impl Pusher {
     }
 
     /// Waits for the connection to be established, and subscribes.
-    pub(super) async fn open_session(&self, opened: &mut Upgraded, channel: &str) -> Result<Session, String> {
+    pub(super) async fn open_session(
+        &self,
+        opened: &mut Upgraded,
+        channel: &str,
+    ) -> Result<ProtocolSession, String> {
         #[derive(Deserialize)]
         struct Established {
             socket_id: String,
@@ -53,7 +57,7 @@ impl Pusher {
         // Soketi sends no data with this event.
         handshake.wait_for("pusher_internal:subscription_succeeded").await?;
         let ping_after = established.activity_timeout.filter(|seconds| *seconds > 0).map(Duration::from_secs);
-        Ok(Session { early: handshake.bytes, ping_after })
+        Ok(ProtocolSession { early: handshake.bytes, ping_after })
     }
 }
 

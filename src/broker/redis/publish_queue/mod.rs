@@ -78,7 +78,7 @@ pub(super) struct QueuedMessage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OwnCopy {
     Deliver,
-    /// Its sender was told that it was not sent.
+    /// Its sender was informed that it was not sent.
     Discard,
 }
 
