@@ -8,30 +8,30 @@ use super::event::{Direction, RETURN_WITHIN, Subject, WebhookEvent};
 /// How long events of other nodes are remembered, in milliseconds: twice the silence after which a node counts as lost.
 const REMEMBER: u64 = 30_000;
 
-/// Times are those of the last tick, and a request takes its time, too.
-const IMPRECISE: u64 = 1_000;
+/// How inexact the time of an event is, in milliseconds: it is that of the last tick, and a request takes time as well.
+const INACCURACY: u64 = 1_000;
 
-/// Events of the last so many milliseconds before a node left may not have been delivered by it.
-const LAST_WORDS: u64 = 1_000;
+/// A node may not have delivered the events of this many milliseconds before it left.
+const UNDELIVERED_BEFORE_LEAVE: u64 = 1_000;
 
-/// From when on a successor repeats the events of a node that left at this time.
+/// The time from which a successor repeats the events of a node that left at this time.
 #[must_use]
 pub fn takeover_start(left_at: u64) -> u64 {
-    left_at.saturating_sub(LAST_WORDS)
+    left_at.saturating_sub(UNDELIVERED_BEFORE_LEAVE)
 }
 
 /// Whether a successor is certain to deliver an event that happened `age` milliseconds before this node left.
 #[must_use]
 pub fn is_taken_over(age: u64, event: &WebhookEvent) -> bool {
     let waits = match event.transition() {
-        Some((_, Direction::Departure)) => RETURN_WITHIN + IMPRECISE,
+        Some((_, Direction::Departure)) => RETURN_WITHIN + INACCURACY,
         Some((_, Direction::Arrival)) => 0,
         None if matches!(event, WebhookEvent::SubscriptionCount { .. }) => 0,
         // Only the node of the connection knows of these.
         None => return false,
     };
     // Delivering twice is better than not at all.
-    age < LAST_WORDS + waits - IMPRECISE / 2
+    age < UNDELIVERED_BEFORE_LEAVE + waits - INACCURACY / 2
 }
 
 /// The recent events that another node is responsible for, in case that node is lost.
@@ -55,7 +55,7 @@ impl TakeoverLog {
     /// the channel or member might have returned.
     #[must_use]
     pub fn since(&self, time: u64, app: &str) -> Vec<WebhookEvent> {
-        let from = time.saturating_sub(RETURN_WITHIN + IMPRECISE);
+        let from = time.saturating_sub(RETURN_WITHIN + INACCURACY);
         let meant = self.0.iter().filter(|(then, id, _)| *then >= from && **id == *app);
         let mut events: Vec<Option<WebhookEvent>> = Vec::new();
         let mut departed: HashMap<Subject, usize> = HashMap::new();
@@ -118,7 +118,7 @@ mod tests {
         for age in 0..10_000 {
             for event in [occupied("a"), vacated("a")] {
                 assert!(
-                    !is_taken_over(age, &event) || inherited(age + IMPRECISE / 2, &event),
+                    !is_taken_over(age, &event) || inherited(age + INACCURACY / 2, &event),
                     "{age} {event:?}"
                 );
             }

@@ -79,7 +79,8 @@ impl Info {
     fn parse(list: &str) -> Result<Self, HttpError> {
         let info = Self::parse_for_channel(list)?;
         if info.cache {
-            let message = "cache is told of one channel at a time: GET channels/{channel}?info=cache";
+            let message =
+                "info=cache is available for one channel at a time: GET channels/{channel}?info=cache";
             return Err(HttpError::bad_request(message));
         }
         Ok(info)
