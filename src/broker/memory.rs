@@ -1,29 +1,32 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::budget::Budget;
-use super::{Inbound, PublishError, Receipt, Status, SubscribeOutcome};
-use crate::message::Dispatch;
+use super::memory_store::MemoryStore;
+use super::{Inbound, PublishError, Receipt, Status, StoreState, SubscribeOutcome, retained};
+use crate::message::{Dispatch, Publication, RetentionRules};
 use crate::telemetry::Metrics;
 
 /// The broker of a single node: an accepted dispatch is inbound at once.
 #[derive(Debug)]
 pub struct Memory {
     budget: Budget,
+    retention: Arc<RetentionRules>,
     metrics: Arc<Metrics>,
     /// A std mutex: held for a push or a pop, never across a receipt or an await.
     state: Mutex<MemoryState>,
 }
 
 struct MemoryState {
-    accepted: VecDeque<(Dispatch, OwnedSemaphorePermit, Receipt)>,
+    accepted: VecDeque<(Publication, OwnedSemaphorePermit, Receipt)>,
     /// A thread is draining `accepted`, including what other threads add meanwhile. So receipts and the inbound stream
     /// have one order without a lock around the receipts.
     is_draining: bool,
     topics: HashSet<Box<str>>,
     prefixes: Vec<Box<str>>,
+    store: MemoryStore,
     /// `None` after shutdown.
     inbound: Option<mpsc::UnboundedSender<Inbound>>,
 }
@@ -31,22 +34,29 @@ struct MemoryState {
 impl Memory {
     pub(super) fn start(
         queue_bytes: usize,
+        retention: Arc<RetentionRules>,
         metrics: Arc<Metrics>,
     ) -> (Self, mpsc::UnboundedReceiver<Inbound>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         metrics.broker_up.set(1);
+        if !retention.is_empty() {
+            // Succeeds: the receiver exists.
+            let _ = sender.send(Inbound::Connected);
+        }
         let state = MemoryState {
             accepted: VecDeque::new(),
             is_draining: false,
             topics: HashSet::new(),
             prefixes: Vec::new(),
+            store: MemoryStore::new(),
             inbound: Some(sender),
         };
-        (Self { budget: Budget::new(queue_bytes), metrics, state: Mutex::new(state) }, receiver)
+        (Self { budget: Budget::new(queue_bytes), retention, metrics, state: Mutex::new(state) }, receiver)
     }
 
-    pub(super) fn publish(&self, dispatch: Dispatch, receipt: Receipt) {
-        let Some(permit) = self.budget.try_take(&dispatch) else {
+    pub(super) fn publish(&self, mut publication: Publication, receipt: Receipt) {
+        retained(&mut publication, &self.retention);
+        let Some(permit) = self.budget.try_take(&publication.dispatch) else {
             return receipt(Err(PublishError::QueueFull));
         };
         let sender = {
@@ -55,7 +65,7 @@ impl Memory {
                 drop(state);
                 return receipt(Err(PublishError::Unreachable));
             };
-            state.accepted.push_back((dispatch, permit, receipt));
+            state.accepted.push_back((publication, permit, receipt));
             if state.is_draining {
                 return;
             }
@@ -98,23 +108,43 @@ impl Memory {
         self.metrics.broker_up.set(0);
     }
 
+    pub(super) fn store_state(&self) -> StoreState {
+        self.lock().store.state()
+    }
+
+    pub(super) fn fence(&self, handled: oneshot::Sender<()>) {
+        if let Some(inbound) = &self.lock().inbound {
+            // Fails only while the node shuts down.
+            let _ = inbound.send(Inbound::Fence(handled));
+        }
+    }
+
     fn drain(&self, sender: &mpsc::UnboundedSender<Inbound>) {
         let _resumable = StopDraining(self);
         loop {
-            let next = {
+            let (publication, permit, receipt, store) = {
                 let mut state = self.lock();
                 let next = state.accepted.pop_front();
                 state.is_draining = next.is_some();
-                next
+                let Some((publication, permit, receipt)) = next else { return };
+                let stored = state.store.store(&publication);
+                (publication, permit, receipt, stored)
             };
-            let Some((dispatch, permit, receipt)) = next else { return };
-            receipt(Ok(None));
+            let stored = match store {
+                Ok(stored) => stored,
+                Err(first) => {
+                    receipt(Ok(first));
+                    continue;
+                }
+            };
+            receipt(Ok(stored.as_ref().and_then(|stored| Some(stored.positions.first()?.1))));
+            let dispatch = publication.dispatch;
             if !self.is_wanted(&dispatch) {
                 continue;
             }
             self.metrics.broker_messages.inc();
             // Fails only while the node shuts down.
-            let _ = sender.send(Inbound::Dispatch { dispatch, permit });
+            let _ = sender.send(Inbound::Dispatch { dispatch, stored: stored.map(Box::new), permit });
         }
     }
 

@@ -6,6 +6,8 @@
 //! * All nodes see the inbound stream in the same order; per channel it is the order of acceptance.
 //! * A receipt reports `Ok` before the node's own copy enters the inbound stream.
 //! * A dispatch that was refused is not delivered.
+//! * A receipt of a dispatch with a history reports `Ok` when it is stored. What is stored has consecutive numbers, in the order
+//!   of the inbound stream, so that a node knows when it has missed something.
 //!
 //! [`Dispatch::Topic`] is the exception over Redis: it travels without an envelope, so a node cannot recognise its own
 //! copy. That copy may arrive before the receipt, and may arrive although the receipt said `TimedOut`.
@@ -13,8 +15,10 @@
 mod budget;
 mod envelope;
 mod memory;
+mod memory_store;
 mod redis;
 mod settings;
+mod store;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,18 +26,19 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::message::{Dispatch, Position, Sender};
+use crate::message::{Dispatch, Position, Publication, Retained, RetentionRules, Sender, Stored};
 use crate::telemetry::Metrics;
 
 pub use redis::check_url;
 pub use settings::Settings;
+pub use store::{Head, ReadAfter, StoreError, StoreRead, StoreState, StoredHistory, StoredMessage};
 
 use memory::Memory;
 use redis::{Redis, RedisUrlError};
 
 #[derive(Debug)]
 pub enum Broker {
-    Memory(Memory),
+    Memory(Box<Memory>),
     Redis(Redis),
 }
 
@@ -42,6 +47,8 @@ pub enum Broker {
 pub enum Inbound {
     Dispatch {
         dispatch: Dispatch,
+        /// Where it was stored, if one of its channels has a history.
+        stored: Option<Box<Stored>>,
         /// Its share of the queue budget. Drop it once the dispatch has been fanned out on this node.
         permit: OwnedSemaphorePermit,
     },
@@ -50,9 +57,13 @@ pub enum Inbound {
     /// It also arrives, after [`SUBSCRIBE_TIMEOUT`], if Redis has not confirmed: Redis is unreachable then, and messages
     /// published in the meantime are missed.
     Subscribed(SubscriptionId),
+    /// The broker is connected for the first time. Only where a channel has a history.
+    Connected,
     /// The connection to the broker was lost and is back. Messages published between the previous dispatch and the next
-    /// one may have been missed.
+    /// one may have been missed. Those that were stored can be read: see [`Broker::store_state`].
     Resumed,
+    /// Completes a [`Broker::fence`]: tell it that everything before has been handled.
+    Fence(oneshot::Sender<()>),
 }
 
 /// Identifies one [`Broker::subscribe`]. A topic that was given up and subscribed again has a new number.
@@ -115,38 +126,39 @@ impl Broker {
     /// Starts the broker that the settings name and returns the inbound stream, which ends after [`Broker::shutdown`].
     ///
     /// `sender_default` stands in where a publisher names no sender. `queue_bytes` bounds what has been accepted and
-    /// waits for fan-out. Requires a Tokio runtime. An unreachable Redis is not an error: it is retried forever.
+    /// waits for fan-out. `retention` says which channels have a history. Requires a Tokio runtime. An unreachable Redis is not an error: it is retried forever.
     pub fn start(
         settings: &Settings,
         sender_default: Sender,
         queue_bytes: usize,
+        retention: Arc<RetentionRules>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), RedisUrlError> {
         use secrecy::ExposeSecret;
         if settings.url.expose_secret().is_empty() {
-            let (memory, inbound) = Memory::start(queue_bytes, metrics);
-            return Ok((Self::Memory(memory), inbound));
+            let (memory, inbound) = Memory::start(queue_bytes, retention, metrics);
+            return Ok((Self::Memory(Box::new(memory)), inbound));
         }
-        let (redis, inbound) = Redis::start(settings, sender_default, queue_bytes, metrics)?;
+        let (redis, inbound) = Redis::start(settings, sender_default, queue_bytes, retention, metrics)?;
         Ok((Self::Redis(redis), inbound))
     }
 
     /// Queues a dispatch without waiting. The receipt is called now or later with the outcome.
-    pub fn publish(&self, dispatch: impl Into<Dispatch>, receipt: Receipt) {
+    pub fn publish(&self, publication: impl Into<Publication>, receipt: Receipt) {
         match self {
-            Self::Memory(memory) => memory.publish(dispatch.into(), receipt),
-            Self::Redis(redis) => redis.publish(dispatch.into(), receipt),
+            Self::Memory(memory) => memory.publish(publication.into(), receipt),
+            Self::Redis(redis) => redis.publish(publication.into(), receipt),
         }
     }
 
     /// Queues a dispatch at once. The future waits for its receipt; dropping it does not take the dispatch back.
     pub fn publish_and_wait(
         &self,
-        dispatch: Dispatch,
+        publication: Publication,
     ) -> impl Future<Output = Result<Option<Position>, PublishError>> + Send + use<> {
         let (sender, receipt) = oneshot::channel();
         self.publish(
-            dispatch,
+            publication,
             Box::new(move |outcome| {
                 // Fails if the future was dropped.
                 let _ = sender.send(outcome);
@@ -202,6 +214,40 @@ impl Broker {
         }
     }
 
+    /// Reads histories from the store, in one round trip.
+    ///
+    /// The in-memory broker keeps none: the node has been given everything that it numbered.
+    pub async fn read_histories(&self, reads: &[StoreRead]) -> Result<Vec<StoredHistory>, StoreError> {
+        match self {
+            Self::Memory(_) => Ok(reads.iter().map(|_| StoredHistory::default()).collect()),
+            Self::Redis(redis) => redis.read_histories(reads).await,
+        }
+    }
+
+    /// Identifies the store and returns the last number that it has given. `seen` is what this node has seen of it: a store that
+    /// has less has lost something, and becomes a new store.
+    pub async fn store_state(&self, seen: Option<StoreState>) -> Result<StoreState, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.store_state()),
+            Self::Redis(redis) => redis.store_state(seen).await,
+        }
+    }
+
+    /// Waits until everything that was published before the call has been taken from the inbound stream and handled.
+    ///
+    /// If the connection to the broker is lost, it completes after the [resumption](Inbound::Resumed).
+    pub fn fence(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (handled, wait) = oneshot::channel();
+        match self {
+            Self::Memory(memory) => memory.fence(handled),
+            Self::Redis(redis) => redis.fence(handled),
+        }
+        async move {
+            // Fails only while the node shuts down.
+            let _ = wait.await;
+        }
+    }
+
     #[must_use]
     pub fn status(&self) -> Status {
         match self {
@@ -217,5 +263,15 @@ impl Broker {
             Self::Memory(memory) => memory.shutdown(),
             Self::Redis(redis) => redis.shutdown().await,
         }
+    }
+}
+
+/// The channels of a publication that have a history.
+fn retained(publication: &mut Publication, rules: &RetentionRules) {
+    if let Dispatch::Event(event) = &publication.dispatch
+        && let Some(retention) = rules.of(&event.channel)
+    {
+        let channel = event.channel.clone();
+        publication.retained = vec![Retained { index: 0, channel, retention }];
     }
 }

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 
 use super::AppRules;
 use super::pending::Termination;
-use crate::history::History;
+use crate::history::LastEvents;
 use crate::message::{ChannelInfo, ChannelName, Member, NodeName, SocketId, UserId};
 use crate::presence::Presence;
 
@@ -16,7 +16,7 @@ pub(super) struct AppState {
     pub(super) has_webhooks: bool,
     /// On all nodes, as they have reported.
     pub(super) view: Presence,
-    pub(super) history: History,
+    pub(super) history: LastEvents,
     /// The connections of this node that are signed in.
     pub(super) users: HashMap<SocketId, SignedIn>,
     /// Channels whose subscribers have not received the current count yet.
@@ -56,7 +56,7 @@ impl AppState {
             rules,
             has_webhooks,
             view: Presence::default(),
-            history: History::default(),
+            history: LastEvents::default(),
             users: HashMap::new(),
             uncounted: HashSet::new(),
             awaiting_count: HashSet::new(),

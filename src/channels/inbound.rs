@@ -1,5 +1,7 @@
 //! Handles what the broker delivers for the channels of apps, in its order.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -8,15 +10,15 @@ use super::apply::Now;
 use super::wire::ClusterMessage;
 use crate::broker::SubscriptionId;
 use crate::cluster::{Decoded, Envelope, decode};
-use crate::history::Kept;
+use crate::history::{Content, Entry, Kept};
 use crate::message::{
-    Audience, Broadcast, ChannelName, CloseReason, Frame, InvalidBroadcast, Notice, Signal,
+    Audience, Broadcast, ChannelName, CloseReason, Frame, InvalidBroadcast, Notice, Signal, Stored,
 };
 use crate::telemetry::{Reason, logged};
 
 impl Channels {
-    /// Handles a signal. `hold` is its share of the broker's budget.
-    pub fn handle_signal(&self, signal: &Bytes, hold: OwnedSemaphorePermit) {
+    /// Handles a signal. `stored` says where it was stored, `hold` is its share of the broker's budget.
+    pub fn handle_signal(&self, signal: &Bytes, stored: Option<&Stored>, hold: OwnedSemaphorePermit) {
         let envelope = match decode::<ClusterMessage>(signal) {
             Ok(Decoded::Message(envelope)) => envelope,
             Ok(Decoded::Signal(signal)) => return self.handle_disconnect(signal),
@@ -28,7 +30,9 @@ impl Channels {
             }
         };
         match envelope {
-            Envelope { message: ClusterMessage::Event(event), .. } => self.deliver(&event, hold, false),
+            Envelope { message: ClusterMessage::Event(event), .. } => {
+                self.deliver(event, stored, hold, false);
+            }
             Envelope { message: ClusterMessage::Probe, node, .. } => self.handle_probe(node),
             Envelope { message: ClusterMessage::ProbeReply { to }, .. } => self.handle_probe_reply(&to),
             Envelope { message: ClusterMessage::Leave, node, .. } if node == self.node => {
@@ -56,7 +60,7 @@ impl Channels {
         let Ok(channel) = ChannelName::new(topic) else { return };
         match self.dialect.decode_topic(&rules.id, &channel, payload) {
             Ok(Some(event)) if event.data.len() > rules.event_bytes => self.dropped(&channel, "too_large"),
-            Ok(Some(event)) => self.deliver(&event, hold, true),
+            Ok(Some(event)) => self.deliver(event, None, hold, true),
             Ok(None) => self.dropped(&channel, "empty"),
             Err(error) => {
                 tracing::debug!(channel = channel.as_str(), %error, "not a payload of Laravel");
@@ -114,32 +118,64 @@ impl Channels {
     }
 
     /// Delivers an event to all subscribers on this node, encoded once per channel.
-    pub(super) fn deliver(&self, event: &Broadcast, mut hold: OwnedSemaphorePermit, by_topic: bool) {
+    pub(super) fn deliver(
+        &self,
+        event: Broadcast,
+        stored: Option<&Stored>,
+        mut hold: OwnedSemaphorePermit,
+        by_topic: bool,
+    ) {
         self.metrics.pusher_events.inc();
-        let except = event.except.and_then(|socket| self.socket_ids.connection(socket));
-        let audience = except.map_or(Audience::Everyone, Audience::Except);
-        charge(&mut hold, event);
+        charge(&mut hold, &event);
         let share = hold.num_permits() / event.channels.len().max(1);
-        for channel in &event.channels {
+        let event = Arc::new(event);
+        for (index, channel) in (0..).zip(&event.channels) {
             let hold = hold.split(share);
             let scoped = ChannelName::scoped(&event.app, channel.as_str());
-            // The topic may have been unsubscribed since: the node would miss the next event there.
-            let is_last = !by_topic || self.broker.is_subscribed(channel.as_str());
-            if !is_last || !self.dialect.is_kept(channel, &event.event) {
-                let encode = |_| Some((audience.clone(), self.encode(event, channel)?));
-                self.hub.publish(&scoped, hold, encode);
-                continue;
-            }
-            let Some(frame) = self.encode(event, channel) else { continue };
-            let (name, data) = (event.event.clone(), event.data.clone());
-            let kept = Kept { event: name, data, frame: frame.clone(), at: self.history_now(), by_topic };
-            // Under one lock, so that a new subscriber receives it either from the history or from the hub.
-            let mut state = self.state();
-            if let Some(state) = state.apps.get_mut(&event.app) {
-                state.history.keep(channel, kept);
-            }
-            self.hub.publish(&scoped, hold, |_| Some((audience.clone(), frame.clone())));
+            let position = stored.and_then(|stored| Some((stored, stored.position(index)?)));
+            let entry = position.and_then(|(stored, position)| {
+                self.histories.append(&scoped, stored, position, Content::App(event.clone()))
+            });
+            self.publish(&event, channel, &scoped, entry.as_deref(), hold, by_topic);
         }
+    }
+
+    /// Delivers a message that this node had missed.
+    pub fn deliver_missed(&self, scoped: &ChannelName, event: &Broadcast, entry: &Entry) {
+        if let Some(channel) = event.channels.iter().find(|channel| channel.as_str() == scoped.unscoped()) {
+            self.metrics.pusher_events.inc();
+            self.publish(event, channel, scoped, Some(entry), None, false);
+        }
+    }
+
+    fn publish(
+        &self,
+        event: &Broadcast,
+        channel: &ChannelName,
+        scoped: &ChannelName,
+        entry: Option<&Entry>,
+        hold: Option<OwnedSemaphorePermit>,
+        by_topic: bool,
+    ) {
+        let except = event.except.and_then(|socket| self.socket_ids.connection(socket));
+        let audience = except.map_or(Audience::Everyone, Audience::Except);
+        let position = entry.map(|entry| entry.position);
+        // The topic may have been unsubscribed since: the node would miss the next event there.
+        let is_last = !by_topic || self.broker.is_subscribed(channel.as_str());
+        if !is_last || !self.dialect.is_kept(channel, &event.event) {
+            let encode = |_| Some((audience.clone(), self.encode(event, channel)?));
+            self.hub.publish_at(scoped, position, hold, encode);
+            return;
+        }
+        let Some(frame) = self.encode(event, channel) else { return };
+        let (name, data) = (event.event.clone(), event.data.clone());
+        let kept = Kept { event: name, data, frame: frame.clone(), at: self.history_now(), by_topic };
+        // Under one lock, so that a new subscriber receives it either from the history or from the hub.
+        let mut state = self.state();
+        if let Some(state) = state.apps.get_mut(&event.app) {
+            state.history.keep(channel, kept);
+        }
+        self.hub.publish_at(scoped, position, hold, |_| Some((audience.clone(), frame.clone())));
     }
 
     fn encode(&self, event: &Broadcast, channel: &ChannelName) -> Option<Frame> {

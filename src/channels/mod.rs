@@ -10,6 +10,7 @@ mod changes;
 mod connections;
 mod effect;
 mod heartbeat;
+mod histories;
 mod inbound;
 mod outbound;
 mod pending;
@@ -41,6 +42,7 @@ use crate::unix_time::unix_time;
 use crate::webhooks::Webhooks;
 
 pub use connections::{Attachment, OverQuota};
+pub use histories::{Arrival, CaughtUp, Histories};
 pub use pending::{Completion, JoinError, Termination};
 pub use rules::AppRules;
 
@@ -58,6 +60,7 @@ pub struct Channels {
     default_app: Option<AppRules>,
     hub: Arc<Hub>,
     broker: Arc<Broker>,
+    histories: Arc<Histories>,
     webhooks: Webhooks,
     metrics: Arc<Metrics>,
     socket_ids: SocketIds,
@@ -94,6 +97,7 @@ impl Channels {
         dialect: &'static dyn Dialect,
         hub: Arc<Hub>,
         broker: Arc<Broker>,
+        histories: Arc<Histories>,
         webhooks: Webhooks,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
@@ -113,6 +117,7 @@ impl Channels {
             default_app,
             hub,
             broker,
+            histories,
             webhooks,
             metrics,
             socket_ids: SocketIds::new(number),

@@ -82,7 +82,7 @@ impl Channels {
         message: &ClusterMessage,
     ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
         let signal = encode(&self.node, self.since, message);
-        let accepted = self.broker.publish_and_wait(Dispatch::Signal(signal));
+        let accepted = self.broker.publish_and_wait(Dispatch::Signal(signal).into());
         async move { accepted.await.map(drop) }
     }
 

@@ -5,7 +5,7 @@ use super::Channels;
 use super::wire::{ClusterMessage, EventMessage};
 use crate::broker::PublishError;
 use crate::cluster::encode;
-use crate::message::{Broadcast, Dispatch, UserId};
+use crate::message::{Broadcast, ChannelName, Dispatch, Publication, Retained, UserId};
 use crate::webhooks::WebhookEvent;
 
 impl Channels {
@@ -47,7 +47,19 @@ impl Channels {
         self.send(&ClusterMessage::Terminate { app: app.clone(), user: user.clone() })
     }
 
-    fn encode_event(&self, event: &Broadcast) -> Dispatch {
-        Dispatch::Signal(encode(&self.node, self.since, &EventMessage::Event(event)))
+    fn encode_event(&self, event: &Broadcast) -> Publication {
+        let dispatch = Dispatch::Signal(encode(&self.node, self.since, &EventMessage::Event(event)));
+        let retained = if self.histories.is_on() { self.retained(event) } else { Vec::new() };
+        Publication { dispatch, retained, idempotency_key: None }
+    }
+
+    /// The channels of an event that have a history.
+    fn retained(&self, event: &Broadcast) -> Vec<Retained> {
+        let scoped = event.channels.iter().map(|channel| ChannelName::scoped(&event.app, channel.as_str()));
+        let retained = (0..).zip(scoped).filter_map(|(index, channel)| {
+            let retention = self.histories.retention(&channel)?;
+            Some(Retained { index, channel, retention })
+        });
+        retained.collect()
     }
 }

@@ -56,7 +56,8 @@ fn bench() -> Bench {
         publish_timeout: Duration::from_secs(2),
     };
     let metrics = Arc::new(Metrics::new());
-    let (broker, inbound) = Broker::start(&settings, system.clone(), 1 << 20, metrics).unwrap();
+    let (broker, inbound) =
+        Broker::start(&settings, system.clone(), 1 << 20, Arc::default(), metrics).unwrap();
     let broker = Arc::new(broker);
     let issuer = TokenIssuer::new(&auth_settings()).unwrap();
     let app = AppSettings::new("dev", "dev-key", "the app's secret".into());

@@ -133,6 +133,11 @@ impl ChannelIndex {
         Some((targets.next()?, targets.collect()))
     }
 
+    /// The channels that have a subscriber.
+    pub(super) fn channels(&self) -> Vec<ChannelName> {
+        self.read().channels.keys().cloned().collect()
+    }
+
     /// The keys of a channel, one for each encoding that has a subscriber.
     pub(super) fn keys(&self, channel: &ChannelName) -> Vec<ChannelKey> {
         let state = self.read();

@@ -132,6 +132,12 @@ impl Hub {
         self.index.subscribers(channel)
     }
 
+    /// The channels that have a connection of this node.
+    #[must_use]
+    pub fn channels(&self) -> Vec<ChannelName> {
+        self.index.channels()
+    }
+
     /// Closes one `of`-th of the connections that are still open, on each shard at least one.
     pub fn close_some(&self, of: NonZeroUsize, reason: CloseReason) {
         for commands in &self.shards {

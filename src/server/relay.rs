@@ -4,9 +4,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::broker::Inbound;
-use crate::channels::Channels;
+use crate::channels::{Arrival, CaughtUp, Channels, Histories};
+use crate::history::{Content, Entry};
 use crate::hub::Hub;
-use crate::message::{Dispatch, Event};
+use crate::message::{Audience, Dispatch, Event, Frame, Stored};
 use crate::protocol::native::Native;
 use crate::telemetry::{Metrics, Reason, RemovedKeys, logged};
 
@@ -14,49 +15,105 @@ use crate::telemetry::{Metrics, Reason, RemovedKeys, logged};
 const BATCH: usize = 256;
 
 /// Carries what the broker delivers through the protocol's encoding into the hub: the one way to a subscriber.
-/// Ends with the broker's stream.
-pub(super) async fn relay(
-    mut inbound: UnboundedReceiver<Inbound>,
-    native: Arc<Native>,
-    hub: Arc<Hub>,
-    channels: Arc<Channels>,
-    metrics: Arc<Metrics>,
-) {
-    let mut removed_keys = RemovedKeys::new(metrics.clone(), native.kinds_with_fields());
-    let mut batch = Vec::with_capacity(BATCH);
-    while inbound.recv_many(&mut batch, BATCH).await > 0 {
-        for inbound in batch.drain(..) {
-            let (dispatch, permit) = match inbound {
-                Inbound::Dispatch { dispatch, permit } => (dispatch, permit),
-                Inbound::Subscribed(subscription) => {
-                    channels.handle_subscribed(&subscription);
-                    continue;
+#[derive(Debug)]
+pub(super) struct Relay {
+    pub(super) native: Arc<Native>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) channels: Arc<Channels>,
+    pub(super) histories: Arc<Histories>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Relay {
+    /// Ends with the broker's stream.
+    pub(super) async fn run(self, mut inbound: UnboundedReceiver<Inbound>) {
+        let mut removed_keys = RemovedKeys::new(self.metrics.clone(), self.native.kinds_with_fields());
+        let mut batch = Vec::with_capacity(BATCH);
+        while inbound.recv_many(&mut batch, BATCH).await > 0 {
+            for inbound in batch.drain(..) {
+                match inbound {
+                    Inbound::Dispatch { dispatch, stored, permit } => {
+                        if let Some(stored) = &stored
+                            && !self.is_next(stored, &mut removed_keys).await
+                        {
+                            continue;
+                        }
+                        self.handle(dispatch, stored.as_deref(), permit, &mut removed_keys);
+                    }
+                    Inbound::Subscribed(subscription) => self.channels.handle_subscribed(&subscription),
+                    Inbound::Connected => self.catch_up(&mut removed_keys).await,
+                    Inbound::Resumed => {
+                        self.channels.handle_resumed();
+                        if self.histories.is_on() {
+                            self.catch_up(&mut removed_keys).await;
+                        }
+                    }
+                    Inbound::Fence(handled) => {
+                        // Fails if nobody waits any more.
+                        let _ = handled.send(());
+                    }
                 }
-                Inbound::Resumed => {
-                    channels.handle_resumed();
-                    continue;
-                }
-            };
-            match dispatch {
-                Dispatch::Event(event) => deliver(&event, permit, &native, &hub, &metrics, &mut removed_keys),
-                Dispatch::Signal(signal) => channels.handle_signal(&signal, permit),
-                Dispatch::Topic { topic, payload } => channels.handle_topic(&topic, &payload, permit),
             }
         }
     }
-}
 
-fn deliver(
-    event: &Event,
-    permit: OwnedSemaphorePermit,
-    native: &Native,
-    hub: &Hub,
-    metrics: &Metrics,
-    removed_keys: &mut RemovedKeys,
-) {
-    hub.publish_at(&event.channel, event.position, permit, |_| {
+    /// Whether a stored dispatch is new. Delivers what is missing before it.
+    async fn is_next(&self, stored: &Stored, removed_keys: &mut RemovedKeys) -> bool {
+        let mut arrival = self.histories.arrive(stored);
+        if arrival == Arrival::TooEarly {
+            self.catch_up(removed_keys).await;
+            arrival = self.histories.arrive(stored);
+        }
+        arrival != Arrival::Repeated
+    }
+
+    async fn catch_up(&self, removed_keys: &mut RemovedKeys) {
+        let CaughtUp { missed, gaps: _ } = self.histories.catch_up(|| self.hub.channels()).await;
+        for (channel, entry) in missed {
+            match &entry.content {
+                Content::Native(event) => self.deliver(event, Some(&entry), None, removed_keys),
+                Content::App(event) => self.channels.deliver_missed(&channel, event, &entry),
+            }
+        }
+    }
+
+    fn handle(
+        &self,
+        dispatch: Dispatch,
+        stored: Option<&Stored>,
+        permit: OwnedSemaphorePermit,
+        removed_keys: &mut RemovedKeys,
+    ) {
+        match dispatch {
+            Dispatch::Event(event) => {
+                let entry = stored.and_then(|stored| {
+                    let content = Content::Native(event.clone());
+                    self.histories.append(&event.channel, stored, stored.position(0)?, content)
+                });
+                self.deliver(&event, entry.as_deref(), Some(permit), removed_keys);
+            }
+            Dispatch::Signal(signal) => self.channels.handle_signal(&signal, stored, permit),
+            Dispatch::Topic { topic, payload } => self.channels.handle_topic(&topic, &payload, permit),
+        }
+    }
+
+    fn deliver(
+        &self,
+        event: &Event,
+        entry: Option<&Entry>,
+        permit: Option<OwnedSemaphorePermit>,
+        removed_keys: &mut RemovedKeys,
+    ) {
+        let position = entry.map(|entry| entry.position);
+        self.hub.publish_at(&event.channel, position, permit, |encoding| match entry {
+            Some(entry) => entry.frame(encoding, || self.encode(event, removed_keys)),
+            None => self.encode(event, removed_keys),
+        });
+    }
+
+    fn encode(&self, event: &Event, removed_keys: &mut RemovedKeys) -> Option<(Audience, Frame)> {
         let mut removed_by = None;
-        let delivery = native.deliver(event, |kind, key| {
+        let delivery = self.native.deliver(event, |kind, key| {
             removed_keys.count(kind, key);
             removed_by = Some(kind);
         });
@@ -64,11 +121,11 @@ fn deliver(
             removed_keys.log(kind, event.channel.as_str());
         }
         let dropped = match delivery {
-            Ok((_, frame)) if frame.bytes().len() > hub.outbox_bytes() => "too_large",
+            Ok((_, frame)) if frame.bytes().len() > self.hub.outbox_bytes() => "too_large",
             Ok(delivery) => return Some(delivery),
             Err(_) => "invalid_target",
         };
-        metrics.broker_dropped.get_or_create(&Reason::new(dropped)).inc();
+        self.metrics.broker_dropped.get_or_create(&Reason::new(dropped)).inc();
         tracing::warn!(
             channel = event.channel.as_str(),
             sender = logged(event.sender.id.form()),
@@ -76,5 +133,5 @@ fn deliver(
             "message dropped"
         );
         None
-    });
+    }
 }

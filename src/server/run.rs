@@ -11,16 +11,17 @@ use axum::Router;
 use super::Settings;
 use super::drain::Drain;
 use super::public::{landing, public};
-use super::relay::relay;
+use super::relay::Relay;
 use crate::admin::{self, AdminHosts, AdminState, Load};
 use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::{Broker, Status};
-use crate::channels::{AppRules, Channels};
+use crate::channels::{AppRules, Channels, Histories};
 use crate::console::{self, ConsoleState};
 use crate::endpoint::native::{self, NativeEndpoint};
 use crate::endpoint::pusher::{self, PusherEndpoint};
+use crate::history::Limits;
 use crate::hub::Hub;
-use crate::message::Sender;
+use crate::message::{RetentionRules, Sender};
 use crate::protocol::native::Native;
 use crate::protocol::pusher::{App, Apps, PusherDialect};
 use crate::telemetry::Metrics;
@@ -34,6 +35,9 @@ use crate::webhooks::Webhooks;
 /// have used up.
 const LAST_WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The memory of histories on this node.
+const HISTORY_LIMITS: Limits = Limits { channel_bytes: 8 << 20, total_bytes: 256 << 20 };
+
 /// Serves until `shutdown` completes, then drains. Needs a multi-threaded tokio runtime.
 ///
 /// Fails if it cannot start: a port that is in use, a key that cannot be read. Warnings about the settings are up to the caller, who loads
@@ -46,40 +50,47 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     })?;
     let authenticator = Arc::new(authenticator);
 
-    let apps = Apps::new(&settings.pusher, &settings.apps).map_err(|problems| {
-        let lines: Vec<String> = problems
-            .iter()
-            .map(|(index, problem)| format!("apps[{index}].{}: {}", problem.key, problem.message))
-            .collect();
-        anyhow!("{}", lines.join("\n"))
-    })?;
+    let apps = apps(&settings)?;
 
     let listener = bind(&settings.server.host, settings.server.port, "server.host, server.port").await?;
     let admin_address = settings.admin.listen;
     let admin_listener = bind(&admin_address.ip().to_string(), admin_address.port(), "admin.listen").await?;
 
     let sender = Sender::from(&settings.sender);
-    let (broker, inbound) =
-        Broker::start(&settings.redis, sender, settings.limits.queue_bytes, metrics.clone())?;
+    let retention = Arc::new(retention(&settings));
+    let (broker, inbound) = Broker::start(
+        &settings.redis,
+        sender,
+        settings.limits.queue_bytes,
+        retention.clone(),
+        metrics.clone(),
+    )?;
     let broker = Arc::new(broker);
     let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
     let webhooks = Webhooks::start(&apps, &metrics);
-    let channels =
-        Channels::start(rules(&apps), &PusherDialect, hub.clone(), broker.clone(), webhooks, metrics.clone());
+    let histories = Histories::start(broker.clone(), retention, HISTORY_LIMITS);
+    let channels = Channels::start(
+        rules(&apps),
+        &PusherDialect,
+        hub.clone(),
+        broker.clone(),
+        histories.clone(),
+        webhooks,
+        metrics.clone(),
+    );
     let native = Arc::new(Native::new(&settings.channels));
-    tokio::spawn(relay(inbound, native.clone(), hub.clone(), channels.clone(), metrics.clone()));
+    let relay = Relay {
+        native: native.clone(),
+        hub: hub.clone(),
+        channels: channels.clone(),
+        histories: histories.clone(),
+        metrics: metrics.clone(),
+    };
+    tokio::spawn(relay.run(inbound));
 
     let descriptors = Descriptors::of_process();
-    let proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
-    let context = EndpointContext::new(
-        Admission::new(&settings.limits),
-        metrics.clone(),
-        ConnectionOptions::new(hub.clock(), &settings.limits, &settings.heartbeat),
-        OriginPolicy::new(&settings.server.origins),
-        proxies,
-        descriptors.sockets,
-    );
+    let context = context(&settings, &hub, &metrics, &descriptors);
     let endpoint = NativeEndpoint::new(
         context.clone(),
         hub.clone(),
@@ -137,6 +148,39 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+fn apps(settings: &Settings) -> anyhow::Result<Apps> {
+    Apps::new(&settings.pusher, &settings.apps).map_err(|problems| {
+        let lines: Vec<String> = problems
+            .iter()
+            .map(|(index, problem)| format!("apps[{index}].{}: {}", problem.key, problem.message))
+            .collect();
+        anyhow!("{}", lines.join("\n"))
+    })
+}
+
+/// What the endpoints share.
+fn context(
+    settings: &Settings,
+    hub: &Hub,
+    metrics: &Arc<Metrics>,
+    descriptors: &Descriptors,
+) -> Arc<EndpointContext> {
+    let proxies = TrustedProxies::new(settings.server.trusted_proxies.clone());
+    EndpointContext::new(
+        Admission::new(&settings.limits),
+        metrics.clone(),
+        ConnectionOptions::new(hub.clock(), &settings.limits, &settings.heartbeat),
+        OriginPolicy::new(&settings.server.origins),
+        proxies,
+        descriptors.sockets,
+    )
+}
+
+/// Which channels have a history.
+fn retention(_settings: &Settings) -> RetentionRules {
+    RetentionRules::default()
 }
 
 /// What the engine has to know of the apps, the default one first.

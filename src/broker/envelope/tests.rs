@@ -81,7 +81,6 @@ fn events_have_golden_bytes() {
         channel: ChannelName::new("chat:\"山\"").unwrap(),
         sender: Sender { name: "Aoi \\ 1".into(), id: (-7).into() },
         data: Bytes::from_static(br#"{"message": "hi"}"#),
-        position: None,
     };
     let mut envelope = begin_event(&event, &NodeId::from_number(0xab));
     finish(&mut envelope, 12);
@@ -193,8 +192,7 @@ proptest! {
             channel: ChannelName::new(&channel).unwrap(),
             sender: Sender { name: name.as_str().into(), id: UserId::from_json(&id).unwrap() },
             data: data.clone(),
-                position: None,
-        };
+                };
         let mut envelope = begin_event(&event, &NodeId::from_number(0xab));
         finish(&mut envelope, seq);
         let (read_back, own) = read(envelope).unwrap();

@@ -20,6 +20,8 @@ pub(super) struct InboundStream {
     pub(super) sender_default: Sender,
     pub(super) budget: Budget,
     pub(super) inbound: mpsc::UnboundedSender<Inbound>,
+    /// A channel has a history.
+    pub(super) has_history: bool,
     /// There was a connection before.
     pub(super) has_subscribed: bool,
     pub(super) metrics: Arc<Metrics>,
@@ -30,6 +32,8 @@ impl InboundStream {
     pub(super) fn on_connected(&mut self) {
         if std::mem::replace(&mut self.has_subscribed, true) {
             self.send(Inbound::Resumed);
+        } else if self.has_history {
+            self.send(Inbound::Connected);
         }
     }
 
@@ -63,7 +67,7 @@ impl InboundStream {
             None => (self.budget.take(&dispatch).await, true),
         };
         if let Some(permit) = permit {
-            self.send(Inbound::Dispatch { dispatch, permit });
+            self.send(Inbound::Dispatch { dispatch, stored: None, permit });
         }
         has_waited
     }

@@ -25,12 +25,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::budget::Budget;
-use super::{Inbound, PublishError, Receipt, Settings, Status, SubscribeOutcome};
-use crate::message::{Dispatch, Sender};
+use super::{
+    Inbound, PublishError, Receipt, Settings, Status, StoreError, StoreRead, StoreState, StoredHistory,
+    SubscribeOutcome, retained,
+};
+use crate::message::{Publication, RetentionRules, Sender};
 use crate::telemetry::Metrics;
 use desired_topics::DesiredTopics;
 use health::Health;
@@ -52,6 +55,8 @@ pub struct Redis {
     topics: Arc<DesiredTopics>,
     health: Arc<Health>,
     timeout: Duration,
+    retention: Arc<RetentionRules>,
+    inbound: mpsc::UnboundedSender<Inbound>,
     task: AbortHandle,
 }
 
@@ -60,6 +65,7 @@ impl Redis {
         settings: &Settings,
         sender_default: Sender,
         queue_bytes: usize,
+        retention: Arc<RetentionRules>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), RedisUrlError> {
         let url = RedisUrl::parse(&settings.url)?;
@@ -76,17 +82,33 @@ impl Redis {
             topics: topics.clone(),
             sender_default,
             budget: Budget::new(queue_bytes),
-            inbound,
+            inbound: inbound.clone(),
+            has_history: !retention.is_empty(),
             has_subscribed: false,
             metrics,
         };
         let supervisor = Supervisor { url, timeout, queue: queue.clone(), health: health.clone() };
         let task = tokio::spawn(supervisor.run(stream)).abort_handle();
-        Ok((Self { queue, topics, health, timeout, task }, receiver))
+        Ok((Self { queue, topics, health, timeout, retention, inbound, task }, receiver))
     }
 
-    pub(super) fn publish(&self, dispatch: Dispatch, receipt: Receipt) {
-        self.queue.publish(dispatch, receipt);
+    pub(super) fn publish(&self, mut publication: Publication, receipt: Receipt) {
+        retained(&mut publication, &self.retention);
+        self.queue.publish(publication.dispatch, receipt);
+    }
+
+    pub(super) async fn read_histories(&self, _: &[StoreRead]) -> Result<Vec<StoredHistory>, StoreError> {
+        std::future::ready(()).await;
+        Err(StoreError::Unreachable)
+    }
+
+    pub(super) async fn store_state(&self, _: Option<StoreState>) -> Result<StoreState, StoreError> {
+        std::future::ready(()).await;
+        Err(StoreError::Unreachable)
+    }
+
+    pub(super) fn fence(&self, handled: oneshot::Sender<()>) {
+        let _ = self.inbound.send(Inbound::Fence(handled));
     }
 
     pub(super) fn subscribe(&self, topic: &str) -> SubscribeOutcome {

@@ -57,7 +57,8 @@ fn state() -> (State, Arc<str>) {
         publish_timeout: Duration::from_secs(2),
     };
     let sender = Sender { name: "System".into(), id: 0.into() };
-    let (broker, _) = Broker::start(&memory, sender, 1 << 20, Arc::new(Metrics::new())).unwrap();
+    let (broker, _) =
+        Broker::start(&memory, sender, 1 << 20, Arc::default(), Arc::new(Metrics::new())).unwrap();
     let topics = Topics::new(Arc::new(broker), &TestDialect, None);
     let mut nodes = Nodes::new("own".into(), 10);
     nodes.take_request();

@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use super::connection::ConnectionGuard;
 use super::context::PusherContext;
 use crate::broker::{Broker, Inbound, Settings};
-use crate::channels::{AppRules, Channels};
+use crate::channels::{AppRules, Channels, Histories};
+use crate::history::Limits;
 use crate::hub::{Connection, Hub, Outbox, WireFormat};
 use crate::message::{Dispatch, Frame, Sender};
 use crate::protocol::pusher::{Apps, ENCODING, PusherDialect, PusherSettings, close};
@@ -60,7 +61,8 @@ impl Node {
             publish_timeout: Duration::from_secs(2),
         };
         let sender = Sender { name: "System".into(), id: 0.into() };
-        let (broker, inbound) = Broker::start(&memory, sender, 1 << 20, metrics.clone()).unwrap();
+        let (broker, inbound) =
+            Broker::start(&memory, sender, 1 << 20, Arc::default(), metrics.clone()).unwrap();
         let (hub, broker) = (Hub::start(NonZeroUsize::MIN, 1 << 20, &metrics), Arc::new(broker));
         let webhooks = Webhooks::start(&apps, &metrics);
         let settings = &apps.by_id("1").unwrap().rules;
@@ -72,8 +74,17 @@ impl Node {
             cache_ttl: 1_000,
             event_bytes: 10_000,
         };
-        let channels =
-            Channels::start(vec![rules], &PusherDialect, hub.clone(), broker.clone(), webhooks, metrics);
+        let limits = Limits { channel_bytes: 1 << 20, total_bytes: 1 << 20 };
+        let histories = Histories::start(broker.clone(), Arc::default(), limits);
+        let channels = Channels::start(
+            vec![rules],
+            &PusherDialect,
+            hub.clone(),
+            broker.clone(),
+            histories,
+            webhooks,
+            metrics,
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let budget = Arc::new(Semaphore::new(1 << 20));
         let context = PusherContext::start(channels.clone());
@@ -93,7 +104,7 @@ impl Node {
 
     fn handle(&self, signal: &Bytes) {
         let hold = self.budget.clone().try_acquire_many_owned(u32::try_from(signal.len()).unwrap()).unwrap();
-        self.channels.handle_signal(signal, hold);
+        self.channels.handle_signal(signal, None, hold);
     }
 
     /// Handles a message of another node that was started long before.
@@ -104,9 +115,10 @@ impl Node {
     /// The next signal that this node has sent.
     async fn next(&mut self) -> Bytes {
         loop {
-            match self.inbound.recv().await.unwrap() {
-                Inbound::Dispatch { dispatch: Dispatch::Signal(signal), .. } => return signal,
-                Inbound::Dispatch { .. } | Inbound::Subscribed(_) | Inbound::Resumed => {}
+            if let Inbound::Dispatch { dispatch: Dispatch::Signal(signal), .. } =
+                self.inbound.recv().await.unwrap()
+            {
+                return signal;
             }
         }
     }

@@ -32,7 +32,7 @@ async fn a_full_node_applies_backpressure_and_loses_nothing() {
     }
     let mut held = Vec::new();
     while let Some(inbound) = next_of_what_has_room(&mut node, held.is_empty()).await {
-        let Inbound::Dispatch { dispatch, permit } = inbound else { continue };
+        let Inbound::Dispatch { dispatch, permit, .. } = inbound else { continue };
         held.push((dispatch, permit));
     }
     assert!(!held.is_empty() && held.len() < 100, "{} of 500 came at once", held.len());

@@ -56,7 +56,6 @@ async fn an_event_arrives_unchanged(mut node: Node) {
             channel: ChannelName::new("chat:ルーム \"1\", a\\b").unwrap(),
             sender: Sender { name: "あおい \"A\" \u{2028}".into(), id: i64::MIN.into() },
             data: Bytes::from_static(data.as_bytes()),
-            position: None,
         };
         assert_eq!(node.publish(sent.clone()).await, Ok(()));
         let arrived = node.next().await;

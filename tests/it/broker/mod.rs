@@ -48,7 +48,8 @@ impl Node {
         let metrics = Arc::new(Metrics::new());
         let system = Sender { name: "System".into(), id: 0.into() };
         let (broker, inbound) =
-            Broker::start(&settings, system, queue_bytes, metrics.clone()).expect("a usable URL");
+            Broker::start(&settings, system, queue_bytes, Arc::default(), metrics.clone())
+                .expect("a usable URL");
         Self { broker: Arc::new(broker), inbound, metrics, server_of_its_own: None }
     }
 

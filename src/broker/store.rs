@@ -1,0 +1,73 @@
+use thiserror::Error;
+
+use crate::message::{ChannelName, Dispatch, Position};
+
+/// What to read from the history of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreRead {
+    pub channel: ChannelName,
+    pub after: ReadAfter,
+}
+
+/// Where to start reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadAfter {
+    /// Everything that is kept.
+    Start,
+    /// Messages with a greater offset.
+    Offset(u64),
+    /// Messages with a greater [number](crate::message::Stored::number).
+    Number(u64),
+}
+
+/// What the store keeps of a channel.
+#[derive(Debug, Clone, Default)]
+pub struct StoredHistory {
+    /// The last message that was stored, whether it is still kept or not. `None`: the store knows of none.
+    pub head: Option<Head>,
+    /// The kept messages that were asked for, the oldest first, with contiguous offsets up to the head.
+    pub messages: Vec<StoredMessage>,
+    /// Some that were asked for may no longer be kept.
+    pub is_trimmed: bool,
+}
+
+/// The end of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    pub position: Position,
+    /// See [`Stored::number`](crate::message::Stored::number).
+    pub number: u64,
+}
+
+/// A message in the history of a channel.
+#[derive(Debug, Clone)]
+pub struct StoredMessage {
+    pub position: Position,
+    /// See [`Stored::number`](crate::message::Stored::number).
+    pub number: u64,
+    /// When it was stored, by the clock of the store: milliseconds since the Unix epoch.
+    pub at: u64,
+    /// Which of the channels of the dispatch it was stored for.
+    pub index: u16,
+    pub dispatch: Dispatch,
+}
+
+/// The store, and how far it has numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreState {
+    /// See [`Stored::store`](crate::message::Stored::store).
+    pub store: u64,
+    /// The number of the last message that was stored. 0: none.
+    pub number: u64,
+}
+
+/// Why the store could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// It may work later.
+    #[error("the store is unreachable")]
+    Unreachable,
+    /// It will not work: Redis denies it.
+    #[error("Redis denies reading the history")]
+    Denied,
+}
