@@ -54,11 +54,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let admin_address = settings.admin.listen;
     let admin_listener = bind(&admin_address.ip().to_string(), admin_address.port(), "admin.listen").await?;
 
-    let sender = Sender::from(&settings.sender);
     let retention = Arc::new(retention(&settings.channels, &apps));
     let (broker, inbound) = Broker::start(
         &settings.redis,
-        sender,
+        Sender::from(&settings.sender),
         settings.limits.queue_bytes,
         retention.clone(),
         metrics.clone(),
