@@ -17,7 +17,9 @@ pub enum RejectReason {
     #[error("the message must be an object with an object under \"data\"")]
     InvalidMessage,
     /// `data.target_user_id` is not a user ID.
-    #[error("target_user_id must be a positive integer; leave it out to reach everybody")]
+    #[error(
+        "target_user_id must be the id of a user, a positive integer or a text; leave it out to reach everybody"
+    )]
     InvalidTarget,
     /// Clients may not send on this kind of channel.
     #[error("this channel takes no messages from clients")]
