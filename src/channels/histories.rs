@@ -185,6 +185,7 @@ impl Histories {
             state.rings.append(&channel, retention, entry.clone(), now());
             caught_up.missed.push((channel, entry));
         }
+        state.rings.skip_to(current.number);
         state.seen = Some(current);
         Ok(caught_up)
     }
@@ -219,6 +220,18 @@ impl Histories {
             return Some(missed);
         }
         proven(history, since, state.store)
+    }
+
+    /// A position after which a client that is gated already receives everything. `None`: this node has not asked the store yet.
+    #[must_use]
+    pub fn position(&self, channel: &ChannelName) -> Option<Since> {
+        let state = self.lock();
+        if let Some(end) = state.rings.end(channel) {
+            return Some(Since::Position(end));
+        }
+        let StoreState { store, number } = state.seen?;
+        // The last one may be on this channel, and not entered yet.
+        Some(Since::Number { store, number: number.saturating_sub(1) })
     }
 
     /// The position of the last message of a channel. `None`: there is none.

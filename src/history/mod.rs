@@ -4,8 +4,10 @@ mod entry;
 mod last_events;
 mod ring;
 mod rings;
+mod since;
 
 pub use entry::{Content, Entry};
 pub use last_events::{Kept, Knowledge, LastEvents, Shared};
-pub use ring::{Missed, Since};
+pub use ring::Missed;
 pub use rings::{Limits, Rings};
+pub use since::Since;

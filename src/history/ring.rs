@@ -1,17 +1,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::Entry;
+use super::{Entry, Since};
 use crate::message::{Position, Retention};
-
-/// How far a client has read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Since {
-    /// Up to this message of the channel.
-    Position(Position),
-    /// Up to this [number](crate::message::Stored::number) of this store.
-    Number { store: u64, number: u64 },
-}
 
 /// What a client has missed.
 #[derive(Debug, Clone, Default)]

@@ -47,6 +47,11 @@ impl Rings {
         (self.bytes, self.store, self.continuous_from) = (0, store, number);
     }
 
+    /// The node has read what it had missed up to this number, but only for the channels that are kept now.
+    pub fn skip_to(&mut self, number: u64) {
+        self.continuous_from = self.continuous_from.max(number);
+    }
+
     /// Enters a message. Messages enter in the order of their numbers.
     pub fn append(&mut self, channel: &ChannelName, retention: Retention, entry: Arc<Entry>, now: u64) {
         let floor_number = self.continuous_from;
@@ -146,5 +151,52 @@ impl Rings {
                 self.forget(&channel);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::history::Content;
+    use crate::message::{Event, Sender, Stored};
+
+    const RETENTION: Retention = Retention { messages: 10, age: Duration::from_secs(60) };
+
+    fn name(text: &str) -> ChannelName {
+        ChannelName::new(text).unwrap()
+    }
+
+    fn append(rings: &mut Rings, channel: &str, number: u64, offset: u64) {
+        let position = Position { epoch: 1, offset: NonZeroU64::new(offset).unwrap() };
+        let stored = Stored { store: 7, number, at: 0, positions: vec![(0, position)] };
+        let sender = Sender { name: "Aoi".into(), id: 7.into() };
+        let event = Event::new(name(channel), sender, Bytes::from_static(b"{}"));
+        let entry = Arc::new(Entry::new(position, &stored, Content::Native(event)));
+        rings.append(&name(channel), RETENTION, entry, 0);
+    }
+
+    #[test]
+    fn numbers_that_were_skipped_prove_nothing_about_a_channel_that_is_not_kept() {
+        let mut rings = Rings::new(Limits { channel_bytes: 1 << 20, total_bytes: 1 << 20 });
+        rings.restart(7, 0);
+        append(&mut rings, "a", 1, 1);
+        append(&mut rings, "b", 2, 1);
+        let since = |number| Since::Number { store: 7, number };
+        let count = |rings: &Rings, channel: &str, number| {
+            rings.missed(&name(channel), since(number), 0).map(|missed| missed.entries.len())
+        };
+        assert_eq!([count(&rings, "c", 0), count(&rings, "b", 1)], [Some(0), Some(1)]);
+        // 3 and 4 passed by unseen; only "a" was read again.
+        rings.forget(&name("b"));
+        append(&mut rings, "a", 4, 2);
+        rings.skip_to(4);
+        assert_eq!([count(&rings, "c", 2), count(&rings, "b", 2), count(&rings, "c", 3)], [None; 3]);
+        assert_eq!([count(&rings, "c", 4), count(&rings, "b", 4)], [Some(0), Some(0)]);
+        assert_eq!([count(&rings, "a", 1), count(&rings, "a", 3)], [Some(1), Some(1)]);
     }
 }

@@ -67,6 +67,8 @@ pub(super) const CONNECTIONS_CLOSED: &[&str] = &[
     "unsupported_version",
 ];
 
+pub(super) const GAPS: &[&str] = &["lost", "no_history", "not_kept", "timeout", "unreadable"];
+
 /// The endpoints of the HTTP API.
 pub(super) const ENDPOINTS: &[&str] =
     &["batch_events", "channel", "channels", "connections", "events", "terminate_connections", "users"];

@@ -42,6 +42,12 @@ pub struct Metrics {
     pub broker_interruptions: Counter,
     /// Copies written to subscribers.
     pub deliveries: Counter,
+    /// Clients that came back and received everything that they had missed.
+    pub recoveries: Counter,
+    /// Messages that they received so.
+    pub messages_recovered: Counter,
+    /// Times that clients were told that they may have missed messages, by reason.
+    pub gaps: Family<Reason, Counter>,
     pub pusher_connections: Gauge,
     pub pusher_subscriptions: Gauge,
     /// An event for several channels counts once.
@@ -111,6 +117,12 @@ impl Metrics {
                 "Times that the connection to the broker was lost"
             ),
             deliveries: metric!("deliveries", "Copies of messages written to subscribers"),
+            recoveries: metric!(
+                "recoveries",
+                "Clients that came back and received everything that they had missed"
+            ),
+            messages_recovered: metric!("messages_recovered", "Messages delivered to clients that came back"),
+            gaps: metric!("gaps", "Times that clients were told that messages may be missing, by reason"),
             pusher_connections: metric!("pusher_connections", "Open connections of the Pusher protocol"),
             pusher_subscriptions: metric!("pusher_subscriptions", "Subscriptions of Pusher connections"),
             pusher_events: metric!("pusher_events", "Pusher events received for delivery"),
@@ -133,6 +145,7 @@ impl Metrics {
             (&self.broker_dropped, known_labels::BROKER_DROPPED),
             (&self.cluster_messages_ignored, known_labels::CLUSTER_MESSAGES_IGNORED),
             (&self.connections_closed, known_labels::CONNECTIONS_CLOSED),
+            (&self.gaps, known_labels::GAPS),
         ] {
             for reason in reasons {
                 drop(family.get_or_create(&Reason::new(reason)));

@@ -39,7 +39,7 @@ fn random_native_messages_are_accepted_or_rejected_never_misread() {
         prop_assert_eq!((&event.channel, &event.sender), (&channel, &sender));
 
         // And it can be delivered: one whole text frame of JSON, without what the rules take away.
-        let (audience, frame) = native.deliver(&event, |_, _| ()).unwrap();
+        let (audience, frame) = native.deliver(&event, None, |_, _| ()).unwrap();
         let mut wire = Cursor::new(frame.bytes());
         let (header, length) = FrameHeader::parse(&mut wire).unwrap().unwrap();
         prop_assert!(header.is_final && header.mask.is_none() && header.opcode == OpCode::Data(Data::Text));

@@ -223,6 +223,11 @@ impl<W: DirectWrite> Outbox<W> {
         self.lock().closed
     }
 
+    /// How many bytes are queued.
+    pub fn queued_bytes(&self) -> usize {
+        self.lock().bytes as usize
+    }
+
     /// Whether everything that was pushed has been handed to the kernel.
     pub fn is_flushed(&self) -> bool {
         self.lock().queue.is_empty()
@@ -297,6 +302,17 @@ impl<W: DirectWrite> Outbox<W> {
         if before >= UNANSWERED && before.saturating_sub(cost) < UNANSWERED {
             self.task.wake();
         }
+    }
+
+    /// Reads nothing from the client until [`resume_reading`](Self::resume_reading).
+    pub fn pause_reading(&self) {
+        self.unanswered.fetch_add(UNANSWERED, Ordering::Relaxed);
+    }
+
+    /// Ends a [`pause_reading`](Self::pause_reading).
+    pub fn resume_reading(&self) {
+        self.unanswered.fetch_sub(UNANSWERED, Ordering::Relaxed);
+        self.task.wake();
     }
 
     /// Whether too much is unanswered to read more from the client. The task is woken when that changes.
