@@ -83,7 +83,9 @@ impl StoreReader {
             match request {
                 StoreRequest::State(seen, _) => questions.states.add(*seen),
                 StoreRequest::Histories(reads, _) => {
-                    reads.iter().for_each(|read| questions.reads.add(read.clone()));
+                    for read in reads {
+                        questions.reads.add(read.clone());
+                    }
                 }
             }
         }
