@@ -204,7 +204,8 @@ impl Histories {
         self.lock().rings.missed(channel, since, now())
     }
 
-    /// What a client of a channel has missed, from the store, once this node has handled everything up to there. `None`: a gap.
+    /// What a client of a channel has missed, from the store, once this node has handled everything up to there. `None`: a gap. Waits
+    /// while the store cannot be reached, so that the caller has to bound it.
     pub async fn read_missed(&self, channel: &ChannelName, since: Since) -> Option<Missed> {
         self.rules.of(channel)?;
         let after = match since {
@@ -212,14 +213,24 @@ impl Histories {
             Since::Number { number, .. } => ReadAfter::Number(number),
         };
         let reads = [StoreRead { channel: channel.clone(), after }];
-        let state = self.broker.store_state(None).await.ok()?;
-        let history = self.broker.read_histories(&reads).await.ok()?.pop()?;
+        let (state, history) = loop {
+            match self.read(&reads).await {
+                Ok(read) => break read,
+                Err(StoreError::Unreachable) => sleep(READ_AGAIN).await,
+                Err(StoreError::Denied) => return None,
+            }
+        };
         // What the store has may still be on its way to this node.
         self.broker.fence().await;
         if let Some(missed) = self.missed(channel, since) {
             return Some(missed);
         }
-        proven(history, since, state.store)
+        proven(history?, since, state.store)
+    }
+
+    async fn read(&self, reads: &[StoreRead]) -> Result<(StoreState, Option<StoredHistory>), StoreError> {
+        let state = self.broker.store_state(None).await?;
+        Ok((state, self.broker.read_histories(reads).await?.pop()))
     }
 
     /// A position after which a client that is gated already receives everything. `None`: this node has not asked the store yet.
@@ -264,7 +275,10 @@ fn has_hole(rings: &Rings, channel: &ChannelName, history: &StoredHistory, after
 
 /// What a client has missed by the store alone. `None`: the store does not prove it.
 fn proven(history: StoredHistory, since: Since, store: u64) -> Option<Missed> {
-    let head = history.head?;
+    let Some(head) = history.head else {
+        let is_empty = matches!(since, Since::Number { store: of, .. } if of == store && !history.is_trimmed);
+        return is_empty.then(Missed::default);
+    };
     let is_proven = match since {
         Since::Position(position) => {
             let next = history
