@@ -33,6 +33,8 @@ struct State {
     rings: Rings,
     /// The last number that this node has handled. `None`: it has not asked the store yet.
     seen: Option<StoreState>,
+    /// See [`Histories::delivered`].
+    delivered: Option<StoreState>,
 }
 
 /// How a dispatch continues what has arrived before.
@@ -58,7 +60,7 @@ impl Histories {
     /// Needs a Tokio runtime, for a background task.
     #[must_use]
     pub fn start(broker: Arc<Broker>, rules: Arc<RetentionRules>, limits: Limits) -> Arc<Self> {
-        let state = State { rings: Rings::new(limits), seen: None };
+        let state = State { rings: Rings::new(limits), seen: None, delivered: None };
         let histories = Arc::new(Self { broker, rules, state: Mutex::new(state) });
         if histories.is_on() {
             let weak = Arc::downgrade(&histories);
@@ -83,6 +85,20 @@ impl Histories {
     #[must_use]
     pub fn retention(&self, channel: &ChannelName) -> Option<Retention> {
         self.rules.of(channel)
+    }
+
+    /// The store, and the last number of it up to which this node has published everything in the hub. `None`: it has not asked the
+    /// store yet.
+    #[must_use]
+    pub fn delivered(&self) -> Option<StoreState> {
+        self.lock().delivered
+    }
+
+    /// Everything that has [arrived](Self::arrive), or was missing before it, has been published in the hub. Returns the last number.
+    pub fn set_delivered(&self) -> Option<u64> {
+        let mut state = self.lock();
+        state.delivered = state.seen;
+        state.seen.map(|seen| seen.number)
     }
 
     /// Classifies a dispatch that has been stored. One that is [next](Arrival::Next) counts as handled.
@@ -197,11 +213,13 @@ impl Histories {
         }
     }
 
-    /// What a client of a channel has missed, if this node knows. The client must be [gated](crate::hub::ConnectionHandle::subscribe_gated)
-    /// already, so that what is published meanwhile is held.
+    /// What a client of a channel has missed of what is [delivered](Self::delivered), if this node knows. The client must be
+    /// [gated](crate::hub::ConnectionHandle::subscribe_gated) already, so that what is published from now on is held.
     #[must_use]
     pub fn missed(&self, channel: &ChannelName, since: Since) -> Option<Missed> {
-        self.lock().rings.missed(channel, since, now())
+        let state = self.lock();
+        let StoreState { number, .. } = state.delivered?;
+        state.rings.missed(channel, since, number, now())
     }
 
     /// What a client of a channel has missed, from the store, once this node has handled everything up to there. `None`: a gap. Waits
@@ -225,7 +243,7 @@ impl Histories {
         if let Some(missed) = self.missed(channel, since) {
             return Some(missed);
         }
-        proven(history?, since, state.store)
+        proven(history?, since, state)
     }
 
     async fn read(&self, reads: &[StoreRead]) -> Result<(StoreState, Option<StoredHistory>), StoreError> {
@@ -237,12 +255,10 @@ impl Histories {
     #[must_use]
     pub fn position(&self, channel: &ChannelName) -> Option<Since> {
         let state = self.lock();
-        if let Some(end) = state.rings.end(channel) {
-            return Some(Since::Position(end));
-        }
-        let StoreState { store, number } = state.seen?;
-        // The last one may be on this channel, and not entered yet.
-        Some(Since::Number { store, number: number.saturating_sub(1) })
+        let StoreState { store, number } = state.delivered?;
+        let is_delivered = state.rings.end_number(channel).is_some_and(|end| end <= number);
+        let end = state.rings.end(channel).filter(|_| is_delivered);
+        Some(end.map_or(Since::Number { store, number }, Since::Position))
     }
 
     /// The position of the last message of a channel. `None`: there is none.
@@ -274,10 +290,15 @@ fn has_hole(rings: &Rings, channel: &ChannelName, history: &StoredHistory, after
 }
 
 /// What a client has missed by the store alone. `None`: the store does not prove it.
-fn proven(history: StoredHistory, since: Since, store: u64) -> Option<Missed> {
+fn proven(
+    history: StoredHistory,
+    since: Since,
+    StoreState { store, number: last }: StoreState,
+) -> Option<Missed> {
+    let is_whole = |of: u64, number: u64| of == store && number <= last && !history.is_trimmed;
     let Some(head) = history.head else {
-        let is_empty = matches!(since, Since::Number { store: of, .. } if of == store && !history.is_trimmed);
-        return is_empty.then(Missed::default);
+        let is_proven = matches!(since, Since::Number { store, number } if is_whole(store, number));
+        return is_proven.then(Missed::default);
     };
     let is_proven = match since {
         Since::Position(position) => {
@@ -287,7 +308,7 @@ fn proven(history: StoredHistory, since: Since, store: u64) -> Option<Missed> {
                 .map_or(head.position.offset.get() + 1, |first| first.position.offset.get());
             position.epoch == head.position.epoch && position.offset.get() + 1 == next
         }
-        Since::Number { store: of, .. } => of == store && !history.is_trimmed,
+        Since::Number { store, number } => is_whole(store, number),
     };
     let entries =
         history.messages.into_iter().map(|message| entry(message, store)).collect::<Option<Vec<_>>>();

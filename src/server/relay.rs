@@ -39,6 +39,9 @@ impl Relay {
                             continue;
                         }
                         self.handle(dispatch, stored.as_deref(), permit, &mut removed_keys);
+                        if stored.is_some() {
+                            self.histories.set_delivered();
+                        }
                     }
                     Inbound::Subscribed(subscription) => self.channels.handle_subscribed(&subscription),
                     Inbound::Connected => self.catch_up(&mut removed_keys).await,
@@ -78,6 +81,7 @@ impl Relay {
                 Content::App(event) => self.channels.deliver_missed(&channel, event, &entry),
             }
         }
+        self.histories.set_delivered();
     }
 
     /// Tells the native clients that want to know.

@@ -179,6 +179,7 @@ fn a_gap_is_told_whenever_it_cannot_be_proven_that_nothing_is_missing() {
         (&first, "not_kept"),
         (&format!("{epoch}-6"), "not_kept"),
         (&format!("{epoch}-18446744073709551615"), "not_kept"),
+        (&start.replace("-0", "-99"), "not_kept"),
         ("1-3", "not_kept"),
         ("n1-3", "not_kept"),
         ("0-0", "unreadable"),
@@ -425,15 +426,10 @@ fn a_token_that_expires_during_a_long_replay_ends_it() {
     let mut claims = claims(7, "Aoi", "notes:");
     claims["exp"] = json!(crate::native::unix_time() + 3);
     let target = format!("/?token={}&since={start}", token(&claims));
-    let mut aoi = Client::upgrade(Request::get(server.address, target)).expect("upgraded");
+    let deaf = Client::upgrade(Request::get(server.address, target)).expect("upgraded");
     server.expect_log(|line| line["message"] == "disconnected" && line["code"] == 4401);
-    let (texts, (code, _)) = aoi.expect_last();
-    assert_eq!(code, 4401);
-    let numbers =
-        texts[1..].iter().map(|text| serde_json::from_str::<Value>(text).unwrap()["data"]["n"].clone());
-    let received: Vec<Value> = numbers.collect();
-    assert!(received.len() < 900);
-    assert!(received.iter().enumerate().all(|(number, value)| *value == json!(number)));
+    eventually("nothing is left", || server.metric("yamabiko_connections") == 1);
+    drop(deaf);
 }
 
 #[test]
