@@ -123,13 +123,21 @@ impl Histories {
         position: Position,
         content: Content,
     ) -> Option<Arc<Entry>> {
-        let retention = self.rules.of(channel)?;
         let entry = Arc::new(Entry::new(position, stored, content));
-        self.lock().rings.append(channel, retention, entry.clone(), now());
-        Some(entry)
+        self.enter(channel, &entry, || ()).then_some(entry)
     }
 
-    /// Reads what this node has missed, and enters it. `channels` lists the channels with subscribers here, and is called once what
+    /// Enters a message and publishes it, in one step for [`missed`](Self::missed): a client gets it either with what it has missed or
+    /// live, and not with both. `publish` must not block. Returns false, and does neither, if the channel has no history here.
+    pub fn enter(&self, channel: &ChannelName, entry: &Arc<Entry>, publish: impl FnOnce()) -> bool {
+        let Some(retention) = self.rules.of(channel) else { return false };
+        let mut state = self.lock();
+        state.rings.append(channel, retention, entry.clone(), now());
+        publish();
+        true
+    }
+
+    /// Reads what this node has missed, to be [entered](Self::enter). `channels` lists the channels with subscribers here, and is called once what
     /// is published on them arrives. Waits until the store can be read.
     pub async fn catch_up(&self, channels: impl Fn() -> Vec<ChannelName>) -> CaughtUp {
         loop {
@@ -193,14 +201,13 @@ impl Histories {
         }
         if !is_same {
             state.rings.restart(current.store, 0);
+            state.delivered = Some(StoreState { number: 0, ..current });
         }
         found.sort_by_key(|(_, message)| message.number);
-        for (channel, message) in found {
-            let Some(retention) = self.rules.of(&channel) else { continue };
-            let Some(entry) = entry(message, current.store) else { continue };
-            state.rings.append(&channel, retention, entry.clone(), now());
-            caught_up.missed.push((channel, entry));
-        }
+        let entries = found.into_iter();
+        let entries =
+            entries.filter_map(|(channel, message)| Some((channel, entry(message, current.store)?)));
+        caught_up.missed = entries.collect();
         state.rings.skip_to(current.number);
         state.seen = Some(current);
         Ok(caught_up)
@@ -213,13 +220,18 @@ impl Histories {
         }
     }
 
-    /// What a client of a channel has missed of what is [delivered](Self::delivered), if this node knows. The client must be
-    /// [gated](crate::hub::ConnectionHandle::subscribe_gated) already, so that what is published from now on is held.
+    /// What a client of a channel has missed, if this node knows. The client must be [gated](crate::hub::ConnectionHandle::subscribe_gated)
+    /// already, so that what is published meanwhile is held.
     #[must_use]
     pub fn missed(&self, channel: &ChannelName, since: Since) -> Option<Missed> {
         let state = self.lock();
-        let StoreState { number, .. } = state.delivered?;
-        state.rings.missed(channel, since, number, now())
+        if let Since::Number { number, .. } = since
+            && state.delivered.is_none_or(|delivered| number > delivered.number)
+        {
+            // The client is ahead of this node: what is between would be delivered to it again.
+            return None;
+        }
+        state.rings.missed(channel, since, now())
     }
 
     /// What a client of a channel has missed, from the store, once this node has handled everything up to there. `None`: a gap. Waits
@@ -256,9 +268,7 @@ impl Histories {
     pub fn position(&self, channel: &ChannelName) -> Option<Since> {
         let state = self.lock();
         let StoreState { store, number } = state.delivered?;
-        let is_delivered = state.rings.end_number(channel).is_some_and(|end| end <= number);
-        let end = state.rings.end(channel).filter(|_| is_delivered);
-        Some(end.map_or(Since::Number { store, number }, Since::Position))
+        Some(state.rings.end(channel).map_or(Since::Number { store, number }, Since::Position))
     }
 
     /// The position of the last message of a channel. `None`: there is none.

@@ -95,9 +95,8 @@ impl Ring {
         self.entries.iter()
     }
 
-    /// What a client has missed of the messages up to this number, which are published. `None` if the ring does not prove it, or if the
-    /// client has read further.
-    pub(super) fn missed(&self, since: Since, store: u64, published: u64, now: u64) -> Option<Missed> {
+    /// What a client has missed. `None` if the ring does not prove it.
+    pub(super) fn missed(&self, since: Since, store: u64, now: u64) -> Option<Missed> {
         let start = match since {
             Since::Position(position) => {
                 let offset = position.offset.get();
@@ -106,24 +105,15 @@ impl Ring {
                 self.start_if(is_covered, |entry| entry.position.offset.get() <= offset)?
             }
             Since::Number { store: of, number } => {
-                let is_covered = of == store && (self.floor_number..=published).contains(&number);
-                self.start_if(is_covered, |entry| entry.number <= number)?
+                self.start_if(of == store && number >= self.floor_number, |entry| entry.number <= number)?
             }
         };
-        let stop = self.entries.partition_point(|entry| entry.number <= published);
-        if self.floor_number > published || start > stop {
-            return None;
-        }
-        let entries: Vec<_> = self.entries.iter().take(stop).skip(start).cloned().collect();
+        let entries: Vec<_> = self.entries.iter().skip(start).cloned().collect();
         // What has expired is not delivered, and what follows it alone would have a hole.
         if entries.first().is_some_and(|entry| self.is_expired(entry, now)) {
             return None;
         }
-        let end = match self.entries.get(stop) {
-            Some(next) => next.position.previous(),
-            None => Some(self.end),
-        };
-        Some(Missed { entries, end })
+        Some(Missed { entries, end: Some(self.end) })
     }
 
     fn start_if(&self, is_covered: bool, has_read: impl Fn(&Entry) -> bool) -> Option<usize> {

@@ -73,15 +73,13 @@ impl Rings {
         }
     }
 
-    /// What a client of a channel has missed of the messages up to this number, which are published. `None` if this node cannot prove
-    /// it, or if the client has read further.
+    /// What a client of a channel has missed. `None` if this node cannot prove it.
     #[must_use]
-    pub fn missed(&self, channel: &ChannelName, since: Since, published: u64, now: u64) -> Option<Missed> {
+    pub fn missed(&self, channel: &ChannelName, since: Since, now: u64) -> Option<Missed> {
         match (self.channels.get(channel), since) {
-            (Some(ring), since) => ring.missed(since, self.store, published, now),
+            (Some(ring), since) => ring.missed(since, self.store, now),
             (None, Since::Number { store, number }) => {
-                let is_proven = store == self.store && (self.continuous_from..=published).contains(&number);
-                is_proven.then(Missed::default)
+                (store == self.store && number >= self.continuous_from).then(Missed::default)
             }
             (None, Since::Position(_)) => None,
         }
@@ -91,12 +89,6 @@ impl Rings {
     #[must_use]
     pub fn end(&self, channel: &ChannelName) -> Option<Position> {
         self.channels.get(channel).map(Ring::end)
-    }
-
-    /// The number of the last message of a channel.
-    #[must_use]
-    pub fn end_number(&self, channel: &ChannelName) -> Option<u64> {
-        self.channels.get(channel).map(Ring::end_number)
     }
 
     /// The messages of a channel that this node keeps, the oldest first.
@@ -196,7 +188,7 @@ mod tests {
         append(&mut rings, "b", 2, 1);
         let since = |number| Since::Number { store: 7, number };
         let count = |rings: &Rings, channel: &str, number| {
-            rings.missed(&name(channel), since(number), 4, 0).map(|missed| missed.entries.len())
+            rings.missed(&name(channel), since(number), 0).map(|missed| missed.entries.len())
         };
         assert_eq!([count(&rings, "c", 0), count(&rings, "b", 1)], [Some(0), Some(1)]);
         // 3 and 4 passed by unseen; only "a" was read again.
@@ -206,29 +198,5 @@ mod tests {
         assert_eq!([count(&rings, "c", 2), count(&rings, "b", 2), count(&rings, "c", 3)], [None; 3]);
         assert_eq!([count(&rings, "c", 4), count(&rings, "b", 4)], [Some(0), Some(0)]);
         assert_eq!([count(&rings, "a", 1), count(&rings, "a", 3)], [Some(1), Some(1)]);
-    }
-    #[test]
-    fn what_is_not_published_yet_is_left_to_what_follows_live() {
-        let mut rings = Rings::new(Limits { channel_bytes: 1 << 20, total_bytes: 1 << 20 });
-        rings.restart(7, 0);
-        for number in 1..=4 {
-            append(&mut rings, "a", number, number);
-        }
-        let since = |text: &str| text.parse::<Since>().unwrap();
-        let missed = |text: &str, published| {
-            let missed = rings.missed(&name("a"), since(text), published, 0)?;
-            let offsets: Vec<u64> = missed.entries.iter().map(|entry| entry.position.offset.get()).collect();
-            Some((offsets, missed.end.map_or(0, |end| end.offset.get())))
-        };
-        assert_eq!(missed("1-1", 4), Some((vec![2, 3, 4], 4)));
-        assert_eq!(missed("1-1", 3), Some((vec![2, 3], 3)));
-        assert_eq!(missed("1-3", 3), Some((vec![], 3)));
-        // The client is ahead of what is published here.
-        assert_eq!(missed("1-4", 3), None);
-        assert_eq!(
-            [missed("n7-3", 4), missed("n7-3", 3), missed("n7-3", 2)],
-            [Some((vec![4], 4)), Some((vec![], 3)), None]
-        );
-        assert_eq!([missed("n7-0", 0), missed("1-1", 0)], [Some((vec![], 0)), None]);
     }
 }

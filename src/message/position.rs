@@ -21,12 +21,6 @@ pub struct Position {
 pub struct InvalidPosition;
 
 impl Position {
-    /// The position before this one. `None`: this is the first one of the epoch.
-    #[must_use]
-    pub fn previous(self) -> Option<Self> {
-        NonZeroU64::new(self.offset.get() - 1).map(|offset| Self { epoch: self.epoch, offset })
-    }
-
     /// Whether an event at `self` is included in a history that has been read up to `end`.
     #[must_use]
     pub fn is_covered_by(self, end: Self) -> bool {

@@ -200,7 +200,9 @@ fn random_ids_are_answered_with_what_was_missed_or_with_a_gap() {
     }
     let samples: Vec<&str> = known.iter().map(String::as_str).collect();
     let store = start.split_once('-').unwrap().0;
-    run(400, &mutations(&samples), |since| {
+    run(400, &mutations(&samples), |mut since| {
+        // What does not fit into the head of a request is answered with 431.
+        since.truncate(4_000);
         let mut client = connect(&since);
         let answer = client.expect_json();
         let text = String::from_utf8_lossy(&since);
