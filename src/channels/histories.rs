@@ -85,6 +85,12 @@ impl Histories {
         self.rules.of(channel)
     }
 
+    /// The store, and the last number of it that this node has handled. `None`: it has not asked the store yet.
+    #[must_use]
+    pub fn state(&self) -> Option<StoreState> {
+        self.lock().seen
+    }
+
     /// Classifies a dispatch that has been stored. One that is [next](Arrival::Next) counts as handled.
     pub fn arrive(&self, stored: &Stored) -> Arrival {
         let mut state = self.lock();

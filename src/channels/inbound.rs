@@ -12,7 +12,7 @@ use crate::broker::SubscriptionId;
 use crate::cluster::{Decoded, Envelope, decode};
 use crate::history::{Content, Entry, Kept};
 use crate::message::{
-    Audience, Broadcast, ChannelName, CloseReason, Frame, InvalidBroadcast, Notice, Signal, Stored,
+    Audience, Broadcast, ChannelName, CloseReason, Encoding, Frame, InvalidBroadcast, Notice, Signal, Stored,
 };
 use crate::telemetry::{Reason, logged};
 
@@ -157,13 +157,14 @@ impl Channels {
         hold: Option<OwnedSemaphorePermit>,
         by_topic: bool,
     ) {
-        let except = event.except.and_then(|socket| self.socket_ids.connection(socket));
-        let audience = except.map_or(Audience::Everyone, Audience::Except);
         let position = entry.map(|entry| entry.position);
+        let encode = |encoding| match entry {
+            Some(entry) => entry.frame(encoding, || self.message(event, channel, Some(entry), encoding)),
+            None => self.message(event, channel, None, encoding),
+        };
         // The topic may have been unsubscribed since: the node would miss the next event there.
         let is_last = !by_topic || self.broker.is_subscribed(channel.as_str());
         if !is_last || !self.dialect.is_kept(channel, &event.event) {
-            let encode = |_| Some((audience.clone(), self.encode(event, channel)?));
             self.hub.publish_at(scoped, position, hold, encode);
             return;
         }
@@ -175,7 +176,26 @@ impl Channels {
         if let Some(state) = state.apps.get_mut(&event.app) {
             state.history.keep(channel, kept);
         }
-        self.hub.publish_at(scoped, position, hold, |_| Some((audience.clone(), frame.clone())));
+        self.hub.publish_at(scoped, position, hold, |encoding| match entry {
+            Some(_) => encode(encoding),
+            None => Some((self.audience(event), frame.clone())),
+        });
+    }
+
+    /// The message of an event to the subscribers of a channel.
+    pub(super) fn message(
+        &self,
+        event: &Broadcast,
+        channel: &ChannelName,
+        _entry: Option<&Entry>,
+        _encoding: Encoding,
+    ) -> Option<(Audience, Frame)> {
+        Some((self.audience(event), self.encode(event, channel)?))
+    }
+
+    fn audience(&self, event: &Broadcast) -> Audience {
+        let except = event.except.and_then(|socket| self.socket_ids.connection(socket));
+        except.map_or(Audience::Everyone, Audience::Except)
     }
 
     fn encode(&self, event: &Broadcast, channel: &ChannelName) -> Option<Frame> {

@@ -17,6 +17,7 @@ mod pending;
 mod probe;
 mod publish;
 mod queries;
+mod recovery;
 mod reserved_channels;
 mod responsibility;
 mod rules;

@@ -39,6 +39,9 @@ impl Relay {
                             continue;
                         }
                         self.handle(dispatch, stored.as_deref(), permit, &mut removed_keys);
+                        if let Some(stored) = stored {
+                            self.hub.set_delivered(stored.number);
+                        }
                     }
                     Inbound::Subscribed(subscription) => self.channels.handle_subscribed(&subscription),
                     Inbound::Connected => self.catch_up(&mut removed_keys).await,
@@ -74,6 +77,9 @@ impl Relay {
                 Content::Native(event) => self.deliver(event, Some(&entry), None, removed_keys),
                 Content::App(event) => self.channels.deliver_missed(&channel, event, &entry),
             }
+        }
+        if let Some(state) = self.histories.state() {
+            self.hub.set_delivered(state.number);
         }
     }
 

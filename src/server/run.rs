@@ -38,6 +38,9 @@ const LAST_WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The memory of histories on this node.
 const HISTORY_LIMITS: Limits = Limits { channel_bytes: 8 << 20, total_bytes: 256 << 20 };
 
+/// How long the session of a Pusher page is kept.
+const RECOVERY_WINDOW: Duration = Duration::from_secs(120);
+
 /// Serves until `shutdown` completes, then drains. Needs a multi-threaded tokio runtime.
 ///
 /// Fails if it cannot start: a port that is in use, a key that cannot be read. Warnings about the settings are up to the caller, who loads
@@ -101,7 +104,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     );
 
     let app = apps.iter().find(|app| app.enabled).cloned();
-    let pusher_endpoint = PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone());
+    let pusher_endpoint =
+        PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), RECOVERY_WINDOW);
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let console = console(&settings, &broker, authenticator, native, address, app)?;
     let load = {

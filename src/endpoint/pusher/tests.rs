@@ -87,7 +87,7 @@ impl Node {
         );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let budget = Arc::new(Semaphore::new(1 << 20));
-        let context = PusherContext::start(channels.clone());
+        let context = PusherContext::start(channels.clone(), Duration::ZERO);
         Self { apps, hub, broker, channels, context, inbound, listener, budget }
     }
 
@@ -98,7 +98,7 @@ impl Node {
         outbox.attach(server);
         let connection = self.hub.connect(outbox);
         let app = self.apps.by_id("1").unwrap();
-        let client = ConnectionGuard::open(&self.context, app, &connection).unwrap();
+        let client = ConnectionGuard::open(&self.context, app, &connection, None).unwrap();
         Page { client, socket, read: String::new(), _connection: connection }
     }
 

@@ -111,6 +111,18 @@ pub fn cache_miss(channel: &str) -> Frame {
     frame("pusher:cache_miss", Some(channel), "{}", None)
 }
 
+/// The client has been sent everything that it had missed on a channel.
+#[must_use]
+pub fn recovered(channel: &str, count: usize) -> Frame {
+    frame("yamabiko:recovered", Some(channel), &format!(r#"{{"count":{count}}}"#), None)
+}
+
+/// The client has missed something on a channel for good, or it is not known whether it has.
+#[must_use]
+pub fn gap(channel: &str) -> Frame {
+    frame("yamabiko:gap", Some(channel), "{}", None)
+}
+
 /// Confirms a sign-in. pusher-js needs a string under `id` in `user_data`.
 #[must_use]
 pub fn signin_success(user_data: &str) -> Frame {
@@ -226,6 +238,8 @@ mod tests {
             &subscription_count("a", 3),
             r#"{"event":"pusher_internal:subscription_count","channel":"a","data":"{\"subscription_count\":3}"}"#,
         );
+        golden(&recovered("a", 2), r#"{"event":"yamabiko:recovered","channel":"a","data":"{\"count\":2}"}"#);
+        golden(&gap("a"), r#"{"event":"yamabiko:gap","channel":"a","data":"{}"}"#);
         golden(&cache_miss("cache-a"), r#"{"event":"pusher:cache_miss","channel":"cache-a","data":"{}"}"#);
     }
 

@@ -3,7 +3,7 @@ mod subscriptions;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::action::{Action, ClientEvent, Joined, Subscribe, Ticket};
+use super::action::{Action, ClientEvent, Joined, Subscribe, Ticket, Unsubscribed};
 use super::apps::App;
 use super::channel::{Access, Channel};
 use super::client_message::ClientMessage;
@@ -68,6 +68,17 @@ impl Session {
         (session, greeting)
     }
 
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The connection's name in the cluster, as its client knows it.
+    #[must_use]
+    pub const fn socket_id(&self) -> SocketId {
+        self.socket_id
+    }
+
     /// The user of a signed-in connection.
     #[must_use]
     pub fn user(&self) -> Option<&User> {
@@ -86,8 +97,8 @@ impl Session {
     }
 
     /// Removes and returns at most `most` channels. The caller uses it to leave the channels of an ended session in portions.
-    pub fn take_channels(&mut self, most: usize) -> Vec<Channel> {
-        self.channels.take(most).into_iter().map(|subscription| subscription.channel).collect()
+    pub fn take_channels(&mut self, most: usize) -> Vec<Unsubscribed> {
+        self.channels.take(most).into_iter().map(Unsubscribed::from).collect()
     }
 
     /// Handles a message of the client.
@@ -273,7 +284,7 @@ impl Session {
     fn unsubscribe(&mut self, name: &str) -> Vec<Action> {
         let Ok(name) = ChannelName::new(name) else { return Vec::new() };
         let subscription = self.channels.remove(&name);
-        subscription.map(|subscription| Action::Unsubscribe(subscription.channel)).into_iter().collect()
+        subscription.map(|subscription| Action::Unsubscribe(subscription.into())).into_iter().collect()
     }
 
     fn sign_in(&mut self, auth: &str, user_data: &str) -> Result<Vec<Action>, RejectReason> {

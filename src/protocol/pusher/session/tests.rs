@@ -186,7 +186,10 @@ fn the_result_of_an_abandoned_attempt_is_ignored() {
     let mut session = session("");
     let first = subscribe(&mut session, "private-a", None);
     let leave = br#"{"event":"pusher:unsubscribe","data":{"channel":"private-a"}}"#;
-    assert_eq!(session.receive(leave, 0), [Action::Unsubscribe(first.channel.clone())]);
+    assert_eq!(
+        session.receive(leave, 0),
+        [Action::Unsubscribe(Unsubscribed { channel: first.channel.clone(), was_active: false })]
+    );
     assert_eq!(session.receive(leave, 0), []);
     assert_eq!(session.joined(first.channel.name(), first.ticket, &Joined::default()), []);
     let second = subscribe(&mut session, "private-a", None);
@@ -501,7 +504,7 @@ proptest! {
                         prop_assert!(name != "#server-to-user-7" || session.user().is_some());
                         pending.push(subscribe);
                     }
-                    Action::Unsubscribe(channel) => on.retain(|name| name != channel.name().as_str()),
+                    Action::Unsubscribe(Unsubscribed { channel, .. }) => on.retain(|name| name != channel.name().as_str()),
                     Action::Close(_) => closed = true,
                     Action::Reply(frame) => {
                         let value: Value = serde_json::from_str(&text_of(&frame)).unwrap();

@@ -1,0 +1,145 @@
+use tokio::sync::oneshot;
+
+use super::sessions::{KeptChannel, KeptSession};
+use crate::broker::StoreState;
+use crate::hub::ReadProof;
+use crate::message::{ChannelName, Frame};
+use crate::protocol::pusher::SessionKey;
+
+/// What a connection with a session token has to remember so that a later one can resume its session.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    key: SessionKey,
+    /// How far the client has read on all channels with a history, except those of `unproven`.
+    read: Option<StoreState>,
+    last_ticket: u32,
+    /// Channels with a history that the client has subscribed to since it last proved what it has read.
+    unproven: Vec<UnprovenChannel>,
+    /// What the previous connection of the session has left, if the client has not taken all of it over yet.
+    inherited: Option<Box<Inherited>>,
+    /// Waits for the answer to a [challenge](Recovery::challenge).
+    challenger: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Debug)]
+struct UnprovenChannel {
+    channel: ChannelName,
+    /// How far the client had read before. `None`: it is not known.
+    since: Option<StoreState>,
+    /// `None`: what it has missed has not been sent yet.
+    ticket: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Inherited {
+    session: KeptSession,
+    /// When the channels are left that the client has not subscribed to again, in milliseconds of the hub's clock.
+    leave_at: u64,
+}
+
+/// How long a client may take to subscribe again to the channels of its session, in milliseconds. Each one may take a call to the
+/// application.
+const SUBSCRIBE_WITHIN: u64 = 30_000;
+
+/// The payload of the ping that a connection must answer to keep its session.
+const CHALLENGE: &[u8] = b"elder";
+
+impl Recovery {
+    /// Of a new session, or one that is resumed.
+    pub(super) fn new(key: SessionKey, resumed: Option<KeptSession>, now: u64) -> Self {
+        let inherited = resumed.map(|session| Inherited { session, leave_at: now + SUBSCRIBE_WITHIN });
+        let inherited = inherited.map(Box::new);
+        Self { key, read: None, last_ticket: 0, unproven: Vec::new(), inherited, challenger: None }
+    }
+
+    pub(super) const fn key(&self) -> SessionKey {
+        self.key
+    }
+
+    /// The client has subscribed to a channel with a history, of which it has read everything up to here. Until
+    /// [`sent`](Self::sent), it is still being sent what it has missed.
+    pub(super) fn subscribe(&mut self, channel: &ChannelName, since: Option<StoreState>) {
+        self.unproven.push(UnprovenChannel { channel: channel.clone(), since, ticket: None });
+    }
+
+    /// The client has been sent what it has missed on a channel. Returns the ticket for its proof; `None` if the client no longer
+    /// wants it.
+    pub(super) fn sent(&mut self, channel: &ChannelName) -> Option<u32> {
+        let waiting = self.unproven.iter_mut().find(|unproven| unproven.channel == *channel)?;
+        self.last_ticket = self.last_ticket.wrapping_add(1);
+        waiting.ticket = Some(self.last_ticket);
+        waiting.ticket
+    }
+
+    /// Whether the client still waits for what it has missed on a channel.
+    pub(super) fn is_sending(&self, channel: &ChannelName) -> bool {
+        self.unproven.iter().any(|unproven| unproven.channel == *channel && unproven.ticket.is_none())
+    }
+
+    pub(super) fn leave(&mut self, channel: &ChannelName) {
+        self.unproven.retain(|unproven| unproven.channel != *channel);
+        self.take_inherited(channel);
+    }
+
+    /// The client has read everything before the ping that it has answered. `last` is the last number that was delivered here.
+    pub(super) fn prove(&mut self, proof: ReadProof, last: StoreState) {
+        let Some(number) = proof.number_before(last.number) else { return };
+        self.read = Some(StoreState { store: last.store, number });
+        let is_proven = |ticket: u32| proof.ticket.wrapping_sub(ticket) <= u32::MAX / 2;
+        self.unproven.retain(|unproven| !unproven.ticket.is_some_and(is_proven));
+        if self.unproven.is_empty() {
+            self.unproven = Vec::new();
+        }
+    }
+
+    /// How far the client has read on a channel with a history.
+    pub(super) fn read_on(&self, channel: &ChannelName) -> Option<StoreState> {
+        let unproven = self.unproven.iter().find(|unproven| unproven.channel == *channel);
+        unproven.map_or(self.read, |unproven| unproven.since)
+    }
+
+    pub(super) fn has_inherited(&self, channel: &ChannelName) -> bool {
+        let mut channels = self.inherited.iter().flat_map(|inherited| &inherited.session.channels);
+        channels.any(|kept| kept.channel.name() == channel)
+    }
+
+    /// The channel of the previous connection, if the client has not subscribed to it since.
+    pub(super) fn take_inherited(&mut self, channel: &ChannelName) -> Option<KeptChannel> {
+        let inherited = self.inherited.as_mut()?;
+        let channels = &mut inherited.session.channels;
+        let position = channels.iter().position(|kept| kept.channel.name() == channel)?;
+        let kept = channels.swap_remove(position);
+        if channels.is_empty() && !inherited.session.is_signed_in {
+            self.inherited = None;
+        }
+        Some(kept)
+    }
+
+    /// When [`take_rest`](Self::take_rest) is due, in milliseconds of the hub's clock.
+    pub(super) fn leave_at(&self) -> u64 {
+        self.inherited.as_ref().map_or(u64::MAX, |inherited| inherited.leave_at)
+    }
+
+    /// What the client has not taken over.
+    pub(super) fn take_rest(&mut self) -> Option<KeptSession> {
+        self.inherited.take().map(|inherited| inherited.session)
+    }
+
+    /// Another connection claims the session. Returns the ping that the client must answer to keep it. The receiver fails if the
+    /// connection ends.
+    pub(super) fn challenge(&mut self) -> (Frame, oneshot::Receiver<()>) {
+        let (challenger, answered) = oneshot::channel();
+        self.challenger = Some(challenger);
+        (Frame::ping_with(CHALLENGE), answered)
+    }
+
+    /// The client has answered a ping that is not a proof.
+    pub(super) fn answer(&mut self, payload: &[u8]) {
+        if payload == CHALLENGE
+            && let Some(challenger) = self.challenger.take()
+        {
+            // Fails if nobody waits any more.
+            let _ = challenger.send(());
+        }
+    }
+}

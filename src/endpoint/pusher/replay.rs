@@ -1,0 +1,173 @@
+//! Sends a client what it has missed on a channel of its session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::sleep;
+
+use super::connection::{Inner, PusherConnection};
+use crate::broker::StoreState;
+use crate::history::{Missed, Since};
+use crate::hub::Replay;
+use crate::message::{ChannelName, Frame, Position};
+use crate::protocol::pusher::{Action, server_message};
+use crate::telemetry::Reason;
+
+/// A subscription to a channel of a resumed session. The hub holds what is published until the client has been sent what it has missed.
+#[derive(Debug)]
+pub(super) struct Recovering {
+    channel: ChannelName,
+    /// How far the client has read. `None`: it is not known.
+    since: Option<StoreState>,
+    /// The last event of a cache channel, for a client that has missed something for good.
+    cached: Vec<Frame>,
+}
+
+/// What a client is sent before what is published.
+struct Recovered {
+    frames: Vec<Frame>,
+    count: usize,
+    end: Option<Position>,
+}
+
+/// A longer replay is sent in parts, each this share of the limit of an outbox at most.
+const PARTS_OF_OUTBOX: usize = 4;
+
+/// How often to look whether the client has taken a part.
+const FLUSH_POLL: Duration = Duration::from_millis(5);
+
+impl PusherConnection {
+    /// The client subscribes to a channel. Returns what is to be done if it has missed something there, and takes the
+    /// last event of a cache channel out of the reply: what has been missed ends with it.
+    pub(super) fn begin_recovery(
+        &self,
+        inner: &mut Inner,
+        channel: &ChannelName,
+        reply: &mut Vec<Action>,
+    ) -> Option<Recovering> {
+        let has_history = self.channels().has_history(inner.app_id(), channel);
+        let recovery = inner.recovery.as_mut()?;
+        let inherited = recovery.take_inherited(channel);
+        if !has_history {
+            return None;
+        }
+        let Some(inherited) = inherited else {
+            recovery.subscribe(channel, self.channels().delivered());
+            return None;
+        };
+        recovery.subscribe(channel, inherited.since);
+        let cached = reply.split_off(reply.len().min(1)).into_iter().filter_map(|action| match action {
+            Action::Reply(frame) => Some(frame),
+            _ => None,
+        });
+        Some(Recovering { channel: channel.clone(), since: inherited.since, cached: cached.collect() })
+    }
+
+    /// Sends what the client has missed, once the hub holds what is published.
+    pub(super) fn recover(self: &Arc<Self>, inner: &mut Inner, recovering: Recovering) {
+        let since = recovering.since.map(|StoreState { store, number }| Since::Number { store, number });
+        let missed =
+            since.and_then(|since| self.channels().missed(inner.app_id(), &recovering.channel, since));
+        if let Some(missed) = missed {
+            let recovered = self.recovered(inner, &recovering.channel, &missed);
+            if recovered.bytes() <= self.part_bytes() {
+                return self.finish_recovery(inner, &recovering, Some(recovered));
+            }
+        }
+        tokio::spawn(self.clone().recover_slowly(inner.app_id().clone(), recovering, since));
+    }
+
+    /// Reads what is not on this node, and sends what is too much to be sent at once.
+    async fn recover_slowly(self: Arc<Self>, app: Arc<str>, recovering: Recovering, since: Option<Since>) {
+        let channel = &recovering.channel;
+        let missed = match since {
+            Some(since) => self.channels().read_missed(&app, channel, since).await,
+            None => None,
+        };
+        let Some(missed) = missed else {
+            return self.finish_recovery(&mut self.lock(), &recovering, None);
+        };
+        let mut recovered = self.recovered(&self.lock(), channel, &missed);
+        while recovered.bytes() > self.part_bytes() {
+            let part = recovered.take_part(self.part_bytes());
+            {
+                let inner = self.lock();
+                if !inner.recovery.as_ref().is_some_and(|recovery| recovery.is_sending(channel)) {
+                    return;
+                }
+                self.handle.push(&part);
+            }
+            while !self.handle.outbox().is_flushed() {
+                if self.handle.outbox().ending().is_some() {
+                    return;
+                }
+                sleep(FLUSH_POLL).await;
+            }
+        }
+        self.finish_recovery(&mut self.lock(), &recovering, Some(recovered));
+    }
+
+    fn recovered(&self, inner: &Inner, channel: &ChannelName, missed: &Missed) -> Recovered {
+        let (encoding, to) = (self.handle.outbox().format().encoding, inner.session.socket_id());
+        let frames = missed.entries.iter();
+        let frames = frames.filter_map(|entry| self.channels().missed_frame(entry, channel, encoding, to));
+        let frames: Vec<Frame> = frames.collect();
+        Recovered { count: frames.len(), frames, end: missed.end }
+    }
+
+    /// Sends the last part, tells the client whether anything is missing, and lets it have what is published. `None`: a gap.
+    fn finish_recovery(&self, inner: &mut Inner, recovering: &Recovering, recovered: Option<Recovered>) {
+        let channel = &recovering.channel;
+        let scoped = inner.scoped(channel);
+        let Some(recovery) = &mut inner.recovery else { return };
+        if !recovery.is_sending(channel) {
+            return;
+        }
+        let recoveries = &self.channels().metrics().pusher_recoveries;
+        let replay = if let Some(Recovered { mut frames, count, end }) = recovered {
+            recoveries.get_or_create(&Reason::new("recovered")).inc();
+            frames.push(server_message::recovered(channel.as_str(), count));
+            Replay { frames, end }
+        } else {
+            recoveries.get_or_create(&Reason::new("gap")).inc();
+            tracing::info!(
+                connection = self.handle.id(),
+                channel = channel.as_str(),
+                "gap: the history no longer has everything that the client has missed"
+            );
+            let mut frames = recovering.cached.clone();
+            frames.push(server_message::gap(channel.as_str()));
+            Replay { frames, end: None }
+        };
+        self.handle.open(&scoped, replay);
+        if let Some(ticket) = recovery.sent(channel) {
+            self.handle.track(ticket);
+        }
+    }
+
+    fn part_bytes(&self) -> usize {
+        self.handle.outbox_bytes() / PARTS_OF_OUTBOX
+    }
+}
+
+impl Recovered {
+    fn bytes(&self) -> usize {
+        self.frames.iter().map(|frame| frame.bytes().len()).sum()
+    }
+
+    /// Takes the first frames, at least one, as one.
+    fn take_part(&mut self, bytes: usize) -> Frame {
+        let mut part = BytesMut::new();
+        let count = self.frames.iter().take_while(|frame| {
+            let fits = part.is_empty() || part.len() + frame.bytes().len() <= bytes;
+            if fits {
+                part.extend_from_slice(frame.bytes());
+            }
+            fits
+        });
+        let count = count.count();
+        self.frames.drain(..count);
+        Frame::from_wire(part.freeze())
+    }
+}

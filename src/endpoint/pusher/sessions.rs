@@ -1,0 +1,206 @@
+//! The sessions of pages that have given a token, by their keys.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use super::connection::PusherConnection;
+use crate::broker::StoreState;
+use crate::message::SocketId;
+use crate::protocol::pusher::{Channel, SessionKey};
+
+/// Maximum sessions that are kept. The one that would end first ends earlier.
+const MAX_KEPT: usize = 100_000;
+
+#[derive(Debug)]
+pub(super) struct Sessions {
+    window: Duration,
+    state: Mutex<SessionsState>,
+}
+
+#[derive(Debug, Default)]
+struct SessionsState {
+    by_key: HashMap<SessionKey, Slot>,
+    /// When the kept sessions end, in milliseconds of the hub's clock.
+    ends: BTreeSet<(u64, SessionKey)>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Connected(Weak<PusherConnection>),
+    Kept(Box<KeptSession>),
+}
+
+/// A session without a connection.
+#[derive(Debug)]
+pub(super) struct KeptSession {
+    pub(super) app: Arc<str>,
+    pub(super) socket_id: SocketId,
+    pub(super) channels: Vec<KeptChannel>,
+    /// Its user is online.
+    pub(super) is_signed_in: bool,
+    /// When it ends, in milliseconds of the hub's clock.
+    until: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct KeptChannel {
+    pub(super) channel: Channel,
+    /// How far the client has read. `None`: the channel has no history, or it is not known.
+    pub(super) since: Option<StoreState>,
+}
+
+/// What a new connection finds under the key of its session.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// Nothing: the session begins. It is the connection's now.
+    New,
+    /// A session that was kept. It is the connection's now.
+    Kept(Box<KeptSession>),
+    /// Another connection has the session.
+    Connected(Arc<PusherConnection>),
+}
+
+impl KeptSession {
+    pub(super) const fn new(
+        app: Arc<str>,
+        socket_id: SocketId,
+        channels: Vec<KeptChannel>,
+        is_signed_in: bool,
+    ) -> Self {
+        Self { app, socket_id, channels, is_signed_in, until: 0 }
+    }
+
+    /// Whether there is anything to resume.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.channels.is_empty() && !self.is_signed_in
+    }
+}
+
+impl Sessions {
+    pub(super) fn new(window: Duration) -> Self {
+        Self { window, state: Mutex::default() }
+    }
+
+    /// Whether sessions are kept at all.
+    pub(super) const fn is_on(&self) -> bool {
+        !self.window.is_zero()
+    }
+
+    pub(super) const fn window(&self) -> Duration {
+        self.window
+    }
+
+    /// Claims a session for a new connection.
+    pub(super) fn claim(&self, key: SessionKey, connection: &Arc<PusherConnection>) -> Claim {
+        let mut state = self.lock();
+        let connected = match state.by_key.get(&key) {
+            Some(Slot::Connected(elder)) => elder.upgrade(),
+            Some(Slot::Kept(_)) | None => None,
+        };
+        if let Some(elder) = connected {
+            return Claim::Connected(elder);
+        }
+        let previous = state.by_key.insert(key, Slot::Connected(Arc::downgrade(connection)));
+        let Some(Slot::Kept(kept)) = previous else { return Claim::New };
+        state.ends.remove(&(kept.until, key));
+        Claim::Kept(kept)
+    }
+
+    /// Keeps the session of a connection until this time, in milliseconds of the hub's clock. Returns the session that ends instead, if
+    /// there are too many or another connection has this one by now.
+    pub(super) fn keep(
+        &self,
+        key: SessionKey,
+        connection: &Arc<PusherConnection>,
+        mut session: KeptSession,
+        until: u64,
+    ) -> Option<KeptSession> {
+        let mut state = self.lock();
+        if !state.is_of(&key, connection) {
+            return Some(session);
+        }
+        session.until = until;
+        state.ends.insert((until, key));
+        state.by_key.insert(key, Slot::Kept(Box::new(session)));
+        if state.ends.len() <= MAX_KEPT {
+            return None;
+        }
+        let (_, first) = state.ends.pop_first()?;
+        state.take_kept(&first)
+    }
+
+    /// The session of a connection ends, unless another one has it by now.
+    pub(super) fn forget(&self, key: SessionKey, connection: &Arc<PusherConnection>) {
+        let mut state = self.lock();
+        if state.is_of(&key, connection) {
+            state.by_key.remove(&key);
+            state.shrink();
+        }
+    }
+
+    /// Ends a session. Returns its connection, or what was kept.
+    pub(super) fn take(&self, key: &SessionKey) -> (Option<Arc<PusherConnection>>, Option<KeptSession>) {
+        let mut state = self.lock();
+        let connection = match state.by_key.get(key) {
+            Some(Slot::Connected(connection)) => connection.upgrade(),
+            Some(Slot::Kept(kept)) => {
+                let end = (kept.until, *key);
+                state.ends.remove(&end);
+                return (None, state.take_kept(key));
+            }
+            None => None,
+        };
+        (connection, None)
+    }
+
+    /// Ends at most `most` of the sessions that have been kept for long enough.
+    pub(super) fn expire(&self, now: u64, most: usize) -> Vec<KeptSession> {
+        let mut state = self.lock();
+        let mut ended = Vec::new();
+        while ended.len() < most
+            && let Some((until, key)) = state.ends.first().copied()
+            && until <= now
+        {
+            state.ends.pop_first();
+            ended.extend(state.take_kept(&key));
+        }
+        ended
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SessionsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SessionsState {
+    fn is_of(&self, key: &SessionKey, connection: &Arc<PusherConnection>) -> bool {
+        let of = |weak: &Weak<PusherConnection>| std::ptr::eq(weak.as_ptr(), Arc::as_ptr(connection));
+        matches!(self.by_key.get(key), Some(Slot::Connected(other)) if of(other))
+    }
+
+    fn take_kept(&mut self, key: &SessionKey) -> Option<KeptSession> {
+        let slot = self.by_key.remove(key);
+        self.shrink();
+        if let Some(Slot::Kept(kept)) = slot { Some(*kept) } else { None }
+    }
+
+    fn shrink(&mut self) {
+        if self.by_key.len() < self.by_key.capacity() / 8 {
+            self.by_key.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_session_stays_small() {
+        assert!(
+            size_of::<KeptSession>() + size_of::<(SessionKey, Slot)>() + size_of::<(u64, SessionKey)>() < 200
+        );
+        assert!(size_of::<KeptChannel>() <= 56);
+    }
+}
