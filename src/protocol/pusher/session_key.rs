@@ -1,6 +1,6 @@
 use std::fmt;
 
-use sha2::{Digest, Sha256};
+use ring::digest::{Context, SHA256};
 use thiserror::Error;
 
 /// Identifies the session of a page across its connections: a hash of the token that the page has chosen, and of the app and the
@@ -20,14 +20,13 @@ impl SessionKey {
         if !(16..=64).contains(&token.len()) || !token.bytes().all(is_character) {
             return Err(InvalidToken);
         }
-        let mut hash = Sha256::new();
+        let mut hash = Context::new(&SHA256);
         for part in [app.as_bytes(), origin, token.as_bytes()] {
-            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(&(part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        let hash: [u8; 32] = hash.finalize().into();
-        let (first, _) = hash.split_at(16);
-        Ok(Self(first.try_into().unwrap_or_default()))
+        let first = hash.finish().as_ref().first_chunk().copied();
+        Ok(Self(first.unwrap_or_default()))
     }
 
     /// In hexadecimal.
