@@ -22,6 +22,9 @@ const MANY: u64 = 100;
 /// Maximum entries of a view that a sweep visits while the state is locked.
 const SWEPT_AT_ONCE: usize = 256;
 
+/// The longest time that what was on a node stays after it has left, in milliseconds.
+const MAX_LINGER: u64 = 60_000;
+
 /// The clocks when a message arrives, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
@@ -41,8 +44,13 @@ impl State {
         if self.has_left {
             return None;
         }
-        if let ClusterMessage::Leave = message {
-            return if is_own { None } else { Some(self.node_left(&node, since)) };
+        let linger = match message {
+            ClusterMessage::Leave => Some(0),
+            ClusterMessage::LeaveLingering(linger) => Some(linger),
+            _ => None,
+        };
+        if let Some(linger) = linger {
+            return if is_own { None } else { Some(self.node_left(&node, since, linger)) };
         }
         if !self.record_message(&node, since, message.is_snapshot()) {
             return None;
@@ -70,6 +78,9 @@ impl State {
             | ClusterMessage::LastEvents(_)
             | ClusterMessage::Event(_)
             | ClusterMessage::Leave
+            | ClusterMessage::LeaveLingering(_)
+            | ClusterMessage::SessionClaim { .. }
+            | ClusterMessage::SessionAnswer { .. }
             | ClusterMessage::Probe
             | ClusterMessage::ProbeReply { .. } => {}
         }
@@ -206,14 +217,34 @@ impl State {
         effects.extend(signed_in.map(|(_, signed_in)| Effect::Terminate(signed_in.terminate)));
     }
 
-    /// Handles the departure of another node.
-    fn node_left(&mut self, node: &NodeName, since: u64) -> Vec<Effect> {
+    /// Handles the departure of another node. What was on it stays for `linger` milliseconds.
+    fn node_left(&mut self, node: &NodeName, since: u64, linger: u64) -> Vec<Effect> {
         let was_leader = self.is_leader();
         self.nodes.left(node, since);
         let took_over = (!was_leader).then(|| takeover_start(self.time()));
+        let linger = linger.min(MAX_LINGER);
+        if linger > 0 {
+            self.lingering.push((self.time() + linger, node.clone()));
+        }
         self.lose(took_over, |view, time| {
+            if linger > 0 {
+                return Vec::new();
+            }
             view.lose(node, time);
             vec![node.clone()]
+        })
+    }
+
+    /// Removes what was on nodes that have left long enough ago.
+    fn end_lingering(&mut self, time: u64) -> Vec<Effect> {
+        let ended: Vec<NodeName> =
+            self.lingering.extract_if(.., |(until, _)| *until <= time).map(|(_, node)| node).collect();
+        if ended.is_empty() {
+            return Vec::new();
+        }
+        self.lose(None, |view, time| {
+            ended.iter().for_each(|node| view.lose(node, time));
+            ended.clone()
         })
     }
 
@@ -226,11 +257,12 @@ impl State {
                 state.view.heard(node, time);
             }
         }
+        let mut effects = self.end_lingering(time);
         let was_leader = self.is_leader();
-        let Some(lost) = self.nodes.mark_timed_out() else { return Vec::new() };
+        let Some(lost) = self.nodes.mark_timed_out() else { return effects };
         let own = self.nodes.own().clone();
         let took_over = (!was_leader).then_some(lost.last_seen);
-        let mut effects = vec![Effect::LogLost];
+        effects.push(Effect::LogLost);
         effects.extend(self.lose(took_over, |view, time| view.lose_silent(&own, Lost::AFTER, time)));
         effects
     }

@@ -35,7 +35,15 @@ impl Channels {
             }
             Envelope { message: ClusterMessage::Probe, node, .. } => self.handle_probe(node),
             Envelope { message: ClusterMessage::ProbeReply { to }, .. } => self.handle_probe_reply(&to),
-            Envelope { message: ClusterMessage::Leave, node, .. } if node == self.node => {
+            Envelope { message: ClusterMessage::SessionClaim { of, session }, node, .. } => {
+                self.handle_session_claim(node, &of, session);
+            }
+            Envelope { message: ClusterMessage::SessionAnswer { to, session, in_use, given_up }, .. } => {
+                self.handle_session_answer(&to, &session, in_use, given_up);
+            }
+            Envelope { message: ClusterMessage::Leave | ClusterMessage::LeaveLingering(_), node, .. }
+                if node == self.node =>
+            {
                 self.handle_own_leave();
             }
             envelope => self.apply(envelope),

@@ -16,6 +16,7 @@ mod push;
 mod reader;
 mod reconcile;
 mod reply_reader;
+mod session_store;
 mod supervisor;
 mod timeouts;
 mod topic_names;
@@ -43,6 +44,7 @@ use supervisor::Supervisor;
 use topic_names::TopicNames;
 use url::RedisUrl;
 
+pub use session_store::{SessionFields, SessionStore, SignOfLife};
 pub(super) use url::RedisUrlError;
 pub use url::check_url;
 
@@ -57,6 +59,7 @@ pub struct Redis {
     timeout: Duration,
     retention: Arc<RetentionRules>,
     inbound: mpsc::UnboundedSender<Inbound>,
+    sessions: SessionStore,
     task: AbortHandle,
 }
 
@@ -70,6 +73,7 @@ impl Redis {
     ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), RedisUrlError> {
         let url = RedisUrl::parse(&settings.url)?;
         let timeout = settings.publish_timeout;
+        let sessions = SessionStore::start(url.clone(), &settings.prefix, timeout);
         let names = Arc::new(TopicNames::new(&settings.prefix));
         let (inbound, receiver) = mpsc::unbounded_channel();
         let topics = Arc::new(DesiredTopics::default());
@@ -89,7 +93,7 @@ impl Redis {
         };
         let supervisor = Supervisor { url, timeout, queue: queue.clone(), health: health.clone() };
         let task = tokio::spawn(supervisor.run(stream)).abort_handle();
-        Ok((Self { queue, topics, health, timeout, retention, inbound, task }, receiver))
+        Ok((Self { queue, topics, health, timeout, retention, inbound, sessions, task }, receiver))
     }
 
     pub(super) fn publish(&self, mut publication: Publication, receipt: Receipt) {
@@ -109,6 +113,10 @@ impl Redis {
 
     pub(super) fn fence(&self, handled: oneshot::Sender<()>) {
         let _ = self.inbound.send(Inbound::Fence(handled));
+    }
+
+    pub(super) const fn sessions(&self) -> &SessionStore {
+        &self.sessions
     }
 
     pub(super) fn subscribe(&self, topic: &str) -> SubscribeOutcome {

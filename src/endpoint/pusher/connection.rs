@@ -115,14 +115,18 @@ impl ConnectionGuard {
         let pings = actions.contains(&Action::Ping);
         connection.perform(&mut inner, actions);
         connection.leave_inherited(&mut inner, now);
+        if inner.recovery.as_ref().is_some_and(|recovery| recovery.write_at() <= now) {
+            connection.write_session(&mut inner);
+        }
         pings
     }
 
     /// When [`tick`](Self::tick) has something to do, in milliseconds of the hub's clock.
     pub(super) fn next_tick(&self) -> u64 {
         let inner = self.0.lock();
-        let inherited = inner.recovery.as_ref().map_or(u64::MAX, |recovery| recovery.leave_at());
-        inner.session.next_tick().min(inherited)
+        let of_recovery = |recovery: &Recovery| recovery.leave_at().min(recovery.write_at());
+        let of_recovery = inner.recovery.as_deref().map_or(u64::MAX, of_recovery);
+        inner.session.next_tick().min(of_recovery)
     }
 
     /// The connection has ended for this reason.
@@ -174,9 +178,9 @@ impl PusherConnection {
 
     fn subscribe(self: &Arc<Self>, inner: &mut Inner, Subscribe { channel, member, ticket }: Subscribe) {
         let Some(member) = member else {
-            let is_inherited =
-                inner.recovery.as_ref().is_some_and(|recovery| recovery.has_inherited(channel.name()));
-            if !is_inherited {
+            let has_entered =
+                inner.recovery.as_ref().is_some_and(|recovery| recovery.is_local(channel.name()));
+            if !has_entered {
                 self.channels().enter(inner.app_id(), channel.name());
             }
             return self.finish_subscribe(inner, &channel, ticket);
@@ -260,6 +264,9 @@ impl PusherConnection {
         {
             self.handle.track(ticket);
         }
+        if inner.recovery.is_some() {
+            self.write_channel(inner, &channel);
+        }
         self.channels().metrics().pusher_subscriptions.inc();
         true
     }
@@ -269,6 +276,7 @@ impl PusherConnection {
         if *was_active {
             self.leave_hub(inner, name);
         }
+        self.unwrite_channel(inner, name);
         if let Some(recovery) = &mut inner.recovery {
             recovery.leave(name);
         }
@@ -321,6 +329,7 @@ impl PusherConnection {
         let connection = self.clone();
         let completion = Box::new(move |_| connection.watch(&user));
         self.channels().sign_in(inner.app_id(), inner.session.socket_id(), &id, terminate, completion);
+        self.write_session(inner);
     }
 
     /// Ends the connection, because the application has terminated the connections of its user.

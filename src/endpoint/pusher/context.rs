@@ -20,6 +20,12 @@ impl PusherContext {
         let context = Arc::new(Self { channels, leaving: Leaving::start(), sessions: Sessions::new(window) });
         if context.sessions.is_on() {
             tokio::spawn(Self::expire_sessions(Arc::downgrade(&context)));
+            let weak = Arc::downgrade(&context);
+            context.channels.set_session_owner(Box::new(move |session, by| {
+                if let Some(context) = weak.upgrade() {
+                    tokio::spawn(context.on_claim(session, by));
+                }
+            }));
         }
         context
     }

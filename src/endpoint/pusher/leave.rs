@@ -59,7 +59,7 @@ impl Ended for EndedSession {
     fn leave_some(&self) -> bool {
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let rest = session.channels.len().saturating_sub(AT_ONCE);
-        for kept in session.channels.split_off(rest) {
+        for kept in session.channels.split_off(rest).into_iter().filter(|kept| kept.is_local) {
             self.channels.exit(&session.app, kept.channel.name(), session.socket_id);
         }
         !session.channels.is_empty()

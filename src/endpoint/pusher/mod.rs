@@ -8,7 +8,9 @@ mod leave;
 mod recovery;
 mod replay;
 mod resume;
+mod session_record;
 mod sessions;
+mod takeover;
 mod websocket;
 
 use std::future::ready;

@@ -17,6 +17,8 @@ pub(super) struct Recovery {
     unproven: Vec<UnprovenChannel>,
     /// What the previous connection of the session has left, if the client has not taken all of it over yet.
     inherited: Option<Box<Inherited>>,
+    /// When the session is written again for other nodes, in milliseconds of the hub's clock. `u64::MAX`: it has not been written.
+    write_at: u64,
     /// Waits for the answer to a [challenge](Recovery::challenge).
     challenger: Option<oneshot::Sender<()>>,
 }
@@ -49,7 +51,8 @@ impl Recovery {
     pub(super) fn new(key: SessionKey, resumed: Option<KeptSession>, now: u64) -> Self {
         let inherited = resumed.map(|session| Inherited { session, leave_at: now + SUBSCRIBE_WITHIN });
         let inherited = inherited.map(Box::new);
-        Self { key, read: None, last_ticket: 0, unproven: Vec::new(), inherited, challenger: None }
+        let (unproven, write_at) = (Vec::new(), u64::MAX);
+        Self { key, read: None, last_ticket: 0, unproven, inherited, write_at, challenger: None }
     }
 
     pub(super) const fn key(&self) -> SessionKey {
@@ -98,9 +101,33 @@ impl Recovery {
         unproven.map_or(self.read, |unproven| unproven.since)
     }
 
-    pub(super) fn has_inherited(&self, channel: &ChannelName) -> bool {
-        let mut channels = self.inherited.iter().flat_map(|inherited| &inherited.session.channels);
-        channels.any(|kept| kept.channel.name() == channel)
+    /// The channels that the client has not subscribed to again.
+    pub(super) fn inherited(&self) -> impl Iterator<Item = &KeptChannel> {
+        self.inherited.iter().flat_map(|inherited| &inherited.session.channels)
+    }
+
+    /// Whether the client may have to sign in again.
+    pub(super) fn has_inherited_user(&self) -> bool {
+        self.inherited.as_ref().is_some_and(|inherited| inherited.session.is_signed_in)
+    }
+
+    /// Whether this node counts the session among the subscribers of a channel that the client has not subscribed to again.
+    pub(super) fn is_local(&self, channel: &ChannelName) -> bool {
+        self.inherited().any(|kept| kept.channel.name() == channel && kept.is_local)
+    }
+
+    /// The session has been written for other nodes, and will be again.
+    pub(super) fn written(&mut self, write_at: u64) {
+        self.write_at = write_at;
+    }
+
+    pub(super) fn is_written(&self) -> bool {
+        self.write_at != u64::MAX
+    }
+
+    /// When the session is written again, in milliseconds of the hub's clock.
+    pub(super) fn write_at(&self) -> u64 {
+        self.write_at
     }
 
     /// The channel of the previous connection, if the client has not subscribed to it since.

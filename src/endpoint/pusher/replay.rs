@@ -144,6 +144,7 @@ impl PusherConnection {
         if let Some(ticket) = recovery.sent(channel) {
             self.handle.track(ticket);
         }
+        self.write_channel(inner, channel);
     }
 
     fn part_bytes(&self) -> usize {

@@ -17,7 +17,7 @@ use crate::protocol::pusher::{Session, SessionKey, close, server_message};
 use crate::transport::DisconnectReason;
 
 /// How long the connection that has a session may take to answer when another one claims it.
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often a connection claims a session that others have.
 const ATTEMPTS: usize = 3;
@@ -36,11 +36,20 @@ impl PusherConnection {
     /// Begins or resumes a session, and greets the client when it is known which of the two it is.
     pub(super) fn claim(self: &Arc<Self>, key: SessionKey) {
         match self.context.sessions.claim(key, self) {
-            Claim::New => self.settle(key, None),
+            Claim::New => self.begin(key),
             Claim::Kept(session) => self.settle(key, Some(*session)),
             Claim::Connected(elder) => {
                 tokio::spawn(self.clone().contest(key, elder));
             }
+        }
+    }
+
+    /// Begins a session that this node does not know.
+    fn begin(self: &Arc<Self>, key: SessionKey) {
+        if self.channels().session_store().is_some() {
+            tokio::spawn(self.clone().take_over(key));
+        } else {
+            self.settle(key, None);
         }
     }
 
@@ -58,7 +67,7 @@ impl PusherConnection {
                 None => sleep(ANSWER_WITHIN / 20).await,
             }
             match self.context.sessions.claim(key, &self) {
-                Claim::New => return self.settle(key, None),
+                Claim::New => return self.begin(key),
                 Claim::Kept(session) => return self.settle(key, Some(*session)),
                 Claim::Connected(other) => elder = other,
             }
@@ -67,7 +76,7 @@ impl PusherConnection {
     }
 
     /// Asks the client to answer, or the session goes to another connection. `None`: this connection has none.
-    fn challenge(&self) -> Option<oneshot::Receiver<()>> {
+    pub(super) fn challenge(&self) -> Option<oneshot::Receiver<()>> {
         let mut inner = self.lock();
         let (ping, answered) = inner.recovery.as_mut()?.challenge();
         drop(inner);
@@ -75,13 +84,13 @@ impl PusherConnection {
         Some(answered)
     }
 
-    fn supersede(self: &Arc<Self>) {
+    pub(super) fn supersede(self: &Arc<Self>) {
         self.handle.outbox().close(&close::SUPERSEDED);
         self.end(DisconnectReason::Server(&close::SUPERSEDED));
     }
 
     /// The session is this connection's.
-    fn settle(self: &Arc<Self>, key: SessionKey, resumed: Option<KeptSession>) {
+    pub(super) fn settle(self: &Arc<Self>, key: SessionKey, resumed: Option<KeptSession>) {
         let mut inner = self.lock();
         if inner.is_greeted || inner.has_left {
             drop(inner);
@@ -97,8 +106,12 @@ impl PusherConnection {
         let id = resumed.as_ref().map_or(own, |session| session.socket_id);
         let (session, greeting) = Session::open(inner.session.app().clone(), id, now);
         inner.session = session;
+        let is_resumed = resumed.is_some();
         inner.recovery = Some(Box::new(Recovery::new(key, resumed, now)));
         inner.is_greeted = true;
+        if is_resumed {
+            self.write_session(&mut inner);
+        }
         self.handle.push(&greeting);
     }
 
@@ -147,6 +160,9 @@ impl PusherConnection {
 
     fn end_session(self: &Arc<Self>, inner: &mut Inner, mut recovery: Recovery) {
         self.context.sessions.forget(recovery.key(), self);
+        if recovery.is_written() {
+            self.context.unwrite(recovery.key());
+        }
         let rest = recovery.take_rest();
         inner.recovery = Some(Box::new(recovery));
         if let Some(mut rest) = rest {
@@ -168,9 +184,10 @@ impl PusherConnection {
             if subscription.was_active {
                 self.leave_hub(inner, &name);
                 let since = recovery.read_on(&name).filter(|_| self.channels().has_history(&app, &name));
-                channels.push(KeptChannel { channel: subscription.channel, since });
+                channels.push(KeptChannel { channel: subscription.channel, since, is_local: true });
             } else if let Some(inherited) = recovery.take_inherited(&name) {
-                channels.push(inherited);
+                // It has been entered or joined for the pending subscription.
+                channels.push(KeptChannel { is_local: true, ..inherited });
             } else {
                 self.channels().exit(&app, &name, id);
             }
@@ -183,9 +200,13 @@ impl PusherConnection {
         channels.shrink_to_fit();
         let session = KeptSession::new(app, id, channels, is_signed_in);
         if session.is_empty() {
+            if recovery.is_written() {
+                self.context.unwrite(recovery.key());
+            }
             return self.context.sessions.forget(recovery.key(), self);
         }
         let until = self.channels().clock().saturating_add(milliseconds(time));
+        self.context.write_kept(recovery.key(), &session, time);
         if let Some(ended) = self.context.sessions.keep(recovery.key(), self, session, until) {
             self.context.end_session(ended);
         }
@@ -198,7 +219,8 @@ impl PusherConnection {
         // All at once, so that the client cannot subscribe in between.
         for kept in &rest.channels {
             // Those of pending subscriptions stay.
-            if !inner.session.channels().any(|channel| *channel == kept.channel) {
+            let is_pending = inner.session.channels().any(|channel| *channel == kept.channel);
+            if kept.is_local && !is_pending {
                 self.channels().exit(&rest.app, kept.channel.name(), rest.socket_id);
             }
         }
@@ -216,12 +238,13 @@ impl PusherContext {
             connection.terminate();
         }
         if let Some(kept) = kept {
+            self.unwrite(*key);
             self.end_session(kept);
         }
     }
 
     /// A session that nobody has resumed: leaves its channels.
-    fn end_session(self: &Arc<Self>, session: KeptSession) {
+    pub(super) fn end_session(self: &Arc<Self>, session: KeptSession) {
         if session.is_signed_in {
             self.channels.sign_out(&session.app, session.socket_id);
         }
@@ -236,7 +259,10 @@ impl PusherContext {
                 let Some(context) = context.upgrade() else { return };
                 let ended = context.sessions.expire(context.channels.clock(), ENDED_AT_ONCE);
                 let has_more = ended.len() == ENDED_AT_ONCE;
-                ended.into_iter().for_each(|session| context.end_session(session));
+                for (key, session) in ended {
+                    context.unwrite(key);
+                    context.end_session(session);
+                }
                 if !has_more {
                     break;
                 }
@@ -259,6 +285,6 @@ fn kept_for(reason: DisconnectReason, window: Duration) -> Option<Duration> {
     }
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,7 @@
 //! The sessions of pages that have given a token, by their keys.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,10 @@ const MAX_KEPT: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct Sessions {
     window: Duration,
+    /// The node tells others that it is alive, because it has sessions that they may take over.
+    gives_signs: AtomicBool,
+    /// The node is about to leave.
+    is_finished: AtomicBool,
     state: Mutex<SessionsState>,
 }
 
@@ -48,6 +53,8 @@ pub(super) struct KeptChannel {
     pub(super) channel: Channel,
     /// How far the client has read. `None`: the channel has no history, or it is not known.
     pub(super) since: Option<StoreState>,
+    /// This node counts the session among the subscribers.
+    pub(super) is_local: bool,
 }
 
 /// What a new connection finds under the key of its session.
@@ -79,7 +86,12 @@ impl KeptSession {
 
 impl Sessions {
     pub(super) fn new(window: Duration) -> Self {
-        Self { window, state: Mutex::default() }
+        Self {
+            window,
+            gives_signs: AtomicBool::new(false),
+            is_finished: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
     }
 
     /// Whether sessions are kept at all.
@@ -89,6 +101,35 @@ impl Sessions {
 
     pub(super) const fn window(&self) -> Duration {
         self.window
+    }
+
+    /// Whether this is the first session that other nodes may take over.
+    pub(super) fn begin_signs_of_life(&self) -> bool {
+        !self.gives_signs.swap(true, Ordering::Relaxed)
+    }
+
+    /// The node leaves. Returns whether it has given signs of life.
+    pub(super) fn finish(&self) -> bool {
+        self.is_finished.store(true, Ordering::Relaxed);
+        self.gives_signs.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.is_finished.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn has_kept(&self) -> bool {
+        !self.lock().ends.is_empty()
+    }
+
+    /// The connections that have a session.
+    pub(super) fn connected(&self) -> Vec<Arc<PusherConnection>> {
+        let state = self.lock();
+        let connected = state.by_key.values().filter_map(|slot| match slot {
+            Slot::Connected(connection) => connection.upgrade(),
+            Slot::Kept(_) => None,
+        });
+        connected.collect()
     }
 
     /// Claims a session for a new connection.
@@ -155,7 +196,7 @@ impl Sessions {
     }
 
     /// Ends at most `most` of the sessions that have been kept for long enough.
-    pub(super) fn expire(&self, now: u64, most: usize) -> Vec<KeptSession> {
+    pub(super) fn expire(&self, now: u64, most: usize) -> Vec<(SessionKey, KeptSession)> {
         let mut state = self.lock();
         let mut ended = Vec::new();
         while ended.len() < most
@@ -163,7 +204,7 @@ impl Sessions {
             && until <= now
         {
             state.ends.pop_first();
-            ended.extend(state.take_kept(&key));
+            ended.extend(state.take_kept(&key).map(|session| (key, session)));
         }
         ended
     }
@@ -201,6 +242,6 @@ mod tests {
         assert!(
             size_of::<KeptSession>() + size_of::<(SessionKey, Slot)>() + size_of::<(u64, SessionKey)>() < 200
         );
-        assert!(size_of::<KeptChannel>() <= 56);
+        assert!(size_of::<KeptChannel>() <= 64);
     }
 }

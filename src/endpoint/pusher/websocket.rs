@@ -78,6 +78,12 @@ impl PusherEndpoint {
         &self.pusher.channels
     }
 
+    /// Keeps the sessions of all pages for other nodes. Call it when the connections are closed, before the node
+    /// [leaves](Channels::leave). Returns how long the other nodes keep what the sessions have joined.
+    pub async fn finish(&self) -> Duration {
+        self.pusher.finish().await
+    }
+
     /// Answers a handshake: 101 and a session of the app whose key is in the path.
     ///
     /// A fatal error is sent after the upgrade, as an error frame and a close code: a page cannot see any other.

@@ -29,6 +29,14 @@ impl SessionKey {
         Ok(Self(first.unwrap_or_default()))
     }
 
+    /// Reads what [`to_text`](Self::to_text) has written.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut hash = [0; 16];
+        hex::decode_to_slice(text, &mut hash).ok()?;
+        Some(Self(hash))
+    }
+
     /// In hexadecimal.
     #[must_use]
     pub fn to_text(self) -> String {
@@ -58,6 +66,8 @@ mod tests {
         // No part can continue another one.
         assert_ne!(key("1", "1"), key("11", ""));
         assert_eq!(key("1", "").to_text().len(), 32);
+        assert_eq!(SessionKey::parse(&key("1", "").to_text()), Some(key("1", "")));
+        assert_eq!([SessionKey::parse(""), SessionKey::parse(&"x".repeat(32))], [None; 2]);
         assert_eq!(format!("{:?}", key("1", "")), "SessionKey");
     }
 
