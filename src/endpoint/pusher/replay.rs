@@ -26,8 +26,8 @@ pub(super) struct Recovering {
 
 /// What a client is sent before what is published.
 struct Recovered {
+    /// The first one says how many follow.
     frames: Vec<Frame>,
-    count: usize,
     end: Option<Position>,
 }
 
@@ -112,11 +112,12 @@ impl PusherConnection {
         let (encoding, to) = (self.handle.outbox().format().encoding, inner.session.socket_id());
         let frames = missed.entries.iter();
         let frames = frames.filter_map(|entry| self.channels().missed_frame(entry, channel, encoding, to));
-        let frames: Vec<Frame> = frames.collect();
-        Recovered { count: frames.len(), frames, end: missed.end }
+        let mut frames: Vec<Frame> = frames.collect();
+        frames.insert(0, server_message::recovered(channel.as_str(), frames.len()));
+        Recovered { frames, end: missed.end }
     }
 
-    /// Sends the last part, tells the client whether anything is missing, and lets it have what is published. `None`: a gap.
+    /// Sends the last part, or tells the client of a gap, and lets it have what is published. `None`: a gap.
     fn finish_recovery(&self, inner: &mut Inner, recovering: &Recovering, recovered: Option<Recovered>) {
         let channel = &recovering.channel;
         let scoped = inner.scoped(channel);
@@ -125,9 +126,8 @@ impl PusherConnection {
             return;
         }
         let recoveries = &self.channels().metrics().pusher_recoveries;
-        let replay = if let Some(Recovered { mut frames, count, end }) = recovered {
+        let replay = if let Some(Recovered { frames, end }) = recovered {
             recoveries.get_or_create(&Reason::new("recovered")).inc();
-            frames.push(server_message::recovered(channel.as_str(), count));
             Replay { frames, end }
         } else {
             recoveries.get_or_create(&Reason::new("gap")).inc();
@@ -136,8 +136,8 @@ impl PusherConnection {
                 channel = channel.as_str(),
                 "gap: the history no longer has everything that the client has missed"
             );
-            let mut frames = recovering.cached.clone();
-            frames.push(server_message::gap(channel.as_str()));
+            let mut frames = vec![server_message::gap(channel.as_str())];
+            frames.extend(recovering.cached.iter().cloned());
             Replay { frames, end: None }
         };
         self.handle.open(&scoped, replay);

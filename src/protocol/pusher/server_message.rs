@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::channel::is_encrypted;
 use super::reject_reason::{Fatal, RejectReason, SubscriptionError};
 use crate::message::json::quoted;
 use crate::message::{Frame, Member, SocketId, UserId};
@@ -111,16 +112,23 @@ pub fn cache_miss(channel: &str) -> Frame {
     frame("pusher:cache_miss", Some(channel), "{}", None)
 }
 
-/// The client has been sent everything that it had missed on a channel.
+/// What the client has missed on a channel follows.
 #[must_use]
 pub fn recovered(channel: &str, count: usize) -> Frame {
-    frame("yamabiko:recovered", Some(channel), &format!(r#"{{"count":{count}}}"#), None)
+    recovery("yamabiko:recovered", channel, &format!(r#","count":{count}"#))
 }
 
 /// The client has missed something on a channel for good, or it is not known whether it has.
 #[must_use]
 pub fn gap(channel: &str) -> Frame {
-    frame("yamabiko:gap", Some(channel), "{}", None)
+    recovery("yamabiko:gap", channel, "")
+}
+
+/// `data` names the channel as well: pusher-js takes the data of an encrypted channel's events for encrypted, so that these frames
+/// are not the channel's.
+fn recovery(event: &str, channel: &str, more: &str) -> Frame {
+    let data = format!(r#"{{"channel":{}{more}}}"#, quoted(channel));
+    frame(event, Some(channel).filter(|_| !is_encrypted(channel)), &data, None)
 }
 
 /// Confirms a sign-in. pusher-js needs a string under `id` in `user_data`.
@@ -238,8 +246,15 @@ mod tests {
             &subscription_count("a", 3),
             r#"{"event":"pusher_internal:subscription_count","channel":"a","data":"{\"subscription_count\":3}"}"#,
         );
-        golden(&recovered("a", 2), r#"{"event":"yamabiko:recovered","channel":"a","data":"{\"count\":2}"}"#);
-        golden(&gap("a"), r#"{"event":"yamabiko:gap","channel":"a","data":"{}"}"#);
+        golden(
+            &recovered("a", 2),
+            r#"{"event":"yamabiko:recovered","channel":"a","data":"{\"channel\":\"a\",\"count\":2}"}"#,
+        );
+        golden(&gap("a"), r#"{"event":"yamabiko:gap","channel":"a","data":"{\"channel\":\"a\"}"}"#);
+        golden(
+            &gap("private-encrypted-a"),
+            r#"{"event":"yamabiko:gap","data":"{\"channel\":\"private-encrypted-a\"}"}"#,
+        );
         golden(&cache_miss("cache-a"), r#"{"event":"pusher:cache_miss","channel":"cache-a","data":"{}"}"#);
     }
 

@@ -148,24 +148,21 @@ impl Page {
         self.expect_quiet();
     }
 
-    /// Subscribes again to a channel of its session with a history: the reply, and the data of the events that it had missed.
+    /// Subscribes again to a channel of its session with a history: the data of the events that it had missed.
     pub(crate) fn recover(&mut self, channel: &str, channel_data: Option<&str>) -> Vec<Value> {
         self.ask(channel, channel_data);
         let (event, of, _) = self.next();
         assert_eq!((&*event, &*of), ("pusher_internal:subscription_succeeded", channel));
-        let mut missed = Vec::new();
-        loop {
-            let (event, of, data) = self.next();
-            assert_eq!(of, channel, "{event}");
-            match &*event {
-                "yamabiko:recovered" => {
-                    assert_eq!(data, json!({ "count": missed.len() }));
-                    return missed;
-                }
-                "yamabiko:gap" => panic!("gap"),
-                _ => missed.push(data),
-            }
-        }
+        let (event, of, data) = self.next();
+        assert_eq!((&*event, &data["channel"]), ("yamabiko:recovered", &json!(channel)));
+        assert!(of == channel || channel.starts_with("private-encrypted-"));
+        let count = data["count"].as_u64().unwrap();
+        let mut missed = |_| {
+            let (_, of, data) = self.next();
+            assert_eq!(of, channel);
+            data
+        };
+        (0..count).map(&mut missed).collect()
     }
 
     /// Everything sent earlier has been handled, and nothing else has arrived.

@@ -116,7 +116,7 @@ fn a_page_is_told_of_a_gap() {
     }
     let mut page = Page::of_session(&server, TOKEN);
     page.subscribe("private-h.1");
-    page.expect("yamabiko:gap", "private-h.1", &json!({}));
+    page.expect("yamabiko:gap", "private-h.1", &json!({ "channel": "private-h.1" }));
     say(&server, "private-h.1", 102);
     page.expect("E", "private-h.1", &json!(102));
     assert_eq!(server.metric(r#"yamabiko_pusher_recoveries_total{reason="gap"}"#), 1);
