@@ -12,7 +12,8 @@ use crate::broker::SubscriptionId;
 use crate::cluster::{Decoded, Envelope, decode};
 use crate::history::{Content, Entry, Kept};
 use crate::message::{
-    Audience, Broadcast, ChannelName, CloseReason, Encoding, Frame, InvalidBroadcast, Notice, Signal, Stored,
+    Audience, Broadcast, ChannelName, CloseReason, Encoding, Frame, InvalidBroadcast, Notice, Position,
+    Signal, Stored,
 };
 use crate::telemetry::{Reason, logged};
 
@@ -176,7 +177,7 @@ impl Channels {
             self.hub.publish_at(scoped, position, hold, encode);
             return;
         }
-        let Some(frame) = self.encode(event, channel) else { return };
+        let Some(frame) = self.encode(event, channel, None) else { return };
         let (name, data) = (event.event.clone(), event.data.clone());
         let kept = Kept { event: name, data, frame: frame.clone(), at: self.history_now(), by_topic };
         // Under one lock, so that a new subscriber receives it either from the history or from the hub.
@@ -195,10 +196,11 @@ impl Channels {
         &self,
         event: &Broadcast,
         channel: &ChannelName,
-        _entry: Option<&Entry>,
-        _encoding: Encoding,
+        entry: Option<&Entry>,
+        encoding: Encoding,
     ) -> Option<(Audience, Frame)> {
-        Some((self.audience(event), self.encode(event, channel)?))
+        let at = entry.map(|entry| (entry.position, encoding));
+        Some((self.audience(event), self.encode(event, channel, at)?))
     }
 
     fn audience(&self, event: &Broadcast) -> Audience {
@@ -206,9 +208,18 @@ impl Channels {
         except.map_or(Audience::Everyone, Audience::Except)
     }
 
-    fn encode(&self, event: &Broadcast, channel: &ChannelName) -> Option<Frame> {
+    fn encode(
+        &self,
+        event: &Broadcast,
+        channel: &ChannelName,
+        at: Option<(Position, Encoding)>,
+    ) -> Option<Frame> {
         let Broadcast { event, data, user_id, .. } = event;
-        let frame = self.dialect.encode(&Notice::Event { channel, event, data, user_id: user_id.as_ref() });
+        let notice = Notice::Event { channel, event, data, user_id: user_id.as_ref() };
+        let frame = match at {
+            Some((position, encoding)) => self.dialect.encode_at(&notice, position, encoding),
+            None => self.dialect.encode(&notice),
+        };
         if frame.bytes().len() > self.hub.outbox_bytes() {
             self.dropped(channel, "too_large");
             return None;

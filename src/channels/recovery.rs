@@ -16,8 +16,7 @@ impl Channels {
     /// How far this node has delivered. `None`: it has not asked the store yet.
     #[must_use]
     pub fn delivered(&self) -> Option<StoreState> {
-        let StoreState { store, .. } = self.histories.state()?;
-        Some(StoreState { store, number: self.hub.delivered() })
+        self.histories.delivered()
     }
 
     /// What a client of a channel has missed, if this node knows and has delivered all of it. The connection must have joined the

@@ -39,8 +39,8 @@ impl Relay {
                             continue;
                         }
                         self.handle(dispatch, stored.as_deref(), permit, &mut removed_keys);
-                        if let Some(stored) = stored {
-                            self.hub.set_delivered(stored.number);
+                        if stored.is_some() {
+                            self.set_delivered();
                         }
                     }
                     Inbound::Subscribed(subscription) => self.channels.handle_subscribed(&subscription),
@@ -78,8 +78,12 @@ impl Relay {
                 Content::App(event) => self.channels.deliver_missed(&channel, event, &entry),
             }
         }
-        if let Some(state) = self.histories.state() {
-            self.hub.set_delivered(state.number);
+        self.set_delivered();
+    }
+
+    fn set_delivered(&self) {
+        if let Some(number) = self.histories.set_delivered() {
+            self.hub.set_delivered(number);
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::context::PusherContext;
 use super::leave::{AT_ONCE, Ended};
 use super::recovery::Recovery;
-use super::replay::Recovering;
+use super::replay::{Recovering, parse_since};
 use crate::channels::{Attachment, Channels, Completion, JoinError, OverQuota};
 use crate::hub::{Connection, ConnectionHandle, ReadProof};
 use crate::message::{Broadcast, ChannelName, Frame, SocketId};
@@ -176,7 +176,13 @@ impl PusherConnection {
         }
     }
 
-    fn subscribe(self: &Arc<Self>, inner: &mut Inner, Subscribe { channel, member, ticket }: Subscribe) {
+    fn subscribe(self: &Arc<Self>, inner: &mut Inner, subscribe: Subscribe) {
+        let Subscribe { channel, member, ticket, since } = subscribe;
+        if let Some(since) = since {
+            let now = self.channels().clock();
+            let new = || Box::new(Recovery::new(None, None, now));
+            inner.recovery.get_or_insert_with(new).want(channel.name(), parse_since(&since));
+        }
         let Some(member) = member else {
             let has_entered =
                 inner.recovery.as_ref().is_some_and(|recovery| recovery.is_local(channel.name()));
@@ -230,6 +236,9 @@ impl PusherConnection {
             JoinError::Full(limit) => SubscriptionError::ChannelFull(limit),
             JoinError::Unavailable => SubscriptionError::Unavailable,
         };
+        if let Some(recovery) = &mut inner.recovery {
+            recovery.take_wanted(channel);
+        }
         let actions = inner.session.join_failed(channel, ticket, error);
         self.perform(inner, actions);
     }
@@ -244,14 +253,17 @@ impl PusherConnection {
         recovering: &mut Option<Recovering>,
     ) -> bool {
         let Attachment { channel, members, last_event } = attachment;
-        let mut actions = inner.session.joined(&channel, ticket, &Joined { members, cached: last_event });
-        if actions.is_empty() {
+        if !inner.session.is_joining(&channel, ticket) {
             return false;
         }
-        let scoped = inner.scoped(&channel);
-        if inner.recovery.is_some() {
-            *recovering = self.begin_recovery(inner, &channel, &mut actions);
+        let position;
+        (*recovering, position) = self.begin_recovery(inner, &channel);
+        let joined = Joined { members, cached: last_event, position };
+        let mut actions = inner.session.joined(&channel, ticket, &joined);
+        if let Some(recovering) = recovering {
+            recovering.withhold_cached(&mut actions);
         }
+        let scoped = inner.scoped(&channel);
         for action in actions {
             if let Action::Reply(frame) = action {
                 self.handle.push(&frame);
@@ -261,6 +273,7 @@ impl PusherConnection {
         if recovering.is_none()
             && let Some(recovery) = &mut inner.recovery
             && let Some(ticket) = recovery.sent(&channel)
+            && recovery.key().is_some()
         {
             self.handle.track(ticket);
         }
@@ -316,7 +329,8 @@ impl PusherConnection {
     fn sign_in(self: &Arc<Self>, inner: &mut Inner, user: User) {
         let id = user.id.clone();
         let connection = Arc::downgrade(self);
-        let (context, key) = (self.context.clone(), inner.recovery.as_ref().map(|recovery| recovery.key()));
+        let (context, key) =
+            (self.context.clone(), inner.recovery.as_ref().and_then(|recovery| recovery.key()));
         let terminate = Box::new(move || match key {
             // The connection may have ended, or another one may have resumed its session.
             Some(key) => context.terminate(&key),

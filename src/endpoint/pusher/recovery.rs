@@ -2,6 +2,7 @@ use tokio::sync::oneshot;
 
 use super::sessions::{KeptChannel, KeptSession};
 use crate::broker::StoreState;
+use crate::history::Since;
 use crate::hub::ReadProof;
 use crate::message::{ChannelName, Frame};
 use crate::protocol::pusher::SessionKey;
@@ -9,7 +10,8 @@ use crate::protocol::pusher::SessionKey;
 /// What a connection with a session token has to remember so that a later one can resume its session.
 #[derive(Debug)]
 pub(super) struct Recovery {
-    key: SessionKey,
+    /// `None`: it has given no token, but positions of its own.
+    key: Option<SessionKey>,
     /// How far the client has read on all channels with a history, except those of `unproven`.
     read: Option<StoreState>,
     last_ticket: u32,
@@ -17,6 +19,8 @@ pub(super) struct Recovery {
     unproven: Vec<UnprovenChannel>,
     /// What the previous connection of the session has left, if the client has not taken all of it over yet.
     inherited: Option<Box<Inherited>>,
+    /// The positions that the client has sent with pending subscriptions. `None`: an unreadable one.
+    wanted: Vec<(ChannelName, Option<Since>)>,
     /// When the session is written again for other nodes, in milliseconds of the hub's clock. `u64::MAX`: it has not been written.
     write_at: u64,
     /// Waits for the answer to a [challenge](Recovery::challenge).
@@ -48,14 +52,15 @@ const CHALLENGE: &[u8] = b"elder";
 
 impl Recovery {
     /// Of a new session, or one that is resumed.
-    pub(super) fn new(key: SessionKey, resumed: Option<KeptSession>, now: u64) -> Self {
+    pub(super) fn new(key: Option<SessionKey>, resumed: Option<KeptSession>, now: u64) -> Self {
         let inherited = resumed.map(|session| Inherited { session, leave_at: now + SUBSCRIBE_WITHIN });
         let inherited = inherited.map(Box::new);
         let (unproven, write_at) = (Vec::new(), u64::MAX);
-        Self { key, read: None, last_ticket: 0, unproven, inherited, write_at, challenger: None }
+        let wanted = Vec::new();
+        Self { key, read: None, last_ticket: 0, unproven, inherited, wanted, write_at, challenger: None }
     }
 
-    pub(super) const fn key(&self) -> SessionKey {
+    pub(super) const fn key(&self) -> Option<SessionKey> {
         self.key
     }
 
@@ -63,6 +68,17 @@ impl Recovery {
     /// [`sent`](Self::sent), it is still being sent what it has missed.
     pub(super) fn subscribe(&mut self, channel: &ChannelName, since: Option<StoreState>) {
         self.unproven.push(UnprovenChannel { channel: channel.clone(), since, ticket: None });
+    }
+
+    /// The client subscribes with a position of its own. `None`: an unreadable one.
+    pub(super) fn want(&mut self, channel: &ChannelName, since: Option<Since>) {
+        self.wanted.retain(|(of, _)| of != channel);
+        self.wanted.push((channel.clone(), since));
+    }
+
+    pub(super) fn take_wanted(&mut self, channel: &ChannelName) -> Option<Option<Since>> {
+        let position = self.wanted.iter().position(|(of, _)| of == channel)?;
+        Some(self.wanted.swap_remove(position).1)
     }
 
     /// The client has been sent what it has missed on a channel. Returns the ticket for its proof; `None` if the client no longer
@@ -81,6 +97,7 @@ impl Recovery {
 
     pub(super) fn leave(&mut self, channel: &ChannelName) {
         self.unproven.retain(|unproven| unproven.channel != *channel);
+        self.take_wanted(channel);
         self.take_inherited(channel);
     }
 

@@ -11,15 +11,17 @@ use crate::broker::StoreState;
 use crate::history::{Missed, Since};
 use crate::hub::Replay;
 use crate::message::{ChannelName, Frame, Position};
-use crate::protocol::pusher::{Action, server_message};
+use crate::protocol::pusher::{Action, ENCODING_WITH_IDS, server_message};
 use crate::telemetry::Reason;
 
-/// A subscription to a channel of a resumed session. The hub holds what is published until the client has been sent what it has missed.
+/// A subscription of a client that may have missed something. The hub holds what is published until the client has been sent it.
 #[derive(Debug)]
 pub(super) struct Recovering {
     channel: ChannelName,
     /// How far the client has read. `None`: it is not known.
-    since: Option<StoreState>,
+    since: Option<Since>,
+    /// How far everything was delivered when the subscription began.
+    delivered: Option<StoreState>,
     /// The last event of a cache channel, for a client that has missed something for good.
     cached: Vec<Frame>,
 }
@@ -38,35 +40,46 @@ const PARTS_OF_OUTBOX: usize = 4;
 const FLUSH_POLL: Duration = Duration::from_millis(5);
 
 impl PusherConnection {
-    /// The client subscribes to a channel. Returns what is to be done if it has missed something there, and takes the
-    /// last event of a cache channel out of the reply: what has been missed ends with it.
+    /// The client of a connection with a [`Recovery`](super::recovery::Recovery), or with positions, subscribes to a channel. Returns
+    /// what is to be done if it may have missed something there, and the position to tell it.
     pub(super) fn begin_recovery(
         &self,
         inner: &mut Inner,
         channel: &ChannelName,
-        reply: &mut Vec<Action>,
-    ) -> Option<Recovering> {
-        let has_history = self.channels().has_history(inner.app_id(), channel);
-        let recovery = inner.recovery.as_mut()?;
-        let inherited = recovery.take_inherited(channel);
-        if !has_history {
-            return None;
+    ) -> (Option<Recovering>, Option<String>) {
+        if inner.recovery.is_none() && !self.tells_positions() {
+            return (None, None);
         }
-        let Some(inherited) = inherited else {
-            recovery.subscribe(channel, self.channels().delivered());
-            return None;
+        let has_history = self.channels().has_history(inner.app_id(), channel);
+        let delivered = self.channels().delivered().filter(|_| has_history);
+        let position = |since: Option<Since>| {
+            let since = since.or(delivered.map(number)).filter(|_| has_history);
+            since.filter(|_| self.tells_positions()).map(to_text)
         };
-        recovery.subscribe(channel, inherited.since);
-        let cached = reply.split_off(reply.len().min(1)).into_iter().filter_map(|action| match action {
-            Action::Reply(frame) => Some(frame),
-            _ => None,
-        });
-        Some(Recovering { channel: channel.clone(), since: inherited.since, cached: cached.collect() })
+        let Some(recovery) = &mut inner.recovery else { return (None, position(None)) };
+        let wanted = recovery.take_wanted(channel);
+        let inherited = recovery.take_inherited(channel);
+        let read = inherited.as_ref().and_then(|kept| kept.since);
+        let since = wanted.or(inherited.filter(|_| has_history).map(|_| read.map(number)));
+        let Some(since) = since else {
+            if has_history {
+                recovery.subscribe(channel, delivered);
+            }
+            return (None, position(None));
+        };
+        recovery.subscribe(channel, read);
+        let since = since.filter(|_| has_history);
+        let recovering = Recovering { channel: channel.clone(), since, delivered, cached: Vec::new() };
+        (Some(recovering), position(since))
+    }
+
+    fn tells_positions(&self) -> bool {
+        self.handle.outbox().format().encoding == ENCODING_WITH_IDS
     }
 
     /// Sends what the client has missed, once the hub holds what is published.
     pub(super) fn recover(self: &Arc<Self>, inner: &mut Inner, recovering: Recovering) {
-        let since = recovering.since.map(|StoreState { store, number }| Since::Number { store, number });
+        let since = recovering.since;
         let missed =
             since.and_then(|since| self.channels().missed(inner.app_id(), &recovering.channel, since));
         if let Some(missed) = missed {
@@ -136,12 +149,14 @@ impl PusherConnection {
                 channel = channel.as_str(),
                 "gap: the history no longer has everything that the client has missed"
             );
-            let mut frames = vec![server_message::gap(channel.as_str())];
+            let id = recovering.delivered.filter(|_| self.tells_positions()).map(number).map(to_text);
+            let mut frames = vec![server_message::gap(channel.as_str(), id.as_deref())];
             frames.extend(recovering.cached.iter().cloned());
             Replay { frames, end: None }
         };
         self.handle.open(&scoped, replay);
-        if let Some(ticket) = recovery.sent(channel) {
+        let ticket = recovery.sent(channel).filter(|_| recovery.key().is_some());
+        if let Some(ticket) = ticket {
             self.handle.track(ticket);
         }
         self.write_channel(inner, channel);
@@ -150,6 +165,45 @@ impl PusherConnection {
     fn part_bytes(&self) -> usize {
         self.handle.outbox_bytes() / PARTS_OF_OUTBOX
     }
+}
+
+impl Recovering {
+    /// Takes the last event of a cache channel out of the reply: what has been missed ends with it.
+    pub(super) fn withhold_cached(&mut self, reply: &mut Vec<Action>) {
+        let cached = reply.split_off(reply.len().min(1)).into_iter().filter_map(|action| match action {
+            Action::Reply(frame) => Some(frame),
+            _ => None,
+        });
+        self.cached = cached.collect();
+    }
+}
+
+const fn number(StoreState { store, number }: StoreState) -> Since {
+    Since::Number { store, number }
+}
+
+/// Precedes the position of a channel by the number of its store.
+const NUMBER: char = 's';
+
+fn to_text(since: Since) -> String {
+    match since {
+        Since::Position(position) => position.to_string(),
+        Since::Number { store, number } => format!("{NUMBER}{store:x}-{number}"),
+    }
+}
+
+/// Reads a position that a client has sent.
+pub(super) fn parse_since(text: &str) -> Option<Since> {
+    /// Longer than any position.
+    const MAX_LENGTH: usize = 64;
+    if text.len() > MAX_LENGTH {
+        return None;
+    }
+    let Some(numbered) = text.strip_prefix(NUMBER) else { return text.parse().ok().map(Since::Position) };
+    let (store, number) = numbered.split_once('-')?;
+    let (store, number) = (u64::from_str_radix(store, 16).ok()?, number.parse().ok()?);
+    let since = Since::Number { store, number };
+    (to_text(since) == text).then_some(since)
 }
 
 impl Recovered {
@@ -170,5 +224,22 @@ impl Recovered {
         let count = count.count();
         self.frames.drain(..count);
         Frame::from_wire(part.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_canonical_positions_are_read() {
+        let numbered = Since::Number { store: 0x9f3c20, number: 17 };
+        assert_eq!(parse_since("s9f3c20-17"), Some(numbered));
+        assert_eq!(parse_since("9f3c20-17"), "9f3c20-17".parse().ok().map(Since::Position));
+        assert_eq!(to_text(numbered), "s9f3c20-17");
+        for text in ["", "s", "s-", "s1", "s1-", "s01-1", "s1-01", "sF-1", "1-0", "x", "é-1", &"1".repeat(65)]
+        {
+            assert_eq!(parse_since(text), None, "{text}");
+        }
     }
 }

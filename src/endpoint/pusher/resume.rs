@@ -107,7 +107,7 @@ impl PusherConnection {
         let (session, greeting) = Session::open(inner.session.app().clone(), id, now);
         inner.session = session;
         let is_resumed = resumed.is_some();
-        inner.recovery = Some(Box::new(Recovery::new(key, resumed, now)));
+        inner.recovery = Some(Box::new(Recovery::new(Some(key), resumed, now)));
         inner.is_greeted = true;
         if is_resumed {
             self.write_session(&mut inner);
@@ -145,11 +145,13 @@ impl PusherConnection {
         }
         inner.session.abandon();
         let (app, id) = (inner.app_id().clone(), inner.session.socket_id());
-        if let Some(recovery) = inner.recovery.take() {
+        let recovery = inner.recovery.take();
+        let session = recovery.and_then(|recovery| Some((recovery.key()?, *recovery)));
+        if let Some((key, recovery)) = session {
             self.channels().release(id, self.handle.id());
             match kept_for(reason, self.context.sessions.window()) {
-                Some(time) => self.keep(&mut inner, *recovery, time),
-                None => self.end_session(&mut inner, *recovery),
+                Some(time) => self.keep(&mut inner, key, recovery, time),
+                None => self.end_session(&mut inner, key, recovery),
             }
         } else {
             self.leave(&mut inner);
@@ -158,13 +160,12 @@ impl PusherConnection {
         self.channels().disconnect(&app, id);
     }
 
-    fn end_session(self: &Arc<Self>, inner: &mut Inner, mut recovery: Recovery) {
-        self.context.sessions.forget(recovery.key(), self);
+    fn end_session(self: &Arc<Self>, inner: &mut Inner, key: SessionKey, mut recovery: Recovery) {
+        self.context.sessions.forget(key, self);
         if recovery.is_written() {
-            self.context.unwrite(recovery.key());
+            self.context.unwrite(key);
         }
         let rest = recovery.take_rest();
-        inner.recovery = Some(Box::new(recovery));
         if let Some(mut rest) = rest {
             // Those of pending subscriptions are left with them.
             rest.channels.retain(|kept| !inner.session.channels().any(|channel| *channel == kept.channel));
@@ -175,7 +176,7 @@ impl PusherConnection {
     }
 
     /// Leaves the hub, but not the channels.
-    fn keep(self: &Arc<Self>, inner: &mut Inner, mut recovery: Recovery, time: Duration) {
+    fn keep(self: &Arc<Self>, inner: &mut Inner, key: SessionKey, mut recovery: Recovery, time: Duration) {
         self.unwatch(inner);
         let (app, id) = (inner.app_id().clone(), inner.session.socket_id());
         let mut channels = Vec::new();
@@ -201,13 +202,13 @@ impl PusherConnection {
         let session = KeptSession::new(app, id, channels, is_signed_in);
         if session.is_empty() {
             if recovery.is_written() {
-                self.context.unwrite(recovery.key());
+                self.context.unwrite(key);
             }
-            return self.context.sessions.forget(recovery.key(), self);
+            return self.context.sessions.forget(key, self);
         }
         let until = self.channels().clock().saturating_add(milliseconds(time));
-        self.context.write_kept(recovery.key(), &session, time);
-        if let Some(ended) = self.context.sessions.keep(recovery.key(), self, session, until) {
+        self.context.write_kept(key, &session, time);
+        if let Some(ended) = self.context.sessions.keep(key, self, session, until) {
             self.context.end_session(ended);
         }
     }

@@ -87,6 +87,7 @@ impl PusherConnection {
         let is_signed_in = inner.session.user().is_some();
         let window = self.context.sessions.window();
         let Some(recovery) = &mut inner.recovery else { return };
+        let Some(key) = recovery.key() else { return };
         let is_signed_in = is_signed_in || recovery.has_inherited_user();
         let meta = session_record::meta(node, &app, id, is_signed_in, true);
         let inherited = recovery.inherited().map(|kept| {
@@ -102,7 +103,7 @@ impl PusherConnection {
             let value = session_record::value(since, !recovery.is_sending(name));
             fields.entry(field).or_insert(value);
         }
-        store.write(&recovery.key().to_text(), fields, window * 2);
+        store.write(&key.to_text(), fields, window * 2);
         recovery.written(self.channels().clock().saturating_add(milliseconds(window)));
         self.context.start_signs_of_life();
     }
@@ -111,6 +112,7 @@ impl PusherConnection {
     pub(super) fn write_channel(&self, inner: &mut Inner, channel: &ChannelName) {
         let Some(store) = self.channels().session_store() else { return };
         let Some(recovery) = &inner.recovery else { return };
+        let Some(key) = recovery.key() else { return };
         if !recovery.is_written() {
             return self.write_session(inner);
         }
@@ -118,13 +120,14 @@ impl PusherConnection {
         let since = recovery.read_on(channel).filter(|_| has_history);
         let value = session_record::value(since, !recovery.is_sending(channel));
         let field = session_record::field(channel.as_str());
-        store.set(&recovery.key().to_text(), &field, &value, self.context.sessions.window() * 2);
+        store.set(&key.to_text(), &field, &value, self.context.sessions.window() * 2);
     }
 
     pub(super) fn unwrite_channel(&self, inner: &Inner, channel: &ChannelName) {
         let written = inner.recovery.as_ref().filter(|recovery| recovery.is_written());
-        if let (Some(store), Some(recovery)) = (self.channels().session_store(), written) {
-            store.unset(&recovery.key().to_text(), &session_record::field(channel.as_str()));
+        let key = written.and_then(|recovery| recovery.key());
+        if let (Some(store), Some(key)) = (self.channels().session_store(), key) {
+            store.unset(&key.to_text(), &session_record::field(channel.as_str()));
         }
     }
 }

@@ -12,7 +12,9 @@ use super::handler::{PusherHandler, Served};
 use crate::channels::Channels;
 use crate::hub::{Connection, Hub, Outbox, WireFormat};
 use crate::message::{CloseReason, Frame};
-use crate::protocol::pusher::{App, Apps, ENCODING, Fatal, InvalidToken, SessionKey, close, server_message};
+use crate::protocol::pusher::{
+    App, Apps, ENCODING, ENCODING_WITH_IDS, Fatal, InvalidToken, SessionKey, close, server_message,
+};
 use crate::transport::{
     ConnectionOptions, EndpointContext, NewConnections, OriginPolicy, Rejection, accept, retries_on_503,
     serve,
@@ -21,6 +23,10 @@ use crate::transport::{
 /// The Pusher protocol over WebSocket.
 static FORMAT: WireFormat =
     WireFormat { encoding: ENCODING, closes: &close::CLOSES, encode_close: Frame::close };
+
+/// The same for clients that are told positions.
+static FORMAT_WITH_IDS: WireFormat =
+    WireFormat { encoding: ENCODING_WITH_IDS, closes: &close::CLOSES, encode_close: Frame::close };
 
 /// Where clients of the Pusher protocol connect.
 #[derive(Debug)]
@@ -102,7 +108,7 @@ impl PusherEndpoint {
         }
         let app = self.app(request.uri().path(), request.uri().query(), request.headers());
         let (response, upgrade) = accept(request)?;
-        let connection = self.hub.connect(Arc::new(Outbox::new(&FORMAT)));
+        let connection = self.hub.connect(Arc::new(Outbox::new(format(request.uri().query()))));
         self.context.on_connected();
         let ip = client.map(tracing::field::display);
         let served = match new_connections {
@@ -183,6 +189,13 @@ fn key_and_token(path: &str) -> Option<(&str, Option<&str>)> {
         // A key cannot contain a `~`.
         None => Some(key.split_once('~').map_or((key, None), |(key, token)| (key, Some(token)))),
     }
+}
+
+/// Clients ask for positions with `recovery=2`.
+fn format(query: Option<&str>) -> &'static WireFormat {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let tells_positions = pairs.any(|(name, value)| name == "recovery" && value == "2");
+    if tells_positions { &FORMAT_WITH_IDS } else { &FORMAT }
 }
 
 /// The options of an app's connections.

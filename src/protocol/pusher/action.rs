@@ -30,6 +30,8 @@ pub struct Subscribe {
     pub member: Option<Member>,
     /// Identifies the attempt when its result is reported.
     pub ticket: Ticket,
+    /// The last position on the channel that the client knows, as it has sent it.
+    pub since: Option<Box<str>>,
 }
 
 /// A subscription that has ended.
@@ -64,4 +66,6 @@ pub struct Joined {
     pub members: Vec<Member>,
     /// The frame of the last event of a cache channel.
     pub cached: Option<Frame>,
+    /// The position after which the client gets everything, if it is told positions.
+    pub position: Option<String>,
 }

@@ -36,3 +36,6 @@ use crate::message::Encoding;
 
 /// Text messages in WebSocket frames.
 pub const ENCODING: Encoding = Encoding::new(1);
+
+/// The same, with the positions of events in the history of their channel.
+pub const ENCODING_WITH_IDS: Encoding = Encoding::new(2);

@@ -150,9 +150,9 @@ impl Session {
         subscription.channel.share(name);
         let channel = &subscription.channel;
         let mut actions = vec![Action::Reply(if channel.is_presence() {
-            server_message::presence_succeeded(name.as_str(), &joined.members)
+            server_message::presence_succeeded(name.as_str(), &joined.members, joined.position.as_deref())
         } else {
-            server_message::subscription_succeeded(name.as_str())
+            server_message::subscription_succeeded(name.as_str(), joined.position.as_deref())
         })];
         if channel.is_cache() {
             let last = joined.cached.clone().unwrap_or_else(|| server_message::cache_miss(name.as_str()));
@@ -189,6 +189,13 @@ impl Session {
         vec![Action::Reply(server_message::fatal(fatal)), Action::Close(fatal.close())]
     }
 
+    /// Whether this attempt to subscribe is still pending.
+    #[must_use]
+    pub fn is_joining(&self, name: &ChannelName, ticket: Ticket) -> bool {
+        let subscription = self.channels.get(name).filter(|_| !self.is_closed);
+        subscription.is_some_and(|subscription| subscription.state == SubscriptionState::Joining(ticket))
+    }
+
     fn joining(&mut self, name: &ChannelName, ticket: Ticket) -> Option<&mut SessionSubscription> {
         if self.is_closed {
             return None;
@@ -202,8 +209,8 @@ impl Session {
         match message {
             ClientMessage::Ping => Ok(vec![Action::Reply(server_message::pong())]),
             ClientMessage::Pong => Ok(Vec::new()),
-            ClientMessage::Subscribe { channel, auth, channel_data } => {
-                self.subscribe(&channel, auth.as_deref(), channel_data.as_deref())
+            ClientMessage::Subscribe { channel, auth, channel_data, since } => {
+                self.subscribe(&channel, auth.as_deref(), channel_data.as_deref(), since.as_deref())
             }
             ClientMessage::Unsubscribe { channel } => Ok(self.unsubscribe(&channel)),
             ClientMessage::SignIn { auth, user_data } => self.sign_in(&auth, &user_data),
@@ -218,6 +225,7 @@ impl Session {
         name: &str,
         auth: Option<&str>,
         channel_data: Option<&str>,
+        since: Option<&str>,
     ) -> Result<Vec<Action>, RejectReason> {
         let reject = |error| Ok(vec![Action::Reply(server_message::subscription_error(name, error))]);
         let channel = match Channel::new(name, self.app.rules.channel_name_length) {
@@ -242,7 +250,7 @@ impl Session {
             state: SubscriptionState::Joining(ticket),
         };
         self.channels.add(subscription);
-        Ok(vec![Action::Subscribe(Subscribe { channel, member, ticket })])
+        Ok(vec![Action::Subscribe(Subscribe { channel, member, ticket, since: since.map(Box::from) })])
     }
 
     /// Checks whether the connection may subscribe. Returns the member that joins a presence channel.
