@@ -14,16 +14,13 @@ use crate::cluster::{Envelope, Lost, SnapshotProgress, TURN};
 use crate::history::{Kept, Knowledge};
 use crate::message::{ChannelName, NodeName, Notice, UserId};
 use crate::presence::{Change, Presence, Transition};
-use crate::webhooks::{WebhookEvent, takeover_start};
+use crate::webhooks::WebhookEvent;
 
 /// A channel with more subscribers than this sends counts periodically instead of at every change.
 const MANY: u64 = 100;
 
 /// Maximum entries of a view that a sweep visits while the state is locked.
 const SWEPT_AT_ONCE: usize = 256;
-
-/// The longest time that what was on a node stays after it has left, in milliseconds.
-const MAX_LINGER: u64 = 60_000;
 
 /// The clocks when a message arrives, in milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -215,37 +212,6 @@ impl State {
         let Some(state) = self.apps.get_mut(app) else { return };
         let signed_in = state.users.extract_if(|_, signed_in| signed_in.user == *user);
         effects.extend(signed_in.map(|(_, signed_in)| Effect::Terminate(signed_in.terminate)));
-    }
-
-    /// Handles the departure of another node. What was on it stays for `linger` milliseconds.
-    fn node_left(&mut self, node: &NodeName, since: u64, linger: u64) -> Vec<Effect> {
-        let was_leader = self.is_leader();
-        self.nodes.left(node, since);
-        let took_over = (!was_leader).then(|| takeover_start(self.time()));
-        let linger = linger.min(MAX_LINGER);
-        if linger > 0 {
-            self.lingering.push((self.time() + linger, node.clone()));
-        }
-        self.lose(took_over, |view, time| {
-            if linger > 0 {
-                return Vec::new();
-            }
-            view.lose(node, time);
-            vec![node.clone()]
-        })
-    }
-
-    /// Removes what was on nodes that have left long enough ago.
-    fn end_lingering(&mut self, time: u64) -> Vec<Effect> {
-        let ended: Vec<NodeName> =
-            self.lingering.extract_if(.., |(until, _)| *until <= time).map(|(_, node)| node).collect();
-        if ended.is_empty() {
-            return Vec::new();
-        }
-        self.lose(None, |view, time| {
-            ended.iter().for_each(|node| view.lose(node, time));
-            ended.clone()
-        })
     }
 
     /// Advances the clock. Nodes that have been silent for too long are lost.

@@ -8,6 +8,7 @@ mod app;
 mod apply;
 mod changes;
 mod connections;
+mod departure;
 mod effect;
 mod heartbeat;
 mod histories;

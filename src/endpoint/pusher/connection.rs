@@ -4,21 +4,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::context::PusherContext;
 use super::leave::{AT_ONCE, Ended};
+use super::recovering::{Recovering, parse_since};
 use super::recovery::Recovery;
-use super::replay::{Recovering, parse_since};
-use crate::channels::{Attachment, Channels, Completion, JoinError, OverQuota};
-use crate::hub::{Connection, ConnectionHandle, ReadProof};
-use crate::message::{Broadcast, ChannelName, Frame, SocketId};
+use super::sessions::SessionHolder;
+use crate::channels::{Attachment, Channels, Completion, JoinError};
+use crate::hub::ConnectionHandle;
+use crate::message::{Broadcast, ChannelName, Frame};
 use crate::protocol::pusher::{
-    Action, App, Channel, ClientEvent, Fatal, Joined, RejectReason, Session, SessionKey, Subscribe,
-    SubscriptionError, Ticket, Unsubscribed, User, server_message,
+    Action, Channel, ClientEvent, Joined, RejectReason, Session, Subscribe, SubscriptionError, Ticket,
+    Unsubscribed, User, server_message,
 };
 use crate::telemetry::Reason;
-use crate::transport::DisconnectReason;
-
-/// A connection's place on its channels. Dropping it leaves all of them, so that every admitted connection leaves.
-#[derive(Debug)]
-pub(super) struct ConnectionGuard(Arc<PusherConnection>);
 
 /// A connection, as its own task and its completions share it.
 ///
@@ -44,103 +40,6 @@ pub(super) struct Inner {
     pub(super) has_left: bool,
 }
 
-impl ConnectionGuard {
-    /// Opens a session of an app, or resumes the one with this key. The greeting goes into the connection's outbox, now or when it is
-    /// known which of the two it is.
-    ///
-    /// Fails if the app has reached its limit of connections.
-    pub(super) fn open(
-        context: &Arc<PusherContext>,
-        app: &Arc<App>,
-        connection: &Connection,
-        key: Option<SessionKey>,
-    ) -> Result<Self, Fatal> {
-        let channels = &context.channels;
-        channels.connect(app.credentials.id()).map_err(|OverQuota| Fatal::OverQuota)?;
-        let id = channels.socket_id(connection.id());
-        let (session, greeting) = Session::open(app.clone(), id, channels.clock());
-        let handle = connection.handle();
-        if key.is_none() {
-            handle.push(&greeting);
-        }
-        let is_greeted = key.is_none();
-        let inner = Inner { session, watching: None, recovery: None, is_greeted, has_left: false };
-        let connection =
-            Arc::new(PusherConnection { context: context.clone(), handle, inner: Mutex::new(inner) });
-        if let Some(key) = key {
-            connection.claim(key);
-        }
-        Ok(Self(connection))
-    }
-
-    /// The connection's name in the cluster.
-    pub(super) fn id(&self) -> SocketId {
-        self.0.lock().session.socket_id()
-    }
-
-    /// Handles a message of the client. Answers go into the connection's outbox.
-    pub(super) fn receive(&self, message: &[u8]) {
-        let connection = &self.0;
-        let mut inner = connection.lock();
-        connection.greet_without_session(&mut inner);
-        let actions = inner.session.receive(message, connection.channels().clock());
-        connection.perform(&mut inner, actions);
-    }
-
-    /// The client has sent something that is not a message: it is alive.
-    pub(super) fn on_activity(&self) {
-        self.0.lock().session.record_activity(self.0.channels().clock());
-    }
-
-    /// The client has answered a ping with this payload.
-    pub(super) fn on_pong(&self, payload: &[u8]) {
-        let mut inner = self.0.lock();
-        let Some(recovery) = &mut inner.recovery else { return };
-        match ReadProof::parse(payload) {
-            Some(proof) => {
-                if let Some(last) = self.0.channels().delivered() {
-                    recovery.prove(proof, last);
-                }
-            }
-            None => recovery.answer(payload),
-        }
-    }
-
-    /// Performs what is due. Returns whether that included a WebSocket ping.
-    pub(super) fn tick(&self) -> bool {
-        let connection = &self.0;
-        let mut inner = connection.lock();
-        let now = connection.channels().clock();
-        let actions = inner.session.tick(now);
-        let pings = actions.contains(&Action::Ping);
-        connection.perform(&mut inner, actions);
-        connection.leave_inherited(&mut inner, now);
-        if inner.recovery.as_ref().is_some_and(|recovery| recovery.write_at() <= now) {
-            connection.write_session(&mut inner);
-        }
-        pings
-    }
-
-    /// When [`tick`](Self::tick) has something to do, in milliseconds of the hub's clock.
-    pub(super) fn next_tick(&self) -> u64 {
-        let inner = self.0.lock();
-        let of_recovery = |recovery: &Recovery| recovery.leave_at().min(recovery.write_at());
-        let of_recovery = inner.recovery.as_deref().map_or(u64::MAX, of_recovery);
-        inner.session.next_tick().min(of_recovery)
-    }
-
-    /// The connection has ended for this reason.
-    pub(super) fn end(self, reason: DisconnectReason) {
-        self.0.end(reason);
-    }
-}
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        self.0.end(DisconnectReason::Lost);
-    }
-}
-
 impl Inner {
     pub(super) fn app_id(&self) -> &Arc<str> {
         self.session.app().credentials.id()
@@ -152,11 +51,21 @@ impl Inner {
 }
 
 impl PusherConnection {
+    pub(super) const fn new(
+        context: Arc<PusherContext>,
+        handle: ConnectionHandle,
+        session: Session,
+        is_greeted: bool,
+    ) -> Self {
+        let inner = Inner { session, watching: None, recovery: None, is_greeted, has_left: false };
+        Self { context, handle, inner: Mutex::new(inner) }
+    }
+
     pub(super) fn channels(&self) -> &Channels {
         &self.context.channels
     }
 
-    fn perform(self: &Arc<Self>, inner: &mut Inner, actions: Vec<Action>) {
+    pub(super) fn perform(self: &Arc<Self>, inner: &mut Inner, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Reply(frame) => {
@@ -336,7 +245,7 @@ impl PusherConnection {
             Some(key) => context.terminate(&key),
             None => {
                 if let Some(connection) = connection.upgrade() {
-                    connection.terminate();
+                    SessionHolder::terminate(connection);
                 }
             }
         });
@@ -344,13 +253,6 @@ impl PusherConnection {
         let completion = Box::new(move |_| connection.watch(&user));
         self.channels().sign_in(inner.app_id(), inner.session.socket_id(), &id, terminate, completion);
         self.write_session(inner);
-    }
-
-    /// Ends the connection, because the application has terminated the connections of its user.
-    pub(super) fn terminate(self: &Arc<Self>) {
-        let mut inner = self.lock();
-        let actions = inner.session.close(Fatal::Unauthorized);
-        self.perform(&mut inner, actions);
     }
 
     /// The sign-in has come back: subscribes the connection to notices about the users that it watches.

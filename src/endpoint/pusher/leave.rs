@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::yield_now;
 
-use super::sessions::KeptSession;
+use super::kept_session::KeptSession;
 use crate::channels::Channels;
 
 /// The channels that a connection leaves in one turn of a task. All connections that end at the same time have their first turn

@@ -3,8 +3,11 @@
 mod api;
 mod connection;
 mod context;
+mod guard;
 mod handler;
+mod kept_session;
 mod leave;
+mod recovering;
 mod recovery;
 mod replay;
 mod resume;

@@ -1,6 +1,6 @@
 use tokio::sync::oneshot;
 
-use super::sessions::{KeptChannel, KeptSession};
+use super::kept_session::{KeptChannel, KeptSession};
 use crate::broker::StoreState;
 use crate::history::Since;
 use crate::hub::ReadProof;

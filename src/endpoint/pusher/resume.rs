@@ -9,11 +9,12 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::{Inner, PusherConnection};
 use super::context::PusherContext;
+use super::kept_session::{KeptChannel, KeptSession};
 use super::leave::EndedSession;
 use super::recovery::Recovery;
-use super::sessions::{Claim, KeptChannel, KeptSession};
+use super::sessions::{Claim, SessionHolder};
 use crate::message::Reconnect;
-use crate::protocol::pusher::{Session, SessionKey, close, server_message};
+use crate::protocol::pusher::{Fatal, Session, SessionKey, close, server_message};
 use crate::transport::DisconnectReason;
 
 /// How long the connection that has a session may take to answer when another one claims it.
@@ -54,14 +55,14 @@ impl PusherConnection {
     }
 
     /// Claims a session that another connection has. That one keeps it if its client answers.
-    async fn contest(self: Arc<Self>, key: SessionKey, mut elder: Arc<Self>) {
+    async fn contest(self: Arc<Self>, key: SessionKey, mut elder: Arc<dyn SessionHolder>) {
         for _ in 0..ATTEMPTS {
             match elder.challenge() {
                 Some(answered) => match timeout(ANSWER_WITHIN, answered).await {
                     Ok(Ok(())) => break,
                     // It has ended.
                     Ok(Err(_)) => {}
-                    Err(_) => elder.supersede(),
+                    Err(_) => elder.clone().supersede(),
                 },
                 // It does not know yet whether it has the session.
                 None => sleep(ANSWER_WITHIN / 20).await,
@@ -73,20 +74,6 @@ impl PusherConnection {
             }
         }
         self.greet_without_session(&mut self.lock());
-    }
-
-    /// Asks the client to answer, or the session goes to another connection. `None`: this connection has none.
-    pub(super) fn challenge(&self) -> Option<oneshot::Receiver<()>> {
-        let mut inner = self.lock();
-        let (ping, answered) = inner.recovery.as_mut()?.challenge();
-        drop(inner);
-        self.handle.push(&ping);
-        Some(answered)
-    }
-
-    pub(super) fn supersede(self: &Arc<Self>) {
-        self.handle.outbox().close(&close::SUPERSEDED);
-        self.end(DisconnectReason::Server(&close::SUPERSEDED));
     }
 
     /// The session is this connection's.
@@ -228,6 +215,35 @@ impl PusherConnection {
         if rest.is_signed_in && inner.session.user().is_none() {
             self.channels().sign_out(&rest.app, rest.socket_id);
         }
+    }
+}
+
+impl SessionHolder for PusherConnection {
+    fn challenge(&self) -> Option<oneshot::Receiver<()>> {
+        let mut inner = self.lock();
+        let (ping, answered) = inner.recovery.as_mut()?.challenge();
+        drop(inner);
+        self.handle.push(&ping);
+        Some(answered)
+    }
+
+    fn supersede(self: Arc<Self>) {
+        self.handle.outbox().close(&close::SUPERSEDED);
+        self.end(DisconnectReason::Server(&close::SUPERSEDED));
+    }
+
+    fn terminate(self: Arc<Self>) {
+        let mut inner = self.lock();
+        let actions = inner.session.close(Fatal::Unauthorized);
+        self.perform(&mut inner, actions);
+    }
+
+    fn shut_down(self: Arc<Self>) {
+        self.end(DisconnectReason::Server(&close::CLOSES.going_away));
+    }
+
+    fn write(&self) {
+        self.write_session(&mut self.lock());
     }
 }
 

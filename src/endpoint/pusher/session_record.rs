@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::sessions::{KeptChannel, KeptSession};
+use super::kept_session::{KeptChannel, KeptSession};
 use crate::broker::{SessionFields, StoreState};
 use crate::message::SocketId;
 use crate::protocol::pusher::Channel;

@@ -1,14 +1,15 @@
 //! The sessions of pages that have given a token, by their keys.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use super::connection::PusherConnection;
-use crate::broker::StoreState;
-use crate::message::SocketId;
-use crate::protocol::pusher::{Channel, SessionKey};
+use tokio::sync::oneshot;
+
+use super::kept_session::KeptSession;
+use crate::protocol::pusher::SessionKey;
 
 /// Maximum sessions that are kept. The one that would end first ends earlier.
 const MAX_KEPT: usize = 100_000;
@@ -30,31 +31,29 @@ struct SessionsState {
     ends: BTreeSet<(u64, SessionKey)>,
 }
 
+/// A connection that has a session.
+pub(super) trait SessionHolder: fmt::Debug + Send + Sync {
+    /// Asks the client to answer, or the session goes to another connection. `None`: it is not known yet whether this
+    /// one has it. The receiver fails if the connection ends.
+    fn challenge(&self) -> Option<oneshot::Receiver<()>>;
+
+    /// Ends the connection, whose client has not answered, and keeps its session.
+    fn supersede(self: Arc<Self>);
+
+    /// Ends the connection and its session, because the application has terminated the connections of its user.
+    fn terminate(self: Arc<Self>);
+
+    /// Keeps the session, because the node is shutting down.
+    fn shut_down(self: Arc<Self>);
+
+    /// Writes the session for other nodes.
+    fn write(&self);
+}
+
 #[derive(Debug)]
 enum Slot {
-    Connected(Weak<PusherConnection>),
+    Connected(Weak<dyn SessionHolder>),
     Kept(Box<KeptSession>),
-}
-
-/// A session without a connection.
-#[derive(Debug)]
-pub(super) struct KeptSession {
-    pub(super) app: Arc<str>,
-    pub(super) socket_id: SocketId,
-    pub(super) channels: Vec<KeptChannel>,
-    /// Its user is online.
-    pub(super) is_signed_in: bool,
-    /// When it ends, in milliseconds of the hub's clock.
-    until: u64,
-}
-
-#[derive(Debug)]
-pub(super) struct KeptChannel {
-    pub(super) channel: Channel,
-    /// How far the client has read. `None`: the channel has no history, or it is not known.
-    pub(super) since: Option<StoreState>,
-    /// This node counts the session among the subscribers.
-    pub(super) is_local: bool,
 }
 
 /// What a new connection finds under the key of its session.
@@ -65,23 +64,7 @@ pub(super) enum Claim {
     /// A session that was kept. It is the connection's now.
     Kept(Box<KeptSession>),
     /// Another connection has the session.
-    Connected(Arc<PusherConnection>),
-}
-
-impl KeptSession {
-    pub(super) const fn new(
-        app: Arc<str>,
-        socket_id: SocketId,
-        channels: Vec<KeptChannel>,
-        is_signed_in: bool,
-    ) -> Self {
-        Self { app, socket_id, channels, is_signed_in, until: 0 }
-    }
-
-    /// Whether there is anything to resume.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.channels.is_empty() && !self.is_signed_in
-    }
+    Connected(Arc<dyn SessionHolder>),
 }
 
 impl Sessions {
@@ -123,7 +106,7 @@ impl Sessions {
     }
 
     /// The connections that have a session.
-    pub(super) fn connected(&self) -> Vec<Arc<PusherConnection>> {
+    pub(super) fn connected(&self) -> Vec<Arc<dyn SessionHolder>> {
         let state = self.lock();
         let connected = state.by_key.values().filter_map(|slot| match slot {
             Slot::Connected(connection) => connection.upgrade(),
@@ -133,7 +116,7 @@ impl Sessions {
     }
 
     /// Claims a session for a new connection.
-    pub(super) fn claim(&self, key: SessionKey, connection: &Arc<PusherConnection>) -> Claim {
+    pub(super) fn claim(&self, key: SessionKey, connection: &Arc<impl SessionHolder + 'static>) -> Claim {
         let mut state = self.lock();
         let connected = match state.by_key.get(&key) {
             Some(Slot::Connected(elder)) => elder.upgrade(),
@@ -142,7 +125,8 @@ impl Sessions {
         if let Some(elder) = connected {
             return Claim::Connected(elder);
         }
-        let previous = state.by_key.insert(key, Slot::Connected(Arc::downgrade(connection)));
+        let connection = Arc::downgrade(connection);
+        let previous = state.by_key.insert(key, Slot::Connected(connection));
         let Some(Slot::Kept(kept)) = previous else { return Claim::New };
         state.ends.remove(&(kept.until, key));
         Claim::Kept(kept)
@@ -153,7 +137,7 @@ impl Sessions {
     pub(super) fn keep(
         &self,
         key: SessionKey,
-        connection: &Arc<PusherConnection>,
+        connection: &Arc<impl SessionHolder + 'static>,
         mut session: KeptSession,
         until: u64,
     ) -> Option<KeptSession> {
@@ -172,7 +156,7 @@ impl Sessions {
     }
 
     /// The session of a connection ends, unless another one has it by now.
-    pub(super) fn forget(&self, key: SessionKey, connection: &Arc<PusherConnection>) {
+    pub(super) fn forget(&self, key: SessionKey, connection: &Arc<impl SessionHolder + 'static>) {
         let mut state = self.lock();
         if state.is_of(&key, connection) {
             state.by_key.remove(&key);
@@ -181,7 +165,7 @@ impl Sessions {
     }
 
     /// Ends a session. Returns its connection, or what was kept.
-    pub(super) fn take(&self, key: &SessionKey) -> (Option<Arc<PusherConnection>>, Option<KeptSession>) {
+    pub(super) fn take(&self, key: &SessionKey) -> (Option<Arc<dyn SessionHolder>>, Option<KeptSession>) {
         let mut state = self.lock();
         let connection = match state.by_key.get(key) {
             Some(Slot::Connected(connection)) => connection.upgrade(),
@@ -215,8 +199,8 @@ impl Sessions {
 }
 
 impl SessionsState {
-    fn is_of(&self, key: &SessionKey, connection: &Arc<PusherConnection>) -> bool {
-        let of = |weak: &Weak<PusherConnection>| std::ptr::eq(weak.as_ptr(), Arc::as_ptr(connection));
+    fn is_of(&self, key: &SessionKey, connection: &Arc<impl SessionHolder + 'static>) -> bool {
+        let of = |weak: &Weak<dyn SessionHolder>| std::ptr::addr_eq(weak.as_ptr(), Arc::as_ptr(connection));
         matches!(self.by_key.get(key), Some(Slot::Connected(other)) if of(other))
     }
 
@@ -230,18 +214,5 @@ impl SessionsState {
         if self.by_key.len() < self.by_key.capacity() / 8 {
             self.by_key.shrink_to_fit();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kept_session_stays_small() {
-        assert!(
-            size_of::<KeptSession>() + size_of::<(SessionKey, Slot)>() + size_of::<(u64, SessionKey)>() < 200
-        );
-        assert!(size_of::<KeptChannel>() <= 64);
     }
 }

@@ -8,14 +8,13 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::{Inner, PusherConnection};
 use super::context::PusherContext;
+use super::kept_session::KeptSession;
 use super::resume::{ANSWER_WITHIN, milliseconds};
 use super::session_record::{self, META, SessionRecord};
-use super::sessions::KeptSession;
 use crate::broker::{SessionFields, StoreState};
 use crate::channels::SessionAnswer;
 use crate::message::{ChannelName, NodeName};
-use crate::protocol::pusher::{SessionKey, close};
-use crate::transport::DisconnectReason;
+use crate::protocol::pusher::SessionKey;
 
 /// A node that has given no sign of life for longer than this is not asked.
 const SILENT_AFTER: Duration = Duration::from_secs(3);
@@ -163,7 +162,7 @@ impl PusherContext {
                     Some(answered) => match timeout(ANSWER_WITHIN, answered).await {
                         Ok(Ok(())) => {
                             // The node that asks has taken what was written.
-                            elder.write_session(&mut elder.lock());
+                            elder.write();
                             return SessionAnswer::InUse;
                         }
                         Ok(Err(_)) => {}
@@ -215,7 +214,7 @@ impl PusherContext {
     /// Keeps all sessions for other nodes, before this one leaves. Returns how long what they have joined stays there.
     pub(super) async fn finish(self: &Arc<Self>) -> Duration {
         for connection in self.sessions.connected() {
-            connection.end(DisconnectReason::Server(&close::CLOSES.going_away));
+            connection.shut_down();
         }
         let Some(store) = self.channels.session_store() else { return Duration::ZERO };
         if !self.sessions.finish() {
