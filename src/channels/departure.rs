@@ -35,7 +35,9 @@ impl State {
             return Vec::new();
         }
         self.lose(None, |view, time| {
-            ended.iter().for_each(|node| view.lose(node, time));
+            for node in &ended {
+                view.lose(node, time);
+            }
             ended.clone()
         })
     }

@@ -27,9 +27,11 @@ impl ReadProof {
     /// Reads the payload of a pong. `None`: it answers another ping.
     #[must_use]
     pub fn parse(payload: &[u8]) -> Option<Self> {
-        let bytes: [u8; Self::BYTES] = payload.try_into().ok()?;
-        let [a, b, c, d, e, f, g, h] = bytes;
-        Some(Self { number: u32::from_be_bytes([a, b, c, d]), ticket: u32::from_be_bytes([e, f, g, h]) })
+        let (number, ticket) = payload.split_first_chunk()?;
+        Some(Self {
+            number: u32::from_be_bytes(*number),
+            ticket: u32::from_be_bytes(ticket.try_into().ok()?),
+        })
     }
 
     /// The ping that the client answers with this proof.

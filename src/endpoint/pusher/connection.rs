@@ -6,15 +6,19 @@ use super::context::PusherContext;
 use super::leave::{AT_ONCE, Ended};
 use super::recovering::{Recovering, parse_since};
 use super::recovery::Recovery;
-use super::sessions::SessionHolder;
-use crate::channels::{Attachment, Channels, Completion, JoinError};
-use crate::hub::ConnectionHandle;
-use crate::message::{Broadcast, ChannelName, Frame};
+use crate::channels::{Attachment, Channels, Completion, JoinError, OverQuota};
+use crate::hub::{Connection, ConnectionHandle, ReadProof};
+use crate::message::{Broadcast, ChannelName, Frame, SocketId};
 use crate::protocol::pusher::{
-    Action, Channel, ClientEvent, Joined, RejectReason, Session, Subscribe, SubscriptionError, Ticket,
-    Unsubscribed, User, server_message,
+    Action, App, Channel, ClientEvent, Fatal, Joined, RejectReason, Session, SessionKey, Subscribe,
+    SubscriptionError, Ticket, Unsubscribed, server_message,
 };
 use crate::telemetry::Reason;
+use crate::transport::DisconnectReason;
+
+/// A connection's place on its channels. Dropping it leaves all of them, so that every admitted connection leaves.
+#[derive(Debug)]
+pub(super) struct ConnectionGuard(Arc<PusherConnection>);
 
 /// A connection, as its own task and its completions share it.
 ///
@@ -31,13 +35,107 @@ pub(super) struct Inner {
     pub(super) session: Session,
     /// The channels for notices about the users that it watches. Boxed, because few connections watch anybody.
     #[expect(clippy::box_collection, reason = "a boxed slice has 16 bytes")]
-    watching: Option<Box<Vec<ChannelName>>>,
+    pub(super) watching: Option<Box<Vec<ChannelName>>>,
     /// Of a page that has given a session token.
     pub(super) recovery: Option<Box<Recovery>>,
     /// The client has been told the name of its connection. Before, it is not known whether it resumes a session.
     pub(super) is_greeted: bool,
     /// It has left its channels, or a session keeps them.
     pub(super) has_left: bool,
+}
+
+impl ConnectionGuard {
+    /// Opens a session of an app, or resumes the one with this key. The greeting goes into the connection's outbox, now or when it is
+    /// known which of the two it is.
+    ///
+    /// Fails if the app has reached its limit of connections.
+    pub(super) fn open(
+        context: &Arc<PusherContext>,
+        app: &Arc<App>,
+        connection: &Connection,
+        key: Option<SessionKey>,
+    ) -> Result<Self, Fatal> {
+        let channels = &context.channels;
+        channels.connect(app.credentials.id()).map_err(|OverQuota| Fatal::OverQuota)?;
+        let id = channels.socket_id(connection.id());
+        let (session, greeting) = Session::open(app.clone(), id, channels.clock());
+        if key.is_none() {
+            connection.outbox().push(&greeting, connection.outbox_bytes());
+        }
+        let connection =
+            Arc::new(PusherConnection::new(context.clone(), connection.handle(), session, key.is_none()));
+        if let Some(key) = key {
+            connection.claim(key);
+        }
+        Ok(Self(connection))
+    }
+
+    /// The connection's name in the cluster.
+    pub(super) fn id(&self) -> SocketId {
+        self.0.lock().session.socket_id()
+    }
+
+    /// Handles a message of the client. Answers go into the connection's outbox.
+    pub(super) fn receive(&self, message: &[u8]) {
+        let connection = &self.0;
+        let mut inner = connection.lock();
+        connection.greet_without_session(&mut inner);
+        let actions = inner.session.receive(message, connection.channels().clock());
+        connection.perform(&mut inner, actions);
+    }
+
+    /// The client has sent something that is not a message: it is alive.
+    pub(super) fn on_activity(&self) {
+        self.0.lock().session.record_activity(self.0.channels().clock());
+    }
+
+    /// The client has answered a ping with this payload.
+    pub(super) fn on_pong(&self, payload: &[u8]) {
+        let mut inner = self.0.lock();
+        let Some(recovery) = &mut inner.recovery else { return };
+        match ReadProof::parse(payload) {
+            Some(proof) => {
+                if let Some(last) = self.0.channels().delivered() {
+                    recovery.prove(proof, last);
+                }
+            }
+            None => recovery.answer(payload),
+        }
+    }
+
+    /// Performs what is due. Returns whether that included a WebSocket ping.
+    pub(super) fn tick(&self) -> bool {
+        let connection = &self.0;
+        let mut inner = connection.lock();
+        let now = connection.channels().clock();
+        let actions = inner.session.tick(now);
+        let pings = actions.contains(&Action::Ping);
+        connection.perform(&mut inner, actions);
+        connection.leave_inherited(&mut inner, now);
+        if inner.recovery.as_ref().is_some_and(|recovery| recovery.write_at() <= now) {
+            connection.write_session(&mut inner);
+        }
+        pings
+    }
+
+    /// When [`tick`](Self::tick) has something to do, in milliseconds of the hub's clock.
+    pub(super) fn next_tick(&self) -> u64 {
+        let inner = self.0.lock();
+        let of_recovery = |recovery: &Recovery| recovery.leave_at().min(recovery.write_at());
+        let of_recovery = inner.recovery.as_deref().map_or(u64::MAX, of_recovery);
+        inner.session.next_tick().min(of_recovery)
+    }
+
+    /// The connection has ended for this reason.
+    pub(super) fn end(self, reason: DisconnectReason) {
+        self.0.end(reason);
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.0.end(DisconnectReason::Lost);
+    }
 }
 
 impl Inner {
@@ -233,51 +331,6 @@ impl PusherConnection {
                 handle.push(&server_message::rejection(&RejectReason::Unavailable));
             }
         });
-    }
-
-    fn sign_in(self: &Arc<Self>, inner: &mut Inner, user: User) {
-        let id = user.id.clone();
-        let connection = Arc::downgrade(self);
-        let (context, key) =
-            (self.context.clone(), inner.recovery.as_ref().and_then(|recovery| recovery.key()));
-        let terminate = Box::new(move || match key {
-            // The connection may have ended, or another one may have resumed its session.
-            Some(key) => context.terminate(&key),
-            None => {
-                if let Some(connection) = connection.upgrade() {
-                    SessionHolder::terminate(connection);
-                }
-            }
-        });
-        let connection = self.clone();
-        let completion = Box::new(move |_| connection.watch(&user));
-        self.channels().sign_in(inner.app_id(), inner.session.socket_id(), &id, terminate, completion);
-        self.write_session(inner);
-    }
-
-    /// The sign-in has come back: subscribes the connection to notices about the users that it watches.
-    fn watch(&self, user: &User) {
-        let mut inner = self.lock();
-        if inner.session.is_closed() || inner.watching.is_some() {
-            return;
-        }
-        let online = self.channels().online(inner.app_id(), &user.watchlist);
-        if !online.is_empty() {
-            self.handle.push(&server_message::watchlist_events(&online, &[]));
-        }
-        let watched = user.watchlist.iter().map(|id| Channels::watched(inner.app_id(), id));
-        let mut channels: Vec<ChannelName> = watched.collect();
-        channels.sort_unstable();
-        channels.dedup();
-        if !channels.is_empty() {
-            channels.iter().for_each(|channel| self.handle.join(channel, false));
-            inner.watching = Some(Box::new(channels));
-        }
-    }
-
-    pub(super) fn unwatch(&self, inner: &mut Inner) {
-        let watching = inner.watching.take();
-        watching.into_iter().flat_map(|channels| *channels).for_each(|channel| self.handle.leave(&channel));
     }
 
     /// Leaves all channels.

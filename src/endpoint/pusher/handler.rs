@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::guard::ConnectionGuard;
+use super::connection::ConnectionGuard;
 use crate::hub::{Connection, Outbox};
 use crate::protocol::pusher::{App, close};
 use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};

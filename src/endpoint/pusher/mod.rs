@@ -3,7 +3,6 @@
 mod api;
 mod connection;
 mod context;
-mod guard;
 mod handler;
 mod kept_session;
 mod leave;
@@ -13,6 +12,7 @@ mod replay;
 mod resume;
 mod session_record;
 mod sessions;
+mod signed_in;
 mod takeover;
 mod websocket;
 

@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn only_canonical_positions_are_read() {
-        let numbered = Since::Number { store: 0x9f3c20, number: 17 };
+        let numbered = Since::Number { store: 0x009f_3c20, number: 17 };
         assert_eq!(parse_since("s9f3c20-17"), Some(numbered));
         assert_eq!(parse_since("9f3c20-17"), "9f3c20-17".parse().ok().map(Since::Position));
         assert_eq!(to_text(numbered), "s9f3c20-17");

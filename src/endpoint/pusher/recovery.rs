@@ -76,9 +76,12 @@ impl Recovery {
         self.wanted.push((channel.clone(), since));
     }
 
-    pub(super) fn take_wanted(&mut self, channel: &ChannelName) -> Option<Option<Since>> {
-        let position = self.wanted.iter().position(|(of, _)| of == channel)?;
-        Some(self.wanted.swap_remove(position).1)
+    /// Returns whether the client has given a position, and which one.
+    pub(super) fn take_wanted(&mut self, channel: &ChannelName) -> (bool, Option<Since>) {
+        match self.wanted.iter().position(|(of, _)| of == channel) {
+            Some(position) => (true, self.wanted.swap_remove(position).1),
+            None => (false, None),
+        }
     }
 
     /// The client has been sent what it has missed on a channel. Returns the ticket for its proof; `None` if the client no longer

@@ -45,16 +45,16 @@ impl PusherConnection {
             since.filter(|_| self.tells_positions()).map(to_text)
         };
         let Some(recovery) = &mut inner.recovery else { return (None, position(None)) };
-        let wanted = recovery.take_wanted(channel);
+        let (has_position, wanted) = recovery.take_wanted(channel);
         let inherited = recovery.take_inherited(channel);
         let read = inherited.as_ref().and_then(|kept| kept.since);
-        let since = wanted.or(inherited.filter(|_| has_history).map(|_| read.map(number)));
-        let Some(since) = since else {
+        if !has_position && !(inherited.is_some() && has_history) {
             if has_history {
                 recovery.subscribe(channel, delivered);
             }
             return (None, position(None));
-        };
+        }
+        let since = if has_position { wanted } else { read.map(number) };
         recovery.subscribe(channel, read);
         let since = since.filter(|_| has_history);
         let recovering = Recovering { channel: channel.clone(), since, delivered, cached: Vec::new() };

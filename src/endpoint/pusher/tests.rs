@@ -13,8 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
+use super::connection::ConnectionGuard;
 use super::context::PusherContext;
-use super::guard::ConnectionGuard;
 use crate::broker::{Broker, Inbound, Settings};
 use crate::channels::{AppRules, Channels, Histories};
 use crate::history::Limits;

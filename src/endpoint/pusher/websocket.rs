@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, Response, header};
 
+use super::connection::ConnectionGuard;
 use super::context::PusherContext;
-use super::guard::ConnectionGuard;
 use super::handler::{PusherHandler, Served};
 use crate::channels::Channels;
 use crate::hub::{Connection, Hub, Outbox, WireFormat};
