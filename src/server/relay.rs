@@ -40,7 +40,7 @@ impl Relay {
                         }
                         self.handle(dispatch, stored.as_deref(), permit, &mut removed_keys);
                         if stored.is_some() {
-                            self.histories.set_delivered();
+                            self.set_delivered();
                         }
                     }
                     Inbound::Subscribed(subscription) => self.channels.handle_subscribed(&subscription),
@@ -84,7 +84,13 @@ impl Relay {
                 }
             }
         }
-        self.histories.set_delivered();
+        self.set_delivered();
+    }
+
+    fn set_delivered(&self) {
+        if let Some(number) = self.histories.set_delivered() {
+            self.hub.set_delivered(number);
+        }
     }
 
     /// Tells the native clients that want to know.
