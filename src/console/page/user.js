@@ -16,9 +16,8 @@ export class User {
   #ticker;
   // The composer's automatic contents, as a raw frame.
   #proposed = "";
-  // What was published while the line was cut and has not arrived, and how much of it there was.
+  // What was published while the line was cut and has not arrived yet, and how many messages the server says were missed.
   #passed = new Set();
-  #arrived = new Set();
   #count = 0;
 
   constructor({ id, name, hue, channel, lifetime, others, onCut }) {
@@ -61,7 +60,6 @@ export class User {
     connection.addEventListener("gap", () => this.#mark("gap", () => text("gap")));
     this.#part(".cut").addEventListener("click", () => {
       this.#passed.clear();
-      this.#arrived.clear();
       this.#mark("cut", () => text("lineCut"));
       connection.cut(CUT_MS);
       onCut(this);
@@ -89,9 +87,10 @@ export class User {
     select.value = users.some(({ id }) => String(id) === chosen) ? chosen : "";
   }
 
-  /** Something was published while the line is cut. */
+  /** This has been published. It must arrive when the line is back, if it is still cut now. */
   pass(words) {
-    if (!this.#arrived.has(words)) this.#passed.add(words);
+    if (this.connection.state !== "cut") return;
+    this.#passed.add(words);
     this.#why();
   }
 
@@ -196,7 +195,6 @@ export class User {
     const words = document.createElement("p");
     const full = plainText(data);
     this.#passed.delete(full);
-    this.#arrived.add(full);
     words.textContent = full.length > TEXT_LIMIT ? `${full.slice(0, TEXT_LIMIT)}…` : full;
     const time = document.createElement("time");
     time.textContent = new Date().toTimeString().slice(0, 5);
