@@ -69,20 +69,17 @@ impl Rings {
         now: u64,
     ) {
         let mut before = 0;
-        let ring = match self.channels.get_mut(channel) {
-            Some(ring) => {
-                before = ring.bytes + OVERHEAD;
-                if !ring.append(entry.clone()) {
-                    // A new epoch, or some are missing. Nothing is known of what lies between.
-                    let floor_number = entry.number.saturating_sub(1);
-                    *ring = Ring::new(retention, entry, floor_number);
-                }
-                ring
+        let ring = if let Some(ring) = self.channels.get_mut(channel) {
+            before = ring.bytes + OVERHEAD;
+            if !ring.append(entry.clone()) {
+                // A new epoch, or some are missing. Nothing is known of what lies between.
+                let floor_number = entry.number.saturating_sub(1);
+                *ring = Ring::new(retention, entry, floor_number);
             }
-            None => {
-                let ring = Ring::new(retention, entry, floor_number);
-                self.channels.entry(channel.clone()).or_insert(ring)
-            }
+            ring
+        } else {
+            let ring = Ring::new(retention, entry, floor_number);
+            self.channels.entry(channel.clone()).or_insert(ring)
         };
         ring.trim(now, self.limits.channel_bytes);
         self.bytes = (self.bytes + ring.bytes + OVERHEAD).saturating_sub(before);
@@ -245,12 +242,11 @@ mod tests {
 
         fn publish(&mut self, channel: usize) -> Arc<Entry> {
             self.number += 1;
-            let position = match self.heads.get(&channel) {
-                Some(head) => Position { offset: head.offset.saturating_add(1), ..*head },
-                None => {
-                    self.epochs += 1;
-                    Position { epoch: self.epochs, offset: NonZeroU64::MIN }
-                }
+            let position = if let Some(head) = self.heads.get(&channel) {
+                Position { offset: head.offset.saturating_add(1), ..*head }
+            } else {
+                self.epochs += 1;
+                Position { epoch: self.epochs, offset: NonZeroU64::MIN }
             };
             self.heads.insert(channel, position);
             let event = Event::new(
