@@ -11,6 +11,7 @@ mod connections;
 mod effect;
 mod heartbeat;
 mod histories;
+mod history;
 mod inbound;
 mod outbound;
 mod pending;
@@ -43,6 +44,7 @@ use crate::webhooks::Webhooks;
 
 pub use connections::{Attachment, OverQuota};
 pub use histories::{Arrival, CaughtUp, Histories};
+pub use history::HistoryPage;
 pub use pending::{Completion, JoinError, Termination};
 pub use rules::AppRules;
 
