@@ -3,13 +3,12 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { afterEach, beforeEach, test } from "node:test";
 import { gzipSync } from "node:zlib";
 
 import Echo from "laravel-echo";
 import Pusher8 from "pusher-js";
 import Pusher7 from "pusher-js-7";
-import Encrypted8 from "pusher-js/with-encryption.js";
 import nacl from "tweetnacl";
 
 import { files } from "../../clients/js/pusher-recovery/build.mjs";
@@ -37,7 +36,8 @@ const options = () => ({
   forceTLS: false,
   enabledTransports: ["ws"],
   authEndpoint: `${server.url}/auth`,
-  userAuthentication: { endpoint: `${server.url}/user`, transport: "ajax" },
+  userAuthentication: { endpoint: `${server.url}/user`, transport: "ajax", headers: {} },
+  auth: { headers: {} },
 });
 
 function connect(Pusher, key = "echo-key") {
@@ -220,7 +220,7 @@ test("encrypted channels: kept keys decrypt what was missed, and a new key is as
   const useKey = (key) => (server.secrets[name] = { shared_secret: Buffer.from(key).toString("base64") });
   const [key, next] = [nacl.randomBytes(32), nacl.randomBytes(32)];
   useKey(key);
-  const pusher = connect(recovery(Encrypted8));
+  const pusher = connect(recovery(Pusher8));
   const inbox = await told(pusher, name);
   server.publish(name, encrypt(1, key));
   await expect(inbox, 1);

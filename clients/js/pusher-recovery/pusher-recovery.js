@@ -2,17 +2,10 @@
 (function (root, make) {
 typeof define === "function" && define.amd ? define(make) : typeof module === "object" ? (module.exports = make()) : (root.PusherRecovery = make());
 })(this, function () {
-const parse = (text) => {
-try {
-return JSON.parse(text) || {};
-} catch {
-return {};
-}
-};
+const { parse } = JSON;
 const isOld = (id, last) => {
 const [epoch, offset] = id.split("-");
-const [lastEpoch, lastOffset] = last.split("-");
-return epoch === lastEpoch && +offset <= +lastOffset;
+return last.startsWith(epoch + "-") && +offset <= +last.split("-")[1];
 };
 class Session {
 constructor(pusher, positions) {
@@ -37,14 +30,17 @@ callback(error, data);
 });
 };
 }
-attach(socket) {
+attach(socket, url) {
 const send = socket.send;
 socket.send = (text) => send.call(socket, this.withPosition(text));
-let receive;
-Object.defineProperty(socket, "onmessage", { get() {}, set: (handler) => (receive = handler) });
-socket.addEventListener("message", (message) => {
-if (this.isNew(parse(message.data)) && receive) receive(message);
-});
+const intercept = (name, change) => {
+let handle;
+Object.defineProperty(socket, "on" + name, { get() {}, set: (handler) => (handle = handler) });
+socket.addEventListener(name, (event) => (event = change(event)) && handle && handle(event));
+};
+intercept("message", (message) => this.isNew(parse(message.data)) && message);
+if (url.includes("version=7"))
+intercept("close", ({ code, reason }) => ({ code, reason, wasClean: true }));
 return socket;
 }
 withPosition(text) {
@@ -91,7 +87,7 @@ runtimes.add(runtime);
 const create = runtime.createWebSocket;
 runtime.createWebSocket = function (url) {
 const session = sessions[url.replace(/.*\/app\/|\?.*/g, "")];
-return session ? session.attach(create.call(this, url + "&recovery=2")) : create.call(this, url);
+return session ? session.attach(create.call(this, url + "&recovery=2"), url) : create.call(this, url);
 };
 };
 const token = () =>

@@ -1,18 +1,11 @@
 // The source of pusher-recovery.mjs and pusher-recovery.js. Run `node build.mjs` after a change.
 
-const parse = (text) => {
-  try {
-    return JSON.parse(text) || {};
-  } catch {
-    return {};
-  }
-};
+const { parse } = JSON;
 
 // Positions of one epoch are compared by their offsets.
 const isOld = (id, last) => {
   const [epoch, offset] = id.split("-");
-  const [lastEpoch, lastOffset] = last.split("-");
-  return epoch === lastEpoch && +offset <= +lastOffset;
+  return last.startsWith(epoch + "-") && +offset <= +last.split("-")[1];
 };
 
 // What a page keeps from one connection to the next.
@@ -45,14 +38,18 @@ class Session {
     };
   }
 
-  attach(socket) {
+  attach(socket, url) {
     const send = socket.send;
     socket.send = (text) => send.call(socket, this.withPosition(text));
-    let receive;
-    Object.defineProperty(socket, "onmessage", { get() {}, set: (handler) => (receive = handler) });
-    socket.addEventListener("message", (message) => {
-      if (this.isNew(parse(message.data)) && receive) receive(message);
-    });
+    const intercept = (name, change) => {
+      let handle;
+      Object.defineProperty(socket, "on" + name, { get() {}, set: (handler) => (handle = handler) });
+      socket.addEventListener(name, (event) => (event = change(event)) && handle && handle(event));
+    };
+    intercept("message", (message) => this.isNew(parse(message.data)) && message);
+    // pusher-js 7 gives up WebSocket when two connections break within minutes.
+    if (url.includes("version=7"))
+      intercept("close", ({ code, reason }) => ({ code, reason, wasClean: true }));
     return socket;
   }
 
@@ -106,7 +103,7 @@ const install = (runtime) => {
   const create = runtime.createWebSocket;
   runtime.createWebSocket = function (url) {
     const session = sessions[url.replace(/.*\/app\/|\?.*/g, "")];
-    return session ? session.attach(create.call(this, url + "&recovery=2")) : create.call(this, url);
+    return session ? session.attach(create.call(this, url + "&recovery=2"), url) : create.call(this, url);
   };
 };
 
