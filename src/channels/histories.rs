@@ -33,6 +33,8 @@ struct State {
     rings: Rings,
     /// The last number that this node has handled. `None`: it has not asked the store yet.
     seen: Option<StoreState>,
+    /// See [`Histories::delivered`].
+    delivered: Option<StoreState>,
 }
 
 /// How a dispatch continues what has arrived before.
@@ -58,7 +60,7 @@ impl Histories {
     /// Needs a Tokio runtime, for a background task.
     #[must_use]
     pub fn start(broker: Arc<Broker>, rules: Arc<RetentionRules>, limits: Limits) -> Arc<Self> {
-        let state = State { rings: Rings::new(limits), seen: None };
+        let state = State { rings: Rings::new(limits), seen: None, delivered: None };
         let histories = Arc::new(Self { broker, rules, state: Mutex::new(state) });
         if histories.is_on() {
             let weak = Arc::downgrade(&histories);
@@ -83,6 +85,20 @@ impl Histories {
     #[must_use]
     pub fn retention(&self, channel: &ChannelName) -> Option<Retention> {
         self.rules.of(channel)
+    }
+
+    /// The store, and the last number of it up to which this node has published everything in the hub. `None`: it has not asked the
+    /// store yet.
+    #[must_use]
+    pub fn delivered(&self) -> Option<StoreState> {
+        self.lock().delivered
+    }
+
+    /// Everything that has [arrived](Self::arrive), or was missing before it, has been published in the hub. Returns the last number.
+    pub fn set_delivered(&self) -> Option<u64> {
+        let mut state = self.lock();
+        state.delivered = state.seen;
+        state.seen.map(|seen| seen.number)
     }
 
     /// Classifies a dispatch that has been stored. One that is [next](Arrival::Next) counts as handled.

@@ -18,6 +18,7 @@ mod push;
 mod reader;
 mod reconcile;
 mod reply_reader;
+mod session_store;
 mod store_keys;
 mod store_reader;
 mod store_script;
@@ -51,6 +52,7 @@ use supervisor::Supervisor;
 use topic_names::TopicNames;
 use url::RedisUrl;
 
+pub use session_store::{SessionFields, SessionStore, SignOfLife};
 pub(super) use url::RedisUrlError;
 pub use url::check_url;
 
@@ -66,6 +68,7 @@ pub struct Redis {
     retention: Arc<RetentionRules>,
     fences: Arc<Fences>,
     store: mpsc::UnboundedSender<StoreRequest>,
+    sessions: SessionStore,
     task: AbortHandle,
 }
 
@@ -79,6 +82,7 @@ impl Redis {
     ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), RedisUrlError> {
         let url = RedisUrl::parse(&settings.url)?;
         let timeout = settings.publish_timeout;
+        let sessions = SessionStore::start(url.clone(), &settings.prefix, timeout);
         let names = Arc::new(TopicNames::new(&settings.prefix));
         let (inbound, receiver) = mpsc::unbounded_channel();
         let topics = Arc::new(DesiredTopics::default());
@@ -119,7 +123,7 @@ impl Redis {
             has_history: !retention.is_empty(),
         };
         let task = tokio::spawn(supervisor.run(stream)).abort_handle();
-        Ok((Self { queue, topics, health, timeout, retention, fences, store, task }, receiver))
+        Ok((Self { queue, topics, health, timeout, retention, fences, store, sessions, task }, receiver))
     }
 
     pub(super) fn publish(&self, mut publication: Publication, receipt: Receipt) {
@@ -150,6 +154,10 @@ impl Redis {
         // Fails only while the node shuts down.
         let _ = self.store.send(request(reply));
         answer.await.unwrap_or(Err(StoreError::Unreachable))
+    }
+
+    pub(super) const fn sessions(&self) -> &SessionStore {
+        &self.sessions
     }
 
     pub(super) fn subscribe(&self, topic: &str) -> SubscribeOutcome {
