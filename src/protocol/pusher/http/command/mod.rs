@@ -62,6 +62,7 @@ pub struct Trigger {
 }
 
 /// The attributes of a channel that the caller requests with `info`.
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent item of the list")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Info {
     /// The number of members of a presence channel.
