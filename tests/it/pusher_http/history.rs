@@ -93,7 +93,8 @@ fn a_history_is_read_oldest_first_and_in_parts() {
         let expected: Vec<String> = (1..=5).map(|offset| format!("{epoch}-{offset}")).collect();
         assert_eq!(ids, expected);
         assert_eq!(all["position"], ids[4]);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = u64::try_from(now.as_millis()).unwrap();
         for message in all["messages"].as_array().unwrap() {
             assert!(message["time"].as_u64().unwrap().abs_diff(now) < 60_000, "{message}");
         }
