@@ -264,6 +264,33 @@ impl Histories {
         Ok(history.and_then(|history| history.head).map(|head| head.position))
     }
 
+    /// How far this node has handled a channel. `None`: it has not asked the store yet.
+    #[must_use]
+    pub fn position(&self, channel: &ChannelName) -> Option<Since> {
+        let state = self.lock();
+        let seen = state.seen.map(|seen| Since::Number { store: seen.store, number: seen.number });
+        state.rings.end(channel).map(Since::Position).or(seen)
+    }
+
+    /// All messages of a channel that are kept, the oldest first.
+    pub async fn kept(&self, channel: &ChannelName) -> Result<Vec<Arc<Entry>>, StoreError> {
+        let Some(retention) = self.rules.of(channel) else { return Ok(Vec::new()) };
+        let (now, age) = (now(), retention.age.as_millis());
+        let is_kept = |entry: &Arc<Entry>| u128::from(now.saturating_sub(entry.at)) <= age;
+        let here: Vec<_> =
+            self.lock().rings.entries(channel).filter(|entry| is_kept(entry)).cloned().collect();
+        if here.first().is_some_and(|first| first.position.offset.get() == 1) {
+            return Ok(here);
+        }
+        let store = self.broker.store_state(None).await?.store;
+        let reads = [StoreRead { channel: channel.clone(), after: ReadAfter::Start }];
+        let history = self.broker.read_histories(&reads).await?.pop().unwrap_or_default();
+        if history.head.is_none() {
+            return Ok(here);
+        }
+        Ok(history.messages.into_iter().filter_map(|message| entry(message, store)).filter(is_kept).collect())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
