@@ -8,6 +8,5 @@ mod since;
 
 pub use entry::{Content, Entry};
 pub use last_events::{Kept, Knowledge, LastEvents, Shared};
-pub use ring::Missed;
+pub use ring::{Missed, Since};
 pub use rings::{Limits, Rings};
-pub use since::Since;

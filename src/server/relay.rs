@@ -36,6 +36,9 @@ impl Relay {
                         if let Some(stored) = &stored
                             && !self.is_next(stored, &mut removed_keys).await
                         {
+                            if let Dispatch::Signal(signal) = dispatch {
+                                self.channels.handle_repeated(&signal, stored, permit);
+                            }
                             continue;
                         }
                         self.handle(dispatch, stored.as_deref(), permit, &mut removed_keys);
@@ -77,11 +80,8 @@ impl Relay {
         }
         for (channel, entry) in missed {
             match &entry.content {
-                Content::Native(event) => self.enter(event, &entry, None, removed_keys),
-                Content::App(event) => {
-                    self.histories.enter(&channel, &entry, || ());
-                    self.channels.deliver_missed(&channel, event, &entry);
-                }
+                Content::Native(event) => self.deliver(event, Some(&entry), None, removed_keys),
+                Content::App(event) => self.channels.deliver_missed(&channel, event, &entry),
             }
         }
         self.set_delivered();
@@ -113,29 +113,13 @@ impl Relay {
         match dispatch {
             Dispatch::Event(event) => {
                 let position = stored.and_then(|stored| Some((stored, stored.position(0)?)));
-                let Some((stored, position)) = position else {
-                    return self.deliver(&event, None, Some(permit), removed_keys);
-                };
-                let entry = Arc::new(Entry::new(position, stored, Content::Native(event.clone())));
-                self.enter(&event, &entry, Some(permit), removed_keys);
+                let publish = |entry: Option<&Entry>| self.deliver(&event, entry, Some(permit), removed_keys);
+                let Some((stored, position)) = position else { return publish(None) };
+                let content = Content::Native(event.clone());
+                self.histories.append_and_publish(&event.channel, stored, position, content, publish);
             }
             Dispatch::Signal(signal) => self.channels.handle_signal(&signal, stored, permit),
             Dispatch::Topic { topic, payload } => self.channels.handle_topic(&topic, &payload, permit),
-        }
-    }
-
-    /// Delivers a message and enters it in the history of its channel.
-    fn enter(
-        &self,
-        event: &Event,
-        entry: &Arc<Entry>,
-        permit: Option<OwnedSemaphorePermit>,
-        removed_keys: &mut RemovedKeys,
-    ) {
-        let mut permit = permit;
-        let publish = || self.deliver(event, Some(entry), permit.take(), removed_keys);
-        if !self.histories.enter(&event.channel, entry, publish) {
-            self.deliver(event, None, permit, removed_keys);
         }
     }
 

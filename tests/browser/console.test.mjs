@@ -79,7 +79,7 @@ describe("with the server up", () => {
     const sent = '{"data":{"message":"Yahoo <b>山彦</b>","name":"Aoi"}}';
     const frames = (await wire("Aoi")).map(([, , text]) => text);
     const start = frames.find((text) => text.includes("recovered"));
-    assert.match(start, /^{"type":"recovered","count":0,"id":"n?[0-9a-f]+-\d+"}$/);
+    assert.match(start, /^{"type":"recovered","count":0,"id":"s?[0-9a-f]+-\d+"}$/);
     const copy = frames.at(-1);
     const { id } = JSON.parse(copy);
     assert.equal(copy, `{"type":"message","id":"${id}","sender":{"name":"Aoi","id":7},"data":{"message":"Yahoo <b>山彦</b>","name":"Aoi"}}`);
