@@ -8,12 +8,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::broker::{Broker, ReadAfter, StoreError, StoreRead, StoreState, StoredHistory, StoredMessage};
-use crate::cluster::{Decoded, Envelope, decode};
 use crate::history::{Content, Entry, Limits, Missed, Rings, Since};
-use crate::message::{ChannelName, Dispatch, Position, Retention, RetentionRules, Stored};
+use crate::message::{ChannelName, Position, Retention, RetentionRules, Stored};
 use crate::unix_time::unix_time;
 
-use super::wire::ClusterMessage;
+use super::stored_entries::{entry, proven};
 
 /// How long to wait before the store is read again after a failure.
 const READ_AGAIN: Duration = Duration::from_millis(50);
@@ -389,39 +388,6 @@ impl State {
         (self.seen, self.first) = (Some(current), 0);
         caught_up
     }
-}
-
-/// What a client has missed by the store alone. `None`: the store does not prove it.
-fn proven(history: StoredHistory, since: Since) -> Option<Missed> {
-    let store = history.store?;
-    let end = history.head.map(|head| head.position);
-    let is_proven = match since {
-        Since::Position(position) => end.is_some_and(|end| position.is_covered_by(end)),
-        Since::Number { store: of, .. } => of == store,
-    };
-    if !is_proven || history.is_trimmed {
-        return None;
-    }
-    let entries = history.messages.into_iter().map(|message| entry(message, store));
-    Some(Missed { entries: entries.collect::<Option<_>>()?, end })
-}
-
-fn entry(
-    StoredMessage { position, number, at, index, dispatch }: StoredMessage,
-    store: u64,
-) -> Option<Arc<Entry>> {
-    let content = match dispatch {
-        Dispatch::Event(event) => Content::Native(event),
-        Dispatch::Signal(signal) => match decode::<ClusterMessage>(&signal) {
-            Ok(Decoded::Message(Envelope { message: ClusterMessage::Event(event), .. })) => {
-                Content::App(event.into())
-            }
-            _ => return None,
-        },
-        Dispatch::Topic { .. } => return None,
-    };
-    let stored = Stored { store, number, at, positions: vec![(index, position)] };
-    Some(Arc::new(Entry::new(position, &stored, content)))
 }
 
 fn now() -> u64 {

@@ -28,6 +28,7 @@ mod shutdown;
 mod snapshot;
 mod socket_ids;
 mod state;
+mod stored_entries;
 mod sweep;
 mod topics;
 mod wire;
