@@ -8,6 +8,7 @@ mod connection_topics;
 mod desired_topics;
 mod health;
 mod inbound_stream;
+mod ingest;
 mod keepalive;
 mod publish_queue;
 mod publish_script;
