@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::claims::TokenClaims;
+use super::crypto_provider::install_crypto_provider;
 use super::keys::{KeySet, VerificationKey};
 use super::{Identity, KeyProblem, Settings, TokenRejectReason};
 
@@ -23,6 +24,7 @@ pub struct Authenticator {
 impl Authenticator {
     /// Reads the keys. The error lists all problems with them. Without keys, every token is rejected.
     pub fn new(settings: &Settings) -> Result<Self, Vec<KeyProblem>> {
+        install_crypto_provider();
         let KeySet { usable: keys, problems, warnings } = KeySet::read(settings);
         if !problems.is_empty() {
             return Err(problems);

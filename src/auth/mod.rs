@@ -3,6 +3,7 @@
 
 mod authenticator;
 mod claims;
+mod crypto_provider;
 mod identity;
 mod keys;
 pub mod pusher;
@@ -11,6 +12,7 @@ mod settings;
 mod token_issuer;
 
 pub use authenticator::Authenticator;
+pub use crypto_provider::install_crypto_provider;
 pub use identity::Identity;
 pub use keys::KeyProblem;
 pub use reject_reason::TokenRejectReason;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::Settings;
+use super::crypto_provider::install_crypto_provider;
 use crate::message::{ChannelName, UserId};
 use crate::unix_time::unix_time;
 
@@ -26,6 +27,7 @@ pub struct NoSigningKeyError;
 impl TokenIssuer {
     /// Uses `auth.secret`, or else the first shared secret in `auth.keys`.
     pub fn new(settings: &Settings) -> Result<Self, NoSigningKeyError> {
+        install_crypto_provider();
         let (algorithm, secret, kid) = signing_key(settings).ok_or(NoSigningKeyError)?;
         let mut header = Header::new(algorithm);
         header.kid = kid.map(str::to_owned);

@@ -3,14 +3,14 @@ use thiserror::Error;
 use crate::message::{ChannelName, Dispatch, Position};
 
 /// What to read from the history of a channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StoreRead {
     pub channel: ChannelName,
     pub after: ReadAfter,
 }
 
 /// Where to start reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReadAfter {
     /// Everything that is kept.
     Start,
@@ -53,7 +53,7 @@ pub struct StoredMessage {
 }
 
 /// The store, and how far it has numbered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StoreState {
     /// See [`Stored::store`](crate::message::Stored::store).
     pub store: u64,

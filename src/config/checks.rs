@@ -23,6 +23,7 @@ pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     checks.origins();
     checks.durations();
     checks.limits();
+    checks.recovery();
     checks.redis();
     checks.channels();
     checks.pusher();
@@ -93,6 +94,7 @@ impl Checks<'_> {
             ("limits", "keep_alive_timeout", server.limits.keep_alive_timeout),
             ("heartbeat", "interval", server.heartbeat.interval),
             ("heartbeat", "timeout", server.heartbeat.timeout),
+            ("recovery", "window", server.recovery.window),
         ] {
             if duration.is_zero() {
                 self.problem(section, name, "must be longer than 0s");
@@ -123,6 +125,23 @@ impl Checks<'_> {
                 );
                 self.problem("limits", name, message);
             }
+        }
+    }
+
+    fn recovery(&mut self) {
+        let server = &self.config.settings.server;
+        let (channel, total) = (server.recovery.channel_bytes, server.recovery.total_bytes);
+        // A message is kept as it arrived and as it is sent.
+        let (message, least) = (server.limits.message_bytes, server.limits.message_bytes.saturating_mul(2));
+        if channel < least {
+            let message = format!(
+                "{channel} is less than twice limits.message_bytes ({message}), so the largest message would not fit"
+            );
+            self.problem("recovery", "channel_bytes", message);
+        }
+        if total < channel {
+            let message = format!("{total} is less than recovery.channel_bytes ({channel})");
+            self.problem("recovery", "total_bytes", message);
         }
     }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use config::{File, FileFormat, Source, Value, ValueKind};
 
 use super::aliases::aliases;
+use super::file::with_origin;
 use super::layer::Layer;
 use super::schema::{Schema, SettingType, nearest};
 use super::validator::Validator;
@@ -187,7 +188,7 @@ impl EnvironmentReader<'_> {
         self.taken.push(key.clone());
         let origin = self.environment.origin(&[name]);
         match parse(kind, &text) {
-            Ok(value) => self.put(key, Value::new(Some(&origin), value)),
+            Ok(value) => self.put(key, with_origin(value, &origin)),
             Err(expected) => {
                 let instead = if key.is_secret() { String::new() } else { format!(", not {text:?}") };
                 self.problems.push(Problem::new(key, Some(&origin), format!("must be {expected}{instead}")));
@@ -244,6 +245,9 @@ fn parse(kind: SettingType, text: &str) -> Result<ValueKind, String> {
         }
         SettingType::Tables(array) => {
             toml(text).ok_or_else(|| format!("a TOML array such as {}", array.example()))
+        }
+        SettingType::Table(table) => {
+            toml(text).ok_or_else(|| format!("a TOML table such as {}", table.example()))
         }
         SettingType::Texts => {
             toml(text).ok_or_else(|| r#"a TOML table such as { name = "value" }"#.to_owned())

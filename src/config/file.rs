@@ -69,7 +69,8 @@ fn tables(path: &Path, origin: &str) -> Result<Tables, String> {
     Ok(tables.into_iter().map(|(name, value)| (name, with_origin(value.kind, origin))).collect())
 }
 
-fn with_origin(kind: ValueKind, origin: &str) -> config::Value {
+/// A value whose parts have an origin, too.
+pub(super) fn with_origin(kind: ValueKind, origin: &str) -> config::Value {
     let kind = match kind {
         ValueKind::Table(table) => ValueKind::Table(
             table.into_iter().map(|(name, value)| (name, with_origin(value.kind, origin))).collect(),

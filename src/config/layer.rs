@@ -4,7 +4,7 @@ use config::{ConfigError, Map, Source, Value, ValueKind};
 
 use super::schema::SettingType;
 use super::validator::{Validator, to_json};
-use super::{Key, Problem, table_arrays};
+use super::{Key, Problem, tables};
 
 /// The values of one source, each with its origin.
 #[derive(Debug, Clone, Default)]
@@ -63,8 +63,9 @@ impl Source for Layer {
 fn problems_of(key: &Key, value: &Value, validator: &Validator<'_>) -> Vec<Problem> {
     let (at, origin) = (key.to_string(), value.origin());
     match validator.schema.type_of(key) {
-        Some(SettingType::Tables(array)) => {
-            table_arrays::problems(array, &at, &to_json(value), origin, validator)
+        Some(SettingType::Tables(array)) => tables::problems(array, &at, &to_json(value), origin, validator),
+        Some(SettingType::Table(table)) => {
+            tables::problems_of_table(table, &at, &to_json(value), origin, validator)
         }
         Some(kind) => validator.check(&at, key, kind, &to_json(value), origin),
         None => {

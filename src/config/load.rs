@@ -121,10 +121,19 @@ fn to_object(tables: &Tables) -> serde_json::Map<String, Json> {
     tables.iter().map(|(name, value)| (name.clone(), to_json(value))).collect()
 }
 
+/// Where a value comes from. Of a table, the layers keep only where its settings come from.
+fn origin(value: &Value) -> Option<&str> {
+    let of_settings = || match &value.kind {
+        ValueKind::Table(table) => table.values().find_map(Value::origin),
+        _ => None,
+    };
+    value.origin().or_else(of_settings)
+}
+
 fn entries(tables: Tables) -> Vec<SettingEntry> {
     let mut entries = Vec::new();
     let mut push = |key: Key, value: &Value| {
-        entries.push(SettingEntry { key, value: to_json(value), origin: value.origin().map(str::to_owned) });
+        entries.push(SettingEntry { key, value: to_json(value), origin: origin(value).map(str::to_owned) });
     };
     for (section, value) in tables {
         let ValueKind::Table(table) = value.kind else {

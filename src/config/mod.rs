@@ -18,7 +18,7 @@ mod redis_url;
 mod schema;
 mod settings;
 mod show;
-mod table_arrays;
+mod tables;
 mod validator;
 mod warnings;
 

@@ -8,10 +8,11 @@ use super::Key;
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// The settings of each `[channels.KIND]`.
-const CHANNEL_SETTINGS: [(&str, SettingType); 3] = [
+const CHANNEL_SETTINGS: [(&str, SettingType); 4] = [
     ("fields", SettingType::List),
     ("targeting", SettingType::Boolean),
     ("client_send", SettingType::Boolean),
+    ("history", SettingType::Table(TableType::Retention)),
 ];
 
 /// The type of a setting is the type of its default.
@@ -23,33 +24,39 @@ pub(super) enum SettingType {
     List,
     /// A table of strings.
     Texts,
-    Tables(TableArray),
+    Table(TableType),
+    Tables(TableType),
 }
 
-/// The arrays of tables.
+/// The tables with settings of their own. All except `Retention` come in arrays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TableArray {
+pub(super) enum TableType {
     AuthKeys,
     Apps,
     Webhooks,
+    History,
+    Retention,
 }
 
-impl TableArray {
+impl TableType {
     fn of(key: &Key) -> Option<Self> {
         match (&*key.section, &*key.name) {
             ("auth", "keys") => Some(Self::AuthKeys),
             ("", "apps") => Some(Self::Apps),
             ("pusher", "webhooks") => Some(Self::Webhooks),
+            ("pusher", "history") => Some(Self::History),
             _ => None,
         }
     }
 
-    /// An example of the array as the value of an environment variable.
+    /// An example of the value of an environment variable.
     pub(super) const fn example(self) -> &'static str {
         match self {
             Self::AuthKeys => r#"[{ algorithm = "RS256", public_key_file = "key.pem" }]"#,
             Self::Apps => r#"[{ id = "my-app", key = "my-key", secret = "…" }]"#,
             Self::Webhooks => r#"[{ url = "https://app.example.com/webhook" }]"#,
+            Self::History => r#"[{ channels = ["news"], messages = 1000, age = "2m" }]"#,
+            Self::Retention => r#"{ messages = 1000, age = "2m" }"#,
         }
     }
 }
@@ -66,7 +73,7 @@ impl Setting {
         let kind = match default.kind {
             ValueKind::Boolean(_) => SettingType::Boolean,
             ValueKind::String(_) => SettingType::Text,
-            ValueKind::Array(_) => TableArray::of(&key).map_or(SettingType::List, SettingType::Tables),
+            ValueKind::Array(_) => TableType::of(&key).map_or(SettingType::List, SettingType::Tables),
             _ => SettingType::Integer,
         };
         Self { key, kind, default }

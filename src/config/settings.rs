@@ -26,6 +26,7 @@ impl Settings {
                 channels: section(sections, "channels")?,
                 pusher: section(sections, "pusher")?,
                 apps: section(sections, "apps")?,
+                recovery: section(sections, "recovery")?,
             },
             log: section(sections, "log")?,
         })

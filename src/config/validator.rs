@@ -72,12 +72,13 @@ pub(super) fn wrong_type(kind: SettingType, json: &Json) -> Option<&'static str>
         (SettingType::List, _) => Some("a list of strings"),
         (SettingType::Texts, _) => Some("a table of strings, such as { name = \"value\" }"),
         (SettingType::Text, _) => Some("a string"),
+        (SettingType::Table(_), _) => Some("a table"),
         (SettingType::Tables(_), _) => Some("a list of tables"),
     }
 }
 
 /// Rewrites the deserializer's message for people.
-fn reason(json: &Json, error: &str) -> String {
+pub(super) fn reason(json: &Json, error: &str) -> String {
     let shown = shown(json);
     if error.contains("a duration") {
         return format!("must be a duration such as \"10s\" or \"1m 30s\", not {shown}");
@@ -94,6 +95,9 @@ fn reason(json: &Json, error: &str) -> String {
         if error.ends_with(rust) {
             return format!("must be a whole number {range}, not {shown}");
         }
+    }
+    if error.starts_with("must ") {
+        return format!("{error}, not {shown}");
     }
     format!("{shown} is invalid: {error}")
 }

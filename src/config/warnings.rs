@@ -1,14 +1,17 @@
 //! Settings that work, but probably not as intended.
 
+use humantime::format_duration;
 use secrecy::ExposeSecret;
 
 use super::{Config, Key, Problem};
+use crate::message::Retention;
 use crate::protocol::pusher::{AppSettings, PusherSettings};
 use crate::transport::Limits;
 
 pub(super) fn of(config: &Config) -> Vec<Problem> {
     let mut warnings = odd_secrets(config);
     warnings.extend(exceeded_limits(config));
+    warnings.extend(short_histories(config));
     warnings
 }
 
@@ -65,6 +68,40 @@ fn exceeded_limits(config: &Config) -> Vec<Problem> {
         check(&app.with_defaults(&server.pusher), &format!("apps[{index}]"), &|_| Key::top("apps"))
     });
     of_all.into_iter().flatten().chain(own).collect()
+}
+
+/// Histories that are shorter than the time that a page may be away.
+fn short_histories(config: &Config) -> Vec<Problem> {
+    let server = &config.settings.server;
+    let window = server.recovery.window;
+    let mut warnings = Vec::new();
+    let mut check = |retention: &Retention, at: String, key: Key| {
+        if retention.age < window {
+            let (age, window) = (format_duration(retention.age), format_duration(window));
+            let message = format!(
+                "{age} is shorter than recovery.window ({window}): clients that are away for longer than {age} are told that \
+                 messages may be missing"
+            );
+            warnings.push(Problem::new(at, config.origin(&key), message));
+        }
+    };
+    let mut kinds: Vec<_> = server.channels.iter().collect();
+    kinds.sort_unstable_by_key(|(kind, _)| *kind);
+    for (kind, rules) in kinds {
+        if let Some(retention) = &rules.history {
+            let key = Key::of_channel(kind, "history");
+            check(retention, format!("{key}.age"), key);
+        }
+    }
+    for (index, rule) in server.pusher.history.iter().enumerate() {
+        check(&rule.retention, format!("pusher.history[{index}].age"), Key::new("pusher", "history"));
+    }
+    for (app, settings) in server.apps.iter().enumerate() {
+        for (index, rule) in settings.history.iter().flatten().enumerate() {
+            check(&rule.retention, format!("apps[{app}].history[{index}].age"), Key::top("apps"));
+        }
+    }
+    warnings
 }
 
 /// A client that joins a presence channel receives the list of all members in one message.

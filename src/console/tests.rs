@@ -68,6 +68,7 @@ fn bench() -> Bench {
         fields: Some(vec!["message".into(), "name".into()]),
         targeting: true,
         client_send: true,
+        history: None,
     };
     let native = Arc::new(Native::new(&HashMap::from([("chat".to_owned(), chat)])));
     let state =

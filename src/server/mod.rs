@@ -3,8 +3,9 @@
 mod drain;
 mod public;
 mod relay;
+mod retention;
 mod run;
 mod settings;
 
 pub use run::run;
-pub use settings::{Listen, Settings};
+pub use settings::{Listen, Recovery, Settings};

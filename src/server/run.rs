@@ -12,6 +12,7 @@ use super::Settings;
 use super::drain::Drain;
 use super::public::{landing, public};
 use super::relay::Relay;
+use super::retention::retention;
 use crate::admin::{self, AdminHosts, AdminState, Load};
 use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::{Broker, Status};
@@ -21,7 +22,7 @@ use crate::endpoint::native::{self, NativeEndpoint};
 use crate::endpoint::pusher::{self, PusherEndpoint};
 use crate::history::Limits;
 use crate::hub::Hub;
-use crate::message::{RetentionRules, Sender};
+use crate::message::Sender;
 use crate::protocol::native::Native;
 use crate::protocol::pusher::{App, Apps, PusherDialect};
 use crate::telemetry::Metrics;
@@ -34,9 +35,6 @@ use crate::webhooks::Webhooks;
 /// How long the last webhooks may take after the connections are closed. Not part of the grace period, which the connections may
 /// have used up.
 const LAST_WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The memory of histories on this node.
-const HISTORY_LIMITS: Limits = Limits { channel_bytes: 8 << 20, total_bytes: 256 << 20 };
 
 /// Serves until `shutdown` completes, then drains. Needs a multi-threaded tokio runtime.
 ///
@@ -56,11 +54,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let admin_address = settings.admin.listen;
     let admin_listener = bind(&admin_address.ip().to_string(), admin_address.port(), "admin.listen").await?;
 
-    let sender = Sender::from(&settings.sender);
-    let retention = Arc::new(retention(&settings));
+    let retention = Arc::new(retention(&settings.channels, &apps));
     let (broker, inbound) = Broker::start(
         &settings.redis,
-        sender,
+        Sender::from(&settings.sender),
         settings.limits.queue_bytes,
         retention.clone(),
         metrics.clone(),
@@ -69,7 +66,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
     let webhooks = Webhooks::start(&apps, &metrics);
-    let histories = Histories::start(broker.clone(), retention, HISTORY_LIMITS);
+    let limits =
+        Limits { channel_bytes: settings.recovery.channel_bytes, total_bytes: settings.recovery.total_bytes };
+    let histories = Histories::start(broker.clone(), retention, limits);
     let channels = Channels::start(
         rules(&apps),
         &PusherDialect,
@@ -122,16 +121,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     };
     tokio::spawn(accept_http(admin_listener, operators, timeouts, descriptors.admin, metrics.clone()));
     let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, descriptors.public, metrics));
-    tracing::info!(
-        %address,
-        admin = %admin_address,
-        version = env!("CARGO_PKG_VERSION"),
-        broker = if matches!(*broker, Broker::Memory(_)) { "memory" } else { "redis" },
-        "listening"
-    );
-    if let Status::Unavailable(reason) = broker.status() {
-        tracing::info!(reason = &*reason, "waiting for the broker");
-    }
+    log_listening(address, admin_address, &broker);
 
     shutdown.await;
     let drain = Drain { context, hub };
@@ -148,6 +138,19 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+fn log_listening(address: SocketAddr, admin: SocketAddr, broker: &Broker) {
+    tracing::info!(
+        %address,
+        %admin,
+        version = env!("CARGO_PKG_VERSION"),
+        broker = if matches!(broker, Broker::Memory(_)) { "memory" } else { "redis" },
+        "listening"
+    );
+    if let Status::Unavailable(reason) = broker.status() {
+        tracing::info!(reason = &*reason, "waiting for the broker");
+    }
 }
 
 fn apps(settings: &Settings) -> anyhow::Result<Apps> {
@@ -176,11 +179,6 @@ fn context(
         proxies,
         descriptors.sockets,
     )
-}
-
-/// Which channels have a history.
-fn retention(_settings: &Settings) -> RetentionRules {
-    RetentionRules::default()
 }
 
 /// What the engine has to know of the apps, the default one first.

@@ -38,6 +38,21 @@ pub struct Settings {
     pub pusher: PusherSettings,
     /// `[[apps]]`
     pub apps: Vec<AppSettings>,
+    /// `[recovery]`
+    pub recovery: Recovery,
+}
+
+/// `[recovery]`: what a client finds when it comes back.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// How long a session of the Pusher protocol is kept after its connection has ended.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// The memory for the history of one channel on this node, in bytes.
+    pub channel_bytes: usize,
+    /// The memory for the histories of all channels on this node, in bytes.
+    pub total_bytes: usize,
 }
 
 /// `[server]`: the public port.

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::desired_topics::DesiredTopics;
+use super::fences::Fences;
 use super::publish_queue::{OwnCopy, PublishQueue};
 use super::topic_names::TopicNames;
 use crate::broker::budget::Budget;
-use crate::broker::envelope::{self, InvalidPayload};
+use crate::broker::envelope::{self, Decoded, InvalidPayload};
 use crate::broker::{Inbound, SubscriptionId};
 use crate::message::{ChannelName, Dispatch, Sender};
 use crate::telemetry::{Metrics, Reason};
@@ -17,6 +18,7 @@ pub(super) struct InboundStream {
     pub(super) queue: Arc<PublishQueue>,
     pub(super) names: Arc<TopicNames>,
     pub(super) topics: Arc<DesiredTopics>,
+    pub(super) fences: Arc<Fences>,
     pub(super) sender_default: Sender,
     pub(super) budget: Budget,
     pub(super) inbound: mpsc::UnboundedSender<Inbound>,
@@ -35,6 +37,14 @@ impl InboundStream {
         } else if self.has_history {
             self.send(Inbound::Connected);
         }
+        self.fences.on_connected();
+    }
+
+    /// Passes fences on, once everything that Redis had published before them has been passed on.
+    pub(super) fn on_fence(&self, number: Option<u64>) {
+        for handled in number.map(|number| self.fences.take(number)).into_iter().flatten() {
+            self.send(Inbound::Fence(handled));
+        }
     }
 
     /// Passes completed subscriptions on: what is read from the connection after this was published later.
@@ -47,7 +57,7 @@ impl InboundStream {
     /// Delivers a message. Returns whether it had to wait for the queue budget; meanwhile nothing is read from Redis, so
     /// that nothing is dropped.
     pub(super) async fn on_message(&self, channel: &[u8], payload: Bytes) -> bool {
-        let (dispatch, seq) = match self.decode(channel, payload) {
+        let Decoded { dispatch, seq, stored } = match self.decode(channel, payload) {
             Ok(Some(decoded)) => decoded,
             Ok(None) => return false,
             Err(InvalidPayload { error, channel: of }) => {
@@ -56,7 +66,8 @@ impl InboundStream {
             }
         };
         // This calls the receipt, before the sender's own copy is delivered.
-        if seq.is_some_and(|seq| self.queue.on_copy(seq) == OwnCopy::Discard) {
+        let position = stored.as_ref().and_then(|stored| Some(stored.positions.first()?.1));
+        if seq.is_some_and(|seq| self.queue.on_copy(seq, position) == OwnCopy::Discard) {
             let of = if let Dispatch::Event(event) = &dispatch { Some(&event.channel) } else { None };
             self.drop_message("refused", channel, of);
             return false;
@@ -67,18 +78,13 @@ impl InboundStream {
             None => (self.budget.take(&dispatch).await, true),
         };
         if let Some(permit) = permit {
-            self.send(Inbound::Dispatch { dispatch, stored: None, permit });
+            self.send(Inbound::Dispatch { dispatch, stored, permit });
         }
         has_waited
     }
 
-    /// The dispatch in a message, and its number if this node published it. `None` for a topic that was unsubscribed
-    /// while the message was under way.
-    fn decode(
-        &self,
-        channel: &[u8],
-        payload: Bytes,
-    ) -> Result<Option<(Dispatch, Option<u64>)>, InvalidPayload> {
+    /// The contents of a message. `None` for a topic that was unsubscribed while the message was under way.
+    fn decode(&self, channel: &[u8], payload: Bytes) -> Result<Option<Decoded>, InvalidPayload> {
         if *channel == *self.names.events {
             return envelope::decode_event(&payload, &self.queue.node, &self.sender_default).map(Some);
         }
@@ -86,7 +92,8 @@ impl InboundStream {
             return envelope::decode_signal(&payload, &self.queue.node).map(Some);
         }
         let topic = self.names.topic(channel).and_then(|topic| self.topics.find(topic));
-        Ok(topic.map(|topic| (Dispatch::Topic { topic, payload }, None)))
+        let dispatch = topic.map(|topic| Dispatch::Topic { topic, payload });
+        Ok(dispatch.map(|dispatch| Decoded { dispatch, seq: None, stored: None }))
     }
 
     fn drop_message(&self, reason: &'static str, topic: &[u8], channel: Option<&ChannelName>) {

@@ -1,11 +1,13 @@
 //! Carries events over Redis or Valkey. One connection publishes, a second one is subscribed; one task runs both.
 
 mod backoff;
+mod channel_read;
 mod clock;
 mod connection;
 mod connection_error;
 mod connection_topics;
 mod desired_topics;
+mod fences;
 mod health;
 mod inbound_stream;
 mod ingest;
@@ -17,6 +19,9 @@ mod push;
 mod reader;
 mod reconcile;
 mod reply_reader;
+mod store_keys;
+mod store_reader;
+mod store_script;
 mod supervisor;
 mod timeouts;
 mod topic_names;
@@ -37,9 +42,12 @@ use super::{
 use crate::message::{Publication, RetentionRules, Sender};
 use crate::telemetry::Metrics;
 use desired_topics::DesiredTopics;
+use fences::Fences;
 use health::Health;
 use inbound_stream::InboundStream;
 use publish_queue::PublishQueue;
+use store_keys::StoreKeys;
+use store_reader::{StoreReader, StoreRequest};
 use supervisor::Supervisor;
 use topic_names::TopicNames;
 use url::RedisUrl;
@@ -57,7 +65,8 @@ pub struct Redis {
     health: Arc<Health>,
     timeout: Duration,
     retention: Arc<RetentionRules>,
-    inbound: mpsc::UnboundedSender<Inbound>,
+    fences: Arc<Fences>,
+    store: mpsc::UnboundedSender<StoreRequest>,
     task: AbortHandle,
 }
 
@@ -77,39 +86,71 @@ impl Redis {
         let queue = Arc::new(PublishQueue::new(timeout, queue_bytes, names.clone()));
         let events_channel = String::from_utf8_lossy(&names.events).into_owned();
         let health = Arc::new(Health::new(queue.clone(), metrics.clone(), url.to_string(), events_channel));
+        let fences = Arc::new(Fences::default());
+        let keys = Arc::new(StoreKeys::new(&settings.prefix));
+        let reader = StoreReader {
+            url: url.clone(),
+            timeout,
+            keys: keys.clone(),
+            queue: queue.clone(),
+            rules: retention.clone(),
+            sender_default: sender_default.clone(),
+        };
+        let (store, requests) = mpsc::unbounded_channel();
+        // Ends with the requests.
+        tokio::spawn(reader.run(requests));
         let stream = InboundStream {
             queue: queue.clone(),
             names,
             topics: topics.clone(),
+            fences: fences.clone(),
             sender_default,
             budget: Budget::new(queue_bytes),
-            inbound: inbound.clone(),
+            inbound,
             has_history: !retention.is_empty(),
             has_subscribed: false,
             metrics,
         };
-        let supervisor = Supervisor { url, timeout, queue: queue.clone(), health: health.clone() };
+        let supervisor = Supervisor {
+            url,
+            timeout,
+            queue: queue.clone(),
+            health: health.clone(),
+            keys,
+            has_history: !retention.is_empty(),
+        };
         let task = tokio::spawn(supervisor.run(stream)).abort_handle();
-        Ok((Self { queue, topics, health, timeout, retention, inbound, task }, receiver))
+        Ok((Self { queue, topics, health, timeout, retention, fences, store, task }, receiver))
     }
 
     pub(super) fn publish(&self, mut publication: Publication, receipt: Receipt) {
         retained(&mut publication, &self.retention);
-        self.queue.publish(publication.dispatch, receipt);
+        self.queue.publish(publication, receipt);
     }
 
-    pub(super) async fn read_histories(&self, _: &[StoreRead]) -> Result<Vec<StoredHistory>, StoreError> {
-        std::future::ready(()).await;
-        Err(StoreError::Unreachable)
+    pub(super) async fn read_histories(&self, reads: &[StoreRead]) -> Result<Vec<StoredHistory>, StoreError> {
+        if reads.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.ask_store(|reply| StoreRequest::Histories(reads.to_vec(), reply)).await
     }
 
-    pub(super) async fn store_state(&self, _: Option<StoreState>) -> Result<StoreState, StoreError> {
-        std::future::ready(()).await;
-        Err(StoreError::Unreachable)
+    pub(super) async fn store_state(&self, seen: Option<StoreState>) -> Result<StoreState, StoreError> {
+        self.ask_store(|reply| StoreRequest::State(seen, reply)).await
     }
 
     pub(super) fn fence(&self, handled: oneshot::Sender<()>) {
-        let _ = self.inbound.send(Inbound::Fence(handled));
+        self.fences.add(handled);
+    }
+
+    async fn ask_store<A>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<A, StoreError>>) -> StoreRequest,
+    ) -> Result<A, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        // Fails only while the node shuts down.
+        let _ = self.store.send(request(reply));
+        answer.await.unwrap_or(Err(StoreError::Unreachable))
     }
 
     pub(super) fn subscribe(&self, topic: &str) -> SubscribeOutcome {

@@ -140,8 +140,9 @@ mod tests {
             fields: Some(vec!["message".into(), "name".into()]),
             targeting: true,
             client_send: true,
+            history: None,
         };
-        let whisper = ChannelSettings { fields: None, targeting: true, client_send: false };
+        let whisper = ChannelSettings { fields: None, targeting: true, client_send: false, history: None };
         Rules::new(&HashMap::from([("chat".into(), chat), ("whisper".into(), whisper)]))
     }
 
@@ -184,6 +185,7 @@ mod tests {
             fields: fields.map(|field| vec![field.to_owned()]),
             targeting: false,
             client_send: false,
+            history: None,
         };
         let rules = Rules::new(&HashMap::from([
             ("chat".into(), rule(Some("*"))),

@@ -2,6 +2,8 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
+use crate::message::Retention;
+
 /// `[sender]`: the sender of messages that Laravel publishes without naming one.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +28,9 @@ pub struct ChannelSettings {
     /// Whether clients may send.
     #[serde(default = "yes")]
     pub client_send: bool,
+    /// What is kept of each channel; none has a history without the setting.
+    #[serde(default)]
+    pub history: Option<Retention>,
 }
 
 impl ChannelSettings {

@@ -3,6 +3,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use super::history_rule::HistoryRule;
 use super::webhook_settings::WebhookSettings;
 use crate::message::ChannelName;
 
@@ -55,9 +56,7 @@ macro_rules! settings {
                 }
             }
 
-            /// `defaults` with the overrides of this app.
-            #[must_use]
-            pub fn with_defaults(&self, defaults: &PusherSettings) -> PusherSettings {
+            fn overriding(&self, defaults: &PusherSettings) -> PusherSettings {
                 PusherSettings {
                     $($name: self.$name.clone().unwrap_or_else(|| defaults.$name.clone()),)*
                 }
@@ -107,6 +106,8 @@ settings! {
     /// Web origins that may connect, such as `https://app.example.com`. Empty: the origins of `[server]`.
     origins: Vec<String> = Vec::new();
     webhooks: Vec<WebhookSettings> = Vec::new();
+    /// Which channels have a history. The first rule that matches a channel applies.
+    history: Vec<HistoryRule> = Vec::new();
 }
 
 /// Maximum bytes that JSON takes for one byte of a string (`\u0001`). One character takes at most twice as many
@@ -178,6 +179,14 @@ impl PusherSettings {
 }
 
 impl AppSettings {
+    /// `defaults` with the overrides of this app. Its rules for histories do not replace those of the defaults, but come first.
+    #[must_use]
+    pub fn with_defaults(&self, defaults: &PusherSettings) -> PusherSettings {
+        let own = self.history.iter().flatten();
+        let history = own.chain(&defaults.history).cloned().collect();
+        PusherSettings { history, ..self.overriding(defaults) }
+    }
+
     /// All secrets, starting with the one that signs. Omits `secret` if it is empty.
     pub(super) fn secrets(&self) -> Vec<SecretString> {
         let first = Some(&self.secret).filter(|secret| !secret.expose_secret().is_empty());

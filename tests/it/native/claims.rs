@@ -251,6 +251,7 @@ fn hs(algorithm: Algorithm, secret: &str) -> String {
 }
 
 fn signed(algorithm: Algorithm, kid: Option<&str>, key: &EncodingKey) -> String {
+    yamabiko::auth::install_crypto_provider();
     let header = Header { kid: kid.map(str::to_owned), ..Header::new(algorithm) };
     encode(&header, &claims(7, "Aoi", "notes:"), key).unwrap()
 }

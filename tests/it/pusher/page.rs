@@ -1,7 +1,6 @@
-use hmac::{Hmac, Mac};
 use md5::{Digest, Md5};
+use ring::hmac;
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 use crate::support::{Client, Request, Response, Server};
 
@@ -144,9 +143,7 @@ pub(crate) fn data(frame: &Value) -> Value {
 }
 
 pub(crate) fn sign(secret: &str, text: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(text.as_bytes());
-    hex::encode(mac.finalize().into_bytes())
+    hex::encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), text.as_bytes()))
 }
 
 /// The HTTP API of the first app, as Laravel's library calls it.

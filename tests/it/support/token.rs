@@ -2,6 +2,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
+use yamabiko::auth::install_crypto_provider;
 
 /// The secret of every [`super::Server`] that does not set another.
 pub const SECRET: &str = "a secret of the tests, 32 bytes.";
@@ -14,6 +15,7 @@ pub fn claims(id: i64, name: &str, channel: &str) -> Value {
 
 /// A token signed with [`SECRET`] (HS256) that carries any claims, also senseless ones.
 pub fn token(claims: &Value) -> String {
+    install_crypto_provider();
     encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
 }
 
