@@ -44,6 +44,7 @@ use crate::webhooks::Webhooks;
 pub use connections::{Attachment, OverQuota};
 pub use histories::{Arrival, CaughtUp, Histories};
 pub use pending::{Completion, JoinError, Termination};
+pub use publish::event_signal;
 pub use rules::AppRules;
 
 use app::AppState;

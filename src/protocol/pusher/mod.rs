@@ -15,6 +15,7 @@ mod reject_reason;
 pub mod server_message;
 mod session;
 mod settings;
+mod stream_entry;
 mod user;
 mod webhook_settings;
 
@@ -27,6 +28,7 @@ pub use history_rule::HistoryRule;
 pub use reject_reason::{Fatal, RejectReason, SubscriptionError};
 pub use session::Session;
 pub use settings::{AppSettings, Problem, PusherSettings};
+pub use stream_entry::decode_entry;
 pub use user::{InvalidUser, User, parse_member};
 pub use webhook_settings::{EventKind, InvalidWebhook, WebhookFilter, WebhookSettings, WebhookTarget};
 

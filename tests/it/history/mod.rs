@@ -1,5 +1,7 @@
 //! Channels with a history: what a broker numbers and stores, and what nodes and clients recover.
 
+mod ingest_stream;
+mod laravel_messages;
 mod store;
 
 use std::collections::HashMap;

@@ -8,7 +8,7 @@ use super::super::message_key;
 use super::DueMessage;
 
 /// How long a message that arrived before this node had a complete view waits for a numbered copy.
-const UNSEEN_PATIENCE: Duration = Duration::from_secs(1);
+const UNSEEN_PATIENCE: Duration = Duration::from_millis(1500);
 /// The memory of a message beside its content, in bytes.
 const OVERHEAD: usize = 400;
 

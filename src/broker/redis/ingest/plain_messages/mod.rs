@@ -28,7 +28,7 @@ pub(super) const TICK: Duration = Duration::from_millis(50);
 /// A tick that comes this late shows that the process was stopped.
 const STOPPED: Duration = Duration::from_millis(300);
 /// How long after it was taken a batch may be stored.
-pub(super) const STORE_WITHIN: Duration = Duration::from_millis(300);
+pub(super) const STORE_WITHIN: Duration = Duration::from_millis(600);
 /// How long the copies of messages may take while another node leads.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// How long a node that has just connected waits for a sign of the node that leads.

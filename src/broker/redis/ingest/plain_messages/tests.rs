@@ -133,7 +133,6 @@ impl World {
 
     fn read(&mut self, node: usize, count: usize) {
         let now = self.now;
-        let number = node;
         for _ in 0..count {
             let topics = self.topics.clone();
             let read = self.nodes[node].as_ref().and_then(|node| node.read);
