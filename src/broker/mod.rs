@@ -31,7 +31,7 @@ use crate::message::{
 };
 use crate::telemetry::Metrics;
 
-pub use redis::check_url;
+pub use redis::{SessionFields, SessionStore, SignOfLife, check_url};
 pub use settings::Settings;
 pub use store::{Head, ReadAfter, StoreError, StoreRead, StoreState, StoredHistory, StoredMessage};
 
@@ -259,6 +259,15 @@ impl Broker {
         async move {
             // Fails only while the node shuts down.
             let _ = wait.await;
+        }
+    }
+
+    /// Where sessions of pages are kept for other nodes. `None` for the in-memory broker, which has no other nodes.
+    #[must_use]
+    pub const fn sessions(&self) -> Option<&SessionStore> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(redis) => Some(redis.sessions()),
         }
     }
 

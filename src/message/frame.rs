@@ -35,6 +35,12 @@ impl Frame {
         Self(Bytes::from_static(&[FINAL | PING, 0]))
     }
 
+    /// A WebSocket ping, which is answered with the same payload. At most 125 bytes.
+    #[must_use]
+    pub fn ping_with(payload: &[u8]) -> Self {
+        Self::encode(PING, &[payload])
+    }
+
     /// A WebSocket close frame.
     #[must_use]
     pub fn close(close: &Close) -> Self {

@@ -36,9 +36,15 @@ impl Relay {
                         if let Some(stored) = &stored
                             && !self.is_next(stored, &mut removed_keys).await
                         {
+                            if let Dispatch::Signal(signal) = dispatch {
+                                self.channels.handle_repeated(&signal, stored, permit);
+                            }
                             continue;
                         }
                         self.handle(dispatch, stored.as_deref(), permit, &mut removed_keys);
+                        if stored.is_some() {
+                            self.set_delivered();
+                        }
                     }
                     Inbound::Subscribed(subscription) => self.channels.handle_subscribed(&subscription),
                     Inbound::Connected => self.catch_up(&mut removed_keys).await,
@@ -74,6 +80,13 @@ impl Relay {
                 Content::Native(event) => self.deliver(event, Some(&entry), None, removed_keys),
                 Content::App(event) => self.channels.deliver_missed(&channel, event, &entry),
             }
+        }
+        self.set_delivered();
+    }
+
+    fn set_delivered(&self) {
+        if let Some(number) = self.histories.set_delivered() {
+            self.hub.set_delivered(number);
         }
     }
 

@@ -102,7 +102,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     );
 
     let app = apps.iter().find(|app| app.enabled).cloned();
-    let pusher_endpoint = PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone());
+    let pusher_endpoint =
+        PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let console = console(&settings, &broker, authenticator, native, address, app)?;
     let load = {
@@ -114,7 +115,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         admin::routes(AdminState { broker: broker.clone(), metrics: metrics.clone(), load }, hosts);
     let has_console = console.is_some();
     let routes = native::routes(endpoint, move || landing(has_console))
-        .merge(pusher::routes(pusher_endpoint))
+        .merge(pusher::routes(pusher_endpoint.clone()))
         .merge(console.unwrap_or_default());
     let everyone = public(routes);
     let timeouts = HttpTimeouts {
@@ -128,7 +129,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     shutdown.await;
     let drain = Drain { context, hub };
     let cut = drain.run(&channels, settings.server.shutdown_grace).await;
-    channels.leave(LAST_WEBHOOKS_TIMEOUT).await;
+    let linger = pusher_endpoint.finish().await;
+    channels.leave(LAST_WEBHOOKS_TIMEOUT, linger).await;
     broker.shutdown().await;
     drain.close_held().await;
     accepting.abort();

@@ -68,6 +68,7 @@ pub(super) const CONNECTIONS_CLOSED: &[&str] = &[
     "disconnected",
     "going_away",
     "heartbeat_timeout",
+    "invalid_token",
     "invalid_utf8",
     "invalid_version",
     "message_too_large",
@@ -78,10 +79,13 @@ pub(super) const CONNECTIONS_CLOSED: &[&str] = &[
     "path_not_found",
     "protocol_error",
     "slow_consumer",
+    "superseded",
     "token_expired",
     "unauthorized",
     "unsupported_version",
 ];
+
+pub(super) const PUSHER_RECOVERIES: &[&str] = &["gap", "recovered"];
 
 /// The endpoints of the HTTP API.
 pub(super) const ENDPOINTS: &[&str] =

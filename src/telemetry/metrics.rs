@@ -51,6 +51,10 @@ pub struct Metrics {
     /// An event for several channels counts once.
     pub pusher_events: Counter,
     pub pusher_calls: Family<ApiCall, Counter>,
+    /// Connections that resumed the session of an earlier one.
+    pub pusher_sessions_resumed: Counter,
+    /// Subscriptions of resumed sessions to channels with a history: whether the client got everything that it had missed.
+    pub pusher_recoveries: Family<Reason, Counter>,
     /// Webhook requests answered with 2xx.
     pub webhooks_sent: Counter,
     /// Webhook requests that failed. They are retried.
@@ -127,6 +131,14 @@ impl Metrics {
             pusher_subscriptions: metric!("pusher_subscriptions", "Subscriptions of Pusher connections"),
             pusher_events: metric!("pusher_events", "Pusher events received for delivery"),
             pusher_calls: metric!("pusher_calls", "Calls to the Pusher HTTP API, by endpoint and outcome"),
+            pusher_sessions_resumed: metric!(
+                "pusher_sessions_resumed",
+                "Pusher connections that resumed the session of an earlier one"
+            ),
+            pusher_recoveries: metric!(
+                "pusher_recoveries",
+                "Subscriptions of resumed sessions to channels with a history, by outcome"
+            ),
             webhooks_sent: metric!("webhooks_sent", "Webhook requests answered with 2xx"),
             webhooks_failed: metric!("webhooks_failed", "Webhook requests that failed and are retried"),
             webhooks_dropped: metric!("webhooks_dropped", "Events that were never delivered to a webhook"),
@@ -147,6 +159,7 @@ impl Metrics {
             (&self.ingest_rejected, known_labels::INGEST_REJECTED),
             (&self.cluster_messages_ignored, known_labels::CLUSTER_MESSAGES_IGNORED),
             (&self.connections_closed, known_labels::CONNECTIONS_CLOSED),
+            (&self.pusher_recoveries, known_labels::PUSHER_RECOVERIES),
         ] {
             for reason in reasons {
                 drop(family.get_or_create(&Reason::new(reason)));

@@ -19,9 +19,11 @@ mod push;
 mod reader;
 mod reconcile;
 mod reply_reader;
+mod session_store;
 mod store_keys;
 mod store_reader;
 mod store_script;
+mod store_state;
 mod supervisor;
 mod timeouts;
 mod topic_names;
@@ -49,10 +51,12 @@ use ingest::{IngestContext, IngestTasks, PlainIntake};
 use publish_queue::PublishQueue;
 use store_keys::StoreKeys;
 use store_reader::{StoreReader, StoreRequest};
+use store_state::SeenStore;
 use supervisor::Supervisor;
 use topic_names::TopicNames;
 use url::RedisUrl;
 
+pub use session_store::{SessionFields, SessionStore, SignOfLife};
 pub(super) use url::RedisUrlError;
 pub use url::check_url;
 
@@ -68,6 +72,7 @@ pub struct Redis {
     retention: Arc<RetentionRules>,
     fences: Arc<Fences>,
     store: mpsc::UnboundedSender<StoreRequest>,
+    sessions: SessionStore,
     ingest: Option<(Arc<PlainIntake>, IngestTasks)>,
     task: AbortHandle,
 }
@@ -83,19 +88,21 @@ impl Redis {
     ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), RedisUrlError> {
         let url = RedisUrl::parse(&settings.url)?;
         let timeout = settings.publish_timeout;
+        let sessions = SessionStore::start(url.clone(), &settings.prefix, timeout);
         let names = Arc::new(TopicNames::new(&settings.prefix));
         let (inbound, receiver) = mpsc::unbounded_channel();
         let topics = Arc::new(DesiredTopics::default());
         let queue = Arc::new(PublishQueue::new(timeout, queue_bytes, names.clone()));
         let events_channel = String::from_utf8_lossy(&names.events).into_owned();
         let health = Arc::new(Health::new(queue.clone(), metrics.clone(), url.to_string(), events_channel));
-        let fences = Arc::new(Fences::default());
+        let (fences, seen) = (Arc::new(Fences::default()), Arc::new(SeenStore::default()));
         let keys = Arc::new(StoreKeys::new(&settings.prefix));
         let reader = StoreReader {
             url: url.clone(),
             timeout,
             keys: keys.clone(),
             queue: queue.clone(),
+            seen: seen.clone(),
             rules: retention.clone(),
             sender_default: sender_default.clone(),
         };
@@ -122,6 +129,7 @@ impl Redis {
             names,
             topics: topics.clone(),
             fences: fences.clone(),
+            seen: seen.clone(),
             sender_default,
             budget: Budget::new(queue_bytes),
             inbound,
@@ -134,10 +142,12 @@ impl Redis {
             queue: queue.clone(),
             health: health.clone(),
             keys,
+            seen,
             has_history: !retention.is_empty(),
         };
         let task = tokio::spawn(supervisor.run(stream)).abort_handle();
-        Ok((Self { queue, topics, health, timeout, retention, fences, store, ingest, task }, receiver))
+        let redis = Self { queue, topics, health, timeout, retention, fences, store, sessions, ingest, task };
+        Ok((redis, receiver))
     }
 
     pub(super) fn publish(&self, mut publication: Publication, receipt: Receipt) {
@@ -168,6 +178,10 @@ impl Redis {
         // Fails only while the node shuts down.
         let _ = self.store.send(request(reply));
         answer.await.unwrap_or(Err(StoreError::Unreachable))
+    }
+
+    pub(super) const fn sessions(&self) -> &SessionStore {
+        &self.sessions
     }
 
     pub(super) fn subscribe(&self, topic: &str) -> SubscribeOutcome {

@@ -31,19 +31,19 @@ fn entries_are_stored_and_delivered_once_and_in_order() {
     let (leader, others) = nodes(&redis, 2);
     let mut laravel = application(&redis);
     let mut clients: Vec<_> =
-        [&leader].into_iter().chain(&others).map(|server| client(server, "chat:a")).collect();
+        [&leader].into_iter().chain(&others).map(|server| client(server, "feed:a")).collect();
     let mut plain = client(&others[0], "other:a");
     let mut page = Page::open(&others[1]);
     page.subscribe("news");
     page.subscribe("elsewhere");
     for number in 0..300 {
-        add_native(&mut laravel, "chat:a", number);
+        add_native(&mut laravel, "feed:a", number);
         add_native(&mut laravel, "other:a", number);
     }
     for client in &mut clients {
         expect_received(client, 300);
     }
-    expect_numbers(&mut laravel, "chat:a", 300);
+    expect_numbers(&mut laravel, "feed:a", 300);
     // Without a history they are delivered as well.
     expect_received(&mut plain, 300);
     assert!(history(&mut laravel, "/other:a").is_empty());
@@ -63,9 +63,9 @@ fn entries_are_stored_and_delivered_once_and_in_order() {
     page.expect("E", "elsewhere", &json!(5));
     page.expect_quiet();
     assert_eq!(app_numbers(&mut laravel, "news"), [json!({ "a": [1] }), json!({ "b": 2 }), json!(3)]);
-    add(&mut laravel, r#"{"channel":"chat:b","data":{"n":0},"sender":{"name":"Haruto","id":12}}"#);
-    eventually("it is stored", || !history(&mut laravel, "/chat:b").is_empty());
-    assert_eq!(history(&mut laravel, "/chat:b")[0]["sender"], json!({ "name": "Haruto", "id": 12 }));
+    add(&mut laravel, r#"{"channel":"feed:b","data":{"n":0},"sender":{"name":"Haruto","id":12}}"#);
+    eventually("it is stored", || !history(&mut laravel, "/feed:b").is_empty());
+    assert_eq!(history(&mut laravel, "/feed:b")[0]["sender"], json!({ "name": "Haruto", "id": 12 }));
     eventually("the stream is empty", || length(&mut laravel, "yamabiko:in") == 0);
     let expires: i64 = redis::cmd("TTL").arg(format!("{PREFIX}yamabiko:in")).query(&mut laravel).unwrap();
     assert!(expires > 0);
@@ -76,14 +76,14 @@ fn what_is_added_while_every_node_is_down_is_delivered_by_the_next_one() {
     let redis = RedisServer::start();
     let mut laravel = application(&redis);
     let (leader, others) = nodes(&redis, 1);
-    add_native(&mut laravel, "chat:a", 0);
-    expect_numbers(&mut laravel, "chat:a", 1);
+    add_native(&mut laravel, "feed:a", 0);
+    expect_numbers(&mut laravel, "feed:a", 1);
     drop((leader, others));
     for number in 1..500 {
-        add_native(&mut laravel, "chat:a", number);
+        add_native(&mut laravel, "feed:a", number);
     }
     let _server = node(&redis);
-    expect_numbers(&mut laravel, "chat:a", 500);
+    expect_numbers(&mut laravel, "feed:a", 500);
     eventually("the stream is empty", || length(&mut laravel, "yamabiko:in") == 0);
 }
 
@@ -94,20 +94,20 @@ fn another_node_feeds_the_stream_when_the_first_one_is_killed_or_frozen() {
         let redis = RedisServer::start();
         let mut laravel = application(&redis);
         let (leader, others) = nodes(&redis, 2);
-        let mut aoi = client(&others[0], "chat:a");
+        let mut aoi = client(&others[0], "feed:a");
         for number in 0..200 {
-            add_native(&mut laravel, "chat:a", number);
+            add_native(&mut laravel, "feed:a", number);
         }
         leader.signal(signal);
         for number in 200..400 {
-            add_native(&mut laravel, "chat:a", number);
+            add_native(&mut laravel, "feed:a", number);
         }
-        expect_numbers(&mut laravel, "chat:a", 400);
+        expect_numbers(&mut laravel, "feed:a", 400);
         leader.signal(Signal::CONT);
         for number in 400..600 {
-            add_native(&mut laravel, "chat:a", number);
+            add_native(&mut laravel, "feed:a", number);
         }
-        expect_numbers(&mut laravel, "chat:a", 600);
+        expect_numbers(&mut laravel, "feed:a", 600);
         expect_received(&mut aoi, 600);
     }
 }
@@ -118,15 +118,15 @@ fn entries_survive_a_restart_of_redis_with_persistence() {
     let server = node(&redis);
     let mut laravel = application(&redis);
     for number in 0..100 {
-        add_native(&mut laravel, "chat:a", number);
+        add_native(&mut laravel, "feed:a", number);
     }
     redis.kill();
     redis.restart();
     let mut laravel = application(&redis);
     for number in 100..200 {
-        add_native(&mut laravel, "chat:a", number);
+        add_native(&mut laravel, "feed:a", number);
     }
-    expect_numbers(&mut laravel, "chat:a", 200);
+    expect_numbers(&mut laravel, "feed:a", 200);
     drop(server);
 }
 
@@ -140,8 +140,8 @@ fn entries_that_cannot_be_read_become_dead_letters() {
         ("{", "invalid_json"),
         ("[]", "invalid_envelope"),
         (r#"{"data":{}}"#, "invalid_channel"),
-        (r#"{"channel":"chat:a","data":[1]}"#, "invalid_data"),
-        (r#"{"channel":"chat:a","data":{},"sender":7}"#, "invalid_sender"),
+        (r#"{"channel":"feed:a","data":[1]}"#, "invalid_data"),
+        (r#"{"channel":"feed:a","data":{},"sender":7}"#, "invalid_sender"),
         (r#"{"app":"9","channel":"news","event":"E","data":1}"#, "unknown_app"),
         (r#"{"app":"1","channel":"n e","event":"E","data":1}"#, "invalid_channel"),
         (r#"{"app":"1","channel":"news","data":1}"#, "invalid_event"),
@@ -151,12 +151,12 @@ fn entries_that_cannot_be_read_become_dead_letters() {
     ];
     for (number, (payload, _)) in bad.iter().enumerate() {
         add(&mut laravel, payload);
-        add_native(&mut laravel, "chat:a", number);
+        add_native(&mut laravel, "feed:a", number);
     }
     let key = format!("{PREFIX}yamabiko:in");
     let _: String =
         redis::cmd("XADD").arg(&key).arg("*").arg("other").arg("field").query(&mut laravel).unwrap();
-    expect_numbers(&mut laravel, "chat:a", bad.len());
+    expect_numbers(&mut laravel, "feed:a", bad.len());
     eventually("all are moved", || length(&mut laravel, "yamabiko:in:dead") == bad.len() + 1);
     let dead: Vec<(String, Vec<(String, String)>)> = redis::cmd("XRANGE")
         .arg(format!("{PREFIX}yamabiko:in:dead"))
@@ -196,25 +196,25 @@ fn redis_out_of_memory_delays_entries_and_loses_none() {
     let mut pipe = redis::pipe();
     pipe.atomic();
     for number in 0..10 {
-        let payload = json!({ "channel": "chat:a", "data": { "n": number } }).to_string();
+        let payload = json!({ "channel": "feed:a", "data": { "n": number } }).to_string();
         pipe.cmd("XADD").arg(format!("{PREFIX}yamabiko:in")).arg("*").arg("payload").arg(payload).ignore();
     }
     pipe.cmd("CONFIG").arg("SET").arg("maxmemory").arg(1).ignore();
     let () = pipe.query(&mut laravel).unwrap();
     leader
         .expect_log(|line| line["message"] == "Redis does not store entries of the ingest stream, retrying");
-    assert!(numbers(&mut laravel, "chat:a").is_empty());
+    assert!(numbers(&mut laravel, "feed:a").is_empty());
     memory(&mut laravel, 0);
-    expect_numbers(&mut laravel, "chat:a", 10);
+    expect_numbers(&mut laravel, "feed:a", 10);
 }
 
 #[test]
 fn laravels_redis_facade_adds_entries() {
     let redis = RedisServer::start();
     let server = node(&redis);
-    let mut aoi = client(&server, "chat:a");
-    let payload: Value = json!({ "channel": "chat:a", "data": { "n": 0 } });
+    let mut aoi = client(&server, "feed:a");
+    let payload: Value = json!({ "channel": "feed:a", "data": { "n": 0 } });
     php(&redis, "xadd.php", &[&payload.to_string()]);
     expect_received(&mut aoi, 1);
-    expect_numbers(&mut application(&redis), "chat:a", 1);
+    expect_numbers(&mut application(&redis), "feed:a", 1);
 }
