@@ -26,7 +26,7 @@ use crate::unix_time::unix_time;
 /// Maximum entries that are fed at a time.
 const BATCH: usize = 100;
 /// How long Redis waits for entries before it answers.
-const BLOCK: Duration = Duration::from_secs(1);
+const BLOCK_MILLIS: u64 = 1000;
 /// How often a node looks at the stream that another one feeds.
 const LOOK: Duration = Duration::from_millis(500);
 /// How often the bounds of the stream are enforced.
@@ -135,10 +135,12 @@ impl Feeder {
         let mut command = cmd("XREAD");
         command.arg("COUNT").arg(count);
         if blocks {
-            command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
+            command.arg("BLOCK").arg(BLOCK_MILLIS);
         }
         command.arg("STREAMS").arg(self.keys.ingest()).arg("0");
-        let reply = self.call(connection, "XREAD", &command, BLOCK + self.timeout).await?;
+        let reply = self
+            .call(connection, "XREAD", &command, Duration::from_millis(BLOCK_MILLIS) + self.timeout)
+            .await?;
         StreamEntry::parse_all(reply).ok_or(ConnectionError::Unexpected("XREAD"))
     }
 

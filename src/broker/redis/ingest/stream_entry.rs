@@ -119,7 +119,7 @@ mod tests {
             assert_eq!(read(Some(payload.as_bytes())).unwrap_err(), reason, "{payload}");
         }
         assert_eq!(read(None).unwrap_err(), "no_payload");
-        assert_eq!(read(Some(&[b' '; MAX_PAYLOAD_BYTES + 1])).unwrap_err(), "too_large");
+        assert_eq!(read(Some(&vec![b' '; MAX_PAYLOAD_BYTES + 1])).unwrap_err(), "too_large");
     }
 
     #[test]

@@ -36,7 +36,7 @@ const JOINING: Duration = Duration::from_millis(300);
 /// How long the other nodes wait when they know that none leads.
 const LEADERLESS: Duration = Duration::from_millis(50);
 /// Up to this much is added to each of these, so that not all nodes act at once.
-const JITTER: Duration = Duration::from_millis(100);
+const MAX_JITTER_MILLIS: u64 = 100;
 /// When a node stores what it held before an interruption, if it does not lead before.
 const LEFT_OVER: Duration = Duration::from_secs(1);
 /// After this time a marker that has not come back is given up.
@@ -319,7 +319,7 @@ impl<M: Clone> PlainMessages<M> {
     fn change_jitter(&mut self) {
         let mut hasher = DefaultHasher::new();
         (&self.node, self.jitter).hash(&mut hasher);
-        self.jitter = JITTER.mul_f64(f64::from(hasher.finish() as u16) / f64::from(u16::MAX));
+        self.jitter = Duration::from_millis(hasher.finish() % MAX_JITTER_MILLIS);
     }
 
     /// If the process was stopped, other nodes may have stored what this one holds. It stores nothing more until it has read

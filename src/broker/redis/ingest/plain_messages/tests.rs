@@ -175,12 +175,11 @@ impl World {
         if node.command.is_some() || !node.reply.is_empty() {
             return;
         }
-        node.command = match node.state.take_marker(now) {
-            Some(marker) => Some(Command::Marker(marker)),
-            None => {
-                let messages = node.state.batch(3, usize::MAX, now);
-                (!messages.is_empty()).then_some(Command::Store { until: now + STORE_WITHIN, messages })
-            }
+        node.command = if let Some(marker) = node.state.take_marker(now) {
+            Some(Command::Marker(marker))
+        } else {
+            let messages = node.state.batch(3, usize::MAX, now);
+            (!messages.is_empty()).then_some(Command::Store { until: now + STORE_WITHIN, messages })
         };
     }
 
