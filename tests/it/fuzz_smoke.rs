@@ -187,7 +187,7 @@ fn random_ids_are_answered_with_what_was_missed_or_with_a_gap() {
     });
     let token = token(&claims(7, "Aoi", "notes:"));
     let connect = |since: &[u8]| {
-        let since = percent_encoding::percent_encode(&since, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let since = percent_encoding::percent_encode(since, percent_encoding::NON_ALPHANUMERIC).to_string();
         Client::upgrade(Request::get(server.address, format!("/?token={token}&since={since}"))).unwrap()
     };
     let mut first = connect(b"");
