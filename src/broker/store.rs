@@ -3,14 +3,14 @@ use thiserror::Error;
 use crate::message::{ChannelName, Dispatch, Position};
 
 /// What to read from the history of a channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StoreRead {
     pub channel: ChannelName,
     pub after: ReadAfter,
 }
 
 /// Where to start reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReadAfter {
     /// Everything that is kept.
     Start,
@@ -23,6 +23,8 @@ pub enum ReadAfter {
 /// What the store keeps of a channel.
 #[derive(Debug, Clone, Default)]
 pub struct StoredHistory {
+    /// Identifies the store that was read. `None`: there is none, because the broker keeps no messages or has not stored any.
+    pub store: Option<u64>,
     /// The last message that was stored, whether it is still kept or not. `None`: the store knows of none.
     pub head: Option<Head>,
     /// The kept messages that were asked for, the oldest first, with contiguous offsets up to the head.
@@ -53,7 +55,7 @@ pub struct StoredMessage {
 }
 
 /// The store, and how far it has numbered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StoreState {
     /// See [`Stored::store`](crate::message::Stored::store).
     pub store: u64,

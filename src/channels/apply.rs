@@ -14,7 +14,7 @@ use crate::cluster::{Envelope, Lost, SnapshotProgress, TURN};
 use crate::history::{Kept, Knowledge};
 use crate::message::{ChannelName, NodeName, Notice, UserId};
 use crate::presence::{Change, Presence, Transition};
-use crate::webhooks::{WebhookEvent, takeover_start};
+use crate::webhooks::WebhookEvent;
 
 /// A channel with more subscribers than this sends counts periodically instead of at every change.
 const MANY: u64 = 100;
@@ -41,8 +41,13 @@ impl State {
         if self.has_left {
             return None;
         }
-        if let ClusterMessage::Leave = message {
-            return if is_own { None } else { Some(self.node_left(&node, since)) };
+        let linger = match message {
+            ClusterMessage::Leave => Some(0),
+            ClusterMessage::LeaveLingering(linger) => Some(linger),
+            _ => None,
+        };
+        if let Some(linger) = linger {
+            return if is_own { None } else { Some(self.node_left(&node, since, linger)) };
         }
         if !self.record_message(&node, since, message.is_snapshot()) {
             return None;
@@ -70,6 +75,9 @@ impl State {
             | ClusterMessage::LastEvents(_)
             | ClusterMessage::Event(_)
             | ClusterMessage::Leave
+            | ClusterMessage::LeaveLingering(_)
+            | ClusterMessage::SessionClaim { .. }
+            | ClusterMessage::SessionAnswer { .. }
             | ClusterMessage::Probe
             | ClusterMessage::ProbeReply { .. } => {}
         }
@@ -206,17 +214,6 @@ impl State {
         effects.extend(signed_in.map(|(_, signed_in)| Effect::Terminate(signed_in.terminate)));
     }
 
-    /// Handles the departure of another node.
-    fn node_left(&mut self, node: &NodeName, since: u64) -> Vec<Effect> {
-        let was_leader = self.is_leader();
-        self.nodes.left(node, since);
-        let took_over = (!was_leader).then(|| takeover_start(self.time()));
-        self.lose(took_over, |view, time| {
-            view.lose(node, time);
-            vec![node.clone()]
-        })
-    }
-
     /// Advances the clock. Nodes that have been silent for too long are lost.
     pub(super) fn pass(&mut self, elapsed: u64, is_isolated: bool) -> Vec<Effect> {
         let refreshed = self.nodes.pass(elapsed, is_isolated);
@@ -226,11 +223,12 @@ impl State {
                 state.view.heard(node, time);
             }
         }
+        let mut effects = self.end_lingering(time);
         let was_leader = self.is_leader();
-        let Some(lost) = self.nodes.mark_timed_out() else { return Vec::new() };
+        let Some(lost) = self.nodes.mark_timed_out() else { return effects };
         let own = self.nodes.own().clone();
         let took_over = (!was_leader).then_some(lost.last_seen);
-        let mut effects = vec![Effect::LogLost];
+        effects.push(Effect::LogLost);
         effects.extend(self.lose(took_over, |view, time| view.lose_silent(&own, Lost::AFTER, time)));
         effects
     }

@@ -48,6 +48,10 @@ impl Changes {
         self.pending.len() >= MAX_CHANGES || self.bytes >= MAX_CHANGE_BYTES
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.counts.is_empty()
+    }
+
     /// Queues a change. Returns whether there was room.
     pub(super) fn push(
         &mut self,

@@ -12,7 +12,8 @@ use crate::broker::SubscriptionId;
 use crate::cluster::{Decoded, Envelope, decode};
 use crate::history::{Content, Entry, Kept};
 use crate::message::{
-    Audience, Broadcast, ChannelName, CloseReason, Frame, InvalidBroadcast, Notice, Signal, Stored,
+    Audience, Broadcast, ChannelName, CloseReason, Encoding, Frame, InvalidBroadcast, Notice, Position,
+    Signal, Stored,
 };
 use crate::telemetry::{Reason, logged};
 
@@ -35,10 +36,34 @@ impl Channels {
             }
             Envelope { message: ClusterMessage::Probe, node, .. } => self.handle_probe(node),
             Envelope { message: ClusterMessage::ProbeReply { to }, .. } => self.handle_probe_reply(&to),
-            Envelope { message: ClusterMessage::Leave, node, .. } if node == self.node => {
+            Envelope { message: ClusterMessage::SessionClaim { of, session }, node, .. } => {
+                self.handle_session_claim(node, &of, session);
+            }
+            Envelope { message: ClusterMessage::SessionAnswer { to, session, in_use, given_up }, .. } => {
+                self.handle_session_answer(&to, &session, in_use, given_up);
+            }
+            Envelope { message: ClusterMessage::Leave | ClusterMessage::LeaveLingering(_), node, .. }
+                if node == self.node =>
+            {
                 self.handle_own_leave();
             }
             envelope => self.apply(envelope),
+        }
+    }
+
+    /// Handles a signal that was delivered when this node caught up, on the channels with a history. The others have not seen it.
+    pub fn handle_repeated(&self, signal: &Bytes, stored: &Stored, hold: OwnedSemaphorePermit) {
+        let Ok(Decoded::Message(Envelope { message: ClusterMessage::Event(mut event), .. })) = decode(signal)
+        else {
+            return;
+        };
+        let mut index = 0;
+        event.channels.retain(|_| {
+            index += 1;
+            stored.position(index - 1).is_none()
+        });
+        if !event.channels.is_empty() {
+            self.deliver(event, None, hold, false);
         }
     }
 
@@ -157,17 +182,18 @@ impl Channels {
         hold: Option<OwnedSemaphorePermit>,
         by_topic: bool,
     ) {
-        let except = event.except.and_then(|socket| self.socket_ids.connection(socket));
-        let audience = except.map_or(Audience::Everyone, Audience::Except);
         let position = entry.map(|entry| entry.position);
+        let encode = |encoding| match entry {
+            Some(entry) => entry.frame(encoding, || self.message(event, channel, Some(entry), encoding)),
+            None => self.message(event, channel, None, encoding),
+        };
         // The topic may have been unsubscribed since: the node would miss the next event there.
         let is_last = !by_topic || self.broker.is_subscribed(channel.as_str());
         if !is_last || !self.dialect.is_kept(channel, &event.event) {
-            let encode = |_| Some((audience.clone(), self.encode(event, channel)?));
             self.hub.publish_at(scoped, position, hold, encode);
             return;
         }
-        let Some(frame) = self.encode(event, channel) else { return };
+        let Some(frame) = self.encode(event, channel, None) else { return };
         let (name, data) = (event.event.clone(), event.data.clone());
         let kept = Kept { event: name, data, frame: frame.clone(), at: self.history_now(), by_topic };
         // Under one lock, so that a new subscriber receives it either from the history or from the hub.
@@ -175,12 +201,41 @@ impl Channels {
         if let Some(state) = state.apps.get_mut(&event.app) {
             state.history.keep(channel, kept);
         }
-        self.hub.publish_at(scoped, position, hold, |_| Some((audience.clone(), frame.clone())));
+        self.hub.publish_at(scoped, position, hold, |encoding| match entry {
+            Some(_) => encode(encoding),
+            None => Some((self.audience(event), frame.clone())),
+        });
     }
 
-    fn encode(&self, event: &Broadcast, channel: &ChannelName) -> Option<Frame> {
+    /// The message of an event to the subscribers of a channel.
+    pub(super) fn message(
+        &self,
+        event: &Broadcast,
+        channel: &ChannelName,
+        entry: Option<&Entry>,
+        encoding: Encoding,
+    ) -> Option<(Audience, Frame)> {
+        let at = entry.map(|entry| (entry.position, encoding));
+        Some((self.audience(event), self.encode(event, channel, at)?))
+    }
+
+    fn audience(&self, event: &Broadcast) -> Audience {
+        let except = event.except.and_then(|socket| self.socket_ids.connection(socket));
+        except.map_or(Audience::Everyone, Audience::Except)
+    }
+
+    fn encode(
+        &self,
+        event: &Broadcast,
+        channel: &ChannelName,
+        at: Option<(Position, Encoding)>,
+    ) -> Option<Frame> {
         let Broadcast { event, data, user_id, .. } = event;
-        let frame = self.dialect.encode(&Notice::Event { channel, event, data, user_id: user_id.as_ref() });
+        let notice = Notice::Event { channel, event, data, user_id: user_id.as_ref() };
+        let frame = match at {
+            Some((position, encoding)) => self.dialect.encode_at(&notice, position, encoding),
+            None => self.dialect.encode(&notice),
+        };
         if frame.bytes().len() > self.hub.outbox_bytes() {
             self.dropped(channel, "too_large");
             return None;

@@ -8,22 +8,27 @@ mod app;
 mod apply;
 mod changes;
 mod connections;
+mod departure;
 mod effect;
 mod heartbeat;
 mod histories;
+mod history;
 mod inbound;
 mod outbound;
 mod pending;
 mod probe;
 mod publish;
 mod queries;
+mod recovery;
 mod reserved_channels;
 mod responsibility;
 mod rules;
+mod session_claims;
 mod shutdown;
 mod snapshot;
 mod socket_ids;
 mod state;
+mod stored_entries;
 mod sweep;
 mod topics;
 mod wire;
@@ -43,12 +48,16 @@ use crate::webhooks::Webhooks;
 
 pub use connections::{Attachment, OverQuota};
 pub use histories::{Arrival, CaughtUp, Histories};
+pub use history::HistoryPage;
 pub use pending::{Completion, JoinError, Termination};
+pub use publish::event_signal;
 pub use rules::AppRules;
+pub use session_claims::{SessionAnswer, SessionOwner};
 
 use app::AppState;
 use effect::Effect;
 use probe::Probe;
+use session_claims::SessionClaims;
 use socket_ids::SocketIds;
 use state::State;
 use topics::Topics;
@@ -83,6 +92,7 @@ pub struct Channels {
     /// Completed when this node has left. A second caller waits until the webhooks about that are queued.
     left: Once,
     probe: Probe,
+    session_claims: SessionClaims,
 }
 
 impl Channels {
@@ -131,6 +141,7 @@ impl Channels {
             own_leave: Notify::new(),
             left: Once::new(),
             probe: Probe::default(),
+            session_claims: SessionClaims::default(),
         });
         if channels.has_apps() {
             for prefix in dialect.kept_topics() {

@@ -2,22 +2,34 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Channels;
 use super::wire::ClusterMessage;
 use crate::webhooks::is_taken_over;
 
+/// How often to look whether everything has been sent.
+const UNSENT_POLL: Duration = Duration::from_millis(5);
+
 impl Channels {
     /// Announces to the other nodes that this one leaves, and delivers the webhooks that no other node will deliver. Takes at
     /// most `within`; events that have not been delivered then are counted and logged.
     ///
-    /// Call it after the connections are closed and before the broker is.
-    pub async fn leave(&self, within: Duration) {
+    /// `linger` is how long the other nodes keep what is still on this one: the pages of its sessions are expected there. Call it after
+    /// the connections are closed and before the broker is.
+    pub async fn leave(&self, within: Duration, linger: Duration) {
         let end = Instant::now() + within;
+        let message = match u64::try_from(linger.as_millis()) {
+            Ok(0) => ClusterMessage::Leave,
+            linger => ClusterMessage::LeaveLingering(linger.unwrap_or(u64::MAX)),
+        };
         let leaving = async {
+            // What is not sent would stay on the other nodes as well.
+            while !linger.is_zero() && self.state().has_unsent() {
+                sleep(UNSENT_POLL).await;
+            }
             // Without a broker, the other nodes detect the loss of this one by its missing heartbeats.
-            if self.send(&ClusterMessage::Leave).await.is_ok() && !self.webhooks.is_empty() {
+            if self.send(&message).await.is_ok() && !self.webhooks.is_empty() {
                 self.own_leave.notified().await;
             }
         };

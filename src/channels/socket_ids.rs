@@ -1,4 +1,6 @@
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::hub::ConnectionId;
 use crate::message::SocketId;
@@ -12,6 +14,8 @@ pub(super) struct SocketIds {
     node: u64,
     /// Four rounds of `SipHash` with random keys make a permutation that is indistinguishable from a random one.
     rounds: [RandomState; 4],
+    /// Connections that have the name of an earlier one, of this node or another.
+    adopted: Mutex<HashMap<SocketId, ConnectionId>>,
 }
 
 /// Half of the bits of a name.
@@ -20,7 +24,7 @@ const MASK: u64 = (1 << HALF) - 1;
 
 impl SocketIds {
     pub(super) fn new(node: u64) -> Self {
-        Self { node, rounds: std::array::from_fn(|_| RandomState::new()) }
+        Self { node, rounds: std::array::from_fn(|_| RandomState::new()), adopted: Mutex::default() }
     }
 
     /// The name of a connection of this node.
@@ -32,8 +36,31 @@ impl SocketIds {
         SocketId::new(self.node, left << HALF | right)
     }
 
+    /// Gives a connection the name of an earlier one.
+    pub(super) fn adopt(&self, name: SocketId, connection: ConnectionId) {
+        self.adopted().insert(name, connection);
+    }
+
+    /// Takes the name from a connection that still has it.
+    pub(super) fn release(&self, name: SocketId, connection: ConnectionId) {
+        let mut adopted = self.adopted();
+        if adopted.get(&name) == Some(&connection) {
+            adopted.remove(&name);
+        }
+        if adopted.len() < adopted.capacity() / 8 {
+            adopted.shrink_to_fit();
+        }
+    }
+
+    fn adopted(&self) -> MutexGuard<'_, HashMap<SocketId, ConnectionId>> {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The connection of this node that has this name, if there is one.
     pub(super) fn connection(&self, name: SocketId) -> Option<ConnectionId> {
+        if let Some(connection) = self.adopted().get(&name) {
+            return Some(*connection);
+        }
         if name.node() != self.node || name.connection() >> (2 * HALF) != 0 {
             return None;
         }
@@ -65,6 +92,20 @@ mod tests {
         assert_eq!(names.len(), 10_003);
         assert_eq!(ids.connection(SocketId::new(8, 1)), None);
         assert_eq!(ids.connection(SocketId::new(7, u64::MAX)), None);
+    }
+
+    #[test]
+    fn a_connection_has_the_name_that_it_was_given_last() {
+        let ids = SocketIds::new(7);
+        let (own, of_other_node) = (ids.name(1), SocketId::new(8, 5));
+        ids.adopt(own, 2);
+        ids.adopt(of_other_node, 3);
+        assert_eq!([ids.connection(own), ids.connection(of_other_node)], [Some(2), Some(3)]);
+        ids.adopt(of_other_node, 4);
+        ids.release(of_other_node, 3);
+        assert_eq!(ids.connection(of_other_node), Some(4));
+        ids.release(of_other_node, 4);
+        assert_eq!(ids.connection(of_other_node), None);
     }
 
     #[test]

@@ -34,6 +34,20 @@ pub(super) enum ClusterMessage {
     Terminate { app: Arc<str>, user: UserId },
     /// The sender leaves for good.
     Leave,
+    /// The sender leaves for good, and its members are expected to join on other nodes within this many milliseconds: until then
+    /// they stay.
+    LeaveLingering(u64),
+    /// The page of a session has connected to the sender: who has it, gives it up.
+    SessionClaim { of: NodeName, session: String },
+    /// The answer to a claim.
+    SessionAnswer {
+        to: NodeName,
+        session: String,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_use: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        given_up: Option<String>,
+    },
     /// The sender is about to shut down and asks whether any node stays.
     Probe,
     /// The sender stays.
@@ -51,6 +65,9 @@ impl Message for ClusterMessage {
         "last_events",
         "terminate",
         "leave",
+        "leave_lingering",
+        "session_claim",
+        "session_answer",
         "probe",
         "probe_reply",
     ];
@@ -225,6 +242,20 @@ mod tests {
                 r#"{"terminate":{"app":"1","user":"a"}}"#,
             ),
             (ClusterMessage::Leave, r#""leave""#),
+            (ClusterMessage::LeaveLingering(15_000), r#"{"leave_lingering":15000}"#),
+            (
+                ClusterMessage::SessionClaim { of: "n".into(), session: "s".into() },
+                r#"{"session_claim":{"of":"n","session":"s"}}"#,
+            ),
+            (
+                ClusterMessage::SessionAnswer {
+                    to: "n".into(),
+                    session: "s".into(),
+                    in_use: false,
+                    given_up: Some("x".into()),
+                },
+                r#"{"session_answer":{"to":"n","session":"s","given_up":"x"}}"#,
+            ),
             (ClusterMessage::Probe, r#""probe""#),
             (ClusterMessage::ProbeReply { to: "n".into() }, r#"{"probe_reply":{"to":"n"}}"#),
         ]

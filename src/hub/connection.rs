@@ -23,10 +23,20 @@ impl Connection {
     /// Joins a channel as a user. Messages that are published after this returns are delivered. Joining twice has no further
     /// effect.
     pub fn join(&mut self, channel: &ChannelName, user: &UserId) {
+        self.join_as(channel, user, false);
+    }
+
+    /// Joins like [`join`](Self::join), but holds the messages until the channel is [opened](ConnectionHandle::open), as described
+    /// at [`subscribe_gated`](ConnectionHandle::subscribe_gated).
+    pub fn join_gated(&mut self, channel: &ChannelName, user: &UserId) {
+        self.join_as(channel, user, true);
+    }
+
+    fn join_as(&mut self, channel: &ChannelName, user: &UserId, gated: bool) {
         if self.channels.contains(channel) {
             return;
         }
-        let channel = self.hub.join(self.id, &self.outbox, channel, Some(user), false);
+        let channel = self.hub.join(self.id, &self.outbox, channel, Some(user), gated);
         self.channels.reserve_exact(1);
         self.channels.push(channel);
     }
@@ -105,6 +115,29 @@ impl ConnectionHandle {
         GatedSubscription(self.subscription(self.hub.join(self.id, &self.outbox, channel, user, true)))
     }
 
+    /// Joins a channel that the connection is not on, until it [leaves](Self::leave): without a guard, which every connection would
+    /// keep for each of its channels. A gated join holds messages as [`subscribe_gated`](Self::subscribe_gated) does, until it is
+    /// [opened](Self::open).
+    pub fn join(&self, channel: &ChannelName, gated: bool) {
+        self.hub.join(self.id, &self.outbox, channel, None, gated);
+    }
+
+    /// Opens the gate of a channel that was joined. Has no effect if the connection has left it.
+    pub fn open(&self, channel: &ChannelName, replay: Replay) {
+        self.hub.open(self.id, channel, self.outbox.format().encoding, replay);
+    }
+
+    /// Leaves a channel that was joined.
+    pub fn leave(&self, channel: &ChannelName) {
+        self.hub.leave(self.id, self.outbox.format().encoding, channel);
+    }
+
+    /// Makes the connection prove from now on how far its client has read, and marks what has been sent to it so far with this
+    /// ticket: see [`ReadProof`](super::ReadProof).
+    pub fn track(&self, ticket: u32) {
+        self.hub.command(self.id, Command::Track { id: self.id, ticket });
+    }
+
     fn subscription(&self, channel: ChannelName) -> Subscription {
         let encoding = self.outbox.format().encoding;
         Subscription { hub: self.hub.clone(), id: self.id, channel, encoding }
@@ -117,6 +150,12 @@ impl ConnectionHandle {
 
     pub fn push(&self, frame: &Frame) -> Pushed {
         self.outbox.push(frame, self.hub.outbox_bytes())
+    }
+
+    /// How many bytes may be queued in the outbox.
+    #[must_use]
+    pub fn outbox_bytes(&self) -> usize {
+        self.hub.outbox_bytes()
     }
 
     #[must_use]

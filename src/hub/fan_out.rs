@@ -18,7 +18,7 @@ use crate::message::Audience;
 use crate::telemetry::Metrics;
 
 /// The shard yields after this many writes, so that a huge channel does not starve reads.
-const WRITES_PER_TURN: usize = 2048;
+pub(super) const WRITES_PER_TURN: usize = 2048;
 
 /// Subscriptions of connections on several channels that are sorted at a time. That takes about as long as the writes of a turn.
 const SORTED_AT_ONCE: usize = 16 * 1024;

@@ -14,6 +14,7 @@ mod connection;
 mod fan_out;
 mod gate;
 mod outbox;
+mod read_proof;
 mod shard;
 mod sink;
 mod subscribers;
@@ -34,6 +35,7 @@ pub use clock::Clock;
 pub use connection::{Connection, ConnectionHandle, GatedSubscription, Subscription};
 pub use gate::Replay;
 pub use outbox::{Ending, Flushed, Outbox, Pushed};
+pub use read_proof::ReadProof;
 pub use sink::DirectWrite;
 pub use wire_format::WireFormat;
 
@@ -52,6 +54,8 @@ pub struct Hub {
     next: AtomicU64,
     clock: Clock,
     outbox_bytes: usize,
+    /// See [`delivered`](Self::delivered).
+    delivered: Arc<AtomicU64>,
 }
 
 impl Hub {
@@ -59,15 +63,18 @@ impl Hub {
     #[must_use]
     pub fn start(shards: NonZeroUsize, outbox_bytes: usize, metrics: &Arc<Metrics>) -> Arc<Self> {
         let clock = Clock::start();
+        let delivered = Arc::new(AtomicU64::new(0));
         let shards = (0..shards.get().min(MAX_SHARDS))
             .map(|_| {
                 let (commands, inbox) = unbounded_channel();
-                tokio::spawn(Shard::new(inbox, clock, outbox_bytes, metrics.clone()).run());
+                let own = commands.downgrade();
+                let (delivered, metrics) = (delivered.clone(), metrics.clone());
+                tokio::spawn(Shard::new(inbox, own, clock, outbox_bytes, delivered, metrics).run());
                 commands
             })
             .collect::<Vec<_>>();
         let index = ChannelIndex::new(shards.len(), metrics.channels.clone());
-        Arc::new(Self { shards, index, next: AtomicU64::new(1), clock, outbox_bytes })
+        Arc::new(Self { shards, index, next: AtomicU64::new(1), clock, outbox_bytes, delivered })
     }
 
     /// Adds a connection. It is on no channel yet; dropping the guard leaves every channel.
@@ -124,6 +131,17 @@ impl Hub {
                 let _ = commands.send(Command::Deliver(delivery.clone()));
             }
         }
+    }
+
+    /// Everything up to this [number](crate::message::Stored::number) of the store has been published here.
+    #[must_use]
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Acquire)
+    }
+
+    /// Sets [`delivered`](Self::delivered). Called after the last publication with this number.
+    pub fn set_delivered(&self, number: u64) {
+        self.delivered.store(number, Ordering::Release);
     }
 
     /// The number of connections of this node that are on a channel.

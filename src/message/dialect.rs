@@ -3,12 +3,15 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{Broadcast, ChannelName, Frame, Notice};
+use super::{Broadcast, ChannelName, Encoding, Frame, Notice, Position};
 
 /// The engine's interface to the protocol of its subscribers: the meaning of channel names, and the encoding.
 pub trait Dialect: fmt::Debug + Send + Sync {
     /// Called once per notice and encoding, not once per subscriber.
     fn encode(&self, notice: &Notice<'_>) -> Frame;
+
+    /// The same for an event that has a position in the history of its channel. An encoding may tell its clients the position.
+    fn encode_at(&self, notice: &Notice<'_>, position: Position, encoding: Encoding) -> Frame;
 
     fn kind(&self, channel: &ChannelName) -> ChannelKind;
 

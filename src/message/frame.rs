@@ -35,6 +35,12 @@ impl Frame {
         Self(Bytes::from_static(&[FINAL | PING, 0]))
     }
 
+    /// A WebSocket ping, which is answered with the same payload. At most 125 bytes.
+    #[must_use]
+    pub fn ping_with(payload: &[u8]) -> Self {
+        Self::encode(PING, &[payload])
+    }
+
     /// A WebSocket close frame.
     #[must_use]
     pub fn close(close: &Close) -> Self {
@@ -45,6 +51,21 @@ impl Frame {
     #[must_use]
     pub fn from_wire(bytes: Bytes) -> Self {
         Self(bytes)
+    }
+
+    /// The bytes of several frames, one after the other.
+    #[must_use]
+    pub fn concatenate<'a>(frames: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let mut rest = frames.clone();
+        if let (Some(only), None) = (rest.next(), rest.next()) {
+            return only.clone();
+        }
+        let length = frames.clone().map(|frame| frame.0.len()).sum();
+        let mut wire = BytesMut::with_capacity(length);
+        for frame in frames {
+            wire.extend_from_slice(&frame.0);
+        }
+        Self(wire.freeze())
     }
 
     #[must_use]

@@ -10,6 +10,7 @@ use axum::Router;
 
 use super::Settings;
 use super::drain::Drain;
+use super::laravel_messages::LaravelMessages;
 use super::public::{landing, public};
 use super::relay::Relay;
 use super::retention::retention;
@@ -55,11 +56,12 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let admin_listener = bind(&admin_address.ip().to_string(), admin_address.port(), "admin.listen").await?;
 
     let retention = Arc::new(retention(&settings.channels, &apps));
-    let (broker, inbound) = Broker::start(
+    let (broker, inbound) = Broker::start_for(
         &settings.redis,
         Sender::from(&settings.sender),
         settings.limits.queue_bytes,
         retention.clone(),
+        Arc::new(LaravelMessages::new(&apps, retention.clone())),
         metrics.clone(),
     )?;
     let broker = Arc::new(broker);
@@ -95,12 +97,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         hub.clone(),
         native.clone(),
         broker.clone(),
+        histories.clone(),
         authenticator.clone(),
         settings.auth.close_on_expiry,
     );
 
     let app = apps.iter().find(|app| app.enabled).cloned();
-    let pusher_endpoint = PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone());
+    let pusher_endpoint =
+        PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let console = console(&settings, &broker, authenticator, native, address, app)?;
     let load = {
@@ -112,7 +116,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         admin::routes(AdminState { broker: broker.clone(), metrics: metrics.clone(), load }, hosts);
     let has_console = console.is_some();
     let routes = native::routes(endpoint, move || landing(has_console))
-        .merge(pusher::routes(pusher_endpoint))
+        .merge(pusher::routes(pusher_endpoint.clone()))
         .merge(console.unwrap_or_default());
     let everyone = public(routes);
     let timeouts = HttpTimeouts {
@@ -126,7 +130,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     shutdown.await;
     let drain = Drain { context, hub };
     let cut = drain.run(&channels, settings.server.shutdown_grace).await;
-    channels.leave(LAST_WEBHOOKS_TIMEOUT).await;
+    let linger = pusher_endpoint.finish().await;
+    channels.leave(LAST_WEBHOOKS_TIMEOUT, linger).await;
     broker.shutdown().await;
     drain.close_held().await;
     accepting.abort();

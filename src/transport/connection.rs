@@ -10,7 +10,8 @@ use bytes::{Buf as _, Bytes};
 use socket2::SockRef;
 use tokio::io::ReadBuf;
 
-use super::message_reader::{MessageReader, ReadEnd};
+use super::connection_phase::{Cause, Phase};
+use super::message_reader::{Incoming, MessageReader, ReadEnd};
 use super::read_buffer::read;
 use super::{ConnectionHandler, ConnectionOptions, DisconnectReason};
 use crate::hub::{Ending, Flushed, Outbox};
@@ -46,38 +47,6 @@ pub(super) struct ConnectionTask<H: ConnectionHandler> {
     holds_replies: bool,
     /// When the token expires. All times are seconds of the hub's clock.
     expires: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Our close frame is sent or queued; waits for the client's until `until`.
-    Closing {
-        cause: Cause,
-        until: u32,
-    },
-    /// Closing handshake done; ends when the outbox is flushed, or at `until`.
-    Flushing {
-        cause: Cause,
-        until: u32,
-    },
-    /// The client broke the protocol. What it sends is discarded until it closes its side, because closing the socket with unread
-    /// data would send a reset that overtakes our close frame.
-    Draining {
-        cause: Cause,
-        until: u32,
-        finished: bool,
-    },
-    Over(Cause),
-}
-
-/// A [`DisconnectReason`] without the close, which the outbox has: small, because every connection has a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    Client(Option<u16>),
-    Server,
-    HeartbeatTimeout,
-    Lost,
 }
 
 impl<H: ConnectionHandler> ConnectionTask<H> {
@@ -125,11 +94,13 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
         let open = matches!(phase, Phase::Open);
         // The replies to all messages of these bytes share one write.
         outbox.cork();
-        let result = reader.feed(bytes, frames, options.bounds, outbox, |message| {
-            if open {
+        let result = reader.feed(bytes, frames, options.bounds, outbox, |incoming| match incoming {
+            Incoming::Message(message) if open => {
                 handler.on_message(message);
                 *holds_replies = true;
             }
+            Incoming::Pong(payload) if open => handler.on_pong(&payload),
+            Incoming::Message(_) | Incoming::Pong(_) => {}
         });
         let end = match result {
             Ok(used) => return used,
@@ -303,13 +274,7 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
 
     /// The stream has ended: whether that is a loss depends on the phase.
     fn on_stream_end(&mut self) {
-        self.phase = Phase::Over(match self.phase {
-            Phase::Open => Cause::Lost,
-            Phase::Closing { cause, .. }
-            | Phase::Flushing { cause, .. }
-            | Phase::Draining { cause, .. }
-            | Phase::Over(cause) => cause,
-        });
+        self.phase = Phase::Over(self.phase.cause().unwrap_or(Cause::Lost));
     }
 
     /// When the next ping is due, or the reply to the last one.
@@ -332,15 +297,19 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
         self.outbox().set_alarm(alarm);
     }
 
+    fn reason(&self, cause: Cause) -> DisconnectReason {
+        match cause {
+            Cause::Client(code) => DisconnectReason::Client(code),
+            Cause::Server => self.outbox().closed().map_or(DisconnectReason::Lost, DisconnectReason::Server),
+            Cause::HeartbeatTimeout => DisconnectReason::HeartbeatTimeout,
+            Cause::Lost => DisconnectReason::Lost,
+        }
+    }
+
     fn finish(&self, cause: Cause) {
         let outbox = self.outbox();
         outbox.end();
-        let reason = match cause {
-            Cause::Client(code) => DisconnectReason::Client(code),
-            Cause::Server => outbox.closed().map_or(DisconnectReason::Lost, DisconnectReason::Server),
-            Cause::HeartbeatTimeout => DisconnectReason::HeartbeatTimeout,
-            Cause::Lost => DisconnectReason::Lost,
-        };
+        let reason = self.reason(cause);
         if let Some(stream) = outbox.stream() {
             let socket = SockRef::from(stream);
             let slow_consumer =
@@ -369,8 +338,9 @@ impl<H: ConnectionHandler> Future for ConnectionTask<H> {
         let at_end = task.poll_read(cx, now).is_ready();
         task.on_tick(now);
         task.check_closed(now);
-        if task.phase != Phase::Open {
-            task.handler.on_closing();
+        if let Some(cause) = task.phase.cause() {
+            let reason = task.reason(cause);
+            task.handler.on_closing(reason);
         }
         if task.holds_replies && !held_replies && !at_end && task.phase == Phase::Open {
             cx.waker().wake_by_ref();
@@ -382,20 +352,12 @@ impl<H: ConnectionHandler> Future for ConnectionTask<H> {
             task.on_stream_end();
         }
         if let Phase::Over(cause) = task.phase {
+            let reason = task.reason(cause);
+            task.handler.on_closing(reason);
             task.finish(cause);
             return Poll::Ready(());
         }
         task.set_alarm();
         Poll::Pending
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_phase_stays_small() {
-        assert!(size_of::<Phase>() <= 12);
     }
 }

@@ -35,9 +35,12 @@ pub trait ConnectionHandler: Send + Unpin + 'static {
         false
     }
 
-    /// A close frame has been sent or received: nothing more is delivered, but the socket stays open until the closing handshake
-    /// is done. May be called more than once.
-    fn on_closing(&mut self) {}
+    /// The client has answered a ping that had this payload.
+    fn on_pong(&mut self, _payload: &[u8]) {}
+
+    /// A close frame has been sent or received, or the connection is lost: nothing more is delivered, but the socket stays open until
+    /// the closing handshake is done. May be called more than once.
+    fn on_closing(&mut self, _reason: DisconnectReason) {}
 
     /// The client has exceeded its message rate, so that it is read more slowly. Called again only after it has been below
     /// the rate.

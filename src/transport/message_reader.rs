@@ -32,6 +32,14 @@ struct Reading {
     pause: Option<Pin<Box<Sleep>>>,
 }
 
+/// What the client has sent.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    Message(Message),
+    /// The payload of a pong.
+    Pong(Bytes),
+}
+
 /// Why no more messages follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadEnd {
@@ -49,15 +57,15 @@ pub(super) struct Bounds {
 }
 
 impl MessageReader {
-    /// Takes the next bytes of the stream, up to the first frame that exceeds `frames`, and calls `receive` with each message that
-    /// they complete. Returns how many bytes it took, and subtracts the frames from `frames`.
+    /// Takes the next bytes of the stream, up to the first frame that exceeds `frames`, and calls `receive` with what they
+    /// complete. Returns how many bytes it took, and subtracts the frames from `frames`.
     pub(super) fn feed(
         &mut self,
         bytes: &[u8],
         frames: &mut u32,
         bounds: Bounds,
         outbox: &Outbox,
-        mut receive: impl FnMut(Message),
+        mut receive: impl FnMut(Incoming),
     ) -> Result<usize, ReadEnd> {
         let reading = self.0.get_or_insert_default();
         let Advance { used, between_messages } = reading.boundary.advance(bytes, frames);
@@ -72,10 +80,11 @@ impl MessageReader {
         let mut closed = None;
         loop {
             match context.read(&mut stream) {
-                Ok(Received::Text(text)) => receive(Message::Text(Bytes::from(text))),
-                Ok(Received::Binary(binary)) => receive(Message::Binary(binary)),
+                Ok(Received::Text(text)) => receive(Incoming::Message(Message::Text(Bytes::from(text)))),
+                Ok(Received::Binary(binary)) => receive(Incoming::Message(Message::Binary(binary))),
+                Ok(Received::Pong(payload)) => receive(Incoming::Pong(payload)),
                 // Pings are answered by the context.
-                Ok(Received::Ping(_) | Received::Pong(_) | Received::Frame(_)) => {}
+                Ok(Received::Ping(_) | Received::Frame(_)) => {}
                 Ok(Received::Close(frame)) => closed = Some(frame.map(|frame| u16::from(frame.code))),
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) if closed.is_some() => break,

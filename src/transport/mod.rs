@@ -7,6 +7,7 @@ pub mod close;
 mod connection;
 mod connection_handler;
 mod connection_options;
+mod connection_phase;
 mod descriptors;
 mod disconnect_reason;
 mod endpoint_context;

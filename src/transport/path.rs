@@ -49,8 +49,10 @@ pub async fn not_found(method: Method, uri: Uri) -> Response {
 /// A path for the log: truncated, and without anything that could be a token.
 fn printable(path: &str) -> String {
     const LENGTH: usize = 100;
-    // Every JWT starts with the base64 of `{"`.
+    // Every JWT starts with the base64 of `{"`. The token of a session follows a `~`, or precedes `/app`.
     let shown = path.split_once("eyJ").map_or(path, |(before, _)| before);
+    let shown = shown.split_once('~').map_or(shown, |(before, _)| before);
+    let shown = if path.contains("/app") && !path.starts_with("/app") { "/" } else { shown };
     let mut text: String = shown.chars().take(LENGTH).collect();
     if text.len() < path.len() {
         text.push('…');
@@ -90,6 +92,8 @@ mod tests {
     fn a_logged_path_contains_no_token() {
         assert_eq!(printable("/nothing/here"), "/nothing/here");
         assert_eq!(printable("/ws/eyJhbGciOiJIUzI1NiJ9.e30.x"), "/ws/…");
+        assert_eq!(printable("/app/key~6f1c1f0e-8f5a-4d2e/x"), "/app/key…");
+        assert_eq!(printable("/6f1c1f0e-8f5a-4d2e/app"), "/…");
         assert_eq!(printable(&"/a".repeat(500)).chars().count(), 101);
     }
 }

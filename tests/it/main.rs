@@ -19,6 +19,7 @@ mod docs;
 mod faults;
 mod fuzz_smoke;
 mod health;
+mod history;
 mod hostile;
 mod laravel;
 mod logging;

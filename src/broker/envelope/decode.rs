@@ -2,8 +2,21 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::NodeId;
+use super::stored_text::{parse_stored, previous_number};
+use crate::broker::StoredMessage;
 use crate::message::json::{members, string};
-use crate::message::{ChannelName, Dispatch, Event, Sender, Signal, UserId};
+use crate::message::{ChannelName, Dispatch, Event, Position, Sender, Signal, Stored, UserId};
+
+/// The contents of an envelope.
+#[derive(Debug, Clone)]
+pub(in crate::broker) struct Decoded {
+    pub(in crate::broker) dispatch: Dispatch,
+    /// The message's number, if this node published it.
+    pub(in crate::broker) seq: Option<u64>,
+    pub(in crate::broker) stored: Option<Box<Stored>>,
+    /// The name of the plain message that was stored.
+    pub(in crate::broker) plain: Option<Box<str>>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(in crate::broker) enum EnvelopeError {
@@ -52,7 +65,7 @@ impl EnvelopeError {
     }
 }
 
-/// Decodes a payload of the events topic, and its number if this node published it.
+/// Decodes a payload of the events topic.
 ///
 /// `data` is a slice of the payload, not a copy. As in `JSON.parse`, the last of duplicate keys wins. Laravel may also
 /// publish the signal `{"disconnect":…}` here, without a `channel`.
@@ -60,12 +73,12 @@ pub(in crate::broker) fn decode_event(
     payload: &Bytes,
     node: &NodeId,
     sender_default: &Sender,
-) -> Result<(Dispatch, Option<u64>), InvalidPayload> {
-    let [channel, data, sender, disconnect, from, seq] =
-        envelope_members(payload, ["channel", "data", "sender", "disconnect", "node", "seq"])?;
+) -> Result<Decoded, InvalidPayload> {
+    let names = ["channel", "data", "sender", "disconnect", "node", "seq", "stored", "plain"];
+    let [channel, data, sender, disconnect, from, seq, stored, plain] = envelope_members(payload, names)?;
     if channel.is_none() && disconnect.is_some() {
         let signal = Signal::decode(payload).map_err(|_| EnvelopeError::Disconnect)?;
-        return Ok((signal.into(), None));
+        return Ok(Decoded { dispatch: signal.into(), seq: None, stored: None, plain: None });
     }
     let channel = channel.and_then(string).ok_or(EnvelopeError::Channel)?;
     let channel = ChannelName::new(&channel).map_err(|_| EnvelopeError::Channel)?;
@@ -75,19 +88,61 @@ pub(in crate::broker) fn decode_event(
         Some(text) => decode_sender(text, sender_default),
     };
     match (data, sender) {
-        (Ok(data), Ok(sender)) => Ok((Event::new(channel, sender, data).into(), own_seq(node, from, seq))),
+        (Ok(data), Ok(sender)) => Ok(Decoded {
+            dispatch: Event::new(channel, sender, data).into(),
+            seq: own_seq(node, from, seq),
+            stored: stored.and_then(parse_stored),
+            plain: plain.and_then(string).map(Into::into),
+        }),
         (Err(error), _) | (_, Err(error)) => Err(InvalidPayload { error, channel: Some(channel) }),
     }
 }
 
 /// Decodes a payload of the signals topic. `body` is a slice of the payload.
-pub(in crate::broker) fn decode_signal(
-    payload: &Bytes,
-    node: &NodeId,
-) -> Result<(Dispatch, Option<u64>), InvalidPayload> {
-    let [body, from, seq] = envelope_members(payload, ["body", "node", "seq"])?;
+pub(in crate::broker) fn decode_signal(payload: &Bytes, node: &NodeId) -> Result<Decoded, InvalidPayload> {
+    let [body, from, seq, stored, plain] =
+        envelope_members(payload, ["body", "node", "seq", "stored", "plain"])?;
     let body = payload.slice_ref(body.ok_or(EnvelopeError::Signal)?.as_bytes());
-    Ok((Dispatch::Signal(body), own_seq(node, from, seq)))
+    let stored = stored.and_then(parse_stored);
+    let plain = plain.and_then(string).map(Into::into);
+    Ok(Decoded { dispatch: Dispatch::Signal(body), seq: own_seq(node, from, seq), stored, plain })
+}
+
+/// A message in the history of a channel.
+#[derive(Debug, Clone)]
+pub(in crate::broker) struct StoredEnvelope {
+    pub(in crate::broker) message: StoredMessage,
+    /// The number of the channel's previous message. 0: there was none.
+    pub(in crate::broker) previous: u64,
+    /// The message's number, if this node published it.
+    pub(in crate::broker) seq: Option<u64>,
+    /// What the receipt reports: the position on the first of its channels.
+    pub(in crate::broker) receipt: Option<Position>,
+}
+
+/// Decodes a payload that was stored at this position of a channel.
+pub(in crate::broker) fn decode_stored(
+    payload: &Bytes,
+    position: Position,
+    node: &NodeId,
+    sender_default: &Sender,
+) -> Option<StoredEnvelope> {
+    // This is how `begin_signal` starts.
+    let is_signal = payload.starts_with(b"{\"body\":");
+    let decoded =
+        if is_signal { decode_signal(payload, node) } else { decode_event(payload, node, sender_default) };
+    let Decoded { dispatch, seq, stored, .. } = decoded.ok()?;
+    let [text] = envelope_members(payload, ["stored"]).ok()?;
+    let Stored { number, at, positions, .. } = *stored?;
+    let index = positions.iter().find(|(_, of)| *of == position)?.0;
+    let previous = previous_number(text?, position)?;
+    let receipt = positions.first().map(|(_, position)| *position);
+    Some(StoredEnvelope {
+        message: StoredMessage { position, number, at, index, dispatch },
+        previous,
+        seq,
+        receipt,
+    })
 }
 
 fn envelope_members<'a, const N: usize>(

@@ -28,7 +28,19 @@ pub(in crate::broker) fn begin_signal(body: &[u8], node: &NodeId) -> Vec<u8> {
 
 /// Appends the number and closes the envelope.
 pub(in crate::broker) fn finish(envelope: &mut Vec<u8>, seq: u64) {
-    envelope.extend_from_slice(format!("{seq}}}").as_bytes());
+    finish_open(envelope, seq);
+    envelope.push(b'}');
+}
+
+/// Appends the number. Whoever stores the message appends where, and closes the envelope.
+pub(in crate::broker) fn finish_open(envelope: &mut Vec<u8>, seq: u64) {
+    envelope.extend_from_slice(seq.to_string().as_bytes());
+}
+
+/// Appends the name under which a plain message is stored.
+pub(in crate::broker) fn push_plain(envelope: &mut Vec<u8>, name: &str) {
+    envelope.extend_from_slice(b",\"plain\":");
+    push_string(envelope, name);
 }
 
 fn push_string(out: &mut Vec<u8>, text: &str) {

@@ -1,13 +1,17 @@
 //! The envelopes of messages in Redis.
 //!
 //! Events are `{"channel":…,"data":{…},"sender":{"name":…,"id":…}}`, as Laravel writes them. Signals are `{"body":…}`.
-//! Nodes add `node` and `seq`, by which each recognises its own copies. Pure: bytes in, dispatches out, and back.
+//! Nodes add `node` and `seq`, by which each recognises its own copies. The script that stores a message adds
+//! [`stored`](stored_text). Pure: bytes in, dispatches out, and back.
 
 mod decode;
 mod encode;
+mod stored_text;
 
-pub(super) use decode::{InvalidPayload, decode_event, decode_signal};
-pub(super) use encode::{begin_event, begin_signal, finish};
+pub(super) use decode::{
+    Decoded, EnvelopeError, InvalidPayload, StoredEnvelope, decode_event, decode_signal, decode_stored,
+};
+pub(super) use encode::{begin_event, begin_signal, finish, finish_open, push_plain};
 
 /// A random name for this node: 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +20,10 @@ pub(super) struct NodeId(String);
 impl NodeId {
     pub(super) fn random() -> Self {
         Self::from_number(rand::random())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
     }
 
     fn from_number(number: u64) -> Self {

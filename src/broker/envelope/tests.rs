@@ -12,7 +12,7 @@ fn system() -> Sender {
 fn read(payload: impl Into<Vec<u8>>) -> Result<(Event, Option<u64>), EnvelopeError> {
     let payload = Bytes::from(payload.into());
     let read = decode_event(&payload, &NodeId::from_number(0xab), &system());
-    let (dispatch, seq) = read.map_err(|invalid| invalid.error)?;
+    let Decoded { dispatch, seq, .. } = read.map_err(|invalid| invalid.error)?;
     let Dispatch::Event(event) = dispatch else { panic!("no event: {dispatch:?}") };
     Ok((event, seq))
 }
@@ -22,10 +22,8 @@ fn outcome(payload: impl Into<Vec<u8>>) -> [bool; 2] {
     [decode_event(&payload, &node, &system()).is_ok(), decode_signal(&payload, &node).is_ok()]
 }
 
-fn read_signal(
-    decoded: Result<(Dispatch, Option<u64>), InvalidPayload>,
-) -> Result<(Bytes, Option<u64>), EnvelopeError> {
-    let (dispatch, seq) = decoded.map_err(|invalid| invalid.error)?;
+fn read_signal(decoded: Result<Decoded, InvalidPayload>) -> Result<(Bytes, Option<u64>), EnvelopeError> {
+    let Decoded { dispatch, seq, .. } = decoded.map_err(|invalid| invalid.error)?;
     let Dispatch::Signal(body) = dispatch else { panic!("no signal: {dispatch:?}") };
     Ok((body, seq))
 }
@@ -109,7 +107,7 @@ fn data_is_a_slice_of_the_payload() {
     let payload = Bytes::from_static(
         br#"{"channel":"a","data":{"z":1e400,"a":123456789012345678901234567890,"z":"\ud800"}}"#,
     );
-    let (dispatch, _) = decode_event(&payload, &NodeId::from_number(1), &system()).unwrap();
+    let Decoded { dispatch, .. } = decode_event(&payload, &NodeId::from_number(1), &system()).unwrap();
     let Dispatch::Event(event) = dispatch else { panic!("no event: {dispatch:?}") };
     assert_eq!(&event.data[..], br#"{"z":1e400,"a":123456789012345678901234567890,"z":"\ud800"}"#);
     assert!(payload.as_ptr_range().contains(&event.data.as_ptr()), "it was copied");

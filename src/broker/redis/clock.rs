@@ -13,14 +13,31 @@ pub(super) struct RedisClock {
     micros: u64,
 }
 
+/// What Redis's clock showed in an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClockReading {
+    micros: u64,
+    asked: Instant,
+    received: Instant,
+}
+
+impl ClockReading {
+    /// A reading from an answer that has just been received.
+    pub(super) fn new(seconds: i64, micros: i64, asked: Instant) -> Self {
+        let positive = |number: i64| u64::try_from(number).unwrap_or(0);
+        let micros = positive(seconds).saturating_mul(1_000_000).saturating_add(positive(micros));
+        Self { micros, asked, received: Instant::now() }
+    }
+
+    /// `None` if the round trip exceeded `tolerance`, for example after a pause.
+    pub(super) fn clock(&self, tolerance: Duration) -> Option<RedisClock> {
+        RedisClock::sample(self.asked, self.received, self.micros, tolerance)
+    }
+}
+
 impl RedisClock {
-    /// Takes a sample from an answer. `None` if the round trip exceeded `tolerance`, for example after a pause.
-    pub(super) fn sample(
-        asked: Instant,
-        received: Instant,
-        micros: u64,
-        tolerance: Duration,
-    ) -> Option<Self> {
+    /// Takes a sample from an answer. `None` if the round trip exceeded `tolerance`.
+    fn sample(asked: Instant, received: Instant, micros: u64, tolerance: Duration) -> Option<Self> {
         (received.duration_since(asked) <= tolerance).then_some(Self { at: received, micros })
     }
 

@@ -4,10 +4,13 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::desired_topics::DesiredTopics;
+use super::fences::Fences;
+use super::ingest::PlainIntake;
 use super::publish_queue::{OwnCopy, PublishQueue};
+use super::store_state::SeenStore;
 use super::topic_names::TopicNames;
 use crate::broker::budget::Budget;
-use crate::broker::envelope::{self, InvalidPayload};
+use crate::broker::envelope::{self, Decoded, InvalidPayload};
 use crate::broker::{Inbound, SubscriptionId};
 use crate::message::{ChannelName, Dispatch, Sender};
 use crate::telemetry::{Metrics, Reason};
@@ -17,11 +20,13 @@ pub(super) struct InboundStream {
     pub(super) queue: Arc<PublishQueue>,
     pub(super) names: Arc<TopicNames>,
     pub(super) topics: Arc<DesiredTopics>,
+    pub(super) fences: Arc<Fences>,
+    pub(super) seen: Arc<SeenStore>,
     pub(super) sender_default: Sender,
     pub(super) budget: Budget,
     pub(super) inbound: mpsc::UnboundedSender<Inbound>,
-    /// A channel has a history.
-    pub(super) has_history: bool,
+    /// Takes what is published without a number for channels with a history. `None`: no channel has one.
+    pub(super) intake: Option<Arc<PlainIntake>>,
     /// There was a connection before.
     pub(super) has_subscribed: bool,
     pub(super) metrics: Arc<Metrics>,
@@ -32,8 +37,26 @@ impl InboundStream {
     pub(super) fn on_connected(&mut self) {
         if std::mem::replace(&mut self.has_subscribed, true) {
             self.send(Inbound::Resumed);
-        } else if self.has_history {
+        } else if self.intake.is_some() {
             self.send(Inbound::Connected);
+        }
+        self.fences.on_connected();
+        if let Some(intake) = &self.intake {
+            intake.on_connected();
+        }
+    }
+
+    /// The connection is subscribed to all topics.
+    pub(super) fn on_ready(&self) {
+        if let Some(intake) = &self.intake {
+            intake.on_ready();
+        }
+    }
+
+    /// Passes fences on, once everything that Redis had published before them has been passed on.
+    pub(super) fn on_fence(&self, number: Option<u64>) {
+        for handled in number.map(|number| self.fences.take(number)).into_iter().flatten() {
+            self.send(Inbound::Fence(handled));
         }
     }
 
@@ -47,7 +70,17 @@ impl InboundStream {
     /// Delivers a message. Returns whether it had to wait for the queue budget; meanwhile nothing is read from Redis, so
     /// that nothing is dropped.
     pub(super) async fn on_message(&self, channel: &[u8], payload: Bytes) -> bool {
-        let (dispatch, seq) = match self.decode(channel, payload) {
+        let decoded = match &self.intake {
+            None => self.decode(channel, payload),
+            Some(intake) => {
+                let decoded = self.decode(channel, payload.clone());
+                match intake.receive(channel, &payload, decoded) {
+                    Some(decoded) => decoded,
+                    None => return intake.wait_for_room().await,
+                }
+            }
+        };
+        let Decoded { dispatch, seq, stored, .. } = match decoded {
             Ok(Some(decoded)) => decoded,
             Ok(None) => return false,
             Err(InvalidPayload { error, channel: of }) => {
@@ -56,10 +89,14 @@ impl InboundStream {
             }
         };
         // This calls the receipt, before the sender's own copy is delivered.
-        if seq.is_some_and(|seq| self.queue.on_copy(seq) == OwnCopy::Discard) {
+        let position = stored.as_ref().and_then(|stored| Some(stored.positions.first()?.1));
+        if seq.is_some_and(|seq| self.queue.on_copy(seq, position) == OwnCopy::Discard) {
             let of = if let Dispatch::Event(event) = &dispatch { Some(&event.channel) } else { None };
             self.drop_message("refused", channel, of);
             return false;
+        }
+        if let Some(stored) = &stored {
+            self.seen.on_stored(stored);
         }
         self.metrics.broker_messages.inc();
         let (permit, has_waited) = match self.budget.try_take(&dispatch) {
@@ -67,18 +104,13 @@ impl InboundStream {
             None => (self.budget.take(&dispatch).await, true),
         };
         if let Some(permit) = permit {
-            self.send(Inbound::Dispatch { dispatch, stored: None, permit });
+            self.send(Inbound::Dispatch { dispatch, stored, permit });
         }
         has_waited
     }
 
-    /// The dispatch in a message, and its number if this node published it. `None` for a topic that was unsubscribed
-    /// while the message was under way.
-    fn decode(
-        &self,
-        channel: &[u8],
-        payload: Bytes,
-    ) -> Result<Option<(Dispatch, Option<u64>)>, InvalidPayload> {
+    /// The contents of a message. `None` for a topic that was unsubscribed while the message was under way.
+    fn decode(&self, channel: &[u8], payload: Bytes) -> Result<Option<Decoded>, InvalidPayload> {
         if *channel == *self.names.events {
             return envelope::decode_event(&payload, &self.queue.node, &self.sender_default).map(Some);
         }
@@ -86,7 +118,8 @@ impl InboundStream {
             return envelope::decode_signal(&payload, &self.queue.node).map(Some);
         }
         let topic = self.names.topic(channel).and_then(|topic| self.topics.find(topic));
-        Ok(topic.map(|topic| (Dispatch::Topic { topic, payload }, None)))
+        let dispatch = topic.map(|topic| Dispatch::Topic { topic, payload });
+        Ok(dispatch.map(|dispatch| Decoded { dispatch, seq: None, stored: None, plain: None }))
     }
 
     fn drop_message(&self, reason: &'static str, topic: &[u8], channel: Option<&ChannelName>) {

@@ -1,13 +1,16 @@
 //! Carries events over Redis or Valkey. One connection publishes, a second one is subscribed; one task runs both.
 
 mod backoff;
+mod channel_read;
 mod clock;
 mod connection;
 mod connection_error;
 mod connection_topics;
 mod desired_topics;
+mod fences;
 mod health;
 mod inbound_stream;
+mod ingest;
 mod keepalive;
 mod publish_queue;
 mod publish_script;
@@ -16,6 +19,11 @@ mod push;
 mod reader;
 mod reconcile;
 mod reply_reader;
+mod session_store;
+mod store_keys;
+mod store_reader;
+mod store_script;
+mod store_state;
 mod supervisor;
 mod timeouts;
 mod topic_names;
@@ -33,16 +41,22 @@ use super::{
     Inbound, PublishError, Receipt, Settings, Status, StoreError, StoreRead, StoreState, StoredHistory,
     SubscribeOutcome, retained,
 };
-use crate::message::{Publication, RetentionRules, Sender};
+use crate::message::{AppMessages, Publication, RetentionRules, Sender};
 use crate::telemetry::Metrics;
 use desired_topics::DesiredTopics;
+use fences::Fences;
 use health::Health;
 use inbound_stream::InboundStream;
+use ingest::{IngestContext, IngestTasks, PlainIntake};
 use publish_queue::PublishQueue;
+use store_keys::StoreKeys;
+use store_reader::{StoreReader, StoreRequest};
+use store_state::SeenStore;
 use supervisor::Supervisor;
 use topic_names::TopicNames;
 use url::RedisUrl;
 
+pub use session_store::{SessionFields, SessionStore, SignOfLife};
 pub(super) use url::RedisUrlError;
 pub use url::check_url;
 
@@ -56,7 +70,10 @@ pub struct Redis {
     health: Arc<Health>,
     timeout: Duration,
     retention: Arc<RetentionRules>,
-    inbound: mpsc::UnboundedSender<Inbound>,
+    fences: Arc<Fences>,
+    store: mpsc::UnboundedSender<StoreRequest>,
+    sessions: SessionStore,
+    ingest: Option<(Arc<PlainIntake>, IngestTasks)>,
     task: AbortHandle,
 }
 
@@ -66,49 +83,105 @@ impl Redis {
         sender_default: Sender,
         queue_bytes: usize,
         retention: Arc<RetentionRules>,
+        apps: Arc<dyn AppMessages>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), RedisUrlError> {
         let url = RedisUrl::parse(&settings.url)?;
         let timeout = settings.publish_timeout;
+        let sessions = SessionStore::start(url.clone(), &settings.prefix, timeout);
         let names = Arc::new(TopicNames::new(&settings.prefix));
         let (inbound, receiver) = mpsc::unbounded_channel();
         let topics = Arc::new(DesiredTopics::default());
         let queue = Arc::new(PublishQueue::new(timeout, queue_bytes, names.clone()));
         let events_channel = String::from_utf8_lossy(&names.events).into_owned();
         let health = Arc::new(Health::new(queue.clone(), metrics.clone(), url.to_string(), events_channel));
+        let (fences, seen) = (Arc::new(Fences::default()), Arc::new(SeenStore::default()));
+        let keys = Arc::new(StoreKeys::new(&settings.prefix));
+        let reader = StoreReader {
+            url: url.clone(),
+            timeout,
+            keys: keys.clone(),
+            queue: queue.clone(),
+            seen: seen.clone(),
+            rules: retention.clone(),
+            sender_default: sender_default.clone(),
+        };
+        let (store, requests) = mpsc::unbounded_channel();
+        // Ends with the requests.
+        tokio::spawn(reader.run(requests));
+        let ingest = (!retention.is_empty()).then(|| {
+            ingest::start(IngestContext {
+                url: url.clone(),
+                timeout,
+                names: names.clone(),
+                keys: keys.clone(),
+                topics: topics.clone(),
+                sender_default: sender_default.clone(),
+                retention: retention.clone(),
+                apps,
+                max_bytes: queue_bytes,
+                metrics: metrics.clone(),
+            })
+        });
         let stream = InboundStream {
+            intake: ingest.as_ref().map(|(intake, _)| intake.clone()),
             queue: queue.clone(),
             names,
             topics: topics.clone(),
+            fences: fences.clone(),
+            seen: seen.clone(),
             sender_default,
             budget: Budget::new(queue_bytes),
-            inbound: inbound.clone(),
-            has_history: !retention.is_empty(),
+            inbound,
             has_subscribed: false,
             metrics,
         };
-        let supervisor = Supervisor { url, timeout, queue: queue.clone(), health: health.clone() };
+        let supervisor = Supervisor {
+            url,
+            timeout,
+            queue: queue.clone(),
+            health: health.clone(),
+            keys,
+            seen,
+            has_history: !retention.is_empty(),
+        };
         let task = tokio::spawn(supervisor.run(stream)).abort_handle();
-        Ok((Self { queue, topics, health, timeout, retention, inbound, task }, receiver))
+        let redis = Self { queue, topics, health, timeout, retention, fences, store, sessions, ingest, task };
+        Ok((redis, receiver))
     }
 
     pub(super) fn publish(&self, mut publication: Publication, receipt: Receipt) {
         retained(&mut publication, &self.retention);
-        self.queue.publish(publication.dispatch, receipt);
+        self.queue.publish(publication, receipt);
     }
 
-    pub(super) async fn read_histories(&self, _: &[StoreRead]) -> Result<Vec<StoredHistory>, StoreError> {
-        std::future::ready(()).await;
-        Err(StoreError::Unreachable)
+    pub(super) async fn read_histories(&self, reads: &[StoreRead]) -> Result<Vec<StoredHistory>, StoreError> {
+        if reads.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.ask_store(|reply| StoreRequest::Histories(reads.to_vec(), reply)).await
     }
 
-    pub(super) async fn store_state(&self, _: Option<StoreState>) -> Result<StoreState, StoreError> {
-        std::future::ready(()).await;
-        Err(StoreError::Unreachable)
+    pub(super) async fn store_state(&self, seen: Option<StoreState>) -> Result<StoreState, StoreError> {
+        self.ask_store(|reply| StoreRequest::State(seen, reply)).await
     }
 
     pub(super) fn fence(&self, handled: oneshot::Sender<()>) {
-        let _ = self.inbound.send(Inbound::Fence(handled));
+        self.fences.add(handled);
+    }
+
+    async fn ask_store<A>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<A, StoreError>>) -> StoreRequest,
+    ) -> Result<A, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        // Fails only while the node shuts down.
+        let _ = self.store.send(request(reply));
+        answer.await.unwrap_or(Err(StoreError::Unreachable))
+    }
+
+    pub(super) const fn sessions(&self) -> &SessionStore {
+        &self.sessions
     }
 
     pub(super) fn subscribe(&self, topic: &str) -> SubscribeOutcome {
@@ -145,6 +218,12 @@ impl Redis {
                 emptied.await;
             }
         };
+        let ingested = async {
+            if let Some((intake, _)) = &self.ingest {
+                intake.drained().await;
+            }
+        };
+        let drained = async { tokio::join!(drained, ingested) };
         let _ = tokio::time::timeout(self.timeout + SHUTDOWN_GRACE, drained).await;
         self.task.abort();
         self.queue.refuse_all(PublishError::TimedOut);

@@ -3,7 +3,7 @@ use std::time::Duration;
 use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
-use super::clock::RedisClock;
+use super::clock::{ClockReading, RedisClock};
 use super::connection::RedisConnection;
 use super::connection_error::{ConnectionError, error_code};
 use super::publish_queue::QueuedMessage;
@@ -46,12 +46,12 @@ impl PublishScript {
         timeout: Duration,
     ) -> Result<Self, ConnectionError> {
         let margin = (timeout / 4).min(Duration::from_millis(500));
-        let sha = load(connection).await?;
+        let sha = load(connection, SCRIPT).await?;
         // The first round trips may be slow by chance.
         for _ in 0..3 {
             let asked = Instant::now();
             let reply = connection.call("EVALSHA", &evalsha(&sha)).await?;
-            if let Some(clock) = ScriptReply::parse(&reply, asked)?.clock(margin) {
+            if let Some(clock) = ScriptReply::parse(&reply, asked)?.clock.clock(margin) {
                 return Ok(Self { sha, clock, margin });
             }
         }
@@ -60,7 +60,7 @@ impl PublishScript {
 
     /// Loads the script again, after another client has flushed Redis's scripts.
     pub(super) async fn reload(&mut self, connection: &mut RedisConnection) -> Result<(), ConnectionError> {
-        self.sha = load(connection).await?;
+        self.sha = load(connection, SCRIPT).await?;
         Ok(())
     }
 
@@ -68,21 +68,26 @@ impl PublishScript {
     pub(super) fn command(&self, batch: &[QueuedMessage]) -> Cmd {
         let mut command = evalsha(&self.sha);
         for message in batch {
-            let deadline = message.deadline.checked_sub(self.margin).unwrap_or(message.deadline);
-            command.arg(&message.topic[..]).arg(self.clock.micros_at(deadline)).arg(&message.payload[..]);
+            command.arg(&message.topic[..]).arg(self.deadline(message)).arg(&message.payload[..]);
         }
         command
     }
 
-    pub(super) fn update_clock(&mut self, reply: &ScriptReply) {
-        if let Some(clock) = reply.clock(self.margin) {
+    /// Until when Redis publishes a message, by its own clock in microseconds.
+    pub(super) fn deadline(&self, message: &QueuedMessage) -> u64 {
+        self.clock.micros_at(message.deadline.checked_sub(self.margin).unwrap_or(message.deadline))
+    }
+
+    pub(super) fn update_clock(&mut self, reading: &ClockReading) {
+        if let Some(clock) = reading.clock(self.margin) {
             self.clock = clock;
         }
     }
 }
 
-async fn load(connection: &mut RedisConnection) -> Result<Vec<u8>, ConnectionError> {
-    match connection.call("SCRIPT LOAD", cmd("SCRIPT").arg("LOAD").arg(SCRIPT)).await? {
+/// Loads a script. Returns the name by which Redis knows it.
+pub(super) async fn load(connection: &mut RedisConnection, script: &str) -> Result<Vec<u8>, ConnectionError> {
+    match connection.call("SCRIPT LOAD", cmd("SCRIPT").arg("LOAD").arg(script)).await? {
         Value::BulkString(sha) => Ok(sha),
         _ => Err(ConnectionError::Unexpected("SCRIPT LOAD")),
     }
@@ -100,9 +105,7 @@ pub(super) struct ScriptReply {
     pub(super) denied: Vec<usize>,
     /// The code of the first denial.
     pub(super) denial_code: Option<String>,
-    micros: u64,
-    asked: Instant,
-    received: Instant,
+    pub(super) clock: ClockReading,
 }
 
 impl ScriptReply {
@@ -120,14 +123,8 @@ impl ScriptReply {
             }
             _ => return Err(unexpected),
         };
-        let positive = |number: i64| u64::try_from(number).unwrap_or(0);
-        let micros = positive(seconds).saturating_mul(1_000_000).saturating_add(positive(micros));
         let late = usize::try_from(late).unwrap_or(0);
-        Ok(Self { late, denied, denial_code, micros, asked, received: Instant::now() })
-    }
-
-    fn clock(&self, tolerance: Duration) -> Option<RedisClock> {
-        RedisClock::sample(self.asked, self.received, self.micros, tolerance)
+        Ok(Self { late, denied, denial_code, clock: ClockReading::new(seconds, micros, asked) })
     }
 }
 

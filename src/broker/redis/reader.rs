@@ -87,6 +87,7 @@ async fn read_until_disconnected<'o>(
     loop {
         if reconciler.becomes_ready() {
             health.set_up(ConnectionRole::Subscriber);
+            stream.on_ready();
         }
         if reconciler.write(connection, &stream.names)
             && let Err(error) = flush(connection, "SUBSCRIBE", timeout).await
@@ -98,6 +99,15 @@ async fn read_until_disconnected<'o>(
             // Before the replies, which a busy Redis sends without a pause.
             () = topics.changed.notified(), if reconciler.is_idle() => {
                 stream.on_subscribed(reconciler.take_changes(topics));
+            }
+            () = stream.fences.added.notified() => {
+                if let Some(number) = stream.fences.next() {
+                    connection.write(&cmd("PING"));
+                    reconciler.on_ping_sent(Some(number));
+                    if let Err(error) = flush(connection, "PING", timeout).await {
+                        return error.into();
+                    }
+                }
             }
             reply = connection.read() => {
                 let handled = match reply {
@@ -142,7 +152,7 @@ async fn read_until_disconnected<'o>(
                     KeepaliveAction::None => {}
                     KeepaliveAction::SendPing => {
                         connection.write(&cmd("PING"));
-                        reconciler.on_ping_sent();
+                        reconciler.on_ping_sent(None);
                         if let Err(error) = flush(connection, "PING", timeout).await {
                             return error.into();
                         }
@@ -189,15 +199,21 @@ async fn handle_reply(
 ) -> Result<bool, ConnectionError> {
     match reply {
         Value::Array(values) => match Push::parse(values) {
-            Push::Message { channel, payload } => return Ok(stream.on_message(&channel, payload).await),
+            // These topics are subscribed by name as well.
+            Push::Message { channel, by_pattern: true, .. } if stream.names.is_reserved(&channel) => {}
+            Push::Message { channel, payload, .. } => return Ok(stream.on_message(&channel, payload).await),
             Push::SubscriptionReply => stream.on_subscribed(reconciler.on_reply(&stream.topics)),
-            Push::Pong => reconciler.on_pong(),
+            Push::Pong => {
+                stream.on_fence(reconciler.next_fence());
+                reconciler.on_pong();
+            }
             Push::Other => {}
         },
         // The ACL denies a topic of the application, or PING. The other topics work.
         Value::ServerError(error)
             if reconciler.next_is_optional() || error.kind() == Some(ServerErrorKind::NoPerm) =>
         {
+            stream.on_fence(reconciler.next_fence());
             stream.on_subscribed(reconciler.on_denied(&stream.topics, &error));
         }
         Value::ServerError(error) => return Err(ConnectionError::refused("the subscription", &error)),

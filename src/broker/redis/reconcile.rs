@@ -16,11 +16,19 @@ const MAX_IN_FLIGHT: usize = 1024;
 pub(super) struct Reconciler {
     topics: ConnectionTopics,
     unsent: VecDeque<TopicCommand>,
-    /// Commands without a reply, in the order in which they were sent. `None` is a PING.
-    in_flight: VecDeque<Option<TopicCommand>>,
+    /// Commands without a reply, in the order in which they were sent.
+    in_flight: VecDeque<InFlight>,
     is_ready: bool,
     /// A denied topic has been logged. The others are usually denied for the same reason.
     has_logged_denial: bool,
+}
+
+/// A command without a reply.
+#[derive(Debug)]
+enum InFlight {
+    Topic(TopicCommand),
+    /// A PING, and the number of its fence.
+    Ping(Option<u64>),
 }
 
 impl Reconciler {
@@ -75,7 +83,7 @@ impl Reconciler {
                     cmd("PSUBSCRIBE").arg(names.prefix_pattern(prefix)).take()
                 }
             });
-            self.in_flight.push_back(Some(command));
+            self.in_flight.push_back(InFlight::Topic(command));
         }
         true
     }
@@ -83,7 +91,7 @@ impl Reconciler {
     /// A command has been answered. Returns the subscriptions that this completes.
     pub(super) fn on_reply(&mut self, desired: &DesiredTopics) -> Vec<SubscriptionId> {
         match self.in_flight.pop_front() {
-            Some(Some(command)) => desired.on_reply(&command, &mut self.topics),
+            Some(InFlight::Topic(command)) => desired.on_reply(&command, &mut self.topics),
             _ => Vec::new(),
         }
     }
@@ -92,7 +100,7 @@ impl Reconciler {
     pub(super) fn on_denied(&mut self, desired: &DesiredTopics, error: &ServerError) -> Vec<SubscriptionId> {
         let reason = error_message(error);
         match self.in_flight.pop_front() {
-            Some(Some(TopicCommand::SubscribePrefix(prefix))) => {
+            Some(InFlight::Topic(TopicCommand::SubscribePrefix(prefix))) => {
                 tracing::warn!(
                     topic = format!("{prefix}*"),
                     reason,
@@ -103,7 +111,7 @@ impl Reconciler {
                 self.unsent.extend(desired.on_prefix_denied(&prefix, &mut self.topics));
                 Vec::new()
             }
-            Some(Some(command)) => {
+            Some(InFlight::Topic(command)) => {
                 if let TopicCommand::Subscribe(topic, _) = &command
                     && !std::mem::replace(&mut self.has_logged_denial, true)
                 {
@@ -118,22 +126,29 @@ impl Reconciler {
                 desired.on_reply(&command, &mut self.topics)
             }
             // A denied PING is a sign of life like any other reply.
-            Some(None) | None => Vec::new(),
+            Some(InFlight::Ping(_)) | None => Vec::new(),
         }
     }
 
     /// Whether the connection is of use although the next reply is an error.
     pub(super) fn next_is_optional(&self) -> bool {
-        matches!(self.in_flight.front(), Some(Some(TopicCommand::SubscribePrefix(_))))
+        matches!(self.in_flight.front(), Some(InFlight::Topic(TopicCommand::SubscribePrefix(_))))
     }
 
-    pub(super) fn on_ping_sent(&mut self) {
-        self.in_flight.push_back(None);
+    /// A PING has been sent, for a fence if it has a number.
+    pub(super) fn on_ping_sent(&mut self, fence: Option<u64>) {
+        self.in_flight.push_back(InFlight::Ping(fence));
     }
 
+    /// A PING has been answered.
     pub(super) fn on_pong(&mut self) {
-        if let Some(None) = self.in_flight.front() {
+        if let Some(InFlight::Ping(_)) = self.in_flight.front() {
             self.in_flight.pop_front();
         }
+    }
+
+    /// The fence whose PING is answered next. Also a denial shows that everything before it has arrived.
+    pub(super) fn next_fence(&self) -> Option<u64> {
+        if let Some(InFlight::Ping(fence)) = self.in_flight.front() { *fence } else { None }
     }
 }

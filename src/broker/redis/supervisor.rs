@@ -9,12 +9,17 @@ use super::connection_error::ConnectionError;
 use super::health::{ConnectionRole, Health};
 use super::inbound_stream::InboundStream;
 use super::publish_queue::PublishQueue;
-use super::publisher::Publisher;
+use super::publisher::{Publisher, Publishing, UnansweredBatch};
 use super::reader::{self, Disconnected, Opening};
+use super::store_keys::StoreKeys;
+use super::store_state::SeenStore;
 use super::url::RedisUrl;
 
 /// A connection that lasted this long was good: the next attempts start quickly again.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
+
+/// What the Redis user may do beside what every node needs, if a channel has a history.
+const STORE_COMMANDS: &str = "+get +set +del +pexpire +xadd +xrange +xrevrange +script|load +evalsha +time";
 
 /// Opens both connections and reconnects them with backoff.
 pub(super) struct Supervisor {
@@ -22,6 +27,17 @@ pub(super) struct Supervisor {
     pub(super) timeout: Duration,
     pub(super) queue: Arc<PublishQueue>,
     pub(super) health: Arc<Health>,
+    pub(super) keys: Arc<StoreKeys>,
+    pub(super) seen: Arc<SeenStore>,
+    /// A channel has a history.
+    pub(super) has_history: bool,
+}
+
+/// What has been logged about the permissions of the Redis user.
+#[derive(Default)]
+struct LoggedDenials {
+    scripts: bool,
+    store: bool,
 }
 
 impl Supervisor {
@@ -37,33 +53,53 @@ impl Supervisor {
     }
 
     async fn keep_publishing(&self) {
+        let common = Publishing {
+            queue: &self.queue,
+            health: &self.health,
+            keys: &self.keys,
+            seen: &self.seen,
+            timeout: self.timeout,
+            has_history: self.has_history,
+        };
         let mut backoff = Backoff::new();
-        let mut has_warned = false;
+        let (mut logged, mut unanswered) = (LoggedDenials::default(), None);
         loop {
             let started = Instant::now();
-            let error = self.publish_until_error(&mut has_warned).await;
+            let error = self.publish_until_error(&common, &mut logged, &mut unanswered).await;
             self.pause(ConnectionRole::Publisher, &error, started, &mut backoff).await;
         }
     }
 
-    async fn publish_until_error(&self, has_warned: &mut bool) -> ConnectionError {
+    async fn publish_until_error(
+        &self,
+        common: &Publishing<'_>,
+        logged: &mut LoggedDenials,
+        unanswered: &mut UnansweredBatch,
+    ) -> ConnectionError {
         let start = async {
             let connection = RedisConnection::open(&self.url).await?;
-            Publisher::start(connection, &self.queue, &self.health, self.timeout).await
+            Publisher::start(connection, common).await
         };
         let mut publisher = match start.await {
             Ok(publisher) => publisher,
             Err(error) => return error,
         };
-        if !publisher.enforces_deadlines() && !std::mem::replace(has_warned, true) {
+        if !publisher.enforces_deadlines() && !std::mem::replace(&mut logged.scripts, true) {
             tracing::warn!(
                 hint = "after a pause Redis may deliver messages whose senders were told `unavailable`; grant \
                         +script|load +evalsha +time +publish",
                 "scripts denied by the Redis ACL"
             );
         }
+        if self.has_history && !publisher.can_store() && !std::mem::replace(&mut logged.store, true) {
+            let keys = self.keys.pattern();
+            tracing::error!(
+                hint = format!("grant ~{keys} and {STORE_COMMANDS}"),
+                "history denied by the Redis ACL: messages on channels with a history are refused as `unavailable`"
+            );
+        }
         self.health.set_up(ConnectionRole::Publisher);
-        publisher.run().await
+        publisher.run(unanswered).await
     }
 
     async fn keep_subscribed(&self, stream: &mut InboundStream) {

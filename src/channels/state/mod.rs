@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) takeover: TakeoverLog,
     /// The stale entries that have to be removed from the views.
     pub(super) sweeps: VecDeque<Sweep>,
+    /// Nodes that have left, and when what was on them is removed.
+    pub(super) lingering: Vec<(u64, NodeName)>,
     pub(super) changes: Changes,
     /// The rest of a snapshot that is being sent. No change may be sent in between.
     pub(super) snapshot: Option<Walk>,
@@ -66,6 +68,7 @@ impl State {
             joins: HashMap::new(),
             takeover: TakeoverLog::default(),
             sweeps: VecDeque::new(),
+            lingering: Vec::new(),
             changes: Changes::default(),
             snapshot: None,
             // A new node announces that it has no connections.
@@ -73,6 +76,11 @@ impl State {
             history_turn: None,
             has_left: false,
         }
+    }
+
+    /// Whether changes or parts of a snapshot wait to be sent.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.snapshot.is_some() || !self.changes.is_empty()
     }
 
     pub(super) fn is_leader(&self) -> bool {

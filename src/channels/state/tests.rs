@@ -6,7 +6,9 @@ use super::*;
 use crate::broker::{Broker, Settings};
 use crate::channels::snapshot::MAX_PART_BYTES;
 use crate::channels::wire::ClusterMessage;
-use crate::message::{Broadcast, ChannelKind, Frame, InvalidBroadcast, Notice, Sender, UserId};
+use crate::message::{
+    Broadcast, ChannelKind, Encoding, Frame, InvalidBroadcast, Notice, Position, Sender, UserId,
+};
 use crate::telemetry::Metrics;
 
 /// Channels whose names begin with `presence-` have members.
@@ -16,6 +18,10 @@ struct TestDialect;
 impl Dialect for TestDialect {
     fn encode(&self, _: &Notice<'_>) -> Frame {
         Frame::ping()
+    }
+
+    fn encode_at(&self, notice: &Notice<'_>, _: Position, _: Encoding) -> Frame {
+        self.encode(notice)
     }
 
     fn kind(&self, channel: &ChannelName) -> ChannelKind {

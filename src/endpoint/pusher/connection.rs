@@ -4,14 +4,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::context::PusherContext;
 use super::leave::{AT_ONCE, Ended};
+use super::recovering::{Recovering, parse_since};
+use super::recovery::Recovery;
 use crate::channels::{Attachment, Channels, Completion, JoinError, OverQuota};
-use crate::hub::{Connection, ConnectionHandle, Subscription};
-use crate::message::{Broadcast, ByName, ChannelName, Frame, SocketId};
+use crate::hub::{Connection, ConnectionHandle, ReadProof};
+use crate::message::{Broadcast, ChannelName, Frame, SocketId};
 use crate::protocol::pusher::{
-    Action, App, Channel, ClientEvent, Fatal, Joined, RejectReason, Session, Subscribe, SubscriptionError,
-    Ticket, User, server_message,
+    Action, App, Channel, ClientEvent, Fatal, Joined, RejectReason, Session, SessionKey, Subscribe,
+    SubscriptionError, Ticket, Unsubscribed, server_message,
 };
 use crate::telemetry::Reason;
+use crate::transport::DisconnectReason;
 
 /// A connection's place on its channels. Dropping it leaves all of them, so that every admitted connection leaves.
 #[derive(Debug)]
@@ -22,53 +25,61 @@ pub(super) struct ConnectionGuard(Arc<PusherConnection>);
 /// Lock order: first the connection, then the engine's state. Code that holds the state must not lock a connection.
 #[derive(Debug)]
 pub(super) struct PusherConnection {
-    context: Arc<PusherContext>,
-    app: Arc<App>,
-    handle: ConnectionHandle,
+    pub(super) context: Arc<PusherContext>,
+    pub(super) handle: ConnectionHandle,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    session: Session,
-    subscriptions: ByName<Subscription>,
-    /// The channels for notices about the users that it watches.
-    watching: Box<[Subscription]>,
+pub(super) struct Inner {
+    pub(super) session: Session,
+    /// The channels for notices about the users that it watches. Boxed, because few connections watch anybody.
+    #[expect(clippy::box_collection, reason = "a boxed slice has 16 bytes")]
+    pub(super) watching: Option<Box<Vec<ChannelName>>>,
+    /// Of a page that has given a session token.
+    pub(super) recovery: Option<Box<Recovery>>,
+    /// The client has been told the name of its connection. Before, it is not known whether it resumes a session.
+    pub(super) is_greeted: bool,
+    /// It has left its channels, or a session keeps them.
+    pub(super) has_left: bool,
 }
 
 impl ConnectionGuard {
-    /// Opens a session of an app. The greeting goes into the connection's outbox.
+    /// Opens a session of an app, or resumes the one with this key. The greeting goes into the connection's outbox, now or when it is
+    /// known which of the two it is.
     ///
     /// Fails if the app has reached its limit of connections.
     pub(super) fn open(
         context: &Arc<PusherContext>,
         app: &Arc<App>,
         connection: &Connection,
+        key: Option<SessionKey>,
     ) -> Result<Self, Fatal> {
         let channels = &context.channels;
         channels.connect(app.credentials.id()).map_err(|OverQuota| Fatal::OverQuota)?;
         let id = channels.socket_id(connection.id());
         let (session, greeting) = Session::open(app.clone(), id, channels.clock());
-        let handle = connection.handle();
-        handle.push(&greeting);
-        let inner = Inner { session, subscriptions: ByName::default(), watching: Box::default() };
-        Ok(Self(Arc::new(PusherConnection {
-            context: context.clone(),
-            app: app.clone(),
-            handle,
-            inner: Mutex::new(inner),
-        })))
+        if key.is_none() {
+            connection.outbox().push(&greeting, connection.outbox_bytes());
+        }
+        let connection =
+            Arc::new(PusherConnection::new(context.clone(), connection.handle(), session, key.is_none()));
+        if let Some(key) = key {
+            connection.claim(key);
+        }
+        Ok(Self(connection))
     }
 
     /// The connection's name in the cluster.
     pub(super) fn id(&self) -> SocketId {
-        self.0.id()
+        self.0.lock().session.socket_id()
     }
 
     /// Handles a message of the client. Answers go into the connection's outbox.
     pub(super) fn receive(&self, message: &[u8]) {
         let connection = &self.0;
         let mut inner = connection.lock();
+        connection.greet_without_session(&mut inner);
         let actions = inner.session.receive(message, connection.channels().clock());
         connection.perform(&mut inner, actions);
     }
@@ -78,42 +89,81 @@ impl ConnectionGuard {
         self.0.lock().session.record_activity(self.0.channels().clock());
     }
 
+    /// The client has answered a ping with this payload.
+    pub(super) fn on_pong(&self, payload: &[u8]) {
+        let mut inner = self.0.lock();
+        let Some(recovery) = &mut inner.recovery else { return };
+        match ReadProof::parse(payload) {
+            Some(proof) => {
+                if let Some(last) = self.0.channels().delivered() {
+                    recovery.prove(proof, last);
+                }
+            }
+            None => recovery.answer(payload),
+        }
+    }
+
     /// Performs what is due. Returns whether that included a WebSocket ping.
     pub(super) fn tick(&self) -> bool {
         let connection = &self.0;
         let mut inner = connection.lock();
-        let actions = inner.session.tick(connection.channels().clock());
+        let now = connection.channels().clock();
+        let actions = inner.session.tick(now);
         let pings = actions.contains(&Action::Ping);
         connection.perform(&mut inner, actions);
+        connection.leave_inherited(&mut inner, now);
+        if inner.recovery.as_ref().is_some_and(|recovery| recovery.write_at() <= now) {
+            connection.write_session(&mut inner);
+        }
         pings
     }
 
     /// When [`tick`](Self::tick) has something to do, in milliseconds of the hub's clock.
     pub(super) fn next_tick(&self) -> u64 {
-        self.0.lock().session.next_tick()
+        let inner = self.0.lock();
+        let of_recovery = |recovery: &Recovery| recovery.leave_at().min(recovery.write_at());
+        let of_recovery = inner.recovery.as_deref().map_or(u64::MAX, of_recovery);
+        inner.session.next_tick().min(of_recovery)
+    }
+
+    /// The connection has ended for this reason.
+    pub(super) fn end(self, reason: DisconnectReason) {
+        self.0.end(reason);
     }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.end(DisconnectReason::Lost);
+    }
+}
+
+impl Inner {
+    pub(super) fn app_id(&self) -> &Arc<str> {
+        self.session.app().credentials.id()
+    }
+
+    pub(super) fn scoped(&self, channel: &ChannelName) -> ChannelName {
+        ChannelName::scoped(self.app_id(), channel.as_str())
     }
 }
 
 impl PusherConnection {
-    fn id(&self) -> SocketId {
-        self.channels().socket_id(self.handle.id())
+    pub(super) const fn new(
+        context: Arc<PusherContext>,
+        handle: ConnectionHandle,
+        session: Session,
+        is_greeted: bool,
+    ) -> Self {
+        let inner = Inner { session, watching: None, recovery: None, is_greeted, has_left: false };
+        Self { context, handle, inner: Mutex::new(inner) }
     }
 
-    fn channels(&self) -> &Channels {
+    pub(super) fn channels(&self) -> &Channels {
         &self.context.channels
     }
 
-    fn app_id(&self) -> &Arc<str> {
-        self.app.credentials.id()
-    }
-
-    fn perform(self: &Arc<Self>, inner: &mut Inner, actions: Vec<Action>) {
+    pub(super) fn perform(self: &Arc<Self>, inner: &mut Inner, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Reply(frame) => {
@@ -123,9 +173,9 @@ impl PusherConnection {
                     self.handle.push(&Frame::ping());
                 }
                 Action::Subscribe(subscribe) => self.subscribe(inner, subscribe),
-                Action::Unsubscribe(channel) => self.unsubscribe(inner, &channel),
-                Action::Publish(event) => self.publish(event),
-                Action::SignIn(user) => self.sign_in(user),
+                Action::Unsubscribe(unsubscribed) => self.unsubscribe(inner, &unsubscribed),
+                Action::Publish(event) => self.publish(inner, event),
+                Action::SignIn(user) => self.sign_in(inner, user),
                 Action::Close(close) => {
                     self.handle.outbox().close(close);
                 }
@@ -133,14 +183,24 @@ impl PusherConnection {
         }
     }
 
-    fn subscribe(self: &Arc<Self>, inner: &mut Inner, Subscribe { channel, member, ticket }: Subscribe) {
+    fn subscribe(self: &Arc<Self>, inner: &mut Inner, subscribe: Subscribe) {
+        let Subscribe { channel, member, ticket, since } = subscribe;
+        if let Some(since) = since {
+            let now = self.channels().clock();
+            let new = || Box::new(Recovery::new(None, None, now));
+            inner.recovery.get_or_insert_with(new).want(channel.name(), parse_since(&since));
+        }
         let Some(member) = member else {
-            self.channels().enter(self.app_id(), channel.name());
+            let has_entered =
+                inner.recovery.as_ref().is_some_and(|recovery| recovery.is_local(channel.name()));
+            if !has_entered {
+                self.channels().enter(inner.app_id(), channel.name());
+            }
             return self.finish_subscribe(inner, &channel, ticket);
         };
         let completion = || self.completion(channel.clone(), ticket);
-        if let Err(error) = self.channels().join(self.app_id(), channel.name(), self.id(), member, completion)
-        {
+        let id = inner.session.socket_id();
+        if let Err(error) = self.channels().join(inner.app_id(), channel.name(), id, member, completion) {
             self.fail_subscribe(inner, channel.name(), ticket, error);
         }
     }
@@ -161,9 +221,15 @@ impl PusherConnection {
         if inner.session.is_closed() {
             return;
         }
+        let app = inner.app_id().clone();
         let later = || self.completion(channel.clone(), ticket);
-        let attach = |attachment| self.attach(inner, ticket, attachment);
-        self.channels().attach(self.app_id(), channel.name(), later, attach);
+        let mut recovering = None;
+        self.channels().attach(&app, channel.name(), later, |attachment| {
+            self.attach(inner, ticket, attachment, &mut recovering)
+        });
+        if let Some(recovering) = recovering {
+            self.recover(inner, recovering);
+        }
     }
 
     fn fail_subscribe(
@@ -177,45 +243,79 @@ impl PusherConnection {
             JoinError::Full(limit) => SubscriptionError::ChannelFull(limit),
             JoinError::Unavailable => SubscriptionError::Unavailable,
         };
+        if let Some(recovery) = &mut inner.recovery {
+            recovery.take_wanted(channel);
+        }
         let actions = inner.session.join_failed(channel, ticket, error);
         self.perform(inner, actions);
     }
 
     /// Sends the reply, then subscribes, so that later events follow the reply. Returns whether the client still wants the
     /// subscription.
-    fn attach(&self, inner: &mut Inner, ticket: Ticket, attachment: Attachment) -> bool {
+    fn attach(
+        &self,
+        inner: &mut Inner,
+        ticket: Ticket,
+        attachment: Attachment,
+        recovering: &mut Option<Recovering>,
+    ) -> bool {
         let Attachment { channel, members, last_event } = attachment;
-        let actions = inner.session.joined(&channel, ticket, &Joined { members, cached: last_event });
-        if actions.is_empty() {
+        if !inner.session.is_joining(&channel, ticket) {
             return false;
         }
+        let position;
+        (*recovering, position) = self.begin_recovery(inner, &channel);
+        let joined = Joined { members, cached: last_event, position };
+        let mut actions = inner.session.joined(&channel, ticket, &joined);
+        if let Some(recovering) = recovering {
+            recovering.withhold_cached(&mut actions);
+        }
+        let scoped = inner.scoped(&channel);
         for action in actions {
             if let Action::Reply(frame) = action {
                 self.handle.push(&frame);
             }
         }
-        let scoped = ChannelName::scoped(self.app_id(), channel.as_str());
-        inner.subscriptions.add(self.handle.subscribe(&scoped));
+        self.handle.join(&scoped, recovering.is_some());
+        if recovering.is_none()
+            && let Some(recovery) = &mut inner.recovery
+            && let Some(ticket) = recovery.sent(&channel)
+            && recovery.key().is_some()
+        {
+            self.handle.track(ticket);
+        }
+        if inner.recovery.is_some() {
+            self.write_channel(inner, &channel);
+        }
         self.channels().metrics().pusher_subscriptions.inc();
         true
     }
 
-    fn unsubscribe(&self, inner: &mut Inner, channel: &Channel) {
+    fn unsubscribe(&self, inner: &mut Inner, Unsubscribed { channel, was_active }: &Unsubscribed) {
         let name = channel.name();
-        let scoped = ChannelName::scoped(self.app_id(), name.as_str());
-        if inner.subscriptions.remove(&scoped).is_some() {
-            self.channels().metrics().pusher_subscriptions.dec();
+        if *was_active {
+            self.leave_hub(inner, name);
         }
-        self.channels().exit(self.app_id(), name, self.id());
+        self.unwrite_channel(inner, name);
+        if let Some(recovery) = &mut inner.recovery {
+            recovery.leave(name);
+        }
+        self.channels().exit(inner.app_id(), name, inner.session.socket_id());
     }
 
-    fn publish(&self, event: ClientEvent) {
+    /// Ends the delivery of a channel that the client was subscribed to.
+    pub(super) fn leave_hub(&self, inner: &Inner, channel: &ChannelName) {
+        self.handle.leave(&inner.scoped(channel));
+        self.channels().metrics().pusher_subscriptions.dec();
+    }
+
+    fn publish(&self, inner: &Inner, event: ClientEvent) {
         let broadcast = Broadcast {
-            app: self.app_id().clone(),
+            app: inner.app_id().clone(),
             channels: vec![event.channel.name().clone()],
             event: event.event,
             data: event.data,
-            except: Some(self.id()),
+            except: Some(inner.session.socket_id()),
             user_id: event.user_id,
         };
         let (context, handle) = (self.context.clone(), self.handle.clone());
@@ -233,69 +333,42 @@ impl PusherConnection {
         });
     }
 
-    fn sign_in(self: &Arc<Self>, user: User) {
-        let id = user.id.clone();
-        let connection = Arc::downgrade(self);
-        let terminate = Box::new(move || {
-            let Some(connection) = connection.upgrade() else { return };
-            let mut inner = connection.lock();
-            let actions = inner.session.close(Fatal::Unauthorized);
-            connection.perform(&mut inner, actions);
-        });
-        let connection = self.clone();
-        let completion = Box::new(move |_| connection.watch(&user));
-        self.channels().sign_in(self.app_id(), self.id(), &id, terminate, completion);
-    }
-
-    /// The sign-in has come back: subscribes the connection to notices about the users that it watches.
-    fn watch(&self, user: &User) {
-        let mut inner = self.lock();
-        if inner.session.is_closed() || !inner.watching.is_empty() {
-            return;
-        }
-        let online = self.channels().online(self.app_id(), &user.watchlist);
-        if !online.is_empty() {
-            self.handle.push(&server_message::watchlist_events(&online, &[]));
-        }
-        let watched = user.watchlist.iter().map(|id| Channels::watched(self.app_id(), id));
-        let mut channels: Vec<ChannelName> = watched.collect();
-        channels.sort_unstable();
-        channels.dedup();
-        inner.watching = channels.iter().map(|channel| self.handle.subscribe(channel)).collect();
-    }
-
-    fn leave(self: &Arc<Self>) {
-        let mut inner = self.lock();
-        inner.session.abandon();
-        inner.watching = Box::default();
+    /// Leaves all channels.
+    pub(super) fn leave(self: &Arc<Self>, inner: &mut Inner) {
+        self.unwatch(inner);
         if inner.session.user().is_some() {
-            self.channels().sign_out(self.app_id(), self.id());
+            self.channels().sign_out(inner.app_id(), inner.session.socket_id());
         }
-        drop(inner);
-        if self.leave_some() {
+        if self.leave_some_of(inner) {
             self.context.leaving.push(self.clone());
         }
-        self.channels().disconnect(self.app_id(), self.id());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn leave_some_of(&self, inner: &mut Inner) -> bool {
+        for unsubscribed in inner.session.take_channels(AT_ONCE) {
+            self.unsubscribe(inner, &unsubscribed);
+        }
+        inner.session.channels().next().is_some()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Ended for PusherConnection {
     fn leave_some(&self) -> bool {
-        let mut inner = self.lock();
-        let subscriptions = inner.subscriptions.take(AT_ONCE);
-        let channels = inner.session.take_channels(AT_ONCE);
-        let has_more = !inner.subscriptions.is_empty() || inner.session.channels().next().is_some();
-        drop(inner);
-        let count = i64::try_from(subscriptions.len()).unwrap_or(i64::MAX);
-        self.channels().metrics().pusher_subscriptions.dec_by(count);
-        drop(subscriptions);
-        for channel in channels {
-            self.channels().exit(self.app_id(), channel.name(), self.id());
-        }
-        has_more
+        self.leave_some_of(&mut self.lock())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_stays_small() {
+        // With the two counts of its `Arc`, it takes an allocation of 192 bytes.
+        assert!(size_of::<PusherConnection>() <= 176, "{}", size_of::<PusherConnection>());
     }
 }

@@ -65,9 +65,15 @@ impl ConnectionHandler for PusherHandler {
         self.client().is_some_and(ConnectionGuard::tick)
     }
 
-    fn on_closing(&mut self) {
-        if let Some(served) = &mut self.served {
-            served.client = None;
+    fn on_pong(&mut self, payload: &[u8]) {
+        if let Some(client) = self.client() {
+            client.on_pong(payload);
+        }
+    }
+
+    fn on_closing(&mut self, reason: DisconnectReason) {
+        if let Some(client) = self.served.as_mut().and_then(|served| served.client.take()) {
+            client.end(reason);
         }
     }
 

@@ -1,10 +1,13 @@
 //! The task that takes connections off their channels, a few at a time: many may end at once, each on many channels.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::yield_now;
+
+use super::kept_session::KeptSession;
+use crate::channels::Channels;
 
 /// The channels that a connection leaves in one turn of a task. All connections that end at the same time have their first turn
 /// together, and other work waits for all of these.
@@ -37,6 +40,29 @@ impl Leaving {
     pub(super) fn push(&self, connection: Arc<dyn Ended>) {
         // Fails if the task has ended with the runtime.
         let _ = self.0.send(connection);
+    }
+}
+
+/// A session that has ended without a connection, and is still on channels.
+pub(super) struct EndedSession {
+    channels: Arc<Channels>,
+    session: Mutex<KeptSession>,
+}
+
+impl EndedSession {
+    pub(super) fn new(channels: Arc<Channels>, session: KeptSession) -> Self {
+        Self { channels, session: Mutex::new(session) }
+    }
+}
+
+impl Ended for EndedSession {
+    fn leave_some(&self) -> bool {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = session.channels.len().saturating_sub(AT_ONCE);
+        for kept in session.channels.split_off(rest).into_iter().filter(|kept| kept.is_local) {
+            self.channels.exit(&session.app, kept.channel.name(), session.socket_id);
+        }
+        !session.channels.is_empty()
     }
 }
 

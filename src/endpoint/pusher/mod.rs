@@ -4,7 +4,16 @@ mod api;
 mod connection;
 mod context;
 mod handler;
+mod kept_session;
 mod leave;
+mod recovering;
+mod recovery;
+mod replay;
+mod resume;
+mod session_record;
+mod sessions;
+mod signed_in;
+mod takeover;
 mod websocket;
 
 use std::future::ready;
@@ -16,11 +25,16 @@ use axum::routing::get;
 
 pub use websocket::PusherEndpoint;
 
-/// `/app/KEY` for WebSocket connections, and the HTTP API under `/apps`.
+/// `/app/KEY` for WebSocket connections, `/app/KEY~TOKEN` and `/TOKEN/app/KEY` for those that resume a session, and the HTTP API under
+/// `/apps`.
 pub fn routes(endpoint: Arc<PusherEndpoint>) -> Router {
     let api = api::routes(endpoint.clone());
     let connect = move |request: Request| ready(endpoint.connect(request));
-    Router::new().route("/app", get(connect.clone())).route("/app/{*key}", get(connect)).merge(api)
+    Router::new()
+        .route("/app", get(connect.clone()))
+        .route("/app/{*key}", get(connect.clone()))
+        .route("/{token}/app/{*key}", get(connect))
+        .merge(api)
 }
 
 #[cfg(test)]

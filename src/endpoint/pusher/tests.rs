@@ -87,7 +87,7 @@ impl Node {
         );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let budget = Arc::new(Semaphore::new(1 << 20));
-        let context = PusherContext::start(channels.clone());
+        let context = PusherContext::start(channels.clone(), Duration::ZERO);
         Self { apps, hub, broker, channels, context, inbound, listener, budget }
     }
 
@@ -98,7 +98,7 @@ impl Node {
         outbox.attach(server);
         let connection = self.hub.connect(outbox);
         let app = self.apps.by_id("1").unwrap();
-        let client = ConnectionGuard::open(&self.context, app, &connection).unwrap();
+        let client = ConnectionGuard::open(&self.context, app, &connection, None).unwrap();
         Page { client, socket, read: String::new(), _connection: connection }
     }
 
@@ -303,7 +303,7 @@ async fn a_node_whose_leave_does_not_come_back_delivers_its_webhooks() {
     page.client.receive(br#"{"event":"pusher:subscribe","data":{"channel":"a"}}"#);
     node.handle_until(r#""a","change":{"count":1}"#).await;
     // The page is still connected: changes that have not been sent count too. The test does not deliver what comes back.
-    let finishing = node.channels.leave(Duration::from_secs(2));
+    let finishing = node.channels.leave(Duration::from_secs(2), Duration::ZERO);
     tokio::join!(finishing, application.expect_event(r#"{"name":"channel_vacated","channel":"a"}"#));
     drop(page);
 }
@@ -314,7 +314,7 @@ async fn a_node_that_has_left_delivers_nothing_about_others() {
     let mut node = Node::start(&application.webhooks()).await;
     node.handle_until(r#""snapshot":"#).await;
     let channels = node.channels.clone();
-    let finishing = tokio::spawn(async move { channels.leave(Duration::from_secs(2)).await });
+    let finishing = tokio::spawn(async move { channels.leave(Duration::from_secs(2), Duration::ZERO).await });
     node.handle_until(r#""leave""#).await;
     // The other nodes handle what arrives after the `Leave`.
     node.handle_from_older_node(&changes("a", [count(1)]));

@@ -1,9 +1,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, Response};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, header};
 
 use super::connection::ConnectionGuard;
 use super::context::PusherContext;
@@ -11,7 +12,9 @@ use super::handler::{PusherHandler, Served};
 use crate::channels::Channels;
 use crate::hub::{Connection, Hub, Outbox, WireFormat};
 use crate::message::{CloseReason, Frame};
-use crate::protocol::pusher::{App, Apps, ENCODING, Fatal, close, server_message};
+use crate::protocol::pusher::{
+    App, Apps, ENCODING, ENCODING_WITH_IDS, Fatal, InvalidToken, SessionKey, close, server_message,
+};
 use crate::transport::{
     ConnectionOptions, EndpointContext, NewConnections, OriginPolicy, Rejection, accept, retries_on_503,
     serve,
@@ -20,6 +23,10 @@ use crate::transport::{
 /// The Pusher protocol over WebSocket.
 static FORMAT: WireFormat =
     WireFormat { encoding: ENCODING, closes: &close::CLOSES, encode_close: Frame::close };
+
+/// The same for clients that are told positions.
+static FORMAT_WITH_IDS: WireFormat =
+    WireFormat { encoding: ENCODING_WITH_IDS, closes: &close::CLOSES, encode_close: Frame::close };
 
 /// Where clients of the Pusher protocol connect.
 #[derive(Debug)]
@@ -46,13 +53,14 @@ struct AppEndpoint {
 const CHANNELS_AT_ONCE: usize = 1000;
 
 impl PusherEndpoint {
-    /// Needs a tokio runtime.
+    /// `recovery_window` is how long the session of a page is kept after its connection has ended; 0 keeps none. Needs a tokio runtime.
     #[must_use]
     pub fn new(
         context: Arc<EndpointContext>,
         hub: Arc<Hub>,
         apps: Apps,
         channels: Arc<Channels>,
+        recovery_window: Duration,
     ) -> Arc<Self> {
         let options = context.options.without_pong_timeout();
         let of_app = |app: &Arc<App>| {
@@ -64,7 +72,7 @@ impl PusherEndpoint {
             (app.credentials.id().clone(), of_app)
         };
         let of_apps = apps.iter().map(of_app).collect();
-        let pusher = PusherContext::start(channels);
+        let pusher = PusherContext::start(channels, recovery_window);
         Arc::new(Self { context, hub, apps, pusher, options: Arc::new(options), of_apps })
     }
 
@@ -74,6 +82,12 @@ impl PusherEndpoint {
 
     pub(super) fn channels(&self) -> &Channels {
         &self.pusher.channels
+    }
+
+    /// Keeps the sessions of all pages for other nodes. Call it when the connections are closed, before the node
+    /// [leaves](Channels::leave). Returns how long the other nodes keep what the sessions have joined.
+    pub async fn finish(&self) -> Duration {
+        self.pusher.finish().await
     }
 
     /// Answers a handshake: 101 and a session of the app whose key is in the path.
@@ -94,12 +108,12 @@ impl PusherEndpoint {
         }
         let app = self.app(request.uri().path(), request.uri().query(), request.headers());
         let (response, upgrade) = accept(request)?;
-        let connection = self.hub.connect(Arc::new(Outbox::new(&FORMAT)));
+        let connection = self.hub.connect(Arc::new(Outbox::new(format(request.uri().query()))));
         self.context.on_connected();
         let ip = client.map(tracing::field::display);
         let served = match new_connections {
             NewConnections::Serve | NewConnections::ServeWhileDraining => {
-                app.and_then(|app| self.admit(&app, &connection)).map(Some)
+                app.and_then(|(app, session)| self.admit(&app, &connection, session)).map(Some)
             }
             NewConnections::Reject => {
                 connection.outbox().close_for(CloseReason::Restarting);
@@ -132,19 +146,56 @@ impl PusherEndpoint {
         Ok(response)
     }
 
-    fn app(&self, path: &str, query: Option<&str>, headers: &HeaderMap) -> Result<Arc<App>, Fatal> {
-        let key = path.strip_prefix("/app/").filter(|key| !key.is_empty() && !key.contains('/'));
-        let app = self.apps.connect(key.ok_or(Fatal::PathNotFound)?, query)?;
+    /// The app whose key is in the path, and the session of the page if there is a token.
+    fn app(
+        &self,
+        path: &str,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<(Arc<App>, Option<SessionKey>), Fatal> {
+        let (key, token) = key_and_token(path).ok_or(Fatal::PathNotFound)?;
+        let app = self.apps.connect(key, query)?;
         let own = self.of_apps.get(app.credentials.id()).and_then(|app| app.origins.as_ref());
         let origins = own.unwrap_or(&self.context.origins);
-        if origins.admits(headers) { Ok(app.clone()) } else { Err(Fatal::Unauthorized) }
+        if !origins.admits(headers) {
+            return Err(Fatal::Unauthorized);
+        }
+        let origin = headers.get(header::ORIGIN).map_or(&[][..], HeaderValue::as_bytes);
+        let session = token.map(|token| SessionKey::new(app.credentials.id(), origin, token)).transpose();
+        let session = session.map_err(|InvalidToken| Fatal::InvalidToken)?;
+        Ok((app.clone(), session.filter(|_| self.pusher.sessions.is_on())))
     }
 
-    fn admit(&self, app: &Arc<App>, connection: &Connection) -> Result<Served, Fatal> {
+    fn admit(
+        &self,
+        app: &Arc<App>,
+        connection: &Connection,
+        session: Option<SessionKey>,
+    ) -> Result<Served, Fatal> {
         let admitted = self.context.admission.admit().map_err(|_| Fatal::OverCapacity)?;
-        let client = ConnectionGuard::open(&self.pusher, app, connection)?;
+        let client = ConnectionGuard::open(&self.pusher, app, connection, session)?;
         Ok(Served { app: app.clone(), client: Some(client), _admitted: admitted })
     }
+}
+
+/// The key of an app, and the token of a session if there is one, from `/app/KEY`, `/app/KEY~TOKEN` or `/TOKEN/app/KEY`.
+fn key_and_token(path: &str) -> Option<(&str, Option<&str>)> {
+    let (before, key) = path.split_once("/app/")?;
+    if key.is_empty() || key.contains('/') {
+        return None;
+    }
+    match before.strip_prefix('/') {
+        Some(token) => Some((key, Some(token))),
+        // A key cannot contain a `~`.
+        None => Some(key.split_once('~').map_or((key, None), |(key, token)| (key, Some(token)))),
+    }
+}
+
+/// Clients ask for positions with `recovery=2`.
+fn format(query: Option<&str>) -> &'static WireFormat {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let tells_positions = pairs.any(|(name, value)| name == "recovery" && value == "2");
+    if tells_positions { &FORMAT_WITH_IDS } else { &FORMAT }
 }
 
 /// The options of an app's connections.
@@ -158,4 +209,21 @@ fn options_of(options: ConnectionOptions, app: &App) -> ConnectionOptions {
     options
         .with_larger_burst(u32::try_from(channels).unwrap_or(u32::MAX))
         .with_message_bytes(app.rules.max_message_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_after_the_key_or_before_the_path() {
+        assert_eq!(key_and_token("/app/k"), Some(("k", None)));
+        assert_eq!(key_and_token("/app/k~t"), Some(("k", Some("t"))));
+        assert_eq!(key_and_token("/app/k~t~u"), Some(("k", Some("t~u"))));
+        assert_eq!(key_and_token("/app/k~"), Some(("k", Some(""))));
+        assert_eq!(key_and_token("/t/app/k"), Some(("k", Some("t"))));
+        for path in ["/app", "/app/", "/app/k/x", "/t/app/", "/t/app/k/x", "/k"] {
+            assert_eq!(key_and_token(path), None, "{path}");
+        }
+    }
 }

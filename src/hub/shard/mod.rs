@@ -1,18 +1,21 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender};
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::batch::Delivery;
 use super::channel_index::ChannelKey;
-use super::fan_out::FanOut;
+use super::fan_out::{FanOut, WRITES_PER_TURN};
 use super::gate::{Gates, Replay};
+use super::read_proof::{ReadProof, Tracked};
 use super::subscribers::{ChannelCount, JoinedAs, Subscriber, Subscribers};
 use super::users::{AudienceMatcher, UserKey, Users};
 use super::{Clock, ConnectionId, Outbox};
@@ -47,6 +50,15 @@ pub(super) enum Command {
         replay: Replay,
     },
     Deliver(Arc<Delivery>),
+    /// Tracks how far the client of a connection has read.
+    Track {
+        id: ConnectionId,
+        ticket: u32,
+    },
+    /// Sends the pings that are due: everything up to this number has been delivered before.
+    Prove {
+        number: u64,
+    },
     CloseSome {
         of: NonZeroUsize,
         reason: CloseReason,
@@ -64,12 +76,16 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct Shard {
     inbox: UnboundedReceiver<Command>,
+    /// The other end of the inbox.
+    own: WeakUnboundedSender<Command>,
     clock: Clock,
     outbox_bytes: usize,
+    delivered: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
     connections: IndexMap<ConnectionId, ShardConnection, RandomState>,
     channels: HashMap<ChannelKey, Subscribers, RandomState>,
     gates: Gates,
+    tracked: Tracked,
     users: Users,
     /// Writes since the shard last yielded.
     writes: usize,
@@ -90,18 +106,23 @@ const SWEEP: Duration = Duration::from_secs(1);
 impl Shard {
     pub(super) fn new(
         inbox: UnboundedReceiver<Command>,
+        own: WeakUnboundedSender<Command>,
         clock: Clock,
         outbox_bytes: usize,
+        delivered: Arc<AtomicU64>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             inbox,
+            own,
             clock,
             outbox_bytes,
+            delivered,
             metrics,
             connections: IndexMap::default(),
             channels: HashMap::default(),
             gates: Gates::default(),
+            tracked: Tracked::default(),
             users: Users::default(),
             writes: 0,
         }
@@ -142,6 +163,7 @@ impl Shard {
                 Command::Disconnect { id } => {
                     self.connections.swap_remove(&id);
                     self.users.leave(id);
+                    self.tracked.remove(id);
                     if self.connections.len() < self.connections.capacity() / 8 {
                         self.connections.shrink_to_fit();
                     }
@@ -157,6 +179,8 @@ impl Shard {
                 }
                 Command::Leave { key, id } => self.leave(key, id),
                 Command::Open { key, id, replay } => self.open(key, id, &replay),
+                Command::Track { id, ticket } => self.track(id, ticket),
+                Command::Prove { number } => self.prove(number).await,
                 Command::CloseSome { of, reason } => self.close_some(of, reason),
                 Command::CountUnflushed(answer) => {
                     let unflushed = self
@@ -177,7 +201,11 @@ impl Shard {
         if run.is_empty() {
             return;
         }
-        let Self { channels, gates, users, metrics, outbox_bytes, writes, .. } = self;
+        let Self { channels, gates, tracked, users, metrics, outbox_bytes, writes, .. } = self;
+        if !tracked.is_empty() {
+            let numbered = run.iter().filter(|delivery| delivery.position.is_some());
+            numbered.for_each(|delivery| tracked.touch(delivery.key));
+        }
         if !gates.is_empty() {
             gates.hold(run, users, *outbox_bytes);
         }
@@ -267,6 +295,35 @@ impl Shard {
         let now = self.clock.now();
         for connection in self.connections.values() {
             connection.outbox.sweep(now);
+        }
+        if !self.tracked.is_empty()
+            && let Some(own) = self.own.upgrade()
+        {
+            // Everything up to this number has been delivered here when this command is taken.
+            let number = self.delivered.load(Ordering::Acquire);
+            let _ = own.send(Command::Prove { number });
+        }
+    }
+
+    fn track(&mut self, id: ConnectionId, ticket: u32) {
+        // Otherwise it has ended already.
+        if self.connections.contains_key(&id) {
+            self.tracked.add(id, ticket);
+        }
+    }
+
+    async fn prove(&mut self, number: u64) {
+        #[expect(clippy::cast_possible_truncation, reason = "the payload has the low 32 bits")]
+        let number = number as u32;
+        for (id, ticket) in self.tracked.take_due(&self.channels) {
+            if let Some(connection) = self.connections.get(&id) {
+                connection.outbox.push(&ReadProof { number, ticket }.ping(), self.outbox_bytes);
+            }
+            self.writes += 1;
+            if self.writes >= WRITES_PER_TURN {
+                self.writes = 0;
+                yield_now().await;
+            }
         }
     }
 }

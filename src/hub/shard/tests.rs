@@ -14,8 +14,8 @@ const CHANNELS: usize = 4;
 const LIMIT: usize = 1 << 20;
 
 fn shard() -> Shard {
-    let (_, inbox) = unbounded_channel();
-    Shard::new(inbox, Clock::start(), LIMIT, Arc::new(Metrics::new()))
+    let (commands, inbox) = unbounded_channel();
+    Shard::new(inbox, commands.downgrade(), Clock::start(), LIMIT, Arc::default(), Arc::new(Metrics::new()))
 }
 
 fn key(channel: usize) -> ChannelKey {

@@ -12,8 +12,8 @@ pub enum Action {
     /// Subscribe the connection to the channel, then report the result with [`Session::joined`](super::Session::joined) or
     /// [`Session::join_failed`](super::Session::join_failed).
     Subscribe(Subscribe),
-    /// Unsubscribe the connection from the channel. Its subscription may still be pending.
-    Unsubscribe(Channel),
+    /// Unsubscribe the connection from the channel.
+    Unsubscribe(Unsubscribed),
     /// Publish this event to all subscribers except the client that sent it.
     Publish(ClientEvent),
     /// Register the connection as one of this user's.
@@ -30,6 +30,16 @@ pub struct Subscribe {
     pub member: Option<Member>,
     /// Identifies the attempt when its result is reported.
     pub ticket: Ticket,
+    /// The last position on the channel that the client knows, as it has sent it.
+    pub since: Option<Box<str>>,
+}
+
+/// A subscription that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsubscribed {
+    pub channel: Channel,
+    /// Its success was reported with [`Session::joined`](super::Session::joined). Otherwise it was pending.
+    pub was_active: bool,
 }
 
 /// Identifies an attempt to subscribe. The session ignores the result of an attempt that the client has abandoned.
@@ -56,4 +66,6 @@ pub struct Joined {
     pub members: Vec<Member>,
     /// The frame of the last event of a cache channel.
     pub cached: Option<Frame>,
+    /// The position after which the client gets everything, if it is told positions.
+    pub position: Option<String>,
 }

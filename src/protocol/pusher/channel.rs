@@ -145,6 +145,11 @@ fn kind(name: &str) -> Option<(Access, bool)> {
     Some((access, rest.starts_with("cache-")))
 }
 
+/// Whether the data of a channel's events is encrypted.
+pub(super) fn is_encrypted(name: &str) -> bool {
+    name.starts_with("private-encrypted-")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

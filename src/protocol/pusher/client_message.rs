@@ -20,6 +20,8 @@ pub enum ClientMessage<'a> {
         auth: Option<Cow<'a, str>>,
         /// The member of a presence channel as JSON text, exactly as the application signed it.
         channel_data: Option<Cow<'a, str>>,
+        /// The last position on the channel that the client knows.
+        since: Option<Cow<'a, str>>,
     },
     /// `pusher:unsubscribe`
     Unsubscribe {
@@ -82,9 +84,10 @@ impl<'a> ClientMessage<'a> {
 const NO_CHANNEL: RejectReason = RejectReason::InvalidData("the channel is missing or not a text");
 
 fn subscribe(data: Option<&str>) -> Result<ClientMessage<'_>, RejectReason> {
-    let wanted = "subscribe with data {channel, auth?, channel_data?}, all of them texts";
-    let [channel, auth, channel_data] = fields(data, ["channel", "auth", "channel_data"], wanted)?;
-    Ok(ClientMessage::Subscribe { channel: channel.ok_or(NO_CHANNEL)?, auth, channel_data })
+    let wanted = "subscribe with data {channel, auth?, channel_data?, since?}, all of them texts";
+    let [channel, auth, channel_data, since] =
+        fields(data, ["channel", "auth", "channel_data", "since"], wanted)?;
+    Ok(ClientMessage::Subscribe { channel: channel.ok_or(NO_CHANNEL)?, auth, channel_data, since })
 }
 
 /// Reads string members of `data`. A missing member is `None`; a member that is not a string is an error.
@@ -132,7 +135,8 @@ mod tests {
             Ok(ClientMessage::Subscribe {
                 channel: "my-channel".into(),
                 auth: Some("".into()),
-                channel_data: None
+                channel_data: None,
+                since: None
             })
         );
         assert_eq!(
@@ -142,7 +146,8 @@ mod tests {
             Ok(ClientMessage::Subscribe {
                 channel: "presence-a".into(),
                 auth: Some("k:1".into()),
-                channel_data: Some(r#"{"user_id":7}"#.into())
+                channel_data: Some(r#"{"user_id":7}"#.into()),
+                since: None
             })
         );
         assert_eq!(
@@ -176,7 +181,12 @@ mod tests {
             decode(
                 r#" {"event":"pusher:subscribe","data":"{\"channel\":\"a\\u0062\",\"auth\":null}","x":[{}]} "#
             ),
-            Ok(ClientMessage::Subscribe { channel: "ab".into(), auth: None, channel_data: None })
+            Ok(ClientMessage::Subscribe {
+                channel: "ab".into(),
+                auth: None,
+                channel_data: None,
+                since: None
+            })
         );
         let data = |text: &str| match decode(text).unwrap() {
             ClientMessage::ClientEvent { data, .. } => data.into_owned(),

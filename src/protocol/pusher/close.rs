@@ -21,6 +21,7 @@ pub static CLOSES: Closes = Closes {
 };
 
 pub static NO_SUCH_APP: Close = close(4001, "no such app", "no_such_app");
+pub static INVALID_TOKEN: Close = close(4001, "invalid session token", "invalid_token");
 pub static APP_DISABLED: Close = close(4003, "app disabled", "app_disabled");
 pub static OVER_QUOTA: Close = close(4004, "over quota", "over_quota");
 pub static PATH_NOT_FOUND: Close = close(4005, "path not found", "path_not_found");
@@ -29,14 +30,17 @@ pub static UNSUPPORTED_VERSION: Close = close(4007, "unsupported protocol versio
 pub static NO_VERSION: Close = close(4008, "no protocol version", "no_version");
 pub static UNAUTHORIZED: Close = close(4009, "unauthorized", "unauthorized");
 pub static OVER_CAPACITY: Close = close(4100, "over capacity", "over_capacity");
+/// The page has connected again, and this connection did not answer.
+pub static SUPERSEDED: Close = close(4200, "superseded", "superseded");
 pub static PONG_TIMEOUT: Close = close(4201, "pong timeout", "heartbeat_timeout");
 
-pub static ALL: [&Close; 14] = [
+pub static ALL: [&Close; 16] = [
     &CLOSES.slow_consumer,
     &CLOSES.going_away,
     &CLOSES.restarting,
     &CLOSES.expired,
     &NO_SUCH_APP,
+    &INVALID_TOKEN,
     &APP_DISABLED,
     &OVER_QUOTA,
     &PATH_NOT_FOUND,
@@ -45,6 +49,7 @@ pub static ALL: [&Close; 14] = [
     &NO_VERSION,
     &UNAUTHORIZED,
     &OVER_CAPACITY,
+    &SUPERSEDED,
     &PONG_TIMEOUT,
 ];
 

@@ -2,8 +2,10 @@ use std::sync::Arc;
 
 use super::channel::channel_kind;
 use super::client_message::CLIENT_PREFIX;
-use super::{laravel, server_message};
-use crate::message::{Broadcast, ChannelKind, ChannelName, Dialect, Frame, InvalidBroadcast, Notice};
+use super::{ENCODING_WITH_IDS, laravel, server_message};
+use crate::message::{
+    Broadcast, ChannelKind, ChannelName, Dialect, Encoding, Frame, InvalidBroadcast, Notice, Position,
+};
 
 /// The Pusher protocol's implementation of [`Dialect`].
 #[derive(Debug)]
@@ -24,6 +26,15 @@ impl Dialect for PusherDialect {
             }
             Notice::UserOnline(user) => server_message::watchlist_events(std::slice::from_ref(user), &[]),
             Notice::UserOffline(user) => server_message::watchlist_events(&[], std::slice::from_ref(user)),
+        }
+    }
+
+    fn encode_at(&self, notice: &Notice<'_>, position: Position, encoding: Encoding) -> Frame {
+        match *notice {
+            Notice::Event { channel, event, data, user_id } if encoding == ENCODING_WITH_IDS => {
+                server_message::stored_event(channel.as_str(), event, data, user_id, position)
+            }
+            _ => self.encode(notice),
         }
     }
 
@@ -53,6 +64,7 @@ impl Dialect for PusherDialect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::pusher::ENCODING;
 
     fn name(text: &str) -> ChannelName {
         ChannelName::new(text).unwrap()
@@ -104,6 +116,15 @@ mod tests {
             r#"{"event":"pusher_internal:member_removed","channel":"presence-a","data":"{\"user_id\":\"7\"}"}"#
         );
         let event = Notice::Event { channel: &channel, event: "client-e", data: "{}", user_id: Some(&user) };
-        assert_eq!(text(event), r#"{"event":"client-e","channel":"presence-a","data":"{}","user_id":"7"}"#);
+        let plain = r#"{"event":"client-e","channel":"presence-a","data":"{}","user_id":"7"}"#;
+        assert_eq!(text(event), plain);
+        let at = |encoding| {
+            server_message::text_of(&PusherDialect.encode_at(&event, "9f-17".parse().unwrap(), encoding))
+        };
+        assert_eq!(at(ENCODING), plain);
+        assert_eq!(
+            at(ENCODING_WITH_IDS),
+            r#"{"event":"client-e","channel":"presence-a","data":"{}","user_id":"7","id":"9f-17"}"#
+        );
     }
 }

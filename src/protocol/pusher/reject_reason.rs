@@ -19,6 +19,9 @@ pub enum Fatal {
     OverQuota,
     #[error("path not found: connect to /app/<key>")]
     PathNotFound,
+    /// The token of the session is malformed. With the code for an unknown key, of which it is a part.
+    #[error("the session token after the '~' must have 16 to 64 letters, digits, '-' and '_'")]
+    InvalidToken,
     /// `protocol` is not a number.
     #[error("the protocol version must be a number")]
     InvalidVersion,
@@ -53,6 +56,7 @@ impl Fatal {
             Self::AppDisabled => &close::APP_DISABLED,
             Self::OverQuota => &close::OVER_QUOTA,
             Self::PathNotFound => &close::PATH_NOT_FOUND,
+            Self::InvalidToken => &close::INVALID_TOKEN,
             Self::InvalidVersion => &close::INVALID_VERSION,
             Self::UnsupportedVersion => &close::UNSUPPORTED_VERSION,
             Self::NoVersion => &close::NO_VERSION,

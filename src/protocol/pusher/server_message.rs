@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::channel::is_encrypted;
 use super::reject_reason::{Fatal, RejectReason, SubscriptionError};
 use crate::message::json::quoted;
-use crate::message::{Frame, Member, SocketId, UserId};
+use crate::message::{Frame, Member, Position, SocketId, UserId};
 
 /// The first frame of a connection. `activity_timeout` is sent in whole seconds and is at least 1, because pusher-js throws on 0.
 #[must_use]
@@ -46,15 +47,16 @@ fn error(code: Option<u16>, message: &str) -> Frame {
     frame("pusher:error", None, &json!({ "code": code, "message": message }).to_string(), None)
 }
 
-/// Confirms a subscription to a channel without members.
+/// Confirms a subscription to a channel without members. `id` is the position after which everything follows, for clients that are
+/// told positions.
 #[must_use]
-pub fn subscription_succeeded(channel: &str) -> Frame {
-    frame("pusher_internal:subscription_succeeded", Some(channel), "{}", None)
+pub fn subscription_succeeded(channel: &str, id: Option<&str>) -> Frame {
+    frame_at("pusher_internal:subscription_succeeded", Some(channel), "{}", None, id)
 }
 
 /// Confirms a subscription to a presence channel. `members` includes the new subscriber.
 #[must_use]
-pub fn presence_succeeded(channel: &str, members: &[Member]) -> Frame {
+pub fn presence_succeeded(channel: &str, members: &[Member], id: Option<&str>) -> Frame {
     let (mut ids, mut hash) = (String::new(), String::new());
     let mut separator = "";
     for member in members {
@@ -65,7 +67,7 @@ pub fn presence_succeeded(channel: &str, members: &[Member]) -> Frame {
     }
     let count = members.len();
     let data = format!(r#"{{"presence":{{"ids":[{ids}],"hash":{{{hash}}},"count":{count}}}}}"#);
-    frame("pusher_internal:subscription_succeeded", Some(channel), &data, None)
+    frame_at("pusher_internal:subscription_succeeded", Some(channel), &data, None, id)
 }
 
 /// Rejects or ends a subscription. `channel` is the name as the client sent it.
@@ -111,6 +113,26 @@ pub fn cache_miss(channel: &str) -> Frame {
     frame("pusher:cache_miss", Some(channel), "{}", None)
 }
 
+/// What the client has missed on a channel follows.
+#[must_use]
+pub fn recovered(channel: &str, count: usize) -> Frame {
+    recovery("yamabiko:recovered", channel, &format!(r#","count":{count}"#), None)
+}
+
+/// The client has missed something on a channel for good, or it is not known whether it has. `id` is the position after which
+/// everything follows, for clients that are told positions.
+#[must_use]
+pub fn gap(channel: &str, id: Option<&str>) -> Frame {
+    recovery("yamabiko:gap", channel, "", id)
+}
+
+/// `data` names the channel as well: pusher-js takes the data of an encrypted channel's events for encrypted, so that these frames
+/// are not the channel's.
+fn recovery(event: &str, channel: &str, more: &str, id: Option<&str>) -> Frame {
+    let data = format!(r#"{{"channel":{}{more}}}"#, quoted(channel));
+    frame_at(event, Some(channel).filter(|_| !is_encrypted(channel)), &data, None, id)
+}
+
 /// Confirms a sign-in. pusher-js needs a string under `id` in `user_data`.
 #[must_use]
 pub fn signin_success(user_data: &str) -> Frame {
@@ -139,10 +161,33 @@ pub fn channel_event(channel: &str, event: &str, data: &str, user_id: Option<&Us
     frame(event, Some(channel), data, user_id)
 }
 
+/// An event of a channel for clients that are told its position.
+#[must_use]
+pub fn stored_event(
+    channel: &str,
+    event: &str,
+    data: &str,
+    user_id: Option<&UserId>,
+    position: Position,
+) -> Frame {
+    frame_at(event, Some(channel), data, user_id, Some(&position.to_string()))
+}
+
 fn frame(event: &str, channel: Option<&str>, data: &str, user_id: Option<&UserId>) -> Frame {
+    frame_at(event, channel, data, user_id, None)
+}
+
+fn frame_at(
+    event: &str,
+    channel: Option<&str>,
+    data: &str,
+    user_id: Option<&UserId>,
+    id: Option<&str>,
+) -> Frame {
     let (event, data) = (quoted(event), quoted(data));
     let channel = channel.map_or_else(String::new, |channel| format!(r#","channel":{}"#, quoted(channel)));
     let user_id = user_id.map_or_else(String::new, |id| format!(r#","user_id":{}"#, id.to_json_string()));
+    let id = id.map_or_else(String::new, |id| format!(r#","id":{}"#, quoted(id)));
     Frame::text(&[
         br#"{"event":"#,
         event.as_bytes(),
@@ -150,6 +195,7 @@ fn frame(event: &str, channel: Option<&str>, data: &str, user_id: Option<&UserId
         br#","data":"#,
         data.as_bytes(),
         user_id.as_bytes(),
+        id.as_bytes(),
         b"}",
     ])
 }
@@ -215,8 +261,12 @@ mod tests {
     #[test]
     fn golden_subscription_frames() {
         golden(
-            &subscription_succeeded("private-Chat.1"),
+            &subscription_succeeded("private-Chat.1", None),
             r#"{"event":"pusher_internal:subscription_succeeded","channel":"private-Chat.1","data":"{}"}"#,
+        );
+        golden(
+            &subscription_succeeded("a", Some("s9f-17")),
+            r#"{"event":"pusher_internal:subscription_succeeded","channel":"a","data":"{}","id":"s9f-17"}"#,
         );
         golden(
             &subscription_error("private-a", SubscriptionError::Auth(AuthRejectReason::OtherApp)),
@@ -225,6 +275,15 @@ mod tests {
         golden(
             &subscription_count("a", 3),
             r#"{"event":"pusher_internal:subscription_count","channel":"a","data":"{\"subscription_count\":3}"}"#,
+        );
+        golden(
+            &recovered("a", 2),
+            r#"{"event":"yamabiko:recovered","channel":"a","data":"{\"channel\":\"a\",\"count\":2}"}"#,
+        );
+        golden(&gap("a", None), r#"{"event":"yamabiko:gap","channel":"a","data":"{\"channel\":\"a\"}"}"#);
+        golden(
+            &gap("private-encrypted-a", None),
+            r#"{"event":"yamabiko:gap","data":"{\"channel\":\"private-encrypted-a\"}"}"#,
         );
         golden(&cache_miss("cache-a"), r#"{"event":"pusher:cache_miss","channel":"cache-a","data":"{}"}"#);
     }
@@ -236,11 +295,11 @@ mod tests {
             parse_member(r#"{"user_id":"b"}"#).unwrap(),
         ];
         golden(
-            &presence_succeeded("presence-a", &members),
+            &presence_succeeded("presence-a", &members, None),
             r#"{"event":"pusher_internal:subscription_succeeded","channel":"presence-a","data":"{\"presence\":{\"ids\":[\"7\",\"b\"],\"hash\":{\"7\":{\"name\":\"A\"},\"b\":null},\"count\":2}}"}"#,
         );
         golden(
-            &presence_succeeded("presence-a", &[]),
+            &presence_succeeded("presence-a", &[], None),
             r#"{"event":"pusher_internal:subscription_succeeded","channel":"presence-a","data":"{\"presence\":{\"ids\":[],\"hash\":{},\"count\":0}}"}"#,
         );
         golden(

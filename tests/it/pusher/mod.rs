@@ -7,6 +7,7 @@ mod nodes;
 mod order;
 pub(crate) mod page;
 mod presence;
+mod recovery;
 mod redis_broadcaster;
 mod shutdown;
 mod users;

@@ -29,9 +29,24 @@ impl Page {
         Self::greeted(server, "page", SECRET, 1)
     }
 
+    /// The first app, with the token of a session.
+    pub(crate) fn of_session(server: &Server, token: &str) -> Self {
+        Self::greeted_at(server, &format!("page~{token}"), "page", SECRET, 30)
+    }
+
     fn greeted(server: &Server, key: &'static str, secret: &'static str, activity_timeout: u64) -> Self {
+        Self::greeted_at(server, key, key, secret, activity_timeout)
+    }
+
+    fn greeted_at(
+        server: &Server,
+        path: &str,
+        key: &'static str,
+        secret: &'static str,
+        activity_timeout: u64,
+    ) -> Self {
         let mut client =
-            connect(server, &format!("/app/{key}?protocol=7&client=js&version=8.4.0&flash=false"));
+            connect(server, &format!("/app/{path}?protocol=7&client=js&version=8.4.0&flash=false"));
         let greeting = client.expect_json();
         assert_eq!(greeting["event"], "pusher:connection_established", "{greeting}");
         let data = data(&greeting);
@@ -118,6 +133,36 @@ impl Page {
 
     pub(crate) fn expect_removed(&mut self, channel: &str, user: i64) {
         self.expect("pusher_internal:member_removed", channel, &json!({ "user_id": user.to_string() }));
+    }
+
+    /// Answers the ping that proves what this page has read, after it has subscribed to this many channels with a history. Waits
+    /// until the server has noted it.
+    pub(crate) fn prove(&mut self, channels: u32) {
+        loop {
+            let payload = self.client.expect_ping();
+            let (_, ticket) = payload.split_at(4);
+            if ticket == channels.to_be_bytes() {
+                break;
+            }
+        }
+        self.expect_quiet();
+    }
+
+    /// Subscribes again to a channel of its session with a history: the data of the events that it had missed.
+    pub(crate) fn recover(&mut self, channel: &str, channel_data: Option<&str>) -> Vec<Value> {
+        self.ask(channel, channel_data);
+        let (event, of, _) = self.next();
+        assert_eq!((&*event, &*of), ("pusher_internal:subscription_succeeded", channel));
+        let (event, of, data) = self.next();
+        assert_eq!((&*event, &data["channel"]), ("yamabiko:recovered", &json!(channel)));
+        assert!(of == channel || channel.starts_with("private-encrypted-"));
+        let count = data["count"].as_u64().unwrap();
+        let mut missed = |_| {
+            let (_, of, data) = self.next();
+            assert_eq!(of, channel);
+            data
+        };
+        (0..count).map(&mut missed).collect()
     }
 
     /// Everything sent earlier has been handled, and nothing else has arrived.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::frame::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{Role, WebSocket};
 use tungstenite::{Error, Message};
 
@@ -124,6 +125,20 @@ impl Client {
         (code, reason)
     }
 
+    /// Reads a WebSocket ping, and answers it. Fails on a message that comes before it.
+    pub fn expect_ping(&mut self) -> Vec<u8> {
+        loop {
+            match self.socket.read().unwrap() {
+                Message::Ping(payload) => {
+                    self.socket.flush().unwrap();
+                    return payload.to_vec();
+                }
+                Message::Pong(_) => {}
+                other => panic!("a ping was due, but {other:?} came"),
+            }
+        }
+    }
+
     /// The next text message, or the code with which the server closes instead.
     pub fn text_or_close(&mut self) -> Result<String, u16> {
         match self.next(PATIENCE) {
@@ -143,6 +158,12 @@ impl Client {
                 Err(error) => panic!("closing: {error}"),
             }
         }
+    }
+
+    /// Closes as a browser does that leaves the page.
+    pub fn leave_page(mut self) {
+        self.socket.close(Some(CloseFrame { code: CloseCode::Away, reason: "".into() })).unwrap();
+        while self.socket.read().is_ok() {}
     }
 
     /// Ends the connection without a word, as a phone does in a tunnel.

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,10 +10,12 @@ use super::topic_names::TopicNames;
 use crate::broker::budget::cost;
 use crate::broker::envelope::{self, NodeId};
 use crate::broker::{PublishError, Receipt};
-use crate::message::{Dispatch, Position};
+use crate::message::{Dispatch, Position, Publication, Retained};
 
 /// Limits of one batch, so that a batch does not block Redis for its other clients.
 const MAX_BATCH_MESSAGES: usize = 256;
+/// In how many histories the messages of a batch are stored. One message may exceed it.
+const MAX_BATCH_RETAINED: usize = 512;
 const MAX_BATCH_BYTES: usize = 256 << 10;
 /// Maximum timed-out messages to remember, in case their copies arrive after all.
 const MAX_REMEMBERED: usize = 65_536;
@@ -62,7 +64,21 @@ struct QueueEntry {
     cost: usize,
     /// Its copy comes back with this node's number in its envelope.
     has_copy: bool,
+    /// `None` once the publisher has taken it.
+    storage: Option<Box<Storage>>,
+    /// It has a storage. Its copy is delivered even after its sender was refused: it may be in a history.
+    is_stored: bool,
     is_done: bool,
+}
+
+/// How a message is stored when it is published.
+#[derive(Debug)]
+pub(super) struct Storage {
+    /// Each channel once.
+    pub(super) retained: Vec<Retained>,
+    pub(super) idempotency_key: Option<Arc<str>>,
+    /// It is as if it had been published under this key as well.
+    pub(super) second_key: Option<Arc<str>>,
 }
 
 /// A message for the publisher to send.
@@ -71,7 +87,10 @@ pub(super) struct QueuedMessage {
     pub(super) seq: u64,
     pub(super) deadline: Instant,
     pub(super) topic: Arc<[u8]>,
+    /// Without its final brace if it has a storage.
     pub(super) payload: Vec<u8>,
+    /// `None` for a message that is only published.
+    pub(super) storage: Option<Box<Storage>>,
 }
 
 /// What to do with the copy of a message of this node's own.
@@ -104,7 +123,9 @@ impl PublishQueue {
         }
     }
 
-    pub(super) fn publish(&self, dispatch: Dispatch, receipt: Receipt) {
+    pub(super) fn publish(&self, publication: Publication, receipt: Receipt) {
+        let storage = Storage::of(publication.retained, publication.idempotency_key);
+        let dispatch = publication.dispatch;
         let cost = cost(&dispatch);
         // Encoded before taking the lock, except for the number.
         let (topic, mut payload, has_copy) = match dispatch {
@@ -116,6 +137,8 @@ impl PublishQueue {
             }
             Dispatch::Topic { topic, payload } => (self.names.channel(&topic).into(), payload.into(), false),
         };
+        // What travels without an envelope has no place for a position.
+        let storage = storage.filter(|_| has_copy);
         let is_first = {
             let mut state = self.lock();
             let refused = if state.closed.is_some() {
@@ -129,7 +152,9 @@ impl PublishQueue {
                 drop(state);
                 return receipt(Err(refused));
             }
-            if has_copy {
+            if storage.is_some() {
+                envelope::finish_open(&mut payload, state.next());
+            } else if has_copy {
                 envelope::finish(&mut payload, state.next());
             }
             state.bytes += cost;
@@ -141,6 +166,8 @@ impl PublishQueue {
                 payload,
                 cost,
                 has_copy,
+                is_stored: storage.is_some(),
+                storage,
                 is_done: false,
             };
             state.entries.push_back(entry);
@@ -170,18 +197,21 @@ impl PublishQueue {
     pub(super) fn take_batch(&self) -> Vec<QueuedMessage> {
         let mut state = self.lock();
         let mut batch = Vec::new();
-        let mut bytes = 0;
-        while batch.len() < MAX_BATCH_MESSAGES && bytes < MAX_BATCH_BYTES {
+        let (mut bytes, mut retained) = (0, 0);
+        while batch.len() < MAX_BATCH_MESSAGES && bytes < MAX_BATCH_BYTES && retained < MAX_BATCH_RETAINED {
             let seq = state.unsent;
             let Some(entry) = state.entry(seq) else { break };
             if entry.receipt.is_some() {
                 let payload = std::mem::take(&mut entry.payload);
+                let storage = entry.storage.take();
                 bytes += payload.len();
+                retained += storage.as_ref().map_or(0, |storage| storage.retained.len());
                 batch.push(QueuedMessage {
                     seq,
                     deadline: entry.deadline,
                     topic: entry.topic.clone(),
                     payload,
+                    storage,
                 });
             }
             state.unsent += 1;
@@ -189,9 +219,19 @@ impl PublishQueue {
         batch
     }
 
-    /// Redis has published the message.
-    pub(super) fn accept(&self, seq: u64) {
-        self.settle(seq, Ok(None), false);
+    /// Redis has published the message, and stored it at this position if it has one.
+    pub(super) fn accept(&self, seq: u64, position: Option<Position>) {
+        self.settle(seq, Ok(position), false);
+    }
+
+    /// The message was published before, under the same idempotency key, so that no copy of this one comes back.
+    pub(super) fn accept_repeated(&self, seq: u64, first: Option<Position>) {
+        self.settle(seq, Ok(first), true);
+    }
+
+    /// Whether the outcome of the message is known.
+    pub(super) fn is_settled(&self, seq: u64) -> bool {
+        self.lock().entry(seq).is_none_or(|entry| entry.receipt.is_none())
     }
 
     /// The message was not published and will not be.
@@ -200,8 +240,8 @@ impl PublishQueue {
     }
 
     /// The message's copy has arrived, which proves that Redis has published it.
-    pub(super) fn on_copy(&self, seq: u64) -> OwnCopy {
-        self.settle(seq, Ok(None), true);
+    pub(super) fn on_copy(&self, seq: u64, position: Option<Position>) -> OwnCopy {
+        self.settle(seq, Ok(position), true);
         if self.lock().timed_out.remove(&seq) { OwnCopy::Discard } else { OwnCopy::Deliver }
     }
 
@@ -258,8 +298,10 @@ impl PublishQueue {
                     _ => return,
                 }
                 let seq = state.first;
-                let is_pending =
-                    state.entries.front().is_some_and(|entry| entry.has_copy && entry.receipt.is_some());
+                let is_pending = state
+                    .entries
+                    .front()
+                    .is_some_and(|entry| entry.has_copy && !entry.is_stored && entry.receipt.is_some());
                 // The copy of a message that was sent may still arrive.
                 if is_pending && seq < state.unsent {
                     state.timed_out.insert(seq);
@@ -300,6 +342,18 @@ impl PublishQueue {
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Storage {
+    fn of(mut retained: Vec<Retained>, idempotency_key: Option<Arc<str>>) -> Option<Box<Self>> {
+        if retained.is_empty() && idempotency_key.is_none() {
+            return None;
+        }
+        // A channel that is named twice receives the message twice and stores it once.
+        let mut channels = HashSet::new();
+        retained.retain(|retained| channels.insert(retained.channel.clone()));
+        Some(Box::new(Self { retained, idempotency_key, second_key: None }))
     }
 }
 

@@ -12,7 +12,10 @@ type Outcomes = Arc<Mutex<Vec<(usize, Result<Option<Position>, PublishError>)>>>
 fn publish(queue: &PublishQueue, outcomes: &Outcomes, count: usize) {
     for number in 0..count {
         let outcomes = outcomes.clone();
-        queue.publish(event(), Box::new(move |outcome| outcomes.lock().unwrap().push((number, outcome))));
+        queue.publish(
+            event().into(),
+            Box::new(move |outcome| outcomes.lock().unwrap().push((number, outcome))),
+        );
     }
 }
 
@@ -32,12 +35,12 @@ fn the_receipt_is_called_by_the_first_of_reply_and_copy() {
     publish(&queue, &outcomes, 2);
     assert_eq!(queue.take_batch().iter().map(|message| message.seq).collect::<Vec<_>>(), [0, 1]);
     assert!(queue.take_batch().is_empty());
-    assert_eq!(queue.on_copy(0), OwnCopy::Deliver);
-    queue.accept(0);
-    queue.accept(1);
+    assert_eq!(queue.on_copy(0, None), OwnCopy::Deliver);
+    queue.accept(0, None);
+    queue.accept(1, None);
     assert_eq!(taken(&outcomes), [(0, Ok(None)), (1, Ok(None))]);
     assert!(!queue.is_empty(), "the copy of the second is still awaited");
-    assert_eq!(queue.on_copy(1), OwnCopy::Deliver);
+    assert_eq!(queue.on_copy(1, None), OwnCopy::Deliver);
     assert!(queue.is_empty());
     assert_eq!(taken(&outcomes), []);
 }
@@ -47,11 +50,11 @@ async fn the_copy_of_a_timed_out_message_is_discarded() {
     let (queue, outcomes) = opened(1 << 20);
     publish(&queue, &outcomes, 2);
     assert_eq!(queue.take_batch().len(), 2);
-    queue.accept(1);
+    queue.accept(1, None);
     queue.refuse_expired(Instant::now() + Duration::from_secs(2));
     assert_eq!(taken(&outcomes), [(1, Ok(None)), (0, Err(PublishError::TimedOut))]);
     assert!(queue.is_empty());
-    assert_eq!([queue.on_copy(0), queue.on_copy(1)], [OwnCopy::Discard, OwnCopy::Deliver]);
+    assert_eq!([queue.on_copy(0, None), queue.on_copy(1, None)], [OwnCopy::Discard, OwnCopy::Deliver]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,7 +81,7 @@ fn the_queue_is_bounded_until_receipts_make_room() {
     publish(&queue, &outcomes, 3);
     assert_eq!(taken(&outcomes), [(2, Err(PublishError::QueueFull))]);
     assert_eq!(queue.take_batch().len(), 2);
-    queue.accept(0);
+    queue.accept(0, None);
     publish(&queue, &outcomes, 1);
     assert_eq!(taken(&outcomes), [(0, Ok(None))]);
     assert_eq!(queue.take_batch().len(), 1);
@@ -109,11 +112,11 @@ async fn a_message_on_a_topic_is_settled_by_the_reply() {
     for outcome in [Ok(None), Err(PublishError::TimedOut)] {
         let told = outcomes.clone();
         let dispatch = Dispatch::Topic { topic: "orders".into(), payload: Bytes::from_static(b"\xff") };
-        queue.publish(dispatch, Box::new(move |outcome| told.lock().unwrap().push((0, outcome))));
+        queue.publish(dispatch.into(), Box::new(move |outcome| told.lock().unwrap().push((0, outcome))));
         let batch = queue.take_batch();
         assert_eq!((&*batch[0].topic, &batch[0].payload[..]), (&b"app-orders"[..], &b"\xff"[..]));
         match outcome {
-            Ok(_) => queue.accept(batch[0].seq),
+            Ok(_) => queue.accept(batch[0].seq, None),
             Err(_) => queue.refuse_expired(Instant::now() + Duration::from_secs(2)),
         }
         assert_eq!(taken(&outcomes), [(0, outcome)]);

@@ -3,7 +3,7 @@ mod subscriptions;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::action::{Action, ClientEvent, Joined, Subscribe, Ticket};
+use super::action::{Action, ClientEvent, Joined, Subscribe, Ticket, Unsubscribed};
 use super::apps::App;
 use super::channel::{Access, Channel};
 use super::client_message::ClientMessage;
@@ -68,6 +68,17 @@ impl Session {
         (session, greeting)
     }
 
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The connection's name in the cluster, as its client knows it.
+    #[must_use]
+    pub const fn socket_id(&self) -> SocketId {
+        self.socket_id
+    }
+
     /// The user of a signed-in connection.
     #[must_use]
     pub fn user(&self) -> Option<&User> {
@@ -86,8 +97,8 @@ impl Session {
     }
 
     /// Removes and returns at most `most` channels. The caller uses it to leave the channels of an ended session in portions.
-    pub fn take_channels(&mut self, most: usize) -> Vec<Channel> {
-        self.channels.take(most).into_iter().map(|subscription| subscription.channel).collect()
+    pub fn take_channels(&mut self, most: usize) -> Vec<Unsubscribed> {
+        self.channels.take(most).into_iter().map(Unsubscribed::from).collect()
     }
 
     /// Handles a message of the client.
@@ -139,9 +150,9 @@ impl Session {
         subscription.channel.share(name);
         let channel = &subscription.channel;
         let mut actions = vec![Action::Reply(if channel.is_presence() {
-            server_message::presence_succeeded(name.as_str(), &joined.members)
+            server_message::presence_succeeded(name.as_str(), &joined.members, joined.position.as_deref())
         } else {
-            server_message::subscription_succeeded(name.as_str())
+            server_message::subscription_succeeded(name.as_str(), joined.position.as_deref())
         })];
         if channel.is_cache() {
             let last = joined.cached.clone().unwrap_or_else(|| server_message::cache_miss(name.as_str()));
@@ -178,6 +189,13 @@ impl Session {
         vec![Action::Reply(server_message::fatal(fatal)), Action::Close(fatal.close())]
     }
 
+    /// Whether this attempt to subscribe is still pending.
+    #[must_use]
+    pub fn is_joining(&self, name: &ChannelName, ticket: Ticket) -> bool {
+        let subscription = self.channels.get(name).filter(|_| !self.is_closed);
+        subscription.is_some_and(|subscription| subscription.state == SubscriptionState::Joining(ticket))
+    }
+
     fn joining(&mut self, name: &ChannelName, ticket: Ticket) -> Option<&mut SessionSubscription> {
         if self.is_closed {
             return None;
@@ -191,8 +209,8 @@ impl Session {
         match message {
             ClientMessage::Ping => Ok(vec![Action::Reply(server_message::pong())]),
             ClientMessage::Pong => Ok(Vec::new()),
-            ClientMessage::Subscribe { channel, auth, channel_data } => {
-                self.subscribe(&channel, auth.as_deref(), channel_data.as_deref())
+            ClientMessage::Subscribe { channel, auth, channel_data, since } => {
+                self.subscribe(&channel, auth.as_deref(), channel_data.as_deref(), since.as_deref())
             }
             ClientMessage::Unsubscribe { channel } => Ok(self.unsubscribe(&channel)),
             ClientMessage::SignIn { auth, user_data } => self.sign_in(&auth, &user_data),
@@ -207,6 +225,7 @@ impl Session {
         name: &str,
         auth: Option<&str>,
         channel_data: Option<&str>,
+        since: Option<&str>,
     ) -> Result<Vec<Action>, RejectReason> {
         let reject = |error| Ok(vec![Action::Reply(server_message::subscription_error(name, error))]);
         let channel = match Channel::new(name, self.app.rules.channel_name_length) {
@@ -231,7 +250,7 @@ impl Session {
             state: SubscriptionState::Joining(ticket),
         };
         self.channels.add(subscription);
-        Ok(vec![Action::Subscribe(Subscribe { channel, member, ticket })])
+        Ok(vec![Action::Subscribe(Subscribe { channel, member, ticket, since: since.map(Box::from) })])
     }
 
     /// Checks whether the connection may subscribe. Returns the member that joins a presence channel.
@@ -273,7 +292,7 @@ impl Session {
     fn unsubscribe(&mut self, name: &str) -> Vec<Action> {
         let Ok(name) = ChannelName::new(name) else { return Vec::new() };
         let subscription = self.channels.remove(&name);
-        subscription.map(|subscription| Action::Unsubscribe(subscription.channel)).into_iter().collect()
+        subscription.map(|subscription| Action::Unsubscribe(subscription.into())).into_iter().collect()
     }
 
     fn sign_in(&mut self, auth: &str, user_data: &str) -> Result<Vec<Action>, RejectReason> {

@@ -1,6 +1,6 @@
 use super::{SubscriptionState, UserId};
 use crate::message::{ByName, ChannelName, Named};
-use crate::protocol::pusher::Channel;
+use crate::protocol::pusher::{Channel, Unsubscribed};
 
 /// An active or pending subscription of a connection.
 #[derive(Debug)]
@@ -9,6 +9,13 @@ pub(super) struct SessionSubscription {
     /// The member on a presence channel. Boxed, because most channels are not presence channels.
     pub(super) user_id: Option<Box<UserId>>,
     pub(super) state: SubscriptionState,
+}
+
+impl From<SessionSubscription> for Unsubscribed {
+    fn from(subscription: SessionSubscription) -> Self {
+        let was_active = subscription.state == SubscriptionState::Active;
+        Self { channel: subscription.channel, was_active }
+    }
 }
 
 impl Named for SessionSubscription {

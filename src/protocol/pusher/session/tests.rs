@@ -137,7 +137,7 @@ fn a_presence_subscription_needs_valid_channel_data() {
     let subscribe = subscribe(&mut session, "presence-a", Some(data));
     let member = subscribe.member.clone().unwrap();
     assert_eq!(member.user_id.to_json_string(), r#""7""#);
-    let joined = Joined { members: vec![member], cached: None };
+    let joined = Joined { members: vec![member], ..Joined::default() };
     let (event, data) = reply(&session.joined(&name("presence-a"), subscribe.ticket, &joined));
     assert_eq!(event, "pusher_internal:subscription_succeeded");
     assert_eq!(data, json!({"presence":{"ids":["7"],"hash":{"7":{"name":"A"}},"count":1}}));
@@ -162,7 +162,7 @@ fn a_cache_channel_replays_its_last_event() {
     assert_eq!(actions[1], Action::Reply(server_message::cache_miss("cache-a")));
     let subscribe = subscribe(&mut session, "private-cache-b", None);
     let cached = server_message::channel_event("private-cache-b", "e", "{}", None);
-    let joined = Joined { members: Vec::new(), cached: Some(cached.clone()) };
+    let joined = Joined { cached: Some(cached.clone()), ..Joined::default() };
     let actions = session.joined(&name("private-cache-b"), subscribe.ticket, &joined);
     assert_eq!(actions[1..], [Action::Reply(cached)]);
 }
@@ -186,7 +186,10 @@ fn the_result_of_an_abandoned_attempt_is_ignored() {
     let mut session = session("");
     let first = subscribe(&mut session, "private-a", None);
     let leave = br#"{"event":"pusher:unsubscribe","data":{"channel":"private-a"}}"#;
-    assert_eq!(session.receive(leave, 0), [Action::Unsubscribe(first.channel.clone())]);
+    assert_eq!(
+        session.receive(leave, 0),
+        [Action::Unsubscribe(Unsubscribed { channel: first.channel.clone(), was_active: false })]
+    );
     assert_eq!(session.receive(leave, 0), []);
     assert_eq!(session.joined(first.channel.name(), first.ticket, &Joined::default()), []);
     let second = subscribe(&mut session, "private-a", None);
@@ -501,7 +504,7 @@ proptest! {
                         prop_assert!(name != "#server-to-user-7" || session.user().is_some());
                         pending.push(subscribe);
                     }
-                    Action::Unsubscribe(channel) => on.retain(|name| name != channel.name().as_str()),
+                    Action::Unsubscribe(Unsubscribed { channel, .. }) => on.retain(|name| name != channel.name().as_str()),
                     Action::Close(_) => closed = true,
                     Action::Reply(frame) => {
                         let value: Value = serde_json::from_str(&text_of(&frame)).unwrap();

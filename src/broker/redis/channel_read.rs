@@ -1,0 +1,140 @@
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::broker::envelope::StoredEnvelope;
+use crate::broker::{Head, ReadAfter, StoredHistory};
+use crate::message::{Position, Retention};
+
+/// How many messages of a channel are read at a time.
+const PAGE: u64 = 64;
+
+/// Reads the history of a channel page by page, the last page first. Pure: replies in, pages to read out.
+///
+/// Invariant: `found` has contiguous offsets, and ends with the head.
+#[derive(Debug)]
+pub(super) struct ChannelRead {
+    after: ReadAfter,
+    retention: Retention,
+    store: Option<u64>,
+    head: Option<Head>,
+    /// Redis has a head of another store.
+    is_stale: bool,
+    /// The least offset to return.
+    from: u64,
+    /// The greatest offset that is still to be read, or less than `from`.
+    to: u64,
+    found: VecDeque<StoredEnvelope>,
+}
+
+impl ChannelRead {
+    /// Starts with what Redis has under the keys of the store and of the channel's head.
+    pub(super) fn new(
+        after: ReadAfter,
+        retention: Option<Retention>,
+        store: Option<&str>,
+        head: Option<&str>,
+    ) -> Self {
+        // Nothing is kept of a channel without a history.
+        let retention = retention.unwrap_or(Retention { messages: 0, age: Duration::ZERO });
+        let parsed = head.and_then(|text| parse_head(text, store?));
+        let mut read = Self {
+            after,
+            retention,
+            store: store.and_then(|store| u64::from_str_radix(store, 16).ok()),
+            head: parsed.map(|(head, _)| head),
+            is_stale: head.is_some() && parsed.is_none(),
+            from: 1,
+            to: 0,
+            found: VecDeque::new(),
+        };
+        if let Some((head, floor)) = parsed {
+            let offset = head.position.offset.get();
+            let kept = offset.saturating_sub(u64::from(retention.messages)) + 1;
+            let (from, is_wanted) = match after {
+                ReadAfter::Start => (1, true),
+                ReadAfter::Offset(after) => (after.saturating_add(1), after < offset),
+                ReadAfter::Number(after) => (1, after < head.number),
+            };
+            read.from = from.max(kept).max(floor);
+            read.to = if is_wanted { offset } else { 0 };
+        }
+        read
+    }
+
+    /// The next messages to read: the offsets of the first and the last one.
+    pub(super) fn next_page(&self) -> Option<(u64, u64)> {
+        (self.from <= self.to).then(|| (self.from.max(self.to.saturating_sub(PAGE - 1)), self.to))
+    }
+
+    /// Takes the page, which may be incomplete: what is missing has been trimmed since.
+    pub(super) fn on_page(
+        &mut self,
+        entries: impl DoubleEndedIterator<Item = (u64, Bytes)>,
+        decode: impl Fn(&Bytes, Position) -> Option<StoredEnvelope>,
+    ) {
+        let Some((first, _)) = self.next_page() else { return };
+        let Some(head) = self.head else { return };
+        for (offset, payload) in entries.rev() {
+            let position =
+                NonZeroU64::new(offset).map(|offset| Position { epoch: head.position.epoch, offset });
+            let found =
+                position.filter(|_| offset == self.to).and_then(|position| decode(&payload, position));
+            let Some(found) = found else { break };
+            if matches!(self.after, ReadAfter::Number(after) if found.message.number <= after) {
+                break;
+            }
+            self.found.push_front(found);
+            self.to = offset - 1;
+        }
+        // Everything before the first one that was not found is of no use.
+        if self.to >= first {
+            self.to = 0;
+        }
+    }
+
+    /// The result. `now` is in milliseconds, by the clock of Redis.
+    pub(super) fn finish(mut self, now: u64) -> StoredHistory {
+        let age = u64::try_from(self.retention.age.as_millis()).unwrap_or(u64::MAX);
+        while self.found.front().is_some_and(|first| now.saturating_sub(first.message.at) > age) {
+            self.found.pop_front();
+        }
+        let is_trimmed = match self.head {
+            None => match self.after {
+                ReadAfter::Start => self.is_stale,
+                ReadAfter::Offset(_) => true,
+                // This store has numbered none.
+                ReadAfter::Number(_) => false,
+            },
+            Some(head) => {
+                let end = head.position.offset.get();
+                let first = self.found.front();
+                let next = first.map_or(end + 1, |first| first.message.position.offset.get());
+                match self.after {
+                    ReadAfter::Start => next > 1,
+                    ReadAfter::Offset(after) => after < end && next > after + 1,
+                    ReadAfter::Number(after) => {
+                        after < head.number && first.is_none_or(|first| first.previous > after)
+                    }
+                }
+            }
+        };
+        let messages = self.found.into_iter().map(|found| found.message).collect();
+        StoredHistory { store: self.store, head: self.head, messages, is_trimmed }
+    }
+}
+
+/// The head of a channel, and the first offset that the byte limit and the age leave. `None` if it is one of another store.
+fn parse_head(text: &str, store: &str) -> Option<(Head, u64)> {
+    let mut fields = text.split(' ');
+    if fields.next()? != store {
+        return None;
+    }
+    let epoch = u64::from_str_radix(fields.next()?, 16).ok()?;
+    let offset = fields.next()?.parse().ok()?;
+    let number = fields.next()?.parse().ok()?;
+    let floor = fields.nth(3)?.parse().ok()?;
+    Some((Head { position: Position { epoch, offset }, number }, floor))
+}

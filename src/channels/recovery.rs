@@ -1,0 +1,71 @@
+//! What a connection needs to go on where an earlier one of the same page has ended.
+
+use super::Channels;
+use crate::broker::StoreState;
+use crate::history::{Content, Entry, Missed, Since};
+use crate::hub::ConnectionId;
+use crate::message::{ChannelName, Encoding, Frame, SocketId};
+
+impl Channels {
+    /// Whether a channel of an app has a history.
+    #[must_use]
+    pub fn has_history(&self, app: &str, channel: &ChannelName) -> bool {
+        self.histories.is_on() && self.histories.retention(&scoped(app, channel)).is_some()
+    }
+
+    /// How far this node has delivered. `None`: it has not asked the store yet.
+    #[must_use]
+    pub fn delivered(&self) -> Option<StoreState> {
+        self.histories.delivered()
+    }
+
+    /// What a client of a channel has missed, if this node knows and has delivered all of it. The connection must have joined the
+    /// channel [gated](crate::hub::ConnectionHandle::join) before.
+    #[must_use]
+    pub fn missed(&self, app: &str, channel: &ChannelName, since: Since) -> Option<Missed> {
+        let missed = self.histories.missed(&scoped(app, channel), since)?;
+        // What has been entered may not be published yet. It would be delivered once more after the gate has been opened.
+        let is_delivered = missed.entries.last().is_none_or(|last| last.number <= self.hub.delivered());
+        is_delivered.then_some(missed)
+    }
+
+    /// What a client of a channel has missed, also if it has to be read from the store. `None`: a gap.
+    pub async fn read_missed(&self, app: &str, channel: &ChannelName, since: Since) -> Option<Missed> {
+        let channel = scoped(app, channel);
+        if self.histories.missed(&channel, since).is_some() {
+            self.broker.fence().await;
+            return self.histories.missed(&channel, since);
+        }
+        self.histories.read_missed(&channel, since).await
+    }
+
+    /// The frame of a message that was missed. `None`: it is not for this connection, or cannot be delivered.
+    #[must_use]
+    pub fn missed_frame(
+        &self,
+        entry: &Entry,
+        channel: &ChannelName,
+        encoding: Encoding,
+        to: SocketId,
+    ) -> Option<Frame> {
+        let Content::App(event) = &entry.content else { return None };
+        if event.except == Some(to) {
+            return None;
+        }
+        entry.frame(encoding, || self.message(event, channel, Some(entry), encoding)).map(|(_, frame)| frame)
+    }
+
+    /// Gives a connection of this node the name of an earlier connection, so that what excludes that one excludes this one.
+    pub fn adopt(&self, name: SocketId, connection: ConnectionId) {
+        self.socket_ids.adopt(name, connection);
+    }
+
+    /// Ends [`adopt`](Self::adopt), unless another connection has the name by now.
+    pub fn release(&self, name: SocketId, connection: ConnectionId) {
+        self.socket_ids.release(name, connection);
+    }
+}
+
+fn scoped(app: &str, channel: &ChannelName) -> ChannelName {
+    ChannelName::scoped(app, channel.as_str())
+}

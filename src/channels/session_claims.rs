@@ -1,0 +1,121 @@
+//! How a node asks another one for the session of a page, which only the node that has the connection knows exactly.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::Channels;
+use super::wire::ClusterMessage;
+use crate::broker::SessionStore;
+use crate::message::NodeName;
+
+/// How long the other node may take: it may ask its client first.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
+
+/// What a node knows about a session that another node asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionAnswer {
+    /// Nothing.
+    Unknown,
+    /// Its client is connected and has answered.
+    InUse,
+    /// The session, which this node gives up.
+    GivenUp(String),
+}
+
+/// The answering side: called with the key of the session and the node that asks.
+pub type SessionOwner = Box<dyn Fn(String, NodeName) + Send + Sync>;
+
+#[derive(Default)]
+pub(super) struct SessionClaims {
+    owner: OnceLock<SessionOwner>,
+    /// Who waits for an answer, by the key of the session.
+    waiting: Mutex<HashMap<String, oneshot::Sender<SessionAnswer>>>,
+}
+
+impl Channels {
+    #[must_use]
+    pub fn node(&self) -> &NodeName {
+        &self.node
+    }
+
+    /// Where sessions are kept for other nodes. `None` on a single node.
+    #[must_use]
+    pub fn session_store(&self) -> Option<&SessionStore> {
+        self.broker.sessions()
+    }
+
+    /// Sets who answers when other nodes ask for sessions. Only the first call has an effect.
+    pub fn set_session_owner(&self, owner: SessionOwner) {
+        let _ = self.session_claims.owner.set(owner);
+    }
+
+    /// Asks a node for a session. `None`: it does not answer.
+    pub async fn ask_session(&self, node: &str, session: &str) -> Option<SessionAnswer> {
+        let (reply, answer) = oneshot::channel();
+        self.session_claims.waiting().insert(session.to_owned(), reply);
+        let claim = ClusterMessage::SessionClaim { of: node.into(), session: session.into() };
+        let asking = async {
+            self.send(&claim).await.ok()?;
+            answer.await.ok()
+        };
+        let answer = timeout(ANSWER_WITHIN, asking).await.ok().flatten();
+        self.session_claims.waiting().remove(session);
+        answer
+    }
+
+    /// Answers a node that asks for a session.
+    pub async fn answer_session(&self, to: NodeName, session: String, answer: SessionAnswer) {
+        let (in_use, given_up) = match answer {
+            SessionAnswer::Unknown => (false, None),
+            SessionAnswer::InUse => (true, None),
+            SessionAnswer::GivenUp(text) => (false, Some(text)),
+        };
+        // Without an answer, the other node takes what Redis has.
+        let _ = self.send(&ClusterMessage::SessionAnswer { to, session, in_use, given_up }).await;
+    }
+
+    pub(super) fn handle_session_claim(&self, by: NodeName, of: &NodeName, session: String) {
+        if *of == self.node
+            && let Some(owner) = self.session_claims.owner.get()
+        {
+            owner(session, by);
+        }
+    }
+
+    pub(super) fn handle_session_answer(
+        &self,
+        to: &NodeName,
+        session: &str,
+        in_use: bool,
+        given_up: Option<String>,
+    ) {
+        if *to != self.node {
+            return;
+        }
+        let Some(reply) = self.session_claims.waiting().remove(session) else { return };
+        let answer = match given_up {
+            Some(text) => SessionAnswer::GivenUp(text),
+            None if in_use => SessionAnswer::InUse,
+            None => SessionAnswer::Unknown,
+        };
+        // Fails if nobody waits any more.
+        let _ = reply.send(answer);
+    }
+}
+
+impl SessionClaims {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<SessionAnswer>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for SessionClaims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionClaims")
+    }
+}

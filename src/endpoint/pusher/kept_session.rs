@@ -1,0 +1,53 @@
+use std::sync::Arc;
+
+use crate::broker::StoreState;
+use crate::message::SocketId;
+use crate::protocol::pusher::Channel;
+
+/// A session without a connection.
+#[derive(Debug)]
+pub(super) struct KeptSession {
+    pub(super) app: Arc<str>,
+    pub(super) socket_id: SocketId,
+    pub(super) channels: Vec<KeptChannel>,
+    /// Its user is online.
+    pub(super) is_signed_in: bool,
+    /// When it ends, in milliseconds of the hub's clock.
+    pub(super) until: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct KeptChannel {
+    pub(super) channel: Channel,
+    /// How far the client has read. `None`: the channel has no history, or it is not known.
+    pub(super) since: Option<StoreState>,
+    /// This node counts the session among the subscribers.
+    pub(super) is_local: bool,
+}
+
+impl KeptSession {
+    pub(super) const fn new(
+        app: Arc<str>,
+        socket_id: SocketId,
+        channels: Vec<KeptChannel>,
+        is_signed_in: bool,
+    ) -> Self {
+        Self { app, socket_id, channels, is_signed_in, until: 0 }
+    }
+
+    /// Whether there is anything to resume.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.channels.is_empty() && !self.is_signed_in
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_session_stays_small() {
+        assert!(size_of::<KeptSession>() <= 80, "{}", size_of::<KeptSession>());
+        assert!(size_of::<KeptChannel>() <= 64, "{}", size_of::<KeptChannel>());
+    }
+}

@@ -1,0 +1,192 @@
+use tokio::sync::oneshot;
+
+use super::kept_session::{KeptChannel, KeptSession};
+use crate::broker::StoreState;
+use crate::history::Since;
+use crate::hub::ReadProof;
+use crate::message::{ChannelName, Frame};
+use crate::protocol::pusher::SessionKey;
+
+/// What a connection with a session token has to remember so that a later one can resume its session.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    /// `None`: it has given no token, but positions of its own.
+    key: Option<SessionKey>,
+    /// How far the client has read on all channels with a history, except those of `unproven`.
+    read: Option<StoreState>,
+    last_ticket: u32,
+    /// Channels with a history that the client has subscribed to since it last proved what it has read.
+    unproven: Vec<UnprovenChannel>,
+    /// What the previous connection of the session has left, if the client has not taken all of it over yet.
+    inherited: Option<Box<Inherited>>,
+    /// The positions that the client has sent with pending subscriptions. `None`: an unreadable one.
+    wanted: Vec<(ChannelName, Option<Since>)>,
+    /// When the session is written again for other nodes, in milliseconds of the hub's clock. `u64::MAX`: it has not been written.
+    write_at: u64,
+    /// Waits for the answer to a [challenge](Recovery::challenge).
+    challenger: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Debug)]
+struct UnprovenChannel {
+    channel: ChannelName,
+    /// How far the client had read before. `None`: it is not known.
+    since: Option<StoreState>,
+    /// `None`: what it has missed has not been sent yet.
+    ticket: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Inherited {
+    session: KeptSession,
+    /// When the channels are left that the client has not subscribed to again, in milliseconds of the hub's clock.
+    leave_at: u64,
+}
+
+/// How long a client may take to subscribe again to the channels of its session, in milliseconds. Each one may take a call to the
+/// application.
+const SUBSCRIBE_WITHIN: u64 = 30_000;
+
+/// The payload of the ping that a connection must answer to keep its session.
+const CHALLENGE: &[u8] = b"elder";
+
+impl Recovery {
+    /// Of a new session, or one that is resumed.
+    pub(super) fn new(key: Option<SessionKey>, resumed: Option<KeptSession>, now: u64) -> Self {
+        let inherited = resumed.map(|session| Inherited { session, leave_at: now + SUBSCRIBE_WITHIN });
+        let inherited = inherited.map(Box::new);
+        let (unproven, write_at) = (Vec::new(), u64::MAX);
+        let wanted = Vec::new();
+        Self { key, read: None, last_ticket: 0, unproven, inherited, wanted, write_at, challenger: None }
+    }
+
+    pub(super) const fn key(&self) -> Option<SessionKey> {
+        self.key
+    }
+
+    /// The client has subscribed to a channel with a history, of which it has read everything up to here. Until
+    /// [`sent`](Self::sent), it is still being sent what it has missed.
+    pub(super) fn subscribe(&mut self, channel: &ChannelName, since: Option<StoreState>) {
+        self.unproven.push(UnprovenChannel { channel: channel.clone(), since, ticket: None });
+    }
+
+    /// The client subscribes with a position of its own. `None`: an unreadable one.
+    pub(super) fn want(&mut self, channel: &ChannelName, since: Option<Since>) {
+        self.wanted.retain(|(of, _)| of != channel);
+        self.wanted.push((channel.clone(), since));
+    }
+
+    /// Returns whether the client has given a position, and which one.
+    pub(super) fn take_wanted(&mut self, channel: &ChannelName) -> (bool, Option<Since>) {
+        match self.wanted.iter().position(|(of, _)| of == channel) {
+            Some(position) => (true, self.wanted.swap_remove(position).1),
+            None => (false, None),
+        }
+    }
+
+    /// The client has been sent what it has missed on a channel. Returns the ticket for its proof; `None` if the client no longer
+    /// wants it.
+    pub(super) fn sent(&mut self, channel: &ChannelName) -> Option<u32> {
+        let waiting = self.unproven.iter_mut().find(|unproven| unproven.channel == *channel)?;
+        self.last_ticket = self.last_ticket.wrapping_add(1);
+        waiting.ticket = Some(self.last_ticket);
+        waiting.ticket
+    }
+
+    /// Whether the client still waits for what it has missed on a channel.
+    pub(super) fn is_sending(&self, channel: &ChannelName) -> bool {
+        self.unproven.iter().any(|unproven| unproven.channel == *channel && unproven.ticket.is_none())
+    }
+
+    pub(super) fn leave(&mut self, channel: &ChannelName) {
+        self.unproven.retain(|unproven| unproven.channel != *channel);
+        self.take_wanted(channel);
+        self.take_inherited(channel);
+    }
+
+    /// The client has read everything before the ping that it has answered. `last` is the last number that was delivered here.
+    pub(super) fn prove(&mut self, proof: ReadProof, last: StoreState) {
+        let Some(number) = proof.number_before(last.number) else { return };
+        self.read = Some(StoreState { store: last.store, number });
+        let is_proven = |ticket: u32| proof.ticket.wrapping_sub(ticket) <= u32::MAX / 2;
+        self.unproven.retain(|unproven| !unproven.ticket.is_some_and(is_proven));
+        if self.unproven.is_empty() {
+            self.unproven = Vec::new();
+        }
+    }
+
+    /// How far the client has read on a channel with a history.
+    pub(super) fn read_on(&self, channel: &ChannelName) -> Option<StoreState> {
+        let unproven = self.unproven.iter().find(|unproven| unproven.channel == *channel);
+        unproven.map_or(self.read, |unproven| unproven.since)
+    }
+
+    /// The channels that the client has not subscribed to again.
+    pub(super) fn inherited(&self) -> impl Iterator<Item = &KeptChannel> {
+        self.inherited.iter().flat_map(|inherited| &inherited.session.channels)
+    }
+
+    /// Whether the client may have to sign in again.
+    pub(super) fn has_inherited_user(&self) -> bool {
+        self.inherited.as_ref().is_some_and(|inherited| inherited.session.is_signed_in)
+    }
+
+    /// Whether this node counts the session among the subscribers of a channel that the client has not subscribed to again.
+    pub(super) fn is_local(&self, channel: &ChannelName) -> bool {
+        self.inherited().any(|kept| kept.channel.name() == channel && kept.is_local)
+    }
+
+    /// The session has been written for other nodes, and will be again.
+    pub(super) fn written(&mut self, write_at: u64) {
+        self.write_at = write_at;
+    }
+
+    pub(super) fn is_written(&self) -> bool {
+        self.write_at != u64::MAX
+    }
+
+    /// When the session is written again, in milliseconds of the hub's clock.
+    pub(super) fn write_at(&self) -> u64 {
+        self.write_at
+    }
+
+    /// The channel of the previous connection, if the client has not subscribed to it since.
+    pub(super) fn take_inherited(&mut self, channel: &ChannelName) -> Option<KeptChannel> {
+        let inherited = self.inherited.as_mut()?;
+        let channels = &mut inherited.session.channels;
+        let position = channels.iter().position(|kept| kept.channel.name() == channel)?;
+        let kept = channels.swap_remove(position);
+        if channels.is_empty() && !inherited.session.is_signed_in {
+            self.inherited = None;
+        }
+        Some(kept)
+    }
+
+    /// When [`take_rest`](Self::take_rest) is due, in milliseconds of the hub's clock.
+    pub(super) fn leave_at(&self) -> u64 {
+        self.inherited.as_ref().map_or(u64::MAX, |inherited| inherited.leave_at)
+    }
+
+    /// What the client has not taken over.
+    pub(super) fn take_rest(&mut self) -> Option<KeptSession> {
+        self.inherited.take().map(|inherited| inherited.session)
+    }
+
+    /// Another connection claims the session. Returns the ping that the client must answer to keep it. The receiver fails if the
+    /// connection ends.
+    pub(super) fn challenge(&mut self) -> (Frame, oneshot::Receiver<()>) {
+        let (challenger, answered) = oneshot::channel();
+        self.challenger = Some(challenger);
+        (Frame::ping_with(CHALLENGE), answered)
+    }
+
+    /// The client has answered a ping that is not a proof.
+    pub(super) fn answer(&mut self, payload: &[u8]) {
+        if payload == CHALLENGE
+            && let Some(challenger) = self.challenger.take()
+        {
+            // Fails if nobody waits any more.
+            let _ = challenger.send(());
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Sends a client what it has missed on a channel of its session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::sleep;
+
+use super::connection::{Inner, PusherConnection};
+use super::recovering::{Recovering, number, to_text};
+use crate::history::{Missed, Since};
+use crate::hub::Replay;
+use crate::message::{ChannelName, Frame, Position};
+use crate::protocol::pusher::{ENCODING_WITH_IDS, server_message};
+use crate::telemetry::Reason;
+
+/// What a client is sent before what is published.
+struct Recovered {
+    /// The first one says how many follow.
+    frames: Vec<Frame>,
+    end: Option<Position>,
+}
+
+/// A longer replay is sent in parts, each this share of the limit of an outbox at most.
+const PARTS_OF_OUTBOX: usize = 4;
+
+/// How often to look whether the client has taken a part.
+const FLUSH_POLL: Duration = Duration::from_millis(5);
+
+impl PusherConnection {
+    /// The client of a connection with a [`Recovery`](super::recovery::Recovery), or with positions, subscribes to a channel. Returns
+    /// what is to be done if it may have missed something there, and the position to tell it.
+    pub(super) fn begin_recovery(
+        &self,
+        inner: &mut Inner,
+        channel: &ChannelName,
+    ) -> (Option<Recovering>, Option<String>) {
+        if inner.recovery.is_none() && !self.tells_positions() {
+            return (None, None);
+        }
+        let has_history = self.channels().has_history(inner.app_id(), channel);
+        let delivered = self.channels().delivered().filter(|_| has_history);
+        let position = |since: Option<Since>| {
+            let since = since.or(delivered.map(number)).filter(|_| has_history);
+            since.filter(|_| self.tells_positions()).map(to_text)
+        };
+        let Some(recovery) = &mut inner.recovery else { return (None, position(None)) };
+        let (has_position, wanted) = recovery.take_wanted(channel);
+        let inherited = recovery.take_inherited(channel);
+        let read = inherited.as_ref().and_then(|kept| kept.since);
+        let was_subscribed = inherited.is_some() && has_history;
+        if !has_position && !was_subscribed {
+            if has_history {
+                recovery.subscribe(channel, delivered);
+            }
+            return (None, position(None));
+        }
+        let since = if has_position { wanted } else { read.map(number) };
+        recovery.subscribe(channel, read);
+        let since = since.filter(|_| has_history);
+        let recovering = Recovering { channel: channel.clone(), since, delivered, cached: Vec::new() };
+        (Some(recovering), position(since))
+    }
+
+    fn tells_positions(&self) -> bool {
+        self.handle.outbox().format().encoding == ENCODING_WITH_IDS
+    }
+
+    /// Sends what the client has missed, once the hub holds what is published.
+    pub(super) fn recover(self: &Arc<Self>, inner: &mut Inner, recovering: Recovering) {
+        let since = recovering.since;
+        let missed =
+            since.and_then(|since| self.channels().missed(inner.app_id(), &recovering.channel, since));
+        if let Some(missed) = missed {
+            let recovered = self.recovered(inner, &recovering.channel, &missed);
+            if recovered.bytes() <= self.part_bytes() {
+                return self.finish_recovery(inner, &recovering, Some(recovered));
+            }
+        }
+        tokio::spawn(self.clone().recover_slowly(inner.app_id().clone(), recovering, since));
+    }
+
+    /// Reads what is not on this node, and sends what is too much to be sent at once.
+    async fn recover_slowly(self: Arc<Self>, app: Arc<str>, recovering: Recovering, since: Option<Since>) {
+        let channel = &recovering.channel;
+        let missed = match since {
+            Some(since) => self.channels().read_missed(&app, channel, since).await,
+            None => None,
+        };
+        let Some(missed) = missed else {
+            return self.finish_recovery(&mut self.lock(), &recovering, None);
+        };
+        let mut recovered = self.recovered(&self.lock(), channel, &missed);
+        while recovered.bytes() > self.part_bytes() {
+            let part = recovered.take_part(self.part_bytes());
+            {
+                let inner = self.lock();
+                if !inner.recovery.as_ref().is_some_and(|recovery| recovery.is_sending(channel)) {
+                    return;
+                }
+                self.handle.push(&part);
+            }
+            while !self.handle.outbox().is_flushed() {
+                if self.handle.outbox().ending().is_some() {
+                    return;
+                }
+                sleep(FLUSH_POLL).await;
+            }
+        }
+        self.finish_recovery(&mut self.lock(), &recovering, Some(recovered));
+    }
+
+    fn recovered(&self, inner: &Inner, channel: &ChannelName, missed: &Missed) -> Recovered {
+        let (encoding, to) = (self.handle.outbox().format().encoding, inner.session.socket_id());
+        let frames = missed.entries.iter();
+        let frames = frames.filter_map(|entry| self.channels().missed_frame(entry, channel, encoding, to));
+        let mut frames: Vec<Frame> = frames.collect();
+        frames.insert(0, server_message::recovered(channel.as_str(), frames.len()));
+        Recovered { frames, end: missed.end }
+    }
+
+    /// Sends the last part, or tells the client of a gap, and lets it have what is published. `None`: a gap.
+    fn finish_recovery(&self, inner: &mut Inner, recovering: &Recovering, recovered: Option<Recovered>) {
+        let channel = &recovering.channel;
+        let scoped = inner.scoped(channel);
+        let Some(recovery) = &mut inner.recovery else { return };
+        if !recovery.is_sending(channel) {
+            return;
+        }
+        let recoveries = &self.channels().metrics().pusher_recoveries;
+        let replay = if let Some(Recovered { frames, end }) = recovered {
+            recoveries.get_or_create(&Reason::new("recovered")).inc();
+            Replay { frames, end }
+        } else {
+            recoveries.get_or_create(&Reason::new("gap")).inc();
+            tracing::info!(
+                connection = self.handle.id(),
+                channel = channel.as_str(),
+                "gap: the history no longer has everything that the client has missed"
+            );
+            let id = recovering.delivered.filter(|_| self.tells_positions()).map(number).map(to_text);
+            let mut frames = vec![server_message::gap(channel.as_str(), id.as_deref())];
+            frames.extend(recovering.cached.iter().cloned());
+            Replay { frames, end: None }
+        };
+        self.handle.open(&scoped, replay);
+        let ticket = recovery.sent(channel).filter(|_| recovery.key().is_some());
+        if let Some(ticket) = ticket {
+            self.handle.track(ticket);
+        }
+        self.write_channel(inner, channel);
+    }
+
+    fn part_bytes(&self) -> usize {
+        self.handle.outbox_bytes() / PARTS_OF_OUTBOX
+    }
+}
+
+impl Recovered {
+    fn bytes(&self) -> usize {
+        self.frames.iter().map(|frame| frame.bytes().len()).sum()
+    }
+
+    /// Takes the first frames, at least one, as one.
+    fn take_part(&mut self, bytes: usize) -> Frame {
+        let mut part = BytesMut::new();
+        let count = self.frames.iter().take_while(|frame| {
+            let fits = part.is_empty() || part.len() + frame.bytes().len() <= bytes;
+            if fits {
+                part.extend_from_slice(frame.bytes());
+            }
+            fits
+        });
+        let count = count.count();
+        self.frames.drain(..count);
+        Frame::from_wire(part.freeze())
+    }
+}

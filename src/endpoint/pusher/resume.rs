@@ -1,0 +1,307 @@
+//! How a connection takes over the session of an earlier one, and leaves it to the next one.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::{sleep, timeout};
+
+use super::connection::{Inner, PusherConnection};
+use super::context::PusherContext;
+use super::kept_session::{KeptChannel, KeptSession};
+use super::leave::EndedSession;
+use super::recovery::Recovery;
+use super::sessions::{Claim, SessionHolder};
+use crate::message::Reconnect;
+use crate::protocol::pusher::{Fatal, Session, SessionKey, close, server_message};
+use crate::transport::DisconnectReason;
+
+/// How long the connection that has a session may take to answer when another one claims it.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often a connection claims a session that others have.
+const ATTEMPTS: usize = 3;
+
+/// How long a session is kept after the client has closed its connection without saying that the page is left. `disconnect()` of
+/// pusher-js does that, and so does pusher-js itself before it connects again because it has had no answer for too long.
+const KEPT_AFTER_CLOSE: Duration = Duration::from_secs(5);
+
+/// The close code of a browser that leaves the page.
+const PAGE_LEFT: u16 = 1001;
+
+/// Sessions that end in one turn of the task.
+const ENDED_AT_ONCE: usize = 64;
+
+impl PusherConnection {
+    /// Begins or resumes a session, and greets the client when it is known which of the two it is.
+    pub(super) fn claim(self: &Arc<Self>, key: SessionKey) {
+        match self.context.sessions.claim(key, self) {
+            Claim::New => self.begin(key),
+            Claim::Kept(session) => self.settle(key, Some(*session)),
+            Claim::Connected(elder) => {
+                tokio::spawn(self.clone().contest(key, elder));
+            }
+        }
+    }
+
+    /// Begins a session that this node does not know.
+    fn begin(self: &Arc<Self>, key: SessionKey) {
+        if self.channels().session_store().is_some() {
+            tokio::spawn(self.clone().take_over(key));
+        } else {
+            self.settle(key, None);
+        }
+    }
+
+    /// Claims a session that another connection has. That one keeps it if its client answers.
+    async fn contest(self: Arc<Self>, key: SessionKey, mut elder: Arc<dyn SessionHolder>) {
+        for _ in 0..ATTEMPTS {
+            match elder.challenge() {
+                Some(answered) => match timeout(ANSWER_WITHIN, answered).await {
+                    Ok(Ok(())) => break,
+                    // It has ended.
+                    Ok(Err(_)) => {}
+                    Err(_) => elder.clone().supersede(),
+                },
+                // It does not know yet whether it has the session.
+                None => sleep(ANSWER_WITHIN / 20).await,
+            }
+            match self.context.sessions.claim(key, &self) {
+                Claim::New => return self.begin(key),
+                Claim::Kept(session) => return self.settle(key, Some(*session)),
+                Claim::Connected(other) => elder = other,
+            }
+        }
+        self.greet_without_session(&mut self.lock());
+    }
+
+    /// The session is this connection's.
+    pub(super) fn settle(self: &Arc<Self>, key: SessionKey, resumed: Option<KeptSession>) {
+        let mut inner = self.lock();
+        if inner.is_greeted || inner.has_left {
+            drop(inner);
+            return self.give_back(key, resumed);
+        }
+        let now = self.channels().clock();
+        let own = inner.session.socket_id();
+        if let Some(session) = &resumed {
+            tracing::info!(connection = self.handle.id(), socket_id = %session.socket_id, "session resumed");
+            self.channels().metrics().pusher_sessions_resumed.inc();
+            self.channels().adopt(session.socket_id, self.handle.id());
+        }
+        let id = resumed.as_ref().map_or(own, |session| session.socket_id);
+        let (session, greeting) = Session::open(inner.session.app().clone(), id, now);
+        inner.session = session;
+        let is_resumed = resumed.is_some();
+        inner.recovery = Some(Box::new(Recovery::new(Some(key), resumed, now)));
+        inner.is_greeted = true;
+        if is_resumed {
+            self.write_session(&mut inner);
+        }
+        self.handle.push(&greeting);
+    }
+
+    /// The client has not waited, or is gone.
+    fn give_back(self: &Arc<Self>, key: SessionKey, resumed: Option<KeptSession>) {
+        let sessions = &self.context.sessions;
+        match resumed {
+            Some(session) => {
+                let until = self.channels().clock() + milliseconds(KEPT_AFTER_CLOSE);
+                if let Some(ended) = sessions.keep(key, self, session, until) {
+                    self.context.end_session(ended);
+                }
+            }
+            None => sessions.forget(key, self),
+        }
+    }
+
+    /// Greets a client that does not wait, or whose session another connection has: it has a connection as without a token.
+    pub(super) fn greet_without_session(&self, inner: &mut Inner) {
+        if !std::mem::replace(&mut inner.is_greeted, true) {
+            let timeout = inner.session.app().rules.activity_timeout;
+            self.handle.push(&server_message::connection_established(inner.session.socket_id(), timeout));
+        }
+    }
+
+    /// The connection has ended: keeps its session, or leaves its channels.
+    pub(super) fn end(self: &Arc<Self>, reason: DisconnectReason) {
+        let mut inner = self.lock();
+        if std::mem::replace(&mut inner.has_left, true) {
+            return;
+        }
+        inner.session.abandon();
+        let (app, id) = (inner.app_id().clone(), inner.session.socket_id());
+        let recovery = inner.recovery.take();
+        let session = recovery.and_then(|recovery| Some((recovery.key()?, *recovery)));
+        if let Some((key, recovery)) = session {
+            self.channels().release(id, self.handle.id());
+            match kept_for(reason, self.context.sessions.window()) {
+                Some(time) => self.keep(&mut inner, key, recovery, time),
+                None => self.end_session(&mut inner, key, recovery),
+            }
+        } else {
+            self.leave(&mut inner);
+        }
+        drop(inner);
+        self.channels().disconnect(&app, id);
+    }
+
+    fn end_session(self: &Arc<Self>, inner: &mut Inner, key: SessionKey, mut recovery: Recovery) {
+        self.context.sessions.forget(key, self);
+        if recovery.is_written() {
+            self.context.unwrite(key);
+        }
+        let rest = recovery.take_rest();
+        if let Some(mut rest) = rest {
+            // Those of pending subscriptions are left with them.
+            rest.channels.retain(|kept| !inner.session.channels().any(|channel| *channel == kept.channel));
+            rest.is_signed_in &= inner.session.user().is_none();
+            self.context.end_session(rest);
+        }
+        self.leave(inner);
+    }
+
+    /// Leaves the hub, but not the channels.
+    fn keep(self: &Arc<Self>, inner: &mut Inner, key: SessionKey, mut recovery: Recovery, time: Duration) {
+        self.unwatch(inner);
+        let (app, id) = (inner.app_id().clone(), inner.session.socket_id());
+        let mut channels = Vec::new();
+        for subscription in inner.session.take_channels(usize::MAX) {
+            let name = subscription.channel.name().clone();
+            if subscription.was_active {
+                self.leave_hub(inner, &name);
+                let since = recovery.read_on(&name).filter(|_| self.channels().has_history(&app, &name));
+                channels.push(KeptChannel { channel: subscription.channel, since, is_local: true });
+            } else if let Some(inherited) = recovery.take_inherited(&name) {
+                // It has been entered or joined for the pending subscription.
+                channels.push(KeptChannel { is_local: true, ..inherited });
+            } else {
+                self.channels().exit(&app, &name, id);
+            }
+        }
+        let mut is_signed_in = inner.session.user().is_some();
+        if let Some(rest) = recovery.take_rest() {
+            channels.extend(rest.channels);
+            is_signed_in |= rest.is_signed_in;
+        }
+        channels.shrink_to_fit();
+        let session = KeptSession::new(app, id, channels, is_signed_in);
+        if session.is_empty() {
+            if recovery.is_written() {
+                self.context.unwrite(key);
+            }
+            return self.context.sessions.forget(key, self);
+        }
+        let until = self.channels().clock().saturating_add(milliseconds(time));
+        self.context.write_kept(key, &session, time);
+        if let Some(ended) = self.context.sessions.keep(key, self, session, until) {
+            self.context.end_session(ended);
+        }
+    }
+
+    /// Leaves the channels of the session that the client has not subscribed to again in time.
+    pub(super) fn leave_inherited(&self, inner: &mut Inner, now: u64) {
+        let due = inner.recovery.as_mut().filter(|recovery| recovery.leave_at() <= now);
+        let Some(rest) = due.and_then(|recovery| recovery.take_rest()) else { return };
+        // All at once, so that the client cannot subscribe in between.
+        for kept in &rest.channels {
+            // Those of pending subscriptions stay.
+            let is_pending = inner.session.channels().any(|channel| *channel == kept.channel);
+            if kept.is_local && !is_pending {
+                self.channels().exit(&rest.app, kept.channel.name(), rest.socket_id);
+            }
+        }
+        if rest.is_signed_in && inner.session.user().is_none() {
+            self.channels().sign_out(&rest.app, rest.socket_id);
+        }
+    }
+}
+
+impl SessionHolder for PusherConnection {
+    fn challenge(&self) -> Option<oneshot::Receiver<()>> {
+        let mut inner = self.lock();
+        let (ping, answered) = inner.recovery.as_mut()?.challenge();
+        drop(inner);
+        self.handle.push(&ping);
+        Some(answered)
+    }
+
+    fn supersede(self: Arc<Self>) {
+        self.handle.outbox().close(&close::SUPERSEDED);
+        self.end(DisconnectReason::Server(&close::SUPERSEDED));
+    }
+
+    fn terminate(self: Arc<Self>) {
+        let mut inner = self.lock();
+        let actions = inner.session.close(Fatal::Unauthorized);
+        self.perform(&mut inner, actions);
+    }
+
+    fn shut_down(self: Arc<Self>) {
+        self.end(DisconnectReason::Server(&close::CLOSES.going_away));
+    }
+
+    fn write(&self) {
+        self.write_session(&mut self.lock());
+    }
+}
+
+impl PusherContext {
+    /// Ends the session of a user whose connections the application terminates.
+    pub(super) fn terminate(self: &Arc<Self>, key: &SessionKey) {
+        let (connection, kept) = self.sessions.take(key);
+        if let Some(connection) = connection {
+            connection.terminate();
+        }
+        if let Some(kept) = kept {
+            self.unwrite(*key);
+            self.end_session(kept);
+        }
+    }
+
+    /// A session that nobody has resumed: leaves its channels.
+    pub(super) fn end_session(self: &Arc<Self>, session: KeptSession) {
+        if session.is_signed_in {
+            self.channels.sign_out(&session.app, session.socket_id);
+        }
+        self.leaving.push(Arc::new(EndedSession::new(self.channels.clone(), session)));
+    }
+
+    /// Ends the sessions that nobody has resumed in time, forever.
+    pub(super) async fn expire_sessions(context: Weak<Self>) {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            loop {
+                let Some(context) = context.upgrade() else { return };
+                let ended = context.sessions.expire(context.channels.clock(), ENDED_AT_ONCE);
+                let has_more = ended.len() == ENDED_AT_ONCE;
+                for (key, session) in ended {
+                    context.unwrite(key);
+                    context.end_session(session);
+                }
+                if !has_more {
+                    break;
+                }
+                yield_now().await;
+            }
+        }
+    }
+}
+
+/// How long the session of a connection is kept that has ended for this reason. `None`: it ends as well.
+fn kept_for(reason: DisconnectReason, window: Duration) -> Option<Duration> {
+    match reason {
+        DisconnectReason::Client(Some(PAGE_LEFT)) => None,
+        DisconnectReason::Client(_) => Some(window.min(KEPT_AFTER_CLOSE)),
+        DisconnectReason::Server(close) => match close.reconnect {
+            Reconnect::AtOnce | Reconnect::AfterDelay => Some(window),
+            Reconnect::Never | Reconnect::WithNewToken => None,
+        },
+        DisconnectReason::HeartbeatTimeout | DisconnectReason::Lost => Some(window),
+    }
+}
+
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,161 @@
+//! A session as other nodes read it: fields of a hash in Redis, or the same as JSON in a message between nodes.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::kept_session::{KeptChannel, KeptSession};
+use crate::broker::{SessionFields, StoreState};
+use crate::message::SocketId;
+use crate::protocol::pusher::Channel;
+
+/// What a node finds under the key of a session.
+#[derive(Debug)]
+pub(super) struct SessionRecord {
+    pub(super) node: String,
+    pub(super) session: KeptSession,
+    /// The channels on which the client was reading when this was written, so that it has read further since.
+    pub(super) reading: Vec<bool>,
+    /// The connection had not ended when this was written.
+    pub(super) is_connected: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SessionMeta {
+    node: String,
+    app: Arc<str>,
+    socket_id: SocketId,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    signed_in: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    connected: bool,
+}
+
+/// The field of everything but the channels.
+pub(super) const META: &str = "session";
+
+/// Precedes the name of a channel in the name of its field.
+const CHANNEL: &str = "channel:";
+
+/// Follows the position on a channel that the client is reading.
+const READING: &str = " reading";
+
+pub(super) fn meta(
+    node: &str,
+    app: &Arc<str>,
+    socket_id: SocketId,
+    signed_in: bool,
+    connected: bool,
+) -> String {
+    let meta = SessionMeta { node: node.into(), app: app.clone(), socket_id, signed_in, connected };
+    serde_json::to_string(&meta).unwrap_or_default()
+}
+
+/// The name of a channel's field.
+pub(super) fn field(channel: &str) -> String {
+    format!("{CHANNEL}{channel}")
+}
+
+/// How far the client has read. Empty if it is not known or the channel has no history.
+pub(super) fn value(since: Option<StoreState>, is_reading: bool) -> String {
+    since.map_or_else(String::new, |StoreState { store, number }| {
+        format!("{store:x} {number}{}", if is_reading { READING } else { "" })
+    })
+}
+
+/// All fields of a session without a connection.
+pub(super) fn fields(node: &str, session: &KeptSession) -> SessionFields {
+    let meta = meta(node, &session.app, session.socket_id, session.is_signed_in, false);
+    let channels = session.channels.iter();
+    let channels = channels.map(|kept| (field(kept.channel.name().as_str()), value(kept.since, false)));
+    std::iter::once((META.to_owned(), meta)).chain(channels).collect()
+}
+
+impl SessionRecord {
+    /// `None`: it is malformed, or of another app.
+    pub(super) fn parse(mut fields: SessionFields, app: &Arc<str>) -> Option<Self> {
+        let meta: SessionMeta = serde_json::from_str(&fields.remove(META)?).ok()?;
+        if meta.app != *app {
+            return None;
+        }
+        let (mut channels, mut reading) = (Vec::with_capacity(fields.len()), Vec::new());
+        for (field, value) in fields {
+            let name = field.strip_prefix(CHANNEL)?;
+            let channel = Channel::new(name, usize::MAX).ok()?;
+            let position = value.strip_suffix(READING);
+            reading.push(position.is_some());
+            let since = parse_state(position.unwrap_or(&value));
+            channels.push(KeptChannel { channel, since, is_local: false });
+        }
+        let session = KeptSession::new(app.clone(), meta.socket_id, channels, meta.signed_in);
+        Some(Self { node: meta.node, session, reading, is_connected: meta.connected })
+    }
+
+    /// The session of a node that ended without a word: on the channels that the client was reading, it has read as far as the node
+    /// had delivered then. `None`: that is not known.
+    pub(super) fn at(self, delivered: Option<StoreState>) -> KeptSession {
+        let Self { mut session, reading, is_connected, .. } = self;
+        for (kept, is_reading) in session.channels.iter_mut().zip(reading) {
+            if is_connected && is_reading {
+                kept.since = delivered.and_then(|delivered| {
+                    let since = kept.since.filter(|since| since.store == delivered.store)?;
+                    Some(StoreState { number: since.number.max(delivered.number), ..delivered })
+                });
+            }
+        }
+        session
+    }
+}
+
+/// Reads a store and its number.
+pub(super) fn parse_state(text: &str) -> Option<StoreState> {
+    let (store, number) = text.split_once(' ')?;
+    Some(StoreState { store: u64::from_str_radix(store, 16).ok()?, number: number.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(number: u64) -> StoreState {
+        StoreState { store: 0xab, number }
+    }
+
+    #[test]
+    fn a_session_is_read_back() {
+        let app: Arc<str> = "1".into();
+        let channel = |name: &str| Channel::new(name, 200).unwrap();
+        let kept = |name: &str, since| KeptChannel { channel: channel(name), since, is_local: true };
+        let channels = vec![kept("private-a", Some(state(7))), kept("b", None)];
+        let session = KeptSession::new(app.clone(), SocketId::new(1, 2), channels, true);
+        let written = fields("n", &session);
+        assert_eq!(written["channel:private-a"], "ab 7");
+        assert_eq!(written["session"], r#"{"node":"n","app":"1","socket_id":"1.2","signed_in":true}"#);
+        let read = SessionRecord::parse(written.clone(), &app).unwrap();
+        assert_eq!((&*read.node, read.is_connected), ("n", false));
+        let read = read.at(None);
+        assert_eq!((read.socket_id, read.is_signed_in), (SocketId::new(1, 2), true));
+        let mut found: Vec<_> =
+            read.channels.iter().map(|kept| (kept.channel.name().as_str(), kept.since)).collect();
+        found.sort_unstable_by_key(|(name, _)| *name);
+        assert_eq!(found, [("b", None), ("private-a", Some(state(7)))]);
+        assert!(SessionRecord::parse(written, &"2".into()).is_none());
+        assert!(SessionRecord::parse(SessionFields::new(), &app).is_none());
+    }
+
+    #[test]
+    fn a_client_has_read_further_where_it_was_reading() {
+        let app: Arc<str> = "1".into();
+        let since = |delivered: Option<StoreState>, value: String| {
+            let meta = meta("n", &app, SocketId::new(1, 2), false, true);
+            let fields = SessionFields::from([(META.into(), meta), (field("a"), value)]);
+            SessionRecord::parse(fields, &app).unwrap().at(delivered).channels[0].since
+        };
+        assert_eq!(since(Some(state(9)), value(Some(state(7)), true)), Some(state(9)));
+        assert_eq!(since(Some(state(9)), value(Some(state(11)), true)), Some(state(11)));
+        assert_eq!(since(Some(state(9)), value(Some(state(7)), false)), Some(state(7)));
+        assert_eq!(since(None, value(Some(state(7)), true)), None);
+        let other = StoreState { store: 1, number: 9 };
+        assert_eq!(since(Some(other), value(Some(state(7)), true)), None);
+    }
+}

@@ -1,0 +1,227 @@
+//! How a session moves to another node.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::connection::{Inner, PusherConnection};
+use super::context::PusherContext;
+use super::kept_session::KeptSession;
+use super::resume::{ANSWER_WITHIN, milliseconds};
+use super::session_record::{self, META, SessionRecord};
+use crate::broker::{SessionFields, StoreState};
+use crate::channels::SessionAnswer;
+use crate::message::{ChannelName, NodeName};
+use crate::protocol::pusher::SessionKey;
+
+/// A node that has given no sign of life for longer than this is not asked.
+const SILENT_AFTER: Duration = Duration::from_secs(3);
+
+/// How long what a session has joined stays on the node that gives it up: the page is about to join on the other one.
+const STAYS_AFTER_MOVE: Duration = Duration::from_secs(10);
+
+/// How long what is on a node stays on the others after it has left, if it has sessions.
+const STAYS_AFTER_LEAVE: Duration = Duration::from_secs(15);
+
+/// A client of a node that ends without a word is taken to have read what the node had delivered this many signs of life before its
+/// last one. There is one every second.
+const UNPROVEN_SIGNS: usize = 2;
+
+/// How long the sessions may take to be written when the node shuts down.
+const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+
+/// What another node has of a session.
+enum Found {
+    Nothing,
+    Session(KeptSession),
+    /// Its client is connected there.
+    InUse,
+}
+
+impl PusherConnection {
+    /// Takes the session over from another node, or begins it.
+    pub(super) async fn take_over(self: Arc<Self>, key: SessionKey) {
+        match self.find(&key.to_text()).await {
+            Found::Nothing => self.settle(key, None),
+            Found::Session(session) => self.settle(key, Some(session)),
+            Found::InUse => {
+                self.context.sessions.forget(key, &self);
+                self.greet_without_session(&mut self.lock());
+            }
+        }
+    }
+
+    async fn find(&self, session: &str) -> Found {
+        let channels = self.channels();
+        let Some(store) = channels.session_store() else { return Found::Nothing };
+        let Some(fields) = store.take(session).await else { return Found::Nothing };
+        let app = self.lock().app_id().clone();
+        let Some(record) = SessionRecord::parse(fields, &app) else { return Found::Nothing };
+        let ttl = self.context.sessions.window() * 2;
+        let sign = store.sign_of_life(&record.node, ttl).await;
+        let is_alive = sign.as_ref().is_some_and(|sign| sign.age < SILENT_AFTER);
+        if is_alive && record.node != **channels.node() {
+            match channels.ask_session(&record.node, session).await {
+                Some(SessionAnswer::InUse) => return Found::InUse,
+                Some(SessionAnswer::GivenUp(text)) => {
+                    let exact = serde_json::from_str::<SessionFields>(&text).ok();
+                    if let Some(exact) = exact.and_then(|fields| SessionRecord::parse(fields, &app)) {
+                        return Found::Session(exact.at(None));
+                    }
+                }
+                Some(SessionAnswer::Unknown) | None => {}
+            }
+        }
+        let delivered = sign.and_then(|sign| session_record::parse_state(&sign.text));
+        Found::Session(record.at(delivered))
+    }
+
+    /// Writes the whole session for other nodes.
+    pub(super) fn write_session(&self, inner: &mut Inner) {
+        let Some(store) = self.channels().session_store() else { return };
+        let node = self.channels().node();
+        let (app, id) = (inner.app_id().clone(), inner.session.socket_id());
+        let is_signed_in = inner.session.user().is_some();
+        let window = self.context.sessions.window();
+        let Some(recovery) = &mut inner.recovery else { return };
+        let Some(key) = recovery.key() else { return };
+        let is_signed_in = is_signed_in || recovery.has_inherited_user();
+        let meta = session_record::meta(node, &app, id, is_signed_in, true);
+        let inherited = recovery.inherited().map(|kept| {
+            let name = kept.channel.name().as_str();
+            (session_record::field(name), session_record::value(kept.since, false))
+        });
+        let mut fields: SessionFields = inherited.collect();
+        fields.insert(META.to_owned(), meta);
+        for channel in inner.session.channels() {
+            let name = channel.name();
+            let field = session_record::field(name.as_str());
+            let since = recovery.read_on(name).filter(|_| self.channels().has_history(&app, name));
+            let value = session_record::value(since, !recovery.is_sending(name));
+            fields.entry(field).or_insert(value);
+        }
+        store.write(&key.to_text(), fields, window * 2);
+        recovery.written(self.channels().clock().saturating_add(milliseconds(window)));
+        self.context.start_signs_of_life();
+    }
+
+    /// Writes how far the client has read on one of its channels, for other nodes.
+    pub(super) fn write_channel(&self, inner: &mut Inner, channel: &ChannelName) {
+        let Some(store) = self.channels().session_store() else { return };
+        let Some(recovery) = &inner.recovery else { return };
+        let Some(key) = recovery.key() else { return };
+        if !recovery.is_written() {
+            return self.write_session(inner);
+        }
+        let has_history = self.channels().has_history(inner.app_id(), channel);
+        let since = recovery.read_on(channel).filter(|_| has_history);
+        let value = session_record::value(since, !recovery.is_sending(channel));
+        let field = session_record::field(channel.as_str());
+        store.set(&key.to_text(), &field, &value, self.context.sessions.window() * 2);
+    }
+
+    pub(super) fn unwrite_channel(&self, inner: &Inner, channel: &ChannelName) {
+        let written = inner.recovery.as_ref().filter(|recovery| recovery.is_written());
+        let key = written.and_then(|recovery| recovery.key());
+        if let (Some(store), Some(key)) = (self.channels().session_store(), key) {
+            store.unset(&key.to_text(), &session_record::field(channel.as_str()));
+        }
+    }
+}
+
+impl PusherContext {
+    /// Writes a session whose connection has ended.
+    pub(super) fn write_kept(&self, key: SessionKey, session: &KeptSession, time: Duration) {
+        if let Some(store) = self.channels.session_store() {
+            store.write(&key.to_text(), session_record::fields(self.channels.node(), session), time);
+        }
+    }
+
+    pub(super) fn unwrite(&self, key: SessionKey) {
+        if let Some(store) = self.channels.session_store() {
+            store.remove(&key.to_text());
+        }
+    }
+
+    /// Another node asks for a session.
+    pub(super) async fn on_claim(self: Arc<Self>, session: String, by: NodeName) {
+        let answer = match SessionKey::parse(&session) {
+            Some(key) => self.give_up(key).await,
+            None => SessionAnswer::Unknown,
+        };
+        self.channels.answer_session(by, session, answer).await;
+    }
+
+    async fn give_up(self: &Arc<Self>, key: SessionKey) -> SessionAnswer {
+        loop {
+            match self.sessions.take(&key) {
+                (Some(elder), _) => match elder.challenge() {
+                    None => return SessionAnswer::Unknown,
+                    Some(answered) => match timeout(ANSWER_WITHIN, answered).await {
+                        Ok(Ok(())) => {
+                            // The node that asks has taken what was written.
+                            elder.write();
+                            return SessionAnswer::InUse;
+                        }
+                        Ok(Err(_)) => {}
+                        Err(_) => elder.supersede(),
+                    },
+                },
+                (None, Some(kept)) => {
+                    let fields = session_record::fields(self.channels.node(), &kept);
+                    let context = self.clone();
+                    tokio::spawn(async move {
+                        sleep(STAYS_AFTER_MOVE).await;
+                        context.end_session(kept);
+                    });
+                    return SessionAnswer::GivenUp(serde_json::to_string(&fields).unwrap_or_default());
+                }
+                (None, None) => return SessionAnswer::Unknown,
+            }
+        }
+    }
+
+    /// Begins to tell the other nodes how far this one has delivered, once a second.
+    fn start_signs_of_life(self: &Arc<Self>) {
+        if self.sessions.begin_signs_of_life() {
+            tokio::spawn(Self::give_signs_of_life(Arc::downgrade(self)));
+        }
+    }
+
+    async fn give_signs_of_life(context: Weak<Self>) {
+        let mut last: VecDeque<StoreState> = VecDeque::new();
+        loop {
+            {
+                let Some(context) = context.upgrade() else { return };
+                let Some(store) = context.channels.session_store() else { return };
+                if context.sessions.is_finished() {
+                    return;
+                }
+                last.extend(context.channels.delivered());
+                while last.len() > UNPROVEN_SIGNS + 1 {
+                    last.pop_front();
+                }
+                let text = session_record::value(last.front().copied(), false);
+                let ttl = context.sessions.window() * 2;
+                store.write_sign_of_life(context.channels.node(), &text, ttl);
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Keeps all sessions for other nodes, before this one leaves. Returns how long what they have joined stays there.
+    pub(super) async fn finish(self: &Arc<Self>) -> Duration {
+        for connection in self.sessions.connected() {
+            connection.shut_down();
+        }
+        let Some(store) = self.channels.session_store() else { return Duration::ZERO };
+        if !self.sessions.finish() {
+            return Duration::ZERO;
+        }
+        store.remove_sign_of_life(self.channels.node());
+        store.flush(FLUSH_WITHIN).await;
+        if self.sessions.has_kept() { STAYS_AFTER_LEAVE.min(self.sessions.window()) } else { Duration::ZERO }
+    }
+}

@@ -1,0 +1,131 @@
+//! How far a client has read, proven by its answers to WebSocket pings.
+//!
+//! After data, a tracked connection is sent a ping, at most one a second. Its client answers when it has read everything before
+//! it, so that the answer proves that nothing before it is missing.
+
+use std::collections::{HashMap, HashSet};
+
+use foldhash::fast::RandomState;
+
+use super::ConnectionId;
+use super::channel_index::ChannelKey;
+use super::subscribers::Subscribers;
+use crate::message::Frame;
+
+/// The payload of such a ping, and of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadProof {
+    /// The low 32 bits of the [number](crate::message::Stored::number) up to which everything precedes the ping.
+    pub number: u32,
+    /// The last ticket of [`track`](super::ConnectionHandle::track) that precedes the ping.
+    pub ticket: u32,
+}
+
+impl ReadProof {
+    const BYTES: usize = 8;
+
+    /// Reads the payload of a pong. `None`: it answers another ping.
+    #[must_use]
+    pub fn parse(payload: &[u8]) -> Option<Self> {
+        let (number, ticket) = payload.split_first_chunk()?;
+        Some(Self {
+            number: u32::from_be_bytes(*number),
+            ticket: u32::from_be_bytes(ticket.try_into().ok()?),
+        })
+    }
+
+    /// The ping that the client answers with this proof.
+    #[must_use]
+    pub fn ping(self) -> Frame {
+        let mut payload = [0; Self::BYTES];
+        let (number, ticket) = payload.split_at_mut(4);
+        number.copy_from_slice(&self.number.to_be_bytes());
+        ticket.copy_from_slice(&self.ticket.to_be_bytes());
+        Frame::ping_with(&payload)
+    }
+
+    /// The number that was proven, if `last` is the last one of the store. `None`: the store has not come so far.
+    #[must_use]
+    pub fn number_before(self, last: u64) -> Option<u64> {
+        #[expect(clippy::cast_possible_truncation, reason = "the payload has the low 32 bits")]
+        let behind = (last as u32).wrapping_sub(self.number);
+        last.checked_sub(behind.into())
+    }
+}
+
+/// The tracked connections of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Tracked {
+    connections: HashMap<ConnectionId, Track, RandomState>,
+    /// The channels on which something with a number has been delivered since the last pings.
+    touched: HashSet<ChannelKey, RandomState>,
+}
+
+#[derive(Debug)]
+struct Track {
+    ticket: u32,
+    /// Something precedes the next ping.
+    is_due: bool,
+}
+
+impl Tracked {
+    pub(super) fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    pub(super) fn add(&mut self, id: ConnectionId, ticket: u32) {
+        self.connections.insert(id, Track { ticket, is_due: true });
+    }
+
+    pub(super) fn remove(&mut self, id: ConnectionId) {
+        if self.connections.remove(&id).is_some() && self.connections.len() < self.connections.capacity() / 8
+        {
+            self.connections.shrink_to_fit();
+        }
+    }
+
+    /// Something with a number has been delivered on a channel.
+    pub(super) fn touch(&mut self, key: ChannelKey) {
+        self.touched.insert(key);
+    }
+
+    /// The connections that are sent a ping now, each with its ticket.
+    pub(super) fn take_due(
+        &mut self,
+        channels: &HashMap<ChannelKey, Subscribers, RandomState>,
+    ) -> Vec<(ConnectionId, u32)> {
+        for key in std::mem::take(&mut self.touched) {
+            for (id, _) in channels.get(&key).into_iter().flat_map(Subscribers::all) {
+                if let Some(track) = self.connections.get_mut(&id) {
+                    track.is_due = true;
+                }
+            }
+        }
+        let take = |(id, track): (&ConnectionId, &mut Track)| {
+            std::mem::take(&mut track.is_due).then_some((*id, track.ticket))
+        };
+        self.connections.iter_mut().filter_map(take).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ping_and_its_answer_have_the_same_payload() {
+        let proof = ReadProof { number: 0x0102_0304, ticket: 7 };
+        assert_eq!(proof.ping().bytes()[..], [0x89, 8, 1, 2, 3, 4, 0, 0, 0, 7]);
+        assert_eq!(ReadProof::parse(&proof.ping().bytes()[2..]), Some(proof));
+        assert_eq!([ReadProof::parse(b""), ReadProof::parse(&[0; 9])], [None; 2]);
+    }
+
+    #[test]
+    fn the_low_bits_identify_the_latest_number_that_has_them() {
+        let number = |number, last| ReadProof { number, ticket: 0 }.number_before(last);
+        assert_eq!([number(5, 5), number(5, 9), number(0, 9)], [Some(5), Some(5), Some(0)]);
+        assert_eq!(number(u32::MAX, 1 << 32), Some((1 << 32) - 1));
+        assert_eq!(number(3, (7 << 32) + 2), Some((6 << 32) + 3));
+        assert_eq!([number(6, 5), number(u32::MAX, 0)], [None; 2]);
+    }
+}
