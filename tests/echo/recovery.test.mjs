@@ -2,12 +2,11 @@
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { connect, createServer } from "node:net";
-import { once } from "node:events";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Application } from "./application.mjs";
 import { closeAll, connected, eventually, Inbox, listening, present, subscribed, tab } from "./client.mjs";
+import { Line } from "./line.mjs";
 import { APP, oneNode, SETUPS, twoNodes } from "./servers.mjs";
 
 const HISTORY = {
@@ -20,43 +19,6 @@ const DUPLICATE_MS = 2_500;
 
 const withToken = () => ({ key: `${APP.key}~${randomUUID()}` });
 const wait = (ms) => new Promise((wake) => setTimeout(wake, ms));
-
-/** A proxy in front of nodes, whose connections the test cuts. */
-class Line {
-  #sockets = new Set();
-  static async to(...ports) {
-    const line = new Line();
-    line.ports = ports;
-    line.server = createServer((page) => line.#carry(page)).listen(0, "127.0.0.1");
-    await once(line.server, "listening");
-    line.port = line.server.address().port;
-    return line;
-  }
-
-  /** To the first node that answers. */
-  #carry(page, ports = [...this.ports]) {
-    const port = ports.shift();
-    if (port === undefined) return page.destroy();
-    const node = connect(port, "127.0.0.1");
-    this.#sockets.add(page).add(node);
-    node.on("connect", () => node.pipe(page) && page.pipe(node));
-    const failed = () => (node.connecting || node.bytesRead === 0 ? this.#carry(page, ports) : page.destroy());
-    node.once("error", failed);
-    node.once("close", () => this.#sockets.delete(node) && page.end());
-    page.on("error", () => node.destroy());
-    page.on("close", () => this.#sockets.delete(page) && node.destroy());
-  }
-
-  /** Resets every connection. */
-  cut() {
-    for (const socket of this.#sockets) socket.resetAndDestroy();
-  }
-
-  stop() {
-    this.cut();
-    this.server.close();
-  }
-}
 
 /** Publishes numbered messages on a channel, at a steady rate. */
 async function publish(sdk, channel, count) {
