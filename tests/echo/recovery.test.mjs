@@ -38,13 +38,17 @@ class Line {
     const port = ports.shift();
     if (port === undefined) return page.destroy();
     const node = connect(port, "127.0.0.1");
-    this.#sockets.add(page).add(node);
-    node.on("connect", () => node.pipe(page) && page.pipe(node));
-    const failed = () => (node.connecting || node.bytesRead === 0 ? this.#carry(page, ports) : page.destroy());
-    node.once("error", failed);
-    node.once("close", () => this.#sockets.delete(node) && page.end());
-    page.on("error", () => node.destroy());
-    page.on("close", () => this.#sockets.delete(page) && node.destroy());
+    const refused = () => this.#carry(page, ports);
+    node.once("error", refused);
+    node.once("connect", () => {
+      node.off("error", refused);
+      for (const [from, to] of [[node, page], [page, node]]) {
+        this.#sockets.add(from);
+        from.on("error", () => to.destroy());
+        from.on("close", () => this.#sockets.delete(from) && to.destroy());
+        from.pipe(to);
+      }
+    });
   }
 
   /** Resets every connection. */

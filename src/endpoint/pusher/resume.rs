@@ -77,7 +77,7 @@ impl PusherConnection {
     }
 
     /// The session is this connection's.
-    pub(super) fn settle(self: &Arc<Self>, key: SessionKey, resumed: Option<KeptSession>) {
+    pub(super) fn settle(self: &Arc<Self>, key: SessionKey, mut resumed: Option<KeptSession>) {
         let mut inner = self.lock();
         if inner.is_greeted || inner.has_left {
             drop(inner);
@@ -85,7 +85,8 @@ impl PusherConnection {
         }
         let now = self.channels().clock();
         let own = inner.session.socket_id();
-        if let Some(session) = &resumed {
+        if let Some(session) = &mut resumed {
+            self.take_back(session);
             tracing::info!(connection = self.handle.id(), socket_id = %session.socket_id, "session resumed");
             self.channels().metrics().pusher_sessions_resumed.inc();
             self.channels().adopt(session.socket_id, self.handle.id());
@@ -100,6 +101,20 @@ impl PusherConnection {
             self.write_session(&mut inner);
         }
         self.handle.push(&greeting);
+    }
+
+    /// The session may have been here before, and not have left its channels yet.
+    fn take_back(&self, session: &mut KeptSession) {
+        let Some(before) = self.context.sessions.take_moved(session.socket_id) else { return };
+        for left in before.channels.into_iter().filter(|left| left.is_local) {
+            match session.channels.iter_mut().find(|kept| kept.channel == left.channel && !kept.is_local) {
+                Some(kept) => kept.is_local = true,
+                None => self.channels().exit(&before.app, left.channel.name(), session.socket_id),
+            }
+        }
+        if before.is_signed_in && !session.is_signed_in {
+            self.channels().sign_out(&before.app, session.socket_id);
+        }
     }
 
     /// The client has not waited, or is gone.
@@ -274,10 +289,12 @@ impl PusherContext {
             sleep(Duration::from_secs(1)).await;
             loop {
                 let Some(context) = context.upgrade() else { return };
+                for session in context.sessions.expire_moved(context.channels.clock()) {
+                    context.end_session(session);
+                }
                 let ended = context.sessions.expire(context.channels.clock(), ENDED_AT_ONCE);
                 let has_more = ended.len() == ENDED_AT_ONCE;
-                for (key, session) in ended {
-                    context.unwrite(key);
+                for session in ended {
                     context.end_session(session);
                 }
                 if !has_more {

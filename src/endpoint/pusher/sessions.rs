@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::kept_session::KeptSession;
+use crate::message::SocketId;
 use crate::protocol::pusher::SessionKey;
 
 /// Maximum sessions that are kept. The one that would end first ends earlier.
@@ -29,6 +30,8 @@ struct SessionsState {
     by_key: HashMap<SessionKey, Slot>,
     /// When the kept sessions end, in milliseconds of the hub's clock.
     ends: BTreeSet<(u64, SessionKey)>,
+    /// Sessions that have moved to another node, until they leave their channels here.
+    moved: HashMap<SocketId, KeptSession>,
 }
 
 /// A connection that has a session.
@@ -101,8 +104,10 @@ impl Sessions {
         self.is_finished.load(Ordering::Relaxed)
     }
 
+    /// Whether pages are expected back, here or on another node.
     pub(super) fn has_kept(&self) -> bool {
-        !self.lock().ends.is_empty()
+        let state = self.lock();
+        !state.ends.is_empty() || !state.moved.is_empty()
     }
 
     /// The connections that have a session.
@@ -179,8 +184,30 @@ impl Sessions {
         (connection, None)
     }
 
+    /// Keeps what a session has joined here until this time, because it has moved to another node.
+    pub(super) fn keep_moved(&self, mut session: KeptSession, until: u64) -> Option<KeptSession> {
+        session.until = until;
+        self.lock().moved.insert(session.socket_id, session)
+    }
+
+    /// A session that has moved away is back.
+    pub(super) fn take_moved(&self, name: SocketId) -> Option<KeptSession> {
+        self.lock().moved.remove(&name)
+    }
+
+    /// Takes out the sessions that moved away long enough ago.
+    pub(super) fn expire_moved(&self, now: u64) -> Vec<KeptSession> {
+        let mut state = self.lock();
+        let ended = state.moved.extract_if(|_, session| session.until <= now);
+        let ended: Vec<KeptSession> = ended.map(|(_, session)| session).collect();
+        if !ended.is_empty() {
+            state.moved.shrink_to_fit();
+        }
+        ended
+    }
+
     /// Ends at most `most` of the sessions that have been kept for long enough.
-    pub(super) fn expire(&self, now: u64, most: usize) -> Vec<(SessionKey, KeptSession)> {
+    pub(super) fn expire(&self, now: u64, most: usize) -> Vec<KeptSession> {
         let mut state = self.lock();
         let mut ended = Vec::new();
         while ended.len() < most
@@ -188,7 +215,7 @@ impl Sessions {
             && until <= now
         {
             state.ends.pop_first();
-            ended.extend(state.take_kept(&key).map(|session| (key, session)));
+            ended.extend(state.take_kept(&key));
         }
         ended
     }
