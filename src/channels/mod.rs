@@ -12,6 +12,7 @@ mod departure;
 mod effect;
 mod heartbeat;
 mod histories;
+mod history;
 mod inbound;
 mod outbound;
 mod pending;
@@ -46,6 +47,7 @@ use crate::webhooks::Webhooks;
 
 pub use connections::{Attachment, OverQuota};
 pub use histories::{Arrival, CaughtUp, Histories};
+pub use history::HistoryPage;
 pub use pending::{Completion, JoinError, Termination};
 pub use rules::AppRules;
 pub use session_claims::{SessionAnswer, SessionOwner};

@@ -10,11 +10,17 @@ use crate::webhooks::WebhookEvent;
 
 impl Channels {
     /// Sends an event to the subscribers of its channels on all nodes, all or nothing. Completes when the broker has accepted it.
+    ///
+    /// If an event of the same app with the same idempotency key was published within the last five minutes, it has no further
+    /// effect.
     pub fn broadcast(
         &self,
         event: &Broadcast,
+        idempotency_key: Option<&str>,
     ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
-        let accepted = self.broker.publish_and_wait(self.encode_event(event));
+        let mut publication = self.encode_event(event);
+        publication.idempotency_key = idempotency_key.map(|key| scoped_key(&event.app, key));
+        let accepted = self.broker.publish_and_wait(publication);
         async move { accepted.await.map(drop) }
     }
 
@@ -62,4 +68,9 @@ impl Channels {
         });
         retained.collect()
     }
+}
+
+/// With the length of the app, no two apps have the same key.
+fn scoped_key(app: &str, key: &str) -> Arc<str> {
+    format!("app:{}:{app}{key}", app.len()).into()
 }

@@ -4,6 +4,7 @@ mod entry;
 mod last_events;
 mod ring;
 mod rings;
+mod since;
 
 pub use entry::{Content, Entry};
 pub use last_events::{Kept, Knowledge, LastEvents, Shared};

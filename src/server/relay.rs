@@ -36,6 +36,9 @@ impl Relay {
                         if let Some(stored) = &stored
                             && !self.is_next(stored, &mut removed_keys).await
                         {
+                            if let Dispatch::Signal(signal) = dispatch {
+                                self.channels.handle_repeated(&signal, stored, permit);
+                            }
                             continue;
                         }
                         self.handle(dispatch, stored.as_deref(), permit, &mut removed_keys);

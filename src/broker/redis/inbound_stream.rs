@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use super::desired_topics::DesiredTopics;
 use super::fences::Fences;
 use super::publish_queue::{OwnCopy, PublishQueue};
+use super::store_state::SeenStore;
 use super::topic_names::TopicNames;
 use crate::broker::budget::Budget;
 use crate::broker::envelope::{self, Decoded, InvalidPayload};
@@ -19,6 +20,7 @@ pub(super) struct InboundStream {
     pub(super) names: Arc<TopicNames>,
     pub(super) topics: Arc<DesiredTopics>,
     pub(super) fences: Arc<Fences>,
+    pub(super) seen: Arc<SeenStore>,
     pub(super) sender_default: Sender,
     pub(super) budget: Budget,
     pub(super) inbound: mpsc::UnboundedSender<Inbound>,
@@ -71,6 +73,9 @@ impl InboundStream {
             let of = if let Dispatch::Event(event) = &dispatch { Some(&event.channel) } else { None };
             self.drop_message("refused", channel, of);
             return false;
+        }
+        if let Some(stored) = &stored {
+            self.seen.on_stored(stored);
         }
         self.metrics.broker_messages.inc();
         let (permit, has_waited) = match self.budget.try_take(&dispatch) {

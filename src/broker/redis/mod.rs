@@ -22,6 +22,7 @@ mod session_store;
 mod store_keys;
 mod store_reader;
 mod store_script;
+mod store_state;
 mod supervisor;
 mod timeouts;
 mod topic_names;
@@ -48,6 +49,7 @@ use inbound_stream::InboundStream;
 use publish_queue::PublishQueue;
 use store_keys::StoreKeys;
 use store_reader::{StoreReader, StoreRequest};
+use store_state::SeenStore;
 use supervisor::Supervisor;
 use topic_names::TopicNames;
 use url::RedisUrl;
@@ -89,13 +91,14 @@ impl Redis {
         let queue = Arc::new(PublishQueue::new(timeout, queue_bytes, names.clone()));
         let events_channel = String::from_utf8_lossy(&names.events).into_owned();
         let health = Arc::new(Health::new(queue.clone(), metrics.clone(), url.to_string(), events_channel));
-        let fences = Arc::new(Fences::default());
+        let (fences, seen) = (Arc::new(Fences::default()), Arc::new(SeenStore::default()));
         let keys = Arc::new(StoreKeys::new(&settings.prefix));
         let reader = StoreReader {
             url: url.clone(),
             timeout,
             keys: keys.clone(),
             queue: queue.clone(),
+            seen: seen.clone(),
             rules: retention.clone(),
             sender_default: sender_default.clone(),
         };
@@ -107,6 +110,7 @@ impl Redis {
             names,
             topics: topics.clone(),
             fences: fences.clone(),
+            seen: seen.clone(),
             sender_default,
             budget: Budget::new(queue_bytes),
             inbound,
@@ -120,6 +124,7 @@ impl Redis {
             queue: queue.clone(),
             health: health.clone(),
             keys,
+            seen,
             has_history: !retention.is_empty(),
         };
         let task = tokio::spawn(supervisor.run(stream)).abort_handle();

@@ -62,14 +62,15 @@ if count > 0 then
   end
 end
 
--- Starts a new epoch: what is there does not continue.
+-- Starts a new epoch: what is there does not continue. Answers whether there was something.
 local function reset(channel)
-  redis.pcall('DEL', channel.messages)
+  local deleted = redis.pcall('DEL', channel.messages)
   channel.resets = channel.resets + 1
   local epoch = redis.sha1hex(seed .. channel.resets .. channel.head)
   channel.epoch = match(epoch, '^0*(%x+)', 1):sub(1, 15)
-  channel.offset, channel.last, channel.bytes = 0, 0, 0
+  channel.offset, channel.bytes = 0, 0
   channel.due_at, channel.due_bytes, channel.floor, channel.marks = 0, 0, 0, ''
+  return deleted == 1
 end
 
 local channels = {}
@@ -94,7 +95,8 @@ local function load(place)
     channel.offset, channel.last, channel.bytes = tonumber(offset), tonumber(last), tonumber(bytes)
     channel.due_at, channel.due_bytes, channel.floor = tonumber(due_at), tonumber(due_bytes), tonumber(floor)
   else
-    reset(channel)
+    -- Messages without a head have lost it: the last of them may have been the previous one.
+    channel.last = reset(channel) and not of and number - 1 or 0
   end
   channels[place] = channel
   return channel
@@ -126,7 +128,7 @@ local function append(channel, payload)
   if is_due then
     mark(channel, size)
   end
-  channel.bytes, channel.last = channel.bytes + size, number
+  channel.bytes = channel.bytes + size
   local from = math.max(channel.floor, channel.offset - channel.max_messages + 1)
   local id, added = format('%d-0', channel.offset)
   if from > 1 then
@@ -137,6 +139,7 @@ local function append(channel, payload)
   if failed(added) then
     return false
   end
+  channel.last = number
   if is_due then
     redis.pcall('PEXPIRE', channel.messages, math.ceil(channel.age * (MARKS + 1) / MARKS) + 1000)
   end
@@ -170,7 +173,14 @@ local function publish(topic, payload, key, at, places)
   else
     payload = payload .. '}'
   end
-  local is_ok = key == 0 or not failed(redis.pcall('SET', KEYS[key], position, 'EX', KEY_TTL))
+  if key > 0 and failed(redis.pcall('SET', KEYS[key], position, 'EX', KEY_TTL)) then
+    number = places > 0 and number - 1 or number
+    for i = 1, places do
+      retained[i].offset = retained[i].offset - 1
+    end
+    return '!'
+  end
+  local is_ok = true
   for i = 1, places do
     is_ok = is_ok and append(retained[i], payload)
   end
@@ -181,10 +191,11 @@ local function publish(topic, payload, key, at, places)
   if key > 0 then
     redis.pcall('DEL', KEYS[key])
   end
+  number = places > 0 and number - 1 or number
   for i = 1, places do
     reset(retained[i])
+    retained[i].last = math.min(retained[i].last, number)
   end
-  number = places > 0 and number - 1 or number
   return '!'
 end
 

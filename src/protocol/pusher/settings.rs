@@ -115,6 +115,13 @@ settings! {
 const ESCAPED: usize = 6;
 
 impl PusherSettings {
+    /// Whether a channel has a history.
+    #[must_use]
+    pub fn has_history(&self, channel: &ChannelName) -> bool {
+        let mut patterns = self.history.iter().flat_map(|rule| &rule.channels);
+        patterns.any(|pattern| pattern.matches(channel.as_str()))
+    }
+
     /// The maximum size of a client message within the limits: a client event, or a subscription with `channel_data`.
     #[must_use]
     pub fn max_message_bytes(&self) -> usize {

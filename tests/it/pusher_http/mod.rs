@@ -2,6 +2,7 @@
 //! signed requests, bytes of a hand-written client.
 
 mod bodies;
+mod history;
 mod publishing;
 mod routes;
 mod signatures;

@@ -8,14 +8,14 @@ use crate::support::redis::RedisServer;
 use crate::support::{Client, Server, eventually};
 
 /// A page of an app.
-struct Page {
+pub(super) struct Page {
     client: Client,
     app: AppCredentials,
     socket_id: String,
 }
 
 impl Page {
-    fn open(server: &Server, app: AppCredentials) -> Self {
+    pub(super) fn open(server: &Server, app: AppCredentials) -> Self {
         let path = format!("/app/{}?protocol=7&client=js&version=8.4.0&flash=false", app.key());
         let mut client = Client::upgrade(crate::support::Request::get(server.address, path)).unwrap();
         let first = client.expect_json();
@@ -25,7 +25,7 @@ impl Page {
         Self { client, app, socket_id }
     }
 
-    fn subscribe(&mut self, channel: &str) {
+    pub(super) fn subscribe(&mut self, channel: &str) {
         self.join(channel, None);
     }
 
@@ -57,7 +57,7 @@ impl Page {
         (text("channel"), text("event"), text("data"))
     }
 
-    fn expect_data(&mut self, data: &str) {
+    pub(super) fn expect_data(&mut self, data: &str) {
         assert_eq!(self.expect().2, data);
     }
 }

@@ -1,26 +1,33 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
-use crate::broker::PublishError;
-use crate::channels::Channels;
-use crate::message::ChannelInfo;
-use crate::protocol::pusher::Channel;
+use crate::broker::{PublishError, StoreError};
+use crate::channels::{Channels, HistoryPage};
+use crate::history::{Content, Since};
+use crate::message::{ChannelInfo, ChannelName};
 use crate::protocol::pusher::http::{
-    Command, HttpError, Info, Trigger, batch, channel, channels, connections, empty, triggered, users,
+    ChannelReport, Command, HistoryMessage, HistoryReport, HttpError, Info, Trigger, batch, channel,
+    channels, connections, empty, history, triggered, users,
 };
+use crate::protocol::pusher::{App, Channel};
+
+/// How long a call waits until this node has delivered the event whose position it returns.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Carries out a call of an app. Returns the body of the response.
-pub(super) async fn handle(
-    engine: &Channels,
-    app: &Arc<str>,
-    command: Command,
-) -> Result<Vec<u8>, HttpError> {
+pub(super) async fn handle(engine: &Channels, app: &App, command: Command) -> Result<Vec<u8>, HttpError> {
+    let id = app.credentials.id();
     match command {
         Command::Trigger(trigger) => {
             let (asked, info) = (trigger.channels.clone(), trigger.info);
-            engine.broadcast(&trigger.into_broadcast(app)).await.map_err(unavailable)?;
-            let found = asked.iter().map(|channel| (channel, about(engine, app, channel, info)));
+            publish(engine, id, vec![trigger]).await.map_err(unavailable)?;
+            if info.position {
+                wait_for_delivery(engine).await;
+            }
+            let found = asked.iter().map(|channel| (channel, report(engine, app, channel, info)));
             Ok(triggered(found, info))
         }
         Command::Batch(triggers) => {
@@ -28,40 +35,111 @@ pub(super) async fn handle(
                 .iter()
                 .filter_map(|trigger| Some((trigger.channels.first()?.clone(), trigger.info)))
                 .collect();
-            publish(engine, app, triggers).await.map_err(unavailable)?;
+            publish(engine, id, triggers).await.map_err(unavailable)?;
+            if asked.iter().any(|(_, info)| info.position) {
+                wait_for_delivery(engine).await;
+            }
             let found =
-                asked.iter().map(|(channel, info)| (channel, about(engine, app, channel, *info), *info));
+                asked.iter().map(|(channel, info)| (channel, report(engine, app, channel, *info), *info));
             Ok(batch(found))
         }
         Command::Channels { prefix, info } => {
-            let found = engine.channels(app, &prefix).await;
-            Ok(channels(found.iter().map(|(name, about)| (name.as_str(), *about)), info))
+            let found = engine.channels(id, &prefix).await;
+            let found = found.iter().map(|(name, subscribers)| {
+                (
+                    name.as_str(),
+                    ChannelReport { subscribers: *subscribers, position: position(engine, app, name, info) },
+                )
+            });
+            Ok(channels(found, info))
         }
         Command::Channel { channel: asked, info } => {
-            let cached = if info.cache { engine.last_event(app, asked.name()) } else { None };
-            Ok(channel(&asked, engine.channel(app, asked.name()), cached.as_ref(), info))
+            let cached = if info.cache { engine.last_event(id, asked.name()) } else { None };
+            let subscribers = engine.channel(id, asked.name());
+            let position = position(engine, app, asked.name(), info);
+            if info.position && position.is_none() {
+                return Err(unreadable(StoreError::Unreachable));
+            }
+            Ok(channel(&asked, ChannelReport { subscribers, position }, cached.as_ref(), info))
         }
-        Command::Users { channel } => Ok(users(&engine.users(app, channel.name()))),
+        Command::Users { channel } => Ok(users(&engine.users(id, channel.name()))),
+        Command::History { channel, since, limit } => {
+            let since = since.map(|since| since.parse()).transpose().map_err(|_| {
+                HttpError::new(
+                    400,
+                    "bad_request",
+                    "since must be a position of this channel, such as \"9f3c20-17\"",
+                )
+            })?;
+            let page = engine.history(id, channel.name(), since, limit).await.map_err(unreadable)?;
+            Ok(history(&history_report(&page)))
+        }
         Command::Terminate { user } => {
-            engine.terminate(app, &user).await.map_err(unavailable)?;
+            engine.terminate(id, &user).await.map_err(unavailable)?;
             Ok(empty())
         }
-        Command::Connections => Ok(connections(engine.connections(app))),
+        Command::Connections => Ok(connections(engine.connections(id))),
     }
 }
 
 /// Publishes all events before it waits for the first receipt, so that a batch costs one round trip. Their order is kept.
 async fn publish(engine: &Channels, app: &Arc<str>, triggers: Vec<Trigger>) -> Result<(), PublishError> {
-    let accepted: Vec<_> =
-        triggers.into_iter().map(|trigger| engine.broadcast(&trigger.into_broadcast(app))).collect();
+    let accepted: Vec<_> = triggers
+        .into_iter()
+        .map(|mut trigger| {
+            let key = trigger.idempotency_key.take();
+            engine.broadcast(&trigger.into_broadcast(app), key.as_deref())
+        })
+        .collect();
     join_all(accepted).await.into_iter().collect()
 }
 
+/// Waits until the positions on this node include what has been published. An earlier position would not be wrong.
+async fn wait_for_delivery(engine: &Channels) {
+    // Redis may have been lost since the broker accepted the event.
+    let _ = timeout(DELIVERY_TIMEOUT, engine.caught_up()).await;
+}
+
 /// Looks up only what was asked for.
-fn about(engine: &Channels, app: &str, channel: &Channel, info: Info) -> ChannelInfo {
-    if info.is_empty() { ChannelInfo::default() } else { engine.channel(app, channel.name()) }
+fn report(engine: &Channels, app: &App, channel: &Channel, info: Info) -> ChannelReport {
+    let is_counted = info.user_count || info.subscription_count;
+    let subscribers = if is_counted {
+        engine.channel(app.credentials.id(), channel.name())
+    } else {
+        ChannelInfo::default()
+    };
+    ChannelReport { subscribers, position: position(engine, app, channel.name(), info) }
+}
+
+fn position(engine: &Channels, app: &App, channel: &ChannelName, info: Info) -> Option<String> {
+    let is_wanted = info.position && app.rules.has_history(channel);
+    is_wanted.then(|| engine.position(app.credentials.id(), channel))?.as_ref().map(Since::to_string)
+}
+
+fn history_report(page: &HistoryPage) -> HistoryReport<'_> {
+    let messages = page.entries.iter().filter_map(|entry| {
+        // A channel of an app has events of an app only.
+        let Content::App(event) = &entry.content else { return None };
+        Some(HistoryMessage {
+            id: entry.position.to_string(),
+            event: &event.event,
+            data: &event.data,
+            time: entry.at,
+            user_id: event.user_id.as_ref(),
+        })
+    });
+    HistoryReport {
+        messages: messages.collect(),
+        position: page.position.to_string(),
+        more: page.has_more,
+        gap: page.is_gap,
+    }
 }
 
 fn unavailable(refused: PublishError) -> HttpError {
     HttpError::new(503, "unavailable", format!("{refused}: send it again"))
+}
+
+fn unreadable(error: StoreError) -> HttpError {
+    HttpError::new(503, "unavailable", format!("{error}: ask again"))
 }

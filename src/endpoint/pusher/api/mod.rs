@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::HeaderValue;
 use axum::response::Response;
 use axum::routing::{any, get};
 
@@ -24,6 +25,9 @@ use crate::transport::RequestedUri;
 use crate::unix_time::unix_time;
 use body::RequestBody;
 use response::{json, rejection};
+
+/// Names a call that may be made again.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// The routes under `/apps/`, and `/up`.
 pub(super) fn routes(endpoint: Arc<PusherEndpoint>) -> Router {
@@ -45,7 +49,10 @@ async fn call(State(pusher): State<Arc<PusherEndpoint>>, request: Request) -> Re
     let endpoint = target.as_ref().map_or("none", |target| target.route.endpoint());
     let request = SignedRequest { method, path: signed_path, query, body: b"" };
     let answered = match target {
-        Ok(target) => answer(&pusher, &target, request, &mut body).await,
+        Ok(target) => {
+            let key = head.headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
+            answer(&pusher, &target, request, key, &mut body).await
+        }
         Err(error) => Err(error),
     };
     let outcome = answered.as_ref().err().map_or("ok", |error| error.code);
@@ -65,6 +72,7 @@ async fn answer(
     pusher: &PusherEndpoint,
     target: &Target<'_>,
     request: SignedRequest<'_>,
+    idempotency_key: Option<&[u8]>,
     body: &mut RequestBody,
 ) -> Result<Vec<u8>, HttpError> {
     let now = unix_time().as_secs();
@@ -72,6 +80,6 @@ async fn answer(
     let body = body.read(max_body_bytes(&app.rules)).await?;
     let request = SignedRequest { body: &body, ..request };
     let app = authorize(pusher.apps(), target, &request, now)?;
-    let command = parse(&target.route, request.query, &body, &app.rules)?;
-    handlers::handle(pusher.channels(), app.credentials.id(), command).await
+    let command = parse(&target.route, request.query, idempotency_key, &body, &app.rules)?;
+    handlers::handle(pusher.channels(), app, command).await
 }

@@ -9,5 +9,8 @@ mod route;
 
 pub use command::{Command, Info, Trigger, max_body_bytes, parse};
 pub use error::HttpError;
-pub use response::{batch, channel, channels, connections, empty, health, triggered, users};
+pub use response::{
+    ChannelReport, batch, channel, channels, connections, empty, health, history, triggered, users,
+};
+pub use response::{HistoryMessage, HistoryReport};
 pub use route::{Route, Target, authorize, authorize_head, route};

@@ -20,6 +20,8 @@ pub enum Route<'a> {
     Channel(Cow<'a, str>),
     /// `GET channels/{channel}/users`
     Users(Cow<'a, str>),
+    /// `GET channels/{channel}/history`
+    History(Cow<'a, str>),
     /// `POST users/{id}/terminate_connections`
     Terminate(Cow<'a, str>),
     /// `GET connections`
@@ -36,6 +38,7 @@ impl Route<'_> {
             Self::Channels => "channels",
             Self::Channel(_) => "channel",
             Self::Users(_) => "users",
+            Self::History(_) => "history",
             Self::Terminate(_) => "terminate_connections",
             Self::Connections => "connections",
         }
@@ -62,13 +65,16 @@ pub fn route<'a>(method: &str, path: &'a str) -> Result<Target<'a>, HttpError> {
         [app, "channels"] => (app, Route::Channels),
         [app, "channels", channel] => (app, Route::Channel(decoded(channel)?)),
         [app, "channels", channel, "users"] => (app, Route::Users(decoded(channel)?)),
+        [app, "channels", channel, "history"] => (app, Route::History(decoded(channel)?)),
         [app, "users", id, "terminate_connections"] => (app, Route::Terminate(decoded(id)?)),
         [app, "connections"] => (app, Route::Connections),
         _ => return Err(not_found()),
     };
     let wanted = match route {
         Route::Events | Route::BatchEvents | Route::Terminate(_) => "POST",
-        Route::Channels | Route::Channel(_) | Route::Users(_) | Route::Connections => "GET",
+        Route::Channels | Route::Channel(_) | Route::Users(_) | Route::History(_) | Route::Connections => {
+            "GET"
+        }
     };
     if method != wanted {
         let message = format!("this path takes {wanted} requests only");
@@ -125,6 +131,7 @@ mod tests {
             ("GET", "/apps/1/channels", "1", Route::Channels),
             ("GET", "/apps/1/channels/private-a%40b", "1", Route::Channel("private-a@b".into())),
             ("GET", "/apps/1/channels/presence-a/users", "1", Route::Users("presence-a".into())),
+            ("GET", "/apps/1/channels/news/history", "1", Route::History("news".into())),
             ("POST", "/apps/1/users/a%2Fb/terminate_connections", "1", Route::Terminate("a/b".into())),
             ("GET", "/apps/1/connections", "1", Route::Connections),
         ] {

@@ -7,6 +7,14 @@ use crate::message::{Broadcast, SocketId, UserId};
 use crate::protocol::pusher::laravel::is_reserved;
 use crate::protocol::pusher::{Channel, PusherSettings};
 
+/// How many messages of a history are returned.
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1000;
+
+/// Maximum bytes of an idempotency key.
+const MAX_KEY: usize = 255;
+const INVALID_KEY: &str = "an idempotency key has 1 to 255 bytes and no control characters";
+
 /// A validated request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -24,6 +32,13 @@ pub enum Command {
     Channel { channel: Channel, info: Info },
     /// Lists the members of a presence channel.
     Users { channel: Channel },
+    /// Reads from the history of a channel.
+    History {
+        channel: Channel,
+        /// The position after which to start. Not checked.
+        since: Option<String>,
+        limit: usize,
+    },
     /// Closes all connections that are signed in as this user.
     Terminate { user: UserId },
     /// Returns the number of connections.
@@ -42,15 +57,20 @@ pub struct Trigger {
     pub except: Option<SocketId>,
     /// The attributes of the channels to return in the response.
     pub info: Info,
+    /// An event with a key that was used before is not published again.
+    pub idempotency_key: Option<String>,
 }
 
 /// The attributes of a channel that the caller requests with `info`.
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent item of the list")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Info {
     /// The number of members of a presence channel.
     pub user_count: bool,
     /// The number of connections.
     pub subscription_count: bool,
+    /// The position of a channel with a history.
+    pub position: bool,
     /// The last event of a cache channel. Only the query of a single channel allows it.
     pub cache: bool,
 }
@@ -92,10 +112,11 @@ impl Info {
             match attribute {
                 "user_count" => info.user_count = true,
                 "subscription_count" => info.subscription_count = true,
+                "position" => info.position = true,
                 "cache" => info.cache = true,
                 _ => {
-                    let message =
-                        "info is a list, separated by commas, of user_count, subscription_count and cache";
+                    let message = "info is a list, separated by commas, of user_count, subscription_count, position and \
+                                   cache";
                     return Err(HttpError::bad_request(message));
                 }
             }
@@ -113,16 +134,32 @@ pub fn max_body_bytes(rules: &PusherSettings) -> usize {
     events.saturating_add(channels)
 }
 
-/// Parses and validates an authorized request. `query` is the query of the request line, still encoded.
+/// Parses and validates an authorized request. `query` is the query of the request line, still encoded; `idempotency_key` is the
+/// value of the header.
 pub fn parse(
     route: &Route<'_>,
     query: &str,
+    idempotency_key: Option<&[u8]>,
     body: &[u8],
     rules: &PusherSettings,
 ) -> Result<Command, HttpError> {
     match route {
-        Route::Events => trigger(text(body)?, rules, true).map(Command::Trigger),
-        Route::BatchEvents => batch(text(body)?, rules).map(Command::Batch),
+        Route::Events => {
+            let mut trigger = trigger(text(body)?, rules, true)?;
+            if trigger.idempotency_key.is_none() {
+                trigger.idempotency_key = idempotency_key.map(header_key).transpose()?;
+            }
+            Ok(Command::Trigger(trigger))
+        }
+        Route::BatchEvents => {
+            let mut triggers = batch(text(body)?, rules)?;
+            if let Some(key) = idempotency_key.map(header_key).transpose()? {
+                for (index, trigger) in triggers.iter_mut().enumerate() {
+                    trigger.idempotency_key.get_or_insert_with(|| format!("{key}#{index}"));
+                }
+            }
+            Ok(Command::Batch(triggers))
+        }
         Route::Channels => {
             let prefix = parameter(query, "filter_by_prefix").unwrap_or_default().into_owned();
             let info = Info::parse(&info(query))?;
@@ -138,6 +175,9 @@ pub fn parse(
             if info.user_count && !channel.is_presence() {
                 return Err(HttpError::bad_request("user_count is for presence channels only"));
             }
+            if info.position && !rules.has_history(channel.name()) {
+                return Err(HttpError::bad_request(no_history(&channel)));
+            }
             if info.cache && !channel.is_cache() {
                 return Err(HttpError::bad_request("cache is for cache channels only"));
             }
@@ -149,6 +189,14 @@ pub fn parse(
                 return Err(HttpError::bad_request("only presence channels have users"));
             }
             Ok(Command::Users { channel })
+        }
+        Route::History(name) => {
+            let channel = channel(name, rules)?;
+            if !rules.has_history(channel.name()) {
+                return Err(HttpError::new(404, "no_history", no_history(&channel)));
+            }
+            let since = parameter(query, "since").filter(|since| !since.is_empty()).map(Cow::into_owned);
+            Ok(Command::History { channel, since, limit: limit(query)? })
         }
         Route::Terminate(id) if id.is_empty() => Err(HttpError::invalid("the user's id is empty")),
         Route::Terminate(id) => Ok(Command::Terminate { user: UserId::new(id) }),
@@ -175,8 +223,8 @@ fn batch(body: &str, rules: &PusherSettings) -> Result<Vec<Trigger>, HttpError> 
 }
 
 fn trigger(text: &str, rules: &PusherSettings, allow_channels: bool) -> Result<Trigger, HttpError> {
-    let [name, one, many, data, socket_id, info] =
-        object(text, ["name", "channel", "channels", "data", "socket_id", "info"])?;
+    let [name, one, many, data, socket_id, info, key] =
+        object(text, ["name", "channel", "channels", "data", "socket_id", "info", "idempotency_key"])?;
     let event =
         name.and_then(string).ok_or_else(|| HttpError::invalid("name must be the event's name, a text"))?;
     check_name(&event, rules)?;
@@ -230,7 +278,38 @@ fn trigger(text: &str, rules: &PusherSettings, allow_channels: bool) -> Result<T
             Info::parse(&string(value).ok_or_else(|| HttpError::bad_request("info must be a text"))?)?
         }
     };
-    Ok(Trigger { event: event.into_owned(), channels, data: data.into_owned(), except, info })
+    let idempotency_key = match key {
+        None => None,
+        Some(value) => {
+            let key = string(value).ok_or_else(|| HttpError::invalid("idempotency_key must be a text"))?;
+            Some(checked_key(&key)?)
+        }
+    };
+    let (event, data) = (event.into_owned(), data.into_owned());
+    Ok(Trigger { event, channels, data, except, info, idempotency_key })
+}
+
+/// The key in the header, which may be in quotation marks.
+fn header_key(value: &[u8]) -> Result<String, HttpError> {
+    let text = std::str::from_utf8(value).map_err(|_| HttpError::invalid(INVALID_KEY))?;
+    checked_key(text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text))
+}
+
+fn checked_key(key: &str) -> Result<String, HttpError> {
+    let is_valid = (1..=MAX_KEY).contains(&key.len()) && !key.chars().any(char::is_control);
+    if is_valid { Ok(key.to_owned()) } else { Err(HttpError::invalid(INVALID_KEY)) }
+}
+
+fn no_history(channel: &Channel) -> String {
+    format!(
+        "{channel} has no history: add it to the channels of [[pusher.history]] or [[apps.history]] in the settings"
+    )
+}
+
+fn limit(query: &str) -> Result<usize, HttpError> {
+    let Some(text) = parameter(query, "limit") else { return Ok(DEFAULT_LIMIT) };
+    let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.ok_or_else(|| HttpError::bad_request(format!("limit must be a number from 1 to {MAX_LIMIT}")))
 }
 
 fn check_name(event: &str, rules: &PusherSettings) -> Result<(), HttpError> {

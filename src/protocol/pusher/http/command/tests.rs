@@ -4,16 +4,16 @@ use serde_json::{Value, json};
 use super::*;
 
 fn events(body: &str) -> Result<Command, HttpError> {
-    parse(&Route::Events, "", body.as_bytes(), &PusherSettings::default())
+    parse(&Route::Events, "", None, body.as_bytes(), &PusherSettings::default())
 }
 
 fn batch_of(events: &[Value]) -> Result<Command, HttpError> {
     let body = json!({ "batch": events }).to_string();
-    parse(&Route::BatchEvents, "", body.as_bytes(), &PusherSettings::default())
+    parse(&Route::BatchEvents, "", None, body.as_bytes(), &PusherSettings::default())
 }
 
 fn get(route: &Route<'_>, query: &str) -> Result<Command, HttpError> {
-    parse(route, query, b"", &PusherSettings::default())
+    parse(route, query, None, b"", &PusherSettings::default())
 }
 
 fn public(name: &str) -> Channel {
@@ -30,6 +30,7 @@ fn parses_the_documented_event() {
         data: r#"{"some":"data"}"#.into(),
         except: None,
         info: Info::default(),
+        idempotency_key: None,
     };
     assert_eq!(trigger, expected);
     let broadcast = trigger.into_broadcast(&"3".into());
@@ -43,7 +44,7 @@ fn parses_events_of_laravel() {
     assert_eq!(trigger.event, "App\\Events\\MessageSent");
     assert_eq!(trigger.channels, [public("private-TestChannel.7"), public("private-TestChannel.8")]);
     assert_eq!(trigger.except, Some(SocketId::new(12, 34)));
-    assert_eq!(trigger.info, Info { user_count: true, subscription_count: true, cache: false });
+    assert_eq!(trigger.info, Info { user_count: true, subscription_count: true, ..Info::default() });
     let one = r##"{"name":"e","data":"","channel":"#server-to-user-7","socket_id":null,"channels":null,"extra":[]}"##;
     assert!(matches!(events(one), Ok(Command::Trigger(_))));
 }
@@ -91,7 +92,7 @@ fn invalid_events_are_rejected_with_their_status() {
     for body in ["", "[]", "null", "{", "7"] {
         assert_eq!(events(body).unwrap_err().status, 400, "{body}");
     }
-    let broken = parse(&Route::Events, "", b"\xff", &PusherSettings::default());
+    let broken = parse(&Route::Events, "", None, b"\xff", &PusherSettings::default());
     assert_eq!(broken.unwrap_err().status, 400);
 }
 
@@ -107,13 +108,13 @@ fn a_batch_is_all_or_nothing() {
     let several = json!({"name":"e","channels":["a"],"data":""});
     assert_eq!(batch_of(&[several]).unwrap_err().status, 400);
     assert_eq!(batch_of(&[json!(7)]).unwrap_err().status, 400);
-    let none = parse(&Route::BatchEvents, "", b"{}", &PusherSettings::default());
+    let none = parse(&Route::BatchEvents, "", None, b"{}", &PusherSettings::default());
     assert_eq!(none.unwrap_err().status, 400);
 }
 
 #[test]
 fn queries_are_parsed() {
-    let both = Info { user_count: true, subscription_count: true, cache: false };
+    let both = Info { user_count: true, subscription_count: true, ..Info::default() };
     assert_eq!(
         get(&Route::Channels, "auth_key=k&filter_by_prefix=presence-&info=user_count%2Csubscription_count"),
         Ok(Command::Channels { prefix: "presence-".into(), info: both })
@@ -132,7 +133,7 @@ fn queries_are_parsed() {
         get(&room("presence-cache-a"), "info=cache,user_count"),
         Ok(Command::Channel {
             channel: public("presence-cache-a"),
-            info: Info { user_count: true, subscription_count: false, cache: true }
+            info: Info { user_count: true, cache: true, ..Info::default() }
         })
     );
     assert_eq!(get(&room("presence-a"), "info=cache").unwrap_err().status, 400);
@@ -142,7 +143,7 @@ fn queries_are_parsed() {
     assert_eq!(get(&Route::Users("private-a".into()), "").unwrap_err().status, 400);
     assert_eq!(get(&Route::Connections, ""), Ok(Command::Connections));
     assert_eq!(get(&Route::Terminate("".into()), "").unwrap_err().status, 400);
-    let terminate = parse(&Route::Terminate("山".into()), "", b"{}", &PusherSettings::default());
+    let terminate = parse(&Route::Terminate("山".into()), "", None, b"{}", &PusherSettings::default());
     assert_eq!(terminate, Ok(Command::Terminate { user: UserId::new("山") }));
 }
 
@@ -152,15 +153,86 @@ fn the_largest_allowed_bodies_fit() {
     let event = json!({"name":"e".repeat(200),"channel":"c".repeat(200),"data":"\u{1}".repeat(10_240),"socket_id":"18446744073709551615.18446744073709551615"});
     let body = json!({ "batch": vec![event; 10] }).to_string();
     assert!(body.len() <= max_body_bytes(&rules));
-    assert!(parse(&Route::BatchEvents, "", body.as_bytes(), &rules).is_ok());
+    assert!(parse(&Route::BatchEvents, "", None, body.as_bytes(), &rules).is_ok());
+}
+
+fn with_history() -> PusherSettings {
+    let history =
+        json!({ "history": [{ "channels": ["news", "private-orders.*"], "messages": 5, "age": "2m" }] });
+    serde_json::from_value(history).unwrap()
+}
+
+#[test]
+fn a_history_exists_only_by_the_settings() {
+    let history = |name: &'static str, query: &str| {
+        parse(&Route::History(name.into()), query, None, b"", &with_history())
+    };
+    let expected = |name: &str, since: Option<&str>, limit| Command::History {
+        channel: public(name),
+        since: since.map(str::to_owned),
+        limit,
+    };
+    assert_eq!(history("news", ""), Ok(expected("news", None, 100)));
+    let orders = "private-orders.7";
+    assert_eq!(history(orders, "limit=1000&since=9f-1"), Ok(expected(orders, Some("9f-1"), 1000)));
+    assert_eq!(history("news", "since=&limit=1"), Ok(expected("news", None, 1)));
+    for limit in ["0", "1001", "-1", "x", ""] {
+        assert_eq!(history("news", &format!("limit={limit}")).unwrap_err().status, 400, "{limit}");
+    }
+    let error = history("private-chat.7", "").unwrap_err();
+    assert_eq!((error.status, error.code), (404, "no_history"));
+    assert!(
+        error.message.contains("private-chat.7") && error.message.contains("[[pusher.history]]"),
+        "{error}"
+    );
+
+    let position =
+        |name: &'static str| parse(&Route::Channel(name.into()), "info=position", None, b"", &with_history());
+    assert!(matches!(position("news"), Ok(Command::Channel { info: Info { position: true, .. }, .. })));
+    let error = position("other").unwrap_err();
+    assert!(error.status == 400 && error.message.contains("[[apps.history]]"), "{error}");
+}
+
+#[test]
+fn an_idempotency_key_is_in_the_body_or_in_the_header() {
+    let key_of = |header: Option<&[u8]>, key: Value| {
+        let body = json!({ "name": "e", "channel": "a", "data": "", "idempotency_key": key }).to_string();
+        match parse(&Route::Events, "", header, body.as_bytes(), &PusherSettings::default()) {
+            Ok(Command::Trigger(trigger)) => Ok(trigger.idempotency_key),
+            Err(error) => Err(error.status),
+            Ok(other) => panic!("{other:?}"),
+        }
+    };
+    let key = |text: &str| Ok(Some(text.to_owned()));
+    assert_eq!(key_of(None, Value::Null), Ok(None));
+    assert_eq!(key_of(None, json!("山 1")), key("山 1"));
+    assert_eq!(key_of(Some(b"h"), Value::Null), key("h"));
+    assert_eq!(key_of(Some(b"\"h\""), Value::Null), key("h"));
+    assert_eq!(key_of(Some(b"h"), json!("b")), key("b"), "the body is more specific");
+    assert_eq!(key_of(None, json!("x".repeat(255))), key(&"x".repeat(255)));
+    for wrong in [json!(""), json!("x".repeat(256)), json!("a\nb"), json!(7)] {
+        assert_eq!(key_of(None, wrong.clone()), Err(400), "{wrong}");
+    }
+    for wrong in [&b""[..], b"\"\"", b"\xff", &[b'x'; 256]] {
+        assert_eq!(key_of(Some(wrong), Value::Null), Err(400), "{wrong:?}");
+    }
+    let event = |key: Value| json!({ "name": "e", "channel": "a", "data": "", "idempotency_key": key });
+    let body = json!({ "batch": [event(Value::Null), event(json!("own"))] }).to_string();
+    let Ok(Command::Batch(batch)) =
+        parse(&Route::BatchEvents, "", Some(b"h"), body.as_bytes(), &PusherSettings::default())
+    else {
+        panic!()
+    };
+    let keys: Vec<_> = batch.iter().map(|trigger| trigger.idempotency_key.as_deref().unwrap()).collect();
+    assert_eq!(keys, ["h#0", "own"]);
 }
 
 proptest! {
     #[test]
     fn arbitrary_bodies_never_panic(body in prop::collection::vec(any::<u8>(), 0..200), query in any::<String>()) {
-        let rules = PusherSettings::default();
-        for route in [Route::Events, Route::BatchEvents, Route::Channels, Route::Channel("a".into())] {
-            let _ = parse(&route, &query, &body, &rules);
+        let rules = with_history();
+        for route in [Route::Events, Route::BatchEvents, Route::Channels, Route::Channel("a".into()), Route::History("news".into())] {
+            let _ = parse(&route, &query, Some(&body), &body, &rules);
         }
     }
 
@@ -168,6 +240,6 @@ proptest! {
     fn one_changed_byte_never_panics(cut in 0usize..110, byte: u8) {
         let mut body = br#"{"batch":[{"name":"e","channel":"a","data":"{\"a\":1}","socket_id":"1.2","info":"user_count"}]}"#.to_vec();
         if let Some(place) = body.get_mut(cut) { *place = byte; }
-        let _ = parse(&Route::BatchEvents, "", &body, &PusherSettings::default());
+        let _ = parse(&Route::BatchEvents, "", None, &body, &PusherSettings::default());
     }
 }

@@ -1,0 +1,68 @@
+//! The histories of an app's channels, for the application.
+
+use std::sync::Arc;
+
+use super::Channels;
+use crate::broker::StoreError;
+use crate::history::{Entry, Since};
+use crate::message::ChannelName;
+
+/// A part of a channel's history.
+#[derive(Debug)]
+pub struct HistoryPage {
+    /// The oldest first.
+    pub entries: Vec<Arc<Entry>>,
+    /// Where to go on: every later message of the channel comes after this position.
+    pub position: Since,
+    /// Newer messages are kept than these.
+    pub has_more: bool,
+    /// It is not proven that these messages are all since the position that was asked for.
+    pub is_gap: bool,
+}
+
+impl Channels {
+    /// The position of a channel with a history: everything before has been delivered on this node. `None`: this node has not reached
+    /// the store yet.
+    #[must_use]
+    pub fn position(&self, app: &str, channel: &ChannelName) -> Option<Since> {
+        self.histories.position(&ChannelName::scoped(app, channel.as_str()))
+    }
+
+    /// Waits until this node has delivered everything that was published before.
+    pub async fn caught_up(&self) {
+        self.broker.fence().await;
+    }
+
+    /// Reads from the history of a channel at most `limit` messages: those that follow `since`, or else the latest ones. In case of a
+    /// gap, it starts with the oldest message that is kept.
+    pub async fn history(
+        &self,
+        app: &str,
+        channel: &ChannelName,
+        since: Option<Since>,
+        limit: usize,
+    ) -> Result<HistoryPage, StoreError> {
+        let channel = ChannelName::scoped(app, channel.as_str());
+        // Before the messages are read, so that it does not cover one that is missing below.
+        let before = self.histories.position(&channel).ok_or(StoreError::Unreachable)?;
+        let missed = match since {
+            None => None,
+            Some(since) => match self.histories.missed(&channel, since) {
+                Some(missed) => Some(missed),
+                None => self.histories.read_missed(&channel, since).await,
+            },
+        };
+        let is_gap = since.is_some() && missed.is_none();
+        let mut entries = match missed {
+            Some(missed) => missed.entries,
+            None => self.histories.kept(&channel).await?,
+        };
+        let has_more = since.is_some() && entries.len() > limit;
+        if since.is_none() {
+            entries.drain(..entries.len().saturating_sub(limit));
+        }
+        entries.truncate(limit);
+        let position = entries.last().map_or(before, |last| Since::Position(last.position));
+        Ok(HistoryPage { entries, position, has_more, is_gap })
+    }
+}
