@@ -50,7 +50,7 @@ pub use histories::{Arrival, CaughtUp, Histories};
 pub use history::HistoryPage;
 pub use pending::{Completion, JoinError, Termination};
 pub use rules::AppRules;
-pub use session_claims::{SessionAnswer, SessionOwner};
+pub use session_claims::{SessionAnswer, SessionHost};
 
 use app::AppState;
 use effect::Effect;

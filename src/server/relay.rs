@@ -74,7 +74,10 @@ impl Relay {
     }
 
     async fn catch_up(&self, removed_keys: &mut RemovedKeys) {
-        let CaughtUp { missed, gaps: _ } = self.histories.catch_up(|| self.hub.channels()).await;
+        let CaughtUp { missed, gaps } = self.histories.catch_up(|| self.hub.channels()).await;
+        for channel in gaps {
+            self.channels.tell_gap(&channel);
+        }
         for (channel, entry) in missed {
             match &entry.content {
                 Content::Native(event) => self.deliver(event, Some(&entry), None, removed_keys),

@@ -13,7 +13,7 @@ use super::kept_session::{KeptChannel, KeptSession};
 use super::leave::EndedSession;
 use super::recovery::Recovery;
 use super::sessions::{Claim, SessionHolder};
-use crate::message::Reconnect;
+use crate::message::{ChannelName, Reconnect};
 use crate::protocol::pusher::{Fatal, Session, SessionKey, close, server_message};
 use crate::transport::DisconnectReason;
 
@@ -255,6 +255,15 @@ impl SessionHolder for PusherConnection {
 
     fn shut_down(self: Arc<Self>) {
         self.end(DisconnectReason::Server(&close::CLOSES.going_away));
+    }
+
+    fn tell_gap(&self, app: &str, channel: &ChannelName) {
+        let inner = self.lock();
+        let is_subscribed = inner.session.channels().any(|of| of.name() == channel);
+        // Those that are told positions receive it from the hub.
+        if is_subscribed && **inner.app_id() == *app && !self.tells_positions() {
+            self.handle.push(&server_message::gap(channel.as_str(), None));
+        }
     }
 
     fn write(&self) {

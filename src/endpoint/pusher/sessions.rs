@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::kept_session::KeptSession;
-use crate::message::SocketId;
+use crate::message::{ChannelName, SocketId};
 use crate::protocol::pusher::SessionKey;
 
 /// Maximum sessions that are kept. The one that would end first ends earlier.
@@ -48,6 +48,9 @@ pub(super) trait SessionHolder: fmt::Debug + Send + Sync {
 
     /// Keeps the session, because the node is shutting down.
     fn shut_down(self: Arc<Self>);
+
+    /// Tells the client that messages may be missing, if it is subscribed to this channel.
+    fn tell_gap(&self, app: &str, channel: &ChannelName);
 
     /// Writes the session for other nodes.
     fn write(&self);
