@@ -123,7 +123,7 @@ impl PusherConnection {
         match resumed {
             Some(session) => {
                 let until = self.channels().clock() + milliseconds(KEPT_AFTER_CLOSE);
-                if let Some(ended) = sessions.keep(key, self, session, until) {
+                for ended in sessions.keep(key, self, session, until) {
                     self.context.end_session(ended);
                 }
             }
@@ -210,7 +210,9 @@ impl PusherConnection {
         }
         let until = self.channels().clock().saturating_add(milliseconds(time));
         self.context.write_kept(key, &session, time);
-        if let Some(ended) = self.context.sessions.keep(key, self, session, until) {
+        for ended in self.context.sessions.keep(key, self, session, until) {
+            self.channels().metrics().pusher_sessions_dropped.inc();
+            tracing::warn!(socket_id = %ended.socket_id, "session ended early: too many are kept");
             self.context.end_session(ended);
         }
     }

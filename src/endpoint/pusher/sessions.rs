@@ -12,8 +12,9 @@ use super::kept_session::KeptSession;
 use crate::message::{ChannelName, SocketId};
 use crate::protocol::pusher::SessionKey;
 
-/// Maximum sessions that are kept. The one that would end first ends earlier.
+/// Maximum sessions that are kept, and maximum channels of all of them. Those that would end first end earlier.
 const MAX_KEPT: usize = 100_000;
+const MAX_KEPT_CHANNELS: usize = 1_000_000;
 
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -30,6 +31,8 @@ struct SessionsState {
     by_key: HashMap<SessionKey, Slot>,
     /// When the kept sessions end, in milliseconds of the hub's clock.
     ends: BTreeSet<(u64, SessionKey)>,
+    /// How many channels the kept sessions have.
+    kept_channels: usize,
     /// Sessions that have moved to another node, until they leave their channels here.
     moved: HashMap<SocketId, KeptSession>,
 }
@@ -137,10 +140,11 @@ impl Sessions {
         let previous = state.by_key.insert(key, Slot::Connected(connection));
         let Some(Slot::Kept(kept)) = previous else { return Claim::New };
         state.ends.remove(&(kept.until, key));
+        state.kept_channels -= kept.channels.len();
         Claim::Kept(kept)
     }
 
-    /// Keeps the session of a connection until this time, in milliseconds of the hub's clock. Returns the session that ends instead, if
+    /// Keeps the session of a connection until this time, in milliseconds of the hub's clock. Returns the sessions that end instead, if
     /// there are too many or another connection has this one by now.
     pub(super) fn keep(
         &self,
@@ -148,19 +152,22 @@ impl Sessions {
         connection: &Arc<impl SessionHolder + 'static>,
         mut session: KeptSession,
         until: u64,
-    ) -> Option<KeptSession> {
+    ) -> Vec<KeptSession> {
         let mut state = self.lock();
         if !state.is_of(&key, connection) {
-            return Some(session);
+            return vec![session];
         }
         session.until = until;
         state.ends.insert((until, key));
+        state.kept_channels += session.channels.len();
         state.by_key.insert(key, Slot::Kept(Box::new(session)));
-        if state.ends.len() <= MAX_KEPT {
-            return None;
+        let mut ended = Vec::new();
+        while (state.ends.len() > MAX_KEPT || state.kept_channels > MAX_KEPT_CHANNELS)
+            && let Some((_, first)) = state.ends.pop_first()
+        {
+            ended.extend(state.take_kept(&first));
         }
-        let (_, first) = state.ends.pop_first()?;
-        state.take_kept(&first)
+        ended
     }
 
     /// The session of a connection ends, unless another one has it by now.
@@ -237,7 +244,9 @@ impl SessionsState {
     fn take_kept(&mut self, key: &SessionKey) -> Option<KeptSession> {
         let slot = self.by_key.remove(key);
         self.shrink();
-        if let Some(Slot::Kept(kept)) = slot { Some(*kept) } else { None }
+        let Some(Slot::Kept(kept)) = slot else { return None };
+        self.kept_channels -= kept.channels.len();
+        Some(*kept)
     }
 
     fn shrink(&mut self) {
