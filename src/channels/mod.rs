@@ -50,6 +50,7 @@ pub use connections::{Attachment, OverQuota};
 pub use histories::{Arrival, CaughtUp, Histories};
 pub use history::HistoryPage;
 pub use pending::{Completion, JoinError, Termination};
+pub use publish::event_signal;
 pub use rules::AppRules;
 pub use session_claims::{SessionAnswer, SessionOwner};
 

@@ -36,6 +36,10 @@ pub struct Metrics {
     pub cluster_messages_ignored: Family<Reason, Counter>,
     /// Keys that the `fields` of a kind of channel removed from messages.
     pub fields_left_out: Family<KindLabel, Counter>,
+    /// Messages that an application published without a number, or added to the ingest stream, and that were not stored.
+    pub ingest_lost: Family<Reason, Counter>,
+    /// Entries of the ingest stream that could not be read.
+    pub ingest_rejected: Family<Reason, Counter>,
     /// 1 while the broker is subscribed and accepts messages.
     pub broker_up: Gauge,
     /// Times that the connection to the broker was lost. Messages published in the meantime are missed.
@@ -115,6 +119,14 @@ impl Metrics {
                 "fields_left_out",
                 "Keys removed from messages by the fields of their kind"
             ),
+            ingest_lost: metric!(
+                "ingest_lost",
+                "Messages of applications for channels with a history that were not stored, by reason"
+            ),
+            ingest_rejected: metric!(
+                "ingest_rejected",
+                "Entries of the ingest stream moved to the dead letters, by reason"
+            ),
             broker_up: metric!("broker_up", "1 while the broker is subscribed and accepts messages"),
             broker_interruptions: metric!(
                 "broker_interruptions",
@@ -155,6 +167,8 @@ impl Metrics {
             (&self.http_dropped, known_labels::HTTP_DROPPED),
             (&self.messages_refused, known_labels::MESSAGES_REFUSED),
             (&self.broker_dropped, known_labels::BROKER_DROPPED),
+            (&self.ingest_lost, known_labels::INGEST_LOST),
+            (&self.ingest_rejected, known_labels::INGEST_REJECTED),
             (&self.cluster_messages_ignored, known_labels::CLUSTER_MESSAGES_IGNORED),
             (&self.connections_closed, known_labels::CONNECTIONS_CLOSED),
             (&self.gaps, known_labels::GAPS),

@@ -92,7 +92,7 @@ impl Recovery {
         if since.is_empty() {
             let answer =
                 returning.position.map_or_else(|| encode_gap(None::<&Since>), |id| encode_up_to_date(&id));
-            return returning.open(answer);
+            return returning.open(&answer);
         }
         let Ok(since) = since.parse() else { return self.tell_gap(returning, GapReason::Unreadable) };
         match self.histories.missed(channel, since) {
@@ -161,7 +161,7 @@ impl Recovery {
             "gap: the client may have missed messages"
         );
         let answer = encode_gap(returning.position.as_ref());
-        returning.open(answer);
+        returning.open(&answer);
     }
 
     /// The frame of a message, if it is for this user.
@@ -193,8 +193,8 @@ impl Recovery {
 }
 
 impl Returning {
-    fn open(self, answer: Frame) {
-        self.handle.push(&answer);
+    fn open(self, answer: &Frame) {
+        self.handle.push(answer);
         self.handle.open(&self.channel, Replay::default());
     }
 }
