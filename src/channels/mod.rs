@@ -28,6 +28,7 @@ mod shutdown;
 mod snapshot;
 mod socket_ids;
 mod state;
+mod stored_entries;
 mod sweep;
 mod topics;
 mod wire;
@@ -51,7 +52,7 @@ pub use history::HistoryPage;
 pub use pending::{Completion, JoinError, Termination};
 pub use publish::event_signal;
 pub use rules::AppRules;
-pub use session_claims::{SessionAnswer, SessionOwner};
+pub use session_claims::{SessionAnswer, SessionHost};
 
 use app::AppState;
 use effect::Effect;

@@ -97,6 +97,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         hub.clone(),
         native.clone(),
         broker.clone(),
+        histories.clone(),
         authenticator.clone(),
         settings.auth.close_on_expiry,
     );

@@ -85,6 +85,8 @@ pub(super) const CONNECTIONS_CLOSED: &[&str] = &[
     "unsupported_version",
 ];
 
+pub(super) const GAPS: &[&str] = &["lost", "no_history", "not_kept", "timeout", "unreadable"];
+
 pub(super) const PUSHER_RECOVERIES: &[&str] = &["gap", "recovered"];
 
 /// The endpoints of the HTTP API.

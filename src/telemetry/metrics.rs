@@ -46,6 +46,12 @@ pub struct Metrics {
     pub broker_interruptions: Counter,
     /// Copies written to subscribers.
     pub deliveries: Counter,
+    /// Clients that came back and received everything that they had missed.
+    pub recoveries: Counter,
+    /// Messages that they received so.
+    pub messages_recovered: Counter,
+    /// Times that clients were told that they may have missed messages, by reason.
+    pub gaps: Family<Reason, Counter>,
     pub pusher_connections: Gauge,
     pub pusher_subscriptions: Gauge,
     /// An event for several channels counts once.
@@ -53,6 +59,8 @@ pub struct Metrics {
     pub pusher_calls: Family<ApiCall, Counter>,
     /// Connections that resumed the session of an earlier one.
     pub pusher_sessions_resumed: Counter,
+    /// Sessions that ended early, because too many were kept.
+    pub pusher_sessions_dropped: Counter,
     /// Subscriptions of resumed sessions to channels with a history: whether the client got everything that it had missed.
     pub pusher_recoveries: Family<Reason, Counter>,
     /// Webhook requests answered with 2xx.
@@ -127,6 +135,12 @@ impl Metrics {
                 "Times that the connection to the broker was lost"
             ),
             deliveries: metric!("deliveries", "Copies of messages written to subscribers"),
+            recoveries: metric!(
+                "recoveries",
+                "Clients that came back and received everything that they had missed"
+            ),
+            messages_recovered: metric!("messages_recovered", "Messages delivered to clients that came back"),
+            gaps: metric!("gaps", "Times that clients were told that messages may be missing, by reason"),
             pusher_connections: metric!("pusher_connections", "Open connections of the Pusher protocol"),
             pusher_subscriptions: metric!("pusher_subscriptions", "Subscriptions of Pusher connections"),
             pusher_events: metric!("pusher_events", "Pusher events received for delivery"),
@@ -134,6 +148,10 @@ impl Metrics {
             pusher_sessions_resumed: metric!(
                 "pusher_sessions_resumed",
                 "Pusher connections that resumed the session of an earlier one"
+            ),
+            pusher_sessions_dropped: metric!(
+                "pusher_sessions_dropped",
+                "Sessions of Pusher pages that ended early because too many were kept"
             ),
             pusher_recoveries: metric!(
                 "pusher_recoveries",
@@ -159,6 +177,7 @@ impl Metrics {
             (&self.ingest_rejected, known_labels::INGEST_REJECTED),
             (&self.cluster_messages_ignored, known_labels::CLUSTER_MESSAGES_IGNORED),
             (&self.connections_closed, known_labels::CONNECTIONS_CLOSED),
+            (&self.gaps, known_labels::GAPS),
             (&self.pusher_recoveries, known_labels::PUSHER_RECOVERIES),
         ] {
             for reason in reasons {
