@@ -23,6 +23,8 @@ pub enum ReadAfter {
 /// What the store keeps of a channel.
 #[derive(Debug, Clone, Default)]
 pub struct StoredHistory {
+    /// Identifies the store that was read. `None`: there is none, because the broker keeps no messages or has not stored any.
+    pub store: Option<u64>,
     /// The last message that was stored, whether it is still kept or not. `None`: the store knows of none.
     pub head: Option<Head>,
     /// The kept messages that were asked for, the oldest first, with contiguous offsets up to the head.

@@ -1,21 +1,24 @@
 //! The history of channels on this node: what the broker delivers is entered here on its way to the hub, and what a client has
 //! missed is read from here, or else from the broker's store.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::broker::{Broker, ReadAfter, StoreError, StoreRead, StoreState, StoredHistory, StoredMessage};
-use crate::cluster::{Decoded, Envelope, decode};
 use crate::history::{Content, Entry, Limits, Missed, Rings, Since};
-use crate::message::{ChannelName, Dispatch, Position, Retention, RetentionRules, Stored};
+use crate::message::{ChannelName, Position, Retention, RetentionRules, Stored};
 use crate::unix_time::unix_time;
 
-use super::wire::ClusterMessage;
+use super::stored_entries::{entry, proven};
 
 /// How long to wait before the store is read again after a failure.
 const READ_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long the node handles nothing newer because the store cannot be read. Afterwards what it has missed counts as lost.
+const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// How often what is too old is removed.
 const EXPIRY: Duration = Duration::from_secs(5);
@@ -31,10 +34,17 @@ pub struct Histories {
 #[derive(Debug)]
 struct State {
     rings: Rings,
-    /// The last number that this node has handled. `None`: it has not asked the store yet.
+    /// The last number that this node has handled. `None`: it does not know.
     seen: Option<StoreState>,
     /// See [`Histories::delivered`].
     delivered: Option<StoreState>,
+    /// Messages up to this number were stored before this node first asked the store. Those that arrive nevertheless were on
+    /// their way to it.
+    first: u64,
+    /// The store could not be read: the next message tells where this node is.
+    is_blind: bool,
+    /// Messages are being read that have not entered the rings yet, or are not published yet: the rings prove nothing.
+    is_catching_up: bool,
 }
 
 /// How a dispatch continues what has arrived before.
@@ -60,7 +70,14 @@ impl Histories {
     /// Needs a Tokio runtime, for a background task.
     #[must_use]
     pub fn start(broker: Arc<Broker>, rules: Arc<RetentionRules>, limits: Limits) -> Arc<Self> {
-        let state = State { rings: Rings::new(limits), seen: None, delivered: None };
+        let state = State {
+            rings: Rings::new(limits),
+            seen: None,
+            delivered: None,
+            first: 0,
+            is_blind: false,
+            is_catching_up: false,
+        };
         let histories = Arc::new(Self { broker, rules, state: Mutex::new(state) });
         if histories.is_on() {
             let weak = Arc::downgrade(&histories);
@@ -97,19 +114,26 @@ impl Histories {
     /// Everything that has [arrived](Self::arrive), or was missing before it, has been published in the hub. Returns the last number.
     pub fn set_delivered(&self) -> Option<u64> {
         let mut state = self.lock();
-        state.delivered = state.seen;
+        (state.delivered, state.is_catching_up) = (state.seen, false);
         state.seen.map(|seen| seen.number)
     }
 
     /// Classifies a dispatch that has been stored. One that is [next](Arrival::Next) counts as handled.
     pub fn arrive(&self, stored: &Stored) -> Arrival {
         let mut state = self.lock();
+        let state = &mut *state;
+        if state.is_blind {
+            let before = stored.number.saturating_sub(1);
+            state.rings.restart(stored.store, before);
+            state.seen = Some(StoreState { store: stored.store, number: before });
+            state.is_blind = false;
+        }
         let Some(seen) = &mut state.seen else { return Arrival::TooEarly };
         if stored.store != seen.store || stored.number > seen.number + 1 {
             return Arrival::TooEarly;
         }
         if stored.number <= seen.number {
-            return Arrival::Repeated;
+            return if stored.number <= state.first { Arrival::Next } else { Arrival::Repeated };
         }
         seen.number = stored.number;
         Arrival::Next
@@ -125,101 +149,100 @@ impl Histories {
     ) -> Option<Arc<Entry>> {
         let retention = self.rules.of(channel)?;
         let entry = Arc::new(Entry::new(position, stored, content));
-        self.lock().rings.append(channel, retention, entry.clone(), now());
+        self.lock().append(channel, retention, stored.store, &entry);
         Some(entry)
     }
 
+    /// Enters a message and publishes it, in one step for [`missed`](Self::missed): a client gets it either with what it has missed or
+    /// live. `publish` must not block.
+    pub fn append_and_publish(
+        &self,
+        channel: &ChannelName,
+        stored: &Stored,
+        position: Position,
+        content: Content,
+        publish: impl FnOnce(Option<&Entry>),
+    ) {
+        let Some(retention) = self.rules.of(channel) else { return publish(None) };
+        let entry = Arc::new(Entry::new(position, stored, content));
+        let mut state = self.lock();
+        state.append(channel, retention, stored.store, &entry);
+        publish(Some(&entry));
+    }
+
     /// Reads what this node has missed, and enters it. `channels` lists the channels with subscribers here, and is called once what
-    /// is published on them arrives. Waits until the store can be read.
+    /// is published on them arrives. Waits until the store can be read, for some seconds. Until [`set_delivered`](Self::set_delivered),
+    /// nothing is proven by what was entered.
     pub async fn catch_up(&self, channels: impl Fn() -> Vec<ChannelName>) -> CaughtUp {
+        let started = Instant::now();
         loop {
-            match self.try_catch_up(&channels).await {
+            let error = match self.try_catch_up(&channels).await {
                 Ok(caught_up) => return caught_up,
-                Err(StoreError::Unreachable) => sleep(READ_AGAIN).await,
-                Err(error @ StoreError::Denied) => {
-                    tracing::error!(%error, "history is unavailable: messages may be missing");
-                    return CaughtUp::default();
-                }
+                Err(error) => error,
+            };
+            if error == StoreError::Denied || started.elapsed() > GIVE_UP {
+                tracing::error!(%error, "cannot read the history: what this node has missed is lost");
+                return self.give_up(channels());
             }
+            sleep(READ_AGAIN).await;
         }
     }
 
     async fn try_catch_up(&self, channels: &impl Fn() -> Vec<ChannelName>) -> Result<CaughtUp, StoreError> {
-        let seen = self.lock().seen;
+        let seen = {
+            let mut state = self.lock();
+            // Whoever asks the rings now may have subscribed after `channels` is called.
+            state.is_catching_up = true;
+            state.seen
+        };
         let current = self.broker.store_state(seen).await?;
         let Some(seen) = seen else {
-            let mut state = self.lock();
-            state.rings.restart(current.store, current.number);
-            state.seen = Some(current);
+            self.lock().start(current);
             return Ok(CaughtUp::default());
         };
         if current == seen {
+            self.lock().is_catching_up = false;
             return Ok(CaughtUp::default());
         }
-        let is_same = current.store == seen.store;
-        let after = if is_same { seen.number } else { 0 };
         let mut channels = channels();
         channels.retain(|channel| self.rules.of(channel).is_some());
-        let reads: Vec<StoreRead> = channels
-            .iter()
-            .map(|channel| StoreRead {
-                channel: channel.clone(),
-                after: self.read_after(channel, is_same, after),
-            })
-            .collect();
+        // What another store has numbered has all been missed.
+        let after = if current.store == seen.store { seen.number } else { 0 };
+        let read =
+            |channel: &ChannelName| StoreRead { channel: channel.clone(), after: ReadAfter::Number(after) };
+        let reads: Vec<StoreRead> = channels.iter().map(read).collect();
         let histories = self.broker.read_histories(&reads).await?;
-        let mut caught_up = CaughtUp::default();
-        let mut state = self.lock();
-        if is_same {
-            // What these have missed is not read.
-            let others: Vec<ChannelName> =
-                state.rings.channels().filter(|channel| !channels.contains(channel)).cloned().collect();
-            for channel in others {
-                state.rings.forget(&channel);
-            }
-        } else {
-            tracing::warn!(
-                "the store of histories has lost messages: clients that have missed some are told"
-            );
+        if histories.iter().any(|history| history.store != Some(current.store)) {
+            // It has changed in the meantime.
+            return Err(StoreError::Unreachable);
         }
-        let mut found: Vec<(ChannelName, StoredMessage)> = Vec::new();
-        for (channel, history) in channels.into_iter().zip(histories) {
-            if !is_same || has_hole(&state.rings, &channel, &history, after) {
-                caught_up.gaps.push(channel.clone());
-            }
-            let missed = history.messages.into_iter();
-            let missed = missed.filter(|message| message.number > after && message.number <= current.number);
-            found.extend(missed.map(|message| (channel.clone(), message)));
-        }
-        if !is_same {
-            state.rings.restart(current.store, 0);
-        }
-        found.sort_by_key(|(_, message)| message.number);
-        for (channel, message) in found {
-            let Some(retention) = self.rules.of(&channel) else { continue };
-            let Some(entry) = entry(message, current.store) else { continue };
-            state.rings.append(&channel, retention, entry.clone(), now());
-            caught_up.missed.push((channel, entry));
-        }
-        state.seen = Some(current);
-        Ok(caught_up)
+        let missed = Missing { seen, current, after };
+        Ok(self.lock().enter(&missed, channels.into_iter().zip(histories).collect(), &self.rules))
     }
 
-    fn read_after(&self, channel: &ChannelName, is_same: bool, after: u64) -> ReadAfter {
-        match self.lock().rings.end(channel) {
-            Some(end) if is_same => ReadAfter::Offset(end.offset.get()),
-            _ => ReadAfter::Number(after),
-        }
+    /// Continues with the next message that arrives.
+    fn give_up(&self, mut channels: Vec<ChannelName>) -> CaughtUp {
+        let mut state = self.lock();
+        let has_seen = state.seen.take().is_some();
+        state.rings.restart(0, 0);
+        (state.is_blind, state.is_catching_up) = (true, false);
+        channels.retain(|channel| has_seen && self.rules.of(channel).is_some());
+        CaughtUp { missed: Vec::new(), gaps: channels }
     }
 
     /// What a client of a channel has missed, if this node knows. The client must be [gated](crate::hub::ConnectionHandle::subscribe_gated)
     /// already, so that what is published meanwhile is held.
     #[must_use]
     pub fn missed(&self, channel: &ChannelName, since: Since) -> Option<Missed> {
-        self.lock().rings.missed(channel, since, now())
+        let state = self.lock();
+        if state.is_catching_up || state.seen.is_none() || state.is_behind(since) {
+            return None;
+        }
+        state.rings.missed(channel, since, now())
     }
 
-    /// What a client of a channel has missed, from the store, once this node has handled everything up to there. `None`: a gap.
+    /// What a client of a channel has missed, from the store, once this node has handled everything up to there. `None`: a gap. Waits
+    /// while the store cannot be reached, so that the caller has to bound it.
     pub async fn read_missed(&self, channel: &ChannelName, since: Since) -> Option<Missed> {
         self.rules.of(channel)?;
         let after = match since {
@@ -227,14 +250,22 @@ impl Histories {
             Since::Number { number, .. } => ReadAfter::Number(number),
         };
         let reads = [StoreRead { channel: channel.clone(), after }];
-        let state = self.broker.store_state(None).await.ok()?;
-        let history = self.broker.read_histories(&reads).await.ok()?.pop()?;
+        let history = loop {
+            match self.broker.read_histories(&reads).await {
+                Ok(mut histories) => break histories.pop()?,
+                Err(StoreError::Unreachable) => sleep(READ_AGAIN).await,
+                Err(StoreError::Denied) => return None,
+            }
+        };
         // What the store has may still be on its way to this node.
         self.broker.fence().await;
         if let Some(missed) = self.missed(channel, since) {
             return Some(missed);
         }
-        proven(history, since, state.store)
+        if self.lock().is_behind(since) {
+            return None;
+        }
+        proven(history, since)
     }
 
     /// The position of the last message of a channel. `None`: there is none.
@@ -247,12 +278,12 @@ impl Histories {
         Ok(history.and_then(|history| history.head).map(|head| head.position))
     }
 
-    /// How far this node has handled a channel. `None`: it has not asked the store yet.
+    /// How far this node has published a channel. `None`: it has not asked the store yet.
     #[must_use]
     pub fn position(&self, channel: &ChannelName) -> Option<Since> {
         let state = self.lock();
-        let seen = state.seen.map(|seen| Since::Number { store: seen.store, number: seen.number });
-        state.rings.end(channel).map(Since::Position).or(seen)
+        let end = state.rings.end(channel).filter(|_| !state.is_catching_up).map(Since::Position);
+        end.or_else(|| state.delivered.map(|StoreState { store, number }| Since::Number { store, number }))
     }
 
     /// The messages of a channel that are kept, the oldest first: all of them, or the latest ones if this node has `enough`.
@@ -280,53 +311,84 @@ impl Histories {
     }
 }
 
-/// Whether messages after what this node has are neither in the ring nor in the store.
-fn has_hole(rings: &Rings, channel: &ChannelName, history: &StoredHistory, after: u64) -> bool {
-    let Some(head) = history.head.filter(|head| head.number > after) else { return false };
-    let Some(first) = history.messages.first() else { return true };
-    let (first, is_whole) = (first.position, first.position.offset.get() == 1);
-    debug_assert_eq!(first.epoch, head.position.epoch);
-    match rings.end(channel) {
-        Some(end) if end.epoch == first.epoch => first.offset.get() != end.offset.get() + 1,
-        // The first one that was read is the first one after `after`, unless those before it have been trimmed.
-        _ => !is_whole && history.is_trimmed,
+/// What a node has missed of the store.
+struct Missing {
+    seen: StoreState,
+    current: StoreState,
+    /// The number after which the current store is read.
+    after: u64,
+}
+
+impl State {
+    /// Starts with the first thing that is known of the store.
+    fn start(&mut self, current: StoreState) {
+        self.rings.restart(current.store, current.number);
+        (self.seen, self.first) = (Some(current), current.number);
+        (self.is_blind, self.is_catching_up) = (false, false);
     }
-}
 
-/// What a client has missed by the store alone. `None`: the store does not prove it.
-fn proven(history: StoredHistory, since: Since, store: u64) -> Option<Missed> {
-    let head = history.head?;
-    let is_proven = match since {
-        Since::Position(position) => {
-            let next = history
-                .messages
-                .first()
-                .map_or(head.position.offset.get() + 1, |first| first.position.offset.get());
-            position.epoch == head.position.epoch && position.offset.get() + 1 == next
+    fn append(&mut self, channel: &ChannelName, retention: Retention, store: u64, entry: &Arc<Entry>) {
+        if store == self.rings.store() {
+            self.rings.append(channel, retention, entry.clone(), now());
+        } else {
+            // It was on its way when another store took over.
+            self.rings.forget(channel);
         }
-        Since::Number { store: of, .. } => of == store && !history.is_trimmed,
-    };
-    let entries =
-        history.messages.into_iter().map(|message| entry(message, store)).collect::<Option<Vec<_>>>();
-    is_proven.then(|| Some(Missed { entries: entries?, end: Some(head.position) })).flatten()
-}
+    }
 
-fn entry(
-    StoredMessage { position, number, at, index, dispatch }: StoredMessage,
-    store: u64,
-) -> Option<Arc<Entry>> {
-    let content = match dispatch {
-        Dispatch::Event(event) => Content::Native(event),
-        Dispatch::Signal(signal) => match decode::<ClusterMessage>(&signal) {
-            Ok(Decoded::Message(Envelope { message: ClusterMessage::Event(event), .. })) => {
-                Content::App(event.into())
+    /// Whether a client has read further than this node has published, by the numbers of the store.
+    fn is_behind(&self, since: Since) -> bool {
+        let Since::Number { store, number } = since else { return false };
+        self.delivered.is_none_or(|delivered| delivered.store == store && number > delivered.number)
+    }
+
+    /// Enters what was read of the channels with subscribers.
+    fn enter(
+        &mut self,
+        missing: &Missing,
+        histories: Vec<(ChannelName, StoredHistory)>,
+        rules: &RetentionRules,
+    ) -> CaughtUp {
+        let Missing { seen, current, after } = *missing;
+        let is_same = current.store == seen.store;
+        let mut caught_up = CaughtUp::default();
+        if is_same {
+            // What the others have missed was not read.
+            let read: HashSet<&ChannelName> = histories.iter().map(|(channel, _)| channel).collect();
+            let others: Vec<ChannelName> =
+                self.rings.channels().filter(|channel| !read.contains(channel)).cloned().collect();
+            for channel in others {
+                self.rings.forget(&channel);
             }
-            _ => return None,
-        },
-        Dispatch::Topic { .. } => return None,
-    };
-    let stored = Stored { store, number, at, positions: vec![(index, position)] };
-    Some(Arc::new(Entry::new(position, &stored, content)))
+        } else {
+            tracing::warn!(
+                "the store of histories has lost messages: clients that have missed some are told"
+            );
+            self.rings.restart(current.store, current.number);
+        }
+        let mut found: Vec<(ChannelName, u64, StoredMessage)> = Vec::new();
+        for (channel, history) in histories {
+            let has_gap = !is_same || history.is_trimmed;
+            let mut floor = after;
+            if has_gap {
+                self.rings.forget(&channel);
+                floor = history.messages.first().map_or(current.number, |first| first.number - 1);
+                caught_up.gaps.push(channel.clone());
+            }
+            let missed = history.messages.into_iter().filter(|message| message.number <= current.number);
+            found.extend(missed.map(|message| (channel.clone(), floor, message)));
+        }
+        found.sort_by_key(|(_, _, message)| message.number);
+        for (channel, floor, message) in found {
+            let Some(retention) = rules.of(&channel) else { continue };
+            let Some(entry) = entry(message, current.store) else { continue };
+            self.rings.append_after(&channel, retention, entry.clone(), floor, now());
+            caught_up.missed.push((channel, entry));
+        }
+        self.rings.set_continuous_from(current.number);
+        (self.seen, self.first) = (Some(current), 0);
+        caught_up
+    }
 }
 
 fn now() -> u64 {

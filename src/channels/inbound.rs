@@ -51,6 +51,22 @@ impl Channels {
         }
     }
 
+    /// Handles a signal that was delivered when this node caught up, on the channels with a history. The others have not seen it.
+    pub fn handle_repeated(&self, signal: &Bytes, stored: &Stored, hold: OwnedSemaphorePermit) {
+        let Ok(Decoded::Message(Envelope { message: ClusterMessage::Event(mut event), .. })) = decode(signal)
+        else {
+            return;
+        };
+        let mut index = 0;
+        event.channels.retain(|_| {
+            index += 1;
+            stored.position(index - 1).is_none()
+        });
+        if !event.channels.is_empty() {
+            self.deliver(event, None, hold, false);
+        }
+    }
+
     /// Handles the broker's confirmation of a subscription. The connections that waited for it are on the channel: they
     /// receive what is published on the topic after it.
     pub fn handle_subscribed(&self, subscription: &SubscriptionId) {

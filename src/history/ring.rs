@@ -23,6 +23,10 @@ pub struct Missed {
 }
 
 /// The latest messages of a channel, with contiguous offsets.
+///
+/// Invariants:
+/// * `entries` are contiguous up to `end`, and start after `floor`. They may be empty.
+/// * No message of the channel has a number after `floor_number` unless it is in `entries`.
 #[derive(Debug)]
 pub(super) struct Ring {
     retention: Retention,
@@ -42,14 +46,13 @@ pub(super) struct Ring {
 impl Ring {
     /// Starts with a message. `floor_number`: no message of the channel has a number after this one and before that of `first`.
     pub(super) fn new(retention: Retention, first: Arc<Entry>, floor_number: u64) -> Self {
-        let floor = first.position.offset.get() - 1;
         Self {
             retention,
             end: first.position,
             end_number: first.number,
-            floor,
-            // The epoch started with it.
-            floor_number: if floor == 0 { 0 } else { floor_number },
+            // Also if the epoch started with it: there may have been another epoch before.
+            floor_number,
+            floor: first.position.offset.get() - 1,
             bytes: first.cost(),
             last_at: first.at,
             entries: VecDeque::from([first]),

@@ -10,6 +10,7 @@ use axum::Router;
 
 use super::Settings;
 use super::drain::Drain;
+use super::laravel_messages::LaravelMessages;
 use super::public::{landing, public};
 use super::relay::Relay;
 use super::retention::retention;
@@ -55,11 +56,12 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let admin_listener = bind(&admin_address.ip().to_string(), admin_address.port(), "admin.listen").await?;
 
     let retention = Arc::new(retention(&settings.channels, &apps));
-    let (broker, inbound) = Broker::start(
+    let (broker, inbound) = Broker::start_for(
         &settings.redis,
         Sender::from(&settings.sender),
         settings.limits.queue_bytes,
         retention.clone(),
+        Arc::new(LaravelMessages::new(&apps, retention.clone())),
         metrics.clone(),
     )?;
     let broker = Arc::new(broker);
@@ -95,6 +97,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         hub.clone(),
         native.clone(),
         broker.clone(),
+        histories.clone(),
         authenticator.clone(),
         settings.auth.close_on_expiry,
     );

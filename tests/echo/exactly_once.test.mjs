@@ -10,7 +10,7 @@ import recovery from "../../clients/js/pusher-recovery/pusher-recovery.mjs";
 import { launch, open } from "../browser/chromium.mjs";
 import { Application } from "./application.mjs";
 import { closeAll, connected, eventually, Inbox, listening, present, tab } from "./client.mjs";
-import { Line } from "./line.mjs";
+import { Line } from "./recovery.mjs";
 import { SETUPS } from "./servers.mjs";
 
 const HISTORY = {

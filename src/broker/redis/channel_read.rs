@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -17,6 +18,7 @@ const PAGE: u64 = 64;
 pub(super) struct ChannelRead {
     after: ReadAfter,
     retention: Retention,
+    store: Option<u64>,
     head: Option<Head>,
     /// Redis has a head of another store.
     is_stale: bool,
@@ -35,11 +37,13 @@ impl ChannelRead {
         store: Option<&str>,
         head: Option<&str>,
     ) -> Self {
-        let retention = retention.unwrap_or(Retention { messages: 1, age: std::time::Duration::ZERO });
+        // Nothing is kept of a channel without a history.
+        let retention = retention.unwrap_or(Retention { messages: 0, age: Duration::ZERO });
         let parsed = head.and_then(|text| parse_head(text, store?));
         let mut read = Self {
             after,
             retention,
+            store: store.and_then(|store| u64::from_str_radix(store, 16).ok()),
             head: parsed.map(|(head, _)| head),
             is_stale: head.is_some() && parsed.is_none(),
             from: 1,
@@ -48,7 +52,7 @@ impl ChannelRead {
         };
         if let Some((head, floor)) = parsed {
             let offset = head.position.offset.get();
-            let kept = offset.saturating_sub(u64::from(retention.messages).max(1)) + 1;
+            let kept = offset.saturating_sub(u64::from(retention.messages)) + 1;
             let (from, is_wanted) = match after {
                 ReadAfter::Start => (1, true),
                 ReadAfter::Offset(after) => (after.saturating_add(1), after < offset),
@@ -98,7 +102,12 @@ impl ChannelRead {
             self.found.pop_front();
         }
         let is_trimmed = match self.head {
-            None => self.is_stale || matches!(self.after, ReadAfter::Offset(_)),
+            None => match self.after {
+                ReadAfter::Start => self.is_stale,
+                ReadAfter::Offset(_) => true,
+                // This store has numbered none.
+                ReadAfter::Number(_) => false,
+            },
             Some(head) => {
                 let end = head.position.offset.get();
                 let first = self.found.front();
@@ -113,7 +122,7 @@ impl ChannelRead {
             }
         };
         let messages = self.found.into_iter().map(|found| found.message).collect();
-        StoredHistory { head: self.head, messages, is_trimmed }
+        StoredHistory { store: self.store, head: self.head, messages, is_trimmed }
     }
 }
 

@@ -10,6 +10,7 @@ use super::publish_queue::{PublishQueue, QueuedMessage};
 use super::publish_script::{PublishScript, ScriptReply};
 use super::store_keys::StoreKeys;
 use super::store_script::{Outcome, StoreReply, StoreScript};
+use super::store_state::{SeenStore, StateScript};
 use super::timeouts::within;
 use crate::broker::PublishError;
 
@@ -23,6 +24,7 @@ pub(super) struct Publishing<'a> {
     pub(super) queue: &'a PublishQueue,
     pub(super) health: &'a Health,
     pub(super) keys: &'a StoreKeys,
+    pub(super) seen: &'a SeenStore,
     /// How long a sender waits, and how long Redis may take to answer.
     pub(super) timeout: Duration,
     /// A channel has a history.
@@ -44,7 +46,7 @@ pub(super) struct Publisher<'a> {
 
 /// Whether messages can be stored.
 enum Store {
-    /// The script is loaded when it is needed.
+    /// The script is loaded when a message is to be stored.
     Unloaded,
     Loaded(StoreScript),
     /// Redis denies it.
@@ -76,7 +78,7 @@ impl<'a> Publisher<'a> {
         self.script.is_some()
     }
 
-    /// Whether Redis permits to store messages.
+    /// Whether Redis permits to store messages. It may refuse them nevertheless, at the moment.
     pub(super) const fn can_store(&self) -> bool {
         !matches!(self.store, Store::Denied)
     }
@@ -125,7 +127,7 @@ impl<'a> Publisher<'a> {
         if matches!(self.store, Store::Unloaded) {
             self.store = Store::load(&mut self.connection, self.common).await?;
         }
-        if !matches!(self.store, Store::Denied) {
+        if matches!(self.store, Store::Loaded(_)) {
             *unanswered = Some(batch);
             return self.send(Sending::Stored { batch: unanswered, is_repeated: false }).await;
         }
@@ -278,9 +280,20 @@ impl Store {
         connection: &mut RedisConnection,
         common: &Publishing<'_>,
     ) -> Result<Self, ConnectionError> {
-        match StoreScript::load(connection, common.keys, &common.queue.node).await {
+        let load = async {
+            let script = StoreScript::load(connection, common.keys, &common.queue.node).await?;
+            let state = StateScript::load(connection).await?.command(common.keys, common.seen.get());
+            common.seen.set(StateScript::parse(&connection.call("EVALSHA", &state).await?)?);
+            Ok(script)
+        };
+        match load.await {
             Ok(script) => Ok(Self::Loaded(script)),
             Err(ConnectionError::Refused(_, code)) if matches!(&*code, "NOPERM" | "ERR") => Ok(Self::Denied),
+            // Redis accepts no writes now, which is of no concern to messages that are not stored.
+            Err(error @ ConnectionError::Refused(..)) => {
+                tracing::warn!(%error, "Redis refuses to store messages");
+                Ok(Self::Unloaded)
+            }
             Err(error) => Err(error),
         }
     }

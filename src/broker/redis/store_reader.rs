@@ -12,8 +12,8 @@ use super::channel_read::ChannelRead;
 use super::connection::RedisConnection;
 use super::connection_error::{ConnectionError, error_code};
 use super::publish_queue::PublishQueue;
-use super::publish_script::load;
 use super::store_keys::StoreKeys;
+use super::store_state::{SeenStore, StateScript};
 use super::timeouts::within;
 use super::url::RedisUrl;
 use crate::broker::envelope::{StoredEnvelope, decode_stored};
@@ -25,23 +25,13 @@ const IDLE: Duration = Duration::from_secs(30);
 /// How many channels are read in one round trip. A page of each is in memory at a time.
 const MAX_CHANNELS: usize = 16;
 
-/// Identifies the store, and replaces one that has lost something: it has given fewer numbers than a node has seen.
-///
-/// KEYS: the store. ARGV: a random number in hexadecimal, the store that was seen and its last number.
-const STATE_SCRIPT: &str = "\
-local store, number = string.match(redis.call('GET', KEYS[1]) or '', '^(%x+) (%d+)$')
-if not store or store == ARGV[2] and tonumber(number) < tonumber(ARGV[3]) then
-  store, number = ARGV[1], '0'
-  redis.call('SET', KEYS[1], store .. ' 0', 'EX', 2764800)
-end
-return store .. ' ' .. number";
-
 /// Reads histories over a connection of its own, which is open only while somebody reads. Requests that wait are answered together.
 pub(super) struct StoreReader {
     pub(super) url: RedisUrl,
     pub(super) timeout: Duration,
     pub(super) keys: Arc<StoreKeys>,
     pub(super) queue: Arc<PublishQueue>,
+    pub(super) seen: Arc<SeenStore>,
     pub(super) rules: Arc<RetentionRules>,
     pub(super) sender_default: Sender,
 }
@@ -136,7 +126,10 @@ impl StoreReader {
         };
         let mut states = Vec::with_capacity(questions.states.list.len());
         for seen in &questions.states.list {
-            states.push(open.state(&self.keys, *seen, self.timeout).await?);
+            let reply = open.call(&[open.script.command(&self.keys, *seen)], self.timeout).await?.pop();
+            let state = StateScript::parse(&reply.unwrap_or(Value::Nil))?;
+            self.seen.set(state);
+            states.push(state);
         }
         let mut histories = Vec::with_capacity(questions.reads.list.len());
         for reads in questions.reads.list.chunks(MAX_CHANNELS) {
@@ -205,32 +198,14 @@ impl StoreReader {
 /// An open connection, and the script as loaded there.
 struct OpenStore {
     connection: RedisConnection,
-    state_script: Vec<u8>,
+    script: StateScript,
 }
 
 impl OpenStore {
     async fn open(url: &RedisUrl) -> Result<Self, ConnectionError> {
         let mut connection = RedisConnection::open(url).await?;
-        let state_script = load(&mut connection, STATE_SCRIPT).await?;
-        Ok(Self { connection, state_script })
-    }
-
-    async fn state(
-        &mut self,
-        keys: &StoreKeys,
-        seen: Option<StoreState>,
-        limit: Duration,
-    ) -> Result<StoreState, ConnectionError> {
-        let (store, number) = seen.map_or((0, 0), |seen| (seen.store, seen.number));
-        let mut command = cmd("EVALSHA");
-        command.arg(&self.state_script).arg(1).arg(keys.store());
-        command.arg(format!("{:x}", rand::random::<u64>())).arg(format!("{store:x}")).arg(number);
-        let reply = text(self.call(&[command], limit).await?.pop());
-        let state = reply.as_deref().and_then(|text| text.split_once(' ')).and_then(|(store, number)| {
-            let store = u64::from_str_radix(store, 16).ok()?;
-            Some(StoreState { store, number: number.parse().ok()? })
-        });
-        state.ok_or(ConnectionError::Unexpected("EVALSHA"))
+        let script = StateScript::load(&mut connection).await?;
+        Ok(Self { connection, script })
     }
 
     /// The replies to these commands.

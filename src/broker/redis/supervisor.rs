@@ -12,6 +12,7 @@ use super::publish_queue::PublishQueue;
 use super::publisher::{Publisher, Publishing, UnansweredBatch};
 use super::reader::{self, Disconnected, Opening};
 use super::store_keys::StoreKeys;
+use super::store_state::SeenStore;
 use super::url::RedisUrl;
 
 /// A connection that lasted this long was good: the next attempts start quickly again.
@@ -27,6 +28,7 @@ pub(super) struct Supervisor {
     pub(super) queue: Arc<PublishQueue>,
     pub(super) health: Arc<Health>,
     pub(super) keys: Arc<StoreKeys>,
+    pub(super) seen: Arc<SeenStore>,
     /// A channel has a history.
     pub(super) has_history: bool,
 }
@@ -55,6 +57,7 @@ impl Supervisor {
             queue: &self.queue,
             health: &self.health,
             keys: &self.keys,
+            seen: &self.seen,
             timeout: self.timeout,
             has_history: self.has_history,
         };

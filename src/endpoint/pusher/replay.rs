@@ -62,7 +62,7 @@ impl PusherConnection {
         (Some(recovering), position(since))
     }
 
-    fn tells_positions(&self) -> bool {
+    pub(super) fn tells_positions(&self) -> bool {
         self.handle.outbox().format().encoding == ENCODING_WITH_IDS
     }
 

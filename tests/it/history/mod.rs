@@ -1,5 +1,8 @@
 //! Channels with a history: what a broker numbers and stores, and what nodes and clients recover.
 
+mod faults;
+mod ingest_stream;
+mod laravel_messages;
 mod store;
 
 use std::collections::HashMap;
@@ -37,8 +40,7 @@ struct Node {
     server: Option<RedisServer>,
 }
 
-fn rules(age: Duration) -> RetentionRules {
-    let retention = Retention { messages: MESSAGES, age };
+fn rules(retention: Retention) -> RetentionRules {
     RetentionRules {
         kinds: HashMap::from([("chat".to_owned(), Some(retention))]),
         apps: HashMap::from([("a".into(), vec![(ChannelPattern::new("kept*"), retention)])]),
@@ -48,8 +50,13 @@ fn rules(age: Duration) -> RetentionRules {
 
 impl Node {
     fn start(url: &str, age: Duration) -> Self {
-        let settings = Settings { url: url.into(), prefix: PREFIX.into(), publish_timeout: PATIENCE };
-        let rules = Arc::new(rules(age));
+        // A busy machine is no outage.
+        Self::start_with(url, Retention { messages: MESSAGES, age }, PATIENCE)
+    }
+
+    fn start_with(url: &str, retention: Retention, publish_timeout: Duration) -> Self {
+        let settings = Settings { url: url.into(), prefix: PREFIX.into(), publish_timeout };
+        let rules = Arc::new(rules(retention));
         let system = Sender { name: "System".into(), id: 0.into() };
         let (broker, inbound) =
             Broker::start(&settings, system, 64 << 20, rules.clone(), Arc::new(Metrics::new()))

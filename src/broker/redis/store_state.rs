@@ -1,0 +1,76 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use redis::{Cmd, Value, cmd};
+
+use super::connection::RedisConnection;
+use super::connection_error::ConnectionError;
+use super::publish_script::load;
+use super::store_keys::StoreKeys;
+use crate::broker::StoreState;
+use crate::message::Stored;
+
+/// Identifies the store, and replaces one that has lost something: it has given fewer numbers than a node has seen.
+///
+/// KEYS: the store. ARGV: a random number in hexadecimal, the store that was seen and its last number.
+const SCRIPT: &str = "\
+local store, number = string.match(redis.call('GET', KEYS[1]) or '', '^(%x+) (%d+)$')
+if not store or store == ARGV[2] and tonumber(number) < tonumber(ARGV[3]) then
+  store, number = ARGV[1], '0'
+  redis.call('SET', KEYS[1], store .. ' 0', 'EX', 2764800)
+end
+return store .. ' ' .. number";
+
+/// The script that identifies the store, as loaded into Redis.
+pub(super) struct StateScript {
+    sha: Vec<u8>,
+}
+
+impl StateScript {
+    pub(super) async fn load(connection: &mut RedisConnection) -> Result<Self, ConnectionError> {
+        Ok(Self { sha: load(connection, SCRIPT).await? })
+    }
+
+    pub(super) fn command(&self, keys: &StoreKeys, seen: Option<StoreState>) -> Cmd {
+        let (store, number) = seen.map_or((0, 0), |seen| (seen.store, seen.number));
+        let mut command = cmd("EVALSHA");
+        command.arg(&self.sha).arg(1).arg(keys.store());
+        command.arg(format!("{:x}", rand::random::<u64>())).arg(format!("{store:x}")).arg(number);
+        command
+    }
+
+    pub(super) fn parse(reply: &Value) -> Result<StoreState, ConnectionError> {
+        let parse = || {
+            let Value::BulkString(text) = reply else { return None };
+            let (store, number) = std::str::from_utf8(text).ok()?.split_once(' ')?;
+            let store = u64::from_str_radix(store, 16).ok()?;
+            Some(StoreState { store, number: number.parse().ok()? })
+        };
+        parse().ok_or(ConnectionError::Unexpected("EVALSHA"))
+    }
+}
+
+/// What this node has seen of the store. Before it publishes over a new connection, it compares that with what the store knows: a
+/// store that has lost something must not give the same numbers again.
+#[derive(Debug, Default)]
+pub(super) struct SeenStore(Mutex<Option<StoreState>>);
+
+impl SeenStore {
+    pub(super) fn get(&self) -> Option<StoreState> {
+        *self.lock()
+    }
+
+    /// A message has arrived.
+    pub(super) fn on_stored(&self, stored: &Stored) {
+        self.set(StoreState { store: stored.store, number: stored.number });
+    }
+
+    pub(super) fn set(&self, state: StoreState) {
+        let mut seen = self.lock();
+        let number = seen.filter(|seen| seen.store == state.store).map_or(0, |seen| seen.number);
+        *seen = Some(StoreState { number: number.max(state.number), ..state });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<StoreState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
