@@ -19,6 +19,8 @@ export class User {
   // What was published while the line was cut and has not arrived yet, and how many messages the server says were missed.
   #passed = new Set();
   #count = 0;
+  // The newest message is in view, and stays there.
+  #atEnd = true;
 
   constructor({ id, name, hue, channel, lifetime, others, onCut }) {
     this.id = id;
@@ -46,6 +48,10 @@ export class User {
     this.#part("h3").textContent = this.#part("h3").title = this.name;
     this.#part(".avatar").textContent = [...this.name][0]?.toUpperCase() ?? "?";
     this.#part(".id").textContent = `id ${this.id}`;
+    const list = this.#part(".messages");
+    list.addEventListener("scroll", () => { this.#atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60; });
+    // The line above another user's messages comes and goes, and all cards of a row have one height.
+    new ResizeObserver(() => { if (this.#atEnd) list.scrollTop = list.scrollHeight; }).observe(list);
   }
 
   #listen(others, onCut) {
@@ -204,10 +210,9 @@ export class User {
 
   #append(item) {
     const list = this.#part(".messages");
-    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
     list.append(item);
     while (list.childElementCount > MESSAGE_LIMIT) list.firstElementChild.remove();
-    if (atEnd) list.scrollTop = list.scrollHeight;
+    if (this.#atEnd) list.scrollTop = list.scrollHeight;
   }
 
   #label() {

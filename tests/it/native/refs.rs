@@ -32,14 +32,14 @@ fn check([here, there]: [&Server; 2]) {
     // Again from the same connection, and from another tab on the other node.
     say(&mut aoi, "a", 2);
     expect_sent(&mut aoi, "a");
-    say(&mut tab, "a", 3);
     expect_messages(&mut tab, [1]);
+    say(&mut tab, "a", 3);
     expect_sent(&mut tab, "a");
     // Another ref, another user, and another channel are other messages.
     say(&mut aoi, "b", 4);
     expect_sent(&mut aoi, "b");
-    say(&mut ren, "a", 5);
     expect_messages(&mut ren, [1, 4]);
+    say(&mut ren, "a", 5);
     expect_sent(&mut ren, "a");
     expect_messages(&mut ren, [5]);
     expect_messages(&mut aoi, [4, 5]);
