@@ -125,7 +125,7 @@ impl Redis {
             health: health.clone(),
             keys,
             seen,
-            has_history: !retention.is_empty(),
+            rules: retention.clone(),
         };
         let task = tokio::spawn(supervisor.run(stream)).abort_handle();
         Ok((Self { queue, topics, health, timeout, retention, fences, store, sessions, task }, receiver))
