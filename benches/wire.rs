@@ -37,7 +37,7 @@ fn native(c: &mut Criterion) {
             });
             let event: Event = native.receive(&channel, &sender, &message).unwrap();
             group.bench_function(format!("encode, {rules}, {bytes} bytes"), |b| {
-                b.iter(|| native.deliver(black_box(&event), |_, _| ()).unwrap());
+                b.iter(|| native.deliver(black_box(&event), None, |_, _| ()).unwrap());
             });
         }
     }

@@ -1,10 +1,11 @@
 // Joins a channel and reconnects when the connection is lost. `ask` fetches {url, token} from the application's token
-// route. It is called for every connection, because tokens expire.
-function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {}, onError = console.error }) {
+// route. It is called for every connection, because tokens expire. On a channel with a history, what was missed is
+// delivered first; where that cannot be proven to be all, `onGap` is called: load the messages from the application.
+function yamabiko(ask, { onMessage, onGap = () => {}, onSended = () => {}, onState = () => {}, onError = console.error }) {
   const FOR_GOOD = [1000, 1002, 1003, 1007, 1009, 4403]; // reconnecting cannot help
   const SIGNED_OUT = [401, 403]; // the application refuses a token: asking again cannot help
   const STEADY = 10_000; // a full server opens and closes at once, so only a connection that lasts resets the back-off
-  let socket, timer, failures = 0, left = false;
+  let socket, timer, failures = 0, left = false, since = ""; // the id of the last message
 
   async function open() {
     onState("connecting");
@@ -18,7 +19,7 @@ function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {}, onE
       const { url, token } = await answer.json();
       if (!url || !token) throw new Error("no token: the application's answer must have `url` and `token`");
       if (left) return;
-      socket = new WebSocket(`${url}?token=${encodeURIComponent(token)}`);
+      socket = new WebSocket(`${url}?token=${encodeURIComponent(token)}&since=${since}`);
     } catch (error) {
       if (left) return;
       onError(error);
@@ -32,6 +33,8 @@ function yamabiko(ask, { onMessage, onSended = () => {}, onState = () => {}, onE
       const frame = JSON.parse(data);
       if (frame.type === "message") onMessage(frame.data, frame.sender);
       if (frame.type === "sended") onSended(frame.ok, frame.error);
+      if (frame.type === "gap" && since) onGap();
+      since = frame.id ?? since;
     };
     // 1006 without `open`: run `yamabiko listen --url URL --token TOKEN` to see why, and see docs/troubleshooting.md.
     socket.onclose = ({ code, reason }) => {

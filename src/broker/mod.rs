@@ -26,7 +26,9 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::message::{Dispatch, Position, Publication, Retained, RetentionRules, Sender, Stored};
+use crate::message::{
+    AppMessages, Dispatch, NoApps, Position, Publication, Retained, RetentionRules, Sender, Stored,
+};
 use crate::telemetry::Metrics;
 
 pub use redis::{SessionFields, SessionStore, SignOfLife, check_url};
@@ -134,12 +136,24 @@ impl Broker {
         retention: Arc<RetentionRules>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), RedisUrlError> {
+        Self::start_for(settings, sender_default, queue_bytes, retention, Arc::new(NoApps), metrics)
+    }
+
+    /// The same for an installation with apps, whose messages `apps` reads.
+    pub fn start_for(
+        settings: &Settings,
+        sender_default: Sender,
+        queue_bytes: usize,
+        retention: Arc<RetentionRules>,
+        apps: Arc<dyn AppMessages>,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), RedisUrlError> {
         use secrecy::ExposeSecret;
         if settings.url.expose_secret().is_empty() {
             let (memory, inbound) = Memory::start(queue_bytes, retention, metrics);
             return Ok((Self::Memory(Box::new(memory)), inbound));
         }
-        let (redis, inbound) = Redis::start(settings, sender_default, queue_bytes, retention, metrics)?;
+        let (redis, inbound) = Redis::start(settings, sender_default, queue_bytes, retention, apps, metrics)?;
         Ok((Self::Redis(redis), inbound))
     }
 
@@ -216,10 +230,13 @@ impl Broker {
 
     /// Reads histories from the store, in one round trip.
     ///
-    /// The in-memory broker keeps none: the node has been given everything that it numbered.
+    /// The in-memory broker keeps none, and proves nothing: the node has been given everything that it numbered.
     pub async fn read_histories(&self, reads: &[StoreRead]) -> Result<Vec<StoredHistory>, StoreError> {
         match self {
-            Self::Memory(_) => Ok(reads.iter().map(|_| StoredHistory::default()).collect()),
+            Self::Memory(_) => {
+                let nothing = || StoredHistory { is_trimmed: true, ..StoredHistory::default() };
+                Ok(reads.iter().map(|_| nothing()).collect())
+            }
             Self::Redis(redis) => redis.read_histories(reads).await,
         }
     }

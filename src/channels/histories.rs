@@ -8,12 +8,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::broker::{Broker, ReadAfter, StoreError, StoreRead, StoreState, StoredHistory, StoredMessage};
-use crate::cluster::{Decoded, Envelope, decode};
 use crate::history::{Content, Entry, Limits, Missed, Rings, Since};
-use crate::message::{ChannelName, Dispatch, Position, Retention, RetentionRules, Stored};
+use crate::message::{ChannelName, Position, Retention, RetentionRules, Stored};
 use crate::unix_time::unix_time;
 
-use super::wire::ClusterMessage;
+use super::stored_entries::{entry, proven};
 
 /// How long to wait before the store is read again after a failure.
 const READ_AGAIN: Duration = Duration::from_millis(50);
@@ -44,7 +43,7 @@ struct State {
     first: u64,
     /// The store could not be read: the next message tells where this node is.
     is_blind: bool,
-    /// Messages are being read that have not entered the rings yet: the rings prove nothing.
+    /// Messages are being read that have not entered the rings yet, or are not published yet: the rings prove nothing.
     is_catching_up: bool,
 }
 
@@ -115,7 +114,7 @@ impl Histories {
     /// Everything that has [arrived](Self::arrive), or was missing before it, has been published in the hub. Returns the last number.
     pub fn set_delivered(&self) -> Option<u64> {
         let mut state = self.lock();
-        state.delivered = state.seen;
+        (state.delivered, state.is_catching_up) = (state.seen, false);
         state.seen.map(|seen| seen.number)
     }
 
@@ -150,18 +149,30 @@ impl Histories {
     ) -> Option<Arc<Entry>> {
         let retention = self.rules.of(channel)?;
         let entry = Arc::new(Entry::new(position, stored, content));
-        let rings = &mut self.lock().rings;
-        if stored.store == rings.store() {
-            rings.append(channel, retention, entry.clone(), now());
-        } else {
-            // It was on its way when another store took over.
-            rings.forget(channel);
-        }
+        self.lock().append(channel, retention, stored.store, &entry);
         Some(entry)
     }
 
+    /// Enters a message and publishes it, in one step for [`missed`](Self::missed): a client gets it either with what it has missed or
+    /// live. `publish` must not block.
+    pub fn append_and_publish(
+        &self,
+        channel: &ChannelName,
+        stored: &Stored,
+        position: Position,
+        content: Content,
+        publish: impl FnOnce(Option<&Entry>),
+    ) {
+        let Some(retention) = self.rules.of(channel) else { return publish(None) };
+        let entry = Arc::new(Entry::new(position, stored, content));
+        let mut state = self.lock();
+        state.append(channel, retention, stored.store, &entry);
+        publish(Some(&entry));
+    }
+
     /// Reads what this node has missed, and enters it. `channels` lists the channels with subscribers here, and is called once what
-    /// is published on them arrives. Waits until the store can be read, for some seconds.
+    /// is published on them arrives. Waits until the store can be read, for some seconds. Until [`set_delivered`](Self::set_delivered),
+    /// nothing is proven by what was entered.
     pub async fn catch_up(&self, channels: impl Fn() -> Vec<ChannelName>) -> CaughtUp {
         let started = Instant::now();
         loop {
@@ -224,7 +235,7 @@ impl Histories {
     #[must_use]
     pub fn missed(&self, channel: &ChannelName, since: Since) -> Option<Missed> {
         let state = self.lock();
-        if state.is_catching_up || state.seen.is_none() {
+        if state.is_catching_up || state.seen.is_none() || state.is_behind(since) {
             return None;
         }
         state.rings.missed(channel, since, now())
@@ -251,6 +262,9 @@ impl Histories {
         if let Some(missed) = self.missed(channel, since) {
             return Some(missed);
         }
+        if self.lock().is_behind(since) {
+            return None;
+        }
         proven(history, since)
     }
 
@@ -264,22 +278,23 @@ impl Histories {
         Ok(history.and_then(|history| history.head).map(|head| head.position))
     }
 
-    /// How far this node has handled a channel. `None`: it has not asked the store yet.
+    /// How far this node has published a channel. `None`: it has not asked the store yet.
     #[must_use]
     pub fn position(&self, channel: &ChannelName) -> Option<Since> {
         let state = self.lock();
-        let seen = state.seen.map(|seen| Since::Number { store: seen.store, number: seen.number });
-        state.rings.end(channel).map(Since::Position).or(seen)
+        let end = state.rings.end(channel).filter(|_| !state.is_catching_up).map(Since::Position);
+        end.or_else(|| state.delivered.map(|StoreState { store, number }| Since::Number { store, number }))
     }
 
-    /// All messages of a channel that are kept, the oldest first.
-    pub async fn kept(&self, channel: &ChannelName) -> Result<Vec<Arc<Entry>>, StoreError> {
+    /// The messages of a channel that are kept, the oldest first: all of them, or the latest ones if this node has `enough`.
+    pub async fn kept(&self, channel: &ChannelName, enough: usize) -> Result<Vec<Arc<Entry>>, StoreError> {
         let Some(retention) = self.rules.of(channel) else { return Ok(Vec::new()) };
         let (now, age) = (now(), retention.age.as_millis());
         let is_kept = |entry: &Arc<Entry>| u128::from(now.saturating_sub(entry.at)) <= age;
         let here: Vec<_> =
             self.lock().rings.entries(channel).filter(|entry| is_kept(entry)).cloned().collect();
-        if here.first().is_some_and(|first| first.position.offset.get() == 1) {
+        let is_whole = here.first().is_some_and(|first| first.position.offset.get() == 1);
+        if is_whole || here.len() >= enough {
             return Ok(here);
         }
         let store = self.broker.store_state(None).await?.store;
@@ -310,6 +325,21 @@ impl State {
         self.rings.restart(current.store, current.number);
         (self.seen, self.first) = (Some(current), current.number);
         (self.is_blind, self.is_catching_up) = (false, false);
+    }
+
+    fn append(&mut self, channel: &ChannelName, retention: Retention, store: u64, entry: &Arc<Entry>) {
+        if store == self.rings.store() {
+            self.rings.append(channel, retention, entry.clone(), now());
+        } else {
+            // It was on its way when another store took over.
+            self.rings.forget(channel);
+        }
+    }
+
+    /// Whether a client has read further than this node has published, by the numbers of the store.
+    fn is_behind(&self, since: Since) -> bool {
+        let Since::Number { store, number } = since else { return false };
+        self.delivered.is_none_or(|delivered| delivered.store == store && number > delivered.number)
     }
 
     /// Enters what was read of the channels with subscribers.
@@ -356,42 +386,9 @@ impl State {
             caught_up.missed.push((channel, entry));
         }
         self.rings.set_continuous_from(current.number);
-        (self.seen, self.first, self.is_catching_up) = (Some(current), 0, false);
+        (self.seen, self.first) = (Some(current), 0);
         caught_up
     }
-}
-
-/// What a client has missed by the store alone. `None`: the store does not prove it.
-fn proven(history: StoredHistory, since: Since) -> Option<Missed> {
-    let store = history.store?;
-    let end = history.head.map(|head| head.position);
-    let is_proven = match since {
-        Since::Position(position) => end.is_some_and(|end| position.is_covered_by(end)),
-        Since::Number { store: of, .. } => of == store,
-    };
-    if !is_proven || history.is_trimmed {
-        return None;
-    }
-    let entries = history.messages.into_iter().map(|message| entry(message, store));
-    Some(Missed { entries: entries.collect::<Option<_>>()?, end })
-}
-
-fn entry(
-    StoredMessage { position, number, at, index, dispatch }: StoredMessage,
-    store: u64,
-) -> Option<Arc<Entry>> {
-    let content = match dispatch {
-        Dispatch::Event(event) => Content::Native(event),
-        Dispatch::Signal(signal) => match decode::<ClusterMessage>(&signal) {
-            Ok(Decoded::Message(Envelope { message: ClusterMessage::Event(event), .. })) => {
-                Content::App(event.into())
-            }
-            _ => return None,
-        },
-        Dispatch::Topic { .. } => return None,
-    };
-    let stored = Stored { store, number, at, positions: vec![(index, position)] };
-    Some(Arc::new(Entry::new(position, &stored, content)))
 }
 
 fn now() -> u64 {

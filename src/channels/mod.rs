@@ -28,6 +28,7 @@ mod shutdown;
 mod snapshot;
 mod socket_ids;
 mod state;
+mod stored_entries;
 mod sweep;
 mod topics;
 mod wire;
@@ -49,8 +50,9 @@ pub use connections::{Attachment, OverQuota};
 pub use histories::{Arrival, CaughtUp, Histories};
 pub use history::HistoryPage;
 pub use pending::{Completion, JoinError, Termination};
+pub use publish::event_signal;
 pub use rules::AppRules;
-pub use session_claims::{SessionAnswer, SessionOwner};
+pub use session_claims::{SessionAnswer, SessionHost};
 
 use app::AppState;
 use effect::Effect;

@@ -8,6 +8,12 @@ use crate::cluster::encode;
 use crate::message::{Broadcast, ChannelName, Dispatch, Publication, Retained, UserId};
 use crate::webhooks::WebhookEvent;
 
+/// The signal that delivers an event on all nodes, whichever node publishes it. Equal events have equal signals.
+#[must_use]
+pub fn event_signal(event: &Broadcast) -> Dispatch {
+    Dispatch::Signal(encode(&"".into(), 0, &EventMessage::Event(event)))
+}
+
 impl Channels {
     /// Sends an event to the subscribers of its channels on all nodes, all or nothing. Completes when the broker has accepted it.
     ///

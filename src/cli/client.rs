@@ -23,9 +23,20 @@ pub(super) struct Closed(Option<CloseFrame>);
 
 impl NativeClient {
     /// Connects to `url`, or to the local server that the settings describe. The token is sent in a header, because URLs
-    /// appear in errors and logs.
-    pub(super) fn connect(url: Option<&str>, config: &Config, token: &str) -> Result<Self, Failure> {
-        let url = url.map_or_else(|| local_url(config), str::to_owned);
+    /// appear in errors and logs. `since`: the ID of the last message that it has.
+    pub(super) fn connect(
+        url: Option<&str>,
+        config: &Config,
+        token: &str,
+        since: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let mut url = url.map_or_else(|| local_url(config), str::to_owned);
+        if let Some(since) = since {
+            let mut parameters = form_urlencoded::Serializer::new(String::new());
+            parameters.append_pair("since", since);
+            url.push(if url.contains('?') { '&' } else { '?' });
+            url.push_str(&parameters.finish());
+        }
         let uri: Uri = url
             .parse()
             .ok()

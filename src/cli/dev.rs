@@ -10,7 +10,8 @@ use super::signals::Hangup;
 use super::{Failure, output, serve};
 use crate::auth::TokenIssuer;
 use crate::config::{Config, Key};
-use crate::message::ChannelName;
+use crate::message::{ChannelName, Retention};
+use crate::protocol::native::ChannelSettings;
 use crate::protocol::pusher::AppSettings;
 
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -19,6 +20,8 @@ const EXTRA_PORTS: u16 = 100;
 /// The app to create if the settings have none.
 const APP_ID: &str = "dev";
 const TOKEN_HOURS: u64 = 12;
+/// What kinds of channels keep if the settings name no history for them.
+const HISTORY: Retention = Retention { messages: 1_000, age: Duration::from_secs(10 * 60) };
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,6 +79,11 @@ fn adapt(config: &mut Config, args: &Args) -> Result<Generated, Failure> {
     settings.server.host = args.host.to_string();
     settings.server.shutdown_grace = Duration::from_secs(1);
     settings.console.enabled = true;
+    let others = || ChannelSettings { fields: None, targeting: false, client_send: true, history: None };
+    settings.channels.entry(ChannelSettings::OTHERS.to_owned()).or_insert_with(others);
+    for kind in settings.channels.values_mut() {
+        kind.history.get_or_insert(HISTORY);
+    }
 
     settings.server.port = match args.port {
         Some(0) => free_port(args.host, 0, None)?,
@@ -277,6 +285,17 @@ mod tests {
         assert_eq!(config.settings.server.apps.len(), 1);
         let banner = banner(&config, generated, HOST.into()).unwrap();
         assert!(banner.contains("with the key k\n") && !banner.contains("hidden"), "{banner}");
+    }
+
+    #[test]
+    fn every_kind_of_channel_has_a_history() {
+        let own = [("YAMABIKO__CHANNELS__CHAT__HISTORY", r#"{ messages = 5, age = "1m" }"#)];
+        let (config, _) = adapted(&own, None);
+        let of = |kind: &str| config.settings.server.channels[kind].history.map(|kept| kept.messages);
+        assert_eq!(
+            [of("chat"), of("tweet"), of("progress"), of("*")],
+            [Some(5), Some(1000), Some(1000), Some(1000)]
+        );
     }
 
     #[test]

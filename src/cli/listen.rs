@@ -14,6 +14,7 @@ Examples:
   yamabiko listen chat:default --id 7                  includes messages that only user 7 receives
   yamabiko listen progress:42 | jq .data.info
   yamabiko listen --url wss://ws.example.com --token eyJ…
+  yamabiko listen chat:default --since 9f3c20-17       first what came after the message with this id
 
 When the connection ends, it prints the close code to standard error and exits with code 1.";
 
@@ -31,6 +32,10 @@ pub(super) struct Args {
     #[arg(long)]
     url: Option<String>,
 
+    /// Print the messages after this id first, as far as the channel has a history; empty: print where it begins
+    #[arg(long, value_name = "ID")]
+    since: Option<String>,
+
     /// Connect with this token instead of a token signed with auth.secret
     #[arg(long, conflicts_with_all = ["id", "name"])]
     token: Option<String>,
@@ -42,7 +47,7 @@ pub(super) fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         (None, Some(channel)) => args.user.token(config, channel, TOKEN_TTL)?,
         (None, None) => return Err(Failure::Usage("specify a channel or --token".to_owned())),
     };
-    let mut client = NativeClient::connect(args.url.as_deref(), config, &token)?;
+    let mut client = NativeClient::connect(args.url.as_deref(), config, &token, args.since.as_deref())?;
     loop {
         match client.next()? {
             // In JSON, line breaks only occur between tokens, where a space is equivalent.

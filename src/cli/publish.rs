@@ -129,7 +129,7 @@ struct PublishRejection {
 
 fn to_server(config: &Config, args: &Args, data: &RawValue) -> Result<(), Failure> {
     let token = args.sender.token(config, &args.channel, TOKEN_TTL)?;
-    let mut client = NativeClient::connect(args.url.as_deref(), config, &token)?;
+    let mut client = NativeClient::connect(args.url.as_deref(), config, &token, None)?;
     client.set_read_timeout(TIMEOUT)?;
     client.send(serde_json::to_string(&ClientMessage { data }).context("cannot write JSON")?)?;
     loop {

@@ -3,7 +3,6 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::channel_index::ChannelKey;
@@ -82,7 +81,7 @@ pub(super) fn blocks<'a>(run: &'a Run, places: &'a [usize]) -> impl Iterator<Ite
         Some(Block {
             key: first.key,
             audience: &first.audience,
-            frame: concatenate(frames),
+            frame: Frame::concatenate(frames),
             messages: length as u64,
         })
     })
@@ -101,7 +100,7 @@ pub(super) fn merge<'a>(frames: impl Iterator<Item = &'a Frame>) -> impl Iterato
             bytes += next.bytes().len();
             block.push(next);
         }
-        Some((concatenate(block.iter().copied()), block.len() as u64))
+        Some((Frame::concatenate(block.iter().copied()), block.len() as u64))
     })
 }
 
@@ -109,23 +108,11 @@ fn shares_block(one: &Delivery, other: &Delivery) -> bool {
     one.audience == other.audience && (!matches!(one.audience, Audience::User(_)) || one.key == other.key)
 }
 
-fn concatenate<'a>(frames: impl Iterator<Item = &'a Frame> + Clone) -> Frame {
-    let mut rest = frames.clone();
-    if let (Some(only), None) = (rest.next(), rest.next()) {
-        return only.clone();
-    }
-    let length = frames.clone().map(|frame| frame.bytes().len()).sum();
-    let mut merged = BytesMut::with_capacity(length);
-    for frame in frames {
-        merged.extend_from_slice(frame.bytes());
-    }
-    Frame::from_wire(Bytes::from(merged))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
+    use bytes::Bytes;
     use proptest::prelude::*;
     use tokio::sync::Semaphore;
 

@@ -23,10 +23,20 @@ impl Connection {
     /// Joins a channel as a user. Messages that are published after this returns are delivered. Joining twice has no further
     /// effect.
     pub fn join(&mut self, channel: &ChannelName, user: &UserId) {
+        self.join_as(channel, user, false);
+    }
+
+    /// Joins like [`join`](Self::join), but holds the messages until the channel is [opened](ConnectionHandle::open), as described
+    /// at [`subscribe_gated`](ConnectionHandle::subscribe_gated).
+    pub fn join_gated(&mut self, channel: &ChannelName, user: &UserId) {
+        self.join_as(channel, user, true);
+    }
+
+    fn join_as(&mut self, channel: &ChannelName, user: &UserId, gated: bool) {
         if self.channels.contains(channel) {
             return;
         }
-        let channel = self.hub.join(self.id, &self.outbox, channel, Some(user), false);
+        let channel = self.hub.join(self.id, &self.outbox, channel, Some(user), gated);
         self.channels.reserve_exact(1);
         self.channels.push(channel);
     }
@@ -138,14 +148,14 @@ impl ConnectionHandle {
         self.id
     }
 
+    pub fn push(&self, frame: &Frame) -> Pushed {
+        self.outbox.push(frame, self.hub.outbox_bytes())
+    }
+
     /// How many bytes may be queued in the outbox.
     #[must_use]
     pub fn outbox_bytes(&self) -> usize {
         self.hub.outbox_bytes()
-    }
-
-    pub fn push(&self, frame: &Frame) -> Pushed {
-        self.outbox.push(frame, self.hub.outbox_bytes())
     }
 
     #[must_use]

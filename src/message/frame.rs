@@ -53,6 +53,21 @@ impl Frame {
         Self(bytes)
     }
 
+    /// The bytes of several frames, one after the other.
+    #[must_use]
+    pub fn concatenate<'a>(frames: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let mut rest = frames.clone();
+        if let (Some(only), None) = (rest.next(), rest.next()) {
+            return only.clone();
+        }
+        let length = frames.clone().map(|frame| frame.0.len()).sum();
+        let mut wire = BytesMut::with_capacity(length);
+        for frame in frames {
+            wire.extend_from_slice(&frame.0);
+        }
+        Self(wire.freeze())
+    }
+
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.0

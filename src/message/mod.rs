@@ -1,5 +1,6 @@
 //! The nouns that all rooms share. This room imports no other.
 
+mod app_messages;
 mod broadcast;
 mod by_name;
 mod channel;
@@ -22,6 +23,7 @@ mod socket_id;
 mod token_bucket;
 mod user;
 
+pub use app_messages::{AppEntry, AppMessages, InvalidEntry, NoApps};
 pub use broadcast::Broadcast;
 pub use by_name::{ByName, Named};
 pub use channel::{ChannelName, InvalidChannelName};

@@ -1,6 +1,7 @@
 //! The composition root: builds the rooms, binds, drains.
 
 mod drain;
+mod laravel_messages;
 mod public;
 mod relay;
 mod retention;

@@ -7,8 +7,8 @@ use crate::broker::Inbound;
 use crate::channels::{Arrival, CaughtUp, Channels, Histories};
 use crate::history::{Content, Entry};
 use crate::hub::Hub;
-use crate::message::{Audience, Dispatch, Event, Frame, Stored};
-use crate::protocol::native::Native;
+use crate::message::{Audience, ChannelName, Dispatch, Event, Frame, Position, Stored};
+use crate::protocol::native::{ENCODING, Native, WITH_GAPS, encode_gap_while_connected};
 use crate::telemetry::{Metrics, Reason, RemovedKeys, logged};
 
 /// Maximum dispatches taken from the broker at a time.
@@ -74,7 +74,11 @@ impl Relay {
     }
 
     async fn catch_up(&self, removed_keys: &mut RemovedKeys) {
-        let CaughtUp { missed, gaps: _ } = self.histories.catch_up(|| self.hub.channels()).await;
+        let CaughtUp { missed, gaps } = self.histories.catch_up(|| self.hub.channels()).await;
+        for channel in &gaps {
+            self.tell_gap(channel);
+            self.channels.tell_gap(channel);
+        }
         for (channel, entry) in missed {
             match &entry.content {
                 Content::Native(event) => self.deliver(event, Some(&entry), None, removed_keys),
@@ -90,6 +94,16 @@ impl Relay {
         }
     }
 
+    /// Tells the native clients that want to know.
+    fn tell_gap(&self, channel: &ChannelName) {
+        self.hub.publish(channel, None, |encoding| {
+            (encoding == WITH_GAPS).then(|| {
+                self.metrics.gaps.get_or_create(&Reason::new("lost")).inc();
+                (Audience::Everyone, encode_gap_while_connected())
+            })
+        });
+    }
+
     fn handle(
         &self,
         dispatch: Dispatch,
@@ -99,11 +113,11 @@ impl Relay {
     ) {
         match dispatch {
             Dispatch::Event(event) => {
-                let entry = stored.and_then(|stored| {
-                    let content = Content::Native(event.clone());
-                    self.histories.append(&event.channel, stored, stored.position(0)?, content)
-                });
-                self.deliver(&event, entry.as_deref(), Some(permit), removed_keys);
+                let position = stored.and_then(|stored| Some((stored, stored.position(0)?)));
+                let publish = |entry: Option<&Entry>| self.deliver(&event, entry, Some(permit), removed_keys);
+                let Some((stored, position)) = position else { return publish(None) };
+                let content = Content::Native(event.clone());
+                self.histories.append_and_publish(&event.channel, stored, position, content, publish);
             }
             Dispatch::Signal(signal) => self.channels.handle_signal(&signal, stored, permit),
             Dispatch::Topic { topic, payload } => self.channels.handle_topic(&topic, &payload, permit),
@@ -118,15 +132,21 @@ impl Relay {
         removed_keys: &mut RemovedKeys,
     ) {
         let position = entry.map(|entry| entry.position);
-        self.hub.publish_at(&event.channel, position, permit, |encoding| match entry {
-            Some(entry) => entry.frame(encoding, || self.encode(event, removed_keys)),
-            None => self.encode(event, removed_keys),
+        self.hub.publish_at(&event.channel, position, permit, |_| match entry {
+            // All native encodings of a message are the same.
+            Some(entry) => entry.frame(ENCODING, || self.encode(event, position, removed_keys)),
+            None => self.encode(event, None, removed_keys),
         });
     }
 
-    fn encode(&self, event: &Event, removed_keys: &mut RemovedKeys) -> Option<(Audience, Frame)> {
+    fn encode(
+        &self,
+        event: &Event,
+        position: Option<Position>,
+        removed_keys: &mut RemovedKeys,
+    ) -> Option<(Audience, Frame)> {
         let mut removed_by = None;
-        let delivery = self.native.deliver(event, |kind, key| {
+        let delivery = self.native.deliver(event, position, |kind, key| {
             removed_keys.count(kind, key);
             removed_by = Some(kind);
         });

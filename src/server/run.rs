@@ -10,6 +10,7 @@ use axum::Router;
 
 use super::Settings;
 use super::drain::Drain;
+use super::laravel_messages::LaravelMessages;
 use super::public::{landing, public};
 use super::relay::Relay;
 use super::retention::retention;
@@ -56,11 +57,12 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
 
     let channel_bytes = settings.recovery.channel_bytes;
     let retention = Arc::new(RetentionRules { channel_bytes, ..retention(&settings.channels, &apps) });
-    let (broker, inbound) = Broker::start(
+    let (broker, inbound) = Broker::start_for(
         &settings.redis,
         Sender::from(&settings.sender),
         settings.limits.queue_bytes,
         retention.clone(),
+        Arc::new(LaravelMessages::new(&apps, retention.clone())),
         metrics.clone(),
     )?;
     let broker = Arc::new(broker);
@@ -95,6 +97,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         hub.clone(),
         native.clone(),
         broker.clone(),
+        histories.clone(),
         authenticator.clone(),
         settings.auth.close_on_expiry,
     );

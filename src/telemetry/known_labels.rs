@@ -43,6 +43,22 @@ pub(super) const BROKER_DROPPED: &[&str] = &[
     "too_large",
 ];
 
+pub(super) const INGEST_LOST: &[&str] = &["expired", "interrupted", "no_room", "overflow", "too_old"];
+
+pub(super) const INGEST_REJECTED: &[&str] = &[
+    "invalid_channel",
+    "invalid_data",
+    "invalid_envelope",
+    "invalid_event",
+    "invalid_json",
+    "invalid_sender",
+    "invalid_socket_id",
+    "no_payload",
+    "reserved_event",
+    "too_large",
+    "unknown_app",
+];
+
 pub(super) const CLUSTER_MESSAGES_IGNORED: &[&str] = &["malformed", "newer_version", "unknown_kind"];
 
 pub(super) const CONNECTIONS_CLOSED: &[&str] = &[
@@ -66,8 +82,11 @@ pub(super) const CONNECTIONS_CLOSED: &[&str] = &[
     "superseded",
     "token_expired",
     "unauthorized",
+    "unavailable",
     "unsupported_version",
 ];
+
+pub(super) const GAPS: &[&str] = &["lost", "no_history", "not_kept", "timeout", "unreadable"];
 
 pub(super) const PUSHER_RECOVERIES: &[&str] = &["gap", "recovered"];
 

@@ -36,12 +36,22 @@ pub struct Metrics {
     pub cluster_messages_ignored: Family<Reason, Counter>,
     /// Keys that the `fields` of a kind of channel removed from messages.
     pub fields_left_out: Family<KindLabel, Counter>,
+    /// Messages that an application published without a number, or added to the ingest stream, and that were not stored.
+    pub ingest_lost: Family<Reason, Counter>,
+    /// Entries of the ingest stream that could not be read.
+    pub ingest_rejected: Family<Reason, Counter>,
     /// 1 while the broker is subscribed and accepts messages.
     pub broker_up: Gauge,
     /// Times that the connection to the broker was lost. Messages published in the meantime are missed.
     pub broker_interruptions: Counter,
     /// Copies written to subscribers.
     pub deliveries: Counter,
+    /// Clients that came back and received everything that they had missed.
+    pub recoveries: Counter,
+    /// Messages that they received so.
+    pub messages_recovered: Counter,
+    /// Times that clients were told that they may have missed messages, by reason.
+    pub gaps: Family<Reason, Counter>,
     pub pusher_connections: Gauge,
     pub pusher_subscriptions: Gauge,
     /// An event for several channels counts once.
@@ -49,6 +59,8 @@ pub struct Metrics {
     pub pusher_calls: Family<ApiCall, Counter>,
     /// Connections that resumed the session of an earlier one.
     pub pusher_sessions_resumed: Counter,
+    /// Sessions that ended early, because too many were kept.
+    pub pusher_sessions_dropped: Counter,
     /// Subscriptions of resumed sessions to channels with a history: whether the client got everything that it had missed.
     pub pusher_recoveries: Family<Reason, Counter>,
     /// Webhook requests answered with 2xx.
@@ -109,12 +121,26 @@ impl Metrics {
                 "fields_left_out",
                 "Keys removed from messages by the fields of their kind"
             ),
+            ingest_lost: metric!(
+                "ingest_lost",
+                "Messages of applications for channels with a history that were not stored, by reason"
+            ),
+            ingest_rejected: metric!(
+                "ingest_rejected",
+                "Entries of the ingest stream moved to the dead letters, by reason"
+            ),
             broker_up: metric!("broker_up", "1 while the broker is subscribed and accepts messages"),
             broker_interruptions: metric!(
                 "broker_interruptions",
                 "Times that the connection to the broker was lost"
             ),
             deliveries: metric!("deliveries", "Copies of messages written to subscribers"),
+            recoveries: metric!(
+                "recoveries",
+                "Clients that came back and received everything that they had missed"
+            ),
+            messages_recovered: metric!("messages_recovered", "Messages delivered to clients that came back"),
+            gaps: metric!("gaps", "Times that clients were told that messages may be missing, by reason"),
             pusher_connections: metric!("pusher_connections", "Open connections of the Pusher protocol"),
             pusher_subscriptions: metric!("pusher_subscriptions", "Subscriptions of Pusher connections"),
             pusher_events: metric!("pusher_events", "Pusher events received for delivery"),
@@ -122,6 +148,10 @@ impl Metrics {
             pusher_sessions_resumed: metric!(
                 "pusher_sessions_resumed",
                 "Pusher connections that resumed the session of an earlier one"
+            ),
+            pusher_sessions_dropped: metric!(
+                "pusher_sessions_dropped",
+                "Sessions of Pusher pages that ended early because too many were kept"
             ),
             pusher_recoveries: metric!(
                 "pusher_recoveries",
@@ -143,8 +173,11 @@ impl Metrics {
             (&self.http_dropped, known_labels::HTTP_DROPPED),
             (&self.messages_refused, known_labels::MESSAGES_REFUSED),
             (&self.broker_dropped, known_labels::BROKER_DROPPED),
+            (&self.ingest_lost, known_labels::INGEST_LOST),
+            (&self.ingest_rejected, known_labels::INGEST_REJECTED),
             (&self.cluster_messages_ignored, known_labels::CLUSTER_MESSAGES_IGNORED),
             (&self.connections_closed, known_labels::CONNECTIONS_CLOSED),
+            (&self.gaps, known_labels::GAPS),
             (&self.pusher_recoveries, known_labels::PUSHER_RECOVERIES),
         ] {
             for reason in reasons {

@@ -77,16 +77,57 @@ describe("with the server up", () => {
     await user("Aoi").getByText("Accepted").waitFor();
 
     const sent = '{"data":{"message":"Yahoo <b>山彦</b>","name":"Aoi"}}';
-    const copy = '{"type":"message","sender":{"name":"Aoi","id":7},"data":{"message":"Yahoo <b>山彦</b>","name":"Aoi"}}';
+    const frames = (await wire("Aoi")).map(([, , text]) => text);
+    const start = frames.find((text) => text.includes("recovered"));
+    assert.match(start, /^{"type":"recovered","count":0,"id":"s?[0-9a-f]+-\d+"}$/);
+    const copy = frames.at(-1);
+    const { id } = JSON.parse(copy);
+    assert.equal(copy, `{"type":"message","id":"${id}","sender":{"name":"Aoi","id":7},"data":{"message":"Yahoo <b>山彦</b>","name":"Aoi"}}`);
     const size = (text) => `${Buffer.byteLength(text)} B`;
     const ack = '{"type":"sended","ok":true}';
     assert.deepEqual(await wire("Aoi"), [
       ["note", "", "open chat:default"],
+      ["in", size(start), start],
       ["out", size(sent), sent],
       ["in", size(ack), ack],
       ["in", size(copy), copy],
     ]);
-    assert.deepEqual(await wire("Haru"), [["note", "", "open chat:default"], ["in", size(copy), copy]]);
+    const [opened, [, , first], ...rest] = await wire("Haru");
+    assert.deepEqual([opened, ...rest], [["note", "", "open chat:default"], ["in", size(copy), copy]]);
+    assert.equal(JSON.parse(first).type, "recovered");
+  });
+
+  test("a line that is cut while messages flow misses none of them", async () => {
+    await say("Haru", "before");
+    await heard("Aoi", "before");
+    await user("Aoi").getByRole("button", { name: "Cut the line of Aoi for 5 seconds" }).click();
+    assert.equal(await user("Aoi").getAttribute("data-state"), "cut");
+    await user("Aoi").getByText("Line cut").first().waitFor();
+    // The others get what Laravel publishes meanwhile, and one of them speaks too.
+    await heard("Haru", "While Aoi is away: 2");
+    await say("Haru", "from Haru");
+    await user("Aoi").getByText(/The line is cut\. [1-9] messages have passed by\. Trying again in \d\.\d s\./).waitFor();
+    assert.deepEqual(await words("Aoi"), ["before"]);
+
+    const mark = user("Aoi").locator(".messages .mark.whole");
+    await mark.waitFor();
+    const missed = await user("Aoi").locator(".messages .missed p").allTextContents();
+    assert.equal(await mark.textContent(), `${missed.length} missed, ${missed.length} recovered: nothing is missing`);
+    assert.ok(missed.length >= 5 && missed.includes("from Haru"), missed.join("; "));
+    await say("Sora", "after");
+    await heard("Aoi", "after");
+    await heard("Haru", "after");
+    assert.deepEqual(await words("Aoi"), await words("Haru"));
+    assert.deepEqual(await words("Aoi"), ["before", ...missed, "after"]);
+  });
+
+  test("a server that has forgotten what it told is shown as a gap", async () => {
+    await say("Haru", "before");
+    await heard("Aoi", "before");
+    await server.stop("SIGKILL");
+    await server.start();
+    await user("Aoi").getByText("Messages may be missing: ask the application for them").waitFor();
+    page.faults = page.faults.filter((fault) => !/WebSocket connection to|ERR_CONNECTION_REFUSED/.test(fault));
   });
 
   test("a targeted message reaches only its target", async () => {
@@ -712,6 +753,8 @@ async function picture(file) {
   await heard("Sora", "やっほー");
   await page.locator("#publish").getByRole("button", { name: "Publish" }).click();
   await heard("Sora", "Hello from the application");
+  await user("Aoi").getByRole("button", { name: "Cut the line of Aoi" }).click();
+  await user("Aoi").locator(".messages .mark.whole").waitFor({ timeout: 30_000 });
   await page.getByRole("button", { name: "Run the job" }).click();
   // By then the rings of the messages have faded.
   await page.waitForFunction(() => document.getElementById("climb").getAttribute("aria-valuenow") >= 60);

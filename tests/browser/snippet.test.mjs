@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { connect, createServer as createProxy } from "node:net";
 import { after, before, test } from "node:test";
 
 import { launch, open } from "./chromium.mjs";
@@ -71,6 +72,79 @@ test("the snippet joins, sends, receives and reconnects", async (context) => {
   assert.deepEqual(unexpected, []);
   await page.context().close();
 });
+
+/** Forwards TCP to the server, until it is cut. */
+async function line(context) {
+  const sockets = new Set();
+  const listener = createProxy((client) => {
+    const upstream = connect(server.port, "127.0.0.1");
+    for (const [socket, other] of [[client, upstream], [upstream, client]]) {
+      sockets.add(socket);
+      socket.on("error", () => {});
+      socket.on("close", () => { sockets.delete(socket); other.destroy(); });
+      socket.pipe(other);
+    }
+  }).listen(0, "127.0.0.1");
+  context.after(() => listener.close());
+  await once(listener, "listening");
+  const { port } = listener.address();
+  const cut = () => { for (const socket of sockets) socket.destroy(); };
+  return { port, cut };
+}
+
+for (const { channel, kept } of [{ channel: "chat:cut", kept: true }, { channel: "chat:forgotten", kept: false }]) {
+  test(`the snippet ${kept ? "gets what it has missed, once and in order" : "is told that messages may be missing"}`, async (context) => {
+    const library = (await readFile(SNIPPET, "utf8")).split("// With `Accept`")[0];
+    const page = await open(browser);
+    const wire = await line(context);
+    let admitting = true;
+    const address = await application(context, async (answer) => {
+      if (!admitting) return answer.writeHead(503).end();
+      const { token } = await server.post("token", { id: 7, name: "Aoi", channel });
+      answer.end(JSON.stringify({ url: `ws://127.0.0.1:${wire.port}/ws`, token }));
+    });
+    await page.goto(address);
+    await page.addScriptTag({ content: library });
+    await page.evaluate(() => {
+      globalThis.told = { messages: [], gaps: 0, opened: 0 };
+      yamabiko(() => fetch("/websocket/token"), {
+        onMessage: (data) => told.messages.push(data.message),
+        onGap: () => { told.gaps += 1; },
+        onState: (state) => { if (state === "open") told.opened += 1; },
+        onError() {},
+      });
+    });
+    const until = (condition, ...values) => page.waitForFunction(condition, ...values);
+    const say = (message) => server.post("publish", { channel, data: { message } });
+    await until(() => told.opened === 1);
+    const expected = [];
+    for (let round = 1; round <= 3; round++) {
+      expected.push(`live ${round}`);
+      await say(expected.at(-1));
+      await until((count) => told.messages.length === count, expected.length);
+      admitting = false;
+      wire.cut();
+      for (const number of [1, 2, 3]) {
+        const message = `missed ${round} ${number}`;
+        await say(message);
+        if (kept) expected.push(message);
+      }
+      if (!kept) {
+        await server.stop("SIGKILL");
+        await server.start();
+      }
+      admitting = true;
+      await until((count) => told.opened === count, round + 1);
+    }
+    expected.push("end");
+    await say("end");
+    await until(() => told.messages.at(-1) === "end");
+    const { messages, gaps } = await page.evaluate(() => told);
+    assert.deepEqual(messages, expected);
+    assert.equal(gaps, kept ? 0 : 3);
+    await page.context().close();
+  });
+}
 
 // Each answer of the token route: whether the snippet tries again, and what it tells the page.
 const UNUSABLE = [

@@ -21,6 +21,7 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use yamabiko::auth::Authenticator;
 use yamabiko::config::{self, AuthKeys, Environment, Settings};
+use yamabiko::history::Since;
 use yamabiko::message::{Audience, ChannelName, Sender};
 use yamabiko::protocol::native::Native;
 
@@ -31,7 +32,16 @@ fn random_native_messages_are_accepted_or_rejected_never_misread() {
     let channels = ["chat:default", "tweet:", "other"].map(|name| ChannelName::new(name).unwrap());
     run(20_000, &(mutations(MESSAGES), select(channels.to_vec())), |(message, channel)| {
         let message = Bytes::from(message);
-        let Ok(event) = native.receive(&channel, &sender, &message) else { return Ok(()) };
+        let received = native.receive(&channel, &sender, &message);
+        // With a `ref` the same is accepted, unless it is invalid.
+        let (message_ref, with_ref) = native.receive_with_ref(&channel, &sender, &message);
+        if let Ok(event) = &with_ref {
+            prop_assert_eq!(&event.data, &received.as_ref().unwrap().data);
+        }
+        if message_ref.is_some() {
+            prop_assert_eq!(received.as_ref().err(), with_ref.as_ref().err());
+        }
+        let Ok(event) = received else { return Ok(()) };
 
         // The accepted text is the message's `data`, unchanged.
         let whole: HashMap<String, &RawValue> = serde_json::from_slice(&message).unwrap();
@@ -39,7 +49,7 @@ fn random_native_messages_are_accepted_or_rejected_never_misread() {
         prop_assert_eq!((&event.channel, &event.sender), (&channel, &sender));
 
         // And it can be delivered: one whole text frame of JSON, without what the rules take away.
-        let (audience, frame) = native.deliver(&event, |_, _| ()).unwrap();
+        let (audience, frame) = native.deliver(&event, None, |_, _| ()).unwrap();
         let mut wire = Cursor::new(frame.bytes());
         let (header, length) = FrameHeader::parse(&mut wire).unwrap().unwrap();
         prop_assert!(header.is_final && header.mask.is_none() && header.opcode == OpCode::Data(Data::Text));
@@ -103,6 +113,7 @@ fn every_refused_setting_is_reported() {
     let samples = [
         shipped,
         "[channels.x]\nfields = []\n[[auth.keys]]\nalgorithm = \"HS256\"\nsecret = \"s\"\n",
+        "[channels.x]\nhistory = { messages = 1, age = \"1s\" }\n[[pusher.history]]\nchannels = [\"a.*\"]\nmessages = 1\nage = \"1s\"\n",
         "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\npong_timeout = \"1s\"\n[[apps.webhooks]]\nurl = \"http://a\"\n",
     ];
     let variable = select(VARIABLES).prop_flat_map(|name| (Just(name), "\\PC{0,12}"));
@@ -112,6 +123,18 @@ fn every_refused_setting_is_reported() {
         match config::load(Some(&file), &environment, AuthKeys::Required) {
             Ok(_) => {}
             Err(problems) => prop_assert!(!problems.0.is_empty() && !problems.to_string().is_empty()),
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn random_positions_are_refused_or_read_back() {
+    let samples = ["9f3c20-17", "s9f3c20-17", "ffffffffffffffff-18446744073709551615", "s0-0"];
+    run(20_000, &mutations(&samples), |bytes| {
+        let Ok(text) = String::from_utf8(bytes) else { return Ok(()) };
+        if let Ok(since) = text.parse::<Since>() {
+            prop_assert_eq!(since.to_string(), text);
         }
         Ok(())
     });
@@ -161,12 +184,62 @@ fn random_requests_never_end_the_server() {
         "GET /?token={token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
-    run(300, &mutations(&[&upgrade, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"]), |bytes| {
+    let since = upgrade.replace(" HTTP/1.1", "&since=9f3c20-17 HTTP/1.1");
+    run(300, &mutations(&[&upgrade, &since, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"]), |bytes| {
         let mut raw = Raw::connect(server.address);
         let _ = raw.try_write(&bytes);
         Ok(())
     });
     assert_eq!(server.get("/healthz").status, 200);
+    expect_no_panic(&server);
+}
+
+#[test]
+fn random_ids_are_answered_with_what_was_missed_or_with_a_gap() {
+    let server = Server::start(|options| {
+        options.config("[channels.notes]\nhistory = { messages = 100, age = \"10m\" }\n");
+    });
+    let token = token(&claims(7, "Aoi", "notes:"));
+    let connect = |since: &[u8]| {
+        let since = percent_encoding::percent_encode(since, percent_encoding::NON_ALPHANUMERIC).to_string();
+        Client::upgrade(Request::get(server.address, format!("/?token={token}&since={since}"))).unwrap()
+    };
+    let mut first = connect(b"");
+    let start = first.expect_json()["id"].as_str().unwrap().to_owned();
+    let mut known = vec![start.clone()];
+    for number in 0..3 {
+        first.say(&json!({ "n": number }));
+        first.expect_sent();
+        known.push(first.expect_json()["id"].as_str().unwrap().to_owned());
+    }
+    let samples: Vec<&str> = known.iter().map(String::as_str).collect();
+    let store = start.split_once('-').unwrap().0;
+    run(400, &mutations(&samples), |mut since| {
+        // What does not fit into the head of a request is answered with 431.
+        since.truncate(4_000);
+        let mut client = connect(&since);
+        let answer = client.expect_json();
+        let text = String::from_utf8_lossy(&since);
+        let left = match text.strip_prefix(store).and_then(|number| number.strip_prefix('-')) {
+            // The first message of the server has the number 1.
+            Some(number) => number
+                .parse()
+                .ok()
+                .filter(|number: &u64| number.to_string() == text[store.len() + 1..])
+                .and_then(|number| 3_u64.checked_sub(number)),
+            None if since.is_empty() => Some(0),
+            None => known.iter().position(|id| *id == text).map(|position| 3 - position as u64),
+        };
+        let expected = left.map_or_else(|| json!("gap"), |count| json!(count));
+        let found = if left.is_some() { &answer["count"] } else { &answer["type"] };
+        prop_assert_eq!(found, &expected, "{}: {}", text, answer);
+        for number in 3 - left.unwrap_or(0)..3 {
+            prop_assert_eq!(&client.expect_json()["data"]["n"], &json!(number));
+        }
+        client.vanish();
+        Ok(())
+    });
+    crate::support::eventually("all others are gone", || server.metric("yamabiko_connections") == 1);
     expect_no_panic(&server);
 }
 
@@ -202,6 +275,7 @@ const MESSAGES: &[&str] = &[
     r#"{"data":{"message":"やまびこ","name":"Aoi","target_user_id":7}}"#,
     r#"{"data":{"tweet":"\ud83c\udfd4 \" \\ \/ \n","n":-1.5e+300,"big":123456789012345678901234567890}}"#,
     r#"{"data":{"target_user_id":null,"a":[{},[],[[1]],true,false,null]},"data":{"info":""},"x":{}}"#,
+    r#"{"ref":"0198f1-\u5c71","data":{"message":"x"}}"#,
     "{\"data\":{}}",
     "null",
     "{\"data\":null}",

@@ -14,6 +14,8 @@ pub(in crate::broker) struct Decoded {
     /// The message's number, if this node published it.
     pub(in crate::broker) seq: Option<u64>,
     pub(in crate::broker) stored: Option<Box<Stored>>,
+    /// The name of the plain message that was stored.
+    pub(in crate::broker) plain: Option<Box<str>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -72,11 +74,11 @@ pub(in crate::broker) fn decode_event(
     node: &NodeId,
     sender_default: &Sender,
 ) -> Result<Decoded, InvalidPayload> {
-    let [channel, data, sender, disconnect, from, seq, stored] =
-        envelope_members(payload, ["channel", "data", "sender", "disconnect", "node", "seq", "stored"])?;
+    let names = ["channel", "data", "sender", "disconnect", "node", "seq", "stored", "plain"];
+    let [channel, data, sender, disconnect, from, seq, stored, plain] = envelope_members(payload, names)?;
     if channel.is_none() && disconnect.is_some() {
         let signal = Signal::decode(payload).map_err(|_| EnvelopeError::Disconnect)?;
-        return Ok(Decoded { dispatch: signal.into(), seq: None, stored: None });
+        return Ok(Decoded { dispatch: signal.into(), seq: None, stored: None, plain: None });
     }
     let channel = channel.and_then(string).ok_or(EnvelopeError::Channel)?;
     let channel = ChannelName::new(&channel).map_err(|_| EnvelopeError::Channel)?;
@@ -90,6 +92,7 @@ pub(in crate::broker) fn decode_event(
             dispatch: Event::new(channel, sender, data).into(),
             seq: own_seq(node, from, seq),
             stored: stored.and_then(parse_stored),
+            plain: plain.and_then(string).map(Into::into),
         }),
         (Err(error), _) | (_, Err(error)) => Err(InvalidPayload { error, channel: Some(channel) }),
     }
@@ -97,10 +100,12 @@ pub(in crate::broker) fn decode_event(
 
 /// Decodes a payload of the signals topic. `body` is a slice of the payload.
 pub(in crate::broker) fn decode_signal(payload: &Bytes, node: &NodeId) -> Result<Decoded, InvalidPayload> {
-    let [body, from, seq, stored] = envelope_members(payload, ["body", "node", "seq", "stored"])?;
+    let [body, from, seq, stored, plain] =
+        envelope_members(payload, ["body", "node", "seq", "stored", "plain"])?;
     let body = payload.slice_ref(body.ok_or(EnvelopeError::Signal)?.as_bytes());
     let stored = stored.and_then(parse_stored);
-    Ok(Decoded { dispatch: Dispatch::Signal(body), seq: own_seq(node, from, seq), stored })
+    let plain = plain.and_then(string).map(Into::into);
+    Ok(Decoded { dispatch: Dispatch::Signal(body), seq: own_seq(node, from, seq), stored, plain })
 }
 
 /// A message in the history of a channel.
@@ -126,7 +131,7 @@ pub(in crate::broker) fn decode_stored(
     let is_signal = payload.starts_with(b"{\"body\":");
     let decoded =
         if is_signal { decode_signal(payload, node) } else { decode_event(payload, node, sender_default) };
-    let Decoded { dispatch, seq, stored } = decoded.ok()?;
+    let Decoded { dispatch, seq, stored, .. } = decoded.ok()?;
     let [text] = envelope_members(payload, ["stored"]).ok()?;
     let Stored { number, at, positions, .. } = *stored?;
     let index = positions.iter().find(|(_, of)| *of == position)?.0;

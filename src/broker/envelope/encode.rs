@@ -37,6 +37,12 @@ pub(in crate::broker) fn finish_open(envelope: &mut Vec<u8>, seq: u64) {
     envelope.extend_from_slice(seq.to_string().as_bytes());
 }
 
+/// Appends the name under which a plain message is stored.
+pub(in crate::broker) fn push_plain(envelope: &mut Vec<u8>, name: &str) {
+    envelope.extend_from_slice(b",\"plain\":");
+    push_string(envelope, name);
+}
+
 fn push_string(out: &mut Vec<u8>, text: &str) {
     // Writing a string into memory cannot fail.
     let _ = serde_json::to_writer(out, text);

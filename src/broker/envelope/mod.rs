@@ -9,9 +9,9 @@ mod encode;
 mod stored_text;
 
 pub(super) use decode::{
-    Decoded, InvalidPayload, StoredEnvelope, decode_event, decode_signal, decode_stored,
+    Decoded, EnvelopeError, InvalidPayload, StoredEnvelope, decode_event, decode_signal, decode_stored,
 };
-pub(super) use encode::{begin_event, begin_signal, finish, finish_open};
+pub(super) use encode::{begin_event, begin_signal, finish, finish_open, push_plain};
 
 /// A random name for this node: 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 
 use super::desired_topics::DesiredTopics;
 use super::fences::Fences;
+use super::ingest::PlainIntake;
 use super::publish_queue::{OwnCopy, PublishQueue};
 use super::store_state::SeenStore;
 use super::topic_names::TopicNames;
@@ -24,8 +25,8 @@ pub(super) struct InboundStream {
     pub(super) sender_default: Sender,
     pub(super) budget: Budget,
     pub(super) inbound: mpsc::UnboundedSender<Inbound>,
-    /// A channel has a history.
-    pub(super) has_history: bool,
+    /// Takes what is published without a number for channels with a history. `None`: no channel has one.
+    pub(super) intake: Option<Arc<PlainIntake>>,
     /// There was a connection before.
     pub(super) has_subscribed: bool,
     pub(super) metrics: Arc<Metrics>,
@@ -36,10 +37,20 @@ impl InboundStream {
     pub(super) fn on_connected(&mut self) {
         if std::mem::replace(&mut self.has_subscribed, true) {
             self.send(Inbound::Resumed);
-        } else if self.has_history {
+        } else if self.intake.is_some() {
             self.send(Inbound::Connected);
         }
         self.fences.on_connected();
+        if let Some(intake) = &self.intake {
+            intake.on_connected();
+        }
+    }
+
+    /// The connection is subscribed to all topics.
+    pub(super) fn on_ready(&self) {
+        if let Some(intake) = &self.intake {
+            intake.on_ready();
+        }
     }
 
     /// Passes fences on, once everything that Redis had published before them has been passed on.
@@ -59,7 +70,17 @@ impl InboundStream {
     /// Delivers a message. Returns whether it had to wait for the queue budget; meanwhile nothing is read from Redis, so
     /// that nothing is dropped.
     pub(super) async fn on_message(&self, channel: &[u8], payload: Bytes) -> bool {
-        let Decoded { dispatch, seq, stored } = match self.decode(channel, payload) {
+        let decoded = match &self.intake {
+            None => self.decode(channel, payload),
+            Some(intake) => {
+                let decoded = self.decode(channel, payload.clone());
+                match intake.receive(channel, &payload, decoded) {
+                    Some(decoded) => decoded,
+                    None => return intake.wait_for_room().await,
+                }
+            }
+        };
+        let Decoded { dispatch, seq, stored, .. } = match decoded {
             Ok(Some(decoded)) => decoded,
             Ok(None) => return false,
             Err(InvalidPayload { error, channel: of }) => {
@@ -98,7 +119,7 @@ impl InboundStream {
         }
         let topic = self.names.topic(channel).and_then(|topic| self.topics.find(topic));
         let dispatch = topic.map(|topic| Dispatch::Topic { topic, payload });
-        Ok(dispatch.map(|dispatch| Decoded { dispatch, seq: None, stored: None }))
+        Ok(dispatch.map(|dispatch| Decoded { dispatch, seq: None, stored: None, plain: None }))
     }
 
     fn drop_message(&self, reason: &'static str, topic: &[u8], channel: Option<&ChannelName>) {

@@ -10,6 +10,7 @@ mod desired_topics;
 mod fences;
 mod health;
 mod inbound_stream;
+mod ingest;
 mod keepalive;
 mod publish_queue;
 mod publish_script;
@@ -40,12 +41,13 @@ use super::{
     Inbound, PublishError, Receipt, Settings, Status, StoreError, StoreRead, StoreState, StoredHistory,
     SubscribeOutcome, retained,
 };
-use crate::message::{Publication, RetentionRules, Sender};
+use crate::message::{AppMessages, Publication, RetentionRules, Sender};
 use crate::telemetry::Metrics;
 use desired_topics::DesiredTopics;
 use fences::Fences;
 use health::Health;
 use inbound_stream::InboundStream;
+use ingest::{IngestContext, IngestTasks, PlainIntake};
 use publish_queue::PublishQueue;
 use store_keys::StoreKeys;
 use store_reader::{StoreReader, StoreRequest};
@@ -71,6 +73,7 @@ pub struct Redis {
     fences: Arc<Fences>,
     store: mpsc::UnboundedSender<StoreRequest>,
     sessions: SessionStore,
+    ingest: Option<(Arc<PlainIntake>, IngestTasks)>,
     task: AbortHandle,
 }
 
@@ -80,6 +83,7 @@ impl Redis {
         sender_default: Sender,
         queue_bytes: usize,
         retention: Arc<RetentionRules>,
+        apps: Arc<dyn AppMessages>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Inbound>), RedisUrlError> {
         let url = RedisUrl::parse(&settings.url)?;
@@ -105,7 +109,22 @@ impl Redis {
         let (store, requests) = mpsc::unbounded_channel();
         // Ends with the requests.
         tokio::spawn(reader.run(requests));
+        let ingest = (!retention.is_empty()).then(|| {
+            ingest::start(IngestContext {
+                url: url.clone(),
+                timeout,
+                names: names.clone(),
+                keys: keys.clone(),
+                topics: topics.clone(),
+                sender_default: sender_default.clone(),
+                retention: retention.clone(),
+                apps,
+                max_bytes: queue_bytes,
+                metrics: metrics.clone(),
+            })
+        });
         let stream = InboundStream {
+            intake: ingest.as_ref().map(|(intake, _)| intake.clone()),
             queue: queue.clone(),
             names,
             topics: topics.clone(),
@@ -114,7 +133,6 @@ impl Redis {
             sender_default,
             budget: Budget::new(queue_bytes),
             inbound,
-            has_history: !retention.is_empty(),
             has_subscribed: false,
             metrics,
         };
@@ -128,7 +146,8 @@ impl Redis {
             rules: retention.clone(),
         };
         let task = tokio::spawn(supervisor.run(stream)).abort_handle();
-        Ok((Self { queue, topics, health, timeout, retention, fences, store, sessions, task }, receiver))
+        let redis = Self { queue, topics, health, timeout, retention, fences, store, sessions, ingest, task };
+        Ok((redis, receiver))
     }
 
     pub(super) fn publish(&self, mut publication: Publication, receipt: Receipt) {
@@ -199,6 +218,12 @@ impl Redis {
                 emptied.await;
             }
         };
+        let ingested = async {
+            if let Some((intake, _)) = &self.ingest {
+                intake.drained().await;
+            }
+        };
+        let drained = async { tokio::join!(drained, ingested) };
         let _ = tokio::time::timeout(self.timeout + SHUTDOWN_GRACE, drained).await;
         self.task.abort();
         self.queue.refuse_all(PublishError::TimedOut);

@@ -6,6 +6,8 @@ pub(super) enum Push {
     Message {
         channel: Vec<u8>,
         payload: Bytes,
+        /// It arrives because of a pattern.
+        by_pattern: bool,
     },
     /// The reply to SUBSCRIBE, UNSUBSCRIBE or PSUBSCRIBE.
     SubscriptionReply,
@@ -26,7 +28,7 @@ impl Push {
         let mut rest = values.into_iter().skip(channel_at);
         match (rest.next(), rest.next()) {
             (Some(Value::BulkString(channel)), Some(Value::BulkString(payload))) => {
-                Self::Message { channel, payload: payload.into() }
+                Self::Message { channel, payload: payload.into(), by_pattern: channel_at == 2 }
             }
             _ => Self::Other,
         }

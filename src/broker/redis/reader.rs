@@ -87,6 +87,7 @@ async fn read_until_disconnected<'o>(
     loop {
         if reconciler.becomes_ready() {
             health.set_up(ConnectionRole::Subscriber);
+            stream.on_ready();
         }
         if reconciler.write(connection, &stream.names)
             && let Err(error) = flush(connection, "SUBSCRIBE", timeout).await
@@ -198,7 +199,9 @@ async fn handle_reply(
 ) -> Result<bool, ConnectionError> {
     match reply {
         Value::Array(values) => match Push::parse(values) {
-            Push::Message { channel, payload } => return Ok(stream.on_message(&channel, payload).await),
+            // These topics are subscribed by name as well.
+            Push::Message { channel, by_pattern: true, .. } if stream.names.is_reserved(&channel) => {}
+            Push::Message { channel, payload, .. } => return Ok(stream.on_message(&channel, payload).await),
             Push::SubscriptionReply => stream.on_subscribed(reconciler.on_reply(&stream.topics)),
             Push::Pong => {
                 stream.on_fence(reconciler.next_fence());

@@ -43,6 +43,16 @@ impl StoreKeys {
         self.of_channel("history", channel)
     }
 
+    /// The stream to which applications add messages.
+    pub(super) fn ingest(&self) -> String {
+        format!("{}in", self.base)
+    }
+
+    /// The entries of that stream that could not be read.
+    pub(super) fn dead_letters(&self) -> String {
+        format!("{}in:dead", self.base)
+    }
+
     /// Keys for a moment, by which a node learns what Redis permits.
     pub(super) fn probe(&self, node: &NodeId, kind: &str) -> String {
         format!("{}{kind}:probe:{}", self.base, node.as_str())

@@ -9,8 +9,8 @@
 -- ARGV: number of the batch, 1 if it was sent before, a random number in hexadecimal, how many messages are stored, how many
 --   channels there are; messages, bytes and milliseconds that each channel keeps; then the messages. A message is its topic,
 --   deadline, payload and place of its idempotency key in KEYS. The place is -1 for a plain message and 0 for none; otherwise
---   the number of its channels follows, and for each of these its place above, and which of the dispatch's channels it is. The
---   payload of such a message lacks its final brace.
+--   the place of a second key (0: none) and the number of its channels follow, and for each of these its place above, and which of
+--   the dispatch's channels it is. The payload of such a message lacks its final brace.
 --
 -- The store: "ID NUMBER". A head: "STORE EPOCH OFFSET NUMBER BYTES DUE_AT DUE_BYTES" and marks, each " OFFSET AT BYTES": what was
 -- stored before a mark is removed as a whole, so that no message needs to be read to know what is too old or too much.
@@ -147,8 +147,11 @@ local function append(channel, payload)
 end
 
 -- Stores and publishes a message. `at` is the place of its first channel in ARGV. Answers its outcome.
-local function publish(topic, payload, key, at, places)
+local function publish(topic, payload, key, alias, at, places)
   local first = key > 0 and redis.pcall('GET', KEYS[key])
+  if not first and alias > 0 then
+    first = redis.pcall('GET', KEYS[alias])
+  end
   if failed(first) then
     return '!'
   elseif first then
@@ -173,7 +176,12 @@ local function publish(topic, payload, key, at, places)
   else
     payload = payload .. '}'
   end
-  if key > 0 and failed(redis.pcall('SET', KEYS[key], position, 'EX', KEY_TTL)) then
+  local is_remembered = key == 0 or not failed(redis.pcall('SET', KEYS[key], position, 'EX', KEY_TTL))
+  if is_remembered and alias > 0 and failed(redis.pcall('SET', KEYS[alias], position, 'EX', KEY_TTL)) then
+    is_remembered = false
+    redis.pcall('DEL', KEYS[key])
+  end
+  if not is_remembered then
     number = places > 0 and number - 1 or number
     for i = 1, places do
       retained[i].offset = retained[i].offset - 1
@@ -191,6 +199,9 @@ local function publish(topic, payload, key, at, places)
   if key > 0 then
     redis.pcall('DEL', KEYS[key])
   end
+  if alias > 0 then
+    redis.pcall('DEL', KEYS[alias])
+  end
   number = places > 0 and number - 1 or number
   for i = 1, places do
     reset(retained[i])
@@ -201,15 +212,15 @@ end
 
 local outcomes, at, last = {}, 6 + 3 * channel_count, #ARGV
 while at <= last do
-  local key, places, outcome = tonumber(ARGV[at + 3]), 0, '-'
+  local key, alias, places, outcome = tonumber(ARGV[at + 3]), 0, 0, '-'
   local after = at + 4
   if key >= 0 then
-    places = tonumber(ARGV[after])
-    after = after + 1
+    alias, places = tonumber(ARGV[after]), tonumber(ARGV[after + 1])
+    after = after + 2
   end
   if now <= tonumber(ARGV[at + 1]) then
     if key >= 0 then
-      outcome = publish(ARGV[at], ARGV[at + 2], key, after, places)
+      outcome = publish(ARGV[at], ARGV[at + 2], key, alias, after, places)
     else
       outcome = failed(redis.pcall('PUBLISH', ARGV[at], ARGV[at + 2])) and '!' or '.'
     end

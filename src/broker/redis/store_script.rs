@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use redis::{Cmd, Value, cmd};
@@ -13,7 +14,7 @@ use crate::broker::envelope::NodeId;
 use crate::message::{ChannelName, Position, Retention};
 
 /// Its first lines explain what it is given and what it answers.
-const SCRIPT: &str = include_str!("store_script.lua");
+pub(super) const SCRIPT: &str = include_str!("store_script.lua");
 
 /// Tries the commands of the script and those that read histories. Returns the first one's error.
 const PROBE: &str = "\
@@ -34,6 +35,9 @@ pub(super) struct StoreScript {
     sha: Vec<u8>,
     /// Maximum bytes of the messages that Redis keeps of a channel. An eighth more may be there for a moment.
     channel_bytes: usize,
+    text: Cow<'static, str>,
+    /// Keys after those that the script itself uses.
+    more_keys: Vec<String>,
 }
 
 /// What became of a message.
@@ -66,6 +70,18 @@ impl StoreScript {
         node: &NodeId,
         channel_bytes: usize,
     ) -> Result<Self, ConnectionError> {
+        Self::load_text(connection, keys, node, channel_bytes, Cow::Borrowed(SCRIPT), Vec::new()).await
+    }
+
+    /// Loads a script that begins and ends as this one does, as far as its keys and arguments are concerned.
+    pub(super) async fn load_text(
+        connection: &mut RedisConnection,
+        keys: &StoreKeys,
+        node: &NodeId,
+        channel_bytes: usize,
+        text: Cow<'static, str>,
+        more_keys: Vec<String>,
+    ) -> Result<Self, ConnectionError> {
         let probe = load(connection, PROBE).await?;
         let mut command = cmd("EVALSHA");
         command.arg(probe).arg(2).arg(keys.probe(node, "head")).arg(keys.probe(node, "history"));
@@ -76,12 +92,12 @@ impl StoreScript {
             let code = if is_denied { "NOPERM".to_owned() } else { error_code(&error) };
             return Err(ConnectionError::Refused("EVALSHA", code));
         }
-        Ok(Self { sha: load(connection, SCRIPT).await?, channel_bytes })
+        Ok(Self { sha: load(connection, &text).await?, text, more_keys, channel_bytes })
     }
 
     /// Loads the script again, after another client has flushed Redis's scripts.
     pub(super) async fn reload(&mut self, connection: &mut RedisConnection) -> Result<(), ConnectionError> {
-        self.sha = load(connection, SCRIPT).await?;
+        self.sha = load(connection, &self.text).await?;
         Ok(())
     }
 
@@ -103,17 +119,19 @@ impl StoreScript {
             }
         }
         let idempotency: Vec<String> = retained()
-            .filter_map(|storage| storage.idempotency_key.as_deref())
+            .flat_map(|storage| [storage.idempotency_key.as_deref(), storage.second_key.as_deref()])
+            .flatten()
             .map(|key| keys.idempotency(key))
             .collect();
         let mut command = cmd("EVALSHA");
-        command.arg(&self.sha).arg(2 + 2 * channels.list.len() + idempotency.len());
+        command.arg(&self.sha);
+        command.arg(2 + 2 * channels.list.len() + idempotency.len() + self.more_keys.len());
         command.arg(keys.store()).arg(keys.batch(node));
         for (channel, _) in &channels.list {
             command.arg(keys.head(channel)).arg(keys.messages(channel));
         }
         let mut next_key = 3 + 2 * channels.list.len();
-        command.arg(idempotency);
+        command.arg(idempotency).arg(&self.more_keys);
 
         let stored = retained().filter(|storage| !storage.retained.is_empty()).count();
         command.arg(batch.first().map_or(0, |message| message.seq)).arg(u8::from(is_repeated));
@@ -129,11 +147,9 @@ impl StoreScript {
                 command.arg(PLAIN);
                 continue;
             };
-            if storage.idempotency_key.is_some() {
-                command.arg(next_key);
-                next_key += 1;
-            } else {
-                command.arg(0);
+            for key in [&storage.idempotency_key, &storage.second_key] {
+                command.arg(if key.is_some() { next_key } else { 0 });
+                next_key += usize::from(key.is_some());
             }
             command.arg(storage.retained.len());
             for retained in &storage.retained {

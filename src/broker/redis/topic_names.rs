@@ -18,6 +18,11 @@ impl TopicNames {
         Self { prefix: prefix.to_owned(), events: name(EVENTS), signals: name(SIGNALS) }
     }
 
+    /// Whether the nodes use a channel themselves.
+    pub(super) fn is_reserved(&self, channel: &[u8]) -> bool {
+        *channel == *self.events || *channel == *self.signals
+    }
+
     /// The channels that every node subscribes to, for logs.
     pub(super) fn describe(&self) -> String {
         let [events, signals] = [&self.events, &self.signals].map(|name| String::from_utf8_lossy(name));

@@ -15,6 +15,9 @@ export class Connection extends EventTarget {
   #opened = Infinity;
   #wanted = false;
   #attempt = 0;
+  // The id of the last message, and how many of those that come next were missed before.
+  #since = "";
+  #missed = 0;
 
   constructor({ id, name, channel, lifetime }) {
     super();
@@ -42,9 +45,18 @@ export class Connection extends EventTarget {
    * tokens are given out for. */
   join(channel) {
     this.channel = channel;
+    this.#since = "";
     if (!this.#wanted && !this.detail.refused) return;
     this.#drop();
     this.connect();
+  }
+
+  /** Loses the line, as a phone does in a tunnel, and comes back after this many milliseconds. */
+  cut(wait) {
+    if (this.state !== "open") return;
+    this.#drop("the line is cut");
+    this.#enter("cut", { until: Date.now() + wait });
+    this.#timer = setTimeout(() => this.#open(), wait);
   }
 
   send(frame) {
@@ -54,13 +66,13 @@ export class Connection extends EventTarget {
     return true;
   }
 
-  #drop() {
+  #drop(note = "close 1000") {
     this.#attempt += 1;
     clearTimeout(this.#timer);
     const socket = this.#socket;
     this.#socket = undefined;
     if (!socket) return;
-    this.#emit("frame", { way: "note", text: "close 1000" });
+    this.#emit("frame", { way: "note", text: note });
     socket.close(1000);
   }
 
@@ -68,6 +80,7 @@ export class Connection extends EventTarget {
     clearTimeout(this.#timer);
     const attempt = ++this.#attempt;
     this.#opened = Infinity;
+    this.#missed = 0;
     const current = () => attempt === this.#attempt;
     this.#enter("connecting");
     let token;
@@ -84,7 +97,7 @@ export class Connection extends EventTarget {
     }
     if (!current()) return;
     const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = new WebSocket(`${scheme}://${location.host}/ws?token=${encodeURIComponent(token)}`);
+    const socket = new WebSocket(`${scheme}://${location.host}/ws?token=${encodeURIComponent(token)}&since=${this.#since}`);
     this.#socket = socket;
     socket.onopen = () => {
       if (!current()) return;
@@ -101,8 +114,12 @@ export class Connection extends EventTarget {
       } catch {
         return;
       }
-      if (frame?.type === "message") this.#emit("message", frame);
+      if (frame?.type === "message") this.#message(frame);
       if (frame?.type === "sended") this.#emit("receipt", frame);
+      // The first answer on a channel only says where it starts.
+      if (frame?.type === "gap" && this.#since) this.#emit("gap");
+      if (frame?.type === "recovered" && this.#since) this.#recovered(frame.count);
+      this.#since = frame?.id ?? this.#since;
     };
     socket.onclose = ({ code, reason }) => {
       if (!current()) return;
@@ -116,6 +133,17 @@ export class Connection extends EventTarget {
         this.#again({ code, reason, early: code === 1006 && this.#opened === Infinity });
       }
     };
+  }
+
+  #recovered(count) {
+    this.#missed = count;
+    this.#emit("recovering", count);
+    if (count === 0) this.#emit("recovered");
+  }
+
+  #message(frame) {
+    this.#emit("message", { ...frame, missed: this.#missed > 0 });
+    if (this.#missed > 0 && --this.#missed === 0) this.#emit("recovered");
   }
 
   // Doubles with each failure and is spread by chance, so that many browsers do not come back at once.

@@ -1,16 +1,18 @@
 // The console: users side by side on one channel, and everything around them.
 
+import { post } from "./api.js";
 import { startCheck } from "./check.js";
 import { startEcho } from "./echo.js";
 import { startJob } from "./job.js";
 import { propose, startPublish } from "./publish.js";
-import { plainText } from "./kinds.js";
+import { messageFor, plainText } from "./kinds.js";
 import { startSnippets } from "./snippets.js";
 import { language, onLanguage, setLanguage, text } from "./texts.js";
 import { User } from "./user.js";
 import { startWire, watch } from "./wire.js";
 
 const MOST_USERS = 8;
+const MEANWHILE_MS = 700;
 const HUES = [195, 28, 330, 140, 265, 60, 0, 230];
 const $ = (id) => document.getElementById(id);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -23,7 +25,7 @@ function addUser(name) {
   if (users.length >= MOST_USERS) return;
   const id = nextId++;
   const hue = HUES[(id - 7) % HUES.length];
-  const user = new User({ id, name, hue, channel, lifetime, others: () => users });
+  const user = new User({ id, name, hue, channel, lifetime, others: () => users, onCut: publishMeanwhile });
   const forget = watch(user.connection, hue);
   user.element.querySelector(".remove").addEventListener("click", () => {
     users = users.filter((other) => other !== user);
@@ -41,6 +43,17 @@ function addUser(name) {
   $("users").append(user.element);
   user.connection.connect();
   usersChanged();
+}
+
+// While a user's line is cut, Laravel speaks, so that there is something to miss.
+async function publishMeanwhile(user) {
+  for (let number = 1; ; number++) {
+    await new Promise((next) => setTimeout(next, MEANWHILE_MS));
+    if (user.connection.state !== "cut") return;
+    const words = text("meanwhile", { name: user.name, number });
+    const data = messageFor(channel, { id: 0, name: "Laravel" }, words);
+    await post("publish", { channel, data }).then(() => user.pass(words), () => {});
+  }
 }
 
 function usersChanged() {

@@ -7,6 +7,7 @@ import { applyTexts, closeText, language, onLanguage, text, write } from "./text
 
 const MESSAGE_LIMIT = 100;
 const TEXT_LIMIT = 2_000;
+const CUT_MS = 5_000;
 
 export class User {
   // Messages without an answer so far.
@@ -15,15 +16,20 @@ export class User {
   #ticker;
   // The composer's automatic contents, as a raw frame.
   #proposed = "";
+  // What was published while the line was cut and has not arrived yet, and how many messages the server says were missed.
+  #passed = new Set();
+  #count = 0;
+  // The newest message is in view, and stays there.
+  #atEnd = true;
 
-  constructor({ id, name, hue, channel, lifetime, others }) {
+  constructor({ id, name, hue, channel, lifetime, others, onCut }) {
     this.id = id;
     this.name = name;
     this.hue = hue;
     this.connection = new Connection({ id, name, channel, lifetime });
     this.element = document.getElementById("user-card").content.firstElementChild.cloneNode(true);
     this.#fill();
-    this.#listen(others);
+    this.#listen(others, onCut);
     this.stopLanguage = onLanguage(() => {
       applyTexts(this.element);
       this.#label();
@@ -42,15 +48,28 @@ export class User {
     this.#part("h3").textContent = this.#part("h3").title = this.name;
     this.#part(".avatar").textContent = [...this.name][0]?.toUpperCase() ?? "?";
     this.#part(".id").textContent = `id ${this.id}`;
+    const list = this.#part(".messages");
+    list.addEventListener("scroll", () => { this.#atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60; });
+    // The line above another user's messages comes and goes, and all cards of a row have one height.
+    new ResizeObserver(() => { if (this.#atEnd) list.scrollTop = list.scrollHeight; }).observe(list);
   }
 
-  #listen(others) {
+  #listen(others, onCut) {
     const { connection } = this;
     connection.addEventListener("state", () => {
       this.#settleReceipt();
       this.#state();
     });
     connection.addEventListener("message", ({ detail }) => this.#message(detail, others()));
+    connection.addEventListener("recovering", ({ detail }) => { this.#count = detail; });
+    connection.addEventListener("recovered", () => this.#recovered());
+    connection.addEventListener("gap", () => this.#mark("gap", () => text("gap")));
+    this.#part(".cut").addEventListener("click", () => {
+      this.#passed.clear();
+      this.#mark("cut", () => text("lineCut"));
+      connection.cut(CUT_MS);
+      onCut(this);
+    });
     connection.addEventListener("receipt", ({ detail }) => this.#receipt(detail));
     this.#part(".toggle").addEventListener("click", () => {
       if (connection.wanted) connection.disconnect();
@@ -72,6 +91,13 @@ export class User {
       ...users.map(({ id, name }) => new Option(`${name} (${id})`, String(id))),
     );
     select.value = users.some(({ id }) => String(id) === chosen) ? chosen : "";
+  }
+
+  /** This has been published. It must arrive when the line is back, if it is still cut now. */
+  pass(words) {
+    if (this.connection.state !== "cut") return;
+    this.#passed.add(words);
+    this.#why();
   }
 
   /** A new channel: messages of the previous one are not shown under it. */
@@ -148,25 +174,45 @@ export class User {
     });
   }
 
-  #message({ sender, data }, users) {
+  // The missed messages are all there, or it is said how many are not.
+  #recovered() {
+    const [count, missing] = [this.#count, this.#passed.size];
+    if (missing > 0) this.#mark("gap", () => text("missing", { missing }));
+    else this.#mark("whole", () => text(count > 0 ? "recovered" : "nothingMissed", { count }));
+  }
+
+  /** A line across the messages. */
+  #mark(kind, words) {
+    const item = document.createElement("li");
+    item.className = `mark ${kind}`;
+    write(item, words);
+    this.#append(item);
+  }
+
+  #message({ sender, data, missed }, users) {
     const item = document.createElement("li");
     const own = sender?.id === this.id;
     const known = users.find(({ id }) => id === sender?.id);
     item.className = own ? "own" : known ? "other" : "system";
+    item.classList.toggle("missed", missed);
     if (known) item.style.setProperty("--hue", known.hue);
     const name = document.createElement("b");
     name.textContent = String(sender?.name ?? "?");
     const words = document.createElement("p");
     const full = plainText(data);
+    this.#passed.delete(full);
     words.textContent = full.length > TEXT_LIMIT ? `${full.slice(0, TEXT_LIMIT)}…` : full;
     const time = document.createElement("time");
     time.textContent = new Date().toTimeString().slice(0, 5);
     item.append(name, time, words);
+    this.#append(item);
+  }
+
+  #append(item) {
     const list = this.#part(".messages");
-    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
     list.append(item);
     while (list.childElementCount > MESSAGE_LIMIT) list.firstElementChild.remove();
-    if (atEnd) list.scrollTop = list.scrollHeight;
+    if (this.#atEnd) list.scrollTop = list.scrollHeight;
   }
 
   #label() {
@@ -192,9 +238,13 @@ export class User {
     toggle.setAttribute("aria-label", label);
     toggle.title = label;
     toggle.dataset.on = String(wanted);
+    const cut = this.#part(".cut");
+    cut.title = text("cutLine", this);
+    cut.setAttribute("aria-label", cut.title);
+    cut.disabled = state !== "open";
     this.#why();
     clearInterval(this.#ticker);
-    if (state === "waiting") this.#ticker = setInterval(() => this.#why(), 250);
+    if (["waiting", "cut"].includes(state)) this.#ticker = setInterval(() => this.#why(), 250);
   }
 
   // The close code and its reason in words, and when the next attempt is.
@@ -208,6 +258,7 @@ export class User {
     }
     if (detail.refused) parts.push(text("noToken", { message: explain(detail.refused) }));
     if (detail.unreachable) parts.push(text("noServer"));
+    if (state === "cut") parts.push(text("passed", { count: this.#passed.size }));
     if (detail.until) {
       const seconds = Math.max(0, (detail.until - Date.now()) / 1000).toFixed(1);
       parts.push(text("comesBack", { seconds }));

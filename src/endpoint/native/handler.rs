@@ -1,9 +1,14 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::broker::{Broker, PublishError};
+use crate::channels::Histories;
 use crate::hub::{Connection, Outbox};
-use crate::message::{ChannelName, Position, Sender};
-use crate::protocol::native::{Acknowledgement, Native, RejectReason, close, encode_acknowledgement};
+use crate::message::{ChannelName, Event, Position, Publication, Sender};
+use crate::protocol::native::{
+    Acknowledgement, MessageRef, Native, RejectReason, close, encode_acknowledgement,
+};
 use crate::telemetry::{Metrics, Reason, logged};
 use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
 
@@ -13,6 +18,7 @@ pub(super) struct NativeService {
     pub(super) context: Arc<EndpointContext>,
     pub(super) native: Arc<Native>,
     pub(super) broker: Arc<Broker>,
+    pub(super) histories: Arc<Histories>,
 }
 
 /// One client of the native protocol: publishes its messages and replies to them.
@@ -36,20 +42,31 @@ impl NativeHandler {
         Self { connection, service, sender, _admitted: admitted }
     }
 
-    fn publish(&self, message: Message) -> Result<(), RejectReason> {
-        let (Message::Text(message) | Message::Binary(message)) = message;
-        let channel = self.channel().ok_or(RejectReason::Internal)?;
-        let event = self.service.native.receive(channel, &self.sender, &message)?;
+    /// Reads a message. Only channels with a history know a `ref`.
+    fn receive(&self, message: &Bytes) -> (Option<MessageRef>, Result<Event, RejectReason>) {
+        let NativeService { native, histories, .. } = &*self.service;
+        let Some(channel) = self.channel() else { return (None, Err(RejectReason::Internal)) };
+        if histories.is_on() && histories.retention(channel).is_some() {
+            native.receive_with_ref(channel, &self.sender, message)
+        } else {
+            (None, native.receive(channel, &self.sender, message))
+        }
+    }
+
+    fn publish(&self, event: Event, message_ref: Option<MessageRef>, bytes: usize) {
         let (outbox, limit) = (self.outbox().clone(), self.connection.outbox_bytes());
         let metrics = self.service.context.metrics.clone();
-        let bytes = message.len();
         outbox.asked(bytes);
+        let mut publication = Publication::from(event);
+        if let (Some(message_ref), Some(channel)) = (&message_ref, self.channel()) {
+            publication.idempotency_key = Some(message_ref.idempotency_key(channel, &self.sender));
+        }
         let receipt = move |published: Result<Option<Position>, PublishError>| {
             outbox.answered(bytes);
-            reply(published.map(drop).map_err(|_| RejectReason::Unavailable), &outbox, limit, &metrics);
+            let acknowledgement = published.map(drop).map_err(|_| RejectReason::Unavailable);
+            reply(acknowledgement, message_ref.as_ref(), &outbox, limit, &metrics);
         };
-        self.service.broker.publish(event, Box::new(receipt));
-        Ok(())
+        self.service.broker.publish(publication, Box::new(receipt));
     }
 
     fn channel(&self) -> Option<&ChannelName> {
@@ -63,9 +80,14 @@ impl ConnectionHandler for NativeHandler {
     }
 
     fn on_message(&mut self, message: Message) {
-        if let Err(reason) = self.publish(message) {
-            let metrics = &self.service.context.metrics;
-            reply(Err(reason), self.outbox(), self.connection.outbox_bytes(), metrics);
+        let (Message::Text(message) | Message::Binary(message)) = message;
+        let (message_ref, event) = self.receive(&message);
+        match event {
+            Ok(event) => self.publish(event, message_ref, message.len()),
+            Err(reason) => {
+                let (metrics, limit) = (&self.service.context.metrics, self.connection.outbox_bytes());
+                reply(Err(reason), message_ref.as_ref(), self.outbox(), limit, metrics);
+            }
         }
     }
 
@@ -80,6 +102,8 @@ impl ConnectionHandler for NativeHandler {
     }
 
     fn on_disconnect(&self, reason: DisconnectReason) {
+        // Also if the upgrade was never completed: a replay may be waiting for its turn.
+        self.outbox().end();
         self.service.context.on_disconnected(reason);
         let (connection, channel) = (self.connection.id(), self.channel().map(ChannelName::as_str));
         if reason == DisconnectReason::Server(&close::CLOSES.slow_consumer) {
@@ -102,7 +126,13 @@ impl ConnectionHandler for NativeHandler {
     }
 }
 
-fn reply(acknowledgement: Acknowledgement, outbox: &Outbox, limit: usize, metrics: &Metrics) {
+fn reply(
+    acknowledgement: Acknowledgement,
+    message_ref: Option<&MessageRef>,
+    outbox: &Outbox,
+    limit: usize,
+    metrics: &Metrics,
+) {
     match acknowledgement {
         Ok(()) => {
             metrics.messages_accepted.inc();
@@ -111,7 +141,7 @@ fn reply(acknowledgement: Acknowledgement, outbox: &Outbox, limit: usize, metric
             metrics.messages_refused.get_or_create(&Reason::new(reason.code())).inc();
         }
     }
-    outbox.push(&encode_acknowledgement(acknowledgement), limit);
+    outbox.push(&encode_acknowledgement(acknowledgement, message_ref), limit);
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The native protocol over WebSocket.
 
 mod handler;
+mod recovery;
+mod replay_writer;
 mod websocket;
 
 use std::future::ready;

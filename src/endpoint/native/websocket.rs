@@ -6,11 +6,13 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
 use super::handler::{NativeHandler, NativeService};
+use super::recovery::Recovery;
 use crate::auth::{Authenticator, Identity, TokenRejectReason};
 use crate::broker::Broker;
-use crate::hub::{Hub, Outbox, WireFormat};
+use crate::channels::Histories;
+use crate::hub::{Connection, Hub, Outbox, WireFormat};
 use crate::message::{Frame, Sender};
-use crate::protocol::native::{ENCODING, Native, close};
+use crate::protocol::native::{ENCODING, Native, WITH_GAPS, close};
 use crate::telemetry::logged;
 use crate::transport::{EndpointContext, NewConnections, Rejection, accept, serve};
 use crate::unix_time::unix_time;
@@ -19,11 +21,16 @@ use crate::unix_time::unix_time;
 static FORMAT: WireFormat =
     WireFormat { encoding: ENCODING, closes: &close::CLOSES, encode_close: Frame::close };
 
+/// The same for clients that ask for what they have missed.
+static FORMAT_WITH_GAPS: WireFormat =
+    WireFormat { encoding: WITH_GAPS, closes: &close::CLOSES, encode_close: Frame::close };
+
 /// Where native clients connect.
 #[derive(Debug)]
 pub struct NativeEndpoint {
     service: Arc<NativeService>,
     hub: Arc<Hub>,
+    recovery: Arc<Recovery>,
     authenticator: Arc<Authenticator>,
     close_on_expiry: bool,
 }
@@ -35,11 +42,14 @@ impl NativeEndpoint {
         hub: Arc<Hub>,
         native: Arc<Native>,
         broker: Arc<Broker>,
+        histories: Arc<Histories>,
         authenticator: Arc<Authenticator>,
         close_on_expiry: bool,
     ) -> Arc<Self> {
-        let service = Arc::new(NativeService { context, native, broker });
-        Arc::new(Self { service, hub, authenticator, close_on_expiry })
+        let recovery =
+            Recovery::new(histories.clone(), native.clone(), context.metrics.clone(), hub.outbox_bytes());
+        let service = Arc::new(NativeService { context, native, broker, histories });
+        Arc::new(Self { service, hub, recovery, authenticator, close_on_expiry })
     }
 
     /// Answers a handshake: 101, or why not.
@@ -64,13 +74,14 @@ impl NativeEndpoint {
         let identity = self.authenticate(request)?;
         let (response, upgrade) = accept(request)?;
         let admitted = context.admission.admit_user(&identity.id).ok();
-        let mut connection = self.hub.connect(Arc::new(Outbox::new(&FORMAT)));
-        if admitted.is_some() {
-            connection.join(&identity.channel, &identity.id);
+        let connection = if admitted.is_some() {
+            self.join(&identity, request.uri().query())
         } else {
+            let connection = self.hub.connect(Arc::new(Outbox::new(&FORMAT)));
             // A page cannot see why a handshake was rejected, but it can see a close code.
             connection.outbox().close(&close::OVER_CAPACITY);
-        }
+            connection
+        };
         context.on_connected();
         tracing::info!(
             connection = connection.id(),
@@ -84,6 +95,22 @@ impl NativeEndpoint {
         let expires_at = self.close_on_expiry.then_some(identity.expires_at);
         serve(upgrade, handler, context.options.clone(), expires_at);
         Ok(response)
+    }
+
+    /// Connects, and joins the channel of the token.
+    fn join(&self, identity: &Identity, query: Option<&str>) -> Connection {
+        let since = parameter(query, "since");
+        let has_history = since.is_some() && self.service.histories.retention(&identity.channel).is_some();
+        let format = if has_history { &FORMAT_WITH_GAPS } else { &FORMAT };
+        let mut connection = self.hub.connect(Arc::new(Outbox::new(format)));
+        match since {
+            Some(since) if has_history => {
+                self.recovery.join(&mut connection, &identity.channel, &identity.id, &since);
+            }
+            Some(_) => self.recovery.join_without_history(&mut connection, &identity.channel, &identity.id),
+            None => connection.join(&identity.channel, &identity.id),
+        }
+        connection
     }
 
     fn authenticate(&self, request: &Request<Body>) -> Result<Identity, Rejection> {
@@ -102,11 +129,15 @@ impl NativeEndpoint {
 
 /// The token in the query string, or in the `Authorization` header.
 fn token<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
-    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    let in_query = pairs.into_iter().find(|(key, _)| key == "token").map(|(_, token)| token);
-    in_query.or_else(|| {
+    parameter(query, "token").or_else(|| {
         let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let (scheme, token) = authorization.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
     })
+}
+
+/// The first parameter of this name in the query string.
+fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value)
 }

@@ -7,6 +7,8 @@
 //! * The queue is bounded by the limit (plus the rest of a block that is partly written, plus a close frame).
 //! * Nothing follows the bytes of a close.
 
+mod unanswered;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +18,8 @@ use std::task::Waker;
 use bytes::{Buf as _, Bytes};
 use futures_util::task::AtomicWaker;
 use tokio::net::TcpStream;
+
+use unanswered::Unanswered;
 
 use super::WireFormat;
 use super::sink::{DirectWrite, Sink};
@@ -31,8 +35,7 @@ pub struct Outbox<W = TcpStream> {
     task: AtomicWaker,
     /// The second of the hub's clock at which the sweep wakes the task.
     alarm: AtomicU32,
-    /// The cost of the client's messages that the broker has not answered, in bytes.
-    unanswered: AtomicU32,
+    unanswered: Unanswered,
 }
 
 #[derive(Debug, Default)]
@@ -85,13 +88,6 @@ const BLOCK_COST: usize = 64;
 /// This many blocks may be queued whatever the limit is.
 const FREE_BLOCKS: usize = 64;
 
-/// With this many bytes unanswered, nothing is read from the client: the queue of the broker is shared, and everyone waits for
-/// what one client has in it.
-const UNANSWERED: u32 = 64 * 1024;
-
-/// Added to the size of each unanswered message, so that small ones are bounded too.
-const UNANSWERED_OVERHEAD: u32 = 512;
-
 /// Slices of one vectored write. The kernel's limit is 1,024.
 const MAX_SLICES: usize = 64;
 
@@ -105,7 +101,7 @@ impl<W: DirectWrite> Outbox<W> {
             state: Mutex::default(),
             task: AtomicWaker::new(),
             alarm: AtomicU32::new(u32::MAX),
-            unanswered: AtomicU32::new(0),
+            unanswered: Unanswered::default(),
         }
     }
 
@@ -223,6 +219,11 @@ impl<W: DirectWrite> Outbox<W> {
         self.lock().closed
     }
 
+    /// How many bytes are queued.
+    pub fn queued_bytes(&self) -> usize {
+        self.lock().bytes as usize
+    }
+
     /// Whether everything that was pushed has been handed to the kernel.
     pub fn is_flushed(&self) -> bool {
         self.lock().queue.is_empty()
@@ -287,21 +288,30 @@ impl<W: DirectWrite> Outbox<W> {
 
     /// Counts a message of this many bytes that the client has sent to the broker, until [`answered`](Self::answered).
     pub fn asked(&self, bytes: usize) {
-        self.unanswered.fetch_add(unanswered_cost(bytes), Ordering::Relaxed);
+        self.unanswered.add(bytes);
     }
 
     /// The broker has answered a message of this many bytes.
     pub fn answered(&self, bytes: usize) {
-        let cost = unanswered_cost(bytes);
-        let before = self.unanswered.fetch_sub(cost, Ordering::Relaxed);
-        if before >= UNANSWERED && before.saturating_sub(cost) < UNANSWERED {
+        if self.unanswered.remove(bytes) {
             self.task.wake();
         }
     }
 
+    /// Reads nothing from the client until [`resume_reading`](Self::resume_reading).
+    pub fn pause_reading(&self) {
+        self.unanswered.fill();
+    }
+
+    /// Ends a [`pause_reading`](Self::pause_reading).
+    pub fn resume_reading(&self) {
+        self.unanswered.unfill();
+        self.task.wake();
+    }
+
     /// Whether too much is unanswered to read more from the client. The task is woken when that changes.
     pub fn is_waiting(&self) -> bool {
-        self.unanswered.load(Ordering::Relaxed) >= UNANSWERED
+        self.unanswered.is_full()
     }
 
     /// Makes the sweep wake the task at this second of the hub's clock. Replaces the previous alarm.
@@ -379,10 +389,6 @@ fn length(bytes: &Bytes) -> u32 {
 
 fn max_blocks(limit: usize) -> usize {
     (limit / BLOCK_COST).max(FREE_BLOCKS)
-}
-
-fn unanswered_cost(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX / 2).saturating_add(UNANSWERED_OVERHEAD)
 }
 
 fn is_not_now(error: &io::Error) -> bool {

@@ -1,26 +1,51 @@
 use bytes::Bytes;
 
-use super::RejectReason;
+use super::{MessageRef, RejectReason};
 use crate::message::json::{members, quoted};
-use crate::message::{Frame, Sender};
+use crate::message::{Frame, Position, Sender};
 
 /// The text of the object under `data`, the last one if there are several, like `JSON.parse`.
 pub(super) fn decode(message: &Bytes) -> Result<Bytes, RejectReason> {
-    let text = std::str::from_utf8(message).map_err(|_| RejectReason::InvalidJson)?;
-    match members(text, ["data"]) {
-        Ok([Some(data)]) if data.starts_with('{') => Ok(message.slice_ref(data.as_bytes())),
-        Ok(_) => Err(RejectReason::InvalidMessage),
-        Err(error) if error.is_data() => Err(RejectReason::InvalidMessage),
-        Err(_) => Err(RejectReason::InvalidJson),
+    let [data] = read(message, ["data"])?;
+    object(message, data)
+}
+
+/// The same, and what is under `ref`, also if the message is refused.
+pub(super) fn decode_with_ref(message: &Bytes) -> (Option<MessageRef>, Result<Bytes, RejectReason>) {
+    let [data, message_ref] = match read(message, ["data", "ref"]) {
+        Ok(found) => found,
+        Err(reason) => return (None, Err(reason)),
+    };
+    match message_ref.map_or(Ok(None), MessageRef::from_json) {
+        Ok(message_ref) => (message_ref, object(message, data)),
+        Err(_) => (None, Err(RejectReason::InvalidRef)),
     }
 }
 
-/// The frame that every receiver gets.
-pub(super) fn encode(sender: &Sender, data: &[u8]) -> Frame {
+fn read<'a, const N: usize>(
+    message: &'a Bytes,
+    names: [&'static str; N],
+) -> Result<[Option<&'a str>; N], RejectReason> {
+    let text = std::str::from_utf8(message).map_err(|_| RejectReason::InvalidJson)?;
+    members(text, names).map_err(|error| {
+        if error.is_data() { RejectReason::InvalidMessage } else { RejectReason::InvalidJson }
+    })
+}
+
+fn object(message: &Bytes, data: Option<&str>) -> Result<Bytes, RejectReason> {
+    let data = data.filter(|data| data.starts_with('{')).ok_or(RejectReason::InvalidMessage)?;
+    Ok(message.slice_ref(data.as_bytes()))
+}
+
+/// The frame that every receiver gets. `position`: of a message in the history of its channel.
+pub(super) fn encode(position: Option<Position>, sender: &Sender, data: &[u8]) -> Frame {
     let name = quoted(&sender.name);
+    let message_id = position.map(|position| format!(r#""id":"{position}","#)).unwrap_or_default();
     sender.id.with_json(|id| {
         Frame::text(&[
-            br#"{"type":"message","sender":{"name":"#,
+            br#"{"type":"message","#,
+            message_id.as_bytes(),
+            br#""sender":{"name":"#,
             name.as_bytes(),
             br#","id":"#,
             id.as_bytes(),
@@ -91,15 +116,44 @@ mod tests {
     fn golden_broadcast() {
         let sender = Sender { name: Arc::from("A\"oi"), id: 7.into() };
         assert_eq!(
-            &encode(&sender, br#"{"message":"hi"}"#).bytes()[2..],
+            &encode(None, &sender, br#"{"message":"hi"}"#).bytes()[2..],
             br#"{"type":"message","sender":{"name":"A\"oi","id":7},"data":{"message":"hi"}}"#
         );
+        let position = "9f3c20-17".parse().ok();
+        assert_eq!(
+            &encode(position, &sender, br#"{"message":"hi"}"#).bytes()[2..],
+            br#"{"type":"message","id":"9f3c20-17","sender":{"name":"A\"oi","id":7},"data":{"message":"hi"}}"#
+        );
+    }
+
+    #[test]
+    fn a_ref_is_read_also_from_a_message_that_is_refused() {
+        let read = |text: &str| {
+            let (message_ref, data) = decode_with_ref(&Bytes::copy_from_slice(text.as_bytes()));
+            (
+                message_ref.map(|found| found.to_json()),
+                data.map(|data| String::from_utf8(data.to_vec()).unwrap()),
+            )
+        };
+        let invalid = RejectReason::InvalidMessage;
+        assert_eq!(read(r#"{"data":{"a":1}}"#), (None, Ok(r#"{"a":1}"#.into())));
+        assert_eq!(read(r#"{"ref":"x\n","data":{}}"#), (Some(r#""x\n""#.into()), Ok("{}".into())));
+        assert_eq!(read(r#"{"ref":"1","data":{},"ref":null}"#), (None, Ok("{}".into())));
+        assert_eq!(read(r#"{"ref":"1","data":[]}"#), (Some(r#""1""#.into()), Err(invalid)));
+        assert_eq!(read(r#"{"ref":"1"}"#), (Some(r#""1""#.into()), Err(invalid)));
+        for bad in ["1", r#""""#, "{}", "true"] {
+            let text = format!(r#"{{"ref":{bad},"data":{{}}}}"#);
+            assert_eq!(read(&text), (None, Err(RejectReason::InvalidRef)), "{bad}");
+        }
+        assert_eq!(read(r#"{"ref":"1","data":{}"#), (None, Err(RejectReason::InvalidJson)));
+        assert_eq!(read("[]"), (None, Err(invalid)));
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_do_not_panic(junk in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(&Bytes::from(junk));
+            let junk = Bytes::from(junk);
+            prop_assert_eq!(decode(&junk).is_err(), decode_with_ref(&junk).1.is_err());
         }
 
         #[test]
@@ -110,7 +164,7 @@ mod tests {
             let taken = decoded(&format!(r#"{{"data":{data}}}"#)).unwrap();
             prop_assert_eq!(&taken, &data);
             let name: Arc<str> = text.into();
-            let frame = encode(&Sender { name: name.clone(), id: (-1).into() }, taken.as_bytes());
+            let frame = encode(None, &Sender { name: name.clone(), id: (-1).into() }, taken.as_bytes());
             let json = std::str::from_utf8(&frame.bytes()[if frame.bytes()[1] == 126 { 4 } else { 2 }..]).unwrap();
             let value: Value = serde_json::from_str(json).unwrap();
             prop_assert_eq!(value["sender"]["name"].as_str(), Some(&*name));

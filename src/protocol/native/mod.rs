@@ -6,7 +6,9 @@ mod acknowledgement;
 pub mod close;
 mod json_object;
 mod message;
+mod message_ref;
 mod omitted_keys;
+mod recovery;
 mod rules;
 mod settings;
 
@@ -14,10 +16,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::message::{Audience, ChannelName, Encoding, Event, Frame, Sender};
+use crate::message::{Audience, ChannelName, Encoding, Event, Frame, Position, Sender};
 
 pub use acknowledgement::{Acknowledgement, RejectReason, encode_acknowledgement};
+pub use message_ref::MessageRef;
 pub use omitted_keys::OmittedKeys;
+pub use recovery::{encode_gap, encode_gap_while_connected, encode_recovered, encode_up_to_date};
 pub use rules::InvalidTarget;
 pub use settings::{ChannelSettings, ChannelsSettings, SenderSettings};
 
@@ -25,6 +29,9 @@ use rules::Rules;
 
 /// Text messages in WebSocket frames.
 pub const ENCODING: Encoding = Encoding::new(0);
+
+/// The same frames, for connections that are also told of gaps.
+pub const WITH_GAPS: Encoding = Encoding::new(4);
 
 /// The native protocol with the rules of an installation.
 #[derive(Debug)]
@@ -47,7 +54,21 @@ impl Native {
         sender: &Sender,
         message: &Bytes,
     ) -> Result<Event, RejectReason> {
-        let data = message::decode(message)?;
+        self.admit(channel, sender, message::decode(message)?)
+    }
+
+    /// The same on a channel with a history, where a message may have a `ref`. Returns it also if the message is refused.
+    pub fn receive_with_ref(
+        &self,
+        channel: &ChannelName,
+        sender: &Sender,
+        message: &Bytes,
+    ) -> (Option<MessageRef>, Result<Event, RejectReason>) {
+        let (message_ref, data) = message::decode_with_ref(message);
+        (message_ref, data.and_then(|data| self.admit(channel, sender, data)))
+    }
+
+    fn admit(&self, channel: &ChannelName, sender: &Sender, data: Bytes) -> Result<Event, RejectReason> {
         let rule = self.rules.of(channel);
         if !rule.client_send {
             return Err(RejectReason::NotAllowed);
@@ -56,16 +77,17 @@ impl Native {
         Ok(Event::new(channel.clone(), sender.clone(), data))
     }
 
-    /// Encodes an event for its receivers by the rules of its channel's kind. `omitted` is called with the kind, as the
-    /// settings name it, and each key that is not delivered.
+    /// Encodes an event for its receivers by the rules of its channel's kind. `position` is its place in the history of the channel.
+    /// `omitted` is called with the kind, as the settings name it, and each key that is not delivered.
     pub fn deliver<'a>(
         &'a self,
         event: &Event,
+        position: Option<Position>,
         mut omitted: impl FnMut(&'a str, &str),
     ) -> Result<(Audience, Frame), InvalidTarget> {
         let rule = self.rules.of(&event.channel);
         let (audience, data) = rule.apply(&event.data, |key| omitted(&rule.kind, key))?;
-        Ok((audience, message::encode(&event.sender, &data)))
+        Ok((audience, message::encode(position, &event.sender, &data)))
     }
 
     /// The keys of this object that will not be delivered; `None` if all of them are.

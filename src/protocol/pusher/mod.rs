@@ -16,6 +16,7 @@ pub mod server_message;
 mod session;
 mod session_key;
 mod settings;
+mod stream_entry;
 mod user;
 mod webhook_settings;
 
@@ -29,6 +30,7 @@ pub use reject_reason::{Fatal, RejectReason, SubscriptionError};
 pub use session::Session;
 pub use session_key::{InvalidToken, SessionKey};
 pub use settings::{AppSettings, Problem, PusherSettings};
+pub use stream_entry::decode_entry;
 pub use user::{InvalidUser, User, parse_member};
 pub use webhook_settings::{EventKind, InvalidWebhook, WebhookFilter, WebhookSettings, WebhookTarget};
 

@@ -1,6 +1,8 @@
 //! Channels with a history: what a broker numbers and stores, and what nodes and clients recover.
 
 mod faults;
+mod ingest_stream;
+mod laravel_messages;
 mod store;
 
 use std::collections::HashMap;

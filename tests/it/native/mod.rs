@@ -7,6 +7,8 @@ mod expiry;
 mod handshake;
 mod heartbeat;
 mod limits;
+mod recovery;
+mod refs;
 mod removal;
 mod rules;
 mod sending;

@@ -20,6 +20,8 @@ pub(super) struct DesiredTopics {
 #[derive(Debug, Default)]
 struct DesiredState {
     topics: HashSet<Arc<str>>,
+    /// Topics that are never unsubscribed.
+    kept: HashSet<Arc<str>>,
     prefixes: Vec<Prefix>,
     /// Prefixes that the connection has not taken yet.
     new_prefixes: Vec<Arc<str>>,
@@ -62,8 +64,23 @@ impl DesiredTopics {
         SubscribeOutcome::Pending(subscription)
     }
 
+    /// Subscribes a topic for good.
+    pub(super) fn keep(&self, topic: &str) {
+        self.subscribe(topic);
+        self.lock().kept.insert(topic.into());
+    }
+
+    /// Whether everything published on a topic arrives, on every connection.
+    pub(super) fn is_kept(&self, topic: &str) -> bool {
+        let state = self.lock();
+        state.kept.contains(topic) || state.covering_prefix(topic).is_some()
+    }
+
     pub(super) fn unsubscribe(&self, topic: &str) {
         let mut state = self.lock();
+        if state.kept.contains(topic) {
+            return;
+        }
         if let Some(topic) = state.topics.take(topic) {
             if state.topics.len() < state.topics.capacity() / 8 {
                 state.topics.shrink_to_fit();
@@ -78,6 +95,10 @@ impl DesiredTopics {
     pub(super) fn subscribe_prefix(&self, prefix: &str) {
         let text: Arc<str> = prefix.into();
         let mut state = self.lock();
+        // Redis delivers a message once for each pattern that matches.
+        if state.prefixes.iter().any(|other| prefix.starts_with(&*other.text)) {
+            return;
+        }
         state.prefixes.push(Prefix { text: text.clone(), is_denied: false });
         state.new_prefixes.push(text);
         drop(state);

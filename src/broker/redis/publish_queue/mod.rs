@@ -77,6 +77,8 @@ pub(super) struct Storage {
     /// Each channel once.
     pub(super) retained: Vec<Retained>,
     pub(super) idempotency_key: Option<Arc<str>>,
+    /// It is as if it had been published under this key as well.
+    pub(super) second_key: Option<Arc<str>>,
 }
 
 /// A message for the publisher to send.
@@ -351,7 +353,7 @@ impl Storage {
         // A channel that is named twice receives the message twice and stores it once.
         let mut channels = HashSet::new();
         retained.retain(|retained| channels.insert(retained.channel.clone()));
-        Some(Box::new(Self { retained, idempotency_key }))
+        Some(Box::new(Self { retained, idempotency_key, second_key: None }))
     }
 }
 

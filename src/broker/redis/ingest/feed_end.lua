@@ -1,0 +1,29 @@
+end
+
+local STREAM_TTL, DEAD_TTL, MAX_DEAD = 86400, 604800, 1000
+local reply = store()
+local outcomes, fed = string.gmatch(reply[5], '%S+'), {}
+for i = first, #all - 1, 2 do
+  local id, reason = all[i], all[i + 1]
+  if reason == '' then
+    if outcomes() == '!' then
+      break
+    end
+  else
+    local entry = redis.call('XRANGE', stream, id, id)[1]
+    local payload = ''
+    for field = 1, #(entry and entry[2] or {}), 2 do
+      if entry[2][field] == 'payload' then
+        payload = entry[2][field + 1]
+      end
+    end
+    redis.call('XADD', dead, 'MAXLEN', '~', MAX_DEAD, '*', 'reason', reason, 'entry', id, 'payload', payload)
+    redis.call('EXPIRE', dead, DEAD_TTL)
+  end
+  fed[#fed + 1] = id
+end
+if #fed > 0 then
+  redis.call('XDEL', stream, unpack(fed))
+  redis.call('EXPIRE', stream, STREAM_TTL)
+end
+return {#fed, reply[3]}

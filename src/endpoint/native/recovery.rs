@@ -1,0 +1,200 @@
+//! Connections that come back and ask for what they have missed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::replay_writer::ReplayWriter;
+use crate::channels::Histories;
+use crate::history::{Content, Entry, Missed, Since};
+use crate::hub::{Connection, ConnectionHandle, Replay};
+use crate::message::{Audience, ChannelName, Frame, UserId};
+use crate::protocol::native::{ENCODING, Native, encode_gap, encode_recovered, encode_up_to_date};
+use crate::telemetry::{Metrics, Reason, logged};
+
+/// Maximum connections for which the store is read at the same time.
+const CONCURRENT_READS: usize = 64;
+
+/// How long a connection waits until the store has been read. Afterwards it is told of a gap.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Joins connections to channels with a history, and sends them what they have missed.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    histories: Arc<Histories>,
+    native: Arc<Native>,
+    metrics: Arc<Metrics>,
+    /// How many bytes may be queued for a connection.
+    outbox_bytes: usize,
+    reads: Semaphore,
+}
+
+/// A connection that has joined its channel, whose messages are held.
+struct Returning {
+    handle: ConnectionHandle,
+    channel: ChannelName,
+    user: UserId,
+    /// Everything after it is held or will be.
+    position: Option<Since>,
+}
+
+/// Why a client is told of a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GapReason {
+    NoHistory,
+    Unreadable,
+    /// The ID is too old, beyond the newest, or of a store that has been lost.
+    NotKept,
+    Timeout,
+}
+
+impl GapReason {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::NoHistory => "no_history",
+            Self::Unreadable => "unreadable",
+            Self::NotKept => "not_kept",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+impl Recovery {
+    pub(super) fn new(
+        histories: Arc<Histories>,
+        native: Arc<Native>,
+        metrics: Arc<Metrics>,
+        outbox_bytes: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self { histories, native, metrics, outbox_bytes, reads: Semaphore::new(CONCURRENT_READS) })
+    }
+
+    /// Joins the channel, and answers with what the client has missed since this ID before anything else is delivered. No ID means
+    /// from now on.
+    ///
+    /// If this node knows the answer, it is in the outbox on return. Otherwise the store is read.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        connection: &mut Connection,
+        channel: &ChannelName,
+        user: &UserId,
+        since: &str,
+    ) {
+        connection.join_gated(channel, user);
+        let returning = Returning {
+            handle: connection.handle(),
+            channel: channel.clone(),
+            user: user.clone(),
+            position: self.histories.position(channel),
+        };
+        if since.is_empty() {
+            let answer =
+                returning.position.map_or_else(|| encode_gap(None::<&Since>), |id| encode_up_to_date(&id));
+            return returning.open(&answer);
+        }
+        let Ok(since) = since.parse() else { return self.tell_gap(returning, GapReason::Unreadable) };
+        match self.histories.missed(channel, since) {
+            Some(missed) => self.replay(returning, since, missed),
+            None => self.read(returning, since),
+        }
+    }
+
+    /// Joins a channel without a history, and says that it has none.
+    pub(super) fn join_without_history(
+        &self,
+        connection: &mut Connection,
+        channel: &ChannelName,
+        user: &UserId,
+    ) {
+        self.metrics.gaps.get_or_create(&Reason::new(GapReason::NoHistory.label())).inc();
+        connection.handle().push(&encode_gap(None::<&Since>));
+        connection.join(channel, user);
+    }
+
+    fn read(self: &Arc<Self>, returning: Returning, since: Since) {
+        // Nothing is read from the client, because an answer to it would precede this one.
+        returning.handle.outbox().pause_reading();
+        let recovery = self.clone();
+        tokio::spawn(async move {
+            let outbox = returning.handle.outbox().clone();
+            let missed = timeout(READ_TIMEOUT, recovery.read_missed(&returning, since)).await;
+            match missed {
+                Ok(Some(missed)) => recovery.replay(returning, since, missed),
+                Ok(None) => recovery.tell_gap(returning, GapReason::NotKept),
+                Err(_) => recovery.tell_gap(returning, GapReason::Timeout),
+            }
+            outbox.resume_reading();
+        });
+    }
+
+    async fn read_missed(&self, returning: &Returning, since: Since) -> Option<Missed> {
+        let _permit = self.reads.acquire().await.ok()?;
+        if returning.handle.outbox().ending().is_some() {
+            return None;
+        }
+        self.histories.read_missed(&returning.channel, since).await
+    }
+
+    fn replay(&self, returning: Returning, since: Since, Missed { entries, end }: Missed) {
+        let frames: Vec<Frame> =
+            entries.iter().filter_map(|entry| self.frame(entry, &returning.user)).collect();
+        self.metrics.recoveries.inc();
+        self.metrics.messages_recovered.inc_by(frames.len() as u64);
+        let answer = if frames.is_empty() {
+            encode_up_to_date(&end.map_or(since, Since::Position))
+        } else {
+            encode_recovered(frames.len())
+        };
+        let Returning { handle, channel, .. } = returning;
+        ReplayWriter::new(handle, channel, frames, end, self.metrics.clone()).start(&answer);
+    }
+
+    fn tell_gap(&self, returning: Returning, reason: GapReason) {
+        self.metrics.gaps.get_or_create(&Reason::new(reason.label())).inc();
+        tracing::info!(
+            connection = returning.handle.id(),
+            user = logged(returning.user.form()),
+            channel = returning.channel.as_str(),
+            reason = reason.label(),
+            "gap: the client may have missed messages"
+        );
+        let answer = encode_gap(returning.position.as_ref());
+        returning.open(&answer);
+    }
+
+    /// The frame of a message, if it is for this user.
+    fn frame(&self, entry: &Entry, user: &UserId) -> Option<Frame> {
+        let (audience, frame) = entry.frame(ENCODING, || self.encode(entry))?;
+        match audience {
+            Audience::User(target) if target != *user => None,
+            Audience::User(_) | Audience::Everyone | Audience::Except(_) => Some(frame),
+        }
+    }
+
+    /// Encodes a message that had no subscriber on this node when it was published.
+    fn encode(&self, entry: &Entry) -> Option<(Audience, Frame)> {
+        let Content::Native(event) = &entry.content else { return None };
+        let dropped = match self.native.deliver(event, Some(entry.position), |_, _| ()) {
+            Ok((_, frame)) if frame.bytes().len() > self.outbox_bytes => "too_large",
+            Ok(encoded) => return Some(encoded),
+            Err(_) => "invalid_target",
+        };
+        self.metrics.broker_dropped.get_or_create(&Reason::new(dropped)).inc();
+        tracing::warn!(
+            channel = event.channel.as_str(),
+            sender = logged(event.sender.id.form()),
+            reason = dropped,
+            "message dropped"
+        );
+        None
+    }
+}
+
+impl Returning {
+    fn open(self, answer: &Frame) {
+        self.handle.push(answer);
+        self.handle.open(&self.channel, Replay::default());
+    }
+}
