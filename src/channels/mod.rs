@@ -52,7 +52,7 @@ pub use history::HistoryPage;
 pub use pending::{Completion, JoinError, Termination};
 pub use publish::event_signal;
 pub use rules::AppRules;
-pub use session_claims::{SessionAnswer, SessionOwner};
+pub use session_claims::{SessionAnswer, SessionHost};
 
 use app::AppState;
 use effect::Effect;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::Channels;
 use super::wire::ClusterMessage;
 use crate::broker::SessionStore;
-use crate::message::NodeName;
+use crate::message::{Audience, ChannelName, NodeName};
 
 /// How long the other node may take: it may ask its client first.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
@@ -27,12 +27,18 @@ pub enum SessionAnswer {
     GivenUp(String),
 }
 
-/// The answering side: called with the key of the session and the node that asks.
-pub type SessionOwner = Box<dyn Fn(String, NodeName) + Send + Sync>;
+/// The protocol's side of sessions. No method may block.
+pub trait SessionHost: Send + Sync {
+    /// Another node asks for a session. It waits for [`Channels::answer_session`].
+    fn on_claim(&self, session: String, by: NodeName);
+
+    /// This node may have missed messages on a channel for good.
+    fn on_gap(&self, app: &str, channel: &ChannelName);
+}
 
 #[derive(Default)]
 pub(super) struct SessionClaims {
-    owner: OnceLock<SessionOwner>,
+    host: OnceLock<Box<dyn SessionHost>>,
     /// Who waits for an answer, by the key of the session.
     waiting: Mutex<HashMap<String, oneshot::Sender<SessionAnswer>>>,
 }
@@ -49,9 +55,22 @@ impl Channels {
         self.broker.sessions()
     }
 
-    /// Sets who answers when other nodes ask for sessions. Only the first call has an effect.
-    pub fn set_session_owner(&self, owner: SessionOwner) {
-        let _ = self.session_claims.owner.set(owner);
+    /// Sets the host of this node's sessions. Only the first call has an effect.
+    pub fn set_session_host(&self, host: Box<dyn SessionHost>) {
+        let _ = self.session_claims.host.set(host);
+    }
+
+    /// Tells the clients of a channel that this node may have missed messages for good: those with a session, and those that
+    /// are told positions. The others cannot tell what they have missed anyway.
+    pub fn tell_gap(&self, scoped: &ChannelName) {
+        let Some((app, name)) = scoped.as_str().split_once(ChannelName::SCOPE_END) else { return };
+        let Ok(channel) = ChannelName::new(name) else { return };
+        self.hub.publish(scoped, None, |encoding| {
+            Some((Audience::Everyone, self.dialect.gap(&channel, encoding)?))
+        });
+        if let Some(host) = self.session_claims.host.get() {
+            host.on_gap(app, &channel);
+        }
     }
 
     /// Asks a node for a session. `None`: it does not answer.
@@ -81,9 +100,9 @@ impl Channels {
 
     pub(super) fn handle_session_claim(&self, by: NodeName, of: &NodeName, session: String) {
         if *of == self.node
-            && let Some(owner) = self.session_claims.owner.get()
+            && let Some(host) = self.session_claims.host.get()
         {
-            owner(session, by);
+            host.on_claim(session, by);
         }
     }
 

@@ -13,6 +13,9 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     /// The same for an event that has a position in the history of its channel. An encoding may tell its clients the position.
     fn encode_at(&self, notice: &Notice<'_>, position: Position, encoding: Encoding) -> Frame;
 
+    /// Tells clients that messages of a channel may be missing. `None`: clients of this encoding are not told.
+    fn gap(&self, channel: &ChannelName, encoding: Encoding) -> Option<Frame>;
+
     fn kind(&self, channel: &ChannelName) -> ChannelKind;
 
     /// Whether a channel keeps this event for those who subscribe later.

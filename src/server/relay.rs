@@ -77,6 +77,7 @@ impl Relay {
         let CaughtUp { missed, gaps } = self.histories.catch_up(|| self.hub.channels()).await;
         for channel in &gaps {
             self.tell_gap(channel);
+            self.channels.tell_gap(channel);
         }
         for (channel, entry) in missed {
             match &entry.content {

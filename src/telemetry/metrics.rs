@@ -59,6 +59,8 @@ pub struct Metrics {
     pub pusher_calls: Family<ApiCall, Counter>,
     /// Connections that resumed the session of an earlier one.
     pub pusher_sessions_resumed: Counter,
+    /// Sessions that ended early, because too many were kept.
+    pub pusher_sessions_dropped: Counter,
     /// Subscriptions of resumed sessions to channels with a history: whether the client got everything that it had missed.
     pub pusher_recoveries: Family<Reason, Counter>,
     /// Webhook requests answered with 2xx.
@@ -146,6 +148,10 @@ impl Metrics {
             pusher_sessions_resumed: metric!(
                 "pusher_sessions_resumed",
                 "Pusher connections that resumed the session of an earlier one"
+            ),
+            pusher_sessions_dropped: metric!(
+                "pusher_sessions_dropped",
+                "Sessions of Pusher pages that ended early because too many were kept"
             ),
             pusher_recoveries: metric!(
                 "pusher_recoveries",

@@ -24,6 +24,10 @@ impl Dialect for TestDialect {
         self.encode(notice)
     }
 
+    fn gap(&self, _: &ChannelName, _: Encoding) -> Option<Frame> {
+        None
+    }
+
     fn kind(&self, channel: &ChannelName) -> ChannelKind {
         let is_presence = channel.as_str().starts_with("presence-");
         ChannelKind { is_presence, is_cache: false, is_guarded: false, is_listed: true }

@@ -1,9 +1,10 @@
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::leave::Leaving;
 use super::sessions::Sessions;
-use crate::channels::Channels;
+use crate::channels::{Channels, SessionHost};
+use crate::message::{ChannelName, NodeName};
 
 /// What all connections of the endpoint share.
 #[derive(Debug)]
@@ -20,13 +21,25 @@ impl PusherContext {
         let context = Arc::new(Self { channels, leaving: Leaving::start(), sessions: Sessions::new(window) });
         if context.sessions.is_on() {
             tokio::spawn(Self::expire_sessions(Arc::downgrade(&context)));
-            let weak = Arc::downgrade(&context);
-            context.channels.set_session_owner(Box::new(move |session, by| {
-                if let Some(context) = weak.upgrade() {
-                    tokio::spawn(context.on_claim(session, by));
-                }
-            }));
+            context.channels.set_session_host(Box::new(WeakContext(Arc::downgrade(&context))));
         }
         context
+    }
+}
+
+/// The engine's way to the sessions.
+struct WeakContext(Weak<PusherContext>);
+
+impl SessionHost for WeakContext {
+    fn on_claim(&self, session: String, by: NodeName) {
+        if let Some(context) = self.0.upgrade() {
+            tokio::spawn(context.on_claim(session, by));
+        }
+    }
+
+    fn on_gap(&self, app: &str, channel: &ChannelName) {
+        if let Some(context) = self.0.upgrade() {
+            context.sessions.connected().into_iter().for_each(|connection| connection.tell_gap(app, channel));
+        }
     }
 }

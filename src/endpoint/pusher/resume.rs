@@ -13,7 +13,7 @@ use super::kept_session::{KeptChannel, KeptSession};
 use super::leave::EndedSession;
 use super::recovery::Recovery;
 use super::sessions::{Claim, SessionHolder};
-use crate::message::Reconnect;
+use crate::message::{ChannelName, Reconnect};
 use crate::protocol::pusher::{Fatal, Session, SessionKey, close, server_message};
 use crate::transport::DisconnectReason;
 
@@ -77,7 +77,7 @@ impl PusherConnection {
     }
 
     /// The session is this connection's.
-    pub(super) fn settle(self: &Arc<Self>, key: SessionKey, resumed: Option<KeptSession>) {
+    pub(super) fn settle(self: &Arc<Self>, key: SessionKey, mut resumed: Option<KeptSession>) {
         let mut inner = self.lock();
         if inner.is_greeted || inner.has_left {
             drop(inner);
@@ -85,7 +85,8 @@ impl PusherConnection {
         }
         let now = self.channels().clock();
         let own = inner.session.socket_id();
-        if let Some(session) = &resumed {
+        if let Some(session) = &mut resumed {
+            self.take_back(session);
             tracing::info!(connection = self.handle.id(), socket_id = %session.socket_id, "session resumed");
             self.channels().metrics().pusher_sessions_resumed.inc();
             self.channels().adopt(session.socket_id, self.handle.id());
@@ -102,13 +103,27 @@ impl PusherConnection {
         self.handle.push(&greeting);
     }
 
+    /// The session may have been here before, and not have left its channels yet.
+    fn take_back(&self, session: &mut KeptSession) {
+        let Some(before) = self.context.sessions.take_moved(session.socket_id) else { return };
+        for left in before.channels.into_iter().filter(|left| left.is_local) {
+            match session.channels.iter_mut().find(|kept| kept.channel == left.channel && !kept.is_local) {
+                Some(kept) => kept.is_local = true,
+                None => self.channels().exit(&before.app, left.channel.name(), session.socket_id),
+            }
+        }
+        if before.is_signed_in && !session.is_signed_in {
+            self.channels().sign_out(&before.app, session.socket_id);
+        }
+    }
+
     /// The client has not waited, or is gone.
     fn give_back(self: &Arc<Self>, key: SessionKey, resumed: Option<KeptSession>) {
         let sessions = &self.context.sessions;
         match resumed {
             Some(session) => {
                 let until = self.channels().clock() + milliseconds(KEPT_AFTER_CLOSE);
-                if let Some(ended) = sessions.keep(key, self, session, until) {
+                for ended in sessions.keep(key, self, session, until) {
                     self.context.end_session(ended);
                 }
             }
@@ -195,7 +210,9 @@ impl PusherConnection {
         }
         let until = self.channels().clock().saturating_add(milliseconds(time));
         self.context.write_kept(key, &session, time);
-        if let Some(ended) = self.context.sessions.keep(key, self, session, until) {
+        for ended in self.context.sessions.keep(key, self, session, until) {
+            self.channels().metrics().pusher_sessions_dropped.inc();
+            tracing::warn!(socket_id = %ended.socket_id, "session ended early: too many are kept");
             self.context.end_session(ended);
         }
     }
@@ -242,6 +259,15 @@ impl SessionHolder for PusherConnection {
         self.end(DisconnectReason::Server(&close::CLOSES.going_away));
     }
 
+    fn tell_gap(&self, app: &str, channel: &ChannelName) {
+        let inner = self.lock();
+        let is_subscribed = inner.session.channels().any(|of| of.name() == channel);
+        // Those that are told positions receive it from the hub.
+        if is_subscribed && **inner.app_id() == *app && !self.tells_positions() {
+            self.handle.push(&server_message::gap(channel.as_str(), None));
+        }
+    }
+
     fn write(&self) {
         self.write_session(&mut self.lock());
     }
@@ -274,10 +300,12 @@ impl PusherContext {
             sleep(Duration::from_secs(1)).await;
             loop {
                 let Some(context) = context.upgrade() else { return };
+                for session in context.sessions.expire_moved(context.channels.clock()) {
+                    context.end_session(session);
+                }
                 let ended = context.sessions.expire(context.channels.clock(), ENDED_AT_ONCE);
                 let has_more = ended.len() == ENDED_AT_ONCE;
-                for (key, session) in ended {
-                    context.unwrite(key);
+                for session in ended {
                     context.end_session(session);
                 }
                 if !has_more {

@@ -9,10 +9,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::kept_session::KeptSession;
+use crate::message::{ChannelName, SocketId};
 use crate::protocol::pusher::SessionKey;
 
-/// Maximum sessions that are kept. The one that would end first ends earlier.
+/// Maximum sessions that are kept, and maximum channels of all of them. Those that would end first end earlier.
 const MAX_KEPT: usize = 100_000;
+const MAX_KEPT_CHANNELS: usize = 1_000_000;
 
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -29,6 +31,10 @@ struct SessionsState {
     by_key: HashMap<SessionKey, Slot>,
     /// When the kept sessions end, in milliseconds of the hub's clock.
     ends: BTreeSet<(u64, SessionKey)>,
+    /// How many channels the kept sessions have.
+    kept_channels: usize,
+    /// Sessions that have moved to another node, until they leave their channels here.
+    moved: HashMap<SocketId, KeptSession>,
 }
 
 /// A connection that has a session.
@@ -45,6 +51,9 @@ pub(super) trait SessionHolder: fmt::Debug + Send + Sync {
 
     /// Keeps the session, because the node is shutting down.
     fn shut_down(self: Arc<Self>);
+
+    /// Tells the client that messages may be missing, if it is subscribed to this channel.
+    fn tell_gap(&self, app: &str, channel: &ChannelName);
 
     /// Writes the session for other nodes.
     fn write(&self);
@@ -101,8 +110,10 @@ impl Sessions {
         self.is_finished.load(Ordering::Relaxed)
     }
 
+    /// Whether pages are expected back, here or on another node.
     pub(super) fn has_kept(&self) -> bool {
-        !self.lock().ends.is_empty()
+        let state = self.lock();
+        !state.ends.is_empty() || !state.moved.is_empty()
     }
 
     /// The connections that have a session.
@@ -129,10 +140,11 @@ impl Sessions {
         let previous = state.by_key.insert(key, Slot::Connected(connection));
         let Some(Slot::Kept(kept)) = previous else { return Claim::New };
         state.ends.remove(&(kept.until, key));
+        state.kept_channels -= kept.channels.len();
         Claim::Kept(kept)
     }
 
-    /// Keeps the session of a connection until this time, in milliseconds of the hub's clock. Returns the session that ends instead, if
+    /// Keeps the session of a connection until this time, in milliseconds of the hub's clock. Returns the sessions that end instead, if
     /// there are too many or another connection has this one by now.
     pub(super) fn keep(
         &self,
@@ -140,19 +152,22 @@ impl Sessions {
         connection: &Arc<impl SessionHolder + 'static>,
         mut session: KeptSession,
         until: u64,
-    ) -> Option<KeptSession> {
+    ) -> Vec<KeptSession> {
         let mut state = self.lock();
         if !state.is_of(&key, connection) {
-            return Some(session);
+            return vec![session];
         }
         session.until = until;
         state.ends.insert((until, key));
+        state.kept_channels += session.channels.len();
         state.by_key.insert(key, Slot::Kept(Box::new(session)));
-        if state.ends.len() <= MAX_KEPT {
-            return None;
+        let mut ended = Vec::new();
+        while (state.ends.len() > MAX_KEPT || state.kept_channels > MAX_KEPT_CHANNELS)
+            && let Some((_, first)) = state.ends.pop_first()
+        {
+            ended.extend(state.take_kept(&first));
         }
-        let (_, first) = state.ends.pop_first()?;
-        state.take_kept(&first)
+        ended
     }
 
     /// The session of a connection ends, unless another one has it by now.
@@ -179,8 +194,30 @@ impl Sessions {
         (connection, None)
     }
 
+    /// Keeps what a session has joined here until this time, because it has moved to another node.
+    pub(super) fn keep_moved(&self, mut session: KeptSession, until: u64) -> Option<KeptSession> {
+        session.until = until;
+        self.lock().moved.insert(session.socket_id, session)
+    }
+
+    /// A session that has moved away is back.
+    pub(super) fn take_moved(&self, name: SocketId) -> Option<KeptSession> {
+        self.lock().moved.remove(&name)
+    }
+
+    /// Takes out the sessions that moved away long enough ago.
+    pub(super) fn expire_moved(&self, now: u64) -> Vec<KeptSession> {
+        let mut state = self.lock();
+        let ended = state.moved.extract_if(|_, session| session.until <= now);
+        let ended: Vec<KeptSession> = ended.map(|(_, session)| session).collect();
+        if !ended.is_empty() {
+            state.moved.shrink_to_fit();
+        }
+        ended
+    }
+
     /// Ends at most `most` of the sessions that have been kept for long enough.
-    pub(super) fn expire(&self, now: u64, most: usize) -> Vec<(SessionKey, KeptSession)> {
+    pub(super) fn expire(&self, now: u64, most: usize) -> Vec<KeptSession> {
         let mut state = self.lock();
         let mut ended = Vec::new();
         while ended.len() < most
@@ -188,7 +225,7 @@ impl Sessions {
             && until <= now
         {
             state.ends.pop_first();
-            ended.extend(state.take_kept(&key).map(|session| (key, session)));
+            ended.extend(state.take_kept(&key));
         }
         ended
     }
@@ -207,7 +244,9 @@ impl SessionsState {
     fn take_kept(&mut self, key: &SessionKey) -> Option<KeptSession> {
         let slot = self.by_key.remove(key);
         self.shrink();
-        if let Some(Slot::Kept(kept)) = slot { Some(*kept) } else { None }
+        let Some(Slot::Kept(kept)) = slot else { return None };
+        self.kept_channels -= kept.channels.len();
+        Some(*kept)
     }
 
     fn shrink(&mut self) {

@@ -171,11 +171,10 @@ impl PusherContext {
                 },
                 (None, Some(kept)) => {
                     let fields = session_record::fields(self.channels.node(), &kept);
-                    let context = self.clone();
-                    tokio::spawn(async move {
-                        sleep(STAYS_AFTER_MOVE).await;
-                        context.end_session(kept);
-                    });
+                    let until = self.channels.clock().saturating_add(milliseconds(STAYS_AFTER_MOVE));
+                    if let Some(before) = self.sessions.keep_moved(kept, until) {
+                        self.end_session(before);
+                    }
                     return SessionAnswer::GivenUp(serde_json::to_string(&fields).unwrap_or_default());
                 }
                 (None, None) => return SessionAnswer::Unknown,

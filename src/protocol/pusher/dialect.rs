@@ -38,6 +38,10 @@ impl Dialect for PusherDialect {
         }
     }
 
+    fn gap(&self, channel: &ChannelName, encoding: Encoding) -> Option<Frame> {
+        (encoding == ENCODING_WITH_IDS).then(|| server_message::gap(channel.as_str(), None))
+    }
+
     fn kind(&self, channel: &ChannelName) -> ChannelKind {
         channel_kind(channel.as_str())
     }

@@ -8,6 +8,7 @@ mod order;
 pub(crate) mod page;
 mod presence;
 mod recovery;
+mod recovery_nodes;
 mod redis_broadcaster;
 mod shutdown;
 mod users;

@@ -31,22 +31,28 @@ impl Page {
 
     /// The first app, with the token of a session.
     pub(crate) fn of_session(server: &Server, token: &str) -> Self {
-        Self::greeted_at(server, &format!("page~{token}"), "page", SECRET, 30)
+        Self::at(server, &format!("page~{token}"), "")
+    }
+
+    /// The first app, with more in the path and in the query.
+    pub(crate) fn at(server: &Server, path: &str, query: &str) -> Self {
+        Self::greeted_at(server, path, query, "page", SECRET, 30)
     }
 
     fn greeted(server: &Server, key: &'static str, secret: &'static str, activity_timeout: u64) -> Self {
-        Self::greeted_at(server, key, key, secret, activity_timeout)
+        Self::greeted_at(server, key, "", key, secret, activity_timeout)
     }
 
     fn greeted_at(
         server: &Server,
         path: &str,
+        query: &str,
         key: &'static str,
         secret: &'static str,
         activity_timeout: u64,
     ) -> Self {
         let mut client =
-            connect(server, &format!("/app/{path}?protocol=7&client=js&version=8.4.0&flash=false"));
+            connect(server, &format!("/app/{path}?protocol=7&client=js&version=8.4.0&flash=false{query}"));
         let greeting = client.expect_json();
         assert_eq!(greeting["event"], "pusher:connection_established", "{greeting}");
         let data = data(&greeting);
@@ -64,7 +70,19 @@ impl Page {
 
     /// Asks for a channel as its kind demands, without reading the answer.
     pub(crate) fn ask(&mut self, channel: &str, channel_data: Option<&str>) {
+        self.ask_with(json!({ "channel": channel }), channel, channel_data);
+    }
+
+    /// Asks for a channel with the last position that this page has of it.
+    pub(crate) fn ask_since(&mut self, channel: &str, since: Option<&str>) {
         let mut data = json!({ "channel": channel });
+        if let Some(since) = since {
+            data["since"] = since.into();
+        }
+        self.ask_with(data, channel, None);
+    }
+
+    fn ask_with(&mut self, mut data: Value, channel: &str, channel_data: Option<&str>) {
         if channel.starts_with("private-") || channel.starts_with("presence-") {
             let mut signed = format!("{}:{channel}", self.socket_id);
             if let Some(channel_data) = channel_data {

@@ -14,16 +14,16 @@ messages = 100
 age = "2m"
 "#;
 
-const TOKEN: &str = "6f1c1f0e-8f5a-4d2e-9c58-7a3b1c2d4e5f";
-const OTHER_TOKEN: &str = "0b8d2c44-1111-4d2e-9c58-7a3b1c2d4e5f";
+pub(super) const TOKEN: &str = "6f1c1f0e-8f5a-4d2e-9c58-7a3b1c2d4e5f";
+pub(super) const OTHER_TOKEN: &str = "0b8d2c44-1111-4d2e-9c58-7a3b1c2d4e5f";
 
 /// The first app with histories, before the other one.
-fn apps(more: &str) -> String {
+pub(super) fn apps(more: &str) -> String {
     let (first, second) = APPS.split_at(APPS.rfind("[[apps]]").unwrap());
     format!("{more}\n{first}{HISTORY}{second}")
 }
 
-fn say(server: &Server, channel: &str, number: i64) {
+pub(super) fn say(server: &Server, channel: &str, number: i64) {
     trigger(server, &[channel], "E", &json!(number), None);
 }
 
@@ -282,4 +282,86 @@ fn a_malformed_token_is_refused() {
     // The key comes first.
     let mut client = connect(&server, &format!("/app/other-key~{TOKEN}?protocol=7"));
     assert!(client.expect_text().contains("no app has this key"));
+}
+
+/// A page that is told positions, and gives them when it comes back.
+struct Positioned {
+    page: Page,
+    /// Of `private-h.1`.
+    position: String,
+}
+
+impl Positioned {
+    fn open(server: &Server) -> Self {
+        let page = Page::at(server, "page", "&recovery=2");
+        Self { page, position: String::new() }
+    }
+
+    fn subscribe(&mut self, since: Option<&str>) -> (String, Vec<Value>) {
+        self.page.ask_since("private-h.1", since);
+        let succeeded = self.page.client.expect_json();
+        assert_eq!(succeeded["event"], "pusher_internal:subscription_succeeded");
+        succeeded["id"].as_str().unwrap().clone_into(&mut self.position);
+        if since.is_none() {
+            return (String::new(), Vec::new());
+        }
+        let outcome = self.page.client.expect_json();
+        let event = outcome["event"].as_str().unwrap().to_owned();
+        let count = crate::pusher::page::data(&outcome)["count"].as_u64().unwrap_or_default();
+        (event, (0..count).map(|_| self.next()).collect())
+    }
+
+    /// The data of the next event, whose position it notes.
+    fn next(&mut self) -> Value {
+        let frame = self.page.client.expect_json();
+        frame["id"].as_str().unwrap_or_else(|| panic!("no id: {frame}")).clone_into(&mut self.position);
+        crate::pusher::page::data(&frame)
+    }
+}
+
+#[test]
+fn a_page_with_positions_gets_everything_exactly_once() {
+    let server = serve(&apps(""));
+    say(&server, "private-h.1", 0);
+    let mut first = Positioned::open(&server);
+    first.subscribe(None);
+    say(&server, "private-h.1", 1);
+    assert_eq!(first.next(), json!(1));
+    first.page.client.vanish();
+    say(&server, "private-h.1", 2);
+    say(&server, "private-h.1", 3);
+    let mut second = Positioned::open(&server);
+    let recovered = second.subscribe(Some(&first.position));
+    assert_eq!(recovered, ("yamabiko:recovered".to_owned(), vec![json!(2), json!(3)]));
+    say(&server, "private-h.1", 4);
+    assert_eq!(second.next(), json!(4));
+    // The position of a channel to which nothing has been said since.
+    let mut quiet = Positioned::open(&server);
+    quiet.subscribe(None);
+    say(&server, "private-h.1", 5);
+    let mut third = Positioned::open(&server);
+    assert_eq!(third.subscribe(Some(&quiet.position)).1, [json!(5)]);
+    for unreadable in ["", "x", "1-0", "deadbeef-1", &"9".repeat(100)] {
+        let mut page = Positioned::open(&server);
+        assert_eq!(page.subscribe(Some(unreadable)).0, "yamabiko:gap", "{unreadable}");
+        say(&server, "private-h.1", 6);
+        assert_eq!(page.next(), json!(6));
+    }
+}
+
+#[test]
+fn a_page_without_the_option_is_told_no_positions() {
+    let server = serve(&apps(""));
+    let mut page = Page::open(&server);
+    page.ask("private-h.1", None);
+    let succeeded =
+        r#"{"event":"pusher_internal:subscription_succeeded","channel":"private-h.1","data":"{}"}"#;
+    assert_eq!(page.client.expect_text(), succeeded);
+    let mut other = Page::at(&server, "page", "&recovery=2");
+    other.ask("private-h.1", None);
+    assert!(other.client.expect_text().contains(r#""id":"s"#));
+    say(&server, "private-h.1", 1);
+    assert_eq!(page.client.expect_text(), r#"{"event":"E","channel":"private-h.1","data":"1"}"#);
+    let with_id = other.client.expect_text();
+    assert!(with_id.starts_with(r#"{"event":"E","channel":"private-h.1","data":"1","id":""#), "{with_id}");
 }

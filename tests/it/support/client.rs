@@ -148,6 +148,17 @@ impl Client {
         }
     }
 
+    /// The next text message, or nothing if the connection ends instead.
+    pub fn text_or_end(&mut self) -> Option<String> {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Text(text)) => return Some(text.to_string()),
+                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                Ok(_) | Err(_) => return None,
+            }
+        }
+    }
+
     /// Closes as a page does and waits for the answer.
     pub fn close(mut self) {
         self.socket.close(None).unwrap();

@@ -1,0 +1,195 @@
+//! Sessions that move to another node, or to the next process.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::pusher::page::{member, post, trigger};
+use crate::pusher::recovery::{OTHER_TOKEN, TOKEN, apps, say};
+use crate::pusher::{Page, node};
+use crate::support::redis::RedisServer;
+use crate::support::{Server, eventually};
+
+/// A page on both kinds of channels, which has proven that it has read message 0, and somebody who watches it on another node.
+fn page_and_watcher(one: &Server, two: &Server) -> (Page, Page) {
+    let mut watcher = Page::open(two);
+    watcher.enter("presence-h.1", 1);
+    let mut page = Page::of_session(one, TOKEN);
+    page.subscribe("private-h.1");
+    page.enter("presence-h.1", 2);
+    watcher.expect_added("presence-h.1", 2);
+    say(one, "private-h.1", 0);
+    page.expect("E", "private-h.1", &json!(0));
+    page.prove(2);
+    (page, watcher)
+}
+
+fn numbers(numbers: std::ops::RangeInclusive<i64>) -> Vec<Value> {
+    numbers.map(Value::from).collect()
+}
+
+#[test]
+fn a_page_goes_on_on_another_node() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
+    let (page, mut watcher) = page_and_watcher(&one, &two);
+    let id = page.socket_id.clone();
+    page.client.vanish();
+    for number in 1..=10 {
+        say(&one, "private-h.1", number);
+    }
+    let mut page = Page::of_session(&two, TOKEN);
+    assert_eq!(page.socket_id, id);
+    assert_eq!(page.recover("private-h.1", None), numbers(1..=10));
+    assert_eq!(page.recover("presence-h.1", Some(&member(2))), [] as [Value; 0]);
+    page.prove(2);
+    // What excludes the page excludes it on its new node.
+    trigger(&one, &["private-h.1"], "E", &json!(11), Some(&id));
+    say(&one, "private-h.1", 12);
+    page.expect("E", "private-h.1", &json!(12));
+    // And back.
+    page.client.vanish();
+    say(&one, "private-h.1", 13);
+    let mut page = Page::of_session(&one, TOKEN);
+    assert_eq!(page.socket_id, id);
+    let missed = page.recover("private-h.1", None);
+    assert!(missed == numbers(13..=13) || missed == numbers(12..=13), "{missed:?}");
+    page.recover("presence-h.1", Some(&member(2)));
+    watcher.expect_quiet();
+    page.client.leave_page();
+    watcher.expect_removed("presence-h.1", 2);
+}
+
+#[test]
+fn a_page_of_a_node_that_was_killed_misses_nothing() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
+    let (page, mut watcher) = page_and_watcher(&one, &two);
+    let id = page.socket_id.clone();
+    one.signal(Signal::KILL);
+    drop(page);
+    for number in 1..=10 {
+        say(&two, "private-h.1", number);
+    }
+    let mut page = Page::of_session(&two, TOKEN);
+    assert_eq!(page.socket_id, id);
+    let missed = page.recover("private-h.1", None);
+    // Perhaps with what it had read shortly before.
+    assert!(missed == numbers(1..=10) || missed == numbers(0..=10), "{missed:?}");
+    page.recover("presence-h.1", Some(&member(2)));
+    watcher.expect_quiet();
+    // The members of the node go, but not the page.
+    eventually("the node is lost", || two.log().iter().any(|line| line.to_string().contains("node lost")));
+    say(&two, "presence-h.1", 7);
+    watcher.expect("E", "presence-h.1", &json!(7));
+    watcher.expect_quiet();
+}
+
+#[test]
+fn pages_of_a_node_that_shuts_down_stay_members_until_they_are_back() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
+    let (mut page, mut watcher) = page_and_watcher(&one, &two);
+    // A page without a token goes at once.
+    let mut plain = Page::open(&one);
+    plain.enter("presence-h.1", 3);
+    watcher.expect_added("presence-h.1", 3);
+    page.expect_added("presence-h.1", 3);
+    let id = page.socket_id.clone();
+    one.signal(Signal::TERM);
+    let mut closes = [page, plain].map(|mut page| {
+        loop {
+            if let Err(code) = page.client.text_or_close() {
+                break code;
+            }
+        }
+    });
+    closes.sort_unstable();
+    assert_eq!(closes, [4200, 4200]);
+    watcher.expect_removed("presence-h.1", 3);
+    assert!(one.wait(Duration::from_secs(30)).status.success());
+    watcher.expect_quiet();
+    say(&two, "private-h.1", 1);
+    let mut page = Page::of_session(&two, TOKEN);
+    assert_eq!(page.socket_id, id);
+    let missed = page.recover("private-h.1", None);
+    assert_eq!(missed, numbers(1..=1));
+    page.recover("presence-h.1", Some(&member(2)));
+    watcher.expect_quiet();
+    page.client.leave_page();
+}
+
+#[test]
+fn a_page_that_does_not_come_back_leaves_after_its_node() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
+    let (page, mut watcher) = page_and_watcher(&one, &two);
+    one.signal(Signal::TERM);
+    drop(page);
+    assert!(one.wait(Duration::from_secs(30)).status.success());
+    watcher.expect_removed("presence-h.1", 2);
+}
+
+#[test]
+fn a_page_goes_on_in_the_next_process() {
+    let redis = RedisServer::start();
+    for signal in [Signal::TERM, Signal::KILL] {
+        let one = node(&redis, &apps(""));
+        let mut page = Page::of_session(&one, TOKEN);
+        let id = page.socket_id.clone();
+        page.subscribe("private-h.1");
+        say(&one, "private-h.1", 0);
+        page.expect("E", "private-h.1", &json!(0));
+        page.prove(1);
+        one.signal(signal);
+        while page.client.text_or_end().is_some() {}
+        drop(one);
+        let next = node(&redis, &apps(""));
+        say(&next, "private-h.1", 1);
+        let mut page = Page::of_session(&next, TOKEN);
+        assert_eq!(page.socket_id, id);
+        let missed = page.recover("private-h.1", None);
+        assert_eq!(missed.last(), Some(&json!(1)), "{missed:?}");
+        page.client.leave_page();
+    }
+}
+
+#[test]
+fn a_token_that_is_used_on_two_nodes_stays_with_the_page_that_answers() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
+    let mut elder = Page::of_session(&one, TOKEN);
+    elder.subscribe("private-h.1");
+    let id = elder.socket_id.clone();
+    let answering = std::thread::spawn(move || {
+        while elder.client.expect_ping() != b"elder" {}
+        elder
+    });
+    let newcomer = Page::of_session(&two, TOKEN);
+    let elder = answering.join().unwrap();
+    assert_ne!(newcomer.socket_id, id);
+    // Now the elder is silent.
+    let third = Page::of_session(&two, TOKEN);
+    assert_eq!(third.socket_id, id);
+    drop((newcomer, elder));
+}
+
+#[test]
+fn terminating_a_user_deletes_its_sessions() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
+    let mut page = Page::of_session(&one, OTHER_TOKEN);
+    let id = page.socket_id.clone();
+    page.sign_in(r#"{"id":"7"}"#);
+    assert_eq!(page.next().0, "pusher:signin_success");
+    page.client.vanish();
+    eventually("it has gone", || one.metric("yamabiko_pusher_connections") == 0);
+    assert_eq!(post(&two, "/apps/1/users/7/terminate_connections", &json!({})).status, 200);
+    eventually("the session is deleted", || {
+        let page = Page::of_session(&two, OTHER_TOKEN);
+        let is_new = page.socket_id != id;
+        page.client.leave_page();
+        is_new
+    });
+}
