@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 
 use super::super::history::{MessageId, Micros, seconds};
+use super::super::schedule::NODES;
 use super::record::{Level, Outcome, Page, Position, Record, Route, Sent, Target, What};
 use super::view::{Receipt, View};
 
@@ -259,8 +260,10 @@ impl<'a> Checker<'a> {
                 if latest.is_none_or(|latest| latest.at < sent.at) {
                     latest = Some(sent);
                 }
-                // A publisher that waits for each answer is covered above.
+                // A publisher that waits for each answer is covered above. What is published with `PUBLISH` while the node that
+                // stores it ends is stored by another one, later.
                 if !sent.route.is_direct()
+                    && (sent.route == Route::Ingest || self.is_calm_around(sent))
                     && let Some(before) = last.insert(id.publisher, id)
                     && before.number > id.number
                 {
@@ -525,7 +528,7 @@ impl<'a> Checker<'a> {
         for (number, page) in
             self.record.pages.iter().enumerate().filter(|(_, page)| page.level == Level::Plugin)
         {
-            let sessions = page.socket_ids().len();
+            let sessions = page.sessions();
             let mut asked: HashMap<&str, usize> = HashMap::new();
             for event in &page.events {
                 match &event.what {
@@ -647,6 +650,12 @@ impl<'a> Checker<'a> {
     /// Whether a page is not due to receive a message that leaves it out, or one of its earlier sessions.
     fn may_be_left_out(&self, view: &View<'_>, sent: &Sent) -> bool {
         sent.except.as_ref().is_some_and(|(page, _)| *page == view.number)
+    }
+
+    /// Whether all nodes are undisturbed while a message is stored.
+    fn is_calm_around(&self, sent: &Sent) -> bool {
+        let (from, to) = (sent.at.saturating_sub(5 * SECOND), sent.at + SLACK);
+        (0..NODES).all(|node| self.record.is_calm(node, from, to))
     }
 
     fn loses_answer(&self, sent: &Sent, at: Micros) -> bool {

@@ -1,6 +1,6 @@
 //! The record of a run: what was sent, what each page received over all its connections, and what was disturbed when.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::super::history::{MessageId, Micros, seconds};
@@ -237,22 +237,24 @@ impl Sent {
 impl Page {
     /// Its socket id at a time.
     pub(super) fn socket_id(&self, at: Micros) -> Option<&str> {
-        let events = self.events.iter().rev().skip_while(|event| event.at > at);
-        events
-            .filter_map(|event| match &event.what {
-                What::Connected { socket_id, .. } => socket_id.as_deref(),
-                _ => None,
-            })
-            .next()
-    }
-
-    /// All socket ids that it has had.
-    pub(super) fn socket_ids(&self) -> BTreeSet<&str> {
-        let ids = self.events.iter().filter_map(|event| match &event.what {
+        let mut events = self.events.iter().rev().skip_while(|event| event.at > at);
+        events.find_map(|event| match &event.what {
             What::Connected { socket_id, .. } => socket_id.as_deref(),
             _ => None,
-        });
-        ids.collect()
+        })
+    }
+
+    /// How many sessions it has had, counting one twice to which it came back.
+    pub(super) fn sessions(&self) -> usize {
+        let mut ids: Vec<&Option<String>> = Vec::new();
+        for event in &self.events {
+            if let What::Connected { socket_id, .. } = &event.what
+                && ids.last() != Some(&socket_id)
+            {
+                ids.push(socket_id);
+            }
+        }
+        ids.len()
     }
 }
 
