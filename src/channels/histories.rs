@@ -286,14 +286,15 @@ impl Histories {
         end.or_else(|| state.delivered.map(|StoreState { store, number }| Since::Number { store, number }))
     }
 
-    /// All messages of a channel that are kept, the oldest first.
-    pub async fn kept(&self, channel: &ChannelName) -> Result<Vec<Arc<Entry>>, StoreError> {
+    /// The messages of a channel that are kept, the oldest first: all of them, or the latest ones if this node has `enough`.
+    pub async fn kept(&self, channel: &ChannelName, enough: usize) -> Result<Vec<Arc<Entry>>, StoreError> {
         let Some(retention) = self.rules.of(channel) else { return Ok(Vec::new()) };
         let (now, age) = (now(), retention.age.as_millis());
         let is_kept = |entry: &Arc<Entry>| u128::from(now.saturating_sub(entry.at)) <= age;
         let here: Vec<_> =
             self.lock().rings.entries(channel).filter(|entry| is_kept(entry)).cloned().collect();
-        if here.first().is_some_and(|first| first.position.offset.get() == 1) {
+        let is_whole = here.first().is_some_and(|first| first.position.offset.get() == 1);
+        if is_whole || here.len() >= enough {
             return Ok(here);
         }
         let store = self.broker.store_state(None).await?.store;

@@ -53,9 +53,10 @@ impl Channels {
             },
         };
         let is_gap = since.is_some() && missed.is_none();
+        let enough = if is_gap { usize::MAX } else { limit };
         let mut entries = match missed {
             Some(missed) => missed.entries,
-            None => self.histories.kept(&channel).await?,
+            None => self.histories.kept(&channel, enough).await?,
         };
         let has_more = since.is_some() && entries.len() > limit;
         if since.is_none() {

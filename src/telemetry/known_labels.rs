@@ -82,6 +82,7 @@ pub(super) const CONNECTIONS_CLOSED: &[&str] = &[
     "superseded",
     "token_expired",
     "unauthorized",
+    "unavailable",
     "unsupported_version",
 ];
 

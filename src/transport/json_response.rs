@@ -74,7 +74,12 @@ impl From<InvalidChannelName> for ApiError {
 impl From<JsonRejection> for ApiError {
     fn from(rejection: JsonRejection) -> Self {
         let status = rejection.status();
-        let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "invalid_json" };
+        let code = match &rejection {
+            _ if status == StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+            // JSON, but not what the request takes.
+            JsonRejection::JsonDataError(_) => "invalid_request",
+            _ => "invalid_json",
+        };
         Self::new(status, code, rejection.body_text())
     }
 }

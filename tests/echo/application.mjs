@@ -17,12 +17,15 @@ export const USERS = {
 const FILES = {
   "/": ["text/html", new URL("page.html", import.meta.url)],
   "/pusher.js": ["text/javascript", resolve("pusher-js/dist/web/pusher.min.js")],
+  "/pusher-recovery.js": ["text/javascript", new URL("../../clients/js/pusher-recovery/pusher-recovery.js", import.meta.url)],
   "/echo.js": ["text/javascript", resolve("laravel-echo/iife")],
 };
 
 export class Application {
   /** The requests of webhooks, as [headers, body]. */
   hooks = [];
+  /** How many signatures pages have asked for. */
+  signatures = 0;
 
   /** `node` is the one whose HTTP API it calls. */
   static async start(node) {
@@ -66,6 +69,7 @@ export class Application {
     if (!user) return json({ message: "Unauthenticated." }, 401);
     const form = Object.fromEntries(new URLSearchParams(body));
     const sdk = this.node.sdk();
+    if (pathname.startsWith("/broadcasting/")) this.signatures++;
     switch (pathname) {
       case "/broadcasting/auth": {
         const permit = await this.authorize(user, form.socket_id, form.channel_name);

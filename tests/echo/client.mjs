@@ -9,6 +9,8 @@ const PATIENCE_MS = 15_000;
 
 /** What has come, in order, to be waited for. */
 export class Inbox {
+  /** Everything that was taken. */
+  taken = [];
   #items = [];
   #wake = () => {};
   put = (item) => {
@@ -32,7 +34,9 @@ export class Inbox {
         this.#wake = () => clearTimeout(timer) ?? wake();
       });
     }
-    return this.#items.shift();
+    const item = this.#items.shift();
+    this.taken.push(item);
+    return item;
   }
 
   /** Takes until one passes. */

@@ -36,10 +36,11 @@ fn every_relative_link_resolves() {
 }
 
 /// The pages that show each file of `docs/snippets`.
-const SNIPPETS: [(&str, &[&str]); 8] = [
+const SNIPPETS: [(&str, &[&str]); 9] = [
     ("broadcast.php", &["docs/pusher.md"]),
     ("browser.js", &LARAVEL_PAGES),
     ("command-line.sh", &LARAVEL_PAGES),
+    ("durable.php", &LARAVEL_PAGES),
     ("echo.env", &["docs/pusher.md"]),
     ("laravel-echo.js", &["docs/pusher.md"]),
     ("progress.php", &LARAVEL_PAGES),

@@ -21,6 +21,7 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use yamabiko::auth::Authenticator;
 use yamabiko::config::{self, AuthKeys, Environment, Settings};
+use yamabiko::history::Since;
 use yamabiko::message::{Audience, ChannelName, Sender};
 use yamabiko::protocol::native::Native;
 
@@ -112,6 +113,7 @@ fn every_refused_setting_is_reported() {
     let samples = [
         shipped,
         "[channels.x]\nfields = []\n[[auth.keys]]\nalgorithm = \"HS256\"\nsecret = \"s\"\n",
+        "[channels.x]\nhistory = { messages = 1, age = \"1s\" }\n[[pusher.history]]\nchannels = [\"a.*\"]\nmessages = 1\nage = \"1s\"\n",
         "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\npong_timeout = \"1s\"\n[[apps.webhooks]]\nurl = \"http://a\"\n",
     ];
     let variable = select(VARIABLES).prop_flat_map(|name| (Just(name), "\\PC{0,12}"));
@@ -121,6 +123,18 @@ fn every_refused_setting_is_reported() {
         match config::load(Some(&file), &environment, AuthKeys::Required) {
             Ok(_) => {}
             Err(problems) => prop_assert!(!problems.0.is_empty() && !problems.to_string().is_empty()),
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn random_positions_are_refused_or_read_back() {
+    let samples = ["9f3c20-17", "s9f3c20-17", "ffffffffffffffff-18446744073709551615", "s0-0"];
+    run(20_000, &mutations(&samples), |bytes| {
+        let Ok(text) = String::from_utf8(bytes) else { return Ok(()) };
+        if let Ok(since) = text.parse::<Since>() {
+            prop_assert_eq!(since.to_string(), text);
         }
         Ok(())
     });

@@ -105,7 +105,7 @@ impl Reconciler {
                     topic = format!("{prefix}*"),
                     reason,
                     hint = "cache channels keep events published by Laravel's redis broadcaster only while they have \
-                            a subscriber; grant +psubscribe and this pattern",
+                            a subscriber, and histories do not contain these events; grant +psubscribe and this pattern",
                     "PSUBSCRIBE denied by the Redis ACL"
                 );
                 self.unsent.extend(desired.on_prefix_denied(&prefix, &mut self.topics));

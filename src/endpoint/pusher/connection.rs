@@ -11,7 +11,7 @@ use crate::hub::{Connection, ConnectionHandle, ReadProof};
 use crate::message::{Broadcast, ChannelName, Frame, SocketId};
 use crate::protocol::pusher::{
     Action, App, Channel, ClientEvent, Fatal, Joined, RejectReason, Session, SessionKey, Subscribe,
-    SubscriptionError, Ticket, Unsubscribed, server_message,
+    SubscriptionError, Ticket, Unsubscribed, close, server_message,
 };
 use crate::telemetry::Reason;
 use crate::transport::DisconnectReason;
@@ -239,8 +239,14 @@ impl PusherConnection {
         ticket: Ticket,
         error: JoinError,
     ) {
+        let has_session = inner.recovery.as_ref().is_some_and(|recovery| recovery.key().is_some());
         let error = match error {
             JoinError::Full(limit) => SubscriptionError::ChannelFull(limit),
+            JoinError::Unavailable if has_session => {
+                // The session keeps what it needs to resume the subscription then.
+                self.handle.outbox().close(&close::UNAVAILABLE);
+                return;
+            }
             JoinError::Unavailable => SubscriptionError::Unavailable,
         };
         if let Some(recovery) = &mut inner.recovery {

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use tokio::time::sleep;
 
 use super::connection::{Inner, PusherConnection};
-use super::recovering::{Recovering, number, to_text};
+use super::recovering::{Recovering, number};
 use crate::history::{Missed, Since};
 use crate::hub::Replay;
 use crate::message::{ChannelName, Frame, Position};
@@ -42,7 +42,7 @@ impl PusherConnection {
         let delivered = self.channels().delivered().filter(|_| has_history);
         let position = |since: Option<Since>| {
             let since = since.or(delivered.map(number)).filter(|_| has_history);
-            since.filter(|_| self.tells_positions()).map(to_text)
+            since.filter(|_| self.tells_positions()).map(|since| since.to_string())
         };
         let Some(recovery) = &mut inner.recovery else { return (None, position(None)) };
         let (has_position, wanted) = recovery.take_wanted(channel);
@@ -138,7 +138,10 @@ impl PusherConnection {
                 channel = channel.as_str(),
                 "gap: the history no longer has everything that the client has missed"
             );
-            let id = recovering.delivered.filter(|_| self.tells_positions()).map(number).map(to_text);
+            let id = recovering
+                .delivered
+                .filter(|_| self.tells_positions())
+                .map(|state| number(state).to_string());
             let mut frames = vec![server_message::gap(channel.as_str(), id.as_deref())];
             frames.extend(recovering.cached.iter().cloned());
             Replay { frames, end: None }

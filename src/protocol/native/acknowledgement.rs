@@ -18,7 +18,9 @@ pub enum RejectReason {
     #[error("the message must be an object with an object under \"data\"")]
     InvalidMessage,
     /// `data.target_user_id` is not a user ID.
-    #[error("target_user_id must be a positive integer; leave it out to reach everybody")]
+    #[error(
+        "target_user_id must be the id of a user, a positive integer or a text; leave it out to reach everybody"
+    )]
     InvalidTarget,
     /// `ref` is not a text, or it is empty or too long.
     #[error("ref must be a text of 1 to 64 bytes")]

@@ -30,11 +30,13 @@ pub static UNSUPPORTED_VERSION: Close = close(4007, "unsupported protocol versio
 pub static NO_VERSION: Close = close(4008, "no protocol version", "no_version");
 pub static UNAUTHORIZED: Close = close(4009, "unauthorized", "unauthorized");
 pub static OVER_CAPACITY: Close = close(4100, "over capacity", "over_capacity");
+/// A subscription of a session cannot be resumed now. An unmodified page does not subscribe again by itself, but reconnects.
+pub static UNAVAILABLE: Close = close(4100, "unavailable, reconnect later", "unavailable");
 /// The page has connected again, and this connection did not answer.
 pub static SUPERSEDED: Close = close(4200, "superseded", "superseded");
 pub static PONG_TIMEOUT: Close = close(4201, "pong timeout", "heartbeat_timeout");
 
-pub static ALL: [&Close; 16] = [
+pub static ALL: [&Close; 17] = [
     &CLOSES.slow_consumer,
     &CLOSES.going_away,
     &CLOSES.restarting,
@@ -49,6 +51,7 @@ pub static ALL: [&Close; 16] = [
     &NO_VERSION,
     &UNAUTHORIZED,
     &OVER_CAPACITY,
+    &UNAVAILABLE,
     &SUPERSEDED,
     &PONG_TIMEOUT,
 ];

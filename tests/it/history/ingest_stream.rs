@@ -1,7 +1,7 @@
 //! What applications add to the ingest stream is delivered exactly once, also what they add while no node runs.
 
 use redis::Connection;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::laravel_messages::{
     PREFIX, app_numbers, application, client, expect_numbers, expect_received, history, node, nodes, numbers,
@@ -209,12 +209,14 @@ fn redis_out_of_memory_delays_entries_and_loses_none() {
 }
 
 #[test]
-fn laravels_redis_facade_adds_entries() {
+fn the_snippet_of_the_documents_adds_an_entry() {
     let redis = RedisServer::start();
     let server = node(&redis);
-    let mut aoi = client(&server, "feed:a");
-    let payload: Value = json!({ "channel": "feed:a", "data": { "n": 0 } });
-    php(&redis, "xadd.php", &[&payload.to_string()]);
-    expect_received(&mut aoi, 1);
-    expect_numbers(&mut application(&redis), "feed:a", 1);
+    let mut aoi = client(&server, "chat:default");
+    php(&redis, "durable.php", &[]);
+    assert_eq!(
+        aoi.expect_json()["data"],
+        json!({ "name": "Laravel", "message": "Hello from the application" })
+    );
+    assert_eq!(history(&mut application(&redis), "/chat:default").len(), 1);
 }

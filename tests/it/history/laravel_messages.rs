@@ -22,6 +22,9 @@ limits.messages_per_second = 0
 [channels.feed]
 history = { messages = 100000, age = "10m" }
 
+[channels.chat]
+history = { messages = 100000, age = "10m" }
+
 [channels.other]
 
 [[apps]]
@@ -41,8 +44,12 @@ secret = "another-secret-of-the-tests"
 "#;
 
 pub(super) fn node(redis: &RedisServer) -> Server {
+    node_at(&redis.url())
+}
+
+fn node_at(redis: &str) -> Server {
     let server = Server::start(|options| {
-        options.set("redis.url", redis.url()).set("redis.prefix", PREFIX).config(SETTINGS);
+        options.set("redis.url", redis).set("redis.prefix", PREFIX).config(SETTINGS);
     });
     eventually("the node is ready", || server.get_admin("/readyz").status == 200);
     server
@@ -399,6 +406,69 @@ fn events_of_the_redis_broadcaster_are_stored_without_a_subscriber() {
             leader.metric(&format!("yamabiko_broker_dropped_total{{reason=\"{reason}\"}}")) == 1
         })
     });
+}
+
+/// What `docs/deploy.md` grants, but for `+psubscribe`.
+#[test]
+fn without_psubscribe_events_of_the_redis_broadcaster_are_delivered_and_not_stored() {
+    let user = "--user aoi on >pass resetchannels &app-database-* ~app-database-yamabiko:* -@all +subscribe +unsubscribe \
+                +publish +ping +time +evalsha +script|load +get +set +del +pexpire +xadd +xrange +xrevrange +xread +xdel \
+                +xtrim +expire";
+    let redis = RedisServer::start_with(&user.split_whitespace().collect::<Vec<_>>());
+    let server = node_at(&redis.url_as("aoi:pass"));
+    let mut laravel = application(&redis);
+    let (mut aoi, mut page) = (client(&server, "feed:a"), Page::open(&server));
+    page.subscribe("private-orders.1");
+    page.subscribe("news");
+    publish_event(&mut laravel, "private-orders.1", &json!(1), None);
+    page.expect("E", "private-orders.1", &json!(1));
+    // A name needs no pattern.
+    publish_event(&mut laravel, "news", &json!(2), None);
+    page.expect("E", "news", &json!(2));
+    page.expect_quiet();
+    publish(&mut laravel, "feed:a", 0);
+    expect_received(&mut aoi, 1);
+    let entry = json!({ "channel": "feed:a", "data": { "n": 1 } }).to_string();
+    let key = format!("{PREFIX}yamabiko:in");
+    let _: String =
+        redis::cmd("XADD").arg(key).arg("*").arg("payload").arg(entry).query(&mut laravel).unwrap();
+    assert_eq!(aoi.expect_json()["data"]["n"], 1);
+    assert_eq!(numbers(&mut laravel, "feed:a"), [0, 1]);
+    assert_eq!(app_numbers(&mut laravel, "news"), [json!(2)]);
+    assert!(history(&mut laravel, "1/private-orders.1").is_empty());
+}
+
+/// A pattern that covers every topic also covers those of the nodes.
+#[test]
+fn all_channels_of_an_app_can_have_a_history() {
+    let redis = RedisServer::start();
+    let settings = SETTINGS.replace(r#""private-orders.*", "news", "cache-*""#, r#""*""#);
+    let server = Server::start(|options| {
+        options.set("redis.url", redis.url()).set("redis.prefix", PREFIX).config(&settings);
+    });
+    eventually("the node is ready", || server.get_admin("/readyz").status == 200);
+    let mut laravel = application(&redis);
+    let (mut aoi, mut page) = (client(&server, "feed:a"), Page::open(&server));
+    for channel in ["anything", "cache-a"] {
+        page.ask(channel, None);
+        page.expect("pusher_internal:subscription_succeeded", channel, &json!({}));
+        if channel == "cache-a" {
+            page.expect("pusher:cache_miss", channel, &json!({}));
+        }
+        for number in 0..20 {
+            publish_event(&mut laravel, channel, &json!(number), None);
+        }
+        for number in 0..20 {
+            page.expect("E", channel, &json!(number));
+        }
+        page.expect_quiet();
+        assert_eq!(app_numbers(&mut laravel, channel).len(), 20);
+    }
+    for number in 0..20 {
+        publish(&mut laravel, "feed:a", number);
+    }
+    expect_received(&mut aoi, 20);
+    expect_numbers(&mut laravel, "feed:a", 20);
 }
 
 /// Runs a script of `tests/laravel` with Laravel's own classes.

@@ -62,12 +62,12 @@ fn an_invalid_disconnect_request_is_explained_and_closes_nothing() {
     let long = format!(r#"{{"user":7,"channel":"{}"}}"#, "a".repeat(201));
     let huge = format!(r#"{{"user":7,"channel":"{}"}}"#, "a".repeat(20_000));
     for (body, status, code, word) in [
-        ("{}", 422, "invalid_json", "user"),
-        (r#"{"user":""}"#, 422, "invalid_json", "user"),
-        (r#"{"user":7.0}"#, 422, "invalid_json", "user"),
-        (r#"{"user":7,"channel":7}"#, 422, "invalid_json", "channel"),
+        ("{}", 422, "invalid_request", "user"),
+        (r#"{"user":""}"#, 422, "invalid_request", "user"),
+        (r#"{"user":7.0}"#, 422, "invalid_request", "user"),
+        (r#"{"user":7,"channel":7}"#, 422, "invalid_request", "channel"),
         // Misspelt, it must not mean every channel.
-        (r#"{"user":7,"chanel":"notes:"}"#, 422, "invalid_json", "chanel"),
+        (r#"{"user":7,"chanel":"notes:"}"#, 422, "invalid_request", "chanel"),
         (r#"{"user":7,"channel":""}"#, 422, "invalid_channel", "empty"),
         (&long, 422, "invalid_channel", "200 bytes"),
         ("user=7", 400, "invalid_json", "JSON"),
