@@ -20,7 +20,7 @@ pub struct Retention {
 }
 
 /// Which channels have a history. By default none has.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RetentionRules {
     /// By the kind of native channels, for each kind that has rules.
     pub kinds: HashMap<String, Option<Retention>>,
@@ -28,6 +28,14 @@ pub struct RetentionRules {
     pub other_kinds: Option<Retention>,
     /// By the ID of the app. The first rule that matches applies.
     pub apps: HashMap<Arc<str>, Vec<(ChannelPattern, Retention)>>,
+    /// Maximum bytes that the broker stores of a channel.
+    pub channel_bytes: usize,
+}
+
+impl Default for RetentionRules {
+    fn default() -> Self {
+        Self { kinds: HashMap::new(), other_kinds: None, apps: HashMap::new(), channel_bytes: 8 << 20 }
+    }
 }
 
 /// A channel name, or the beginning of channel names.
@@ -117,6 +125,7 @@ mod tests {
                     .map(|(pattern, messages)| (ChannelPattern::new(pattern), keep(messages)))
                     .collect(),
             )]),
+            ..RetentionRules::default()
         };
         let of = |scope: &str, name: &str| {
             let channel = if scope.is_empty() {

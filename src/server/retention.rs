@@ -17,7 +17,7 @@ pub(super) fn retention(channels: &ChannelsSettings, apps: &Apps) -> RetentionRu
             .flat_map(|rule| rule.channels.iter().map(|channel| (channel.clone(), rule.retention)));
         (app.credentials.id().clone(), patterns.collect())
     });
-    RetentionRules { kinds, other_kinds, apps: apps.collect() }
+    RetentionRules { kinds, other_kinds, apps: apps.collect(), ..RetentionRules::default() }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::endpoint::native::{self, NativeEndpoint};
 use crate::endpoint::pusher::{self, PusherEndpoint};
 use crate::history::Limits;
 use crate::hub::Hub;
-use crate::message::Sender;
+use crate::message::{RetentionRules, Sender};
 use crate::protocol::native::Native;
 use crate::protocol::pusher::{App, Apps, PusherDialect};
 use crate::telemetry::Metrics;
@@ -55,7 +55,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let admin_address = settings.admin.listen;
     let admin_listener = bind(&admin_address.ip().to_string(), admin_address.port(), "admin.listen").await?;
 
-    let retention = Arc::new(retention(&settings.channels, &apps));
+    let channel_bytes = settings.recovery.channel_bytes;
+    let retention = Arc::new(RetentionRules { channel_bytes, ..retention(&settings.channels, &apps) });
     let (broker, inbound) = Broker::start_for(
         &settings.redis,
         Sender::from(&settings.sender),
@@ -68,8 +69,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
     let webhooks = Webhooks::start(&apps, &metrics);
-    let limits =
-        Limits { channel_bytes: settings.recovery.channel_bytes, total_bytes: settings.recovery.total_bytes };
+    let limits = Limits { channel_bytes, total_bytes: settings.recovery.total_bytes };
     let histories = Histories::start(broker.clone(), retention, limits);
     let channels = Channels::start(
         rules(&apps),

@@ -143,7 +143,7 @@ impl Redis {
             health: health.clone(),
             keys,
             seen,
-            has_history: !retention.is_empty(),
+            rules: retention.clone(),
         };
         let task = tokio::spawn(supervisor.run(stream)).abort_handle();
         let redis = Self { queue, topics, health, timeout, retention, fences, store, sessions, ingest, task };

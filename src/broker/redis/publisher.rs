@@ -13,6 +13,7 @@ use super::store_script::{Outcome, StoreReply, StoreScript};
 use super::store_state::{SeenStore, StateScript};
 use super::timeouts::within;
 use crate::broker::PublishError;
+use crate::message::RetentionRules;
 
 /// How long the connection may be idle before it is checked.
 const HEARTBEAT: Duration = Duration::from_millis(400);
@@ -27,8 +28,7 @@ pub(super) struct Publishing<'a> {
     pub(super) seen: &'a SeenStore,
     /// How long a sender waits, and how long Redis may take to answer.
     pub(super) timeout: Duration,
-    /// A channel has a history.
-    pub(super) has_history: bool,
+    pub(super) rules: &'a RetentionRules,
 }
 
 /// A batch with stored messages whose outcome is unknown because its connection failed. The next connection sends it again, and the
@@ -65,7 +65,7 @@ impl<'a> Publisher<'a> {
         };
         let store = if script.is_none() {
             Store::Denied
-        } else if common.has_history {
+        } else if !common.rules.is_empty() {
             Store::load(&mut connection, common).await?
         } else {
             Store::Unloaded
@@ -281,7 +281,9 @@ impl Store {
         common: &Publishing<'_>,
     ) -> Result<Self, ConnectionError> {
         let load = async {
-            let script = StoreScript::load(connection, common.keys, &common.queue.node).await?;
+            let script =
+                StoreScript::load(connection, common.keys, &common.queue.node, common.rules.channel_bytes)
+                    .await?;
             let state = StateScript::load(connection).await?.command(common.keys, common.seen.get());
             common.seen.set(StateScript::parse(&connection.call("EVALSHA", &state).await?)?);
             Ok(script)

@@ -27,15 +27,14 @@ return failed('GET', KEYS[1]) or failed('SET', KEYS[1], '', 'EX', 60)
   or failed('XRANGE', KEYS[2], '-', '+') or failed('XREVRANGE', KEYS[2], '+', '-')
   or failed('DEL', KEYS[1], KEYS[2])";
 
-/// Maximum bytes of the messages that Redis keeps of a channel. A twelfth more may be there for a moment.
-const CHANNEL_BYTES: usize = 8 << 20;
-
 /// The place of an idempotency key: a message that is neither stored nor has a key.
 const PLAIN: i64 = -1;
 
 /// The script that stores messages, as loaded into Redis.
 pub(super) struct StoreScript {
     sha: Vec<u8>,
+    /// Maximum bytes of the messages that Redis keeps of a channel. An eighth more may be there for a moment.
+    channel_bytes: usize,
     text: Cow<'static, str>,
     /// Keys after those that the script itself uses.
     more_keys: Vec<String>,
@@ -69,8 +68,9 @@ impl StoreScript {
         connection: &mut RedisConnection,
         keys: &StoreKeys,
         node: &NodeId,
+        channel_bytes: usize,
     ) -> Result<Self, ConnectionError> {
-        Self::load_text(connection, keys, node, Cow::Borrowed(SCRIPT), Vec::new()).await
+        Self::load_text(connection, keys, node, channel_bytes, Cow::Borrowed(SCRIPT), Vec::new()).await
     }
 
     /// Loads a script that begins and ends as this one does, as far as its keys and arguments are concerned.
@@ -78,6 +78,7 @@ impl StoreScript {
         connection: &mut RedisConnection,
         keys: &StoreKeys,
         node: &NodeId,
+        channel_bytes: usize,
         text: Cow<'static, str>,
         more_keys: Vec<String>,
     ) -> Result<Self, ConnectionError> {
@@ -91,7 +92,7 @@ impl StoreScript {
             let code = if is_denied { "NOPERM".to_owned() } else { error_code(&error) };
             return Err(ConnectionError::Refused("EVALSHA", code));
         }
-        Ok(Self { sha: load(connection, &text).await?, text, more_keys })
+        Ok(Self { sha: load(connection, &text).await?, text, more_keys, channel_bytes })
     }
 
     /// Loads the script again, after another client has flushed Redis's scripts.
@@ -138,7 +139,7 @@ impl StoreScript {
         command.arg(format!("{:x}", rand::random::<u64>())).arg(stored).arg(channels.list.len());
         for (_, retention) in &channels.list {
             let age = u64::try_from(retention.age.as_millis()).unwrap_or(u64::MAX).clamp(1, MAX_AGE);
-            command.arg(retention.messages.max(1)).arg(CHANNEL_BYTES).arg(age);
+            command.arg(retention.messages.max(1)).arg(self.channel_bytes.max(1)).arg(age);
         }
         for message in batch {
             command.arg(&message.topic[..]).arg(deadline(message)).arg(&message.payload[..]);

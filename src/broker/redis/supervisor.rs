@@ -14,6 +14,7 @@ use super::reader::{self, Disconnected, Opening};
 use super::store_keys::StoreKeys;
 use super::store_state::SeenStore;
 use super::url::RedisUrl;
+use crate::message::RetentionRules;
 
 /// A connection that lasted this long was good: the next attempts start quickly again.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
@@ -29,8 +30,7 @@ pub(super) struct Supervisor {
     pub(super) health: Arc<Health>,
     pub(super) keys: Arc<StoreKeys>,
     pub(super) seen: Arc<SeenStore>,
-    /// A channel has a history.
-    pub(super) has_history: bool,
+    pub(super) rules: Arc<RetentionRules>,
 }
 
 /// What has been logged about the permissions of the Redis user.
@@ -59,7 +59,7 @@ impl Supervisor {
             keys: &self.keys,
             seen: &self.seen,
             timeout: self.timeout,
-            has_history: self.has_history,
+            rules: &self.rules,
         };
         let mut backoff = Backoff::new();
         let (mut logged, mut unanswered) = (LoggedDenials::default(), None);
@@ -91,7 +91,7 @@ impl Supervisor {
                 "scripts denied by the Redis ACL"
             );
         }
-        if self.has_history && !publisher.can_store() && !std::mem::replace(&mut logged.store, true) {
+        if !self.rules.is_empty() && !publisher.can_store() && !std::mem::replace(&mut logged.store, true) {
             let keys = self.keys.pattern();
             tracing::error!(
                 hint = format!("grant ~{keys} and {STORE_COMMANDS}"),

@@ -55,8 +55,12 @@ impl Node {
     }
 
     fn start_with(url: &str, retention: Retention, publish_timeout: Duration) -> Self {
+        Self::start_with_rules(url, rules(retention), publish_timeout)
+    }
+
+    fn start_with_rules(url: &str, rules: RetentionRules, publish_timeout: Duration) -> Self {
         let settings = Settings { url: url.into(), prefix: PREFIX.into(), publish_timeout };
-        let rules = Arc::new(rules(retention));
+        let rules = Arc::new(rules);
         let system = Sender { name: "System".into(), id: 0.into() };
         let (broker, inbound) =
             Broker::start(&settings, system, 64 << 20, rules.clone(), Arc::new(Metrics::new()))

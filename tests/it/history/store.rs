@@ -1,11 +1,13 @@
 //! What every broker numbers and stores: one suite, in memory and over a real Redis.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use yamabiko::broker::ReadAfter;
-use yamabiko::message::{ChannelName, Dispatch};
+use tokio::time::timeout;
+use yamabiko::broker::{Inbound, PublishError, ReadAfter, Status, StoreState};
+use yamabiko::message::{ChannelName, Dispatch, Retention, RetentionRules};
 
-use super::{MESSAGES, Node, event, keyed, name, numbered};
+use super::{MESSAGES, Node, PATIENCE, PREFIX, event, keyed, name, numbered, rules};
 use crate::support::redis::RedisServer;
 
 const AGE: Duration = Duration::from_secs(600);
@@ -34,6 +36,7 @@ conformance! {
     channels_without_a_history_have_no_position,
     a_signal_has_a_position_on_each_channel_with_a_history,
     an_idempotency_key_is_published_once,
+    a_fence_follows_everything_that_was_published,
 }
 
 async fn offsets_and_numbers_have_no_holes(mut node: Node) {
@@ -108,6 +111,61 @@ async fn an_idempotency_key_is_published_once(mut node: Node) {
     node.broker.shutdown().await;
 }
 
+async fn a_fence_follows_everything_that_was_published(mut node: Node) {
+    for number in 0..200 {
+        let channel = if number % 2 == 0 { "chat:a" } else { "tweet:" };
+        node.publish(event(channel, number)).await.unwrap();
+    }
+    let mut fences: Vec<_> = (0..3).map(|_| Box::pin(node.broker.fence())).collect();
+    let (mut arrived, mut handled) = (0, 0);
+    while handled < 3 {
+        match node.inbound.recv().await.expect("an open stream") {
+            Inbound::Dispatch { dispatch, .. } => {
+                assert_eq!(numbered(&dispatch), arrived);
+                arrived += 1;
+            }
+            Inbound::Fence(fence) => {
+                assert_eq!(arrived, 200);
+                fence.send(()).unwrap();
+                handled += 1;
+            }
+            _ => {}
+        }
+    }
+    for fence in &mut fences {
+        timeout(PATIENCE, fence).await.expect("a fence that completes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_without_a_connection_follows_the_resumption() {
+    let mut server = RedisServer::start();
+    let mut node = Node::on(&server, AGE).await;
+    server.kill();
+    while node.broker.status() == Status::Ready {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let fence = node.broker.fence();
+    server.restart();
+    let mut has_resumed = false;
+    loop {
+        match timeout(PATIENCE, node.inbound.recv())
+            .await
+            .expect("something in time")
+            .expect("an open stream")
+        {
+            Inbound::Resumed => has_resumed = true,
+            Inbound::Fence(handled) => {
+                assert!(has_resumed);
+                handled.send(()).unwrap();
+                break;
+            }
+            _ => {}
+        }
+    }
+    timeout(PATIENCE, fence).await.expect("a fence that completes");
+}
+
 /// The in-memory broker keeps no messages, only numbers.
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_keeps_the_latest_messages() {
@@ -159,4 +217,203 @@ async fn redis_keeps_a_signal_on_each_of_its_channels() {
         assert_eq!((message.index, message.number, numbered(&message.dispatch)), (index, 1, 1));
         assert!(matches!(message.dispatch, Dispatch::Signal(_)));
     }
+}
+
+/// The offsets that Redis keeps of a channel.
+async fn offsets(node: &Node, channel: &str) -> Vec<u64> {
+    let history = node.read(&name(channel), ReadAfter::Start).await;
+    history.messages.iter().map(|message| message.position.offset.get()).collect()
+}
+
+async fn query<T: redis::FromRedisValue>(server: &RedisServer, arguments: &[&str]) -> T {
+    let mut client = server.client().await;
+    redis::cmd(arguments[0]).arg(&arguments[1..]).query_async(&mut client).await.unwrap()
+}
+
+/// The key of a channel's head, and of its messages.
+fn keys(channel: &str) -> [String; 2] {
+    ["head", "history"].map(|kind| format!("{PREFIX}yamabiko:{kind}:/{channel}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_key_in_redis_expires() {
+    let server = RedisServer::start();
+    let node = Node::on(&server, AGE).await;
+    node.store("chat:a", 1).await;
+    node.publish(node.signal(2, &["kept-a", "kept-b"])).await.unwrap();
+    node.publish(keyed(event("chat:b", 3), "k")).await.unwrap();
+    node.publish(keyed(event("tweet:", 4), "l")).await.unwrap();
+    node.broker.store_state(None).await.unwrap();
+    let keys: BTreeSet<String> = query(&server, &["KEYS", "*"]).await;
+    let kinds: BTreeSet<&str> = keys
+        .iter()
+        .map(|key| {
+            key.strip_prefix(PREFIX).unwrap().strip_prefix("yamabiko:").unwrap().split(':').next().unwrap()
+        })
+        .collect();
+    assert_eq!(kinds, BTreeSet::from(["batch", "head", "history", "key", "store"]));
+    for key in &keys {
+        let ttl: i64 = query(&server, &["TTL", key]).await;
+        assert!(ttl > 0, "{key}: {ttl}");
+    }
+    let left = |key: &str| format!("{PREFIX}yamabiko:{key}");
+    let ttl: i64 = query(&server, &["TTL", &left("store")]).await;
+    let head: i64 = query(&server, &["TTL", &left("head:/chat:a")]).await;
+    assert!(ttl > head, "the store outlives every head");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_keeps_no_more_bytes_than_the_limit() {
+    const LIMIT: usize = 20_000;
+    let server = RedisServer::start();
+    let retention = Retention { messages: 100_000, age: AGE };
+    let rules = RetentionRules { channel_bytes: LIMIT, ..rules(retention) };
+    let node = Node::start_with_rules(&server.url(), rules, PATIENCE);
+    node.ready().await;
+    for number in 1..=1000_u64 {
+        node.store("chat:a", usize::try_from(number).unwrap()).await;
+        if number % 50 == 0 {
+            let offsets = offsets(&node, "chat:a").await;
+            // A message is some 180 bytes long.
+            let bytes = offsets.len() * 180;
+            assert!(bytes < LIMIT * 5 / 4 && (number < 150 || bytes > LIMIT / 2), "{bytes}");
+            assert_eq!(offsets, (number - offsets.len() as u64 + 1..=number).collect::<Vec<_>>());
+        }
+    }
+    let kept: u64 = query(&server, &["XLEN", &keys("chat:a")[1]]).await;
+    // Redis removes whole nodes of a stream, of 4 KiB.
+    assert!(kept * 180 < 2 * LIMIT as u64, "{kept}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_expire_and_their_position_does_not() {
+    let server = RedisServer::start();
+    let node = Node::on(&server, Duration::from_millis(200)).await;
+    let first = node.store("chat:a", 1).await;
+    // A busy channel.
+    let mut last = first;
+    while offsets(&node, "chat:a").await.contains(&1) {
+        last = node.store("chat:a", 2).await;
+    }
+    assert_eq!(last.epoch, first.epoch);
+    let history = node.read(&name("chat:a"), ReadAfter::Offset(0)).await;
+    assert!(history.is_trimmed);
+    // A silent one.
+    while !offsets(&node, "chat:a").await.is_empty() {}
+    let trimmed = node.read(&name("chat:a"), ReadAfter::Offset(last.offset.get() - 1)).await;
+    assert_eq!((trimmed.head.unwrap().position, trimmed.is_trimmed), (last, true));
+    assert!(!node.read(&name("chat:a"), ReadAfter::Offset(last.offset.get())).await.is_trimmed);
+    while query::<bool>(&server, &["EXISTS", &keys("chat:a")[1]]).await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let next = node.store("chat:a", 3).await;
+    assert_eq!((next.epoch, next.offset.get()), (last.epoch, last.offset.get() + 1));
+    assert_eq!(offsets(&node, "chat:a").await.last(), Some(&next.offset.get()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_head_starts_a_new_epoch() {
+    let server = RedisServer::start();
+    let node = Node::on(&server, AGE).await;
+    let mut before = node.store("chat:a", 1).await;
+    node.store("chat:b", 2).await;
+    let [head, messages] = keys("chat:a");
+    for broken in [&["DEL", &head][..], &["SET", &head, "nonsense"]] {
+        let () = query(&server, broken).await;
+        let after = node.store("chat:a", 3).await;
+        assert_ne!(after.epoch, before.epoch);
+        assert_eq!((after.offset.get(), offsets(&node, "chat:a").await), (1, vec![1]));
+        // Nobody knows what was lost.
+        assert!(node.read(&name("chat:a"), ReadAfter::Number(1)).await.is_trimmed);
+        before = after;
+    }
+    // The messages do not continue what the head says.
+    let () = query(&server, &["XADD", &messages, "9-0", "payload", "{}"]).await;
+    assert_eq!(node.publish(event("chat:a", 4)).await, Err(PublishError::Unreachable));
+    let after = node.store("chat:a", 5).await;
+    assert!(after.epoch != before.epoch && after.offset.get() == 1);
+    // Other channels go on, and no number is missing.
+    assert_eq!(node.store("chat:b", 6).await.offset.get(), 2);
+    assert_eq!(node.broker.store_state(None).await.unwrap().number, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_has_lost_its_tail_becomes_another_store() {
+    let server = RedisServer::start();
+    let node = Node::on(&server, AGE).await;
+    let before = node.store("chat:a", 1).await;
+    node.store("chat:a", 2).await;
+    let seen = node.broker.store_state(None).await.unwrap();
+    assert_eq!(node.broker.store_state(Some(seen)).await, Ok(seen));
+    // As after a failover to a replica that had not received everything.
+    let lost = StoreState { number: 3, ..seen };
+    let renewed = node.broker.store_state(Some(lost)).await.unwrap();
+    assert!(renewed.store != seen.store && renewed.number == 0);
+    assert_eq!(node.broker.store_state(Some(lost)).await, Ok(renewed));
+    let stale = node.read(&name("chat:a"), ReadAfter::Offset(1)).await;
+    assert!(stale.head.is_none() && stale.messages.is_empty() && stale.is_trimmed);
+    let after = node.store("chat:a", 3).await;
+    assert!(after.epoch != before.epoch && after.offset.get() == 1);
+    assert_eq!(offsets(&node, "chat:a").await, [1]);
+}
+
+/// The node itself notices before it publishes, not only when it is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_gives_no_number_twice_to_what_it_has_seen() {
+    let server = RedisServer::start();
+    let mut node = Node::on(&server, AGE).await;
+    for number in 0..5 {
+        node.store("chat:a", number).await;
+        node.next().await;
+    }
+    let before = node.broker.store_state(None).await.unwrap();
+    let key = format!("{PREFIX}yamabiko:store");
+    let () = query(&server, &["SET", &key, &format!("{:x} 2", before.store), "EX", "1000"]).await;
+    let () = query(&server, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    while node.publish(event("chat:a", 5)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (_, stored) = node.next().await;
+    let stored = stored.unwrap();
+    assert!(stored.store != before.store && stored.number == 1, "{stored:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_publish_the_same_key_at_once_publish_it_once() {
+    let server = RedisServer::start();
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(Node::on(&server, AGE).await);
+    }
+    for round in 0..50 {
+        let publish =
+            |node: &Node| node.broker.publish_and_wait(keyed(event("chat:a", round), &format!("k{round}")));
+        let outcomes = futures_util::future::join_all(nodes.iter().map(publish)).await;
+        let first = outcomes[0].unwrap().unwrap();
+        assert_eq!(first.offset.get(), round as u64 + 1);
+        assert!(outcomes.iter().all(|outcome| *outcome == Ok(Some(first))), "{outcomes:?}");
+        for node in &mut nodes {
+            assert_eq!(numbered(&node.next().await.0), round);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_without_memory_refuses_only_what_is_to_be_stored() {
+    let server = RedisServer::start();
+    let mut node = Node::on(&server, AGE).await;
+    node.store("chat:a", 0).await;
+    let () = query(&server, &["CONFIG", "SET", "maxmemory", "1"]).await;
+    let mixed = [("chat:a", 1), ("tweet:", 2), ("chat:b", 3), ("tweet:", 4)];
+    let published =
+        mixed.map(|(channel, number)| node.broker.publish_and_wait(event(channel, number).into()));
+    let outcomes = futures_util::future::join_all(published).await;
+    let refused = Err(PublishError::Unreachable);
+    assert_eq!(outcomes, [refused, Ok(None), refused, Ok(None)]);
+    let () = query(&server, &["CONFIG", "SET", "maxmemory", "0"]).await;
+    assert_eq!(node.store("chat:a", 5).await.offset.get(), 2);
+    for expected in [0, 2, 4, 5] {
+        assert_eq!(numbered(&node.next().await.0), expected);
+    }
+    assert_eq!(node.broker.store_state(None).await.unwrap().number, 2);
 }

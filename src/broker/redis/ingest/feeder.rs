@@ -122,7 +122,15 @@ impl Feeder {
     async fn load(&self, connection: &mut RedisConnection) -> Result<StoreScript, ConnectionError> {
         let text = [include_str!("feed_begin.lua"), SCRIPT, include_str!("feed_end.lua")].concat();
         let streams = vec![self.keys.ingest(), self.keys.dead_letters()];
-        StoreScript::load_text(connection, &self.keys, &self.node, Cow::Owned(text), streams).await
+        StoreScript::load_text(
+            connection,
+            &self.keys,
+            &self.node,
+            self.retention.channel_bytes,
+            Cow::Owned(text),
+            streams,
+        )
+        .await
     }
 
     /// Reads the first entries. Waits for one if `blocks`.

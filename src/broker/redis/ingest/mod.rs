@@ -90,6 +90,7 @@ pub(super) fn start(context: IngestContext) -> (Arc<PlainIntake>, IngestTasks) {
         names: names.clone(),
         keys: keys.clone(),
         node: node.clone(),
+        channel_bytes: retention.channel_bytes,
         intake: intake.clone(),
     };
     let feeder = Feeder {

@@ -34,6 +34,8 @@ pub(super) struct PlainWriter {
     pub(super) names: Arc<TopicNames>,
     pub(super) keys: Arc<StoreKeys>,
     pub(super) node: NodeId,
+    /// See [`RetentionRules::channel_bytes`](crate::message::RetentionRules::channel_bytes).
+    pub(super) channel_bytes: usize,
     pub(super) intake: Arc<PlainIntake>,
 }
 
@@ -71,7 +73,8 @@ impl PlainWriter {
 
     async fn try_write(&self) -> Result<std::convert::Infallible, ConnectionError> {
         let mut connection = RedisConnection::open(&self.url).await?;
-        let mut script = StoreScript::load(&mut connection, &self.keys, &self.node).await?;
+        let mut script =
+            StoreScript::load(&mut connection, &self.keys, &self.node, self.channel_bytes).await?;
         let mut clock = read_clock(&mut connection).await?;
         let mut idle = Instant::now() + IDLE;
         loop {

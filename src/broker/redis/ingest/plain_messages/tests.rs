@@ -215,14 +215,19 @@ impl World {
 
     /// Lets everything come to rest. All nodes that live are connected.
     fn settle(&mut self) {
+        for node in self.nodes.iter_mut().flatten() {
+            node.is_frozen = false;
+        }
+        self.rest();
+    }
+
+    /// The same without the nodes that are frozen.
+    fn rest(&mut self) {
         for _ in 0..120 {
             for command in std::mem::take(&mut self.ghosts) {
                 self.redis.execute(self.now, command, &self.texts);
             }
             for node in 0..self.nodes.len() {
-                if let Some(node) = &mut self.nodes[node] {
-                    node.is_frozen = false;
-                }
                 self.subscribe_second_topic(node);
                 self.read(node, usize::MAX);
                 for _ in 0..4 {
@@ -414,4 +419,81 @@ fn messages_without_room_are_given_back() {
         state.on_message(&topic, Some(message), Instant::now()).is_some()
     };
     assert_eq!([push(), push()], [false, true]);
+}
+
+impl World {
+    fn add_node(&mut self) -> usize {
+        self.nodes.push(None);
+        self.start(self.nodes.len() - 1);
+        self.nodes.len() - 1
+    }
+
+    fn freeze(&mut self, node: usize, is_frozen: bool) {
+        self.nodes[node].as_mut().unwrap().is_frozen = is_frozen;
+    }
+
+    fn leader(&self) -> usize {
+        self.nodes.iter().position(|node| node.as_ref().is_some_and(|node| node.state.leads())).unwrap()
+    }
+}
+
+#[test]
+fn a_node_that_has_just_connected_tells_messages_by_their_copies() {
+    let mut world = World::new(1);
+    world.settle();
+    let new = world.add_node();
+    world.publish(0, 7);
+    // Before its marker, so that it knows no name.
+    world.read(new, 1);
+    world.read(0, 1);
+    world.send(0);
+    world.execute(0);
+    world.kill(0);
+    world.settle();
+    assert_eq!(world.redis.stored, [0]);
+}
+
+#[test]
+fn a_node_that_was_frozen_reads_what_others_have_stored_before_it_stores() {
+    let mut world = World::new(1);
+    world.settle();
+    world.freeze(0, true);
+    let new = world.add_node();
+    world.publish(0, 7);
+    // Nobody stores it, so that the new node does, under another name than the frozen one knows.
+    world.read(new, 1);
+    world.rest();
+    assert_eq!(world.redis.stored, [0]);
+    world.freeze(0, false);
+    world.read(0, 1);
+    world.send(0);
+    world.execute(0);
+    world.settle();
+    assert_eq!(world.redis.stored, [0]);
+}
+
+#[test]
+fn a_message_is_stored_under_both_of_its_names() {
+    let mut world = World::new(2);
+    world.settle();
+    let (leader, new) = (world.leader(), world.add_node());
+    let follower = 1 - leader;
+    world.publish(0, 7);
+    world.read(follower, 1);
+    world.read(new, 1);
+    world.kill(leader);
+    // The marker of the new node gives the message its second name.
+    world.subscribe_second_topic(new);
+    world.read(new, 1);
+    world.send(new);
+    world.execute(new);
+    world.read(follower, 1);
+    world.freeze(follower, true);
+    world.rest();
+    assert_eq!(world.redis.stored, [0]);
+    // The other one misses the copy.
+    world.freeze(follower, false);
+    world.connect(follower);
+    world.settle();
+    assert_eq!(world.redis.stored, [0]);
 }
