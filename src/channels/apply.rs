@@ -67,6 +67,12 @@ impl State {
             ClusterMessage::SnapshotRequest => {
                 self.due.snapshot = true;
                 self.last_events_requested(&node, now.node);
+                if self.is_leader() && !is_own {
+                    self.hand_over_lingering();
+                }
+            }
+            ClusterMessage::Lingering { node, since, linger, apps } if !is_own => {
+                self.apply_lingering(&node, since, linger, apps, &mut effects);
             }
             ClusterMessage::LastEvents(events) if !is_own => self.merge_last_events(events, now),
             ClusterMessage::Terminate { app, user } => self.terminate(&app, &user, &mut effects),
@@ -76,6 +82,7 @@ impl State {
             | ClusterMessage::Event(_)
             | ClusterMessage::Leave
             | ClusterMessage::LeaveLingering(_)
+            | ClusterMessage::Lingering { .. }
             | ClusterMessage::SessionClaim { .. }
             | ClusterMessage::SessionAnswer { .. }
             | ClusterMessage::Probe
@@ -293,7 +300,7 @@ impl State {
     ///
     /// A member's own connections receive no notice about it: the first one is subscribed only after this, and if there is one
     /// already, the user was a member before.
-    fn notify(
+    pub(super) fn notify(
         &mut self,
         app: &Arc<str>,
         transitions: Vec<Transition>,

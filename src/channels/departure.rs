@@ -1,12 +1,30 @@
 //! How another node leaves. What was on it may stay for a while: its clients are expected on other nodes.
 
 use super::effect::Effect;
+use super::responsibility::Responsibility;
+use super::snapshot::MAX_PART_BYTES;
 use super::state::State;
+use super::wire::{AppSnapshot, ClusterMessage, OVERHEAD};
 use crate::message::NodeName;
 use crate::webhooks::takeover_start;
 
 /// The longest time that what was on a node stays after it has left, in milliseconds.
 const MAX_LINGER: u64 = 60_000;
+
+/// Entries of a node that has left that a new node is told of. Without the others, it learns of their clients when these are back.
+const MAX_HANDED_OVER: usize = 20_000;
+
+/// A node that has left, and whose clients are expected elsewhere.
+#[derive(Debug)]
+pub(super) struct LingeringNode {
+    node: NodeName,
+    /// When it was started.
+    since: u64,
+    /// When what was on it is removed, by the clock of the failure detector.
+    until: u64,
+    /// This node was started later, and another one has told it.
+    is_handed_over: bool,
+}
 
 impl State {
     /// Handles the departure of another node. What was on it stays for `linger` milliseconds.
@@ -14,9 +32,8 @@ impl State {
         let was_leader = self.is_leader();
         self.nodes.left(node, since);
         let took_over = (!was_leader).then(|| takeover_start(self.time()));
-        let linger = linger.min(MAX_LINGER);
         if linger > 0 {
-            self.lingering.push((self.time() + linger, node.clone()));
+            self.linger(node, since, linger, false);
         }
         self.lose(took_over, |view, time| {
             if linger > 0 {
@@ -27,10 +44,15 @@ impl State {
         })
     }
 
+    fn linger(&mut self, node: &NodeName, since: u64, linger: u64, is_handed_over: bool) {
+        let until = self.time() + linger.min(MAX_LINGER);
+        self.lingering.push(LingeringNode { node: node.clone(), since, until, is_handed_over });
+    }
+
     /// Removes what was on nodes that have left long enough ago.
     pub(super) fn end_lingering(&mut self, time: u64) -> Vec<Effect> {
-        let ended: Vec<NodeName> =
-            self.lingering.extract_if(.., |(until, _)| *until <= time).map(|(_, node)| node).collect();
+        let ended = self.lingering.extract_if(.., |lingering| lingering.until <= time);
+        let ended: Vec<NodeName> = ended.map(|lingering| lingering.node).collect();
         if ended.is_empty() {
             return Vec::new();
         }
@@ -40,5 +62,67 @@ impl State {
             }
             ended.clone()
         })
+    }
+
+    /// Tells a new node what is left of nodes that it has never heard.
+    pub(super) fn hand_over_lingering(&mut self) {
+        let time = self.time();
+        for LingeringNode { node, since, until, .. } in &self.lingering {
+            let mut apps: Vec<AppSnapshot> = Vec::new();
+            let (mut bytes, mut left) = (0, MAX_HANDED_OVER);
+            let message = |apps| {
+                let linger = until.saturating_sub(time);
+                ClusterMessage::Lingering { node: node.clone(), since: *since, linger, apps }
+            };
+            for (id, state) in &self.apps {
+                let entries = state.view.entries_of(node, left);
+                left -= entries.len();
+                for entry in entries {
+                    if bytes > MAX_PART_BYTES {
+                        self.handovers.push_back(message(std::mem::take(&mut apps)));
+                        bytes = 0;
+                    }
+                    bytes += entry.text_bytes() + OVERHEAD;
+                    if apps.last().is_none_or(|part| part.app != *id) {
+                        apps.push(AppSnapshot::new(id.clone()));
+                    }
+                    if let Some(part) = apps.last_mut() {
+                        part.add(entry);
+                    }
+                }
+            }
+            if !apps.is_empty() {
+                self.handovers.push_back(message(apps));
+            }
+        }
+    }
+
+    /// Another node has told what is left of a node that has left.
+    pub(super) fn apply_lingering(
+        &mut self,
+        node: &NodeName,
+        since: u64,
+        linger: u64,
+        apps: Vec<AppSnapshot>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match self.lingering.iter().find(|lingering| lingering.node == *node) {
+            // This node has heard it leave.
+            Some(LingeringNode { is_handed_over: false, .. }) => return,
+            Some(_) => {}
+            None if self.nodes.is_known(node) => return,
+            None => {
+                self.nodes.left(node, since);
+                self.linger(node, since, linger, true);
+            }
+        }
+        let time = self.time();
+        for part in apps {
+            let app = part.app.clone();
+            let Some(state) = self.apps.get_mut(&app) else { continue };
+            let transitions = state.view.snapshot_part(node, 1, part.into_snapshot(), time);
+            // The webhooks about it were delivered long ago.
+            self.notify(&app, transitions, Responsibility::None, effects);
+        }
     }
 }

@@ -135,6 +135,9 @@ impl State {
             self.snapshot = Some(Walk::new(number, self.apps.keys().cloned()));
             return self.next_part().and_then(send);
         }
+        if let Some(message) = self.handovers.pop_front() {
+            return send(message);
+        }
         if std::mem::take(&mut self.due.heartbeat) {
             return send(ClusterMessage::Heartbeat);
         }

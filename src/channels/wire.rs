@@ -8,7 +8,7 @@ use super::reserved_channels;
 use crate::cluster::Message;
 use crate::history::Shared;
 use crate::message::{Broadcast, ChannelName, Member, NodeName, SocketId, UserId};
-use crate::presence::{Change, Snapshot};
+use crate::presence::{Change, Reported, Snapshot};
 
 /// The JSON overhead of an entry in addition to its texts, in bytes.
 pub(super) const OVERHEAD: usize = 64;
@@ -37,6 +37,8 @@ pub(super) enum ClusterMessage {
     /// The sender leaves for good, and its members are expected to join on other nodes within this many milliseconds: until then
     /// they stay.
     LeaveLingering(u64),
+    /// What is left of a node that has left, for nodes that were started since. In parts.
+    Lingering { node: NodeName, since: u64, linger: u64, apps: Vec<AppSnapshot> },
     /// The page of a session has connected to the sender: who has it, gives it up.
     SessionClaim { of: NodeName, session: String },
     /// The answer to a claim.
@@ -66,6 +68,7 @@ impl Message for ClusterMessage {
         "terminate",
         "leave",
         "leave_lingering",
+        "lingering",
         "session_claim",
         "session_answer",
         "probe",
@@ -146,6 +149,13 @@ impl AppSnapshot {
     /// Of an app without connections.
     pub(super) fn new(app: Arc<str>) -> Self {
         Self { app, members: Vec::new(), counts: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, entry: Reported) {
+        match entry {
+            Reported::Member(channel, connection, member) => self.add_member(&channel, connection, member),
+            Reported::Count(channel, count) => self.add_count(&channel, count),
+        }
     }
 
     pub(super) fn add_member(&mut self, channel: &ChannelName, connection: SocketId, member: Member) {
@@ -243,6 +253,10 @@ mod tests {
             ),
             (ClusterMessage::Leave, r#""leave""#),
             (ClusterMessage::LeaveLingering(15_000), r#"{"leave_lingering":15000}"#),
+            (
+                ClusterMessage::Lingering { node: "o".into(), since: 4, linger: 9, apps: Vec::new() },
+                r#"{"lingering":{"node":"o","since":4,"linger":9,"apps":[]}}"#,
+            ),
             (
                 ClusterMessage::SessionClaim { of: "n".into(), session: "s".into() },
                 r#"{"session_claim":{"of":"n","session":"s"}}"#,

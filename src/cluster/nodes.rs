@@ -115,6 +115,12 @@ impl Nodes {
         self.last_echo = now;
     }
 
+    /// Whether this node has heard of a node before.
+    #[must_use]
+    pub fn is_known(&self, node: &NodeName) -> bool {
+        self.known.contains_key(node)
+    }
+
     /// Records a message of a node that was started at `since`; an unknown node has to send a snapshot. Returns whether to apply
     /// the message: one that arrives after its node has left was in flight at that time, and node names are never reused.
     pub fn record_message(&mut self, node: &NodeName, since: u64, is_snapshot: bool) -> bool {

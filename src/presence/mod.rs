@@ -39,6 +39,26 @@ pub struct Snapshot {
     pub counts: Vec<(ChannelName, u64)>,
 }
 
+/// An entry of a node, as it has reported it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reported {
+    /// A connection on a presence channel.
+    Member(ChannelName, SocketId, Member),
+    /// The number of connections on another channel.
+    Count(ChannelName, u64),
+}
+
+impl Reported {
+    /// The length of its texts in bytes.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Self::Member(channel, _, member) => channel.as_str().len() + member.text_bytes(),
+            Self::Count(channel, _) => channel.as_str().len(),
+        }
+    }
+}
+
 /// What a change on a node changes in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transition {
@@ -230,6 +250,20 @@ impl Presence {
             self.lose(node, now);
         }
         lost
+    }
+
+    /// At most `most` entries of a node.
+    #[must_use]
+    pub fn entries_of(&self, node: &NodeName, most: usize) -> Vec<Reported> {
+        let entries = self.nodes.get(node).into_iter().flat_map(|view| &view.entries);
+        let reported = entries.filter_map(|((channel, connection), entry)| match (&entry.what, connection) {
+            (What::Member(member), Some(connection)) => {
+                Some(Reported::Member(channel.clone(), *connection, member.clone()))
+            }
+            (What::Count(count), _) => Some(Reported::Count(channel.clone(), *count)),
+            _ => None,
+        });
+        reported.take(most).collect()
     }
 
     /// The channels that have a subscriber, with how many, in no order.

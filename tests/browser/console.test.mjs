@@ -743,7 +743,7 @@ test("a shutdown is reported", async () => {
   await page.context().close();
 });
 
-// `YAMABIKO_SCREENSHOT=$PWD/../../docs/console.png npm test` draws the picture in the README anew.
+// `YAMABIKO_SCREENSHOT=$PWD/../../docs/console.png npm test` draws the picture in the README anew. It needs a Japanese font.
 async function picture(file) {
   page = await open(browser, { viewport: { width: 1280, height: 1330 } });
   await page.goto(`${server.url}/console`);

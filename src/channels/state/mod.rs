@@ -6,10 +6,12 @@ use std::sync::Arc;
 use super::AppRules;
 use super::app::{AppState, Local};
 use super::changes::Changes;
+use super::departure::LingeringNode;
 use super::pending::PendingJoin;
 use super::responsibility::Responsibility;
 use super::snapshot::Walk;
 use super::topics::{PendingTopic, Topics};
+use super::wire::ClusterMessage;
 use crate::cluster::Nodes;
 use crate::message::{ChannelName, Dialect, Member, NodeName, SocketId};
 use crate::presence::Change;
@@ -26,8 +28,10 @@ pub(super) struct State {
     pub(super) takeover: TakeoverLog,
     /// The stale entries that have to be removed from the views.
     pub(super) sweeps: VecDeque<Sweep>,
-    /// Nodes that have left, and when what was on them is removed.
-    pub(super) lingering: Vec<(u64, NodeName)>,
+    /// Nodes that have left, and whose clients are expected on others.
+    pub(super) lingering: Vec<LingeringNode>,
+    /// What a new node is told of them.
+    pub(super) handovers: VecDeque<ClusterMessage>,
     pub(super) changes: Changes,
     /// The rest of a snapshot that is being sent. No change may be sent in between.
     pub(super) snapshot: Option<Walk>,
@@ -69,6 +73,7 @@ impl State {
             takeover: TakeoverLog::default(),
             sweeps: VecDeque::new(),
             lingering: Vec::new(),
+            handovers: VecDeque::new(),
             changes: Changes::default(),
             snapshot: None,
             // A new node announces that it has no connections.
