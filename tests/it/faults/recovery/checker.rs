@@ -483,7 +483,8 @@ impl<'a> Checker<'a> {
         for (number, page) in self.record.pages.iter().enumerate() {
             // Of the session: its id, when it began and when its last connection ended, and on which node.
             let mut last: Option<(&Option<String>, Micros, Option<usize>)> = None;
-            let (mut began, mut ended) = (0, None);
+            // Without a channel there is nothing to resume.
+            let (mut began, mut ended, mut has_channels) = (0, None, false);
             for event in &page.events {
                 match &event.what {
                     What::Connected { node, socket_id } => {
@@ -493,6 +494,10 @@ impl<'a> Checker<'a> {
                             continue;
                         };
                         if id == socket_id {
+                            continue;
+                        }
+                        if !std::mem::take(&mut has_channels) {
+                            began = event.at;
                             continue;
                         }
                         self.report.sessions_lost += 1;
@@ -512,6 +517,7 @@ impl<'a> Checker<'a> {
                         }
                         began = event.at;
                     }
+                    What::Subscribed { .. } => has_channels = true,
                     What::Disconnected(_) => ended = Some(event.at),
                     _ => {}
                 }
