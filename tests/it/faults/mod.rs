@@ -6,6 +6,7 @@ mod checker;
 mod client;
 mod history;
 mod publisher;
+mod recovery;
 mod schedule;
 mod shared;
 mod world;

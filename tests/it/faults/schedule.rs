@@ -202,7 +202,7 @@ impl Random {
     }
 
     /// As many between 200 ms and 400 ms as between 10 s and 20 s.
-    fn between_scales(&mut self, from: u64, to: u64) -> u64 {
+    pub(super) fn between_scales(&mut self, from: u64, to: u64) -> u64 {
         let mut upper = from;
         let mut scales = vec![];
         while upper < to {

@@ -13,6 +13,7 @@
 
 mod client;
 mod http;
+pub mod line;
 pub mod proxy;
 mod raw;
 pub mod redis;

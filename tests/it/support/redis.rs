@@ -93,6 +93,11 @@ impl RedisServer {
         assert!(self.try_start(), "redis-server does not start: {}", self.log());
     }
 
+    /// Deletes what it has persisted. It must not be running.
+    pub fn forget(&self) {
+        let _ = std::fs::remove_dir_all(self.directory.path().join("appendonlydir"));
+    }
+
     /// Stops it in its tracks (SIGSTOP): connections stay open, nothing answers.
     pub fn pause(&self) {
         self.signal("STOP");

@@ -1,0 +1,137 @@
+//! What one page saw of one of its channels.
+
+use std::collections::HashSet;
+
+use super::super::history::{MessageId, Micros};
+use super::record::{Level, Page, Position, What};
+
+/// A message as it was received.
+#[derive(Debug, Clone)]
+pub(super) struct Receipt<'a> {
+    /// Its place among the events of the page.
+    pub(super) index: usize,
+    pub(super) at: Micros,
+    pub(super) id: MessageId,
+    pub(super) position: Option<&'a Position>,
+    /// On which of the page's connections, from 0, and on which node.
+    pub(super) connection: usize,
+    pub(super) node: Option<usize>,
+}
+
+/// A place where messages may be missing, as the page was told.
+#[derive(Debug, Clone)]
+pub(super) struct Gap {
+    pub(super) index: usize,
+    pub(super) at: Micros,
+    /// When the page had last received anything on the channel, or come onto it.
+    pub(super) since: Micros,
+    pub(super) node: Option<usize>,
+}
+
+/// A time on the channel.
+#[derive(Debug, Clone)]
+pub(super) struct Stay {
+    pub(super) from: Micros,
+    pub(super) to: Micros,
+    pub(super) node: Option<usize>,
+}
+
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    /// The number of the page.
+    pub(super) number: usize,
+    pub(super) page: &'a Page,
+    pub(super) channel: &'a str,
+    pub(super) receipts: Vec<Receipt<'a>>,
+    pub(super) gaps: Vec<Gap>,
+    pub(super) stays: Vec<Stay>,
+    /// When each connection ended.
+    pub(super) ends: Vec<Micros>,
+    /// What was sent later is due.
+    pub(super) since: Option<Micros>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(number: usize, page: &'a Page, channel: &'a str) -> Self {
+        let mut view = Self {
+            number,
+            page,
+            channel,
+            receipts: Vec::new(),
+            gaps: Vec::new(),
+            stays: Vec::new(),
+            ends: Vec::new(),
+            since: None,
+        };
+        let (mut node, mut last, mut is_on) = (None, 0, false);
+        let mut session = None;
+        for (index, event) in page.events.iter().enumerate() {
+            let at = event.at;
+            match &event.what {
+                What::Connected { node: on, socket_id } => {
+                    node = *on;
+                    let is_resumed = session.replace(socket_id).is_some_and(|session| session == socket_id);
+                    // Without its session, an unmodified page begins anew.
+                    if page.level == Level::Unmodified && !is_resumed {
+                        view.since = None;
+                    }
+                }
+                What::Subscribed { channel: of, fresh } if of == channel => {
+                    if *fresh || view.since.is_none() {
+                        view.since = Some(at);
+                        last = at;
+                    }
+                    view.stays.push(Stay { from: at, to: Micros::MAX, node });
+                    is_on = true;
+                }
+                What::Message { channel: of, id, position } if of == channel => {
+                    let before = view.receipts.last().and_then(|before| before.position);
+                    if let (Some(before), Some(position)) = (before, position)
+                        && before.epoch != position.epoch
+                    {
+                        // Who looks at the positions is told.
+                        view.gaps.push(Gap { index, at, since: last, node });
+                    }
+                    let connection = view.ends.len();
+                    let position = position.as_ref();
+                    view.receipts.push(Receipt { index, at, id: *id, position, connection, node });
+                    last = at;
+                }
+                What::Gap { channel: of } if of == channel => {
+                    view.gaps.push(Gap { index, at, since: last, node });
+                }
+                What::Disconnected(_) => {
+                    if is_on && let Some(stay) = view.stays.last_mut() {
+                        stay.to = at;
+                    }
+                    is_on = false;
+                    view.ends.push(at);
+                }
+                _ => {}
+            }
+        }
+        view
+    }
+
+    /// Each message once, in the order of its first receipt.
+    pub(super) fn firsts(&self) -> Vec<MessageId> {
+        let mut seen = HashSet::new();
+        self.receipts.iter().map(|receipt| receipt.id).filter(|id| seen.insert(*id)).collect()
+    }
+
+    pub(super) fn ids(&self) -> HashSet<MessageId> {
+        self.receipts.iter().map(|receipt| receipt.id).collect()
+    }
+
+    /// Whether the page was told of a gap between two of its events.
+    pub(super) fn has_gap(&self, from: usize, to: usize) -> bool {
+        self.gaps.iter().any(|gap| gap.index > from && gap.index <= to)
+    }
+
+    /// The messages before and after one of the page's events.
+    pub(super) fn around(&self, index: usize) -> Vec<MessageId> {
+        let before = self.receipts.iter().rev().find(|receipt| receipt.index < index);
+        let after = self.receipts.iter().find(|receipt| receipt.index >= index);
+        before.into_iter().chain(after).map(|receipt| receipt.id).collect()
+    }
+}
