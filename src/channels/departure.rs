@@ -1,6 +1,7 @@
 //! How another node leaves. What was on it may stay for a while: its clients are expected on other nodes.
 
 use super::effect::Effect;
+use super::lingering_node::LingeringNode;
 use super::responsibility::Responsibility;
 use super::snapshot::MAX_PART_BYTES;
 use super::state::State;
@@ -13,18 +14,6 @@ const MAX_LINGER: u64 = 60_000;
 
 /// Entries of a node that has left that a new node is told of. Without the others, it learns of their clients when these are back.
 const MAX_HANDED_OVER: usize = 20_000;
-
-/// A node that has left, and whose clients are expected elsewhere.
-#[derive(Debug)]
-pub(super) struct LingeringNode {
-    node: NodeName,
-    /// When it was started.
-    since: u64,
-    /// When what was on it is removed, by the clock of the failure detector.
-    until: u64,
-    /// This node was started later, and another one has told it.
-    is_handed_over: bool,
-}
 
 impl State {
     /// Handles the departure of another node. What was on it stays for `linger` milliseconds.

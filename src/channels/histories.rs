@@ -139,20 +139,6 @@ impl Histories {
         Arrival::Next
     }
 
-    /// Enters a message that is about to be published in the hub. `None`: its channel has no history here.
-    pub fn append(
-        &self,
-        channel: &ChannelName,
-        stored: &Stored,
-        position: Position,
-        content: Content,
-    ) -> Option<Arc<Entry>> {
-        let retention = self.rules.of(channel)?;
-        let entry = Arc::new(Entry::new(position, stored, content));
-        self.lock().append(channel, retention, stored.store, &entry);
-        Some(entry)
-    }
-
     /// Enters a message and publishes it, in one step for [`missed`](Self::missed): a client gets it either with what it has missed or
     /// live. `publish` must not block.
     pub fn append_and_publish(

@@ -1,12 +1,13 @@
 //! Handles what the broker delivers for the channels of apps, in its order.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Channels;
 use super::apply::Now;
+use super::state::State;
 use super::wire::ClusterMessage;
 use crate::broker::SubscriptionId;
 use crate::cluster::{Decoded, Envelope, decode};
@@ -157,11 +158,18 @@ impl Channels {
         for (index, channel) in (0..).zip(&event.channels) {
             let hold = hold.split(share);
             let scoped = ChannelName::scoped(&event.app, channel.as_str());
-            let position = stored.and_then(|stored| Some((stored, stored.position(index)?)));
-            let entry = position.and_then(|(stored, position)| {
-                self.histories.append(&scoped, stored, position, Content::App(event.clone()))
-            });
-            self.publish(&event, channel, &scoped, entry.as_deref(), hold, by_topic);
+            let last_events = self.lock_last_events(&event, channel, by_topic);
+            let place = stored.and_then(|stored| Some((stored, stored.position(index)?)));
+            let publish = |entry: Option<&Entry>| {
+                self.publish(&event, channel, &scoped, entry, hold, last_events);
+            };
+            match place {
+                Some((stored, position)) => {
+                    let content = Content::App(event.clone());
+                    self.histories.append_and_publish(&scoped, stored, position, content, publish);
+                }
+                None => publish(None),
+            }
         }
     }
 
@@ -169,7 +177,8 @@ impl Channels {
     pub fn deliver_missed(&self, scoped: &ChannelName, event: &Broadcast, entry: &Entry) {
         if let Some(channel) = event.channels.iter().find(|channel| channel.as_str() == scoped.unscoped()) {
             self.metrics.pusher_events.inc();
-            self.publish(event, channel, scoped, Some(entry), None, false);
+            let last_events = self.lock_last_events(event, channel, false);
+            self.publish(event, channel, scoped, Some(entry), None, last_events);
         }
     }
 
@@ -180,24 +189,20 @@ impl Channels {
         scoped: &ChannelName,
         entry: Option<&Entry>,
         hold: Option<OwnedSemaphorePermit>,
-        by_topic: bool,
+        last_events: Option<LastEventsGuard<'_>>,
     ) {
         let position = entry.map(|entry| entry.position);
         let encode = |encoding| match entry {
             Some(entry) => entry.frame(encoding, || self.message(event, channel, Some(entry), encoding)),
             None => self.message(event, channel, None, encoding),
         };
-        // The topic may have been unsubscribed since: the node would miss the next event there.
-        let is_last = !by_topic || self.broker.is_subscribed(channel.as_str());
-        if !is_last || !self.dialect.is_kept(channel, &event.event) {
+        let Some(LastEventsGuard { mut state, by_topic }) = last_events else {
             self.hub.publish_at(scoped, position, hold, encode);
             return;
-        }
+        };
         let Some(frame) = self.encode(event, channel, None) else { return };
         let (name, data) = (event.event.clone(), event.data.clone());
         let kept = Kept { event: name, data, frame: frame.clone(), at: self.history_now(), by_topic };
-        // Under one lock, so that a new subscriber receives it either from the history or from the hub.
-        let mut state = self.state();
         if let Some(state) = state.apps.get_mut(&event.app) {
             state.history.keep(channel, kept);
         }
@@ -205,6 +210,20 @@ impl Channels {
             Some(_) => encode(encoding),
             None => Some((self.audience(event), frame.clone())),
         });
+    }
+
+    /// Locks the last events if the channel keeps this one, until it is published: so that a new subscriber receives it either from
+    /// them or from the hub. Where a history is locked as well, it is locked after them.
+    fn lock_last_events(
+        &self,
+        event: &Broadcast,
+        channel: &ChannelName,
+        by_topic: bool,
+    ) -> Option<LastEventsGuard<'_>> {
+        // The topic may have been unsubscribed since: the node would miss the next event there.
+        let is_last = !by_topic || self.broker.is_subscribed(channel.as_str());
+        let is_kept = is_last && self.dialect.is_kept(channel, &event.event);
+        is_kept.then(|| LastEventsGuard { state: self.state(), by_topic })
     }
 
     /// The message of an event to the subscribers of a channel.
@@ -242,6 +261,13 @@ impl Channels {
         }
         Some(frame)
     }
+}
+
+/// The state, locked to keep an event as the last one of its channel.
+struct LastEventsGuard<'a> {
+    state: MutexGuard<'a, State>,
+    /// The event has arrived by the topic of the channel.
+    by_topic: bool,
 }
 
 /// Takes a share of the byte budget for all frames of an event: each channel has one with its own copy of the data. Waiting

@@ -14,6 +14,7 @@ mod heartbeat;
 mod histories;
 mod history;
 mod inbound;
+mod lingering_node;
 mod outbound;
 mod pending;
 mod probe;

@@ -22,7 +22,7 @@ pub(super) enum Phase {
     Over(Cause),
 }
 
-/// A [`DisconnectReason`] without the close, which the outbox has: small, because every connection has a phase.
+/// A [`DisconnectReason`](super::disconnect_reason::DisconnectReason) without the close, which the outbox has: small, because every connection has a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     Client(Option<u16>),

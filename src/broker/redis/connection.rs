@@ -61,6 +61,23 @@ impl RedisConnection {
         }
     }
 
+    /// Opens a connection for keys: these belong to the database that the URL names.
+    pub(super) async fn open_database(url: &RedisUrl) -> Result<Self, ConnectionError> {
+        let mut connection = Self::open(url).await?;
+        if url.database != 0 {
+            match connection.call("SELECT", cmd("SELECT").arg(url.database)).await {
+                Ok(_) => {}
+                Err(ConnectionError::Refused(_, code)) if code == "NOPERM" => tracing::warn!(
+                    database = url.database,
+                    hint = "grant +select, or leave the number out of redis.url",
+                    "SELECT denied by the Redis ACL: histories are in database 0"
+                ),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(connection)
+    }
+
     async fn authenticated(stream: Box<dyn Stream>, url: &RedisUrl) -> Result<Self, ConnectionError> {
         let mut connection = Self { stream, replies: ReplyReader::new(MAX_REPLY_BYTES), output: Vec::new() };
         connection.authenticate(url).await?;

@@ -222,7 +222,7 @@ impl SessionWriter {
             None if self.failed.is_some_and(|failed| failed.elapsed() < RETRY_AFTER) => {
                 return Err(ConnectionError::Closed);
             }
-            None => RedisConnection::open(&self.url).await?,
+            None => RedisConnection::open_database(&self.url).await?,
         };
         for command in commands {
             open.write(command);

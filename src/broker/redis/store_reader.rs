@@ -203,7 +203,7 @@ struct OpenStore {
 
 impl OpenStore {
     async fn open(url: &RedisUrl) -> Result<Self, ConnectionError> {
-        let mut connection = RedisConnection::open(url).await?;
+        let mut connection = RedisConnection::open_database(url).await?;
         let script = StateScript::load(&mut connection).await?;
         Ok(Self { connection, script })
     }

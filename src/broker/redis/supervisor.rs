@@ -77,7 +77,11 @@ impl Supervisor {
         unanswered: &mut UnansweredBatch,
     ) -> ConnectionError {
         let start = async {
-            let connection = RedisConnection::open(&self.url).await?;
+            let connection = if self.rules.is_empty() {
+                RedisConnection::open(&self.url).await?
+            } else {
+                RedisConnection::open_database(&self.url).await?
+            };
             Publisher::start(connection, common).await
         };
         let mut publisher = match start.await {

@@ -24,10 +24,11 @@ pub fn check_url(url: &SecretString) -> Result<(), RedisUrlError> {
 
 /// The address of Redis and the credentials. `Display` shows the address alone.
 ///
-/// The database number is ignored: Redis channels are shared by all databases.
 #[derive(Clone)]
 pub(super) struct RedisUrl {
     pub(super) address: RedisAddress,
+    /// The database of the keys. Redis channels are shared by all databases.
+    pub(super) database: i64,
     pub(super) username: Option<String>,
     pub(super) password: Option<SecretString>,
 }
@@ -65,6 +66,7 @@ impl RedisUrl {
         let settings = info.redis_settings();
         Ok(Self {
             address,
+            database: settings.db(),
             username: settings.username().map(str::to_owned),
             password: settings.password().map(SecretString::from),
         })
@@ -105,6 +107,10 @@ mod tests {
         ] {
             assert_eq!(parse(url).unwrap().to_string(), shown);
         }
+        assert_eq!(
+            ["redis://localhost:7000/3", "redis://localhost"].map(|url| parse(url).unwrap().database),
+            [3, 0]
+        );
         let url = parse("redis://aoi:p%40ss@localhost").unwrap();
         assert_eq!(url.username.as_deref(), Some("aoi"));
         assert_eq!(url.password.unwrap().expose_secret(), "p@ss");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::AppRules;
 use super::app::{AppState, Local};
 use super::changes::Changes;
-use super::departure::LingeringNode;
+use super::lingering_node::LingeringNode;
 use super::pending::PendingJoin;
 use super::responsibility::Responsibility;
 use super::snapshot::Walk;

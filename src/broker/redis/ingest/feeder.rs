@@ -91,7 +91,7 @@ impl Feeder {
     }
 
     async fn feed_until_error(&self) -> Result<Infallible, ConnectionError> {
-        let mut connection = RedisConnection::open(&self.url).await?;
+        let mut connection = RedisConnection::open_database(&self.url).await?;
         let mut script = self.load(&mut connection).await?;
         // What another node should have fed by now.
         let mut waiting: Option<Vec<u8>> = None;

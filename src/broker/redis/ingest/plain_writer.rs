@@ -72,7 +72,7 @@ impl PlainWriter {
     }
 
     async fn try_write(&self) -> Result<std::convert::Infallible, ConnectionError> {
-        let mut connection = RedisConnection::open(&self.url).await?;
+        let mut connection = RedisConnection::open_database(&self.url).await?;
         let mut script =
             StoreScript::load(&mut connection, &self.keys, &self.node, self.channel_bytes).await?;
         let mut clock = read_clock(&mut connection).await?;

@@ -335,7 +335,7 @@ impl<'a> Checker<'a> {
                 let is_excused = (from.offset + 1..position.offset).all(|offset| {
                     let between = Position { epoch: from.epoch.clone(), offset };
                     let left_out = excluded.get(&(view.channel, &between));
-                    left_out.is_some_and(|sent| self.may_be_left_out(view, sent))
+                    left_out.is_some_and(|sent| may_be_left_out(view, sent))
                 });
                 if position.offset <= from.offset || (!is_next && !is_excused) {
                     let text = format!("{name}: {position} came after {from} on {}", view.channel);
@@ -360,7 +360,7 @@ impl<'a> Checker<'a> {
             *self.report.routes.entry(sent.route).or_default() += 1;
             for (view, received) in self.views.iter().zip(&received) {
                 let is_due = sent.channels.iter().any(|channel| channel == view.channel)
-                    && !self.may_be_left_out(view, sent)
+                    && !may_be_left_out(view, sent)
                     && view.since.is_some_and(|since| since < sent.at);
                 if !is_due {
                     continue;
@@ -653,11 +653,6 @@ impl<'a> Checker<'a> {
         sent.route != Route::Http && sent.route != Route::Native && self.record.is_lost(sent.at, to)
     }
 
-    /// Whether a page is not due to receive a message that leaves it out, or one of its earlier sessions.
-    fn may_be_left_out(&self, view: &View<'_>, sent: &Sent) -> bool {
-        sent.except.as_ref().is_some_and(|(page, _)| *page == view.number)
-    }
-
     /// Whether all nodes are undisturbed while a message is stored.
     fn is_calm_around(&self, sent: &Sent) -> bool {
         let (from, to) = (sent.at.saturating_sub(5 * SECOND), sent.at + SLACK);
@@ -672,6 +667,11 @@ impl<'a> Checker<'a> {
         let text = format!("{text}\n{}", evidence(self.record, ids, pages));
         self.report.violations.push(Violation { rule, text });
     }
+}
+
+/// Whether a page is not due to receive a message that leaves it out, or one of its earlier sessions.
+fn may_be_left_out(view: &View<'_>, sent: &Sent) -> bool {
+    sent.except.as_ref().is_some_and(|(page, _)| *page == view.number)
 }
 
 /// The messages that no order can have, if there are any.
