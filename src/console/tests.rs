@@ -229,12 +229,12 @@ async fn a_bad_request_is_rejected_with_the_reason() {
     let bench = bench();
     for (path, body, status, expected) in [
         ("token", "{", 400, "invalid_json"),
-        ("token", r#"{"id":"","name":"Aoi","channel":"chat:"}"#, 422, "invalid_json"),
+        ("token", r#"{"id":"","name":"Aoi","channel":"chat:"}"#, 422, "invalid_request"),
         ("token", r#"{"id":7,"name":"Aoi","channel":""}"#, 422, "invalid_channel"),
         ("token", r#"{"id":7,"name":"Aoi","channel":"chat:","ttl":0}"#, 422, "invalid_message"),
         ("token", r#"{"id":7,"name":"Aoi","channel":"chat:","ttl":86401}"#, 422, "invalid_message"),
         ("publish", r#"{"channel":"chat:","data":[]}"#, 422, "invalid_message"),
-        ("publish", r#"{"channel":"chat:"}"#, 422, "invalid_json"),
+        ("publish", r#"{"channel":"chat:"}"#, 422, "invalid_request"),
         ("publish", r#"{"channel":"\n","data":{}}"#, 422, "invalid_channel"),
         ("job", r#"{"channel":""}"#, 422, "invalid_channel"),
     ] {

@@ -53,6 +53,7 @@ fn hs256(claims: &Value) -> String {
 }
 
 fn sign(header: Header, claims: &Value, key: &EncodingKey) -> String {
+    install_crypto_provider();
     encode(&header, claims, key).unwrap()
 }
 
@@ -60,6 +61,7 @@ fn sign(header: Header, claims: &Value, key: &EncodingKey) -> String {
 fn raw(header: &str, payload: &str) -> String {
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
     let key = EncodingKey::from_secret(SECRET.as_bytes());
+    install_crypto_provider();
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
     format!("{message}.{signature}")
 }

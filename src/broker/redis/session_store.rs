@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, ServerError, ServerErrorKind, Value, cmd};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -10,6 +10,7 @@ use super::connection::RedisConnection;
 use super::connection_error::ConnectionError;
 use super::timeouts::within;
 use super::url::RedisUrl;
+use crate::broker::StoreError;
 
 /// Commands that wait to be sent. More are dropped: a session that is not written is lost only with its node.
 const QUEUE: usize = 65_536;
@@ -26,8 +27,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How long Redis may take to find a session. A page waits for it.
 const TAKE_WITHIN: Duration = Duration::from_secs(1);
 
-/// The sessions of pages in Redis, where another node finds them. Writing never waits, and reading never fails: what cannot be read is
-/// not there.
+/// The sessions of pages in Redis, where another node finds them. Writing never waits.
 #[derive(Debug, Clone)]
 pub struct SessionStore {
     base: Arc<str>,
@@ -57,7 +57,9 @@ impl SessionStore {
     pub(super) fn start(url: RedisUrl, prefix: &str, limit: Duration) -> Self {
         let (commands, queue) = mpsc::channel(QUEUE);
         let base = format!("{prefix}yamabiko:").into();
-        tokio::spawn(SessionWriter { url, limit, failed: None, is_denied: false }.run(queue));
+        tokio::spawn(
+            SessionWriter { url, limit, failed: None, unwritten: Vec::new(), is_denied: false }.run(queue),
+        );
         Self { base, commands }
     }
 
@@ -89,12 +91,14 @@ impl SessionStore {
         self.send(SessionCommand::Write(vec![cmd("DEL").arg(self.session(session)).take()]));
     }
 
-    /// Removes a session and returns what was there. Of several nodes, one has it.
-    pub async fn take(&self, session: &str) -> Option<SessionFields> {
+    /// Removes a session and returns what was there. Of several nodes, one has it. Where Redis denies the keys, there is nothing.
+    pub async fn take(&self, session: &str) -> Result<Option<SessionFields>, StoreError> {
         let (reply, taken) = oneshot::channel();
         self.send(SessionCommand::Take(self.session(session), reply));
-        let fields = timeout(TAKE_WITHIN, taken).await.ok()?.ok()?;
-        (!fields.is_empty()).then_some(fields)
+        // Without a reply, nobody knows whether there is one.
+        let fields = timeout(TAKE_WITHIN, taken).await.map_err(|_| StoreError::Unreachable)?;
+        let fields = fields.map_err(|_| StoreError::Unreachable)?;
+        Ok((!fields.is_empty()).then_some(fields))
     }
 
     /// Tells the other nodes that this one is alive. `ttl` is how long that is remembered.
@@ -148,6 +152,8 @@ struct SessionWriter {
     limit: Duration,
     /// When the connection last failed.
     failed: Option<Instant>,
+    /// What could not be written yet. Repeating it does no harm.
+    unwritten: Vec<SessionCommand>,
     /// Redis denies the keys, and that has been logged.
     is_denied: bool,
 }
@@ -157,10 +163,15 @@ impl SessionWriter {
     async fn run(mut self, mut queue: mpsc::Receiver<SessionCommand>) {
         let (mut batch, mut connection) = (Vec::new(), None);
         loop {
-            match timeout(IDLE, queue.recv_many(&mut batch, BATCH)).await {
+            let patience = if self.unwritten.is_empty() { IDLE } else { RETRY_AFTER };
+            match timeout(patience, queue.recv_many(&mut batch, BATCH)).await {
                 Ok(0) => return,
-                Ok(_) => self.send(std::mem::take(&mut batch), &mut connection).await,
-                Err(_) => connection = None,
+                Err(_) if self.unwritten.is_empty() => connection = None,
+                Ok(_) | Err(_) => {
+                    let mut commands = std::mem::take(&mut self.unwritten);
+                    commands.append(&mut batch);
+                    self.send(commands, &mut connection).await;
+                }
             }
         }
     }
@@ -192,6 +203,10 @@ impl SessionWriter {
             Err(error) => {
                 tracing::debug!(%error, "cannot keep sessions in Redis");
                 self.failed = Some(Instant::now());
+                let writes = batch.into_iter().filter(|command| matches!(command, SessionCommand::Write(_)));
+                self.unwritten = writes.collect();
+                let excess = self.unwritten.len().saturating_sub(QUEUE);
+                self.unwritten.drain(..excess);
                 return;
             }
         };
@@ -199,8 +214,11 @@ impl SessionWriter {
             match command {
                 SessionCommand::Write(writes) => drop(replies.by_ref().take(writes.len()).count()),
                 SessionCommand::Take(_, reply) => {
-                    let executed = replies.by_ref().take(4).last();
-                    let _ = reply.send(executed.and_then(fields).unwrap_or_default());
+                    match replies.by_ref().take(4).last() {
+                        // Redis is starting, for example: nobody knows whether there is one.
+                        Some(Value::ServerError(error)) if !is_denial(&error) => drop(reply),
+                        executed => drop(reply.send(executed.and_then(fields).unwrap_or_default())),
+                    }
                 }
                 SessionCommand::Read(_, reply) => {
                     let (text, left) = (replies.next().and_then(text), replies.next());
@@ -238,7 +256,7 @@ impl SessionWriter {
         let replies =
             within(self.limit, called).await.unwrap_or(Err(ConnectionError::TimedOut("a session")))?;
         let denied = replies.iter().find_map(|reply| match reply {
-            Value::ServerError(error) => Some(error.code()),
+            Value::ServerError(error) if is_denial(error) => Some(error.code()),
             _ => None,
         });
         if let Some(code) = denied
@@ -254,6 +272,11 @@ impl SessionWriter {
         *connection = Some(open);
         Ok(replies)
     }
+}
+
+/// Whether the ACL denies a command, or the transaction that it is part of.
+fn is_denial(error: &ServerError) -> bool {
+    matches!(error.kind(), Some(ServerErrorKind::NoPerm | ServerErrorKind::ExecAbort))
 }
 
 /// The fields in the reply to a transaction that begins with HGETALL.

@@ -8,7 +8,7 @@ use super::recovering::{Recovering, parse_since};
 use super::recovery::Recovery;
 use crate::channels::{Attachment, Channels, Completion, JoinError, OverQuota};
 use crate::hub::{Connection, ConnectionHandle, ReadProof};
-use crate::message::{Broadcast, ChannelName, Frame, SocketId};
+use crate::message::{Broadcast, ChannelName, Close, Frame, SocketId};
 use crate::protocol::pusher::{
     Action, App, Channel, ClientEvent, Fatal, Joined, RejectReason, Session, SessionKey, Subscribe,
     SubscriptionError, Ticket, Unsubscribed, close, server_message,
@@ -337,6 +337,11 @@ impl PusherConnection {
                 handle.push(&server_message::rejection(&RejectReason::Unavailable));
             }
         });
+    }
+
+    /// Closes the connection before it has a session.
+    pub(super) fn refuse(&self, close: &'static Close) {
+        self.handle.outbox().close(close);
     }
 
     /// Leaves all channels.

@@ -14,7 +14,7 @@ use super::session_record::{self, META, SessionRecord};
 use crate::broker::{SessionFields, StoreState};
 use crate::channels::SessionAnswer;
 use crate::message::{ChannelName, NodeName};
-use crate::protocol::pusher::SessionKey;
+use crate::protocol::pusher::{SessionKey, close};
 
 /// A node that has given no sign of life for longer than this is not asked.
 const SILENT_AFTER: Duration = Duration::from_secs(3);
@@ -38,6 +38,8 @@ enum Found {
     Session(KeptSession),
     /// Its client is connected there.
     InUse,
+    /// Redis cannot be asked.
+    Unknown,
 }
 
 impl PusherConnection {
@@ -50,13 +52,22 @@ impl PusherConnection {
                 self.context.sessions.forget(key, &self);
                 self.greet_without_session(&mut self.lock());
             }
+            Found::Unknown => {
+                // A new session would forget what the page has missed. It connects again in a second.
+                self.context.sessions.forget(key, &self);
+                self.refuse(&close::UNAVAILABLE);
+            }
         }
     }
 
     async fn find(&self, session: &str) -> Found {
         let channels = self.channels();
         let Some(store) = channels.session_store() else { return Found::Nothing };
-        let Some(fields) = store.take(session).await else { return Found::Nothing };
+        let fields = match store.take(session).await {
+            Ok(Some(fields)) => fields,
+            Ok(None) => return Found::Nothing,
+            Err(_) => return Found::Unknown,
+        };
         let app = self.lock().app_id().clone();
         let Some(record) = SessionRecord::parse(fields, &app) else { return Found::Nothing };
         let ttl = self.context.sessions.window() * 2;

@@ -57,9 +57,10 @@ fn dev_runs_without_settings_and_accepts_its_token() {
             break line;
         }
     };
+    let id = line["id"].as_str().expect("the channels of `dev` have a history").to_owned();
     assert_eq!(
         line,
-        json!({"type": "message", "sender": {"name": "System", "id": 0}, "data": {"message": "Hello"}})
+        json!({"type": "message", "id": id, "sender": {"name": "System", "id": 0}, "data": {"message": "Hello"}})
     );
 
     // Where there is no terminal that could be closed, SIGHUP means as little as to `serve`.
