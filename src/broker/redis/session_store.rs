@@ -25,7 +25,7 @@ const IDLE: Duration = Duration::from_secs(30);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// How long Redis may take to find a session. A page waits for it.
-const TAKE_WITHIN: Duration = Duration::from_secs(1);
+const FIND_WITHIN: Duration = Duration::from_secs(1);
 
 /// The sessions of pages in Redis, where another node finds them. Writing never waits.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ pub struct SignOfLife {
 enum SessionCommand {
     /// Commands whose replies only matter if Redis denies them.
     Write(Vec<Cmd>),
-    Take(String, oneshot::Sender<SessionFields>),
+    Find(String, oneshot::Sender<SessionFields>),
     Read(String, oneshot::Sender<Option<(String, u64)>>),
 }
 
@@ -91,12 +91,13 @@ impl SessionStore {
         self.send(SessionCommand::Write(vec![cmd("DEL").arg(self.session(session)).take()]));
     }
 
-    /// Removes a session and returns what was there. Of several nodes, one has it. Where Redis denies the keys, there is nothing.
-    pub async fn take(&self, session: &str) -> Result<Option<SessionFields>, StoreError> {
-        let (reply, taken) = oneshot::channel();
-        self.send(SessionCommand::Take(self.session(session), reply));
+    /// Finds a session. It stays where it is, because a reply can be lost: the node that resumes it writes its own over it. Where Redis
+    /// denies the keys, there is nothing.
+    pub async fn find(&self, session: &str) -> Result<Option<SessionFields>, StoreError> {
+        let (reply, found) = oneshot::channel();
+        self.send(SessionCommand::Find(self.session(session), reply));
         // Without a reply, nobody knows whether there is one.
-        let fields = timeout(TAKE_WITHIN, taken).await.map_err(|_| StoreError::Unreachable)?;
+        let fields = timeout(FIND_WITHIN, found).await.map_err(|_| StoreError::Unreachable)?;
         let fields = fields.map_err(|_| StoreError::Unreachable)?;
         Ok((!fields.is_empty()).then_some(fields))
     }
@@ -116,7 +117,7 @@ impl SessionStore {
     pub async fn sign_of_life(&self, node: &str, ttl: Duration) -> Option<SignOfLife> {
         let (reply, read) = oneshot::channel();
         self.send(SessionCommand::Read(self.node(node), reply));
-        let (text, left) = timeout(TAKE_WITHIN, read).await.ok()?.ok()??;
+        let (text, left) = timeout(FIND_WITHIN, read).await.ok()?.ok()??;
         Some(SignOfLife { text, age: ttl.saturating_sub(Duration::from_millis(left)) })
     }
 
@@ -182,12 +183,7 @@ impl SessionWriter {
         for command in &batch {
             match command {
                 SessionCommand::Write(writes) => commands.extend(writes.iter().cloned()),
-                SessionCommand::Take(key, _) => commands.extend([
-                    cmd("MULTI"),
-                    cmd("HGETALL").arg(key).take(),
-                    cmd("DEL").arg(key).take(),
-                    cmd("EXEC"),
-                ]),
+                SessionCommand::Find(key, _) => commands.push(cmd("HGETALL").arg(key).take()),
                 SessionCommand::Read(key, _) => {
                     commands.extend([cmd("GET").arg(key).take(), cmd("PTTL").arg(key).take()]);
                 }
@@ -213,11 +209,11 @@ impl SessionWriter {
         for command in batch {
             match command {
                 SessionCommand::Write(writes) => drop(replies.by_ref().take(writes.len()).count()),
-                SessionCommand::Take(_, reply) => {
-                    match replies.by_ref().take(4).last() {
+                SessionCommand::Find(_, reply) => {
+                    match replies.next() {
                         // Redis is starting, for example: nobody knows whether there is one.
                         Some(Value::ServerError(error)) if !is_denial(&error) => drop(reply),
-                        executed => drop(reply.send(executed.and_then(fields).unwrap_or_default())),
+                        found => drop(reply.send(found.and_then(fields).unwrap_or_default())),
                     }
                 }
                 SessionCommand::Read(_, reply) => {
@@ -255,6 +251,13 @@ impl SessionWriter {
         };
         let replies =
             within(self.limit, called).await.unwrap_or(Err(ConnectionError::TimedOut("a session")))?;
+        let loading = replies.iter().find_map(|reply| match reply {
+            Value::ServerError(error) if error.kind() == Some(ServerErrorKind::BusyLoading) => Some(error),
+            _ => None,
+        });
+        if let Some(error) = loading {
+            return Err(ConnectionError::refused("a session", error));
+        }
         let denied = replies.iter().find_map(|reply| match reply {
             Value::ServerError(error) if is_denial(error) => Some(error.code()),
             _ => None,
@@ -279,10 +282,9 @@ fn is_denial(error: &ServerError) -> bool {
     matches!(error.kind(), Some(ServerErrorKind::NoPerm | ServerErrorKind::ExecAbort))
 }
 
-/// The fields in the reply to a transaction that begins with HGETALL.
-fn fields(executed: Value) -> Option<SessionFields> {
-    let Value::Array(replies) = executed else { return None };
-    let texts = match replies.into_iter().next()? {
+/// The fields in the reply to HGETALL.
+fn fields(found: Value) -> Option<SessionFields> {
+    let texts = match found {
         Value::Array(texts) => texts,
         Value::Map(pairs) => pairs.into_iter().flat_map(|(field, value)| [field, value]).collect(),
         _ => return None,

@@ -63,7 +63,7 @@ impl PusherConnection {
     async fn find(&self, session: &str) -> Found {
         let channels = self.channels();
         let Some(store) = channels.session_store() else { return Found::Nothing };
-        let fields = match store.take(session).await {
+        let fields = match store.find(session).await {
             Ok(Some(fields)) => fields,
             Ok(None) => return Found::Nothing,
             Err(_) => return Found::Unknown,
@@ -172,7 +172,7 @@ impl PusherContext {
                     None => return SessionAnswer::Unknown,
                     Some(answered) => match timeout(ANSWER_WITHIN, answered).await {
                         Ok(Ok(())) => {
-                            // The node that asks has taken what was written.
+                            // The node that asks may have written something.
                             elder.write();
                             return SessionAnswer::InUse;
                         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::pusher::page::{member, post, trigger};
+use crate::pusher::page::{connect, member, post, trigger};
 use crate::pusher::recovery::{OTHER_TOKEN, TOKEN, apps, say};
 use crate::pusher::{Page, node};
 use crate::support::redis::RedisServer;
@@ -59,6 +59,25 @@ fn a_page_goes_on_on_another_node() {
     watcher.expect_quiet();
     page.client.leave_page();
     watcher.expect_removed("presence-h.1", 2);
+}
+
+#[test]
+fn a_session_is_not_begun_anew_while_it_cannot_be_looked_up() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
+    let (page, _watcher) = page_and_watcher(&one, &two);
+    let id = page.socket_id.clone();
+    page.client.vanish();
+    say(&one, "private-h.1", 1);
+    redis.pause();
+    let target = format!("/app/page~{TOKEN}?protocol=7&client=js&version=8.4.0&flash=false");
+    let mut refused = connect(&two, &target);
+    assert_eq!(refused.expect_close(), (4100, "unavailable, reconnect later".to_owned()));
+    redis.resume();
+    eventually("the session can be looked up", || two.get_admin("/readyz").status == 200);
+    let mut page = Page::of_session(&two, TOKEN);
+    assert_eq!(page.socket_id, id);
+    assert_eq!(page.recover("private-h.1", None), numbers(1..=1));
 }
 
 #[test]
