@@ -183,8 +183,11 @@ impl Histories {
         };
         let current = self.broker.store_state(seen).await?;
         let Some(seen) = seen else {
+            // Those who have subscribed already may have missed what was stored before.
+            let mut gaps = channels();
+            gaps.retain(|channel| self.rules.of(channel).is_some());
             self.lock().start(current);
-            return Ok(CaughtUp::default());
+            return Ok(CaughtUp { missed: Vec::new(), gaps });
         };
         if current == seen {
             self.lock().is_catching_up = false;

@@ -310,10 +310,19 @@ impl<'a> Checker<'a> {
                 excluded.insert((*channel, *position), *sent);
             }
         }
+        let placed: HashSet<(&str, &Position)> =
+            self.positions.iter().map(|((_, channel), position)| (*channel, *position)).collect();
         let mut wrong = Vec::new();
         for view in &self.views {
             let mut epochs: Vec<&str> = Vec::new();
             let mut last: Option<&Receipt<'_>> = None;
+            // Messages that leave this page out, and whose positions no other page has seen.
+            let unplaced = self.record.sent.iter().filter(|sent| {
+                may_be_left_out(view, sent)
+                    && sent.channels.iter().any(|channel| channel == view.channel)
+                    && !self.positions.contains_key(&(sent.id, view.channel))
+            });
+            let mut unplaced = unplaced.count();
             for receipt in view.receipts.iter().filter(|receipt| receipt.position.is_some()) {
                 let (Some(position), before) = (receipt.position, last.replace(receipt)) else { continue };
                 let name = &view.page.name;
@@ -334,8 +343,12 @@ impl<'a> Checker<'a> {
                 let is_next = position.offset == from.offset + 1;
                 let is_excused = (from.offset + 1..position.offset).all(|offset| {
                     let between = Position { epoch: from.epoch.clone(), offset };
-                    let left_out = excluded.get(&(view.channel, &between));
-                    left_out.is_some_and(|sent| may_be_left_out(view, sent))
+                    if let Some(sent) = excluded.get(&(view.channel, &between)) {
+                        return may_be_left_out(view, sent);
+                    }
+                    let is_one_of_them = unplaced > 0 && !placed.contains(&(view.channel, &between));
+                    unplaced -= usize::from(is_one_of_them);
+                    is_one_of_them
                 });
                 if position.offset <= from.offset || (!is_next && !is_excused) {
                     let text = format!("{name}: {position} came after {from} on {}", view.channel);
