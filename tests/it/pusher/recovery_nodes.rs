@@ -153,9 +153,9 @@ fn a_page_that_does_not_come_back_leaves_after_its_node() {
 #[test]
 fn a_page_goes_on_in_the_next_process() {
     let redis = RedisServer::start();
-    for signal in [Signal::TERM, Signal::KILL] {
+    for (signal, token) in [(Signal::TERM, TOKEN), (Signal::KILL, OTHER_TOKEN)] {
         let one = node(&redis, &apps(""));
-        let mut page = Page::of_session(&one, TOKEN);
+        let mut page = Page::of_session(&one, token);
         let id = page.socket_id.clone();
         page.subscribe("private-h.1");
         say(&one, "private-h.1", 0);
@@ -166,7 +166,7 @@ fn a_page_goes_on_in_the_next_process() {
         drop(one);
         let next = node(&redis, &apps(""));
         say(&next, "private-h.1", 1);
-        let mut page = Page::of_session(&next, TOKEN);
+        let mut page = Page::of_session(&next, token);
         assert_eq!(page.socket_id, id);
         let missed = page.recover("private-h.1", None);
         assert_eq!(missed.last(), Some(&json!(1)), "{missed:?}");

@@ -146,6 +146,12 @@ impl Schedule {
         Self { seed, seconds, window: Duration::from_secs(window), steps }
     }
 
+    /// The schedule while Redis goes on running.
+    pub(super) fn with_redis_running(mut self) -> Self {
+        self.steps.retain(|step| !matches!(step.fault, Fault::RestartRedis | Fault::LoseRedis));
+        self
+    }
+
     /// When the last fault is over.
     pub(super) fn end(&self) -> Duration {
         self.steps.iter().map(|step| step.at + step.lasts).max().unwrap_or_default()
