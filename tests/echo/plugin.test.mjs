@@ -163,6 +163,13 @@ test("the page is told of a gap, and goes on from there", async () => {
   await expect(inbox, 4);
 });
 
+test("the page is told of a gap that leaves its position as it is", async () => {
+  const pusher = connect(recovery(Pusher8));
+  const inbox = await told(pusher, "news");
+  server.send({ event: "yamabiko:gap", channel: "news", id: "s9f3c20-17", data: JSON.stringify({ channel: "news" }) });
+  await expect(inbox, { "yamabiko:gap": { channel: "news" } });
+});
+
 test("a channel without a message has a position too", async () => {
   const pusher = connect(recovery(Pusher8));
   await told(pusher, "news");

@@ -70,7 +70,7 @@ const encrypted = this.pusher.channel(data.channel);
 if (encrypted) encrypted.emit(event, data);
 } else if (id) {
 const last = this.last[channel];
-if (event === "pusher_internal:subscription_succeeded") this.last[channel] = id;
+if (/^(pusher_internal|yamabiko):/.test(event)) this.last[channel] = id;
 else if (last) {
 if (isOld(id, last)) return false;
 this.last[channel] = id;

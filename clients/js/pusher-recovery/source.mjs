@@ -83,7 +83,8 @@ class Session {
       if (encrypted) encrypted.emit(event, data);
     } else if (id) {
       const last = this.last[channel];
-      if (event === "pusher_internal:subscription_succeeded") this.last[channel] = id;
+      // The server's own, such as yamabiko:gap, say where to go on. They are never old.
+      if (/^(pusher_internal|yamabiko):/.test(event)) this.last[channel] = id;
       else if (last) {
         if (isOld(id, last)) return false;
         this.last[channel] = id;
