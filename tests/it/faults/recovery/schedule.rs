@@ -7,6 +7,8 @@ use super::super::schedule::{NODES, Random, Which};
 
 /// How many kinds of faults there are.
 pub(super) const KINDS: usize = 18;
+/// How many of them are faults of the pages' lines.
+pub(super) const KINDS_OF_PAGES: usize = 6;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -146,9 +148,9 @@ impl Schedule {
         Self { seed, seconds, window: Duration::from_secs(window), steps }
     }
 
-    /// The schedule while Redis goes on running.
-    pub(super) fn with_redis_running(mut self) -> Self {
-        self.steps.retain(|step| !matches!(step.fault, Fault::RestartRedis | Fault::LoseRedis));
+    /// Only the faults of the pages' lines.
+    pub(super) fn of_pages(mut self) -> Self {
+        self.steps.retain(|step| step.fault.uses().iter().all(|part| matches!(part, Part::Page(_))));
         self
     }
 
