@@ -96,7 +96,7 @@ impl SessionStore {
     pub async fn find(&self, session: &str) -> Result<Option<SessionFields>, StoreError> {
         let (reply, found) = oneshot::channel();
         self.send(SessionCommand::Find(self.session(session), reply));
-        // Without a reply, nobody knows whether there is one.
+        // Without a reply, it is unknown whether there is one.
         let fields = timeout(FIND_WITHIN, found).await.map_err(|_| StoreError::Unreachable)?;
         let fields = fields.map_err(|_| StoreError::Unreachable)?;
         Ok((!fields.is_empty()).then_some(fields))
@@ -211,7 +211,7 @@ impl SessionWriter {
                 SessionCommand::Write(writes) => drop(replies.by_ref().take(writes.len()).count()),
                 SessionCommand::Find(_, reply) => {
                     match replies.next() {
-                        // Redis is starting, for example: nobody knows whether there is one.
+                        // Redis is starting, for example: it is unknown whether there is one.
                         Some(Value::ServerError(error)) if !is_denial(&error) => drop(reply),
                         found => drop(reply.send(found.and_then(fields).unwrap_or_default())),
                     }

@@ -32,14 +32,11 @@ const FIXED_SECONDS: u64 = 8;
 const PARALLEL: usize = 4;
 
 #[test]
+#[ignore = "it still finds violations, which are open defects: see CONTRIBUTING.md"]
 fn nothing_is_missed_under_random_faults() {
     let given = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect(name));
     let (seed, runs) = (given("YAMABIKO_FAULT_SEED"), given("YAMABIKO_FAULT_RUNS"));
     let is_chosen = seed.is_some() || runs.is_some();
-    if !is_chosen {
-        // Violations are still found: see CONTRIBUTING.md.
-        return;
-    }
     let first = seed.unwrap_or(FIXED.start);
     let seeds = if is_chosen { first..first + runs.unwrap_or(1) } else { FIXED };
     let seconds = given("YAMABIKO_FAULT_SECONDS").unwrap_or(if is_chosen { 20 } else { FIXED_SECONDS });
