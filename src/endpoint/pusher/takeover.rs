@@ -106,12 +106,13 @@ impl PusherConnection {
         });
         let mut fields: SessionFields = inherited.collect();
         fields.insert(META.to_owned(), meta);
-        for channel in inner.session.channels() {
+        // The client of a pending subscription has not been promised anything yet.
+        for channel in inner.session.active_channels() {
             let name = channel.name();
             let field = session_record::field(name.as_str());
             let since = recovery.read_on(name).filter(|_| self.channels().has_history(&app, name));
             let value = session_record::value(since, !recovery.is_sending(name));
-            fields.entry(field).or_insert(value);
+            fields.insert(field, value);
         }
         store.write(&key.to_text(), fields, window * 2);
         recovery.written(self.channels().clock().saturating_add(milliseconds(window)));
