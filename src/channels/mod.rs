@@ -44,7 +44,7 @@ use crate::cluster::Nodes;
 use crate::hub::Hub;
 use crate::message::{Dialect, NodeName};
 use crate::telemetry::Metrics;
-use crate::unix_time::unix_time;
+use crate::unix_time::unix_milliseconds;
 use crate::webhooks::Webhooks;
 
 pub use connections::{Attachment, OverQuota};
@@ -115,7 +115,7 @@ impl Channels {
         // An integer that JavaScript can represent.
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
-        let since = u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX);
+        let since = unix_milliseconds();
         let default_app = apps.first().cloned();
         let topics = Topics::new(broker.clone(), dialect, default_app.as_ref().map(|app| app.id.clone()));
         let apps = apps.into_iter().map(|rules| {

@@ -38,6 +38,7 @@ pub(super) const BROKER_DROPPED: &[&str] = &[
     "invalid_sender",
     "invalid_signal",
     "invalid_target",
+    "lost_store",
     "refused",
     "reserved_event",
     "too_large",

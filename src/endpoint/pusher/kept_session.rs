@@ -12,6 +12,8 @@ pub(super) struct KeptSession {
     pub(super) channels: Vec<KeptChannel>,
     /// Its user is online.
     pub(super) is_signed_in: bool,
+    /// When its last connection began, in milliseconds of Unix time. Of two sessions under one key, the later one counts.
+    pub(super) claimed_at: u64,
     /// When it ends, in milliseconds of the hub's clock.
     pub(super) until: u64,
 }
@@ -31,8 +33,9 @@ impl KeptSession {
         socket_id: SocketId,
         channels: Vec<KeptChannel>,
         is_signed_in: bool,
+        claimed_at: u64,
     ) -> Self {
-        Self { app, socket_id, channels, is_signed_in, until: 0 }
+        Self { app, socket_id, channels, is_signed_in, claimed_at, until: 0 }
     }
 
     /// Whether there is anything to resume.

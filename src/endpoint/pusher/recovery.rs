@@ -6,12 +6,15 @@ use crate::history::Since;
 use crate::hub::ReadProof;
 use crate::message::{ChannelName, Frame};
 use crate::protocol::pusher::SessionKey;
+use crate::unix_time::unix_milliseconds;
 
 /// What a connection with a session token has to remember so that a later one can resume its session.
 #[derive(Debug)]
 pub(super) struct Recovery {
     /// `None`: it has given no token, but positions of its own.
     key: Option<SessionKey>,
+    /// When this connection got the session, in milliseconds of Unix time.
+    claimed_at: u64,
     /// How far the client has read on all channels with a history, except those of `unproven`.
     read: Option<StoreState>,
     last_ticket: u32,
@@ -53,15 +56,32 @@ const CHALLENGE: &[u8] = b"elder";
 impl Recovery {
     /// Of a new session, or one that is resumed.
     pub(super) fn new(key: Option<SessionKey>, resumed: Option<KeptSession>, now: u64) -> Self {
+        // Clocks of nodes differ.
+        let after = resumed.as_ref().map_or(0, |session| session.claimed_at + 1);
+        let claimed_at = key.map_or(0, |_| unix_milliseconds().max(after));
         let inherited = resumed.map(|session| Inherited { session, leave_at: now + SUBSCRIBE_WITHIN });
         let inherited = inherited.map(Box::new);
         let (unproven, write_at) = (Vec::new(), u64::MAX);
         let wanted = Vec::new();
-        Self { key, read: None, last_ticket: 0, unproven, inherited, wanted, write_at, challenger: None }
+        Self {
+            key,
+            claimed_at,
+            read: None,
+            last_ticket: 0,
+            unproven,
+            inherited,
+            wanted,
+            write_at,
+            challenger: None,
+        }
     }
 
     pub(super) const fn key(&self) -> Option<SessionKey> {
         self.key
+    }
+
+    pub(super) const fn claimed_at(&self) -> u64 {
+        self.claimed_at
     }
 
     /// The client has subscribed to a channel with a history, of which it has read everything up to here. Until

@@ -11,6 +11,7 @@ use super::connection::{Inner, PusherConnection};
 use super::context::PusherContext;
 use super::kept_session::{KeptChannel, KeptSession};
 use super::leave::EndedSession;
+use super::milliseconds;
 use super::recovery::Recovery;
 use super::sessions::{Claim, SessionHolder};
 use crate::message::{ChannelName, Reconnect};
@@ -38,7 +39,7 @@ impl PusherConnection {
     pub(super) fn claim(self: &Arc<Self>, key: SessionKey) {
         match self.context.sessions.claim(key, self) {
             Claim::New => self.begin(key),
-            Claim::Kept(session) => self.settle(key, Some(*session)),
+            Claim::Kept(session) => self.resume(key, *session),
             Claim::Connected(elder) => {
                 tokio::spawn(self.clone().contest(key, elder));
             }
@@ -51,6 +52,15 @@ impl PusherConnection {
             tokio::spawn(self.clone().take_over(key));
         } else {
             self.settle(key, None);
+        }
+    }
+
+    /// Resumes a session that this node has kept.
+    fn resume(self: &Arc<Self>, key: SessionKey, session: KeptSession) {
+        if self.channels().session_store().is_some() {
+            tokio::spawn(self.clone().resume_latest(key, session));
+        } else {
+            self.settle(key, Some(session));
         }
     }
 
@@ -69,7 +79,7 @@ impl PusherConnection {
             }
             match self.context.sessions.claim(key, &self) {
                 Claim::New => return self.begin(key),
-                Claim::Kept(session) => return self.settle(key, Some(*session)),
+                Claim::Kept(session) => return self.resume(key, *session),
                 Claim::Connected(other) => elder = other,
             }
         }
@@ -165,7 +175,7 @@ impl PusherConnection {
     fn end_session(self: &Arc<Self>, inner: &mut Inner, key: SessionKey, mut recovery: Recovery) {
         self.context.sessions.forget(key, self);
         if recovery.is_written() {
-            self.context.unwrite(key);
+            self.context.unwrite(key, recovery.claimed_at());
         }
         let rest = recovery.take_rest();
         if let Some(mut rest) = rest {
@@ -201,10 +211,10 @@ impl PusherConnection {
             is_signed_in |= rest.is_signed_in;
         }
         channels.shrink_to_fit();
-        let session = KeptSession::new(app, id, channels, is_signed_in);
+        let session = KeptSession::new(app, id, channels, is_signed_in, recovery.claimed_at());
         if session.is_empty() {
             if recovery.is_written() {
-                self.context.unwrite(key);
+                self.context.unwrite(key, recovery.claimed_at());
             }
             return self.context.sessions.forget(key, self);
         }
@@ -281,7 +291,7 @@ impl PusherContext {
             connection.terminate();
         }
         if let Some(kept) = kept {
-            self.unwrite(*key);
+            self.unwrite(*key, kept.claimed_at);
             self.end_session(kept);
         }
     }
@@ -328,8 +338,4 @@ fn kept_for(reason: DisconnectReason, window: Duration) -> Option<Duration> {
         },
         DisconnectReason::HeartbeatTimeout | DisconnectReason::Lost => Some(window),
     }
-}
-
-pub(super) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

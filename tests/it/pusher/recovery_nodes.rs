@@ -1,5 +1,7 @@
 //! Sessions that move to another node, or to the next process.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -7,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::pusher::page::{connect, member, post, trigger};
 use crate::pusher::recovery::{OTHER_TOKEN, TOKEN, apps, say};
-use crate::pusher::{Page, node};
+use crate::pusher::{Page, node, node_at};
+use crate::support::line::{Flow, Line};
 use crate::support::redis::RedisServer;
 use crate::support::{Server, eventually};
 
@@ -78,6 +81,41 @@ fn a_session_is_not_begun_anew_while_it_cannot_be_looked_up() {
     let mut page = Page::of_session(&two, TOKEN);
     assert_eq!(page.socket_id, id);
     assert_eq!(page.recover("private-h.1", None), numbers(1..=1));
+}
+
+#[test]
+fn the_session_that_was_begun_last_counts_after_an_outage() {
+    let redis = RedisServer::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port()));
+    let link = runtime.block_on(Line::start(Ipv4Addr::LOCALHOST, Arc::new(move || Some(address))));
+    let one = node_at(&format!("redis://127.0.0.1:{}", link.port()), &apps(""));
+    let two = node(&redis, &apps(""));
+    let (page, _watcher) = page_and_watcher(&one, &two);
+    let first = page.socket_id.clone();
+    // The first node cannot write that its connection has ended, and the others do not know of its session.
+    link.set(Flow::Down);
+    page.client.vanish();
+    eventually("the session is kept", || {
+        one.log().iter().any(|line| line.to_string().contains("disconnected"))
+    });
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*yamabiko:session:*").query(&mut client).unwrap();
+    assert_eq!(redis::cmd("DEL").arg(&keys).query::<usize>(&mut client).unwrap(), 1);
+    let mut page = Page::of_session(&two, TOKEN);
+    let second = page.socket_id.clone();
+    assert_ne!(second, first);
+    page.subscribe("private-h.1");
+    page.prove(1);
+    link.set(Flow::Open);
+    eventually("the first node is back", || one.get_admin("/readyz").status == 200);
+    // Looked up after everything that the node had not written yet.
+    let other = Page::of_session(&one, OTHER_TOKEN);
+    page.client.vanish();
+    let mut page = Page::of_session(&one, TOKEN);
+    assert_eq!(page.socket_id, second);
+    assert_eq!(page.recover("private-h.1", None), [] as [Value; 0]);
+    drop(other);
 }
 
 #[test]
