@@ -16,6 +16,8 @@ pub(super) struct KeptSession {
     pub(super) claimed_at: u64,
     /// When it ends, in milliseconds of the hub's clock.
     pub(super) until: u64,
+    /// Its node ended without a word, and may not have written its latest channels.
+    pub(super) may_lack_channels: bool,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,7 @@ impl KeptSession {
         is_signed_in: bool,
         claimed_at: u64,
     ) -> Self {
-        Self { app, socket_id, channels, is_signed_in, claimed_at, until: 0 }
+        Self { app, socket_id, channels, is_signed_in, claimed_at, until: 0, may_lack_channels: false }
     }
 
     /// Whether there is anything to resume.

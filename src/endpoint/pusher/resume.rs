@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::connection::{Inner, PusherConnection};
 use super::context::PusherContext;
@@ -21,8 +21,9 @@ use crate::transport::DisconnectReason;
 /// How long the connection that has a session may take to answer when another one claims it.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// How often a connection claims a session that others have.
-const ATTEMPTS: usize = 3;
+/// How long a connection claims a session that others have. A connection that does not know yet whether it has the session waits for
+/// Redis and for other nodes, each for a second or two.
+const CLAIM_WITHIN: Duration = Duration::from_secs(6);
 
 /// How long a session is kept after the client has closed its connection without saying that the page is left. `disconnect()` of
 /// pusher-js does that, and so does pusher-js itself before it connects again because it has had no answer for too long.
@@ -66,10 +67,11 @@ impl PusherConnection {
 
     /// Claims a session that another connection has. That one keeps it if its client answers.
     async fn contest(self: Arc<Self>, key: SessionKey, mut elder: Arc<dyn SessionHolder>) {
-        for _ in 0..ATTEMPTS {
+        let started = Instant::now();
+        while started.elapsed() < CLAIM_WITHIN {
             match elder.challenge() {
                 Some(answered) => match timeout(ANSWER_WITHIN, answered).await {
-                    Ok(Ok(())) => break,
+                    Ok(Ok(())) => return self.greet_without_session(&mut self.lock()),
                     // It has ended.
                     Ok(Err(_)) => {}
                     Err(_) => elder.clone().supersede(),
@@ -83,7 +85,8 @@ impl PusherConnection {
                 Claim::Connected(other) => elder = other,
             }
         }
-        self.greet_without_session(&mut self.lock());
+        // A new session would forget what the page has missed. It connects again in a second.
+        self.refuse(&close::UNAVAILABLE);
     }
 
     /// The session is this connection's.

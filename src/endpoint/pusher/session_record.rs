@@ -97,6 +97,7 @@ impl SessionRecord {
     /// had delivered then. `None`: that is not known.
     pub(super) fn at(self, delivered: Option<StoreState>) -> KeptSession {
         let Self { mut session, reading, is_connected, .. } = self;
+        session.may_lack_channels = is_connected;
         for (kept, is_reading) in session.channels.iter_mut().zip(reading) {
             if is_connected && is_reading {
                 kept.since = delivered.and_then(|delivered| {

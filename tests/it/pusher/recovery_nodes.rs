@@ -74,8 +74,11 @@ fn a_session_is_not_begun_anew_while_it_cannot_be_looked_up() {
     say(&one, "private-h.1", 1);
     redis.pause();
     let target = format!("/app/page~{TOKEN}?protocol=7&client=js&version=8.4.0&flash=false");
-    let mut refused = connect(&two, &target);
-    assert_eq!(refused.expect_close(), (4100, "unavailable, reconnect later".to_owned()));
+    // The second one has to wait for the first one.
+    let mut refused = [connect(&two, &target), connect(&two, &target)];
+    for refused in &mut refused {
+        assert_eq!(refused.expect_close(), (4100, "unavailable, reconnect later".to_owned()));
+    }
     redis.resume();
     eventually("the session can be looked up", || two.get_admin("/readyz").status == 200);
     let mut page = Page::of_session(&two, TOKEN);
@@ -141,6 +144,29 @@ fn a_page_of_a_node_that_was_killed_misses_nothing() {
     say(&two, "presence-h.1", 7);
     watcher.expect("E", "presence-h.1", &json!(7));
     watcher.expect_quiet();
+}
+
+#[test]
+fn a_page_is_told_of_a_gap_on_a_channel_that_a_killed_node_had_not_written() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
+    let (page, _watcher) = page_and_watcher(&one, &two);
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*yamabiko:session:*").query(&mut client).unwrap();
+    let mut unwrite = redis::cmd("HDEL");
+    unwrite.arg(&keys).arg("channel:private-h.1");
+    assert_eq!(unwrite.query::<usize>(&mut client).unwrap(), 1);
+    one.signal(Signal::KILL);
+    drop(page);
+    say(&two, "private-h.1", 1);
+    let mut page = Page::of_session(&two, TOKEN);
+    page.ask("private-h.1", None);
+    assert_eq!(page.next().0, "pusher_internal:subscription_succeeded");
+    let (event, _, data) = page.next();
+    assert_eq!((&*event, data), ("yamabiko:gap", json!({"channel": "private-h.1"})));
+    // Where the session knows the channel, it can be proven.
+    let missed = page.recover("presence-h.1", Some(&member(2)));
+    assert_eq!(missed, [] as [Value; 0]);
 }
 
 #[test]
