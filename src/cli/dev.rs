@@ -79,7 +79,13 @@ fn adapt(config: &mut Config, args: &Args) -> Result<Generated, Failure> {
     settings.server.host = args.host.to_string();
     settings.server.shutdown_grace = Duration::from_secs(1);
     settings.console.enabled = true;
-    let others = || ChannelSettings { fields: None, targeting: false, client_send: true, history: None };
+    let others = || ChannelSettings {
+        fields: None,
+        targeting: false,
+        client_send: true,
+        presence: false,
+        history: None,
+    };
     settings.channels.entry(ChannelSettings::OTHERS.to_owned()).or_insert_with(others);
     for kind in settings.channels.values_mut() {
         kind.history.get_or_insert(HISTORY);
