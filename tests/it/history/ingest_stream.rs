@@ -76,13 +76,15 @@ fn a_type_is_stored_and_recovered() {
     let redis = RedisServer::start();
     let (leader, others) = nodes(&redis, 1);
     let mut laravel = application(&redis);
-    let mut live = client(&others[0], "feed:a");
+    let (mut live, mut other) = (client(&others[0], "feed:a"), client(&leader, "feed:a"));
     add_native(&mut laravel, "feed:a", 0);
+    other.expect_text();
     let first = live.expect_json()["id"].as_str().unwrap().to_owned();
     add(&mut laravel, r#"{"channel":"feed:a","data":{"n":1},"type":"job.Done"}"#);
     let added = live.expect_text();
     publish_raw(&mut laravel, "broadcast", r#"{"type":"job.Done","channel":"feed:a","data":{"n":2}}"#);
     let texts = [added, live.expect_text()];
+    assert_eq!([other.expect_text(), other.expect_text()], texts);
     for (number, text) in (1..).zip(&texts) {
         let frame: Value = serde_json::from_str(text).unwrap();
         let id = frame["id"].as_str().unwrap();

@@ -139,7 +139,7 @@ fn a_page_that_is_reloaded_leaves_and_comes_back() {
 #[test]
 fn other_kinds_and_other_channels_see_nothing() {
     let server = start(|_| {});
-    let mut others: Vec<Client> = ["tweet:", "progress:1", "other:"]
+    let mut others: Vec<Client> = ["other", "other:", "other:room1"]
         .map(|channel| {
             let mut client = join(&server, 6, "Mio", channel);
             client.expect_quiet();
@@ -246,6 +246,7 @@ fn whoever_is_closed_has_left() {
     aoi.expect_quiet();
     // Removed by the application.
     let mut removed = first;
+    assert_eq!(removed.expect_json()["data"]["message"], "marker");
     server.post_admin("/disconnect", r#"{"user":8}"#);
     assert_eq!(removed.expect_close().0, 4403);
     assert_eq!(aoi.expect_json(), left(8, "Ren"));
@@ -286,8 +287,9 @@ fn a_list_that_does_not_fit_says_how_many_it_omits() {
 fn nothing_is_left_of_those_who_come_and_go() {
     let server = start(|_| {});
     let mut aoi = arrive(&server, 7, "Aoi", "chat:", &[]);
-    for round in 0..20 {
-        let clients: Vec<Client> = (10..30).map(|id| join(&server, id, "Ren", "chat:")).collect();
+    for round in 1..=20 {
+        let clients: Vec<Client> =
+            (0..20).map(|id| join(&server, 100 * round + id, "Ren", "chat:")).collect();
         if round % 2 == 0 {
             clients.into_iter().for_each(Client::vanish);
         } else {
