@@ -100,10 +100,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         native.clone(),
         broker.clone(),
         histories.clone(),
-        presence.map(|encoder| Presence::new(channels.clone(), encoder)),
         authenticator.clone(),
         settings.auth.close_on_expiry,
-    );
+    )
+    .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
 
     let app = apps.iter().find(|app| app.enabled).cloned();
     let pusher_endpoint =
@@ -118,7 +118,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let operators =
         admin::routes(AdminState { broker: broker.clone(), metrics: metrics.clone(), load }, hosts);
     let has_console = console.is_some();
-    let routes = native::routes(endpoint, move || landing(has_console))
+    let routes = native::routes(Arc::new(endpoint), move || landing(has_console))
         .merge(pusher::routes(pusher_endpoint.clone()))
         .merge(console.unwrap_or_default());
     let everyone = public(routes);

@@ -47,14 +47,19 @@ impl NativeEndpoint {
         native: Arc<Native>,
         broker: Arc<Broker>,
         histories: Arc<Histories>,
-        presence: Option<Arc<Presence>>,
         authenticator: Arc<Authenticator>,
         close_on_expiry: bool,
-    ) -> Arc<Self> {
+    ) -> Self {
         let recovery =
             Recovery::new(histories.clone(), native.clone(), context.metrics.clone(), hub.outbox_bytes());
         let service = Arc::new(NativeService { context, native, broker, histories });
-        Arc::new(Self { service, hub, recovery, presence, authenticator, close_on_expiry })
+        Self { service, hub, recovery, presence: None, authenticator, close_on_expiry }
+    }
+
+    /// The same, for an installation with channels whose clients see each other.
+    #[must_use]
+    pub fn with_presence(self, presence: Option<Arc<Presence>>) -> Self {
+        Self { presence, ..self }
     }
 
     /// Answers a handshake: 101, or why not.
