@@ -146,9 +146,9 @@ fn nobody_leaves_or_comes_because_redis_restarts() {
     assert_eq!([a.expect_json(), a.expect_json(), b.expect_json()], [came(2), came(3), came(3)]);
     for kind in ["restart", "pause"] {
         if kind == "pause" {
-            redis.pause()
+            redis.pause();
         } else {
-            redis.kill()
+            redis.kill();
         }
         for node in [&one, &two] {
             eventually("the outage is noticed", || node.get_admin("/readyz").status == 503);
@@ -157,9 +157,9 @@ fn nobody_leaves_or_comes_because_redis_restarts() {
         let mut late = join(&one, 4, "A", "chat:");
         assert_eq!(late.expect_close(), (1013, "try again later".to_owned()), "{kind}");
         if kind == "pause" {
-            redis.resume()
+            redis.resume();
         } else {
-            redis.restart()
+            redis.restart();
         }
         for node in [&one, &two] {
             eventually("Redis is back", || node.get_admin("/readyz").status == 200);
