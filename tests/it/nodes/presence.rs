@@ -113,7 +113,7 @@ fn the_users_of_a_killed_node_leave_after_a_while() {
     a.expect_sent();
     assert_eq!(a.expect_json(), message(1, "A", &json!({ "message": 1 })));
     assert_eq!(a.expect_json(), left(2));
-    assert!(killed.elapsed() > LOST_AFTER - Duration::from_secs(3), "{:?}", killed.elapsed());
+    assert!(killed.elapsed() * 2 > LOST_AFTER, "{:?}", killed.elapsed());
     a.expect_quiet();
     // The user can come back on another node.
     let _b = arrive(&one, 2, &[1]);
