@@ -165,7 +165,7 @@ impl Recovery {
         ReplayWriter::new(handle, channel, frames, end, self.metrics.clone(), presence).start(&answer);
     }
 
-    /// `since` is what the client has read at least.
+    /// `since` is how far the client says it has read.
     fn tell_gap(&self, mut returning: Returning, since: Option<Since>, reason: GapReason) {
         self.metrics.gaps.get_or_create(&Reason::new(reason.label())).inc();
         tracing::info!(
@@ -176,10 +176,12 @@ impl Recovery {
             "gap: the client may have missed messages"
         );
         let mut end = None;
-        if let (Some(Since::Position(read)), Some(Since::Position(position))) = (since, returning.position)
-            && position.is_covered_by(read)
+        if let (Some(Since::Position(read)), Some(Since::Position(joined))) = (since, returning.position)
+            && let Some(Since::Position(current)) = self.histories.position(&returning.channel)
+            && joined.is_covered_by(read)
+            && read.is_covered_by(current)
         {
-            // What it has read may still be held.
+            // What it has read elsewhere may be held here.
             (returning.position, end) = (since, Some(read));
         }
         let answer = encode_gap(returning.position.as_ref());
