@@ -1,7 +1,10 @@
+use std::num::NonZeroU64;
+
 use bytes::Bytes;
 use thiserror::Error;
 
 use super::NodeId;
+use super::run::{is_run, split_run};
 use super::stored_text::{parse_stored, previous_number};
 use crate::broker::StoredMessage;
 use crate::message::json::{members, string};
@@ -34,6 +37,8 @@ pub(in crate::broker) enum EnvelopeError {
     Disconnect,
     #[error("`body` is missing")]
     Signal,
+    #[error("`run` is not [message, …], or `stored` is missing")]
+    Run,
 }
 
 /// A payload that cannot be delivered.
@@ -55,7 +60,7 @@ impl EnvelopeError {
     pub(in crate::broker) const fn reason(self) -> &'static str {
         match self {
             Self::Json => "invalid_json",
-            Self::Envelope => "invalid_envelope",
+            Self::Envelope | Self::Run => "invalid_envelope",
             Self::Channel => "invalid_channel",
             Self::Data => "invalid_data",
             Self::Sender => "invalid_sender",
@@ -120,32 +125,42 @@ pub(in crate::broker) struct StoredEnvelope {
     pub(in crate::broker) receipt: Option<Position>,
 }
 
-/// Decodes a payload that was stored at this position of a channel.
+/// Decodes a payload that was stored in a channel: one message, or several of which this is the position of the last.
 pub(in crate::broker) fn decode_stored(
     payload: &Bytes,
-    position: Position,
+    last: Position,
     node: &NodeId,
     sender_default: &Sender,
-) -> Option<StoredEnvelope> {
-    // This is how `begin_signal` starts.
-    let is_signal = payload.starts_with(b"{\"body\":");
-    let decoded =
-        if is_signal { decode_signal(payload, node) } else { decode_event(payload, node, sender_default) };
-    let Decoded { dispatch, seq, stored, .. } = decoded.ok()?;
+) -> Option<Vec<StoredEnvelope>> {
     let [text] = envelope_members(payload, ["stored"]).ok()?;
-    let Stored { number, at, positions, .. } = *stored?;
-    let index = positions.iter().find(|(_, of)| *of == position)?.0;
-    let previous = previous_number(text?, position)?;
-    let receipt = positions.first().map(|(_, position)| *position);
-    Some(StoredEnvelope {
-        message: StoredMessage { position, number, at, index, dispatch },
-        previous,
-        seq,
-        receipt,
-    })
+    let first = parse_stored(text?)?;
+    let decode = |payload: &Bytes| {
+        // This is how `begin_signal` starts.
+        let is_signal = payload.starts_with(b"{\"body\":");
+        if is_signal { decode_signal(payload, node) } else { decode_event(payload, node, sender_default) }.ok()
+    };
+    let messages = if is_run(payload) {
+        split_run(payload).ok()?
+    } else {
+        vec![(payload.clone(), first.clone())]
+    };
+    let before = u64::try_from(messages.len()).ok()?.checked_sub(1)?;
+    let start = Position { offset: NonZeroU64::new(last.offset.get().checked_sub(before)?)?, ..last };
+    let index = first.positions.iter().find(|(_, of)| *of == start)?.0;
+    let mut previous = previous_number(text?, start)?;
+    let mut found = Vec::with_capacity(messages.len());
+    for (payload, stored) in messages {
+        let Decoded { dispatch, seq, .. } = decode(&payload)?;
+        let (position, receipt) = (stored.position(index)?, stored.positions.first()?.1);
+        let Stored { number, at, .. } = *stored;
+        let message = StoredMessage { position, number, at, index, dispatch };
+        found.push(StoredEnvelope { message, previous, seq, receipt: Some(receipt) });
+        previous = number;
+    }
+    Some(found)
 }
 
-fn envelope_members<'a, const N: usize>(
+pub(super) fn envelope_members<'a, const N: usize>(
     payload: &'a [u8],
     names: [&'static str; N],
 ) -> Result<[Option<&'a str>; N], EnvelopeError> {

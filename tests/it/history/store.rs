@@ -368,7 +368,7 @@ async fn a_node_gives_no_number_twice_to_what_it_has_seen() {
     }
     let before = node.broker.store_state(None).await.unwrap();
     let key = format!("{PREFIX}yamabiko:store");
-    let () = query(&server, &["SET", &key, &format!("{:x} 2", before.store), "EX", "1000"]).await;
+    let () = query(&server, &["HSET", &key, &format!("{:016x}", before.store), "3"]).await;
     let () = query(&server, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
     while node.publish(event("chat:a", 5)).await.is_err() {
         tokio::time::sleep(Duration::from_millis(5)).await;
