@@ -7,12 +7,14 @@
 -- its idempotency key. For a run of several messages "*" and their number follow, and the offset is that of the first.
 --
 -- KEYS: the store, the last batch of the node, then the head and the messages of each channel, then idempotency keys.
--- ARGV: the batch's number after "!" if it was sent before, or nothing if its outcome need not be remembered; how many messages are stored; the identity of the
---   store as the node knows it; then the runs. A run is its topic, deadline and payload, and then either nothing for a message that
---   is only published, or how many messages it has and on how many channels they are stored; for each of these the place of its head
---   in KEYS, which of the dispatch's channels it is, and what is kept: "MESSAGES BYTES MILLISECONDS". Instead of the number of
---   messages, "keyed" says that it is one message with idempotency keys, whose places in KEYS follow last: two, 0 for none. The
---   payload of what is not only published lacks its final brace.
+-- ARGV: the batch's number, after "!" if it was sent before, or nothing if its outcome need not be remembered; how many messages are
+--   stored; the identity of the store as the node knows it; then the runs. A run is its topic, deadline and payload, and then
+--   * nothing, for a message that is only published;
+--   * or how many messages it has, and the channel on which they are stored: the place of its head in KEYS, which of the dispatch's
+--     channels it is, and what is kept: "MESSAGES BYTES MILLISECONDS";
+--   * or "several", how many messages it has, how many channels, and each of them as above;
+--   * or "keyed", 1, how many channels, each of them as above, and the places in KEYS of two idempotency keys, 0 for none.
+--   The payload of what is not only published lacks its final brace.
 --
 -- The store is a hash of one field: its identity, and the number of the last message plus one. A head: see HEAD, then the least
 -- offset that is kept, when the life of the head is to be extended, and marks. A mark is an offset, a time and bytes: what was stored
@@ -22,7 +24,7 @@
 
 local STORE_TTL, HEAD_TTL, KEY_TTL, BATCH_TTL, DAY = '2764800', '2592000', '300', '3600', 86400000
 local HEAD, TAIL, TAIL_AT, MARK, MARK_AT, MARK_BYTES = '>c16c15ddddd', '>dd', 72, '>ddd', 88, 24
-local OF, EPOCH, OFFSET, LAST, BYTES, DUE_AT, DUE_BYTES, TEXT = 1, 2, 3, 4, 5, 6, 7, 8
+local OF, EPOCH, OFFSET, LAST, BYTES, DUE_AT, DUE_BYTES, TEXT, KEY = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local MARKS, TRIM_EVERY = 8, 32
 local call, format, pack, unpack = redis.pcall, string.format, struct.pack, struct.unpack
 
@@ -41,9 +43,11 @@ local function failed(reply)
   return err
 end
 
+-- What no other store or epoch was called. Positions do not begin with a zero.
 local function identity(length, name)
   resets = resets + 1
-  return string.sub(redis.sha1hex(KEYS[2] .. format('%d %d', now, resets) .. name), 1, length)
+  local text = string.sub(redis.sha1hex(KEYS[2] .. format('%d %d', now, resets) .. name), 1, length)
+  return string.byte(text) == 48 and 'f' .. string.sub(text, 2) or text
 end
 
 -- "!" begins the number of a batch that was sent before.
@@ -82,7 +86,8 @@ if count ~= '0' then
 end
 
 -- Starts a new epoch: what is there does not continue.
-local function reset(channel, i)
+local function reset(channel)
+  local i = channel[KEY]
   channel[OF], channel[EPOCH], channel[OFFSET], channel[BYTES] = 'reset', identity(15, KEYS[i]), 0, 0
   channel[DUE_AT], channel[DUE_BYTES], channel[TEXT] = 0, 0, ''
   return call('DEL', KEYS[i + 1])
@@ -96,11 +101,15 @@ while at <= last do
     outcome = is_late and '-' or failed(call('PUBLISH', topic, payload)) and '!' or '.'
     at = at + 4
   else
-    local first, after, key, alias = at + 5, at + 5 + 3 * ARGV[at + 4], nil, nil
-    at = after
-    if size == 'keyed' then
-      key, alias, size, at = KEYS[ARGV[after] + 0], KEYS[ARGV[after + 1] + 0], '1', after + 2
+    local first, after, key, alias = at + 4, at + 7, nil, nil
+    if size == 'several' or size == 'keyed' then
+      first, after = at + 6, at + 6 + 3 * ARGV[at + 5]
+      if size == 'keyed' then
+        key, alias = KEYS[ARGV[after] + 0], KEYS[ARGV[after + 1] + 0]
+      end
+      size = ARGV[at + 4]
     end
+    at = key and after + 2 or after
     if is_late then
       outcome = '-'
     elseif first < after and not reserved then
@@ -114,27 +123,35 @@ while at <= last do
       outcome = failed(earlier) and '!' or earlier and '=' .. earlier
     end
     if not outcome then
-      local text, position = '', nil
+      local text, position
       for place = first, after - 1, 3 do
         local name = ARGV[place]
         local channel = channels[name]
         if not channel then
           local i = name + 0
           local head = call('GET', KEYS[i])
-          channel = {unpack(HEAD, type(head) == 'string' and #head >= MARK_AT - 1 and head or format('%71s', ''))}
-          channel[TEXT] = head
+          if type(head) == 'string' and #head >= MARK_AT - 1 then
+            channel = {unpack(HEAD, head)}
+          else
+            channel = {0, 0, 0, 0, 0, 0, 0, 0}
+          end
+          channel[TEXT], channel[KEY] = head, i
           if channel[OF] ~= store then
             -- Messages without a head have lost it: the last of them may have been the previous one.
-            channel[LAST] = reset(channel, i) == 1 and not failed(head) and number or 0
+            local is_lost = channel[OF] == 0 and not failed(head)
+            channel[LAST] = reset(channel) == 1 and is_lost and number or 0
           end
           channels[name] = channel
         end
-        local here = channel[EPOCH] .. format('-%d', channel[OFFSET] + 1)
-        position = position or here
-        text = text .. ' ' .. ARGV[place + 1] .. ':' .. here .. format(':%d', channel[LAST])
+        local here = format('%s-%d', channel[EPOCH], channel[OFFSET] + 1)
+        if position then
+          text = format('%s %s:%s:%d', text, ARGV[place + 1], here, channel[LAST])
+        else
+          position, text = here, format('%s:%s:%d', ARGV[place + 1], here, channel[LAST])
+        end
       end
       if position then
-        payload = payload .. format(',"stored":"%s %d %d', store, number + 1, ms) .. text .. '"}'
+        payload = format('%s,"stored":"%s %d %d %s"}', payload, store, number + 1, ms, text)
       else
         payload = payload .. '}'
       end
@@ -144,8 +161,8 @@ while at <= last do
           and not (alias and failed(call('SET', alias, position or '', 'EX', KEY_TTL)))
       end
       while is_ok and place < after do
-        local i, channel, added = ARGV[place] + 0, channels[ARGV[place]], nil
-        local before = channel[OFFSET]
+        local channel, added = channels[ARGV[place]], nil
+        local i, before = channel[KEY], channel[OFFSET]
         local offset, is_due = before + size, ms >= channel[DUE_AT] or channel[BYTES] >= channel[DUE_BYTES]
         local id = format('%d', offset)
         if is_due or before % TRIM_EVERY + size >= TRIM_EVERY then
@@ -175,7 +192,7 @@ while at <= last do
             end
             channel[DUE_AT] = ms + math.ceil(age / MARKS)
             channel[DUE_BYTES] = channel[BYTES] + math.ceil(max_bytes / MARKS)
-            channel[TEXT] = string.sub(head .. format('%71s', ''), 1, TAIL_AT - 1) .. pack(TAIL, floor, renew_at) .. string.sub(marks, from)
+            channel[TEXT] = format('%71s', '') .. pack(TAIL, floor, renew_at) .. string.sub(marks, from)
           end
           local from = math.max(floor, offset - max_messages + 1)
           added = call('XADD', KEYS[i + 1], 'MINID', '~', format('%d', from), id, 'payload', payload)
@@ -207,7 +224,7 @@ while at <= last do
           call('DEL', alias)
         end
         for place = first, place - 1, 3 do
-          reset(channels[ARGV[place]], ARGV[place] + 0)
+          reset(channels[ARGV[place]])
         end
       end
     end
@@ -218,8 +235,8 @@ while at <= last do
   outcomes = outcomes == '' and outcome or outcomes .. ' ' .. outcome
 end
 
-for name, channel in pairs(channels) do
-  local i, written = name + 0, nil
+for _, channel in pairs(channels) do
+  local i, written = channel[KEY], nil
   if channel[OF] == store then
     written = call('SETRANGE', KEYS[i], '31', pack('>ddd', channel[OFFSET], channel[LAST], channel[BYTES]))
   else

@@ -164,12 +164,11 @@ impl StoreScript {
                 command.arg(&first.payload[..]);
             }
             let is_keyed = is_keyed(storage);
-            if is_keyed {
-                command.arg("keyed");
-            } else {
-                command.arg(run.len());
+            let form = if is_keyed { Some("keyed") } else { (storage.retained.len() != 1).then_some("several") };
+            command.arg(form).arg(run.len());
+            if form.is_some() {
+                command.arg(storage.retained.len());
             }
-            command.arg(storage.retained.len());
             for retained in &storage.retained {
                 let Retention { messages, age } = retained.retention;
                 let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX).clamp(1, MAX_AGE);
