@@ -25,7 +25,7 @@
 local STORE_TTL, HEAD_TTL, KEY_TTL, BATCH_TTL, DAY = '2764800', '2592000', '300', '3600', 86400000
 local HEAD, TAIL, TAIL_AT, MARK, MARK_AT, MARK_BYTES = '>c16c15ddddd', '>dd', 72, '>ddd', 88, 24
 local OF, EPOCH, OFFSET, LAST, BYTES, DUE_AT, DUE_BYTES, TEXT, KEY = 1, 2, 3, 4, 5, 6, 7, 8, 9
-local MARKS, TRIM_EVERY = 8, 32
+local MARKS, TRIM_EVERY, EMPTY = 8, 32, string.rep(' ', 71)
 local call, format, pack, unpack = redis.pcall, string.format, struct.pack, struct.unpack
 
 local time = redis.call('TIME')
@@ -89,7 +89,7 @@ end
 local function reset(channel)
   local i = channel[KEY]
   channel[OF], channel[EPOCH], channel[OFFSET], channel[BYTES] = 'reset', identity(15, KEYS[i]), 0, 0
-  channel[DUE_AT], channel[DUE_BYTES], channel[TEXT] = 0, 0, ''
+  channel[DUE_AT], channel[DUE_BYTES], channel[TEXT] = 0, 0, EMPTY .. pack(TAIL, 0, 0)
   return call('DEL', KEYS[i + 1])
 end
 
@@ -168,23 +168,21 @@ while at <= last do
         if is_due or before % TRIM_EVERY + size >= TRIM_EVERY then
           -- Redis removes whole nodes of a stream, so that it need not look each time.
           local max_messages, max_bytes, age = string.match(ARGV[place + 2], '^(%d+) (%d+) (%d+)$')
-          local head, floor = channel[TEXT], 0
-          if #head >= MARK_AT - 1 then
-            floor = unpack('>d', head, TAIL_AT)
-          end
+          local head = channel[TEXT]
+          local floor, renew_at = unpack(TAIL, head, TAIL_AT)
           if is_due then
             -- Sets a mark before the next message, and forgets the marks before which everything is too old or too much.
-            local marks, from, at, bytes = string.sub(head, MARK_AT) .. pack(MARK, before, ms, channel[BYTES]), 1, nil, nil
+            local marks, from = string.sub(head, MARK_AT) .. pack(MARK, before, ms, channel[BYTES]), 1
             local least = channel[BYTES] + #payload - max_bytes * (MARKS - 1) / MARKS
-            floor, at, bytes = unpack(MARK, marks)
+            local of, _, bytes = unpack(MARK, marks)
             while #marks > from + MARK_BYTES do
-              local next_floor, next_at, next_bytes = unpack(MARK, marks, from + MARK_BYTES)
+              local next_of, next_at, next_bytes = unpack(MARK, marks, from + MARK_BYTES)
               if next_at >= ms - age and bytes >= least then
                 break
               end
-              floor, bytes, from = next_floor, next_bytes, from + MARK_BYTES
+              of, bytes, from = next_of, next_bytes, from + MARK_BYTES
             end
-            local renew_at = #head >= MARK_AT - 1 and unpack('>d', head, TAIL_AT + 8) or 0
+            floor = of
             if ms >= renew_at then
               renew_at, channel[OF] = ms + DAY, 'reset'
             elseif channel[OF] == store then
@@ -192,7 +190,7 @@ while at <= last do
             end
             channel[DUE_AT] = ms + math.ceil(age / MARKS)
             channel[DUE_BYTES] = channel[BYTES] + math.ceil(max_bytes / MARKS)
-            channel[TEXT] = format('%71s', '') .. pack(TAIL, floor, renew_at) .. string.sub(marks, from)
+            channel[TEXT] = EMPTY .. pack(TAIL, floor, renew_at) .. string.sub(marks, from)
           end
           local from = math.max(floor, offset - max_messages + 1)
           added = call('XADD', KEYS[i + 1], 'MINID', '~', format('%d', from), id, 'payload', payload)
@@ -259,8 +257,8 @@ if reserved and number < reserved then
 end
 if batch ~= '' then
   local record = batch .. ' ' .. outcomes
-  if not call('SET', KEYS[2], record, 'XX', 'KEEPTTL') then
-    failed(call('SET', KEYS[2], record, 'EX', BATCH_TTL))
-  end
+  -- This costs half of setting the key to expire. What expires too early makes an outcome unknown, not wrong.
+  local written = call('SET', KEYS[2], record, 'XX', 'KEEPTTL')
+  failed(written or call('SET', KEYS[2], record, 'EX', BATCH_TTL))
 end
 return {now, outcomes, code}
