@@ -50,7 +50,8 @@ mod tests {
         let read = ChannelHead::parse(&bytes, "000000000000009f").unwrap();
         assert_eq!((read.head.position, read.head.number, read.floor), ("a-3".parse().unwrap(), 12, 2));
         assert!(ChannelHead::parse(&bytes, "000000000000009e").is_none());
-        for broken in [&bytes[..78], b"nonsense", b"", &head(&[0.0; 7]), &head(&[-1.0; 7]), &head(&[f64::NAN; 7])]
+        for broken in
+            [&bytes[..78], b"nonsense", b"", &head(&[0.0; 7]), &head(&[-1.0; 7]), &head(&[f64::NAN; 7])]
         {
             assert!(ChannelHead::parse(broken, "000000000000009f").is_none(), "{broken:?}");
         }

@@ -86,7 +86,8 @@ impl ChannelRead {
                 position.filter(|_| offset == self.to).and_then(|position| decode(&payload, position));
             let Some(found) = found else { break };
             for found in found.into_iter().rev() {
-                let is_before = matches!(self.after, ReadAfter::Number(after) if found.message.number <= after);
+                let is_before =
+                    matches!(self.after, ReadAfter::Number(after) if found.message.number <= after);
                 if is_before || self.to < self.from {
                     break 'entries;
                 }

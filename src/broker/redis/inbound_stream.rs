@@ -80,8 +80,7 @@ impl InboundStream {
                 let mut has_waited = false;
                 for (message, stored) in run {
                     let decoded = self.decode(channel, message.clone());
-                    let decoded =
-                        decoded.map(|one| one.map(|one| Decoded { stored: Some(stored), ..one }));
+                    let decoded = decoded.map(|one| one.map(|one| Decoded { stored: Some(stored), ..one }));
                     has_waited |= self.on_decoded(channel, &message, decoded).await;
                 }
                 has_waited
@@ -93,12 +92,10 @@ impl InboundStream {
     async fn on_decoded(&self, channel: &[u8], payload: &Bytes, decoded: DecodedMessage) -> bool {
         let decoded = match &self.intake {
             None => decoded,
-            Some(intake) => {
-                match intake.receive(channel, payload, decoded) {
-                    Some(decoded) => decoded,
-                    None => return intake.wait_for_room().await,
-                }
-            }
+            Some(intake) => match intake.receive(channel, payload, decoded) {
+                Some(decoded) => decoded,
+                None => return intake.wait_for_room().await,
+            },
         };
         let Decoded { dispatch, seq, stored, .. } = match decoded {
             Ok(Some(decoded)) => decoded,

@@ -164,7 +164,8 @@ impl StoreScript {
                 command.arg(&first.payload[..]);
             }
             let is_keyed = is_keyed(storage);
-            let form = if is_keyed { Some("keyed") } else { (storage.retained.len() != 1).then_some("several") };
+            let form =
+                if is_keyed { Some("keyed") } else { (storage.retained.len() != 1).then_some("several") };
             command.arg(form).arg(run.len());
             if form.is_some() {
                 command.arg(storage.retained.len());

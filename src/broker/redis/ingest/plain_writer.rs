@@ -130,7 +130,14 @@ impl PlainWriter {
         loop {
             let asked = Instant::now();
             let deadline = clock.micros_at(until);
-            connection.write(&script.command(&self.keys, &self.node, &messages, StoreSending::Unrepeatable, self.seen.get(), |_| deadline));
+            connection.write(&script.command(
+                &self.keys,
+                &self.node,
+                &messages,
+                StoreSending::Unrepeatable,
+                self.seen.get(),
+                |_| deadline,
+            ));
             connection.flush().await?;
             match connection.read().await? {
                 Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript) => {
