@@ -161,6 +161,12 @@ impl Channels {
         &self.metrics
     }
 
+    /// The same, to keep.
+    #[must_use]
+    pub fn shared_metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
     fn has_apps(&self) -> bool {
         self.default_app.is_some()
     }

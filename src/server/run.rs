@@ -9,12 +9,14 @@ use anyhow::{Context as _, anyhow};
 use axum::Router;
 
 use super::Settings;
+use super::api::{may_disconnect, on_admin_port, on_public_port};
 use super::drain::Drain;
 use super::laravel_messages::LaravelMessages;
 use super::public::{landing, public};
 use super::relay::Relay;
 use super::retention::retention;
 use crate::admin::{self, AdminHosts, AdminState, Load};
+use crate::api::{Access, ApiState};
 use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::{Broker, Status};
 use crate::channels::{AppRules, Channels, Histories};
@@ -102,6 +104,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         settings.auth.close_on_expiry,
     );
 
+    let api = Arc::new(ApiState {
+        broker: broker.clone(),
+        channels: channels.clone(),
+        native: native.clone(),
+        apps: apps.clone(),
+        sender: Sender::from(&settings.sender),
+        outbox_bytes: settings.limits.outbox_bytes,
+    });
     let app = apps.iter().find(|app| app.enabled).cloned();
     let pusher_endpoint =
         PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
@@ -112,11 +122,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         move || Load { draining: context.is_draining(), connections: context.admission.open() }
     };
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
-    let operators =
-        admin::routes(AdminState { broker: broker.clone(), metrics: metrics.clone(), load }, hosts);
+    let access = Access::operators(&settings.api.keys, admin_address.ip());
+    let admin_state = AdminState { broker: broker.clone(), metrics: metrics.clone(), load };
+    let operators = admin::routes(admin_state, hosts.clone(), may_disconnect(access.clone()))
+        .merge(on_admin_port(api.clone(), &access, hosts));
     let has_console = console.is_some();
     let routes = native::routes(endpoint, move || landing(has_console))
         .merge(pusher::routes(pusher_endpoint.clone()))
+        .merge(on_public_port(api, &settings.api))
         .merge(console.unwrap_or_default());
     let everyone = public(routes);
     let timeouts = HttpTimeouts {
