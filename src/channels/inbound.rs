@@ -7,6 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Channels;
 use super::apply::Now;
+use super::pending::Joined;
 use super::state::State;
 use super::wire::ClusterMessage;
 use crate::broker::SubscriptionId;
@@ -75,7 +76,7 @@ impl Channels {
             let completions = state.topics.confirmed(subscription);
             completions
                 .into_iter()
-                .map(|completion| super::effect::Effect::Complete(completion, Ok(())))
+                .map(|completion| super::effect::Effect::Complete(completion, Ok(Joined::default())))
                 .collect()
         });
     }
@@ -98,7 +99,7 @@ impl Channels {
 
     /// Handles the return of a lost broker: requests snapshots from all nodes.
     pub fn handle_resumed(&self) {
-        if !self.has_apps() {
+        if !self.has_apps {
             return;
         }
         let mut state = self.state();

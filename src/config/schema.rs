@@ -8,10 +8,11 @@ use super::Key;
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// The settings of each `[channels.KIND]`.
-const CHANNEL_SETTINGS: [(&str, SettingType); 4] = [
+const CHANNEL_SETTINGS: [(&str, SettingType); 5] = [
     ("fields", SettingType::List),
     ("targeting", SettingType::Boolean),
     ("client_send", SettingType::Boolean),
+    ("presence", SettingType::Boolean),
     ("history", SettingType::Table(TableType::Retention)),
 ];
 

@@ -50,6 +50,8 @@ pub struct Metrics {
     pub recoveries: Counter,
     /// Messages that they received so.
     pub messages_recovered: Counter,
+    /// Users left out of lists that were too long for one message.
+    pub presence_users_omitted: Counter,
     /// Times that clients were told that they may have missed messages, by reason.
     pub gaps: Family<Reason, Counter>,
     /// Requests to `/api/v1`, by route, key and outcome.
@@ -142,6 +144,10 @@ impl Metrics {
                 "Clients that came back and received everything that they had missed"
             ),
             messages_recovered: metric!("messages_recovered", "Messages delivered to clients that came back"),
+            presence_users_omitted: metric!(
+                "presence_users_omitted",
+                "Users left out of lists of users that were too long for one message"
+            ),
             gaps: metric!("gaps", "Times that clients were told that messages may be missing, by reason"),
             api_requests: metric!("api_requests", "Requests to the HTTP API, by route, key and outcome"),
             pusher_connections: metric!("pusher_connections", "Open connections of the Pusher protocol"),

@@ -89,7 +89,7 @@ pub(super) fn publish(application: &mut Connection, channel: &str, number: usize
     publish_raw(application, "broadcast", &payload);
 }
 
-fn publish_raw(application: &mut Connection, topic: &str, payload: &str) {
+pub(super) fn publish_raw(application: &mut Connection, topic: &str, payload: &str) {
     let topic = format!("{PREFIX}{topic}");
     let _: i64 = redis::cmd("PUBLISH").arg(topic).arg(payload).query(application).unwrap();
 }
