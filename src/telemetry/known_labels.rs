@@ -39,6 +39,7 @@ pub(super) const BROKER_DROPPED: &[&str] = &[
     "invalid_signal",
     "invalid_target",
     "invalid_type",
+    "lost_store",
     "refused",
     "reserved_event",
     "too_large",
