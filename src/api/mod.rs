@@ -1,7 +1,7 @@
 //! `/api/v1`: the HTTP API of the application and of operators.
 //!
 //! One file for each resource. Requests are validated as a whole before they have any effect, and take the same paths as
-//! everything else: what they publish or close goes through the broker. Errors are problems (RFC 9457), and the OpenAPI
+//! everything else: what they publish or close goes through the broker. Errors are problems (RFC 9457), and the `OpenAPI`
 //! document is built from the handlers.
 
 mod access;

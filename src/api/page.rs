@@ -6,11 +6,11 @@ use serde_json::Value;
 
 const STYLE: &str = include_str!("page.css");
 
-/// The page of an OpenAPI document.
+/// The page of an `OpenAPI` document.
 pub(super) fn render(document: &str) -> String {
     let document: Value = serde_json::from_str(document).unwrap_or_default();
     let mut operations = Vec::new();
-    for (path, methods) in document["paths"].as_object().into_iter().flatten() {
+    for (path, methods) in at(&document, "/paths").as_object().into_iter().flatten() {
         for (method, operation) in methods.as_object().into_iter().flatten() {
             operations.push(Operation {
                 path,
@@ -27,7 +27,7 @@ pub(super) fn render(document: &str) -> String {
         }
     }
     let mut html = String::new();
-    let title = escaped(text(&document["info"]["title"]));
+    let title = escaped(text(at(&document, "/info/title")));
     let _ = write!(
         html,
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
@@ -38,9 +38,9 @@ pub(super) fn render(document: &str) -> String {
          this page. In the examples, <code>$URL</code> is the address of the port, such as <code>http://127.0.0.1:8081</code>, \
          and <code>$KEY</code> the secret of one of <code>[[api.keys]]</code>. An operators' port on a loopback address needs \
          no key.</p>\n",
-        version = escaped(text(&document["info"]["version"])),
-        description = escaped(text(&document["info"]["description"])),
-        base = escaped(text(&document["servers"][0]["url"])),
+        version = escaped(text(at(&document, "/info/version"))),
+        description = escaped(text(at(&document, "/info/description"))),
+        base = escaped(text(at(&document, "/servers/0/url"))),
     );
     html.push_str("<nav><ul>\n");
     for operation in &operations {
@@ -50,7 +50,7 @@ pub(super) fn render(document: &str) -> String {
             id = operation.id(),
             method = operation.method,
             path = escaped(operation.path),
-            summary = escaped(text(&operation.operation["summary"])),
+            summary = escaped(text(at(operation.described, "/summary"))),
         );
     }
     html.push_str("</ul></nav>\n");
@@ -67,21 +67,21 @@ pub(super) fn render(document: &str) -> String {
 struct Operation<'a> {
     path: &'a str,
     method: String,
-    operation: &'a Value,
+    described: &'a Value,
     document: &'a Value,
 }
 
 impl Operation<'_> {
     fn tag(&self) -> &str {
-        text(&self.operation["tags"][0])
+        text(at(self.described, "/tags/0"))
     }
 
     fn id(&self) -> String {
-        escaped(text(&self.operation["operationId"]))
+        escaped(text(at(self.described, "/operationId")))
     }
 
     fn scope(&self) -> &str {
-        text(&self.operation["security"][0]["key"][0])
+        text(at(self.described, "/security/0/key/0"))
     }
 
     fn write(&self, html: &mut String) {
@@ -89,12 +89,12 @@ impl Operation<'_> {
             html,
             "<section id=\"{}\">\n<h3>{}</h3>\n<p class=\"route\"><b>{}</b> <code>{}</code> <span>scope <code>{}</code></span></p>\n",
             self.id(),
-            escaped(text(&self.operation["summary"])),
+            escaped(text(at(self.described, "/summary"))),
             self.method,
             escaped(self.path),
             escaped(self.scope()),
         );
-        let _ = writeln!(html, "<p>{}</p>", prose(text(&self.operation["description"])));
+        let _ = writeln!(html, "<p>{}</p>", prose(text(at(self.described, "/description"))));
         let _ = writeln!(html, "<pre>{}</pre>", escaped(&self.curl()));
         self.write_parameters(html);
         self.write_body(html);
@@ -104,17 +104,17 @@ impl Operation<'_> {
 
     /// A command that makes the request.
     fn curl(&self) -> String {
-        let base = text(&self.document["servers"][0]["url"]);
+        let base = text(at(self.document, "/servers/0/url"));
         let mut path = self.path.to_owned();
-        for parameter in self.parameters().filter(|parameter| parameter["in"] == "path") {
-            let example = match &parameter["example"] {
+        for parameter in self.parameters().filter(|parameter| at(parameter, "/in") == "path") {
+            let example = match at(parameter, "/example") {
                 Value::String(text) => text.replace('%', "%25").replace('/', "%2F").replace('#', "%23"),
                 other => other.to_string(),
             };
-            path = path.replace(&format!("{{{}}}", text(&parameter["name"])), &example);
+            path = path.replace(&format!("{{{}}}", text(at(parameter, "/name"))), &example);
         }
         let mut command = format!("curl \"$URL{base}{path}\" -H \"Authorization: Bearer $KEY\"");
-        let example = &self.operation["requestBody"]["content"]["application/json"]["example"];
+        let example = at(self.described, "/requestBody/content/application~1json/example");
         if !example.is_null() {
             let _ = write!(command, " \\\n  --json '{example}'");
         }
@@ -122,7 +122,7 @@ impl Operation<'_> {
     }
 
     fn parameters(&self) -> impl Iterator<Item = &Value> {
-        self.operation["parameters"].as_array().into_iter().flatten()
+        at(self.described, "/parameters").as_array().into_iter().flatten()
     }
 
     fn write_parameters(&self, html: &mut String) {
@@ -135,40 +135,41 @@ impl Operation<'_> {
             let _ = writeln!(
                 html,
                 "<tr><td><code>{}</code></td><td>{}</td><td>{}</td></tr>",
-                escaped(text(&parameter["name"])),
-                escaped(text(&parameter["in"])),
-                prose(text(&parameter["description"])),
+                escaped(text(at(parameter, "/name"))),
+                escaped(text(at(parameter, "/in"))),
+                prose(text(at(parameter, "/description"))),
             );
         }
         html.push_str("</table>\n");
     }
 
     fn write_body(&self, html: &mut String) {
-        let schema = &self.operation["requestBody"]["content"]["application/json"]["schema"];
+        let schema = at(self.described, "/requestBody/content/application~1json/schema");
         if schema.is_null() {
             return;
         }
         html.push_str("<h4>Body</h4>\n");
         let schema = self.resolved(schema);
-        match schema["oneOf"].as_array() {
-            Some(variants) => {
-                variants.iter().for_each(|variant| self.write_fields(self.resolved(variant), html))
-            }
-            None => self.write_fields(schema, html),
+        let Some(variants) = at(schema, "/oneOf").as_array() else {
+            return self.write_fields(schema, html);
+        };
+        for variant in variants {
+            self.write_fields(self.resolved(variant), html);
         }
     }
 
     /// The fields of an object, as a table.
     fn write_fields(&self, schema: &Value, html: &mut String) {
-        if let Some(description) = schema["description"].as_str() {
+        if let Some(description) = at(schema, "/description").as_str() {
             let _ = writeln!(html, "<p>{}</p>", prose(description));
         }
         html.push_str("<table>\n");
-        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        for (name, field) in at(schema, "/properties").as_object().into_iter().flatten() {
             let is_required =
-                schema["required"].as_array().is_some_and(|names| names.iter().any(|one| one == name));
-            let description =
-                field["description"].as_str().unwrap_or_else(|| text(&self.resolved(field)["description"]));
+                at(schema, "/required").as_array().is_some_and(|names| names.iter().any(|one| one == name));
+            let description = at(field, "/description")
+                .as_str()
+                .unwrap_or_else(|| text(at(self.resolved(field), "/description")));
             let _ = writeln!(
                 html,
                 "<tr><td><code>{}</code></td><td>{}</td><td>{}</td></tr>",
@@ -182,11 +183,11 @@ impl Operation<'_> {
 
     fn write_responses(&self, html: &mut String) {
         html.push_str("<h4>Responses</h4>\n<table>\n");
-        for (status, response) in self.operation["responses"].as_object().into_iter().flatten() {
-            let schema = response["content"].as_object().and_then(|content| content.values().next());
+        for (status, response) in at(self.described, "/responses").as_object().into_iter().flatten() {
+            let schema = at(response, "/content").as_object().and_then(|content| content.values().next());
             let described =
-                schema.map_or("", |content| text(&self.resolved(&content["schema"])["description"]));
-            let description = match text(&response["description"]) {
+                schema.map_or("", |content| text(at(self.resolved(at(content, "/schema")), "/description")));
+            let description = match text(at(response, "/description")) {
                 "" => described,
                 own => own,
             };
@@ -197,9 +198,15 @@ impl Operation<'_> {
 
     /// The schema that a reference names.
     fn resolved<'v>(&'v self, schema: &'v Value) -> &'v Value {
-        let name = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next());
-        name.map_or(schema, |name| &self.document["components"]["schemas"][name])
+        let name = at(schema, "/$ref").as_str().and_then(|path| path.rsplit('/').next());
+        name.map_or(schema, |name| at(self.document, &format!("/components/schemas/{name}")))
     }
+}
+
+/// The value at a JSON pointer, or null.
+fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
+    static NULL: Value = Value::Null;
+    value.pointer(pointer).unwrap_or(&NULL)
 }
 
 fn text(value: &Value) -> &str {

@@ -1,3 +1,4 @@
+use std::future::ready;
 use std::sync::Arc;
 
 use axum::Router;
@@ -37,8 +38,8 @@ pub fn routes(state: Arc<ApiState>, access: &Access, prefix: &str) -> Router {
     let document: Arc<str> = document::text(api, &base).into();
     let page: Arc<str> = page::render(&document).into();
     let router = router
-        .route("/openapi.json", get(move || text("application/json", document.clone())))
-        .route("/docs", get(move || text("text/html; charset=utf-8", page.clone())))
+        .route("/openapi.json", get(move || ready(text("application/json", &document))))
+        .route("/docs", get(move || ready(text("text/html; charset=utf-8", &page))))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(state);
@@ -46,13 +47,13 @@ pub fn routes(state: Arc<ApiState>, access: &Access, prefix: &str) -> Router {
 }
 
 /// The document and its page say nothing about the installation, so that they need no key.
-async fn text(content_type: &'static str, text: Arc<str>) -> Response {
+fn text(content_type: &'static str, text: &str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, content_type),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (headers, text.to_string()).into_response()
+    (headers, text.to_owned()).into_response()
 }
 
 async fn not_found(request: Request) -> Problem {

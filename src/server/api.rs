@@ -8,9 +8,33 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 
+use super::Settings;
 use crate::admin::AdminHosts;
 use crate::api::{self, Access, Api, ApiState, Problem, Scope};
+use crate::broker::Broker;
+use crate::channels::Channels;
+use crate::message::Sender;
+use crate::protocol::native::Native;
+use crate::protocol::pusher::Apps;
 use crate::transport::ApiError;
+
+/// What the API works with.
+pub(super) fn api_state(
+    settings: &Settings,
+    broker: &Arc<Broker>,
+    channels: &Arc<Channels>,
+    native: &Arc<Native>,
+    apps: &Apps,
+) -> Arc<ApiState> {
+    Arc::new(ApiState {
+        broker: broker.clone(),
+        channels: channels.clone(),
+        native: native.clone(),
+        apps: apps.clone(),
+        sender: Sender::from(&settings.sender),
+        outbox_bytes: settings.limits.outbox_bytes,
+    })
+}
 
 /// The API on the operators' port. It responds only under `hosts`.
 pub(super) fn on_admin_port(state: Arc<ApiState>, access: &Access, hosts: AdminHosts) -> Router {
