@@ -15,7 +15,7 @@ pub(super) fn render(document: &str) -> String {
             operations.push(Operation {
                 path,
                 method: method.to_uppercase(),
-                operation,
+                described: operation,
                 document: &document,
             });
         }
