@@ -45,7 +45,7 @@ use crate::cluster::Nodes;
 use crate::hub::Hub;
 use crate::message::{Dialect, MemberEncoder, NodeName};
 use crate::telemetry::Metrics;
-use crate::unix_time::unix_time;
+use crate::unix_time::unix_milliseconds;
 use crate::webhooks::Webhooks;
 
 pub use connections::{Attachment, OverQuota};
@@ -119,7 +119,7 @@ impl Channels {
         // An integer that JavaScript can represent.
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
-        let since = u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX);
+        let since = unix_milliseconds();
         let default_app = apps.iter().find(|app| app.member_encoder.is_none()).cloned();
         let has_apps = !apps.is_empty();
         let member_encoders =
@@ -170,6 +170,12 @@ impl Channels {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// The same, to keep.
+    #[must_use]
+    pub fn shared_metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
     }
 
     /// Changes the state, then performs the effects in order, before those of the next change.

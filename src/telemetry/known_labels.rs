@@ -39,6 +39,7 @@ pub(super) const BROKER_DROPPED: &[&str] = &[
     "invalid_signal",
     "invalid_target",
     "invalid_type",
+    "lost_store",
     "refused",
     "reserved_event",
     "too_large",
@@ -98,3 +99,5 @@ pub(super) const ENDPOINTS: &[&str] =
 
 /// Outcomes with a correctly configured client. Others appear when they occur.
 pub(super) const OUTCOMES: &[&str] = &["ok", "unauthorized", "unavailable"];
+/// The outcomes of requests to `/api/v1` that no key belongs to.
+pub(super) const WITHOUT_KEY: &[&str] = &["no_key", "unknown_key"];

@@ -179,6 +179,23 @@ fn a_single_node_stores_what_is_published_as_soon_as_it_is_ready() {
 }
 
 #[test]
+fn a_message_that_a_lost_store_has_numbered_is_dropped() {
+    let redis = RedisServer::start();
+    let server = node(&redis);
+    let mut application = application(&redis);
+    let mut client = client(&server, "feed:a");
+    publish(&mut application, "feed:a", 0);
+    expect_received(&mut client, 1);
+    let late = r#"{"channel":"feed:a","data":{"n":7},"stored":"abc 9 1700000000000 0:ab-3:0"}"#;
+    publish_raw(&mut application, "broadcast", late);
+    eventually("it is dropped", || {
+        server.metric(r#"yamabiko_broker_dropped_total{reason="lost_store"}"#) == 1
+    });
+    publish(&mut application, "feed:a", 1);
+    assert_eq!(client.expect_json()["data"]["n"], 1);
+}
+
+#[test]
 fn channels_without_a_history_are_delivered_directly() {
     let redis = RedisServer::start();
     let (leader, _others) = nodes(&redis, 1);
