@@ -68,7 +68,8 @@ impl AppState {
     /// node count; those of other nodes are resolved when they come back.
     pub(super) fn has_room(&self, channel: &ChannelName, member: &Member) -> bool {
         let is_new = |user: &Member| !self.view.is_member(channel, &user.user_id);
-        if !is_new(member) {
+        // Without a limit, the pending joins need not be counted.
+        if self.rules.presence_members == usize::MAX || !is_new(member) {
             return true;
         }
         let mut coming: HashSet<&UserId> = HashSet::new();

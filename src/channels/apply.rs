@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::effect::Effect;
-use super::pending::{JoinError, PendingJoin};
+use super::pending::{JoinError, Joined, PendingJoin};
 use super::reserved_channels::{self, USERS};
 use super::responsibility::Responsibility;
 use super::state::{State, Sweep};
@@ -194,7 +194,7 @@ impl State {
             // Two nodes admitted the last member at the same time. The one whose join came back later leaves again.
             return self.fail_join(number, join, JoinError::Full(limit), effects);
         }
-        effects.push(Effect::Complete(join.completion, Ok(())));
+        effects.push(Effect::Complete(join.completion, Ok(Joined { is_first: is_new })));
     }
 
     fn merge_last_events(&mut self, events: Vec<LastEventOf>, now: Now) {
@@ -320,8 +320,8 @@ impl State {
                     effects.push(Effect::UserOnline { app: app.clone(), user: member.user_id });
                     None
                 }
-                Transition::MemberRemoved(channel, user) if channel == *USERS => {
-                    effects.push(Effect::UserOffline { app: app.clone(), user });
+                Transition::MemberRemoved(channel, member) if channel == *USERS => {
+                    effects.push(Effect::UserOffline { app: app.clone(), user: member.user_id });
                     None
                 }
                 Transition::MemberAdded(channel, member) => {
@@ -330,9 +330,10 @@ impl State {
                     effects.push(Effect::MemberAdded { app, channel: channel.clone(), member });
                     Some(WebhookEvent::MemberAdded { channel, user_id })
                 }
-                Transition::MemberRemoved(channel, user_id) => {
-                    let (app, user) = (app.clone(), user_id.clone());
-                    effects.push(Effect::MemberRemoved { app, channel: channel.clone(), user });
+                Transition::MemberRemoved(channel, member) => {
+                    let user_id = member.user_id.clone();
+                    let (app, channel) = (app.clone(), channel);
+                    effects.push(Effect::MemberRemoved { app, channel: channel.clone(), member });
                     Some(WebhookEvent::MemberRemoved { channel, user_id })
                 }
                 Transition::Count(channel, count) => {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::Channels;
-use super::pending::{Completion, JoinError, Termination};
+use super::pending::{Completion, JoinError, Joined, Termination};
 use super::reserved_channels::watched;
 use super::topics::PendingTopic;
-use crate::message::{Audience, ChannelName, Member, Notice, UserId};
+use crate::message::{Audience, ChannelName, Frame, Member, Notice, UserId};
 use crate::webhooks::WebhookEvent;
 
 /// An action to perform after a state change, when the state is unlocked.
@@ -20,7 +20,7 @@ pub(super) enum Effect {
     MemberRemoved {
         app: Arc<str>,
         channel: ChannelName,
-        user: UserId,
+        member: Member,
     },
     Count {
         app: Arc<str>,
@@ -41,7 +41,7 @@ pub(super) enum Effect {
         event: WebhookEvent,
     },
     /// Call the completion of a waiting connection.
-    Complete(Completion, Result<(), JoinError>),
+    Complete(Completion, Result<Joined, JoinError>),
     /// Terminate a connection.
     Terminate(Termination),
     /// A connection has left a channel: drop the completions that waited for its topic.
@@ -57,13 +57,22 @@ impl Channels {
     pub(super) fn perform(&self, effect: Effect) {
         match effect {
             Effect::MemberAdded { app, channel, member } => {
-                self.notify(&app, &channel, &Notice::MemberAdded { channel: &channel, member: &member });
+                self.publish_encoded(&app, &channel, || match self.member_encoders.get(&app) {
+                    Some(encoder) => encoder.member_added(&member),
+                    None => self.dialect.encode(&Notice::MemberAdded { channel: &channel, member: &member }),
+                });
             }
-            Effect::MemberRemoved { app, channel, user } => {
-                self.notify(&app, &channel, &Notice::MemberRemoved { channel: &channel, user_id: &user });
+            Effect::MemberRemoved { app, channel, member } => {
+                self.publish_encoded(&app, &channel, || match self.member_encoders.get(&app) {
+                    Some(encoder) => encoder.member_removed(&member),
+                    None => {
+                        self.dialect.encode(&Notice::MemberRemoved { channel: &channel, member: &member })
+                    }
+                });
             }
             Effect::Count { app, channel, count } => {
-                self.notify(&app, &channel, &Notice::SubscriptionCount { channel: &channel, count });
+                let notice = Notice::SubscriptionCount { channel: &channel, count };
+                self.publish_notice(&ChannelName::scoped(&app, channel.as_str()), &notice);
             }
             Effect::UserOnline { app, user } => {
                 self.publish_notice(&watched(&app, &user), &Notice::UserOnline(&user));
@@ -85,8 +94,9 @@ impl Channels {
         }
     }
 
-    fn notify(&self, app: &str, channel: &ChannelName, notice: &Notice<'_>) {
-        self.publish_notice(&ChannelName::scoped(app, channel.as_str()), notice);
+    fn publish_encoded(&self, app: &str, channel: &ChannelName, encode: impl Fn() -> Frame) {
+        let channel = ChannelName::scoped(app, channel.as_str());
+        self.hub.publish(&channel, None, |_| Some((Audience::Everyone, encode())));
     }
 
     fn publish_notice(&self, channel: &ChannelName, notice: &Notice<'_>) {

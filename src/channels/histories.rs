@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use crate::broker::{Broker, ReadAfter, StoreError, StoreRead, StoreState, StoredHistory, StoredMessage};
 use crate::history::{Content, Entry, Limits, Missed, Rings, Since};
 use crate::message::{ChannelName, Position, Retention, RetentionRules, Stored};
-use crate::unix_time::unix_time;
+use crate::unix_time::unix_milliseconds;
 
 use super::stored_entries::{entry, proven};
 
@@ -55,6 +55,8 @@ pub enum Arrival {
     Repeated,
     /// Others are missing before it: [catch up](Histories::catch_up) first, and ask again.
     TooEarly,
+    /// Another store has stored it: [catch up](Histories::catch_up) first, and ask again. After that, it is one that has been lost.
+    OfAnotherStore,
 }
 
 /// What a node has missed, for the channels that it asked about.
@@ -85,7 +87,7 @@ impl Histories {
                 loop {
                     sleep(EXPIRY).await;
                     let Some(histories) = weak.upgrade() else { return };
-                    histories.lock().rings.expire(now());
+                    histories.lock().rings.expire(unix_milliseconds());
                 }
             });
         }
@@ -129,7 +131,10 @@ impl Histories {
             state.is_blind = false;
         }
         let Some(seen) = &mut state.seen else { return Arrival::TooEarly };
-        if stored.store != seen.store || stored.number > seen.number + 1 {
+        if stored.store != seen.store {
+            return Arrival::OfAnotherStore;
+        }
+        if stored.number > seen.number + 1 {
             return Arrival::TooEarly;
         }
         if stored.number <= seen.number {
@@ -227,7 +232,7 @@ impl Histories {
         if state.is_catching_up || state.seen.is_none() || state.is_behind(since) {
             return None;
         }
-        state.rings.missed(channel, since, now())
+        state.rings.missed(channel, since, unix_milliseconds())
     }
 
     /// What a client of a channel has missed, from the store, once this node has handled everything up to there. `None`: a gap. Waits
@@ -278,7 +283,7 @@ impl Histories {
     /// The messages of a channel that are kept, the oldest first: all of them, or the latest ones if this node has `enough`.
     pub async fn kept(&self, channel: &ChannelName, enough: usize) -> Result<Vec<Arc<Entry>>, StoreError> {
         let Some(retention) = self.rules.of(channel) else { return Ok(Vec::new()) };
-        let (now, age) = (now(), retention.age.as_millis());
+        let (now, age) = (unix_milliseconds(), retention.age.as_millis());
         let is_kept = |entry: &Arc<Entry>| u128::from(now.saturating_sub(entry.at)) <= age;
         let here: Vec<_> =
             self.lock().rings.entries(channel).filter(|entry| is_kept(entry)).cloned().collect();
@@ -318,7 +323,7 @@ impl State {
 
     fn append(&mut self, channel: &ChannelName, retention: Retention, store: u64, entry: &Arc<Entry>) {
         if store == self.rings.store() {
-            self.rings.append(channel, retention, entry.clone(), now());
+            self.rings.append(channel, retention, entry.clone(), unix_milliseconds());
         } else {
             // It was on its way when another store took over.
             self.rings.forget(channel);
@@ -371,15 +376,11 @@ impl State {
         for (channel, floor, message) in found {
             let Some(retention) = rules.of(&channel) else { continue };
             let Some(entry) = entry(message, current.store) else { continue };
-            self.rings.append_after(&channel, retention, entry.clone(), floor, now());
+            self.rings.append_after(&channel, retention, entry.clone(), floor, unix_milliseconds());
             caught_up.missed.push((channel, entry));
         }
         self.rings.set_continuous_from(current.number);
         (self.seen, self.first) = (Some(current), 0);
         caught_up
     }
-}
-
-fn now() -> u64 {
-    u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,6 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Channels;
 use super::apply::Now;
+use super::pending::Joined;
 use super::state::State;
 use super::wire::ClusterMessage;
 use crate::broker::SubscriptionId;
@@ -75,7 +76,7 @@ impl Channels {
             let completions = state.topics.confirmed(subscription);
             completions
                 .into_iter()
-                .map(|completion| super::effect::Effect::Complete(completion, Ok(())))
+                .map(|completion| super::effect::Effect::Complete(completion, Ok(Joined::default())))
                 .collect()
         });
     }
@@ -98,7 +99,7 @@ impl Channels {
 
     /// Handles the return of a lost broker: requests snapshots from all nodes.
     pub fn handle_resumed(&self) {
-        if !self.has_apps() {
+        if !self.has_apps {
             return;
         }
         let mut state = self.state();
@@ -129,13 +130,30 @@ impl Channels {
         }
     }
 
-    fn handle_disconnect(&self, Signal::Disconnect { user, channel }: Signal) {
-        tracing::info!(
-            user = logged(user.form()),
-            channel = channel.as_ref().map(ChannelName::as_str),
-            "disconnecting a user"
-        );
-        self.hub.close_user(&user, channel.as_ref(), CloseReason::Disconnected);
+    fn handle_disconnect(&self, signal: Signal) {
+        let reason = CloseReason::Disconnected;
+        match signal {
+            Signal::Disconnect { user, channel } => {
+                let name = channel.as_ref().map(ChannelName::as_str);
+                tracing::info!(user = logged(user.form()), channel = name, "disconnecting a user");
+                self.hub.close_user(&user, channel.as_ref(), reason);
+            }
+            Signal::DisconnectChannel { app, channel } => {
+                tracing::info!(app = app.as_deref(), channel = channel.as_str(), "disconnecting a channel");
+                match app {
+                    Some(app) => {
+                        self.hub.close_channel(&ChannelName::scoped(&app, channel.as_str()), reason);
+                    }
+                    None => self.hub.close_channel(&channel, reason),
+                }
+            }
+            Signal::DisconnectConnection { connection } => {
+                if let Some(id) = self.socket_ids.connection(connection) {
+                    tracing::info!(connection = id, "disconnecting a connection");
+                    self.hub.close_connection(id, reason);
+                }
+            }
+        }
     }
 
     fn dropped(&self, channel: &ChannelName, reason: &'static str) {

@@ -34,6 +34,7 @@ mod sweep;
 mod topics;
 mod wire;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
@@ -42,15 +43,15 @@ use tokio::sync::Notify;
 use crate::broker::Broker;
 use crate::cluster::Nodes;
 use crate::hub::Hub;
-use crate::message::{Dialect, NodeName};
+use crate::message::{Dialect, MemberEncoder, NodeName};
 use crate::telemetry::Metrics;
-use crate::unix_time::unix_time;
+use crate::unix_time::unix_milliseconds;
 use crate::webhooks::Webhooks;
 
 pub use connections::{Attachment, OverQuota};
 pub use histories::{Arrival, CaughtUp, Histories};
 pub use history::HistoryPage;
-pub use pending::{Completion, JoinError, Termination};
+pub use pending::{Completion, JoinError, Joined, Termination};
 pub use publish::event_signal;
 pub use rules::AppRules;
 pub use session_claims::{SessionAnswer, SessionHost};
@@ -66,8 +67,11 @@ use topics::Topics;
 /// The channels of all apps, as this node knows them.
 pub struct Channels {
     dialect: &'static dyn Dialect,
+    /// Of the apps that have one of their own, by their IDs.
+    member_encoders: HashMap<Arc<str>, Arc<dyn MemberEncoder>>,
     /// The app of events that name none.
     default_app: Option<AppRules>,
+    has_apps: bool,
     hub: Arc<Hub>,
     broker: Arc<Broker>,
     histories: Arc<Histories>,
@@ -98,7 +102,7 @@ pub struct Channels {
 
 impl Channels {
     /// Joins the cluster that the broker connects. Needs a tokio runtime, for the background tasks. Events that name
-    /// no app belong to the first one.
+    /// no app belong to the first one that speaks the dialect.
     ///
     /// What the broker delivers must be passed to `handle_signal`, `handle_subscribed`, `handle_topic` and
     /// `handle_resumed`, in its order.
@@ -115,8 +119,11 @@ impl Channels {
         // An integer that JavaScript can represent.
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
-        let since = u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX);
-        let default_app = apps.first().cloned();
+        let since = unix_milliseconds();
+        let default_app = apps.iter().find(|app| app.member_encoder.is_none()).cloned();
+        let has_apps = !apps.is_empty();
+        let member_encoders =
+            apps.iter().filter_map(|app| Some((app.id.clone(), app.member_encoder.clone()?))).collect();
         let topics = Topics::new(broker.clone(), dialect, default_app.as_ref().map(|app| app.id.clone()));
         let apps = apps.into_iter().map(|rules| {
             let has_webhooks = webhooks.has(&rules.id);
@@ -125,7 +132,9 @@ impl Channels {
         let state = State::new(apps, dialect, Nodes::new(node.clone(), since), topics);
         let channels = Arc::new(Self {
             dialect,
+            member_encoders,
             default_app,
+            has_apps,
             hub,
             broker,
             histories,
@@ -144,10 +153,12 @@ impl Channels {
             probe: Probe::default(),
             session_claims: SessionClaims::default(),
         });
-        if channels.has_apps() {
+        if channels.default_app.is_some() {
             for prefix in dialect.kept_topics() {
                 channels.broker.subscribe_prefix(prefix);
             }
+        }
+        if has_apps {
             tokio::spawn(channels.clone().send_changes());
             tokio::spawn(channels.clone().beat());
             tokio::spawn(channels.clone().sweep());
@@ -161,8 +172,10 @@ impl Channels {
         &self.metrics
     }
 
-    fn has_apps(&self) -> bool {
-        self.default_app.is_some()
+    /// The same, to keep.
+    #[must_use]
+    pub fn shared_metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
     }
 
     /// Changes the state, then performs the effects in order, before those of the next change.

@@ -8,7 +8,14 @@ use thiserror::Error;
 use crate::message::{ChannelName, SocketId};
 
 /// Called once with the result, never while the state is locked.
-pub type Completion = Box<dyn FnOnce(Result<(), JoinError>) + Send>;
+pub type Completion = Box<dyn FnOnce(Result<Joined, JoinError>) + Send>;
+
+/// What a connection that has waited is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Joined {
+    /// It is the first connection of its user on a presence channel.
+    pub is_first: bool,
+}
 
 /// Ends a connection. Called at most once, never while the state is locked.
 pub type Termination = Box<dyn FnOnce() + Send>;

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::message::{ChannelKind, ChannelName, Dialect};
+use crate::message::{ChannelKind, ChannelName, Dialect, MemberEncoder};
 
 /// The settings of an app that the engine needs.
 #[derive(Debug, Clone)]
@@ -8,8 +8,10 @@ pub struct AppRules {
     pub id: Arc<str>,
     /// Connections of the app on this node. 0: no limit.
     pub connections: usize,
-    /// Members of one presence channel.
+    /// Members of one presence channel. `usize::MAX`: no limit.
     pub presence_members: usize,
+    /// Of an app whose subscribers do not speak the protocol of the engine's dialect. It has no topics.
+    pub member_encoder: Option<Arc<dyn MemberEncoder>>,
     /// Whether subscribers receive subscription counts, on channels that are not presence channels.
     pub subscription_count: bool,
     /// How long a cache channel keeps its last event, in milliseconds.

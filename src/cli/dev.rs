@@ -23,6 +23,9 @@ const TOKEN_HOURS: u64 = 12;
 /// What kinds of channels keep if the settings name no history for them.
 const HISTORY: Retention = Retention { messages: 1_000, age: Duration::from_secs(10 * 60) };
 
+/// The kind whose clients see each other if the settings do not say whether they do.
+const PRESENCE_KIND: &str = "chat";
+
 const EXAMPLES: &str = "\
 Examples:
   yamabiko dev
@@ -75,14 +78,24 @@ struct Generated {
 fn adapt(config: &mut Config, args: &Args) -> Result<Generated, Failure> {
     let port_is_chosen = config.origin(&Key::new("server", "port")).is_some();
     let admin_is_chosen = config.origin(&Key::new("admin", "listen")).is_some();
+    let presence_is_chosen = config.origin(&Key::of_channel(PRESENCE_KIND, "presence")).is_some();
     let settings = &mut config.settings.server;
     settings.server.host = args.host.to_string();
     settings.server.shutdown_grace = Duration::from_secs(1);
     settings.console.enabled = true;
-    let others = || ChannelSettings { fields: None, targeting: false, client_send: true, history: None };
+    let others = || ChannelSettings {
+        fields: None,
+        targeting: false,
+        client_send: true,
+        presence: false,
+        history: None,
+    };
     settings.channels.entry(ChannelSettings::OTHERS.to_owned()).or_insert_with(others);
     for kind in settings.channels.values_mut() {
         kind.history.get_or_insert(HISTORY);
+    }
+    if !presence_is_chosen && let Some(chat) = settings.channels.get_mut(PRESENCE_KIND) {
+        chat.presence = true;
     }
 
     settings.server.port = match args.port {

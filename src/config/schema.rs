@@ -8,10 +8,11 @@ use super::Key;
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// The settings of each `[channels.KIND]`.
-const CHANNEL_SETTINGS: [(&str, SettingType); 4] = [
+const CHANNEL_SETTINGS: [(&str, SettingType); 5] = [
     ("fields", SettingType::List),
     ("targeting", SettingType::Boolean),
     ("client_send", SettingType::Boolean),
+    ("presence", SettingType::Boolean),
     ("history", SettingType::Table(TableType::Retention)),
 ];
 
@@ -32,6 +33,7 @@ pub(super) enum SettingType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TableType {
     AuthKeys,
+    ApiKeys,
     Apps,
     Webhooks,
     History,
@@ -42,6 +44,7 @@ impl TableType {
     fn of(key: &Key) -> Option<Self> {
         match (&*key.section, &*key.name) {
             ("auth", "keys") => Some(Self::AuthKeys),
+            ("api", "keys") => Some(Self::ApiKeys),
             ("", "apps") => Some(Self::Apps),
             ("pusher", "webhooks") => Some(Self::Webhooks),
             ("pusher", "history") => Some(Self::History),
@@ -53,6 +56,7 @@ impl TableType {
     pub(super) const fn example(self) -> &'static str {
         match self {
             Self::AuthKeys => r#"[{ algorithm = "RS256", public_key_file = "key.pem" }]"#,
+            Self::ApiKeys => r#"[{ name = "laravel", secret = "…", scopes = ["publish"] }]"#,
             Self::Apps => r#"[{ id = "my-app", key = "my-key", secret = "…" }]"#,
             Self::Webhooks => r#"[{ url = "https://app.example.com/webhook" }]"#,
             Self::History => r#"[{ channels = ["news"], messages = 1000, age = "2m" }]"#,

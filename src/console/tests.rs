@@ -68,6 +68,7 @@ fn bench() -> Bench {
         fields: Some(vec!["message".into(), "name".into()]),
         targeting: true,
         client_send: true,
+        presence: false,
         history: None,
     };
     let native = Arc::new(Native::new(&HashMap::from([("chat".to_owned(), chat)])));

@@ -51,7 +51,10 @@ impl Entry {
         /// The structures around the texts.
         const OVERHEAD: usize = 384;
         let texts = match &self.content {
-            Content::Native(event) => event.data.len() + event.sender.name.len(),
+            Content::Native(event) => {
+                let message_type = event.message_type.as_ref().map_or(0, |text| text.len());
+                event.data.len() + event.sender.name.len() + message_type
+            }
             Content::App(event) => event.data.len() + event.event.len(),
         };
         texts.saturating_mul(2).saturating_add(OVERHEAD)

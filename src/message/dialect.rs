@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{Broadcast, ChannelName, Encoding, Frame, Notice, Position};
+use super::{Broadcast, ChannelName, Encoding, Frame, Member, Notice, Position};
 
 /// The engine's interface to the protocol of its subscribers: the meaning of channel names, and the encoding.
 pub trait Dialect: fmt::Debug + Send + Sync {
@@ -32,6 +32,15 @@ pub trait Dialect: fmt::Debug + Send + Sync {
         channel: &ChannelName,
         payload: &[u8],
     ) -> Result<Option<Broadcast>, InvalidBroadcast>;
+}
+
+/// Encodes what the subscribers of an app are told of its members, where their protocol is not the engine's.
+pub trait MemberEncoder: fmt::Debug + Send + Sync {
+    /// The first connection of a user has joined.
+    fn member_added(&self, member: &Member) -> Frame;
+
+    /// The last connection of a user has left.
+    fn member_removed(&self, member: &Member) -> Frame;
 }
 
 /// The properties that a channel's name implies.

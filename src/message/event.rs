@@ -19,12 +19,20 @@ pub struct Event {
     pub sender: Sender,
     /// The text of a JSON object, as the sender wrote it: valid UTF-8 and valid JSON. Cloning shares it.
     pub data: Bytes,
+    /// The `type` that an application has given the message. `None`: it is a plain message.
+    pub message_type: Option<Arc<str>>,
 }
 
 impl Event {
     #[must_use]
     pub fn new(channel: ChannelName, sender: Sender, data: Bytes) -> Self {
-        Self { channel, sender, data }
+        Self { channel, sender, data, message_type: None }
+    }
+
+    /// The same with a `type`, which the clients receive in place of `message`.
+    #[must_use]
+    pub fn with_type(self, message_type: Option<Arc<str>>) -> Self {
+        Self { message_type, ..self }
     }
 }
 

@@ -29,7 +29,7 @@ pub use by_name::{ByName, Named};
 pub use channel::{ChannelName, InvalidChannelName};
 pub use channel_info::{ChannelInfo, LastEvent};
 pub use close::{Close, CloseReason, Closes, Reconnect};
-pub use dialect::{ChannelKind, Dialect, InvalidBroadcast};
+pub use dialect::{ChannelKind, Dialect, InvalidBroadcast, MemberEncoder};
 pub use dispatch::Dispatch;
 pub use encoding::Encoding;
 pub use event::{Audience, Event, Sender};

@@ -18,7 +18,7 @@ pub enum Notice<'a> {
     /// The last connection of a user has left.
     MemberRemoved {
         channel: &'a ChannelName,
-        user_id: &'a UserId,
+        member: &'a Member,
     },
     SubscriptionCount {
         channel: &'a ChannelName,

@@ -38,7 +38,11 @@ impl ChannelView {
     }
 
     pub(super) fn has(&self, user_id: &UserId) -> bool {
-        self.users.contains_key(&*user_id.to_text())
+        self.member(user_id).is_some()
+    }
+
+    fn member(&self, user_id: &UserId) -> Option<&Member> {
+        self.users.get(&*user_id.to_text()).map(|user| &user.member)
     }
 
     /// The data of a user are those of its first connection, until the last one has left.
@@ -74,14 +78,14 @@ impl ChannelView {
 #[derive(Debug)]
 pub(super) struct Before {
     connections: u64,
-    /// The users that the change is about, and whether they were members.
-    users: IndexMap<UserId, bool>,
+    /// The users that the change is about, as the members that they were.
+    users: IndexMap<UserId, Option<Member>>,
 }
 
 impl Before {
     pub(super) fn note(&mut self, view: &ChannelView, user_id: &UserId) {
         if !self.users.contains_key(user_id) {
-            self.users.insert(user_id.clone(), view.has(user_id));
+            self.users.insert(user_id.clone(), view.member(user_id).cloned());
         }
     }
 
@@ -91,12 +95,12 @@ impl Before {
         if self.connections == 0 && connections > 0 {
             transitions.push(Transition::Occupied(name.clone()));
         }
-        for (user_id, was_here) in self.users {
-            match (was_here, view.users.get(&*user_id.to_text())) {
-                (false, Some(user)) => {
-                    transitions.push(Transition::MemberAdded(name.clone(), user.member.clone()));
+        for (user_id, before) in self.users {
+            match (before, view.member(&user_id)) {
+                (None, Some(member)) => {
+                    transitions.push(Transition::MemberAdded(name.clone(), member.clone()));
                 }
-                (true, None) => transitions.push(Transition::MemberRemoved(name.clone(), user_id)),
+                (Some(member), None) => transitions.push(Transition::MemberRemoved(name.clone(), member)),
                 _ => {}
             }
         }

@@ -69,7 +69,7 @@ pub enum Transition {
     /// The user's first connection is on the channel. All but the user's own connections are told.
     MemberAdded(ChannelName, Member),
     /// The user's last connection has left the channel.
-    MemberRemoved(ChannelName, UserId),
+    MemberRemoved(ChannelName, Member),
     /// The number of connections on the channel has changed.
     Count(ChannelName, u64),
 }

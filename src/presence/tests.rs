@@ -100,7 +100,7 @@ fn several_tabs_on_several_nodes_are_one_member() {
     assert_eq!(
         view.change(&a, 4, &room, leave(2), 0),
         [
-            Transition::MemberRemoved(room.clone(), UserId::new("7")),
+            Transition::MemberRemoved(room.clone(), member("7")),
             Transition::Count(room.clone(), 0),
             Transition::Vacated(room.clone())
         ]
@@ -145,7 +145,7 @@ fn a_snapshot_repairs_lost_changes() {
         transitions,
         [
             Transition::MemberAdded(room.clone(), member("8")),
-            Transition::MemberRemoved(room.clone(), UserId::new("7"))
+            Transition::MemberRemoved(room.clone(), member("7"))
         ]
     );
     assert_eq!(view.members(&room), [member("8"), member("9")]);
@@ -172,7 +172,7 @@ fn a_lost_node_returns_only_with_a_newer_snapshot() {
     view.change(&b, 1, &room, join(1, "7"), 1000);
     view.heard(&b, 2000);
     assert_eq!(lose_silent(&mut view, &own, 500, 2500), []);
-    let removed = Transition::MemberRemoved(room.clone(), UserId::new("7"));
+    let removed = Transition::MemberRemoved(room.clone(), member("7"));
     assert_eq!(lose_silent(&mut view, &own, 500, 2501)[0], removed);
     assert_eq!(view.change(&b, 2, &room, join(2, "8"), 2502), [], "a change of a lost node is ignored");
     let late = Snapshot { members: vec![(room.clone(), socket(1), member("7"))], counts: vec![] };
@@ -295,8 +295,8 @@ impl ReportedState {
                     let pair = (name.to_string(), member.user_id.to_text().into_owned());
                     prop_assert!(self.members.insert(pair), "added twice");
                 }
-                Transition::MemberRemoved(name, user) => {
-                    let pair = (name.to_string(), user.to_text().into_owned());
+                Transition::MemberRemoved(name, member) => {
+                    let pair = (name.to_string(), member.user_id.to_text().into_owned());
                     prop_assert!(self.members.remove(&pair), "removed without having been there");
                 }
                 Transition::Count(name, count) => {

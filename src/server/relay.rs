@@ -66,11 +66,18 @@ impl Relay {
     /// Whether a stored dispatch is new. Delivers what is missing before it.
     async fn is_next(&self, stored: &Stored, removed_keys: &mut RemovedKeys) -> bool {
         let mut arrival = self.histories.arrive(stored);
-        if arrival == Arrival::TooEarly {
+        if matches!(arrival, Arrival::TooEarly | Arrival::OfAnotherStore) {
             self.catch_up(removed_keys).await;
             arrival = self.histories.arrive(stored);
         }
-        arrival != Arrival::Repeated
+        if arrival == Arrival::OfAnotherStore {
+            self.metrics.broker_dropped.get_or_create(&Reason::new("lost_store")).inc();
+            tracing::warn!(
+                reason = "lost_store",
+                "message dropped: Redis has lost the history that it was stored in, and clients have been told of a gap"
+            );
+        }
+        matches!(arrival, Arrival::Next | Arrival::TooEarly)
     }
 
     async fn catch_up(&self, removed_keys: &mut RemovedKeys) {

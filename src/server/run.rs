@@ -9,22 +9,24 @@ use anyhow::{Context as _, anyhow};
 use axum::Router;
 
 use super::Settings;
+use super::api::{api_state, may_disconnect, on_admin_port, on_public_port};
 use super::drain::Drain;
 use super::laravel_messages::LaravelMessages;
 use super::public::{landing, public};
 use super::relay::Relay;
 use super::retention::retention;
 use crate::admin::{self, AdminHosts, AdminState, Load};
+use crate::api::Access;
 use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::{Broker, Status};
 use crate::channels::{AppRules, Channels, Histories};
 use crate::console::{self, ConsoleState};
-use crate::endpoint::native::{self, NativeEndpoint};
+use crate::endpoint::native::{self, NativeEndpoint, Presence};
 use crate::endpoint::pusher::{self, PusherEndpoint};
 use crate::history::Limits;
 use crate::hub::Hub;
 use crate::message::{RetentionRules, Sender};
-use crate::protocol::native::Native;
+use crate::protocol::native::{Native, PRESENCE_APP, PresenceEncoder};
 use crate::protocol::pusher::{App, Apps, PusherDialect};
 use crate::telemetry::Metrics;
 use crate::transport::{
@@ -43,12 +45,7 @@ const LAST_WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// them.
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
-    let authenticator = Authenticator::new(&settings.auth).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow!("{}", lines.join("\n"))
-    })?;
-    let authenticator = Arc::new(authenticator);
-
+    let authenticator = authenticator(&settings)?;
     let apps = apps(&settings)?;
 
     let listener = bind(&settings.server.host, settings.server.port, "server.host, server.port").await?;
@@ -71,8 +68,11 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let webhooks = Webhooks::start(&apps, &metrics);
     let limits = Limits { channel_bytes, total_bytes: settings.recovery.total_bytes };
     let histories = Histories::start(broker.clone(), retention, limits);
+    let native = Arc::new(Native::new(&settings.channels));
+    let presence =
+        native.has_any_presence().then(|| Arc::new(PresenceEncoder::new(&(&settings.sender).into())));
     let channels = Channels::start(
-        rules(&apps),
+        rules(&apps, presence.as_ref()),
         &PusherDialect,
         hub.clone(),
         broker.clone(),
@@ -80,7 +80,6 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         webhooks,
         metrics.clone(),
     );
-    let native = Arc::new(Native::new(&settings.channels));
     let relay = Relay {
         native: native.clone(),
         hub: hub.clone(),
@@ -100,8 +99,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         histories.clone(),
         authenticator.clone(),
         settings.auth.close_on_expiry,
-    );
+    )
+    .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
 
+    let api = api_state(&settings, &broker, &channels, &native, &apps);
     let app = apps.iter().find(|app| app.enabled).cloned();
     let pusher_endpoint =
         PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
@@ -112,11 +113,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         move || Load { draining: context.is_draining(), connections: context.admission.open() }
     };
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
-    let operators =
-        admin::routes(AdminState { broker: broker.clone(), metrics: metrics.clone(), load }, hosts);
+    let access = Access::operators(&settings.api.keys, admin_address.ip());
+    let admin_state = AdminState { broker: broker.clone(), metrics: metrics.clone(), load };
+    let operators = admin::routes(admin_state, hosts.clone(), may_disconnect(access.clone()))
+        .merge(on_admin_port(api.clone(), &access, hosts));
     let has_console = console.is_some();
-    let routes = native::routes(endpoint, move || landing(has_console))
+    let routes = native::routes(Arc::new(endpoint), move || landing(has_console))
         .merge(pusher::routes(pusher_endpoint.clone()))
+        .merge(on_public_port(api, &settings.api))
         .merge(console.unwrap_or_default());
     let everyone = public(routes);
     let timeouts = HttpTimeouts {
@@ -135,6 +139,11 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     broker.shutdown().await;
     drain.close_held().await;
     accepting.abort();
+    log_stopped(cut);
+    Ok(())
+}
+
+fn log_stopped(cut: usize) {
     if cut > 0 {
         tracing::warn!(
             connections = cut,
@@ -142,7 +151,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         );
     }
     tracing::info!("stopped");
-    Ok(())
+}
+
+fn authenticator(settings: &Settings) -> anyhow::Result<Arc<Authenticator>> {
+    let authenticator = Authenticator::new(&settings.auth).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow!("{}", lines.join("\n"))
+    })?;
+    Ok(Arc::new(authenticator))
 }
 
 fn log_listening(address: SocketAddr, admin: SocketAddr, broker: &Broker) {
@@ -186,19 +202,29 @@ fn context(
     )
 }
 
-/// What the engine has to know of the apps, the default one first.
-fn rules(apps: &Apps) -> Vec<AppRules> {
+/// What the engine has to know of the apps, the default one first, and of the native channels whose clients see each other.
+fn rules(apps: &Apps, presence: Option<&Arc<PresenceEncoder>>) -> Vec<AppRules> {
     let first = apps.first().into_iter();
     let others = apps.iter().filter(|app| apps.first().is_none_or(|first| !Arc::ptr_eq(first, app)));
     let rules = |app: &Arc<App>| AppRules {
         id: app.credentials.id().clone(),
         connections: app.rules.connections,
         presence_members: app.rules.presence_members,
+        member_encoder: None,
         subscription_count: app.rules.subscription_count,
         cache_ttl: u64::try_from(app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX),
         event_bytes: app.rules.event_bytes,
     };
-    first.chain(others).map(rules).collect()
+    let native = presence.map(|encoder| AppRules {
+        id: PRESENCE_APP.into(),
+        connections: 0,
+        presence_members: usize::MAX,
+        member_encoder: Some(encoder.clone()),
+        subscription_count: false,
+        cache_ttl: 0,
+        event_bytes: 0,
+    });
+    first.chain(others).map(rules).chain(native).collect()
 }
 
 /// The console, if it is enabled. It signs tokens, so it needs a secret.

@@ -38,6 +38,8 @@ pub(super) const BROKER_DROPPED: &[&str] = &[
     "invalid_sender",
     "invalid_signal",
     "invalid_target",
+    "invalid_type",
+    "lost_store",
     "refused",
     "reserved_event",
     "too_large",
@@ -53,6 +55,7 @@ pub(super) const INGEST_REJECTED: &[&str] = &[
     "invalid_json",
     "invalid_sender",
     "invalid_socket_id",
+    "invalid_type",
     "no_payload",
     "reserved_event",
     "too_large",
@@ -96,3 +99,5 @@ pub(super) const ENDPOINTS: &[&str] =
 
 /// Outcomes with a correctly configured client. Others appear when they occur.
 pub(super) const OUTCOMES: &[&str] = &["ok", "unauthorized", "unavailable"];
+/// The outcomes of requests to `/api/v1` that no key belongs to.
+pub(super) const WITHOUT_KEY: &[&str] = &["no_key", "unknown_key"];

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -5,6 +7,9 @@ use super::NodeId;
 use super::stored_text::parse_stored;
 use crate::message::json::{members, string};
 use crate::message::{ChannelName, Dispatch, Event, Sender, Signal, Stored, UserId};
+
+/// The `type` of a message that has none.
+const PLAIN_TYPE: &str = "message";
 
 /// The contents of an envelope.
 #[derive(Debug, Clone)]
@@ -29,6 +34,8 @@ pub(in crate::broker) enum EnvelopeError {
     Data,
     #[error("`sender` is not {{name, id}}")]
     Sender,
+    #[error("`type` is not a string")]
+    Type,
     #[error("`disconnect` is not {{user, channel}}")]
     Disconnect,
     #[error("`body` is missing")]
@@ -60,6 +67,7 @@ impl EnvelopeError {
             Self::Channel => "invalid_channel",
             Self::Data => "invalid_data",
             Self::Sender => "invalid_sender",
+            Self::Type => "invalid_type",
             Self::Disconnect => "invalid_disconnect",
             Self::Signal => "invalid_signal",
         }
@@ -75,8 +83,9 @@ pub(in crate::broker) fn decode_event(
     node: &NodeId,
     sender_default: &Sender,
 ) -> Result<Decoded, InvalidPayload> {
-    let names = ["channel", "data", "sender", "disconnect", "node", "seq", "stored", "plain"];
-    let [channel, data, sender, disconnect, from, seq, stored, plain] = envelope_members(payload, names)?;
+    let names = ["channel", "data", "sender", "type", "disconnect", "node", "seq", "stored", "plain"];
+    let [channel, data, sender, message_type, disconnect, from, seq, stored, plain] =
+        envelope_members(payload, names)?;
     if channel.is_none() && disconnect.is_some() {
         let signal = Signal::decode(payload).map_err(|_| EnvelopeError::Disconnect)?;
         return Ok(Decoded { dispatch: signal.into(), seq: None, stored: None, plain: None });
@@ -88,14 +97,16 @@ pub(in crate::broker) fn decode_event(
         None | Some("null") => Ok(sender_default.clone()),
         Some(text) => decode_sender(text, sender_default),
     };
-    match (data, sender) {
-        (Ok(data), Ok(sender)) => Ok(Decoded {
-            dispatch: Event::new(channel, sender, data).into(),
+    match (data, sender, decode_type(message_type)) {
+        (Ok(data), Ok(sender), Ok(message_type)) => Ok(Decoded {
+            dispatch: Event::new(channel, sender, data).with_type(message_type).into(),
             seq: own_seq(node, from, seq),
             stored: stored.and_then(parse_stored),
             plain: plain.and_then(string).map(Into::into),
         }),
-        (Err(error), _) | (_, Err(error)) => Err(InvalidPayload { error, channel: Some(channel) }),
+        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+            Err(InvalidPayload { error, channel: Some(channel) })
+        }
     }
 }
 
@@ -137,6 +148,13 @@ fn object(payload: &Bytes, text: &str) -> Result<Bytes, EnvelopeError> {
         Some(inside) if inside.trim_ascii().is_empty() => Ok(Bytes::from_static(b"{}")),
         _ => Err(EnvelopeError::Data),
     }
+}
+
+/// Reads the `type` of a message. `None`: it is a plain one.
+fn decode_type(text: Option<&str>) -> Result<Option<Arc<str>>, EnvelopeError> {
+    let Some(text) = text.filter(|text| *text != "null") else { return Ok(None) };
+    let message_type = string(text).ok_or(EnvelopeError::Type)?;
+    Ok((message_type != PLAIN_TYPE).then(|| message_type.into()))
 }
 
 fn decode_sender(text: &str, sender_default: &Sender) -> Result<Sender, EnvelopeError> {

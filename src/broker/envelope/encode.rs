@@ -13,7 +13,12 @@ pub(in crate::broker) fn begin_event(event: &Event, node: &NodeId) -> Vec<u8> {
     push_string(&mut out, &event.sender.name);
     out.extend_from_slice(b",\"id\":");
     event.sender.id.with_json(|id| out.extend_from_slice(id.as_bytes()));
-    out.extend_from_slice(format!("}},\"node\":\"{}\",\"seq\":", node.0).as_bytes());
+    out.push(b'}');
+    if let Some(message_type) = &event.message_type {
+        out.extend_from_slice(b",\"type\":");
+        push_string(&mut out, message_type);
+    }
+    out.extend_from_slice(format!(",\"node\":\"{}\",\"seq\":", node.0).as_bytes());
     out
 }
 

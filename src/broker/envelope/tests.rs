@@ -79,6 +79,7 @@ fn events_have_golden_bytes() {
         channel: ChannelName::new("chat:\"山\"").unwrap(),
         sender: Sender { name: "Aoi \\ 1".into(), id: (-7).into() },
         data: Bytes::from_static(br#"{"message": "hi"}"#),
+        message_type: None,
     };
     let mut envelope = begin_event(&event, &NodeId::from_number(0xab));
     finish(&mut envelope, 12);
@@ -135,6 +136,28 @@ fn a_sender_is_optional_but_must_be_complete() {
 }
 
 #[test]
+fn a_type_is_optional_and_travels_between_nodes() {
+    let read = |text: &str| {
+        let read = read(format!(r#"{{"channel":"a","data":{{}},"type":{text}}}"#));
+        read.map(|(event, _)| event.message_type.as_deref().map(ToOwned::to_owned))
+    };
+    for text in ["null", r#""message""#, r#""m\u0065ssage""#] {
+        assert_eq!(read(text), Ok(None), "{text}");
+    }
+    assert_eq!(read(r#""job\u002eDone \u5c71""#), Ok(Some("job.Done 山".into())));
+    for text in ["7", "true", "{}", r#"["job"]"#, r#""\ud800""#] {
+        assert_eq!(read(text), Err(EnvelopeError::Type), "{text}");
+    }
+    let (event, _) = self::read(r#"{"channel":"a","data":{},"type":"a\"b"}"#).unwrap();
+    let mut envelope = begin_event(&event, &NodeId::from_number(0xab));
+    finish(&mut envelope, 12);
+    assert_eq!(
+        std::str::from_utf8(&envelope).unwrap(),
+        r#"{"channel":"a","data":{},"sender":{"name":"System","id":0},"type":"a\"b","node":"00000000000000ab","seq":12}"#
+    );
+}
+
+#[test]
 fn every_invalid_payload_has_its_error() {
     for (payload, reason) in [
         (&b""[..], EnvelopeError::Json),
@@ -156,6 +179,7 @@ fn every_invalid_payload_has_its_error() {
         (b"{\"channel\":\"a\",\"data\":[1]}", EnvelopeError::Data),
         (b"{\"channel\":\"a\",\"data\":null}", EnvelopeError::Data),
         (b"{\"channel\":\"a\",\"data\":\"{}\"}", EnvelopeError::Data),
+        (b"{\"channel\":\"a\",\"data\":{},\"type\":7}", EnvelopeError::Type),
     ] {
         assert_eq!(read(payload).unwrap_err(), reason, "{}", String::from_utf8_lossy(payload));
     }
@@ -184,13 +208,14 @@ fn a_copy_of_another_node_has_no_number() {
 
 proptest! {
     #[test]
-    fn events_round_trip(channel in "\\P{Cc}{1,40}", name in any::<String>(), id in prop_oneof!["-?[1-9]{1,9}", "\"[a-z0-9-]{1,36}\""], seq: u64, text in any::<String>()) {
+    fn events_round_trip(channel in "\\P{Cc}{1,40}", name in any::<String>(), id in prop_oneof!["-?[1-9]{1,9}", "\"[a-z0-9-]{1,36}\""], seq: u64, text in any::<String>(), message_type in prop::option::of(any::<String>().prop_filter("it has a type", |text| text != "message"))) {
         let data = Bytes::from(serde_json::to_vec(&serde_json::json!({ "k": text })).unwrap());
         let event = Event {
             channel: ChannelName::new(&channel).unwrap(),
             sender: Sender { name: name.as_str().into(), id: UserId::from_json(&id).unwrap() },
             data: data.clone(),
-                };
+            message_type: message_type.map(Into::into),
+        };
         let mut envelope = begin_event(&event, &NodeId::from_number(0xab));
         finish(&mut envelope, seq);
         let (read_back, own) = read(envelope).unwrap();
@@ -198,6 +223,7 @@ proptest! {
         prop_assert_eq!(read_back.sender.id.form(), event.sender.id.form());
         prop_assert_eq!(read_back.sender, event.sender);
         prop_assert_eq!(read_back.data, data);
+        prop_assert_eq!(read_back.message_type, event.message_type);
         prop_assert_eq!(own, Some(seq));
     }
 

@@ -21,6 +21,7 @@ mod reader;
 mod reconcile;
 mod reply_reader;
 mod session_store;
+mod session_writer;
 mod store_keys;
 mod store_reader;
 mod store_run;

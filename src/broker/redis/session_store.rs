@@ -2,32 +2,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, ServerError, ServerErrorKind, Value, cmd};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use super::connection::RedisConnection;
-use super::connection_error::ConnectionError;
-use super::timeouts::within;
+use super::session_writer::{QUEUE, SessionChange, SessionCommand, SessionWriter};
 use super::url::RedisUrl;
 use crate::broker::StoreError;
-
-/// Commands that wait to be sent. More are dropped: a session that is not written is lost only with its node.
-const QUEUE: usize = 65_536;
-
-/// Maximum commands in one round trip.
-const BATCH: usize = 1024;
-
-/// How long the connection is kept while nothing is written.
-const IDLE: Duration = Duration::from_secs(30);
-
-/// How long after a failed attempt the next one is made. Until then, nothing is written or found.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// How long Redis may take to find a session. A page waits for it.
 const FIND_WITHIN: Duration = Duration::from_secs(1);
 
 /// The sessions of pages in Redis, where another node finds them. Writing never waits.
+///
+/// Whoever writes says when it has claimed the session, in milliseconds of Unix time. What another node has claimed later stays as it is:
+/// what could not be written during an outage is written after it, when it may be outdated.
 #[derive(Debug, Clone)]
 pub struct SessionStore {
     base: Arc<str>,
@@ -44,51 +32,37 @@ pub struct SignOfLife {
     pub age: Duration,
 }
 
-#[derive(Debug)]
-enum SessionCommand {
-    /// Commands whose replies only matter if Redis denies them.
-    Write(Vec<Cmd>),
-    Find(String, oneshot::Sender<SessionFields>),
-    Read(String, oneshot::Sender<Option<(String, u64)>>),
-}
-
 impl SessionStore {
+    /// The field with the time at which the session was claimed. Every session has it.
+    pub const CLAIMED_AT: &str = "claimed_at";
+
     /// Needs a Tokio runtime. The connection is opened with the first command.
     pub(super) fn start(url: RedisUrl, prefix: &str, limit: Duration) -> Self {
         let (commands, queue) = mpsc::channel(QUEUE);
         let base = format!("{prefix}yamabiko:").into();
-        tokio::spawn(
-            SessionWriter { url, limit, failed: None, unwritten: Vec::new(), is_denied: false }.run(queue),
-        );
+        tokio::spawn(SessionWriter::new(url, limit).run(queue));
         Self { base, commands }
     }
 
     /// Writes a session, in place of what is there.
-    pub fn write(&self, session: &str, fields: impl IntoIterator<Item = (String, String)>, ttl: Duration) {
-        let key = self.session(session);
-        let mut set = cmd("HSET").arg(&key).take();
-        fields.into_iter().for_each(|(field, value)| {
-            set.arg(field).arg(value);
-        });
-        let replace = vec![cmd("MULTI"), cmd("DEL").arg(&key).take(), set, expire(&key, ttl), cmd("EXEC")];
-        self.send(SessionCommand::Write(replace));
+    pub fn write(&self, session: &str, claimed_at: u64, fields: SessionFields, ttl: Duration) {
+        let fields = fields.into_iter().map(|(field, value)| (field, Some(value))).collect();
+        self.change(session, claimed_at, SessionChange::Replace(fields, ttl));
     }
 
     /// Changes one field of a session.
-    pub fn set(&self, session: &str, field: &str, value: &str, ttl: Duration) {
-        let key = self.session(session);
-        let set = cmd("HSET").arg(&key).arg(field).arg(value).take();
-        self.send(SessionCommand::Write(vec![set, expire(&key, ttl)]));
+    pub fn set(&self, session: &str, claimed_at: u64, field: String, value: String, ttl: Duration) {
+        self.change(session, claimed_at, SessionChange::Update(vec![(field, Some(value))], ttl));
     }
 
     /// Removes one field of a session.
-    pub fn unset(&self, session: &str, field: &str) {
-        self.send(SessionCommand::Write(vec![cmd("HDEL").arg(self.session(session)).arg(field).take()]));
+    pub fn unset(&self, session: &str, claimed_at: u64, field: String, ttl: Duration) {
+        self.change(session, claimed_at, SessionChange::Update(vec![(field, None)], ttl));
     }
 
     /// Removes a session.
-    pub fn remove(&self, session: &str) {
-        self.send(SessionCommand::Write(vec![cmd("DEL").arg(self.session(session)).take()]));
+    pub fn remove(&self, session: &str, claimed_at: u64) {
+        self.change(session, claimed_at, SessionChange::Remove);
     }
 
     /// Finds a session. It stays where it is, because a reply can be lost: the node that resumes it writes its own over it. Where Redis
@@ -102,21 +76,26 @@ impl SessionStore {
         Ok((!fields.is_empty()).then_some(fields))
     }
 
+    /// When a session was last claimed. `None`: there is none, or Redis cannot be asked.
+    pub async fn claimed_at(&self, session: &str) -> Option<u64> {
+        let (reply, read) = oneshot::channel();
+        self.send(SessionCommand::ReadClaim(self.session(session), reply));
+        timeout(FIND_WITHIN, read).await.ok()?.ok()?
+    }
+
     /// Tells the other nodes that this one is alive. `ttl` is how long that is remembered.
     pub fn write_sign_of_life(&self, node: &str, text: &str, ttl: Duration) {
-        let ttl = ttl.as_millis().to_string();
-        let set = cmd("SET").arg(self.node(node)).arg(text).arg("PX").arg(ttl).take();
-        self.send(SessionCommand::Write(vec![set]));
+        self.send(SessionCommand::WriteSign(self.node(node), Some((text.to_owned(), ttl))));
     }
 
     pub fn remove_sign_of_life(&self, node: &str) {
-        self.send(SessionCommand::Write(vec![cmd("DEL").arg(self.node(node)).take()]));
+        self.send(SessionCommand::WriteSign(self.node(node), None));
     }
 
     /// The last sign of life of a node, which it has written with this `ttl`.
     pub async fn sign_of_life(&self, node: &str, ttl: Duration) -> Option<SignOfLife> {
         let (reply, read) = oneshot::channel();
-        self.send(SessionCommand::Read(self.node(node), reply));
+        self.send(SessionCommand::ReadSign(self.node(node), reply));
         let (text, left) = timeout(FIND_WITHIN, read).await.ok()?.ok()??;
         Some(SignOfLife { text, age: ttl.saturating_sub(Duration::from_millis(left)) })
     }
@@ -124,8 +103,12 @@ impl SessionStore {
     /// Waits until everything that was written before has been sent, or `limit` has passed.
     pub async fn flush(&self, limit: Duration) {
         let (reply, read) = oneshot::channel();
-        self.send(SessionCommand::Read(self.node("none"), reply));
+        self.send(SessionCommand::ReadSign(self.node("none"), reply));
         let _ = timeout(limit, read).await;
+    }
+
+    fn change(&self, session: &str, claimed_at: u64, change: SessionChange) {
+        self.send(SessionCommand::Change(self.session(session), claimed_at, change));
     }
 
     fn send(&self, command: SessionCommand) {
@@ -141,162 +124,4 @@ impl SessionStore {
     fn node(&self, node: &str) -> String {
         format!("{}node:{node}", self.base)
     }
-}
-
-fn expire(key: &str, ttl: Duration) -> Cmd {
-    cmd("PEXPIRE").arg(key).arg(ttl.as_millis().to_string()).take()
-}
-
-/// Sends the commands over a connection of its own.
-struct SessionWriter {
-    url: RedisUrl,
-    limit: Duration,
-    /// When the connection last failed.
-    failed: Option<Instant>,
-    /// What could not be written yet. Repeating it does no harm.
-    unwritten: Vec<SessionCommand>,
-    /// Redis denies the keys, and that has been logged.
-    is_denied: bool,
-}
-
-impl SessionWriter {
-    /// Runs until the commands end.
-    async fn run(mut self, mut queue: mpsc::Receiver<SessionCommand>) {
-        let (mut batch, mut connection) = (Vec::new(), None);
-        loop {
-            let patience = if self.unwritten.is_empty() { IDLE } else { RETRY_AFTER };
-            match timeout(patience, queue.recv_many(&mut batch, BATCH)).await {
-                Ok(0) => return,
-                Err(_) if self.unwritten.is_empty() => connection = None,
-                Ok(_) | Err(_) => {
-                    let mut commands = std::mem::take(&mut self.unwritten);
-                    commands.append(&mut batch);
-                    self.send(commands, &mut connection).await;
-                }
-            }
-        }
-    }
-
-    async fn send(&mut self, batch: Vec<SessionCommand>, connection: &mut Option<RedisConnection>) {
-        let was_open = connection.is_some();
-        let mut commands = Vec::new();
-        for command in &batch {
-            match command {
-                SessionCommand::Write(writes) => commands.extend(writes.iter().cloned()),
-                SessionCommand::Find(key, _) => commands.push(cmd("HGETALL").arg(key).take()),
-                SessionCommand::Read(key, _) => {
-                    commands.extend([cmd("GET").arg(key).take(), cmd("PTTL").arg(key).take()]);
-                }
-            }
-        }
-        let mut sent = self.try_send(&commands, connection).await;
-        if sent.is_err() && was_open {
-            // The connection may have been lost while it was idle. All commands may be sent twice.
-            sent = self.try_send(&commands, connection).await;
-        }
-        let mut replies = match sent {
-            Ok(replies) => replies.into_iter(),
-            Err(error) => {
-                tracing::debug!(%error, "cannot keep sessions in Redis");
-                self.failed = Some(Instant::now());
-                let writes = batch.into_iter().filter(|command| matches!(command, SessionCommand::Write(_)));
-                self.unwritten = writes.collect();
-                let excess = self.unwritten.len().saturating_sub(QUEUE);
-                self.unwritten.drain(..excess);
-                return;
-            }
-        };
-        for command in batch {
-            match command {
-                SessionCommand::Write(writes) => drop(replies.by_ref().take(writes.len()).count()),
-                SessionCommand::Find(_, reply) => {
-                    match replies.next() {
-                        // Redis is starting, for example: it is unknown whether there is one.
-                        Some(Value::ServerError(error)) if !is_denial(&error) => drop(reply),
-                        found => drop(reply.send(found.and_then(fields).unwrap_or_default())),
-                    }
-                }
-                SessionCommand::Read(_, reply) => {
-                    let (text, left) = (replies.next().and_then(text), replies.next());
-                    let left =
-                        if let Some(Value::Int(left)) = left { u64::try_from(left).ok() } else { None };
-                    let _ = reply.send(text.zip(left));
-                }
-            }
-        }
-    }
-
-    async fn try_send(
-        &mut self,
-        commands: &[Cmd],
-        connection: &mut Option<RedisConnection>,
-    ) -> Result<Vec<Value>, ConnectionError> {
-        let mut open = match connection.take() {
-            Some(open) => open,
-            None if self.failed.is_some_and(|failed| failed.elapsed() < RETRY_AFTER) => {
-                return Err(ConnectionError::Closed);
-            }
-            None => RedisConnection::open_database(&self.url).await?,
-        };
-        for command in commands {
-            open.write(command);
-        }
-        let called = async {
-            open.flush().await?;
-            let mut replies = Vec::with_capacity(commands.len());
-            for _ in commands {
-                replies.push(open.read().await?);
-            }
-            Ok::<_, ConnectionError>(replies)
-        };
-        let replies =
-            within(self.limit, called).await.unwrap_or(Err(ConnectionError::TimedOut("a session")))?;
-        let loading = replies.iter().find_map(|reply| match reply {
-            Value::ServerError(error) if error.kind() == Some(ServerErrorKind::BusyLoading) => Some(error),
-            _ => None,
-        });
-        if let Some(error) = loading {
-            return Err(ConnectionError::refused("a session", error));
-        }
-        let denied = replies.iter().find_map(|reply| match reply {
-            Value::ServerError(error) if is_denial(error) => Some(error.code()),
-            _ => None,
-        });
-        if let Some(code) = denied
-            && !std::mem::replace(&mut self.is_denied, true)
-        {
-            tracing::warn!(
-                code,
-                hint = "grant ~<redis.prefix>yamabiko:* and +hset +hdel +hgetall +del +pexpire +set +get +pttl \
-                        +multi +exec",
-                "sessions denied by the Redis ACL: a page can resume its session only on the node that kept it"
-            );
-        }
-        *connection = Some(open);
-        Ok(replies)
-    }
-}
-
-/// Whether the ACL denies a command, or the transaction that it is part of.
-fn is_denial(error: &ServerError) -> bool {
-    matches!(error.kind(), Some(ServerErrorKind::NoPerm | ServerErrorKind::ExecAbort))
-}
-
-/// The fields in the reply to HGETALL.
-fn fields(found: Value) -> Option<SessionFields> {
-    let texts = match found {
-        Value::Array(texts) => texts,
-        Value::Map(pairs) => pairs.into_iter().flat_map(|(field, value)| [field, value]).collect(),
-        _ => return None,
-    };
-    let mut texts = texts.into_iter();
-    let mut fields = SessionFields::new();
-    while let (Some(field), Some(value)) = (texts.next(), texts.next()) {
-        fields.insert(text(field)?, text(value)?);
-    }
-    Some(fields)
-}
-
-fn text(value: Value) -> Option<String> {
-    if let Value::BulkString(text) = value { String::from_utf8(text).ok() } else { None }
 }

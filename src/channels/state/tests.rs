@@ -57,6 +57,7 @@ fn state() -> (State, Arc<str>) {
         id: id.clone(),
         connections: 0,
         presence_members: 2,
+        member_encoder: None,
         subscription_count: false,
         cache_ttl: 1_000,
         event_bytes: 1_000,

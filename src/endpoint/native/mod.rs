@@ -1,6 +1,8 @@
 //! The native protocol over WebSocket.
 
 mod handler;
+mod presence;
+mod presence_handler;
 mod recovery;
 mod replay_writer;
 mod websocket;
@@ -14,6 +16,7 @@ use axum::http::header;
 use axum::response::Response;
 use axum::routing::get;
 
+pub use presence::Presence;
 pub use websocket::NativeEndpoint;
 
 /// `/ws` and `/`. `landing` answers those who open `/` without a WebSocket client.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::presence::Joiner;
 use super::replay_writer::ReplayWriter;
 use crate::channels::Histories;
 use crate::history::{Content, Entry, Missed, Since};
@@ -38,6 +39,8 @@ struct Returning {
     user: UserId,
     /// Everything after it is held or will be.
     position: Option<Since>,
+    /// What the connection joins when it has been told what it has missed.
+    presence: Option<Joiner>,
 }
 
 /// Why a client is told of a gap.
@@ -74,13 +77,14 @@ impl Recovery {
     /// Joins the channel, and answers with what the client has missed since this ID before anything else is delivered. No ID means
     /// from now on.
     ///
-    /// If this node knows the answer, it is in the outbox on return. Otherwise the store is read.
+    /// If this node knows the answer, it is in the outbox on return. Otherwise the store is read. `presence` joins afterwards.
     pub(super) fn join(
         self: &Arc<Self>,
         connection: &mut Connection,
         channel: &ChannelName,
         user: &UserId,
         since: &str,
+        presence: Option<Joiner>,
     ) {
         connection.join_gated(channel, user);
         let returning = Returning {
@@ -88,6 +92,7 @@ impl Recovery {
             channel: channel.clone(),
             user: user.clone(),
             position: self.histories.position(channel),
+            presence,
         };
         if since.is_empty() {
             let answer =
@@ -147,8 +152,8 @@ impl Recovery {
         } else {
             encode_recovered(frames.len())
         };
-        let Returning { handle, channel, .. } = returning;
-        ReplayWriter::new(handle, channel, frames, end, self.metrics.clone()).start(&answer);
+        let Returning { handle, channel, presence, .. } = returning;
+        ReplayWriter::new(handle, channel, frames, end, self.metrics.clone(), presence).start(&answer);
     }
 
     fn tell_gap(&self, returning: Returning, reason: GapReason) {
@@ -196,5 +201,8 @@ impl Returning {
     fn open(self, answer: &Frame) {
         self.handle.push(answer);
         self.handle.open(&self.channel, Replay::default());
+        if let Some(presence) = self.presence {
+            presence.join();
+        }
     }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::presence::Joiner;
 use crate::hub::{ConnectionHandle, Pushed, Replay};
 use crate::message::{ChannelName, Frame, Position};
 use crate::telemetry::Metrics;
@@ -24,6 +25,7 @@ pub(super) struct ReplayWriter {
     frames: Vec<Frame>,
     end: Option<Position>,
     metrics: Arc<Metrics>,
+    presence: Option<Joiner>,
 }
 
 impl ReplayWriter {
@@ -33,9 +35,10 @@ impl ReplayWriter {
         mut frames: Vec<Frame>,
         end: Option<Position>,
         metrics: Arc<Metrics>,
+        presence: Option<Joiner>,
     ) -> Self {
         frames.reverse();
-        Self { handle, channel, frames, end, metrics }
+        Self { handle, channel, frames, end, metrics, presence }
     }
 
     /// Writes this frame and as much as has room, and the rest in a task.
@@ -93,5 +96,8 @@ impl ReplayWriter {
 
     fn open(self) {
         self.handle.open(&self.channel, Replay { frames: Vec::new(), end: self.end });
+        if let Some(presence) = self.presence {
+            presence.join();
+        }
     }
 }

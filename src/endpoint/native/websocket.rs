@@ -6,6 +6,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
 use super::handler::{NativeHandler, NativeService};
+use super::presence::{Membership, Presence};
+use super::presence_handler::PresenceHandler;
 use super::recovery::Recovery;
 use crate::auth::{Authenticator, Identity, TokenRejectReason};
 use crate::broker::Broker;
@@ -31,6 +33,8 @@ pub struct NativeEndpoint {
     service: Arc<NativeService>,
     hub: Arc<Hub>,
     recovery: Arc<Recovery>,
+    /// If a kind has it.
+    presence: Option<Arc<Presence>>,
     authenticator: Arc<Authenticator>,
     close_on_expiry: bool,
 }
@@ -45,11 +49,17 @@ impl NativeEndpoint {
         histories: Arc<Histories>,
         authenticator: Arc<Authenticator>,
         close_on_expiry: bool,
-    ) -> Arc<Self> {
+    ) -> Self {
         let recovery =
             Recovery::new(histories.clone(), native.clone(), context.metrics.clone(), hub.outbox_bytes());
         let service = Arc::new(NativeService { context, native, broker, histories });
-        Arc::new(Self { service, hub, recovery, authenticator, close_on_expiry })
+        Self { service, hub, recovery, presence: None, authenticator, close_on_expiry }
+    }
+
+    /// The same, for an installation with channels whose clients see each other.
+    #[must_use]
+    pub fn with_presence(self, presence: Option<Arc<Presence>>) -> Self {
+        Self { presence, ..self }
     }
 
     /// Answers a handshake: 101, or why not.
@@ -74,13 +84,13 @@ impl NativeEndpoint {
         let identity = self.authenticate(request)?;
         let (response, upgrade) = accept(request)?;
         let admitted = context.admission.admit_user(&identity.id).ok();
-        let connection = if admitted.is_some() {
+        let (connection, membership) = if admitted.is_some() {
             self.join(&identity, request.uri().query())
         } else {
             let connection = self.hub.connect(Arc::new(Outbox::new(&FORMAT)));
             // A page cannot see why a handshake was rejected, but it can see a close code.
             connection.outbox().close(&close::OVER_CAPACITY);
-            connection
+            (connection, None)
         };
         context.on_connected();
         tracing::info!(
@@ -93,24 +103,46 @@ impl NativeEndpoint {
         let sender = Sender { name: identity.name, id: identity.id };
         let handler = NativeHandler::new(self.service.clone(), connection, sender, admitted);
         let expires_at = self.close_on_expiry.then_some(identity.expires_at);
-        serve(upgrade, handler, context.options.clone(), expires_at);
+        let options = context.options.clone();
+        match membership {
+            None => serve(upgrade, handler, options, expires_at),
+            Some(membership) => {
+                serve(upgrade, PresenceHandler::new(handler, membership), options, expires_at);
+            }
+        }
         Ok(response)
     }
 
     /// Connects, and joins the channel of the token.
-    fn join(&self, identity: &Identity, query: Option<&str>) -> Connection {
+    fn join(&self, identity: &Identity, query: Option<&str>) -> (Connection, Option<Membership>) {
         let since = parameter(query, "since");
         let has_history = since.is_some() && self.service.histories.retention(&identity.channel).is_some();
         let format = if has_history { &FORMAT_WITH_GAPS } else { &FORMAT };
         let mut connection = self.hub.connect(Arc::new(Outbox::new(format)));
+        let membership = self.membership(&connection, identity);
         match since {
             Some(since) if has_history => {
-                self.recovery.join(&mut connection, &identity.channel, &identity.id, &since);
+                // What the client has missed follows the answer without anything in between.
+                let presence = membership.as_ref().map(Membership::joiner);
+                self.recovery.join(&mut connection, &identity.channel, &identity.id, &since, presence);
+                return (connection, membership);
             }
             Some(_) => self.recovery.join_without_history(&mut connection, &identity.channel, &identity.id),
             None => connection.join(&identity.channel, &identity.id),
         }
-        connection
+        if let Some(membership) = &membership {
+            membership.join();
+        }
+        (connection, membership)
+    }
+
+    /// The place of a connection on a channel whose clients see each other.
+    fn membership(&self, connection: &Connection, identity: &Identity) -> Option<Membership> {
+        let presence = self.presence.as_ref()?;
+        self.service.native.has_presence(&identity.channel).then(|| {
+            let user = Sender { name: identity.name.clone(), id: identity.id.clone() };
+            presence.membership(connection.handle(), &identity.channel, &user)
+        })
     }
 
     fn authenticate(&self, request: &Request<Body>) -> Result<Identity, Rejection> {

@@ -211,7 +211,7 @@ impl PusherConnection {
         Box::new(move |joined| {
             let mut inner = connection.lock();
             match joined {
-                Ok(()) => connection.finish_subscribe(&mut inner, &channel, ticket),
+                Ok(_) => connection.finish_subscribe(&mut inner, &channel, ticket),
                 Err(error) => connection.fail_subscribe(&mut inner, channel.name(), ticket, error),
             }
         })

@@ -12,8 +12,12 @@ pub(super) struct KeptSession {
     pub(super) channels: Vec<KeptChannel>,
     /// Its user is online.
     pub(super) is_signed_in: bool,
+    /// When its last connection began, in milliseconds of Unix time. Of two sessions under one key, the later one counts.
+    pub(super) claimed_at: u64,
     /// When it ends, in milliseconds of the hub's clock.
     pub(super) until: u64,
+    /// Its node ended without a word, and may not have written its latest channels.
+    pub(super) may_lack_channels: bool,
 }
 
 #[derive(Debug)]
@@ -31,8 +35,9 @@ impl KeptSession {
         socket_id: SocketId,
         channels: Vec<KeptChannel>,
         is_signed_in: bool,
+        claimed_at: u64,
     ) -> Self {
-        Self { app, socket_id, channels, is_signed_in, until: 0 }
+        Self { app, socket_id, channels, is_signed_in, claimed_at, until: 0, may_lack_channels: false }
     }
 
     /// Whether there is anything to resume.

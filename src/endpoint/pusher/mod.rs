@@ -18,6 +18,7 @@ mod websocket;
 
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -35,6 +36,10 @@ pub fn routes(endpoint: Arc<PusherEndpoint>) -> Router {
         .route("/app/{*key}", get(connect.clone()))
         .route("/{token}/app/{*key}", get(connect))
         .merge(api)
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

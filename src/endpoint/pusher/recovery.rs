@@ -6,12 +6,15 @@ use crate::history::Since;
 use crate::hub::ReadProof;
 use crate::message::{ChannelName, Frame};
 use crate::protocol::pusher::SessionKey;
+use crate::unix_time::unix_milliseconds;
 
 /// What a connection with a session token has to remember so that a later one can resume its session.
 #[derive(Debug)]
 pub(super) struct Recovery {
     /// `None`: it has given no token, but positions of its own.
     key: Option<SessionKey>,
+    /// When this connection got the session, in milliseconds of Unix time.
+    claimed_at: u64,
     /// How far the client has read on all channels with a history, except those of `unproven`.
     read: Option<StoreState>,
     last_ticket: u32,
@@ -19,6 +22,9 @@ pub(super) struct Recovery {
     unproven: Vec<UnprovenChannel>,
     /// What the previous connection of the session has left, if the client has not taken all of it over yet.
     inherited: Option<Box<Inherited>>,
+    /// Until then, in milliseconds of the hub's clock, the client may subscribe to channels on which it was before, although the
+    /// session lacks them.
+    lacks_channels_until: u64,
     /// The positions that the client has sent with pending subscriptions. `None`: an unreadable one.
     wanted: Vec<(ChannelName, Option<Since>)>,
     /// When the session is written again for other nodes, in milliseconds of the hub's clock. `u64::MAX`: it has not been written.
@@ -53,15 +59,33 @@ const CHALLENGE: &[u8] = b"elder";
 impl Recovery {
     /// Of a new session, or one that is resumed.
     pub(super) fn new(key: Option<SessionKey>, resumed: Option<KeptSession>, now: u64) -> Self {
+        // Clocks of nodes differ.
+        let after = resumed.as_ref().map_or(0, |session| session.claimed_at + 1);
+        let claimed_at = key.map_or(0, |_| unix_milliseconds().max(after));
+        let may_lack = resumed.as_ref().is_some_and(|session| session.may_lack_channels);
+        let lacks_channels_until = if may_lack { now + SUBSCRIBE_WITHIN } else { 0 };
         let inherited = resumed.map(|session| Inherited { session, leave_at: now + SUBSCRIBE_WITHIN });
         let inherited = inherited.map(Box::new);
-        let (unproven, write_at) = (Vec::new(), u64::MAX);
-        let wanted = Vec::new();
-        Self { key, read: None, last_ticket: 0, unproven, inherited, wanted, write_at, challenger: None }
+        Self {
+            key,
+            claimed_at,
+            read: None,
+            last_ticket: 0,
+            unproven: Vec::new(),
+            inherited,
+            lacks_channels_until,
+            wanted: Vec::new(),
+            write_at: u64::MAX,
+            challenger: None,
+        }
     }
 
     pub(super) const fn key(&self) -> Option<SessionKey> {
         self.key
+    }
+
+    pub(super) const fn claimed_at(&self) -> u64 {
+        self.claimed_at
     }
 
     /// The client has subscribed to a channel with a history, of which it has read everything up to here. Until
@@ -124,6 +148,11 @@ impl Recovery {
     /// The channels that the client has not subscribed to again.
     pub(super) fn inherited(&self) -> impl Iterator<Item = &KeptChannel> {
         self.inherited.iter().flat_map(|inherited| &inherited.session.channels)
+    }
+
+    /// Whether the client may have been on a channel of which the session does not know.
+    pub(super) const fn may_lack(&self, now: u64) -> bool {
+        now < self.lacks_channels_until
     }
 
     /// Whether the client may have to sign in again.

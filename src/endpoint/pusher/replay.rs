@@ -48,7 +48,8 @@ impl PusherConnection {
         let (has_position, wanted) = recovery.take_wanted(channel);
         let inherited = recovery.take_inherited(channel);
         let read = inherited.as_ref().and_then(|kept| kept.since);
-        let was_subscribed = inherited.is_some() && has_history;
+        let may_have_been = inherited.is_some() || recovery.may_lack(self.channels().clock());
+        let was_subscribed = may_have_been && has_history;
         if !has_position && !was_subscribed {
             if has_history {
                 recovery.subscribe(channel, delivered);

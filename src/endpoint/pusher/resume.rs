@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::connection::{Inner, PusherConnection};
 use super::context::PusherContext;
 use super::kept_session::{KeptChannel, KeptSession};
 use super::leave::EndedSession;
+use super::milliseconds;
 use super::recovery::Recovery;
 use super::sessions::{Claim, SessionHolder};
 use crate::message::{ChannelName, Reconnect};
@@ -20,8 +21,9 @@ use crate::transport::DisconnectReason;
 /// How long the connection that has a session may take to answer when another one claims it.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// How often a connection claims a session that others have.
-const ATTEMPTS: usize = 3;
+/// How long a connection claims a session that others have. A connection that does not know yet whether it has the session waits for
+/// Redis and for other nodes, each for a second or two.
+const CLAIM_WITHIN: Duration = Duration::from_secs(6);
 
 /// How long a session is kept after the client has closed its connection without saying that the page is left. `disconnect()` of
 /// pusher-js does that, and so does pusher-js itself before it connects again because it has had no answer for too long.
@@ -38,7 +40,7 @@ impl PusherConnection {
     pub(super) fn claim(self: &Arc<Self>, key: SessionKey) {
         match self.context.sessions.claim(key, self) {
             Claim::New => self.begin(key),
-            Claim::Kept(session) => self.settle(key, Some(*session)),
+            Claim::Kept(session) => self.resume(key, *session),
             Claim::Connected(elder) => {
                 tokio::spawn(self.clone().contest(key, elder));
             }
@@ -54,12 +56,22 @@ impl PusherConnection {
         }
     }
 
+    /// Resumes a session that this node has kept.
+    fn resume(self: &Arc<Self>, key: SessionKey, session: KeptSession) {
+        if self.channels().session_store().is_some() {
+            tokio::spawn(self.clone().resume_latest(key, session));
+        } else {
+            self.settle(key, Some(session));
+        }
+    }
+
     /// Claims a session that another connection has. That one keeps it if its client answers.
     async fn contest(self: Arc<Self>, key: SessionKey, mut elder: Arc<dyn SessionHolder>) {
-        for _ in 0..ATTEMPTS {
+        let started = Instant::now();
+        while started.elapsed() < CLAIM_WITHIN {
             match elder.challenge() {
                 Some(answered) => match timeout(ANSWER_WITHIN, answered).await {
-                    Ok(Ok(())) => break,
+                    Ok(Ok(())) => return self.greet_without_session(&mut self.lock()),
                     // It has ended.
                     Ok(Err(_)) => {}
                     Err(_) => elder.clone().supersede(),
@@ -69,11 +81,12 @@ impl PusherConnection {
             }
             match self.context.sessions.claim(key, &self) {
                 Claim::New => return self.begin(key),
-                Claim::Kept(session) => return self.settle(key, Some(*session)),
+                Claim::Kept(session) => return self.resume(key, *session),
                 Claim::Connected(other) => elder = other,
             }
         }
-        self.greet_without_session(&mut self.lock());
+        // A new session would forget what the page has missed. It connects again in a second.
+        self.refuse(&close::UNAVAILABLE);
     }
 
     /// The session is this connection's.
@@ -165,7 +178,7 @@ impl PusherConnection {
     fn end_session(self: &Arc<Self>, inner: &mut Inner, key: SessionKey, mut recovery: Recovery) {
         self.context.sessions.forget(key, self);
         if recovery.is_written() {
-            self.context.unwrite(key);
+            self.context.unwrite(key, recovery.claimed_at());
         }
         let rest = recovery.take_rest();
         if let Some(mut rest) = rest {
@@ -201,10 +214,10 @@ impl PusherConnection {
             is_signed_in |= rest.is_signed_in;
         }
         channels.shrink_to_fit();
-        let session = KeptSession::new(app, id, channels, is_signed_in);
+        let session = KeptSession::new(app, id, channels, is_signed_in, recovery.claimed_at());
         if session.is_empty() {
             if recovery.is_written() {
-                self.context.unwrite(key);
+                self.context.unwrite(key, recovery.claimed_at());
             }
             return self.context.sessions.forget(key, self);
         }
@@ -281,7 +294,7 @@ impl PusherContext {
             connection.terminate();
         }
         if let Some(kept) = kept {
-            self.unwrite(*key);
+            self.unwrite(*key, kept.claimed_at);
             self.end_session(kept);
         }
     }
@@ -328,8 +341,4 @@ fn kept_for(reason: DisconnectReason, window: Duration) -> Option<Duration> {
         },
         DisconnectReason::HeartbeatTimeout | DisconnectReason::Lost => Some(window),
     }
-}
-
-pub(super) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

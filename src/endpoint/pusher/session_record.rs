@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::kept_session::{KeptChannel, KeptSession};
-use crate::broker::{SessionFields, StoreState};
+use crate::broker::{SessionFields, SessionStore, StoreState};
 use crate::message::SocketId;
 use crate::protocol::pusher::Channel;
 
@@ -31,7 +31,7 @@ struct SessionMeta {
     connected: bool,
 }
 
-/// The field of everything but the channels.
+/// The field of everything but the channels and the time.
 pub(super) const META: &str = "session";
 
 /// Precedes the name of a channel in the name of its field.
@@ -68,7 +68,8 @@ pub(super) fn fields(node: &str, session: &KeptSession) -> SessionFields {
     let meta = meta(node, &session.app, session.socket_id, session.is_signed_in, false);
     let channels = session.channels.iter();
     let channels = channels.map(|kept| (field(kept.channel.name().as_str()), value(kept.since, false)));
-    std::iter::once((META.to_owned(), meta)).chain(channels).collect()
+    let time = (SessionStore::CLAIMED_AT.to_owned(), session.claimed_at.to_string());
+    [(META.to_owned(), meta), time].into_iter().chain(channels).collect()
 }
 
 impl SessionRecord {
@@ -78,6 +79,7 @@ impl SessionRecord {
         if meta.app != *app {
             return None;
         }
+        let claimed_at = fields.remove(SessionStore::CLAIMED_AT)?.parse().ok()?;
         let (mut channels, mut reading) = (Vec::with_capacity(fields.len()), Vec::new());
         for (field, value) in fields {
             let name = field.strip_prefix(CHANNEL)?;
@@ -87,7 +89,7 @@ impl SessionRecord {
             let since = parse_state(position.unwrap_or(&value));
             channels.push(KeptChannel { channel, since, is_local: false });
         }
-        let session = KeptSession::new(app.clone(), meta.socket_id, channels, meta.signed_in);
+        let session = KeptSession::new(app.clone(), meta.socket_id, channels, meta.signed_in, claimed_at);
         Some(Self { node: meta.node, session, reading, is_connected: meta.connected })
     }
 
@@ -95,6 +97,7 @@ impl SessionRecord {
     /// had delivered then. `None`: that is not known.
     pub(super) fn at(self, delivered: Option<StoreState>) -> KeptSession {
         let Self { mut session, reading, is_connected, .. } = self;
+        session.may_lack_channels = is_connected;
         for (kept, is_reading) in session.channels.iter_mut().zip(reading) {
             if is_connected && is_reading {
                 kept.since = delivered.and_then(|delivered| {
@@ -127,12 +130,12 @@ mod tests {
         let channel = |name: &str| Channel::new(name, 200).unwrap();
         let kept = |name: &str, since| KeptChannel { channel: channel(name), since, is_local: true };
         let channels = vec![kept("private-a", Some(state(7))), kept("b", None)];
-        let session = KeptSession::new(app.clone(), SocketId::new(1, 2), channels, true);
+        let session = KeptSession::new(app.clone(), SocketId::new(1, 2), channels, true, 70);
         let written = fields("n", &session);
         assert_eq!(written["channel:private-a"], "ab 7");
         assert_eq!(written["session"], r#"{"node":"n","app":"1","socket_id":"1.2","signed_in":true}"#);
         let read = SessionRecord::parse(written.clone(), &app).unwrap();
-        assert_eq!((&*read.node, read.is_connected), ("n", false));
+        assert_eq!((&*read.node, read.is_connected, read.session.claimed_at), ("n", false, 70));
         let read = read.at(None);
         assert_eq!((read.socket_id, read.is_signed_in), (SocketId::new(1, 2), true));
         let mut found: Vec<_> =
@@ -148,7 +151,8 @@ mod tests {
         let app: Arc<str> = "1".into();
         let since = |delivered: Option<StoreState>, value: String| {
             let meta = meta("n", &app, SocketId::new(1, 2), false, true);
-            let fields = SessionFields::from([(META.into(), meta), (field("a"), value)]);
+            let time = (SessionStore::CLAIMED_AT.into(), "70".into());
+            let fields = SessionFields::from([(META.into(), meta), time, (field("a"), value)]);
             SessionRecord::parse(fields, &app).unwrap().at(delivered).channels[0].since
         };
         assert_eq!(since(Some(state(9)), value(Some(state(7)), true)), Some(state(9)));

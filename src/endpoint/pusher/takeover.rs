@@ -9,9 +9,10 @@ use tokio::time::{sleep, timeout};
 use super::connection::{Inner, PusherConnection};
 use super::context::PusherContext;
 use super::kept_session::KeptSession;
-use super::resume::{ANSWER_WITHIN, milliseconds};
+use super::milliseconds;
+use super::resume::ANSWER_WITHIN;
 use super::session_record::{self, META, SessionRecord};
-use crate::broker::{SessionFields, StoreState};
+use crate::broker::{SessionFields, SessionStore, StoreState};
 use crate::channels::SessionAnswer;
 use crate::message::{ChannelName, NodeName};
 use crate::protocol::pusher::{SessionKey, close};
@@ -57,6 +58,21 @@ impl PusherConnection {
                 self.context.sessions.forget(key, &self);
                 self.refuse(&close::UNAVAILABLE);
             }
+        }
+    }
+
+    /// Resumes a session that this node has kept, unless the page has begun another one elsewhere: while this node could not reach
+    /// Redis, the others did not know of this one.
+    pub(super) async fn resume_latest(self: Arc<Self>, key: SessionKey, session: KeptSession) {
+        let latest = match self.channels().session_store() {
+            Some(store) => store.claimed_at(&key.to_text()).await,
+            None => None,
+        };
+        if latest.is_some_and(|latest| latest > session.claimed_at) {
+            self.context.leave_moved(session);
+            self.take_over(key).await;
+        } else {
+            self.settle(key, Some(session));
         }
     }
 
@@ -106,14 +122,16 @@ impl PusherConnection {
         });
         let mut fields: SessionFields = inherited.collect();
         fields.insert(META.to_owned(), meta);
-        for channel in inner.session.channels() {
+        fields.insert(SessionStore::CLAIMED_AT.to_owned(), recovery.claimed_at().to_string());
+        // The client of a pending subscription has not been promised anything yet.
+        for channel in inner.session.active_channels() {
             let name = channel.name();
             let field = session_record::field(name.as_str());
             let since = recovery.read_on(name).filter(|_| self.channels().has_history(&app, name));
             let value = session_record::value(since, !recovery.is_sending(name));
-            fields.entry(field).or_insert(value);
+            fields.insert(field, value);
         }
-        store.write(&key.to_text(), fields, window * 2);
+        store.write(&key.to_text(), recovery.claimed_at(), fields, window * 2);
         recovery.written(self.channels().clock().saturating_add(milliseconds(window)));
         self.context.start_signs_of_life();
     }
@@ -130,14 +148,16 @@ impl PusherConnection {
         let since = recovery.read_on(channel).filter(|_| has_history);
         let value = session_record::value(since, !recovery.is_sending(channel));
         let field = session_record::field(channel.as_str());
-        store.set(&key.to_text(), &field, &value, self.context.sessions.window() * 2);
+        let ttl = self.context.sessions.window() * 2;
+        store.set(&key.to_text(), recovery.claimed_at(), field, value, ttl);
     }
 
     pub(super) fn unwrite_channel(&self, inner: &Inner, channel: &ChannelName) {
         let written = inner.recovery.as_ref().filter(|recovery| recovery.is_written());
-        let key = written.and_then(|recovery| recovery.key());
-        if let (Some(store), Some(key)) = (self.channels().session_store(), key) {
-            store.unset(&key.to_text(), &session_record::field(channel.as_str()));
+        let session = written.and_then(|recovery| Some((recovery.key()?, recovery.claimed_at())));
+        if let (Some(store), Some((key, claimed_at))) = (self.channels().session_store(), session) {
+            let ttl = self.context.sessions.window() * 2;
+            store.unset(&key.to_text(), claimed_at, session_record::field(channel.as_str()), ttl);
         }
     }
 }
@@ -146,13 +166,15 @@ impl PusherContext {
     /// Writes a session whose connection has ended.
     pub(super) fn write_kept(&self, key: SessionKey, session: &KeptSession, time: Duration) {
         if let Some(store) = self.channels.session_store() {
-            store.write(&key.to_text(), session_record::fields(self.channels.node(), session), time);
+            let fields = session_record::fields(self.channels.node(), session);
+            store.write(&key.to_text(), session.claimed_at, fields, time);
         }
     }
 
-    pub(super) fn unwrite(&self, key: SessionKey) {
+    /// Removes a session that was claimed at this time for other nodes.
+    pub(super) fn unwrite(&self, key: SessionKey, claimed_at: u64) {
         if let Some(store) = self.channels.session_store() {
-            store.remove(&key.to_text());
+            store.remove(&key.to_text(), claimed_at);
         }
     }
 
@@ -182,14 +204,19 @@ impl PusherContext {
                 },
                 (None, Some(kept)) => {
                     let fields = session_record::fields(self.channels.node(), &kept);
-                    let until = self.channels.clock().saturating_add(milliseconds(STAYS_AFTER_MOVE));
-                    if let Some(before) = self.sessions.keep_moved(kept, until) {
-                        self.end_session(before);
-                    }
+                    self.leave_moved(kept);
                     return SessionAnswer::GivenUp(serde_json::to_string(&fields).unwrap_or_default());
                 }
                 (None, None) => return SessionAnswer::Unknown,
             }
+        }
+    }
+
+    /// Keeps what a session has joined here for a while, because it has moved to another node.
+    fn leave_moved(self: &Arc<Self>, session: KeptSession) {
+        let until = self.channels.clock().saturating_add(milliseconds(STAYS_AFTER_MOVE));
+        if let Some(before) = self.sessions.keep_moved(session, until) {
+            self.end_session(before);
         }
     }
 

@@ -70,6 +70,7 @@ impl Node {
             id: "1".into(),
             connections: 0,
             presence_members: settings.presence_members,
+            member_encoder: None,
             subscription_count: settings.subscription_count,
             cache_ttl: 1_000,
             event_bytes: 10_000,

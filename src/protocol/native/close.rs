@@ -24,13 +24,17 @@ pub static CLOSES: Closes = Closes {
 /// The node has as many connections as it may have.
 pub static OVER_CAPACITY: Close = try_again_later("over_capacity");
 
-pub static ALL: [&Close; 6] = [
+/// The broker does not accept the connection on a channel whose clients see each other.
+pub static UNAVAILABLE: Close = try_again_later("unavailable");
+
+pub static ALL: [&Close; 7] = [
     &CLOSES.slow_consumer,
     &CLOSES.going_away,
     &CLOSES.restarting,
     &CLOSES.expired,
     &CLOSES.disconnected,
     &OVER_CAPACITY,
+    &UNAVAILABLE,
 ];
 
 const fn going_away(reconnect: Reconnect) -> Close {

@@ -37,13 +37,23 @@ fn object(message: &Bytes, data: Option<&str>) -> Result<Bytes, RejectReason> {
     Ok(message.slice_ref(data.as_bytes()))
 }
 
-/// The frame that every receiver gets. `position`: of a message in the history of its channel.
-pub(super) fn encode(position: Option<Position>, sender: &Sender, data: &[u8]) -> Frame {
+/// The frame that every receiver gets. `position`: of a message in the history of its channel. `message_type`: see
+/// [`Event`](crate::message::Event).
+pub(super) fn encode(
+    message_type: Option<&str>,
+    position: Option<Position>,
+    sender: &Sender,
+    data: &[u8],
+) -> Frame {
+    let message_type = message_type.map(quoted);
+    let message_type = message_type.as_deref().unwrap_or(r#""message""#);
     let name = quoted(&sender.name);
     let message_id = position.map(|position| format!(r#""id":"{position}","#)).unwrap_or_default();
     sender.id.with_json(|id| {
         Frame::text(&[
-            br#"{"type":"message","#,
+            br#"{"type":"#,
+            message_type.as_bytes(),
+            b",",
             message_id.as_bytes(),
             br#""sender":{"name":"#,
             name.as_bytes(),
@@ -116,13 +126,17 @@ mod tests {
     fn golden_broadcast() {
         let sender = Sender { name: Arc::from("A\"oi"), id: 7.into() };
         assert_eq!(
-            &encode(None, &sender, br#"{"message":"hi"}"#).bytes()[2..],
+            &encode(None, None, &sender, br#"{"message":"hi"}"#).bytes()[2..],
             br#"{"type":"message","sender":{"name":"A\"oi","id":7},"data":{"message":"hi"}}"#
         );
         let position = "9f3c20-17".parse().ok();
         assert_eq!(
-            &encode(position, &sender, br#"{"message":"hi"}"#).bytes()[2..],
+            &encode(None, position, &sender, br#"{"message":"hi"}"#).bytes()[2..],
             br#"{"type":"message","id":"9f3c20-17","sender":{"name":"A\"oi","id":7},"data":{"message":"hi"}}"#
+        );
+        assert_eq!(
+            &encode(Some("job\"s"), position, &sender, b"{}").bytes()[2..],
+            br#"{"type":"job\"s","id":"9f3c20-17","sender":{"name":"A\"oi","id":7},"data":{}}"#
         );
     }
 
@@ -164,7 +178,7 @@ mod tests {
             let taken = decoded(&format!(r#"{{"data":{data}}}"#)).unwrap();
             prop_assert_eq!(&taken, &data);
             let name: Arc<str> = text.into();
-            let frame = encode(None, &Sender { name: name.clone(), id: (-1).into() }, taken.as_bytes());
+            let frame = encode(None, None, &Sender { name: name.clone(), id: (-1).into() }, taken.as_bytes());
             let json = std::str::from_utf8(&frame.bytes()[if frame.bytes()[1] == 126 { 4 } else { 2 }..]).unwrap();
             let value: Value = serde_json::from_str(json).unwrap();
             prop_assert_eq!(value["sender"]["name"].as_str(), Some(&*name));

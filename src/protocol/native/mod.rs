@@ -8,6 +8,7 @@ mod json_object;
 mod message;
 mod message_ref;
 mod omitted_keys;
+mod presence;
 mod recovery;
 mod rules;
 mod settings;
@@ -21,6 +22,7 @@ use crate::message::{Audience, ChannelName, Encoding, Event, Frame, Position, Se
 pub use acknowledgement::{Acknowledgement, RejectReason, encode_acknowledgement};
 pub use message_ref::MessageRef;
 pub use omitted_keys::OmittedKeys;
+pub use presence::{PRESENCE_APP, PresenceEncoder, encode_connected, member};
 pub use recovery::{encode_gap, encode_gap_while_connected, encode_recovered, encode_up_to_date};
 pub use rules::InvalidTarget;
 pub use settings::{ChannelSettings, ChannelsSettings, SenderSettings};
@@ -78,16 +80,27 @@ impl Native {
     }
 
     /// Encodes an event for its receivers by the rules of its channel's kind. `position` is its place in the history of the channel.
-    /// `omitted` is called with the kind, as the settings name it, and each key that is not delivered.
+    /// `omitted` is called with the kind, as the settings name it, and each key that is not delivered. An event with a `type` is
+    /// delivered to everyone, with all of its data.
     pub fn deliver<'a>(
         &'a self,
         event: &Event,
         position: Option<Position>,
         mut omitted: impl FnMut(&'a str, &str),
     ) -> Result<(Audience, Frame), InvalidTarget> {
+        if let Some(message_type) = &event.message_type {
+            let frame = message::encode(Some(message_type), position, &event.sender, &event.data);
+            return Ok((Audience::Everyone, frame));
+        }
         let rule = self.rules.of(&event.channel);
         let (audience, data) = rule.apply(&event.data, |key| omitted(&rule.kind, key))?;
-        Ok((audience, message::encode(position, &event.sender, &data)))
+        Ok((audience, message::encode(None, position, &event.sender, &data)))
+    }
+
+    /// Whether a message on this channel can be addressed to one user.
+    #[must_use]
+    pub fn has_targeting(&self, channel: &ChannelName) -> bool {
+        self.rules.of(channel).targeting
     }
 
     /// The keys of this object that will not be delivered; `None` if all of them are.
@@ -97,6 +110,18 @@ impl Native {
         rule.apply(data, |key| keys.push(key.to_owned()))?;
         let fields = rule.fields.clone().unwrap_or_default();
         Ok((!keys.is_empty()).then(|| OmittedKeys { kind: rule.kind.clone(), fields, keys }))
+    }
+
+    /// Whether the clients of a channel see each other.
+    #[must_use]
+    pub fn has_presence(&self, channel: &ChannelName) -> bool {
+        self.rules.of(channel).presence
+    }
+
+    /// Whether those of any channel do.
+    #[must_use]
+    pub fn has_any_presence(&self) -> bool {
+        self.rules.iter().any(|rule| rule.presence)
     }
 
     /// The kinds that deliver only some keys, as the settings name them.

@@ -29,8 +29,9 @@ pub(super) struct Rule {
     pub(super) kind: String,
     /// The keys of `data` that are delivered; `None` delivers all.
     pub(super) fields: Option<Vec<String>>,
-    targeting: bool,
+    pub(super) targeting: bool,
     pub(super) client_send: bool,
+    pub(super) presence: bool,
 }
 
 /// `target_user_id` is neither a user ID (a positive integer, or a text) nor one of the values that mean everyone.
@@ -45,6 +46,7 @@ impl Rules {
             fields: settings.fields.clone().filter(|fields| !fields.iter().any(|field| field == EVERYTHING)),
             targeting: settings.targeting,
             client_send: settings.client_send,
+            presence: settings.presence,
         };
         let kinds = channels.iter().map(|(kind, settings)| (kind.clone(), rule(kind, settings))).collect();
         let other = channels.get(ChannelSettings::OTHERS).map_or_else(
@@ -53,6 +55,7 @@ impl Rules {
                 fields: None,
                 targeting: false,
                 client_send: true,
+                presence: false,
             },
             |settings| rule(ChannelSettings::OTHERS, settings),
         );
@@ -140,9 +143,16 @@ mod tests {
             fields: Some(vec!["message".into(), "name".into()]),
             targeting: true,
             client_send: true,
+            presence: true,
             history: None,
         };
-        let whisper = ChannelSettings { fields: None, targeting: true, client_send: false, history: None };
+        let whisper = ChannelSettings {
+            fields: None,
+            targeting: true,
+            client_send: false,
+            presence: false,
+            history: None,
+        };
         Rules::new(&HashMap::from([("chat".into(), chat), ("whisper".into(), whisper)]))
     }
 
@@ -185,6 +195,7 @@ mod tests {
             fields: fields.map(|field| vec![field.to_owned()]),
             targeting: false,
             client_send: false,
+            presence: false,
             history: None,
         };
         let rules = Rules::new(&HashMap::from([

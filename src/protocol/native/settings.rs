@@ -28,6 +28,9 @@ pub struct ChannelSettings {
     /// Whether clients may send.
     #[serde(default = "yes")]
     pub client_send: bool,
+    /// Whether clients are told who else is on their channel.
+    #[serde(default)]
+    pub presence: bool,
     /// What is kept of each channel; none has a history without the setting.
     #[serde(default)]
     pub history: Option<Retention>,

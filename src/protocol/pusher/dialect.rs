@@ -18,8 +18,8 @@ impl Dialect for PusherDialect {
                 server_message::channel_event(channel.as_str(), event, data, user_id)
             }
             Notice::MemberAdded { channel, member } => server_message::member_added(channel.as_str(), member),
-            Notice::MemberRemoved { channel, user_id } => {
-                server_message::member_removed(channel.as_str(), user_id)
+            Notice::MemberRemoved { channel, member } => {
+                server_message::member_removed(channel.as_str(), &member.user_id)
             }
             Notice::SubscriptionCount { channel, count } => {
                 server_message::subscription_count(channel.as_str(), count)
@@ -110,13 +110,14 @@ mod tests {
     #[test]
     fn notices_are_encoded_as_frames() {
         let (channel, user) = (name("presence-a"), crate::message::UserId::new("7"));
+        let member = crate::message::Member { user_id: user.clone(), user_info: None };
         let text = |notice: Notice<'_>| server_message::text_of(&PusherDialect.encode(&notice));
         assert_eq!(
             text(Notice::UserOnline(&user)),
             r#"{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"7\"]}]}"}"#
         );
         assert_eq!(
-            text(Notice::MemberRemoved { channel: &channel, user_id: &user }),
+            text(Notice::MemberRemoved { channel: &channel, member: &member }),
             r#"{"event":"pusher_internal:member_removed","channel":"presence-a","data":"{\"user_id\":\"7\"}"}"#
         );
         let event = Notice::Event { channel: &channel, event: "client-e", data: "{}", user_id: Some(&user) };

@@ -56,10 +56,12 @@ async fn an_event_arrives_unchanged(mut node: Node) {
             channel: ChannelName::new("chat:ルーム \"1\", a\\b").unwrap(),
             sender: Sender { name: "あおい \"A\" \u{2028}".into(), id: i64::MIN.into() },
             data: Bytes::from_static(data.as_bytes()),
+            message_type: Some("job\\ \"1\"".into()),
         };
         assert_eq!(node.publish(sent.clone()).await, Ok(()));
         let arrived = node.next().await;
         assert_eq!((arrived.channel, arrived.sender), (sent.channel, sent.sender));
+        assert_eq!(arrived.message_type, sent.message_type);
         assert_eq!(std::str::from_utf8(&arrived.data).unwrap(), data);
     }
 }

@@ -31,7 +31,7 @@ async fn application_messages_arrive_and_invalid_ones_are_counted() {
     let server = RedisServer::start();
     let mut node = Node::on(&server).await;
     let mut laravel = server.client().await;
-    let junk: [(&'static str, Vec<u8>); 8] = [
+    let junk: [(&'static str, Vec<u8>); 9] = [
         ("invalid_json", b"{\"channel\":\"chat:\"} x".to_vec()),
         ("invalid_json", vec![0xff; 2 << 20]),
         ("invalid_envelope", "[".repeat(1 << 20).into_bytes()),
@@ -40,6 +40,7 @@ async fn application_messages_arrive_and_invalid_ones_are_counted() {
         ("invalid_channel", br#"{"channel":{},"data":{}}"#.to_vec()),
         ("invalid_data", br#"{"channel":"chat:","data":"x"}"#.to_vec()),
         ("invalid_sender", br#"{"channel":"chat:","data":{},"sender":"x"}"#.to_vec()),
+        ("invalid_type", br#"{"channel":"chat:","data":{},"type":{}}"#.to_vec()),
     ];
     for (_, payload) in &junk {
         let receivers: i64 =
@@ -61,7 +62,7 @@ async fn application_messages_arrive_and_invalid_ones_are_counted() {
         wait_for(reason, || node.dropped(reason) == 1).await;
     }
     let count = |reason| junk.iter().filter(|(word, _)| *word == reason).count() as u64;
-    for reason in ["invalid_json", "invalid_envelope", "invalid_channel", "invalid_data", "invalid_sender"] {
+    for reason in junk.iter().map(|(reason, _)| *reason) {
         assert_eq!(node.dropped(reason), count(reason), "{reason}");
     }
     assert_eq!(node.metrics.broker_messages.get(), 1);

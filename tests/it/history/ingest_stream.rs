@@ -1,15 +1,15 @@
 //! What applications add to the ingest stream is delivered exactly once, also what they add while no node runs.
 
 use redis::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::laravel_messages::{
     PREFIX, app_numbers, application, client, expect_numbers, expect_received, history, node, nodes, numbers,
-    php,
+    php, publish_raw,
 };
 use crate::pusher::page::Page;
-use crate::support::eventually;
 use crate::support::redis::RedisServer;
+use crate::support::{Client, Request, claims, eventually, token};
 
 fn add(application: &mut Connection, payload: &str) {
     let key = format!("{PREFIX}yamabiko:in");
@@ -69,6 +69,34 @@ fn entries_are_stored_and_delivered_once_and_in_order() {
     eventually("the stream is empty", || length(&mut laravel, "yamabiko:in") == 0);
     let expires: i64 = redis::cmd("TTL").arg(format!("{PREFIX}yamabiko:in")).query(&mut laravel).unwrap();
     assert!(expires > 0);
+}
+
+#[test]
+fn a_type_is_stored_and_recovered() {
+    let redis = RedisServer::start();
+    let (leader, others) = nodes(&redis, 1);
+    let mut laravel = application(&redis);
+    let (mut live, mut other) = (client(&others[0], "feed:a"), client(&leader, "feed:a"));
+    add_native(&mut laravel, "feed:a", 0);
+    other.expect_text();
+    let first = live.expect_json()["id"].as_str().unwrap().to_owned();
+    add(&mut laravel, r#"{"channel":"feed:a","data":{"n":1},"type":"job.Done"}"#);
+    let added = live.expect_text();
+    publish_raw(&mut laravel, "broadcast", r#"{"type":"job.Done","channel":"feed:a","data":{"n":2}}"#);
+    let texts = [added, live.expect_text()];
+    assert_eq!([other.expect_text(), other.expect_text()], texts);
+    for (number, text) in (1..).zip(&texts) {
+        let frame: Value = serde_json::from_str(text).unwrap();
+        let id = frame["id"].as_str().unwrap();
+        let sender = r#""sender":{"name":"System","id":0}"#;
+        assert_eq!(*text, format!(r#"{{"type":"job.Done","id":"{id}",{sender},"data":{{"n":{number}}}}}"#));
+    }
+    for server in [&leader, &others[0]] {
+        let target = format!("/?token={}&since={first}", token(&claims(8, "Ren", "feed:a")));
+        let mut back = Client::upgrade(Request::get(server.address, target)).expect("upgraded");
+        assert_eq!(back.expect_json(), json!({ "type": "recovered", "count": 2 }));
+        assert_eq!([back.expect_text(), back.expect_text()], texts);
+    }
 }
 
 #[test]
@@ -142,6 +170,7 @@ fn entries_that_cannot_be_read_become_dead_letters() {
         (r#"{"data":{}}"#, "invalid_channel"),
         (r#"{"channel":"feed:a","data":[1]}"#, "invalid_data"),
         (r#"{"channel":"feed:a","data":{},"sender":7}"#, "invalid_sender"),
+        (r#"{"channel":"feed:a","data":{},"type":7}"#, "invalid_type"),
         (r#"{"app":"9","channel":"news","event":"E","data":1}"#, "unknown_app"),
         (r#"{"app":"1","channel":"n e","event":"E","data":1}"#, "invalid_channel"),
         (r#"{"app":"1","channel":"news","data":1}"#, "invalid_event"),

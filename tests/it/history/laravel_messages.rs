@@ -89,7 +89,7 @@ pub(super) fn publish(application: &mut Connection, channel: &str, number: usize
     publish_raw(application, "broadcast", &payload);
 }
 
-fn publish_raw(application: &mut Connection, topic: &str, payload: &str) {
+pub(super) fn publish_raw(application: &mut Connection, topic: &str, payload: &str) {
     let topic = format!("{PREFIX}{topic}");
     let _: i64 = redis::cmd("PUBLISH").arg(topic).arg(payload).query(application).unwrap();
 }
@@ -181,6 +181,23 @@ fn a_single_node_stores_what_is_published_as_soon_as_it_is_ready() {
     }
     expect_received(&mut aoi, 100);
     expect_numbers(&mut laravel, "feed:a", 100);
+}
+
+#[test]
+fn a_message_that_a_lost_store_has_numbered_is_dropped() {
+    let redis = RedisServer::start();
+    let server = node(&redis);
+    let mut application = application(&redis);
+    let mut client = client(&server, "feed:a");
+    publish(&mut application, "feed:a", 0);
+    expect_received(&mut client, 1);
+    let late = r#"{"channel":"feed:a","data":{"n":7},"stored":"abc 9 1700000000000 0:ab-3:0"}"#;
+    publish_raw(&mut application, "broadcast", late);
+    eventually("it is dropped", || {
+        server.metric(r#"yamabiko_broker_dropped_total{reason="lost_store"}"#) == 1
+    });
+    publish(&mut application, "feed:a", 1);
+    assert_eq!(client.expect_json()["data"]["n"], 1);
 }
 
 #[test]

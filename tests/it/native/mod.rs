@@ -7,6 +7,7 @@ mod expiry;
 mod handshake;
 mod heartbeat;
 mod limits;
+mod presence;
 mod recovery;
 mod refs;
 mod removal;

@@ -112,6 +112,49 @@ fn channel_rules_and_targets_apply_to_application_messages() {
 }
 
 #[test]
+fn a_type_of_the_application_is_delivered_without_rules() {
+    let redis = RedisServer::start();
+    let nodes = [ready(&redis), ready(&redis)];
+    let mut clients = [(&nodes[0], 7), (&nodes[1], 8)].map(|(node, id)| join(node, id, "Aoi", "chat:"));
+    let mut laravel = Laravel::on(&redis);
+    let data = r#"{"target_user_id":7,"x":[1.0,{}],"message":"hi"}"#;
+    for (message_type, expected) in [
+        (
+            r#","type":"userTyping""#,
+            format!(r#"{{"type":"userTyping","sender":{{"name":"System","id":0}},"data":{data}}}"#),
+        ),
+        (
+            r#","type":"a\"b\u5c71","sender":{"name":"Ren","id":8}"#,
+            format!(r#"{{"type":"a\"b山","sender":{{"name":"Ren","id":8}},"data":{data}}}"#),
+        ),
+    ] {
+        laravel.publish(&format!(r#"{{"channel":"chat:","data":{data}{message_type}}}"#));
+        for client in &mut clients {
+            assert_eq!(client.expect_text(), expected);
+        }
+    }
+    // These are plain messages, to which the rules apply.
+    for message_type in ["null", r#""message""#] {
+        laravel
+            .publish(&format!(r#"{{"channel":"chat:","data":{{"message":1,"x":1}},"type":{message_type}}}"#));
+        for client in &mut clients {
+            assert_eq!(client.expect_json(), message(0, "System", &json!({ "message": 1 })));
+        }
+    }
+    for message_type in ["7", "true", "[]", "{}"] {
+        laravel.publish(&format!(r#"{{"channel":"chat:","data":{{"message":1}},"type":{message_type}}}"#));
+    }
+    clients[0].expect_quiet();
+    for node in &nodes {
+        assert_eq!(node.metric("yamabiko_broker_dropped_total{reason=\"invalid_type\"}"), 4);
+    }
+    // A client cannot choose a type.
+    clients[0].send_text(r#"{"type":"userTyping","data":{"message":2}}"#);
+    clients[0].expect_sent();
+    assert_eq!(clients[0].expect_json(), message(7, "Aoi", &json!({ "message": 2 })));
+}
+
+#[test]
 fn user_ids_may_be_strings() {
     let redis = RedisServer::start();
     let nodes = [ready(&redis), ready(&redis)];

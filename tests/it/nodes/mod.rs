@@ -4,6 +4,7 @@ mod delivery;
 mod disconnects;
 mod laravel_messages;
 mod outages;
+mod presence;
 
 use serde_json::{Value, json};
 

@@ -31,6 +31,7 @@ impl Page {
 
     /// The first app, with the token of a session.
     pub(crate) fn of_session(server: &Server, token: &str) -> Self {
+        deliver(server);
         Self::at(server, &format!("page~{token}"), "")
     }
 
@@ -188,6 +189,14 @@ impl Page {
         self.send("pusher:ping", json!({}));
         self.expect("pusher:pong", "", &json!({}));
     }
+}
+
+/// Returns when the node has delivered everything that was published before.
+pub(crate) fn deliver(server: &Server) {
+    let mut marker = Page::open(server);
+    marker.subscribe("marker");
+    trigger(server, &["marker"], "E", &json!({}), None);
+    marker.expect("E", "marker", &json!({}));
 }
 
 /// A WebSocket at a path.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::pusher::page::{connect, get, member, post, trigger};
+use crate::pusher::page::{connect, deliver, get, member, post, trigger};
 use crate::pusher::{APPS, Page, serve};
 use crate::support::{Server, eventually};
 
@@ -293,6 +293,7 @@ struct Positioned {
 
 impl Positioned {
     fn open(server: &Server) -> Self {
+        deliver(server);
         let page = Page::at(server, "page", "&recovery=2");
         Self { page, position: String::new() }
     }

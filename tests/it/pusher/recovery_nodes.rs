@@ -1,5 +1,7 @@
 //! Sessions that move to another node, or to the next process.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -7,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::pusher::page::{connect, member, post, trigger};
 use crate::pusher::recovery::{OTHER_TOKEN, TOKEN, apps, say};
-use crate::pusher::{Page, node};
+use crate::pusher::{Page, node, node_at};
+use crate::support::line::{Flow, Line};
 use crate::support::redis::RedisServer;
 use crate::support::{Server, eventually};
 
@@ -71,13 +74,51 @@ fn a_session_is_not_begun_anew_while_it_cannot_be_looked_up() {
     say(&one, "private-h.1", 1);
     redis.pause();
     let target = format!("/app/page~{TOKEN}?protocol=7&client=js&version=8.4.0&flash=false");
-    let mut refused = connect(&two, &target);
-    assert_eq!(refused.expect_close(), (4100, "unavailable, reconnect later".to_owned()));
+    // The second one has to wait for the first one.
+    let mut refused = [connect(&two, &target), connect(&two, &target)];
+    for refused in &mut refused {
+        assert_eq!(refused.expect_close(), (4100, "unavailable, reconnect later".to_owned()));
+    }
     redis.resume();
     eventually("the session can be looked up", || two.get_admin("/readyz").status == 200);
     let mut page = Page::of_session(&two, TOKEN);
     assert_eq!(page.socket_id, id);
     assert_eq!(page.recover("private-h.1", None), numbers(1..=1));
+}
+
+#[test]
+fn the_session_that_was_begun_last_counts_after_an_outage() {
+    let redis = RedisServer::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port()));
+    let link = runtime.block_on(Line::start(Ipv4Addr::LOCALHOST, Arc::new(move || Some(address))));
+    let one = node_at(&format!("redis://127.0.0.1:{}", link.port()), &apps(""));
+    let two = node(&redis, &apps(""));
+    let (page, _watcher) = page_and_watcher(&one, &two);
+    let first = page.socket_id.clone();
+    // The first node cannot write that its connection has ended, and the others do not know of its session.
+    link.set(Flow::Down);
+    page.client.vanish();
+    eventually("the session is kept", || {
+        one.log().iter().any(|line| line.to_string().contains("disconnected"))
+    });
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*yamabiko:session:*").query(&mut client).unwrap();
+    assert_eq!(redis::cmd("DEL").arg(&keys).query::<usize>(&mut client).unwrap(), 1);
+    let mut page = Page::of_session(&two, TOKEN);
+    let second = page.socket_id.clone();
+    assert_ne!(second, first);
+    page.subscribe("private-h.1");
+    page.prove(1);
+    link.set(Flow::Open);
+    eventually("the first node is back", || one.get_admin("/readyz").status == 200);
+    // Looked up after everything that the node had not written yet.
+    let other = Page::of_session(&one, OTHER_TOKEN);
+    page.client.vanish();
+    let mut page = Page::of_session(&one, TOKEN);
+    assert_eq!(page.socket_id, second);
+    assert_eq!(page.recover("private-h.1", None), [] as [Value; 0]);
+    drop(other);
 }
 
 #[test]
@@ -103,6 +144,29 @@ fn a_page_of_a_node_that_was_killed_misses_nothing() {
     say(&two, "presence-h.1", 7);
     watcher.expect("E", "presence-h.1", &json!(7));
     watcher.expect_quiet();
+}
+
+#[test]
+fn a_page_is_told_of_a_gap_on_a_channel_that_a_killed_node_had_not_written() {
+    let redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
+    let (page, _watcher) = page_and_watcher(&one, &two);
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*yamabiko:session:*").query(&mut client).unwrap();
+    let mut unwrite = redis::cmd("HDEL");
+    unwrite.arg(&keys).arg("channel:private-h.1");
+    assert_eq!(unwrite.query::<usize>(&mut client).unwrap(), 1);
+    one.signal(Signal::KILL);
+    drop(page);
+    say(&two, "private-h.1", 1);
+    let mut page = Page::of_session(&two, TOKEN);
+    page.ask("private-h.1", None);
+    assert_eq!(page.next().0, "pusher_internal:subscription_succeeded");
+    let (event, _, data) = page.next();
+    assert_eq!((&*event, data), ("yamabiko:gap", json!({"channel": "private-h.1"})));
+    // Where the session knows the channel, it can be proven.
+    let missed = page.recover("presence-h.1", Some(&member(2)));
+    assert_eq!(missed, [] as [Value; 0]);
 }
 
 #[test]

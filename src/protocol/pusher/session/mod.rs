@@ -96,6 +96,12 @@ impl Session {
         self.channels.iter().map(|subscription| &subscription.channel)
     }
 
+    /// The channels of active subscriptions.
+    pub fn active_channels(&self) -> impl Iterator<Item = &Channel> {
+        let active = self.channels.iter().filter(|of| of.state == SubscriptionState::Active);
+        active.map(|subscription| &subscription.channel)
+    }
+
     /// Removes and returns at most `most` channels. The caller uses it to leave the channels of an ended session in portions.
     pub fn take_channels(&mut self, most: usize) -> Vec<Unsubscribed> {
         self.channels.take(most).into_iter().map(Unsubscribed::from).collect()

@@ -425,27 +425,43 @@ impl<'a> Checker<'a> {
         view.gaps.iter().any(|gap| {
             let before = view.receipts.iter().rev().find(|receipt| receipt.index < gap.index);
             let after = view.receipts.iter().find(|receipt| receipt.index >= gap.index);
-            let is_after = before.is_none_or(|before| self.may_follow(sent, position, before));
-            let is_before = after.is_none_or(|after| self.may_precede(sent, position, after))
+            let is_after = before.is_none_or(|before| self.may_follow(view.channel, sent, position, before));
+            let is_before = after.is_none_or(|after| self.may_precede(view.channel, sent, position, after))
                 && sent.at <= gap.at + SLACK;
             is_after && is_before
         })
     }
 
-    fn may_follow(&self, sent: &Sent, position: Option<&Position>, before: &Receipt<'_>) -> bool {
-        match (position, before.position) {
+    fn may_follow(
+        &self,
+        channel: &str,
+        sent: &Sent,
+        position: Option<&Position>,
+        before: &Receipt<'_>,
+    ) -> bool {
+        match (position, self.positions.get(&(before.id, channel))) {
             (Some(position), Some(before)) if position.epoch == before.epoch => {
                 position.offset > before.offset
             }
-            _ => self.sent.get(&before.id).is_none_or(|before| sent.at + SLACK >= before.at),
+            _ => self.sent.get(&before.id).is_none_or(|before| match sent.outcome {
+                Outcome::Accepted(at) => at + SLACK >= before.at,
+                _ => true,
+            }),
         }
     }
 
-    fn may_precede(&self, sent: &Sent, position: Option<&Position>, after: &Receipt<'_>) -> bool {
-        match (position, after.position) {
+    fn may_precede(
+        &self,
+        channel: &str,
+        sent: &Sent,
+        position: Option<&Position>,
+        after: &Receipt<'_>,
+    ) -> bool {
+        match (position, self.positions.get(&(after.id, channel))) {
             (Some(position), Some(after)) if position.epoch == after.epoch => position.offset < after.offset,
             _ => self.sent.get(&after.id).is_none_or(|after| match after.outcome {
-                Outcome::Accepted(at) => sent.at <= at + SLACK,
+                // Others are stored later than the publisher is told.
+                Outcome::Accepted(at) if after.route.is_direct() => sent.at <= at + SLACK,
                 _ => true,
             }),
         }
@@ -588,7 +604,7 @@ impl<'a> Checker<'a> {
                 let is_excused = self.record.pages.iter().any(|other| {
                     other.user == *user
                         && other.channels.contains(channel)
-                        && self.may_be_gone(other, event.at)
+                        && self.may_be_gone(other, channel, event.at)
                 });
                 if !is_excused {
                     let text = format!(
@@ -606,18 +622,22 @@ impl<'a> Checker<'a> {
     }
 
     /// Whether a page had been away for long, or what the nodes know of it may have been lost.
-    fn may_be_gone(&self, page: &Page, at: Micros) -> bool {
+    fn may_be_gone(&self, page: &Page, channel: &str, at: Micros) -> bool {
         // The nodes remove a node that is silent after 15 seconds.
         let patience = self.record.window.min(13 * SECOND).saturating_sub(SLACK);
-        let mut away_since = Some(0);
+        let (mut has_subscribed, mut away_since) = (false, None);
         for event in page.events.iter().take_while(|event| event.at <= at) {
-            match event.what {
-                What::Subscribed { .. } => away_since = None,
+            match &event.what {
+                What::Subscribed { channel: of, .. } if of == channel => {
+                    (has_subscribed, away_since) = (true, None);
+                }
                 What::Disconnected(_) => away_since = away_since.or(Some(event.at)),
                 _ => {}
             }
         }
-        away_since.is_some_and(|since| at - since >= patience)
+        // A connection that ends before its first subscription has succeeded ends that as well.
+        !has_subscribed
+            || away_since.is_some_and(|since| at - since >= patience)
             || self.record.disturbances.iter().any(|of| {
                 matches!(of.target, Target::Redis | Target::Store | Target::Link(_) | Target::Frozen(_))
                     && of.overlaps(at.saturating_sub(20 * SECOND), at)
@@ -656,9 +676,17 @@ impl<'a> Checker<'a> {
         ids.into_iter().filter(|id| !self.may_be_stored_twice(*id)).collect()
     }
 
-    /// A store that is lost forgets which keys it has seen: what was published around that time may be stored twice.
+    /// A store that is lost forgets which keys it has seen: what was published around that time may be stored twice. So may a plain
+    /// `PUBLISH` while one node has just lost Redis and another one has just found it.
     fn may_be_stored_twice(&self, id: MessageId) -> bool {
         let Some(sent) = self.sent.get(&id) else { return false };
+        if matches!(sent.route, Route::Broadcast | Route::Driver) {
+            let (from, to) = (sent.at.saturating_sub(5 * SECOND), sent.at + 5 * SECOND);
+            let disturbed = (0..NODES).filter(|node| !self.record.is_calm(*node, from, to)).count();
+            if disturbed > 1 {
+                return true;
+            }
+        }
         let to = match sent.outcome {
             Outcome::Accepted(at) | Outcome::Refused(at) => at + SLACK,
             Outcome::Rejected | Outcome::Unknown => sent.at + 10 * SECOND,

@@ -7,8 +7,6 @@ use super::super::schedule::{NODES, Random, Which};
 
 /// How many kinds of faults there are.
 pub(super) const KINDS: usize = 18;
-/// How many of them are faults of the pages' lines.
-pub(super) const KINDS_OF_PAGES: usize = 6;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -148,12 +146,6 @@ impl Schedule {
         Self { seed, seconds, window: Duration::from_secs(window), steps }
     }
 
-    /// Only the faults of the pages' lines.
-    pub(super) fn of_pages(mut self) -> Self {
-        self.steps.retain(|step| step.fault.uses().iter().all(|part| matches!(part, Part::Page(_))));
-        self
-    }
-
     /// When the last fault is over.
     pub(super) fn end(&self) -> Duration {
         self.steps.iter().map(|step| step.at + step.lasts).max().unwrap_or_default()
@@ -167,7 +159,7 @@ fn random_fault(random: &mut Random, loses: bool, pages: usize, end: u64) -> (Fa
         2 => (Fault::StopNode(node), random.between(0, 2000)),
         3 => (Fault::FreezeNode(node), random.between_scales(200, 8000.min(end / 2))),
         4 | 5 => (Fault::RestartRedis, random.between(50, 2000)),
-        6 if loses => (Fault::LoseRedis, random.between(50, 2000)),
+        6 | 7 if loses => (Fault::LoseRedis, random.between(50, 2000)),
         6 | 7 => (Fault::FreezeRedis, random.between_scales(200, 4000)),
         8 | 9 => {
             let which = [Which::All, Which::Subscriber, Which::Publisher][random.index(3)];

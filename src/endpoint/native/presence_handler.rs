@@ -1,0 +1,46 @@
+use std::sync::Arc;
+
+use super::handler::NativeHandler;
+use super::presence::Membership;
+use crate::hub::Outbox;
+use crate::transport::{ConnectionHandler, DisconnectReason, Message};
+
+/// A client of the native protocol on a channel whose clients see each other. A type of its own, so that the connections on other
+/// channels do not pay for it.
+#[derive(Debug)]
+pub(super) struct PresenceHandler(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    membership: Membership,
+    handler: NativeHandler,
+}
+
+impl PresenceHandler {
+    pub(super) fn new(handler: NativeHandler, membership: Membership) -> Self {
+        Self(Box::new(Parts { membership, handler }))
+    }
+}
+
+impl ConnectionHandler for PresenceHandler {
+    fn outbox(&self) -> &Arc<Outbox> {
+        self.0.handler.outbox()
+    }
+
+    fn on_message(&mut self, message: Message) {
+        self.0.handler.on_message(message);
+    }
+
+    fn on_closing(&mut self, _: DisconnectReason) {
+        self.0.membership.leave();
+    }
+
+    fn on_throttled(&self) {
+        self.0.handler.on_throttled();
+    }
+
+    fn on_disconnect(&self, reason: DisconnectReason) {
+        self.0.membership.leave();
+        self.0.handler.on_disconnect(reason);
+    }
+}
