@@ -7,10 +7,10 @@ const MAX_RUN_BYTES: usize = 8 << 10;
 const MAX_RUN_SPAN: u64 = 20_000;
 
 /// Divides a batch into runs, which are stored and published as one: neighbours for the same channels. Most are of one message.
-pub(super) fn runs<'b>(
-    mut batch: &'b [QueuedMessage],
+pub(super) fn runs(
+    mut batch: &[QueuedMessage],
     deadline: impl Fn(&QueuedMessage) -> u64,
-) -> impl Iterator<Item = &'b [QueuedMessage]> {
+) -> impl Iterator<Item = &[QueuedMessage]> {
     std::iter::from_fn(move || {
         let (run, rest) = batch.split_at_checked(run_length(batch, &deadline))?;
         batch = rest;
