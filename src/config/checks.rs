@@ -28,6 +28,7 @@ pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     checks.redis();
     checks.channels();
     checks.pusher();
+    checks.events();
     checks.log();
     let problems = checks.problems;
     let warnings = warnings::of(config);
@@ -191,6 +192,14 @@ impl Checks<'_> {
             if !of_all.contains(&problem) {
                 self.app_problem(index, problem.key, problem.message);
             }
+        }
+    }
+
+    fn events(&mut self) {
+        let server = &self.config.settings.server;
+        let signs = server.channels.values().any(|rules| rules.gate.is_some());
+        if signs && let Some(message) = server.events.secret_problem() {
+            self.problem("events", "secret", message);
         }
     }
 

@@ -38,6 +38,8 @@ impl Key {
                 | ("redis", "url")
                 | ("", "apps")
                 | ("pusher", "webhooks")
+                | ("events", "secret")
+                | ("channels", "gate")
         )
     }
 

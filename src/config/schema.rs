@@ -8,12 +8,13 @@ use super::Key;
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// The settings of each `[channels.KIND]`.
-const CHANNEL_SETTINGS: [(&str, SettingType); 5] = [
+const CHANNEL_SETTINGS: [(&str, SettingType); 6] = [
     ("fields", SettingType::List),
     ("targeting", SettingType::Boolean),
     ("client_send", SettingType::Boolean),
     ("presence", SettingType::Boolean),
     ("history", SettingType::Table(TableType::Retention)),
+    ("gate", SettingType::Table(TableType::Gate)),
 ];
 
 /// The type of a setting is the type of its default.
@@ -29,7 +30,7 @@ pub(super) enum SettingType {
     Tables(TableType),
 }
 
-/// The tables with settings of their own. All except `Retention` come in arrays.
+/// The tables with settings of their own. All except `Retention` and `Gate` come in arrays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TableType {
     AuthKeys,
@@ -38,6 +39,7 @@ pub(super) enum TableType {
     Webhooks,
     History,
     Retention,
+    Gate,
 }
 
 impl TableType {
@@ -60,6 +62,7 @@ impl TableType {
             Self::Apps => r#"[{ id = "my-app", key = "my-key", secret = "…" }]"#,
             Self::Webhooks => r#"[{ url = "https://app.example.com/webhook" }]"#,
             Self::History => r#"[{ channels = ["news"], messages = 1000, age = "2m" }]"#,
+            Self::Gate => r#"{ url = "https://app.example.com/gate" }"#,
             Self::Retention => r#"{ messages = 1000, age = "2m" }"#,
         }
     }

@@ -20,13 +20,15 @@ pub(super) fn of(config: &Config) -> Vec<Problem> {
 fn odd_secrets(config: &Config) -> Vec<Problem> {
     let server = &config.settings.server;
     let of_tokens = (Key::new("auth", "secret"), "auth.secret".to_owned(), &server.auth.secret);
+    let of_events = (Key::new("events", "secret"), "events.secret".to_owned(), &server.events.secret);
     let of_apps = server.apps.iter().enumerate();
     let of_apps =
         of_apps.map(|(index, app)| (Key::top("apps"), format!("apps[{index}].secret"), &app.secret));
     let of_api = server.api.keys.iter().enumerate();
     let of_api = of_api
         .map(|(index, key)| (Key::new("api", "keys"), format!("api.keys[{index}].secret"), &key.secret));
-    std::iter::once(of_tokens)
+    [of_tokens, of_events]
+        .into_iter()
         .chain(of_apps)
         .chain(of_api)
         .filter_map(|(key, at, secret)| {

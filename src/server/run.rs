@@ -33,7 +33,7 @@ use crate::transport::{
     Admission, ConnectionOptions, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies,
     accept_http, bind,
 };
-use crate::webhooks::Webhooks;
+use crate::webhooks::{Gates, Webhooks};
 
 /// How long the last webhooks may take after the connections are closed. Not part of the grace period, which the connections may
 /// have used up.
@@ -97,6 +97,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         native.clone(),
         broker.clone(),
         histories.clone(),
+        Gates::new(&settings.channels, &settings.events, settings.limits.message_bytes, &native, &metrics),
         authenticator.clone(),
         settings.auth.close_on_expiry,
     )

@@ -2,15 +2,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::reply::{Reply, acknowledge};
 use crate::broker::{Broker, PublishError};
 use crate::channels::Histories;
 use crate::hub::{Connection, Outbox};
 use crate::message::{ChannelName, Event, Position, Publication, Sender};
-use crate::protocol::native::{
-    Acknowledgement, MessageRef, Native, RejectReason, close, encode_acknowledgement,
-};
-use crate::telemetry::{Metrics, Reason, logged};
+use crate::protocol::native::{MessageRef, Native, RejectReason, close};
+use crate::telemetry::logged;
 use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
+use crate::webhooks::Gates;
 
 /// What all connections of the native protocol share.
 #[derive(Debug)]
@@ -19,6 +19,25 @@ pub(super) struct NativeService {
     pub(super) native: Arc<Native>,
     pub(super) broker: Arc<Broker>,
     pub(super) histories: Arc<Histories>,
+    pub(super) gates: Gates,
+}
+
+/// The handler of a client, on whatever kind of channel.
+pub(super) trait NativeConnection: ConnectionHandler {
+    fn native(&self) -> &NativeHandler;
+}
+
+impl NativeService {
+    /// Publishes a message of a client, and answers it when the broker has.
+    pub(super) fn publish(&self, event: Event, reply: Reply) {
+        let key = reply.message_ref().map(|found| found.idempotency_key(&event.channel, &event.sender));
+        let mut publication = Publication::from(event);
+        publication.idempotency_key = key;
+        let receipt = move |published: Result<Option<Position>, PublishError>| {
+            reply.acknowledge(published.map(drop).map_err(|_| RejectReason::Unavailable));
+        };
+        self.broker.publish(publication, Box::new(receipt));
+    }
 }
 
 /// One client of the native protocol: publishes its messages and replies to them.
@@ -43,7 +62,7 @@ impl NativeHandler {
     }
 
     /// Reads a message. Only channels with a history know a `ref`.
-    fn receive(&self, message: &Bytes) -> (Option<MessageRef>, Result<Event, RejectReason>) {
+    pub(super) fn receive(&self, message: &Bytes) -> (Option<MessageRef>, Result<Event, RejectReason>) {
         let NativeService { native, histories, .. } = &*self.service;
         let Some(channel) = self.channel() else { return (None, Err(RejectReason::Internal)) };
         if histories.is_on() && histories.retention(channel).is_some() {
@@ -53,24 +72,24 @@ impl NativeHandler {
         }
     }
 
-    fn publish(&self, event: Event, message_ref: Option<MessageRef>, bytes: usize) {
-        let (outbox, limit) = (self.outbox().clone(), self.connection.outbox_bytes());
+    /// What answers a message of this many bytes.
+    pub(super) fn reply(&self, message_ref: Option<MessageRef>, bytes: usize) -> Reply {
         let metrics = self.service.context.metrics.clone();
-        outbox.asked(bytes);
-        let mut publication = Publication::from(event);
-        if let (Some(message_ref), Some(channel)) = (&message_ref, self.channel()) {
-            publication.idempotency_key = Some(message_ref.idempotency_key(channel, &self.sender));
-        }
-        let receipt = move |published: Result<Option<Position>, PublishError>| {
-            outbox.answered(bytes);
-            let acknowledgement = published.map(drop).map_err(|_| RejectReason::Unavailable);
-            reply(acknowledgement, message_ref.as_ref(), &outbox, limit, &metrics);
-        };
-        self.service.broker.publish(publication, Box::new(receipt));
+        Reply::new(self.outbox().clone(), self.connection.outbox_bytes(), message_ref, bytes, metrics)
+    }
+
+    pub(super) fn service(&self) -> &Arc<NativeService> {
+        &self.service
     }
 
     fn channel(&self) -> Option<&ChannelName> {
         self.connection.channels().first()
+    }
+}
+
+impl NativeConnection for NativeHandler {
+    fn native(&self) -> &NativeHandler {
+        self
     }
 }
 
@@ -83,10 +102,10 @@ impl ConnectionHandler for NativeHandler {
         let (Message::Text(message) | Message::Binary(message)) = message;
         let (message_ref, event) = self.receive(&message);
         match event {
-            Ok(event) => self.publish(event, message_ref, message.len()),
+            Ok(event) => self.service.publish(event, self.reply(message_ref, message.len())),
             Err(reason) => {
                 let (metrics, limit) = (&self.service.context.metrics, self.connection.outbox_bytes());
-                reply(Err(reason), message_ref.as_ref(), self.outbox(), limit, metrics);
+                acknowledge(Err(reason), message_ref.as_ref(), self.outbox(), limit, metrics);
             }
         }
     }
@@ -124,24 +143,6 @@ impl ConnectionHandler for NativeHandler {
             "disconnected"
         );
     }
-}
-
-fn reply(
-    acknowledgement: Acknowledgement,
-    message_ref: Option<&MessageRef>,
-    outbox: &Outbox,
-    limit: usize,
-    metrics: &Metrics,
-) {
-    match acknowledgement {
-        Ok(()) => {
-            metrics.messages_accepted.inc();
-        }
-        Err(reason) => {
-            metrics.messages_refused.get_or_create(&Reason::new(reason.code())).inc();
-        }
-    }
-    outbox.push(&encode_acknowledgement(acknowledgement, message_ref), limit);
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! The native protocol over WebSocket.
 
+mod gate_queue;
+mod gated_handler;
 mod handler;
 mod presence;
 mod presence_handler;
 mod recovery;
 mod replay_writer;
+mod reply;
 mod websocket;
 
 use std::future::ready;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
+use super::gated_handler::GatedHandler;
 use super::handler::{NativeHandler, NativeService};
 use super::presence::{Membership, Presence};
 use super::presence_handler::PresenceHandler;
@@ -18,6 +19,7 @@ use crate::protocol::native::{ENCODING, Native, WITH_GAPS, close};
 use crate::telemetry::logged;
 use crate::transport::{EndpointContext, NewConnections, Rejection, accept, serve};
 use crate::unix_time::unix_time;
+use crate::webhooks::Gates;
 
 /// The native protocol over WebSocket.
 static FORMAT: WireFormat =
@@ -47,12 +49,13 @@ impl NativeEndpoint {
         native: Arc<Native>,
         broker: Arc<Broker>,
         histories: Arc<Histories>,
+        gates: Gates,
         authenticator: Arc<Authenticator>,
         close_on_expiry: bool,
     ) -> Self {
         let recovery =
             Recovery::new(histories.clone(), native.clone(), context.metrics.clone(), hub.outbox_bytes());
-        let service = Arc::new(NativeService { context, native, broker, histories });
+        let service = Arc::new(NativeService { context, native, broker, histories, gates });
         Self { service, hub, recovery, presence: None, authenticator, close_on_expiry }
     }
 
@@ -100,14 +103,20 @@ impl NativeEndpoint {
             ip = client.map(tracing::field::display),
             "connected"
         );
+        let gate = self.service.gates.of(&identity.channel).cloned();
         let sender = Sender { name: identity.name, id: identity.id };
         let handler = NativeHandler::new(self.service.clone(), connection, sender, admitted);
         let expires_at = self.close_on_expiry.then_some(identity.expires_at);
         let options = context.options.clone();
-        match membership {
-            None => serve(upgrade, handler, options, expires_at),
-            Some(membership) => {
+        match (membership, gate) {
+            (None, None) => serve(upgrade, handler, options, expires_at),
+            (Some(membership), None) => {
                 serve(upgrade, PresenceHandler::new(handler, membership), options, expires_at);
+            }
+            (None, Some(gate)) => serve(upgrade, GatedHandler::new(handler, gate), options, expires_at),
+            (Some(membership), Some(gate)) => {
+                let handler = PresenceHandler::new(handler, membership);
+                serve(upgrade, GatedHandler::new(handler, gate), options, expires_at);
             }
         }
         Ok(response)

@@ -145,6 +145,7 @@ mod tests {
             client_send: true,
             presence: true,
             history: None,
+            gate: None,
         };
         let whisper = ChannelSettings {
             fields: None,
@@ -152,6 +153,7 @@ mod tests {
             client_send: false,
             presence: false,
             history: None,
+            gate: None,
         };
         Rules::new(&HashMap::from([("chat".into(), chat), ("whisper".into(), whisper)]))
     }
@@ -197,6 +199,7 @@ mod tests {
             client_send: false,
             presence: false,
             history: None,
+            gate: None,
         };
         let rules = Rules::new(&HashMap::from([
             ("chat".into(), rule(Some("*"))),

@@ -4,6 +4,7 @@ mod channels;
 mod claims;
 mod closing;
 mod expiry;
+mod gate;
 mod handshake;
 mod heartbeat;
 mod limits;
