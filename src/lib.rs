@@ -23,4 +23,5 @@ pub mod telemetry;
 mod tls;
 pub mod transport;
 mod unix_time;
+mod webhook_target;
 pub mod webhooks;

@@ -31,7 +31,7 @@ use crate::message::{
 };
 use crate::telemetry::Metrics;
 
-pub use redis::{SessionFields, SessionStore, SignOfLife, check_url};
+pub use redis::{EventStream, EventStreamError, SessionFields, SessionStore, SignOfLife, check_url};
 pub use settings::Settings;
 pub use store::{Head, ReadAfter, StoreError, StoreRead, StoreState, StoredHistory, StoredMessage};
 
@@ -162,6 +162,15 @@ impl Broker {
         match self {
             Self::Memory(memory) => memory.publish(publication.into(), receipt),
             Self::Redis(redis) => redis.publish(publication.into(), receipt),
+        }
+    }
+
+    /// The stream from which the application reads events, which keeps about this many. `None`: without Redis there is none.
+    #[must_use]
+    pub fn event_stream(&self, max_entries: usize) -> Option<EventStream> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(redis) => Some(redis.event_stream(max_entries)),
         }
     }
 

@@ -36,7 +36,7 @@ impl Key {
             ("auth", "secret" | "keys")
                 | ("api", "keys")
                 | ("redis", "url")
-                | ("", "apps")
+                | ("", "apps" | "webhooks")
                 | ("pusher", "webhooks")
                 | ("events", "secret")
                 | ("channels", "gate")

@@ -1,4 +1,4 @@
-//! Tables with settings of their own: `[[auth.keys]]`, `[[api.keys]]`, `[[apps]]`, `[[pusher.webhooks]]`, `[[pusher.history]]`, and `history` and `gate` of a kind of
+//! Tables with settings of their own: `[[auth.keys]]`, `[[api.keys]]`, `[[apps]]`, `[[webhooks]]`, `[[pusher.webhooks]]`, `[[pusher.history]]`, and `history` and `gate` of a kind of
 //! channel.
 
 use std::collections::BTreeMap;
@@ -10,9 +10,10 @@ use super::validator::{Validator, reason, wrong_type};
 use super::{Key, Problem};
 use crate::api::Scope;
 use crate::message::Retention;
-use crate::protocol::WebhookTarget;
 use crate::protocol::native::GateSettings;
 use crate::protocol::pusher::{HistoryRule, WebhookFilter, WebhookSettings};
+use crate::webhook_target::WebhookTarget;
+use crate::webhooks::NativeEventKind;
 
 /// The TOML header of an entry.
 const fn header(array: TableType) -> &'static str {
@@ -21,6 +22,7 @@ const fn header(array: TableType) -> &'static str {
         TableType::ApiKeys => "[[api.keys]]",
         TableType::Apps => "[[apps]]",
         TableType::Webhooks => "[[pusher.webhooks]] or [[apps.webhooks]]",
+        TableType::NativeWebhooks => "[[webhooks]]",
         TableType::History => "[[pusher.history]] or [[apps.history]]",
         TableType::Retention => "[channels.KIND.history]",
         TableType::Gate => "[channels.KIND.gate]",
@@ -52,6 +54,12 @@ const fn own_settings(array: TableType) -> &'static [(&'static str, SettingType)
             ("headers", SettingType::Texts),
             ("filter", SettingType::Texts),
         ],
+        TableType::NativeWebhooks => &[
+            ("url", SettingType::Text),
+            ("kinds", SettingType::List),
+            ("events", SettingType::List),
+            ("headers", SettingType::Texts),
+        ],
         TableType::History => {
             &[("channels", SettingType::List), ("messages", SettingType::Integer), ("age", SettingType::Text)]
         }
@@ -79,7 +87,9 @@ const fn required(array: TableType) -> &'static [(&'static str, &'static str)] {
             ("key", "is required: Laravel's PUSHER_APP_KEY or REVERB_APP_KEY"),
             ("secret", "is required: Laravel's PUSHER_APP_SECRET or REVERB_APP_SECRET"),
         ],
-        TableType::Webhooks => &[("url", "is required, such as \"https://app.example.com/webhook\"")],
+        TableType::Webhooks | TableType::NativeWebhooks => {
+            &[("url", "is required, such as \"https://app.example.com/webhook\"")]
+        }
         TableType::History => &[
             ("channels", "is required, such as [\"private-orders.*\", \"news\"]"),
             ("messages", "is required, such as 1000"),
@@ -162,6 +172,9 @@ fn wrong_value(of: TableType, name: &str, value: &Json) -> Option<String> {
         return WebhookTarget::new(url, &BTreeMap::new()).err().map(|error| error.to_string());
     }
     let error = match of {
+        TableType::NativeWebhooks if name == "events" => {
+            serde_json::from_value::<Vec<NativeEventKind>>(value.clone()).err()
+        }
         TableType::Gate => {
             let mut gate = json!({ "url": "http://app" });
             if let Some(table) = gate.as_object_mut() {
@@ -179,7 +192,7 @@ fn wrong_value(of: TableType, name: &str, value: &Json) -> Option<String> {
     };
     // A pattern is named in the message.
     error.map(|error| match name {
-        "channels" | "scopes" => error.to_string(),
+        "channels" | "scopes" | "events" => error.to_string(),
         _ => reason(value, &error.to_string()),
     })
 }

@@ -1,9 +1,6 @@
 //! Wire protocols: pure functions between bytes and events. No I/O.
 pub mod native;
 pub mod pusher;
-mod webhook_target;
-
-pub use webhook_target::{InvalidWebhook, WebhookTarget};
 
 #[cfg(test)]
 mod tests {

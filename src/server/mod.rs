@@ -2,6 +2,7 @@
 
 mod api;
 mod drain;
+mod event_stream;
 mod laravel_messages;
 mod public;
 mod relay;

@@ -11,6 +11,7 @@ use axum::Router;
 use super::Settings;
 use super::api::{api_state, may_disconnect, on_admin_port, on_public_port};
 use super::drain::Drain;
+use super::event_stream::fill_event_stream;
 use super::laravel_messages::LaravelMessages;
 use super::public::{landing, public};
 use super::relay::Relay;
@@ -33,7 +34,7 @@ use crate::transport::{
     Admission, ConnectionOptions, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies,
     accept_http, bind,
 };
-use crate::webhooks::{Gates, Webhooks};
+use crate::webhooks::{Gates, NativeEvents, Webhooks};
 
 /// How long the last webhooks may take after the connections are closed. Not part of the grace period, which the connections may
 /// have used up.
@@ -65,7 +66,13 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let broker = Arc::new(broker);
     let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
-    let webhooks = Webhooks::start(&apps, &metrics);
+    let events = NativeEvents::start(&settings.webhooks, &settings.events, &metrics);
+    if let Some(queue) = events.as_ref().and_then(|events| events.stream())
+        && let Some(stream) = broker.event_stream(settings.events.stream_entries)
+    {
+        tokio::spawn(fill_event_stream(queue.clone(), stream, metrics.clone()));
+    }
+    let webhooks = Webhooks::start(&apps, &metrics).with_native(events.clone());
     let limits = Limits { channel_bytes, total_bytes: settings.recovery.total_bytes };
     let histories = Histories::start(broker.clone(), retention, limits);
     let native = Arc::new(Native::new(&settings.channels));
@@ -98,6 +105,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         broker.clone(),
         histories.clone(),
         Gates::new(&settings.channels, &settings.events, settings.limits.message_bytes, &native, &metrics),
+        events,
         authenticator.clone(),
         settings.auth.close_on_expiry,
     )

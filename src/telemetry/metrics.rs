@@ -77,6 +77,9 @@ pub struct Metrics {
     pub webhooks_failed: Counter,
     /// Events that no webhook request delivered: the queue was full, retries took too long, or the node shut down.
     pub webhooks_dropped: Counter,
+    pub event_stream_entries: Counter,
+    /// Events that were not added to the stream: the queue was full, or the node shut down.
+    pub event_stream_dropped: Counter,
 }
 
 impl Metrics {
@@ -178,6 +181,11 @@ impl Metrics {
             webhooks_sent: metric!("webhooks_sent", "Webhook requests answered with 2xx"),
             webhooks_failed: metric!("webhooks_failed", "Webhook requests that failed and are retried"),
             webhooks_dropped: metric!("webhooks_dropped", "Events that were never delivered to a webhook"),
+            event_stream_entries: metric!("event_stream_entries", "Events added to the event stream"),
+            event_stream_dropped: metric!(
+                "event_stream_dropped",
+                "Events that were never added to the event stream"
+            ),
             registry,
         };
         metrics.start_at_zero();

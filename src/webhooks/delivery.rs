@@ -13,11 +13,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::event::{WebhookEvent, webhook_body};
 use super::http_client::{HttpClient, header_value, http_client, post};
+use super::native::NativeEvents;
 use super::queue::{Dropped, WebhookQueue};
-use crate::protocol::WebhookTarget;
+use crate::protocol::native::PRESENCE_APP;
 use crate::protocol::pusher::{App, Apps};
 use crate::telemetry::Metrics;
 use crate::unix_time::unix_time;
+use crate::webhook_target::WebhookTarget;
 
 /// Maximum events that wait for one webhook.
 const CAPACITY: usize = 10_000;
@@ -42,6 +44,8 @@ pub struct Webhooks {
     /// The deadline of the tasks, once the node shuts down. A task without events left ends earlier.
     end: watch::Sender<Option<Instant>>,
     clock: Clock,
+    /// Takes the events of native channels.
+    native: Option<Arc<NativeEvents>>,
 }
 
 type End = watch::Receiver<Option<Instant>>;
@@ -93,20 +97,35 @@ impl Webhooks {
                 of_apps.entry(app.credentials.id().clone()).or_default().push(webhook);
             }
         }
-        Self { of_apps, tasks: Mutex::new(tasks), end, clock }
+        Self { of_apps, tasks: Mutex::new(tasks), end, clock, native: None }
+    }
+
+    /// The same with what the application is told of native channels.
+    #[must_use]
+    pub fn with_native(self, native: Option<Arc<NativeEvents>>) -> Self {
+        Self { native, ..self }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.of_apps.is_empty()
+        self.of_apps.is_empty() && self.native.is_none()
     }
 
     /// Whether an app has a webhook.
     pub fn has(&self, app: &str) -> bool {
-        self.of_apps.contains_key(app)
+        match &self.native {
+            Some(native) if app == PRESENCE_APP => native.wants_presence(),
+            _ => self.of_apps.contains_key(app),
+        }
     }
 
     /// Queues an event for the webhooks of an app.
     pub fn push(&self, app: &str, event: WebhookEvent) {
+        if app == PRESENCE_APP {
+            if let Some(native) = &self.native {
+                native.presence(&event);
+            }
+            return;
+        }
         let now = self.clock.millis();
         let Some((last, others)) = self.of_apps.get(app).and_then(|webhooks| webhooks.split_last()) else {
             return;
@@ -138,6 +157,9 @@ impl Webhooks {
         self.end.send_replace(Some(end));
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         while tasks.join_next().await.is_some() {}
+        if let Some(native) = &self.native {
+            native.finish(end).await;
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Webhook>> {

@@ -9,8 +9,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use crate::protocol::WebhookTarget;
 use crate::tls;
+use crate::webhook_target::WebhookTarget;
 
 /// Requests to applications. Cloning shares the connections.
 pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;

@@ -8,6 +8,7 @@ mod departures;
 mod event;
 mod gate;
 mod http_client;
+mod native;
 mod queue;
 mod ready;
 mod request_signer;
@@ -17,7 +18,8 @@ mod takeover;
 pub use delivery::Webhooks;
 pub use event::WebhookEvent;
 pub use gate::{Gate, GateRefusal, Gates, WaitingRoom};
-pub use settings::EventsSettings;
+pub use native::{EventQueue, NativeEventKind, NativeEvents};
+pub use settings::{EventsSettings, NativeWebhookSettings};
 pub use takeover::{TakeoverLog, is_taken_over, takeover_start};
 
 #[cfg(test)]

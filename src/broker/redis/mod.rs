@@ -8,6 +8,7 @@ mod connection;
 mod connection_error;
 mod connection_topics;
 mod desired_topics;
+mod event_stream;
 mod fences;
 mod health;
 mod inbound_stream;
@@ -59,6 +60,7 @@ use supervisor::Supervisor;
 use topic_names::TopicNames;
 use url::RedisUrl;
 
+pub use event_stream::{EventStream, EventStreamError};
 pub use session_store::{SessionFields, SessionStore, SignOfLife};
 pub(super) use url::RedisUrlError;
 pub use url::check_url;
@@ -77,6 +79,8 @@ pub struct Redis {
     store: mpsc::UnboundedSender<StoreRequest>,
     sessions: SessionStore,
     ingest: Option<(Arc<PlainIntake>, IngestTasks)>,
+    url: RedisUrl,
+    keys: Arc<StoreKeys>,
     task: AbortHandle,
 }
 
@@ -141,16 +145,29 @@ impl Redis {
             metrics,
         };
         let supervisor = Supervisor {
-            url,
+            url: url.clone(),
             timeout,
             queue: queue.clone(),
             health: health.clone(),
-            keys,
+            keys: keys.clone(),
             seen,
             rules: retention.clone(),
         };
         let task = tokio::spawn(supervisor.run(stream)).abort_handle();
-        let redis = Self { queue, topics, health, timeout, retention, fences, store, sessions, ingest, task };
+        let redis = Self {
+            queue,
+            topics,
+            health,
+            timeout,
+            retention,
+            fences,
+            store,
+            sessions,
+            ingest,
+            url,
+            keys,
+            task,
+        };
         Ok((redis, receiver))
     }
 
@@ -182,6 +199,10 @@ impl Redis {
         // Fails only while the node shuts down.
         let _ = self.store.send(request(reply));
         answer.await.unwrap_or(Err(StoreError::Unreachable))
+    }
+
+    pub(super) fn event_stream(&self, max_entries: usize) -> EventStream {
+        EventStream::new(self.url.clone(), self.keys.clone(), self.timeout, max_entries)
     }
 
     pub(super) const fn sessions(&self) -> &SessionStore {

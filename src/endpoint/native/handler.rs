@@ -10,7 +10,7 @@ use crate::message::{ChannelName, Event, Position, Publication, Sender};
 use crate::protocol::native::{MessageRef, Native, RejectReason, close};
 use crate::telemetry::logged;
 use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
-use crate::webhooks::Gates;
+use crate::webhooks::{Gates, NativeEventKind, NativeEvents};
 
 /// What all connections of the native protocol share.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct NativeService {
     pub(super) broker: Arc<Broker>,
     pub(super) histories: Arc<Histories>,
     pub(super) gates: Gates,
+    /// If the application wants to be told of anything.
+    pub(super) events: Option<Arc<NativeEvents>>,
 }
 
 /// The handler of a client, on whatever kind of channel.
@@ -31,9 +33,15 @@ impl NativeService {
     /// Publishes a message of a client, and answers it when the broker has.
     pub(super) fn publish(&self, event: Event, reply: Reply) {
         let key = reply.message_ref().map(|found| found.idempotency_key(&event.channel, &event.sender));
+        let reported = self.events.as_ref().and_then(|events| {
+            events.wants(NativeEventKind::Message, &event.channel).then(|| (events.clone(), event.clone()))
+        });
         let mut publication = Publication::from(event);
         publication.idempotency_key = key;
         let receipt = move |published: Result<Option<Position>, PublishError>| {
+            if let (Some((events, event)), Ok(position)) = (reported, &published) {
+                events.message(&event, *position);
+            }
             reply.acknowledge(published.map(drop).map_err(|_| RejectReason::Unavailable));
         };
         self.broker.publish(publication, Box::new(receipt));
@@ -48,7 +56,7 @@ pub(super) struct NativeHandler {
     service: Arc<NativeService>,
     sender: Sender,
     /// `None`: over capacity, and only waiting to be closed.
-    _admitted: Option<Admitted>,
+    admitted: Option<Admitted>,
 }
 
 impl NativeHandler {
@@ -58,7 +66,7 @@ impl NativeHandler {
         sender: Sender,
         admitted: Option<Admitted>,
     ) -> Self {
-        Self { connection, service, sender, _admitted: admitted }
+        Self { connection, service, sender, admitted }
     }
 
     /// Reads a message. Only channels with a history know a `ref`.
@@ -124,6 +132,11 @@ impl ConnectionHandler for NativeHandler {
         // Also if the upgrade was never completed: a replay may be waiting for its turn.
         self.outbox().end();
         self.service.context.on_disconnected(reason);
+        if let (Some(events), Some(channel), true) =
+            (&self.service.events, self.channel(), self.admitted.is_some())
+        {
+            events.disconnected(self.connection.id(), channel, &self.sender, reason.label(), reason.code());
+        }
         let (connection, channel) = (self.connection.id(), self.channel().map(ChannelName::as_str));
         if reason == DisconnectReason::Server(&close::CLOSES.slow_consumer) {
             tracing::warn!(

@@ -19,7 +19,7 @@ use crate::protocol::native::{ENCODING, Native, WITH_GAPS, close};
 use crate::telemetry::logged;
 use crate::transport::{EndpointContext, NewConnections, Rejection, accept, serve};
 use crate::unix_time::unix_time;
-use crate::webhooks::Gates;
+use crate::webhooks::{Gates, NativeEvents};
 
 /// The native protocol over WebSocket.
 static FORMAT: WireFormat =
@@ -50,12 +50,13 @@ impl NativeEndpoint {
         broker: Arc<Broker>,
         histories: Arc<Histories>,
         gates: Gates,
+        events: Option<Arc<NativeEvents>>,
         authenticator: Arc<Authenticator>,
         close_on_expiry: bool,
     ) -> Self {
         let recovery =
             Recovery::new(histories.clone(), native.clone(), context.metrics.clone(), hub.outbox_bytes());
-        let service = Arc::new(NativeService { context, native, broker, histories, gates });
+        let service = Arc::new(NativeService { context, native, broker, histories, gates, events });
         Self { service, hub, recovery, presence: None, authenticator, close_on_expiry }
     }
 
@@ -105,6 +106,9 @@ impl NativeEndpoint {
         );
         let gate = self.service.gates.of(&identity.channel).cloned();
         let sender = Sender { name: identity.name, id: identity.id };
+        if let (Some(events), true) = (&self.service.events, admitted.is_some()) {
+            events.connected(connection.id(), &identity.channel, &sender);
+        }
         let handler = NativeHandler::new(self.service.clone(), connection, sender, admitted);
         let expires_at = self.close_on_expiry.then_some(identity.expires_at);
         let options = context.options.clone();

@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use crate::protocol::{InvalidWebhook, WebhookTarget};
+use crate::webhook_target::{InvalidWebhook, WebhookTarget};
 
 /// `gate` of a kind of channel: whom to ask before a client's message is published.
 #[derive(Debug, Clone, Deserialize)]

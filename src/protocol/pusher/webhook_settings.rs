@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::message::ChannelName;
-use crate::protocol::{InvalidWebhook, WebhookTarget};
+use crate::webhook_target::{InvalidWebhook, WebhookTarget};
 
 /// An entry of `[[pusher.webhooks]]` or `[[apps.webhooks]]`.
 #[derive(Debug, Clone, Default, Deserialize)]

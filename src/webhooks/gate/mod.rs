@@ -22,10 +22,10 @@ use super::http_client::{HttpClient, post};
 use super::request_signer::RequestSigner;
 use crate::message::Event;
 use crate::message::json::quoted;
-use crate::protocol::WebhookTarget;
 use crate::protocol::native::{GateSettings, Native, OnFailure};
 use crate::telemetry::{Metrics, Reason};
 use crate::unix_time::unix_time;
+use crate::webhook_target::WebhookTarget;
 
 pub use gates::Gates;
 
@@ -188,7 +188,8 @@ impl Gate {
             host = self.host(),
             reason = failure.label(),
             published = publishes,
-            "gate failed: {failure}"
+            failure = %failure,
+            "gate failed"
         );
         if publishes { Ok(event) } else { Err(GateRefusal::Unavailable) }
     }

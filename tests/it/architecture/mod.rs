@@ -33,10 +33,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("message", &[]),
     ("tls", &[]),
     ("unix_time", &[]),
+    ("webhook_target", &[]),
 ];
 
 /// Helpers without a subject of their own, which every room may import.
-const HELPERS: &[&str] = &["tls", "unix_time"];
+const HELPERS: &[&str] = &["tls", "unix_time", "webhook_target"];
 
 /// The longest a file may be without its tests. A file that passes it is asking to be two.
 const MAX_LINES: usize = 400;
