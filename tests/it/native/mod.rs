@@ -3,6 +3,7 @@ mod broadcast;
 mod channels;
 mod claims;
 mod closing;
+mod events;
 mod expiry;
 mod gate;
 mod handshake;
