@@ -15,6 +15,7 @@ mod histories;
 mod history;
 mod inbound;
 mod lingering_node;
+mod node_queries;
 mod outbound;
 mod pending;
 mod probe;
@@ -51,6 +52,7 @@ use crate::webhooks::Webhooks;
 pub use connections::{Attachment, OverQuota};
 pub use histories::{Arrival, CaughtUp, Histories};
 pub use history::HistoryPage;
+pub use node_queries::{NodeReplies, QueryHost};
 pub use pending::{Completion, JoinError, Joined, Termination};
 pub use publish::event_signal;
 pub use rules::AppRules;
@@ -58,6 +60,7 @@ pub use session_claims::{SessionAnswer, SessionHost};
 
 use app::AppState;
 use effect::Effect;
+use node_queries::NodeQueries;
 use probe::Probe;
 use session_claims::SessionClaims;
 use socket_ids::SocketIds;
@@ -71,7 +74,8 @@ pub struct Channels {
     member_encoders: HashMap<Arc<str>, Arc<dyn MemberEncoder>>,
     /// The app of events that name none.
     default_app: Option<AppRules>,
-    has_apps: bool,
+    /// Whether this node knows of others and they of it.
+    is_in_cluster: bool,
     hub: Arc<Hub>,
     broker: Arc<Broker>,
     histories: Arc<Histories>,
@@ -98,6 +102,7 @@ pub struct Channels {
     left: Once,
     probe: Probe,
     session_claims: SessionClaims,
+    node_queries: NodeQueries,
 }
 
 impl Channels {
@@ -121,7 +126,8 @@ impl Channels {
         let node: NodeName = format!("{number:014x}").into();
         let since = unix_milliseconds();
         let default_app = apps.iter().find(|app| app.member_encoder.is_none()).cloned();
-        let has_apps = !apps.is_empty();
+        // Without apps, the nodes only need to know which others there are to ask.
+        let is_in_cluster = !apps.is_empty() || matches!(*broker, Broker::Redis(_));
         let member_encoders =
             apps.iter().filter_map(|app| Some((app.id.clone(), app.member_encoder.clone()?))).collect();
         let topics = Topics::new(broker.clone(), dialect, default_app.as_ref().map(|app| app.id.clone()));
@@ -134,7 +140,7 @@ impl Channels {
             dialect,
             member_encoders,
             default_app,
-            has_apps,
+            is_in_cluster,
             hub,
             broker,
             histories,
@@ -152,13 +158,14 @@ impl Channels {
             left: Once::new(),
             probe: Probe::default(),
             session_claims: SessionClaims::default(),
+            node_queries: NodeQueries::default(),
         });
         if channels.default_app.is_some() {
             for prefix in dialect.kept_topics() {
                 channels.broker.subscribe_prefix(prefix);
             }
         }
-        if has_apps {
+        if is_in_cluster {
             tokio::spawn(channels.clone().send_changes());
             tokio::spawn(channels.clone().beat());
             tokio::spawn(channels.clone().sweep());
