@@ -145,12 +145,11 @@ pub(super) async fn channel(
 ) -> Result<Json<ChannelDetail>, Problem> {
     let name = ChannelName::new(&name)?;
     let scoped = state.scoped(app.as_deref(), &name)?;
-    let history = match state.histories.retention(&scoped) {
-        Some(_) => {
-            let position = state.histories.head(&scoped).await?;
-            Some(HistoryHead { position: position.map(|position| position.to_string()) })
-        }
-        None => None,
+    let history = if state.channels.has_history(&scoped) {
+        let position = state.channels.head(&scoped).await?;
+        Some(HistoryHead { position: position.map(|position| position.to_string()) })
+    } else {
+        None
     };
     if let Some(app) = app {
         let info = state.channels.channel(&app, &name);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::listing::{Entry, MAX_LIMIT, PageEnd, Part, Smallest, merge, read_cursor, read_limit};
-use super::node_query::NodeQuery;
+use super::node_query::{ConnectionFilter, NodeQuery};
 use super::problem::Problems;
 use super::published_message::User;
 use super::request::{ApiPath, ApiQuery};
@@ -63,15 +63,6 @@ pub(super) struct ConnectionUser {
     id: UserId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-}
-
-/// Whose connections to list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum ConnectionFilter {
-    All,
-    User(UserId),
-    SignedIn { app: String, user: UserId },
 }
 
 impl Entry for ConnectionEntry {

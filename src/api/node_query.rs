@@ -8,9 +8,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::ApiState;
-use super::connections::ConnectionFilter;
 use super::listing::{Entry, Part};
-use crate::message::{NodeName, SocketId};
+use crate::message::{NodeName, SocketId, UserId};
 
 /// How long a node may take for its own part.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -33,6 +32,15 @@ pub(super) enum NodeQuery {
     Connection { id: SocketId },
     /// The users of its connections.
     Users { after: String, limit: usize },
+}
+
+/// Whose connections to list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ConnectionFilter {
+    All,
+    User(UserId),
+    SignedIn { app: String, user: UserId },
 }
 
 impl ApiState {

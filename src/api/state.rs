@@ -4,7 +4,7 @@ use tokio::sync::Semaphore;
 
 use super::Problem;
 use crate::broker::Broker;
-use crate::channels::{Channels, Histories};
+use crate::channels::Channels;
 use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
@@ -18,7 +18,6 @@ pub struct ApiState {
     pub broker: Arc<Broker>,
     /// The channels of apps, and the other nodes.
     pub channels: Arc<Channels>,
-    pub histories: Arc<Histories>,
     /// The connections of this node.
     pub hub: Arc<Hub>,
     /// Asks them.

@@ -5,9 +5,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::connections::{ConnectionEntry, ConnectionFilter};
+use super::connections::ConnectionEntry;
 use super::listing::{Entry, MAX_LIMIT, PageEnd, Part, Smallest, merge, read_cursor, read_limit};
-use super::node_query::NodeQuery;
+use super::node_query::{ConnectionFilter, NodeQuery};
 use super::problem::Problems;
 use super::published_message::User;
 use super::request::{ApiPath, ApiQuery};

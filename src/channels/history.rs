@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Channels;
 use crate::broker::StoreError;
 use crate::history::{Entry, Since};
-use crate::message::ChannelName;
+use crate::message::{ChannelName, Position};
 
 /// A part of a channel's history.
 #[derive(Debug)]
@@ -26,6 +26,17 @@ impl Channels {
     #[must_use]
     pub fn position(&self, app: &str, channel: &ChannelName) -> Option<Since> {
         self.histories.position(&ChannelName::scoped(app, channel.as_str()))
+    }
+
+    /// Whether a channel, with the scope of its app or native, has a history.
+    #[must_use]
+    pub fn has_history(&self, channel: &ChannelName) -> bool {
+        self.histories.retention(channel).is_some()
+    }
+
+    /// The position of the last message of such a channel. `None`: there is none.
+    pub async fn head(&self, channel: &ChannelName) -> Result<Option<Position>, StoreError> {
+        self.histories.head(channel).await
     }
 
     /// Waits until this node has delivered everything that was published before.

@@ -105,7 +105,7 @@ impl Channels {
 
     /// Handles the return of a lost broker: requests snapshots from all nodes.
     pub fn handle_resumed(&self) {
-        if !self.is_in_cluster {
+        if !self.is_in_cluster() {
             return;
         }
         let mut state = self.state();
@@ -119,6 +119,10 @@ impl Channels {
     }
 
     fn apply(&self, mut envelope: Envelope<ClusterMessage>) {
+        // Another node asks for lists, or has apps.
+        if matches!(envelope.message, ClusterMessage::Heartbeat) {
+            self.join_cluster();
+        }
         let now = Now { node: self.now(), history: self.history_now() };
         let node = envelope.node.clone();
         let changes = match &mut envelope.message {

@@ -37,6 +37,7 @@ mod wire;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use tokio::sync::Notify;
@@ -74,8 +75,11 @@ pub struct Channels {
     member_encoders: HashMap<Arc<str>, Arc<dyn MemberEncoder>>,
     /// The app of events that name none.
     default_app: Option<AppRules>,
-    /// Whether this node knows of others and they of it.
-    is_in_cluster: bool,
+    /// Whether this node tells the others that it is there. Without apps it does so from the first question on that a node asks the
+    /// others: see [`node_queries`].
+    is_in_cluster: AtomicBool,
+    /// Signals that this node has to tell the others.
+    joining: Notify,
     hub: Arc<Hub>,
     broker: Arc<Broker>,
     histories: Arc<Histories>,
@@ -126,8 +130,7 @@ impl Channels {
         let node: NodeName = format!("{number:014x}").into();
         let since = unix_milliseconds();
         let default_app = apps.iter().find(|app| app.member_encoder.is_none()).cloned();
-        // Without apps, the nodes only need to know which others there are to ask.
-        let is_in_cluster = !apps.is_empty() || matches!(*broker, Broker::Redis(_));
+        let has_apps = !apps.is_empty();
         let member_encoders =
             apps.iter().filter_map(|app| Some((app.id.clone(), app.member_encoder.clone()?))).collect();
         let topics = Topics::new(broker.clone(), dialect, default_app.as_ref().map(|app| app.id.clone()));
@@ -140,7 +143,8 @@ impl Channels {
             dialect,
             member_encoders,
             default_app,
-            is_in_cluster,
+            is_in_cluster: AtomicBool::new(has_apps),
+            joining: Notify::new(),
             hub,
             broker,
             histories,
@@ -165,11 +169,15 @@ impl Channels {
                 channels.broker.subscribe_prefix(prefix);
             }
         }
-        if is_in_cluster {
-            tokio::spawn(channels.clone().send_changes());
-            tokio::spawn(channels.clone().beat());
-            tokio::spawn(channels.clone().sweep());
-        }
+        let joining = channels.clone();
+        tokio::spawn(async move {
+            if !has_apps {
+                joining.joining.notified().await;
+            }
+            tokio::spawn(joining.clone().send_changes());
+            tokio::spawn(joining.clone().beat());
+            joining.sweep().await;
+        });
         channels
     }
 
@@ -183,6 +191,19 @@ impl Channels {
     #[must_use]
     pub fn shared_metrics(&self) -> Arc<Metrics> {
         self.metrics.clone()
+    }
+
+    /// Makes the other nodes know of this one. Returns whether they did before.
+    fn join_cluster(&self) -> bool {
+        let was_in_cluster = self.is_in_cluster();
+        if !was_in_cluster && !self.is_in_cluster.swap(true, Ordering::Relaxed) {
+            self.joining.notify_one();
+        }
+        was_in_cluster
+    }
+
+    fn is_in_cluster(&self) -> bool {
+        self.is_in_cluster.load(Ordering::Relaxed)
     }
 
     /// Changes the state, then performs the effects in order, before those of the next change.

@@ -47,12 +47,15 @@ impl Channels {
     }
 
     /// Asks all other nodes that are alive, as far as this node knows. Takes two seconds at most.
+    ///
+    /// Nodes without apps do not know of each other until one of them asks, so that the first question takes two seconds.
     pub async fn ask_nodes(&self, query: String) -> NodeReplies {
-        let mut missing: BTreeSet<NodeName> = self.state().nodes.others().cloned().collect();
-        let mut replies = Vec::new();
-        if matches!(*self.broker, Broker::Memory(_)) || missing.is_empty() {
+        if matches!(*self.broker, Broker::Memory(_)) {
             return NodeReplies::default();
         }
+        let knows_others = self.join_cluster();
+        let mut missing: BTreeSet<NodeName> = self.state().nodes.others().cloned().collect();
+        let mut replies: Vec<(NodeName, String)> = Vec::new();
         let id = self.node_queries.last.fetch_add(1, Ordering::Relaxed);
         let (sender, mut answers) = unbounded_channel();
         self.node_queries.waiting().insert(id, sender);
@@ -61,11 +64,10 @@ impl Channels {
             if self.send(&ClusterMessage::Query { id, query }).await.is_err() {
                 return;
             }
-            while !missing.is_empty() {
+            while !(missing.is_empty() && knows_others) {
                 let Some((node, reply)) = answers.recv().await else { return };
-                if missing.remove(&node) {
-                    replies.push((node, reply));
-                }
+                missing.remove(&node);
+                replies.push((node, reply));
             }
         })
         .await;
@@ -77,6 +79,7 @@ impl Channels {
         if by == self.node {
             return;
         }
+        self.join_cluster();
         let Some(host) = self.node_queries.host.get() else { return };
         let answering = host(query);
         let (broker, node, since) = (self.broker.clone(), self.node.clone(), self.since);

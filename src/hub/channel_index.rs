@@ -352,9 +352,13 @@ mod tests {
             // Enough for the table to grow, to shrink and to clean up in between.
             let other = |number: usize| name(&format!("other{number}"));
             if steps < 400 {
-                (0..5).for_each(|number| drop(index.join(&other(steps * 5 + number), PLAIN, 0)));
+                for number in 0..5 {
+                    index.join(&other(steps * 5 + number), PLAIN, 0);
+                }
             } else if steps < 800 {
-                (0..5).for_each(|number| drop(index.leave(&other((steps - 399) * 5 + number), PLAIN, 0)));
+                for number in 0..5 {
+                    index.leave(&other((steps - 399) * 5 + number), PLAIN, 0);
+                }
             }
         }
         assert!(steps > 100);

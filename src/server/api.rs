@@ -12,7 +12,7 @@ use super::Settings;
 use crate::admin::AdminHosts;
 use crate::api::{self, Access, Api, ApiState, Problem, Scope};
 use crate::broker::Broker;
-use crate::channels::{Channels, Histories};
+use crate::channels::Channels;
 use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
@@ -28,7 +28,6 @@ pub(super) fn api_state(
     apps: &Apps,
     context: &Arc<EndpointContext>,
     hub: &Arc<Hub>,
-    histories: &Arc<Histories>,
 ) -> Arc<ApiState> {
     ApiState::start(ApiState {
         broker: broker.clone(),
@@ -39,7 +38,6 @@ pub(super) fn api_state(
         outbox_bytes: settings.limits.outbox_bytes,
         context: context.clone(),
         hub: hub.clone(),
-        histories: histories.clone(),
         lists: ApiState::lists(),
     })
 }

@@ -102,7 +102,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     )
     .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
 
-    let api = api_state(&settings, &broker, &channels, &native, &apps, &context, &hub, &histories);
+    let api = api_state(&settings, &broker, &channels, &native, &apps, &context, &hub);
     let app = apps.iter().find(|app| app.enabled).cloned();
     let pusher_endpoint =
         PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);

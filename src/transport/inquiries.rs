@@ -31,12 +31,15 @@ pub struct ConnectionInfo {
     pub queued_bytes: usize,
 }
 
+/// Where an answer goes.
+type Asker = UnboundedSender<(ConnectionId, ConnectionInfo)>;
+
 /// Asks connections about themselves: only the task of a connection knows everything, so that nothing need be kept for this.
 #[derive(Debug, Default)]
 pub struct Inquiries {
     /// How many connections are being asked: all that a task looks at as a rule.
     count: AtomicUsize,
-    asked: Mutex<HashMap<ConnectionId, Vec<UnboundedSender<(ConnectionId, ConnectionInfo)>>>>,
+    asked: Mutex<HashMap<ConnectionId, Vec<Asker>>>,
 }
 
 impl Inquiries {
@@ -79,9 +82,7 @@ impl Inquiries {
         }
     }
 
-    fn asked(
-        &self,
-    ) -> MutexGuard<'_, HashMap<ConnectionId, Vec<UnboundedSender<(ConnectionId, ConnectionInfo)>>>> {
+    fn asked(&self) -> MutexGuard<'_, HashMap<ConnectionId, Vec<Asker>>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -90,7 +91,7 @@ impl Inquiries {
 struct Question<'a> {
     inquiries: &'a Inquiries,
     connections: &'a [(ConnectionId, Arc<Outbox>)],
-    sender: &'a UnboundedSender<(ConnectionId, ConnectionInfo)>,
+    sender: &'a Asker,
 }
 
 impl Question<'_> {
