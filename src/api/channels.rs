@@ -145,7 +145,7 @@ pub(super) async fn channel(
 ) -> Result<Json<ChannelDetail>, Problem> {
     let name = ChannelName::new(&name)?;
     let scoped = state.scoped(app.as_deref(), &name)?;
-    let history = if state.channels.has_history(&scoped) {
+    let history = if state.channels.is_retained(&scoped) {
         let position = state.channels.head(&scoped).await?;
         Some(HistoryHead { position: position.map(|position| position.to_string()) })
     } else {

@@ -103,7 +103,7 @@ pub(super) async fn history(
         )
     })?;
     let channel = state.scoped(params.app.as_deref(), &name)?;
-    if !state.channels.has_history(&channel) {
+    if !state.channels.is_retained(&channel) {
         let detail =
             format!("{name} has no history: set `history` for its kind, or for the channels of its app");
         return Err(Problem::not_found("no_history", detail));

@@ -30,7 +30,7 @@ impl Channels {
 
     /// Whether a channel, with the scope of its app or native, has a history.
     #[must_use]
-    pub fn has_history(&self, channel: &ChannelName) -> bool {
+    pub fn is_retained(&self, channel: &ChannelName) -> bool {
         self.histories.retention(channel).is_some()
     }
 
