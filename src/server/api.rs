@@ -13,10 +13,11 @@ use crate::admin::AdminHosts;
 use crate::api::{self, Access, Api, ApiState, Problem, Scope};
 use crate::broker::Broker;
 use crate::channels::Channels;
+use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
 use crate::protocol::pusher::Apps;
-use crate::transport::ApiError;
+use crate::transport::{ApiError, EndpointContext};
 
 /// What the API works with.
 pub(super) fn api_state(
@@ -25,14 +26,19 @@ pub(super) fn api_state(
     channels: &Arc<Channels>,
     native: &Arc<Native>,
     apps: &Apps,
+    context: &Arc<EndpointContext>,
+    hub: &Arc<Hub>,
 ) -> Arc<ApiState> {
-    Arc::new(ApiState {
+    ApiState::start(ApiState {
         broker: broker.clone(),
         channels: channels.clone(),
         native: native.clone(),
         apps: apps.clone(),
         sender: Sender::from(&settings.sender),
         outbox_bytes: settings.limits.outbox_bytes,
+        context: context.clone(),
+        hub: hub.clone(),
+        lists: ApiState::lists(),
     })
 }
 

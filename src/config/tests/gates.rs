@@ -79,3 +79,50 @@ fn a_gate_needs_a_secret_to_sign_with() {
         assert!(with(events, &[]).is_ok());
     }
 }
+
+#[test]
+fn webhooks_of_native_channels_are_read_and_their_mistakes_are_named() {
+    let text = r#"
+        [[webhooks]]
+        url = "https://aoi:s3cret@app.example.com/s3cret"
+        kinds = ["chat"]
+        events = ["message", "user_online"]
+        headers = { X-Tenant = "s3cret" }
+        [channels.chat]
+        presence = true
+    "#;
+    let config = with(&(EVENTS.to_owned() + text), &[]).unwrap();
+    let server = &config.settings.server;
+    assert_eq!(
+        (server.webhooks.len(), server.events.stream, server.events.stream_entries),
+        (1, false, 1_000_000)
+    );
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert!(!show(&config).contains("s3cret"));
+
+    for (webhook, problem) in [
+        ("kinds = [\"a\"]", "webhooks[0].url: is required"),
+        ("url = \"s3cret\"", "webhooks[0]: the url is not one of http or https"),
+        ("url = \"http://app\"\nevents = [\"joined\"]", "webhooks[0].events: unknown variant `joined`"),
+        ("url = \"http://app\"\nkind = \"chat\"", "webhooks[0].kind: unknown setting; did you mean kinds?"),
+        ("url = \"http://app\"\nheaders = { Yamabiko-Signature = \"x\" }", "is set by the server"),
+    ] {
+        let error = with(&format!("{EVENTS}[[webhooks]]\n{webhook}"), &[]).unwrap_err().to_string();
+        assert!(error.contains(problem) && !error.contains("s3cret"), "{webhook}: {error}");
+    }
+    let error = with("[[webhooks]]\nurl = \"http://app\"", &[]).unwrap_err().to_string();
+    assert!(error.contains("events.secret: is required"), "{error}");
+}
+
+#[test]
+fn the_event_stream_needs_redis_and_some_events_need_presence() {
+    let stream = "[events]\nstream = true\nstream_events = [\"user_offline\"]\n";
+    let error = with(stream, &[]).unwrap_err().to_string();
+    assert!(error.contains("events.stream: needs redis.url"), "{error}");
+    let redis = [("YAMABIKO__REDIS__URL", "redis://127.0.0.1")];
+    let warnings =
+        |text: &str| with(text, &redis).unwrap().warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let found = warnings(stream);
+    assert!(found.len() == 1 && found[0].contains("user_offline never happens"), "{found:?}");
+    assert!(warnings(&(stream.to_owned() + "[channels.chat]\npresence = true\n")).is_empty());
+}

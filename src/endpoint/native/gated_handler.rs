@@ -36,6 +36,10 @@ impl<H: NativeConnection> ConnectionHandler for GatedHandler<H> {
         self.0.queue.push(event, message.len(), native.reply(message_ref, message.len()));
     }
 
+    fn answer_inquiries(&self) {
+        self.0.handler.answer_inquiries();
+    }
+
     fn on_closing(&mut self, reason: DisconnectReason) {
         self.0.handler.on_closing(reason);
     }

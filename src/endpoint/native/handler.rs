@@ -9,7 +9,9 @@ use crate::hub::{Connection, Outbox};
 use crate::message::{ChannelName, Event, Position, Publication, Sender};
 use crate::protocol::native::{MessageRef, Native, RejectReason, close};
 use crate::telemetry::logged;
-use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
+use crate::transport::{
+    Admitted, ConnectionHandler, ConnectionInfo, DisconnectReason, EndpointContext, Message,
+};
 use crate::webhooks::{Gates, NativeEventKind, NativeEvents};
 
 /// What all connections of the native protocol share.
@@ -116,6 +118,18 @@ impl ConnectionHandler for NativeHandler {
                 acknowledge(Err(reason), message_ref.as_ref(), self.outbox(), limit, metrics);
             }
         }
+    }
+
+    fn answer_inquiries(&self) {
+        self.service.context.inquiries.answer(self.connection.id(), || ConnectionInfo {
+            protocol: "native",
+            name: None,
+            app: None,
+            user: Some(self.sender.id.clone()),
+            user_name: Some(self.sender.name.clone()),
+            channels: self.connection.channels().to_vec(),
+            queued_bytes: self.outbox().queued_bytes(),
+        });
     }
 
     fn on_throttled(&self) {
