@@ -33,6 +33,9 @@ pub enum TokenRejectReason {
     WrongIssuer,
     #[error("the token's audience (aud) does not include this server")]
     WrongAudience,
+    /// The token renews a connection whose user or channel is another one.
+    #[error("the token is for another user or channel than this connection; connect again to change them")]
+    OtherIdentity,
     /// A claim is missing or has the wrong type. The text names the claim and the type.
     #[error("the token's claims are not valid: {0}")]
     InvalidClaims(&'static str),
@@ -53,6 +56,7 @@ impl TokenRejectReason {
             Self::NotYetValid { .. } => "token_not_yet_valid",
             Self::WrongIssuer => "wrong_issuer",
             Self::WrongAudience => "wrong_audience",
+            Self::OtherIdentity => "other_identity",
             Self::InvalidClaims(_) => "invalid_claims",
         }
     }

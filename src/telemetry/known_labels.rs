@@ -22,6 +22,20 @@ pub(super) const HANDSHAKES_REFUSED: &[&str] = &[
     "wrong_issuer",
 ];
 
+pub(super) const RENEWALS_REFUSED: &[&str] = &[
+    "algorithm_not_accepted",
+    "bad_signature",
+    "invalid_claims",
+    "malformed_token",
+    "missing_token",
+    "other_identity",
+    "token_expired",
+    "token_not_yet_valid",
+    "unknown_key",
+    "wrong_audience",
+    "wrong_issuer",
+];
+
 pub(super) const HTTP_DROPPED: &[&str] = &["no_room", "write_timeout"];
 
 pub(super) const MESSAGES_REFUSED: &[&str] =

@@ -30,6 +30,10 @@ pub struct Metrics {
     pub messages_accepted: Counter,
     /// Client messages that were refused, by the error code that the sender received.
     pub messages_refused: Family<Reason, Counter>,
+    /// Tokens of open connections that were replaced by new ones.
+    pub tokens_renewed: Counter,
+    /// New tokens that were refused on open connections, by reason.
+    pub renewals_refused: Family<Reason, Counter>,
     pub broker_messages: Counter,
     pub broker_dropped: Family<Reason, Counter>,
     /// Messages between nodes that were ignored, by reason.
@@ -113,6 +117,8 @@ impl Metrics {
             http_dropped: metric!("http_dropped", "HTTP connections that the server closed, by reason"),
             messages_accepted: metric!("messages_accepted", "Client messages accepted by the broker"),
             messages_refused: metric!("messages_refused", "Client messages refused, by error code"),
+            tokens_renewed: metric!("tokens_renewed", "Tokens renewed on open connections"),
+            renewals_refused: metric!("renewals_refused", "Token renewals refused, by reason"),
             broker_messages: metric!("broker_messages", "Messages received from the broker"),
             broker_dropped: metric!("broker_dropped", "Messages from the broker dropped, by reason"),
             cluster_messages_ignored: metric!(
@@ -177,6 +183,7 @@ impl Metrics {
         for (family, reasons) in [
             (&self.handshakes_refused, known_labels::HANDSHAKES_REFUSED),
             (&self.http_dropped, known_labels::HTTP_DROPPED),
+            (&self.renewals_refused, known_labels::RENEWALS_REFUSED),
             (&self.messages_refused, known_labels::MESSAGES_REFUSED),
             (&self.broker_dropped, known_labels::BROKER_DROPPED),
             (&self.ingest_lost, known_labels::INGEST_LOST),

@@ -2,12 +2,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::renewal::renew;
+use crate::auth::Authenticator;
 use crate::broker::{Broker, PublishError};
 use crate::channels::Histories;
 use crate::hub::{Connection, Outbox};
 use crate::message::{ChannelName, Event, Position, Publication, Sender};
 use crate::protocol::native::{
-    Acknowledgement, MessageRef, Native, RejectReason, close, encode_acknowledgement,
+    Acknowledgement, MessageRef, Native, RejectReason, RenewalRequest, close, encode_acknowledgement,
 };
 use crate::telemetry::{Metrics, Reason, logged};
 use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
@@ -19,6 +21,8 @@ pub(super) struct NativeService {
     pub(super) native: Arc<Native>,
     pub(super) broker: Arc<Broker>,
     pub(super) histories: Arc<Histories>,
+    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) close_on_expiry: bool,
 }
 
 /// One client of the native protocol: publishes its messages and replies to them.
@@ -79,16 +83,22 @@ impl ConnectionHandler for NativeHandler {
         self.connection.outbox()
     }
 
-    fn on_message(&mut self, message: Message) {
+    fn on_message(&mut self, message: Message) -> Option<u64> {
         let (Message::Text(message) | Message::Binary(message)) = message;
         let (message_ref, event) = self.receive(&message);
         match event {
             Ok(event) => self.publish(event, message_ref, message.len()),
             Err(reason) => {
+                if reason == RejectReason::InvalidMessage
+                    && let Some(request) = RenewalRequest::decode(&message)
+                {
+                    return renew(&self.service, &self.connection, &mut self.sender, &request);
+                }
                 let (metrics, limit) = (&self.service.context.metrics, self.connection.outbox_bytes());
                 reply(Err(reason), message_ref.as_ref(), self.outbox(), limit, metrics);
             }
         }
+        None
     }
 
     fn on_throttled(&self) {

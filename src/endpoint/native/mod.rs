@@ -4,6 +4,7 @@ mod handler;
 mod presence;
 mod presence_handler;
 mod recovery;
+mod renewal;
 mod replay_writer;
 mod websocket;
 

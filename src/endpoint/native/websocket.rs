@@ -35,8 +35,6 @@ pub struct NativeEndpoint {
     recovery: Arc<Recovery>,
     /// If a kind has it.
     presence: Option<Arc<Presence>>,
-    authenticator: Arc<Authenticator>,
-    close_on_expiry: bool,
 }
 
 impl NativeEndpoint {
@@ -52,8 +50,9 @@ impl NativeEndpoint {
     ) -> Self {
         let recovery =
             Recovery::new(histories.clone(), native.clone(), context.metrics.clone(), hub.outbox_bytes());
-        let service = Arc::new(NativeService { context, native, broker, histories });
-        Self { service, hub, recovery, presence: None, authenticator, close_on_expiry }
+        let service =
+            Arc::new(NativeService { context, native, broker, histories, authenticator, close_on_expiry });
+        Self { service, hub, recovery, presence: None }
     }
 
     /// The same, for an installation with channels whose clients see each other.
@@ -102,7 +101,7 @@ impl NativeEndpoint {
         );
         let sender = Sender { name: identity.name, id: identity.id };
         let handler = NativeHandler::new(self.service.clone(), connection, sender, admitted);
-        let expires_at = self.close_on_expiry.then_some(identity.expires_at);
+        let expires_at = self.service.close_on_expiry.then_some(identity.expires_at);
         let options = context.options.clone();
         match membership {
             None => serve(upgrade, handler, options, expires_at),
@@ -148,7 +147,7 @@ impl NativeEndpoint {
     fn authenticate(&self, request: &Request<Body>) -> Result<Identity, Rejection> {
         let now = unix_time().as_secs();
         let identity = match token(request.uri().query(), request.headers()) {
-            Some(token) => self.authenticator.verify(&token, now),
+            Some(token) => self.service.authenticator.verify(&token, now),
             None => Err(TokenRejectReason::Missing),
         };
         identity.map_err(|refusal| Rejection {

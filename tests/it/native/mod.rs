@@ -11,6 +11,7 @@ mod presence;
 mod recovery;
 mod refs;
 mod removal;
+mod renewal;
 mod rules;
 mod sending;
 mod targeting;
