@@ -4,6 +4,7 @@
 //! holds the code to it.
 
 pub mod admin;
+pub mod api;
 pub mod auth;
 pub mod broker;
 pub mod channels;

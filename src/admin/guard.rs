@@ -25,6 +25,19 @@ impl AdminHosts {
         Self { any_address: !address.to_canonical().is_loopback(), names }
     }
 
+    /// Rejects and logs a request to the operators' port that a page of another site has made.
+    pub fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+        check_operators(self, headers).inspect_err(|_| {
+            let header = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+            tracing::info!(
+                path,
+                host = header(header::HOST).as_deref(),
+                origin = header(header::ORIGIN).as_deref(),
+                "rejected on the admin port: the host is not in admin.hosts, or the request comes from another site"
+            );
+        })
+    }
+
     fn includes(&self, host: &str) -> bool {
         let Some(host) = Host::parse(host) else { return false };
         match host {
@@ -39,19 +52,9 @@ impl AdminHosts {
 
 /// Rejects requests to the admin port that a page of another site has made.
 pub(super) async fn operators(State(hosts): State<AdminHosts>, request: Request, next: Next) -> Response {
-    match check_operators(&hosts, request.headers()) {
+    match hosts.check(request.uri().path(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(failure) => {
-            let header =
-                |name| request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
-            tracing::info!(
-                path = request.uri().path(),
-                host = header(header::HOST).as_deref(),
-                origin = header(header::ORIGIN).as_deref(),
-                "rejected on the admin port: the host is not in admin.hosts, or the request comes from another site"
-            );
-            failure.into_response()
-        }
+        Err(failure) => failure.into_response(),
     }
 }
 

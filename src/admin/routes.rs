@@ -1,6 +1,6 @@
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -11,21 +11,32 @@ use super::guard::{self, AdminHosts};
 use super::state::{AdminState, Load};
 use crate::broker::Status;
 use crate::telemetry::Metrics;
-use crate::transport::not_found;
+use crate::transport::{ApiError, not_found};
 
 /// Maximum size of a request body, in bytes.
 const BODY_BYTES: usize = 16 * 1024;
 
-/// The routes of the admin port. It responds only under `hosts`.
-pub fn routes<L>(state: AdminState<L>, hosts: AdminHosts) -> Router
+/// The routes of the admin port. It responds only under `hosts`. `may_disconnect` says whether a request with these headers may close
+/// connections; the other routes change nothing, and are open to probes.
+pub fn routes<L, D>(state: AdminState<L>, hosts: AdminHosts, may_disconnect: D) -> Router
 where
     L: Fn() -> Load + Clone + Send + Sync + 'static,
+    D: Fn(&HeaderMap) -> Result<(), ApiError> + Clone + Send + Sync + 'static,
 {
+    let permit = move |request: Request, next: Next| {
+        let permitted = may_disconnect(request.headers());
+        async move {
+            match permitted {
+                Ok(()) => next.run(request).await,
+                Err(error) => error.into_response(),
+            }
+        }
+    };
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<L>))
         .route("/metrics", get(metrics::<L>))
-        .route("/disconnect", post(disconnect::<L>))
+        .route("/disconnect", post(disconnect::<L>).route_layer(from_fn(permit)))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(state)
         .fallback(not_found)

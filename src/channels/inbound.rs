@@ -130,13 +130,30 @@ impl Channels {
         }
     }
 
-    fn handle_disconnect(&self, Signal::Disconnect { user, channel }: Signal) {
-        tracing::info!(
-            user = logged(user.form()),
-            channel = channel.as_ref().map(ChannelName::as_str),
-            "disconnecting a user"
-        );
-        self.hub.close_user(&user, channel.as_ref(), CloseReason::Disconnected);
+    fn handle_disconnect(&self, signal: Signal) {
+        let reason = CloseReason::Disconnected;
+        match signal {
+            Signal::Disconnect { user, channel } => {
+                let name = channel.as_ref().map(ChannelName::as_str);
+                tracing::info!(user = logged(user.form()), channel = name, "disconnecting a user");
+                self.hub.close_user(&user, channel.as_ref(), reason);
+            }
+            Signal::DisconnectChannel { app, channel } => {
+                tracing::info!(app = app.as_deref(), channel = channel.as_str(), "disconnecting a channel");
+                match app {
+                    Some(app) => {
+                        self.hub.close_channel(&ChannelName::scoped(&app, channel.as_str()), reason);
+                    }
+                    None => self.hub.close_channel(&channel, reason),
+                }
+            }
+            Signal::DisconnectConnection { connection } => {
+                if let Some(id) = self.socket_ids.connection(connection) {
+                    tracing::info!(connection = id, "disconnecting a connection");
+                    self.hub.close_connection(id, reason);
+                }
+            }
+        }
     }
 
     fn dropped(&self, channel: &ChannelName, reason: &'static str) {

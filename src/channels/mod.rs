@@ -172,6 +172,12 @@ impl Channels {
         &self.metrics
     }
 
+    /// The same, to keep.
+    #[must_use]
+    pub fn shared_metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
     /// Changes the state, then performs the effects in order, before those of the next change.
     fn update(&self, change: impl FnOnce(&mut State) -> Vec<Effect>) {
         let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,7 +5,7 @@ use super::Channels;
 use super::wire::{ClusterMessage, EventMessage};
 use crate::broker::PublishError;
 use crate::cluster::encode;
-use crate::message::{Broadcast, ChannelName, Dispatch, Publication, Retained, UserId};
+use crate::message::{Broadcast, ChannelName, Dispatch, Position, Publication, Retained, UserId};
 use crate::webhooks::WebhookEvent;
 
 /// The signal that delivers an event on all nodes, whichever node publishes it. Equal events have equal signals.
@@ -15,7 +15,8 @@ pub fn event_signal(event: &Broadcast) -> Dispatch {
 }
 
 impl Channels {
-    /// Sends an event to the subscribers of its channels on all nodes, all or nothing. Completes when the broker has accepted it.
+    /// Sends an event to the subscribers of its channels on all nodes, all or nothing. Completes when the broker has accepted it, with
+    /// the position in the history of the first channel that has one.
     ///
     /// If an event of the same app with the same idempotency key was published within the last five minutes, it has no further
     /// effect.
@@ -23,11 +24,10 @@ impl Channels {
         &self,
         event: &Broadcast,
         idempotency_key: Option<&str>,
-    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
+    ) -> impl Future<Output = Result<Option<Position>, PublishError>> + Send + use<> {
         let mut publication = self.encode_event(event);
         publication.idempotency_key = idempotency_key.map(|key| scoped_key(&event.app, key));
-        let accepted = self.broker.publish_and_wait(publication);
-        async move { accepted.await.map(drop) }
+        self.broker.publish_and_wait(publication)
     }
 
     /// Publishes a client event to all subscribers except its sender, and queues its webhook if the broker accepts it. `answer`

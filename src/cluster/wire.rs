@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::message::{NodeName, Signal};
+use crate::message::{InvalidSignal, NodeName, Signal};
 
 /// Raised when a message changes its meaning. New kinds and new optional keys do not need that.
 const VERSION: u32 = 1;
@@ -86,15 +86,13 @@ fn classify<M: Message>(signal: &[u8]) -> Result<Decoded<M>, Ignored> {
         version: Option<u32>,
         #[serde(borrow, default)]
         message: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        disconnect: Option<&'a RawValue>,
     }
-    let is_object = signal.trim_ascii_start().starts_with(b"{");
+    match Signal::decode(signal) {
+        Ok(signal) => return Ok(Decoded::Signal(signal)),
+        Err(InvalidSignal::Unknown) => {}
+        Err(_) => return Err(Ignored::Malformed),
+    }
     let outline: Outline<'_> = serde_json::from_slice(signal).map_err(|_| Ignored::Malformed)?;
-    if let Some(disconnect) = outline.disconnect.filter(|_| is_object) {
-        let signal = Signal::disconnect_from(disconnect.get()).map_err(|_| Ignored::Malformed)?;
-        return Ok(Decoded::Signal(signal));
-    }
     if let Some(version) = outline.version.filter(|version| *version > VERSION) {
         return Err(Ignored::NewerVersion(version));
     }

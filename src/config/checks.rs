@@ -20,6 +20,7 @@ const NO_CREDENTIALS: &str = "is not set and there is no Pusher app, so no clien
 pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     let mut checks = Checks { config, problems: Vec::new() };
     checks.ports();
+    checks.api();
     checks.origins();
     checks.durations();
     checks.limits();
@@ -68,6 +69,15 @@ impl Checks<'_> {
                 "{host:?} is not a host name; write it without scheme and port, such as \"yamabiko\""
             );
             self.problem("admin", "hosts", message);
+        }
+    }
+
+    fn api(&mut self) {
+        let api = &self.config.settings.server.api;
+        let problems = api.problems();
+        for problem in problems {
+            let origin = self.config.origin(&Key::new("api", problem.setting)).map(str::to_owned);
+            self.problems.push(Problem::new(problem.at, origin.as_deref(), problem.message));
         }
     }
 

@@ -33,7 +33,11 @@ impl Key {
     pub fn is_secret(&self) -> bool {
         matches!(
             (&*self.section, &*self.name),
-            ("auth", "secret" | "keys") | ("redis", "url") | ("", "apps") | ("pusher", "webhooks")
+            ("auth", "secret" | "keys")
+                | ("api", "keys")
+                | ("redis", "url")
+                | ("", "apps")
+                | ("pusher", "webhooks")
         )
     }
 

@@ -33,6 +33,7 @@ pub(super) enum SettingType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TableType {
     AuthKeys,
+    ApiKeys,
     Apps,
     Webhooks,
     History,
@@ -43,6 +44,7 @@ impl TableType {
     fn of(key: &Key) -> Option<Self> {
         match (&*key.section, &*key.name) {
             ("auth", "keys") => Some(Self::AuthKeys),
+            ("api", "keys") => Some(Self::ApiKeys),
             ("", "apps") => Some(Self::Apps),
             ("pusher", "webhooks") => Some(Self::Webhooks),
             ("pusher", "history") => Some(Self::History),
@@ -54,6 +56,7 @@ impl TableType {
     pub(super) const fn example(self) -> &'static str {
         match self {
             Self::AuthKeys => r#"[{ algorithm = "RS256", public_key_file = "key.pem" }]"#,
+            Self::ApiKeys => r#"[{ name = "laravel", secret = "…", scopes = ["publish"] }]"#,
             Self::Apps => r#"[{ id = "my-app", key = "my-key", secret = "…" }]"#,
             Self::Webhooks => r#"[{ url = "https://app.example.com/webhook" }]"#,
             Self::History => r#"[{ channels = ["news"], messages = 1000, age = "2m" }]"#,

@@ -17,6 +17,7 @@ impl Settings {
             server: server::Settings {
                 server: section(sections, "server")?,
                 admin: section(sections, "admin")?,
+                api: section(sections, "api")?,
                 console: section(sections, "console")?,
                 auth: section(sections, "auth")?,
                 redis: section(sections, "redis")?,

@@ -1,4 +1,4 @@
-//! Tables with settings of their own: `[[auth.keys]]`, `[[apps]]`, `[[pusher.webhooks]]`, `[[pusher.history]]`, and `history` of a kind of
+//! Tables with settings of their own: `[[auth.keys]]`, `[[api.keys]]`, `[[apps]]`, `[[pusher.webhooks]]`, `[[pusher.history]]`, and `history` of a kind of
 //! channel.
 
 use serde_json::{Value as Json, json};
@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use super::schema::{SettingType, TableType, nearest};
 use super::validator::{Validator, reason, wrong_type};
 use super::{Key, Problem};
+use crate::api::Scope;
 use crate::message::Retention;
 use crate::protocol::pusher::{HistoryRule, WebhookFilter, WebhookSettings};
 
@@ -13,6 +14,7 @@ use crate::protocol::pusher::{HistoryRule, WebhookFilter, WebhookSettings};
 const fn header(array: TableType) -> &'static str {
     match array {
         TableType::AuthKeys => "[[auth.keys]]",
+        TableType::ApiKeys => "[[api.keys]]",
         TableType::Apps => "[[apps]]",
         TableType::Webhooks => "[[pusher.webhooks]] or [[apps.webhooks]]",
         TableType::History => "[[pusher.history]] or [[apps.history]]",
@@ -29,6 +31,9 @@ const fn own_settings(array: TableType) -> &'static [(&'static str, SettingType)
             ("secret", SettingType::Text),
             ("public_key_file", SettingType::Text),
         ],
+        TableType::ApiKeys => {
+            &[("name", SettingType::Text), ("secret", SettingType::Text), ("scopes", SettingType::List)]
+        }
         TableType::Apps => &[
             ("id", SettingType::Text),
             ("key", SettingType::Text),
@@ -53,6 +58,11 @@ const fn own_settings(array: TableType) -> &'static [(&'static str, SettingType)
 const fn required(array: TableType) -> &'static [(&'static str, &'static str)] {
     match array {
         TableType::AuthKeys => &[("algorithm", "is required, such as \"RS256\"")],
+        TableType::ApiKeys => &[
+            ("name", "is required: what the log calls the key, such as \"laravel\""),
+            ("secret", "is required: at least 32 random bytes, such as from `openssl rand -hex 32`"),
+            ("scopes", "is required, such as [\"publish\", \"read\"]"),
+        ],
         TableType::Apps => &[
             ("id", "is required: Laravel's PUSHER_APP_ID or REVERB_APP_ID"),
             ("key", "is required: Laravel's PUSHER_APP_KEY or REVERB_APP_KEY"),
@@ -136,6 +146,7 @@ fn wrong_value(of: TableType, name: &str, value: &Json) -> Option<String> {
     };
     let retention = json!({ "messages": 1, "age": "1s" });
     let error = match of {
+        TableType::ApiKeys if name == "scopes" => serde_json::from_value::<Vec<Scope>>(value.clone()).err(),
         TableType::Retention => serde_json::from_value::<Retention>(with_value(retention)).err(),
         TableType::History => {
             let rule = json!({ "channels": ["a"], "messages": 1, "age": "1s" });
@@ -145,7 +156,7 @@ fn wrong_value(of: TableType, name: &str, value: &Json) -> Option<String> {
     };
     // A pattern is named in the message.
     error.map(|error| match name {
-        "channels" => error.to_string(),
+        "channels" | "scopes" => error.to_string(),
         _ => reason(value, &error.to_string()),
     })
 }

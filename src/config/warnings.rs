@@ -10,6 +10,7 @@ use crate::transport::Limits;
 
 pub(super) fn of(config: &Config) -> Vec<Problem> {
     let mut warnings = odd_secrets(config);
+    warnings.extend(api_without_keys(config));
     warnings.extend(exceeded_limits(config));
     warnings.extend(short_histories(config));
     warnings
@@ -22,12 +23,27 @@ fn odd_secrets(config: &Config) -> Vec<Problem> {
     let of_apps = server.apps.iter().enumerate();
     let of_apps =
         of_apps.map(|(index, app)| (Key::top("apps"), format!("apps[{index}].secret"), &app.secret));
+    let of_api = server.api.keys.iter().enumerate();
+    let of_api = of_api
+        .map(|(index, key)| (Key::new("api", "keys"), format!("api.keys[{index}].secret"), &key.secret));
     std::iter::once(of_tokens)
         .chain(of_apps)
+        .chain(of_api)
         .filter_map(|(key, at, secret)| {
             Some(Problem::new(at, config.origin(&key), oddity(secret.expose_secret())?))
         })
         .collect()
+}
+
+/// An address at which the API rejects everything.
+fn api_without_keys(config: &Config) -> Option<Problem> {
+    let server = &config.settings.server;
+    let is_closed = server.api.keys.is_empty() && !server.admin.listen.ip().to_canonical().is_loopback();
+    is_closed.then(|| {
+        let message =
+            "is empty, so the API and POST /disconnect answer 403: admin.listen is not a loopback address";
+        Problem::new("api.keys", config.origin(&Key::new("admin", "listen")), message)
+    })
 }
 
 /// How a secret looks as if another syntax for variable files was expected.

@@ -186,6 +186,19 @@ impl Hub {
         }
     }
 
+    /// Closes the connections on this channel.
+    pub fn close_channel(&self, channel: &ChannelName, reason: CloseReason) {
+        let keys = self.index.keys(channel);
+        for commands in &self.shards {
+            let _ = commands.send(Command::CloseChannel { keys: keys.clone(), reason });
+        }
+    }
+
+    /// Closes a connection, if it is still open.
+    pub fn close_connection(&self, id: ConnectionId, reason: CloseReason) {
+        self.command(id, Command::CloseConnection { id, reason });
+    }
+
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock

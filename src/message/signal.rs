@@ -1,9 +1,11 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{ChannelName, Dispatch, UserId};
+use super::{ChannelName, Dispatch, SocketId, UserId};
 
 /// A command for every node, encoded as an object with one key that names the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +16,14 @@ pub enum Signal {
         /// Close only connections that are on this channel. `None`: close all.
         channel: Option<ChannelName>,
     },
+    /// `{"disconnect_channel":{"channel":"chat:room1"}}`: close all connections on a channel.
+    DisconnectChannel {
+        /// The app that the channel belongs to. `None`: it is native.
+        app: Option<Arc<str>>,
+        channel: ChannelName,
+    },
+    /// `{"disconnect_connection":{"connection":"1234.5678"}}`: close one connection.
+    DisconnectConnection { connection: SocketId },
 }
 
 /// Why this version cannot decode a signal.
@@ -25,24 +35,51 @@ pub enum InvalidSignal {
     /// `disconnect` is not `{user: a user's id, channel: a channel name or null}`.
     #[error("`disconnect` is not {{user, channel}}")]
     Disconnect,
+    /// `disconnect_channel` is not `{channel: a channel name, app: an app's id or null}`.
+    #[error("`disconnect_channel` is not {{channel, app}}")]
+    DisconnectChannel,
+    /// `disconnect_connection` is not `{connection: a socket id}`.
+    #[error("`disconnect_connection` is not {{connection}}")]
+    DisconnectConnection,
 }
 
 impl Signal {
     /// Encodes the signal as JSON.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let Self::Disconnect { user, channel } = self;
-        let disconnect = DisconnectRef { user, channel: channel.as_ref().map(ChannelName::as_str) };
+        let wire = match self {
+            Self::Disconnect { user, channel } => {
+                SignalRef::Disconnect { user, channel: channel.as_ref().map(ChannelName::as_str) }
+            }
+            Self::DisconnectChannel { app, channel } => {
+                SignalRef::DisconnectChannel { app: app.as_deref(), channel: channel.as_str() }
+            }
+            Self::DisconnectConnection { connection } => {
+                SignalRef::DisconnectConnection { connection: *connection }
+            }
+        };
         // Serializing strings and numbers cannot fail.
-        serde_json::to_vec(&Wire { disconnect }).unwrap_or_default().into()
+        serde_json::to_vec(&wire).unwrap_or_default().into()
     }
 
     /// Decodes a signal. Unknown keys next to the signal are ignored. An unknown key inside the signal is an error, because it
     /// may restrict which connections to close.
     pub fn decode(text: &[u8]) -> Result<Self, InvalidSignal> {
-        let wire: Option<Wire<&RawValue>> = object(text);
-        let disconnect = wire.ok_or(InvalidSignal::Unknown)?.disconnect;
-        Self::disconnect_from(disconnect.get())
+        let wire: SignalBodies<'_> = object(text).ok_or(InvalidSignal::Unknown)?;
+        if let Some(body) = wire.disconnect {
+            Self::disconnect_from(body.get())
+        } else if let Some(body) = wire.disconnect_channel {
+            let body: Option<DisconnectChannelBody> = object(body.get().as_bytes());
+            let DisconnectChannelBody { app, channel } = body.ok_or(InvalidSignal::DisconnectChannel)?;
+            let channel = ChannelName::new(&channel).map_err(|_| InvalidSignal::DisconnectChannel)?;
+            Ok(Self::DisconnectChannel { app, channel })
+        } else if let Some(body) = wire.disconnect_connection {
+            let body: Option<DisconnectConnectionBody> = object(body.get().as_bytes());
+            let DisconnectConnectionBody { connection } = body.ok_or(InvalidSignal::DisconnectConnection)?;
+            Ok(Self::DisconnectConnection { connection })
+        } else {
+            Err(InvalidSignal::Unknown)
+        }
     }
 
     /// Decodes the object under `disconnect`.
@@ -59,16 +96,32 @@ impl From<Signal> for Dispatch {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Wire<T> {
-    disconnect: T,
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum SignalRef<'a> {
+    Disconnect {
+        user: &'a UserId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        channel: Option<&'a str>,
+    },
+    DisconnectChannel {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        app: Option<&'a str>,
+        channel: &'a str,
+    },
+    DisconnectConnection {
+        connection: SocketId,
+    },
 }
 
-#[derive(Serialize)]
-struct DisconnectRef<'a> {
-    user: &'a UserId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    channel: Option<&'a str>,
+#[derive(Deserialize)]
+struct SignalBodies<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    disconnect: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    disconnect_channel: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    disconnect_connection: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +130,24 @@ struct DisconnectBody {
     #[serde(deserialize_with = "UserId::deserialize_bounded")]
     user: UserId,
     channel: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DisconnectChannelBody {
+    app: Option<Arc<str>>,
+    channel: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DisconnectConnectionBody {
+    connection: SocketId,
+}
+
+/// `null` is a value, and an invalid one.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// Decodes only objects: serde would also accept an array for a struct.
@@ -100,6 +171,38 @@ mod tests {
             std::str::from_utf8(&there.encode()).unwrap(),
             r#"{"disconnect":{"user":7,"channel":"chat:\"山\""}}"#
         );
+    }
+
+    #[test]
+    fn a_channel_and_a_connection_have_names_of_their_own() {
+        let channel = ChannelName::new("chat:a").unwrap();
+        let connection = SocketId::new(12, 34);
+        for (signal, text) in [
+            (
+                Signal::DisconnectChannel { app: None, channel: channel.clone() },
+                r#"{"disconnect_channel":{"channel":"chat:a"}}"#,
+            ),
+            (
+                Signal::DisconnectChannel { app: Some("1".into()), channel },
+                r#"{"disconnect_channel":{"app":"1","channel":"chat:a"}}"#,
+            ),
+            (
+                Signal::DisconnectConnection { connection },
+                r#"{"disconnect_connection":{"connection":"12.34"}}"#,
+            ),
+        ] {
+            assert_eq!(std::str::from_utf8(&signal.encode()).unwrap(), text);
+            assert_eq!(Signal::decode(text.as_bytes()), Ok(signal));
+        }
+        for (text, error) in [
+            (r#"{"disconnect_channel":{}}"#, InvalidSignal::DisconnectChannel),
+            (r#"{"disconnect_channel":{"channel":""}}"#, InvalidSignal::DisconnectChannel),
+            (r#"{"disconnect_channel":{"channel":"a","user":7}}"#, InvalidSignal::DisconnectChannel),
+            (r#"{"disconnect_connection":{"connection":12.34}}"#, InvalidSignal::DisconnectConnection),
+            (r#"{"disconnect_connection":{"connection":"12"}}"#, InvalidSignal::DisconnectConnection),
+        ] {
+            assert_eq!(Signal::decode(text.as_bytes()), Err(error), "{text}");
+        }
     }
 
     #[test]

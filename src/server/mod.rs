@@ -1,5 +1,6 @@
 //! The composition root: builds the rooms, binds, drains.
 
+mod api;
 mod drain;
 mod laravel_messages;
 mod public;

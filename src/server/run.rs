@@ -9,12 +9,14 @@ use anyhow::{Context as _, anyhow};
 use axum::Router;
 
 use super::Settings;
+use super::api::{api_state, may_disconnect, on_admin_port, on_public_port};
 use super::drain::Drain;
 use super::laravel_messages::LaravelMessages;
 use super::public::{landing, public};
 use super::relay::Relay;
 use super::retention::retention;
 use crate::admin::{self, AdminHosts, AdminState, Load};
+use crate::api::Access;
 use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::{Broker, Status};
 use crate::channels::{AppRules, Channels, Histories};
@@ -43,12 +45,7 @@ const LAST_WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// them.
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
-    let authenticator = Authenticator::new(&settings.auth).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow!("{}", lines.join("\n"))
-    })?;
-    let authenticator = Arc::new(authenticator);
-
+    let authenticator = authenticator(&settings)?;
     let apps = apps(&settings)?;
 
     let listener = bind(&settings.server.host, settings.server.port, "server.host, server.port").await?;
@@ -105,6 +102,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     )
     .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
 
+    let api = api_state(&settings, &broker, &channels, &native, &apps);
     let app = apps.iter().find(|app| app.enabled).cloned();
     let pusher_endpoint =
         PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
@@ -115,11 +113,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         move || Load { draining: context.is_draining(), connections: context.admission.open() }
     };
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
-    let operators =
-        admin::routes(AdminState { broker: broker.clone(), metrics: metrics.clone(), load }, hosts);
+    let access = Access::operators(&settings.api.keys, admin_address.ip());
+    let admin_state = AdminState { broker: broker.clone(), metrics: metrics.clone(), load };
+    let operators = admin::routes(admin_state, hosts.clone(), may_disconnect(access.clone()))
+        .merge(on_admin_port(api.clone(), &access, hosts));
     let has_console = console.is_some();
     let routes = native::routes(Arc::new(endpoint), move || landing(has_console))
         .merge(pusher::routes(pusher_endpoint.clone()))
+        .merge(on_public_port(api, &settings.api))
         .merge(console.unwrap_or_default());
     let everyone = public(routes);
     let timeouts = HttpTimeouts {
@@ -138,6 +139,11 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     broker.shutdown().await;
     drain.close_held().await;
     accepting.abort();
+    log_stopped(cut);
+    Ok(())
+}
+
+fn log_stopped(cut: usize) {
     if cut > 0 {
         tracing::warn!(
             connections = cut,
@@ -145,7 +151,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         );
     }
     tracing::info!("stopped");
-    Ok(())
+}
+
+fn authenticator(settings: &Settings) -> anyhow::Result<Arc<Authenticator>> {
+    let authenticator = Authenticator::new(&settings.auth).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow!("{}", lines.join("\n"))
+    })?;
+    Ok(Arc::new(authenticator))
 }
 
 fn log_listening(address: SocketAddr, admin: SocketAddr, broker: &Broker) {

@@ -6,6 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::admin::Admin;
+use crate::api::Api;
 use crate::auth;
 use crate::broker;
 use crate::console::Console;
@@ -20,6 +21,8 @@ pub struct Settings {
     pub server: Listen,
     /// `[admin]`
     pub admin: Admin,
+    /// `[api]`
+    pub api: Api,
     /// `[console]`
     pub console: Console,
     /// `[auth]`

@@ -113,3 +113,5 @@ pub(super) const ENDPOINTS: &[&str] =
 
 /// Outcomes with a correctly configured client. Others appear when they occur.
 pub(super) const OUTCOMES: &[&str] = &["ok", "unauthorized", "unavailable"];
+/// The outcomes of requests to `/api/v1` that no key belongs to.
+pub(super) const WITHOUT_KEY: &[&str] = &["no_key", "unknown_key"];

@@ -27,6 +27,22 @@ impl ApiCall {
     }
 }
 
+/// The labels of a request to `/api/v1`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ApiRequest {
+    route: String,
+    key: String,
+    outcome: Word,
+}
+
+impl ApiRequest {
+    /// The route with its parameters' names, and the name of a key in the settings: neither must come from the network.
+    #[must_use]
+    pub fn new(route: &str, key: &str, outcome: &'static str) -> Self {
+        Self { route: route.to_owned(), key: key.to_owned(), outcome: Word(outcome) }
+    }
+}
+
 /// The `kind` label: a kind of channel from the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct KindLabel {

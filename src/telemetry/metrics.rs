@@ -6,7 +6,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::known_labels;
-use super::labels::{ApiCall, KindLabel, Reason};
+use super::labels::{ApiCall, ApiRequest, KindLabel, Reason};
 use super::log_metrics::LogMetrics;
 use super::process_metrics::ProcessMetrics;
 use super::text_format::to_text_format;
@@ -58,6 +58,8 @@ pub struct Metrics {
     pub presence_users_omitted: Counter,
     /// Times that clients were told that they may have missed messages, by reason.
     pub gaps: Family<Reason, Counter>,
+    /// Requests to `/api/v1`, by route, key and outcome.
+    pub api_requests: Family<ApiRequest, Counter>,
     pub pusher_connections: Gauge,
     pub pusher_subscriptions: Gauge,
     /// An event for several channels counts once.
@@ -153,6 +155,7 @@ impl Metrics {
                 "Users left out of lists of users that were too long for one message"
             ),
             gaps: metric!("gaps", "Times that clients were told that messages may be missing, by reason"),
+            api_requests: metric!("api_requests", "Requests to the HTTP API, by route, key and outcome"),
             pusher_connections: metric!("pusher_connections", "Open connections of the Pusher protocol"),
             pusher_subscriptions: metric!("pusher_subscriptions", "Subscriptions of Pusher connections"),
             pusher_events: metric!("pusher_events", "Pusher events received for delivery"),
@@ -196,6 +199,10 @@ impl Metrics {
             for reason in reasons {
                 drop(family.get_or_create(&Reason::new(reason)));
             }
+        }
+        // Requests with a key have a series each from the first one on: the keys are those of the settings.
+        for outcome in known_labels::WITHOUT_KEY {
+            drop(self.api_requests.get_or_create(&ApiRequest::new("/publish", "", outcome)));
         }
         for endpoint in known_labels::ENDPOINTS {
             for outcome in known_labels::OUTCOMES {

@@ -14,7 +14,7 @@ mod settings;
 mod text_fields;
 mod text_format;
 
-pub use labels::{ApiCall, KindLabel, Reason};
+pub use labels::{ApiCall, ApiRequest, KindLabel, Reason};
 pub use log_writer::flush_logs;
 pub use logs::{init_logs, log_suppressed_lines, logged, validate_filter};
 pub use metrics::Metrics;

@@ -37,8 +37,15 @@ async function heard(name, text) {
   await messages(name).filter({ hasText: text }).first().waitFor();
 }
 
-/** The frames in the wire log of one connection, as [direction, size, text]. */
+/** What says who is on the channel. */
+const PRESENCE = /^{"type":"(connected|connectOther|disconnectOther)"/;
+
+/** The frames in the wire log of one connection, as [direction, size, text], without those that say who is there. */
 async function wire(name) {
+  return (await everything(name)).filter(([, , text]) => !PRESENCE.test(text));
+}
+
+async function everything(name) {
   await page.locator("#wire-who").selectOption(name);
   const frames = await page.locator("#wire .frame").evaluateAll((rows) =>
     rows.map((row) => [
@@ -95,6 +102,43 @@ describe("with the server up", () => {
     const [opened, [, , first], ...rest] = await wire("Haru");
     assert.deepEqual([opened, ...rest], [["note", "", "open chat:default"], ["in", size(copy), copy]]);
     assert.equal(JSON.parse(first).type, "recovered");
+  });
+
+  test("each card shows who is on the channel, and who comes and goes", async () => {
+    const here = async (name, names) => {
+      await page.waitForFunction(
+        ([name, names]) => [...document.querySelectorAll(`.user[data-user="${name}"] > .here li`)].map((item) => item.textContent).sort().join() === names,
+        [name, names.join()],
+      );
+    };
+    const all = ["Aoi", "Haru", "Sora"];
+    for (const name of all) await here(name, all);
+    // The same user in another window changes nothing, and others see its new users.
+    const other = await open(browser);
+    await other.goto(`${server.url}/console`);
+    await other.locator("#new-name").fill("<b>Umi</b>");
+    await other.getByRole("button", { name: "Add user" }).click();
+    for (const name of all) await here(name, ["<b>Umi</b>", ...all]);
+    await page.getByRole("button", { name: "Disconnect Haru" }).click();
+    await user("Haru").locator('.state[data-state="closed"]').waitFor();
+    await user("Haru").locator(".here").waitFor({ state: "hidden" });
+    await say("Sora", "is Haru still there?");
+    await heard("Aoi", "is Haru still there?");
+    for (const name of ["Aoi", "Sora"]) await here(name, ["<b>Umi</b>", ...all]);
+    await other.context().close();
+    for (const name of ["Aoi", "Sora"]) await here(name, ["Aoi", "Sora"]);
+    // Coming back, and a line that breaks.
+    await page.getByRole("button", { name: "Connect Haru" }).click();
+    for (const name of all) await here(name, all);
+    const frames = (await everything("Haru")).map(([, , text]) => text);
+    assert.ok(frames.includes('{"type":"connected","users":[{"id":7,"name":"Aoi"},{"id":9,"name":"Sora"}]}'), frames.join("\n"));
+    assert.equal(frames.at(-1), '{"type":"connectOther","sender":{"name":"System","id":0},"data":{"user":{"name":"Haru","id":8}}}');
+    // A kind without presence shows nobody.
+    await page.getByRole("radio", { name: "tweet:" }).check();
+    await connected(3);
+    await say("Aoi", "a tweet");
+    await heard("Sora", "a tweet");
+    for (const name of all) assert.equal(await user(name).locator(".here").isVisible(), false);
   });
 
   test("a line that is cut while messages flow misses none of them", async () => {

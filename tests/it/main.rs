@@ -10,6 +10,7 @@
 )]
 
 mod admin_port;
+mod api;
 mod architecture;
 mod bench;
 mod broker;

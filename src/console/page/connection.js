@@ -18,6 +18,8 @@ export class Connection extends EventTarget {
   // The id of the last message, and how many of those that come next were missed before.
   #since = "";
   #missed = 0;
+  /** The users on the channel by their ids, this one included. Empty where clients are not told of others. */
+  users = new Map();
 
   constructor({ id, name, channel, lifetime }) {
     super();
@@ -116,6 +118,7 @@ export class Connection extends EventTarget {
       }
       if (frame?.type === "message") this.#message(frame);
       if (frame?.type === "sended") this.#emit("receipt", frame);
+      if (["connected", "connectOther", "disconnectOther"].includes(frame?.type)) this.#presence(frame);
       // The first answer on a channel only says where it starts.
       if (frame?.type === "gap" && this.#since) this.#emit("gap");
       if (frame?.type === "recovered" && this.#since) this.#recovered(frame.count);
@@ -133,6 +136,13 @@ export class Connection extends EventTarget {
         this.#again({ code, reason, early: code === 1006 && this.#opened === Infinity });
       }
     };
+  }
+
+  #presence({ type, users, data }) {
+    if (type === "connected") this.users = new Map([this, ...users].map(({ id, name }) => [id, name]));
+    if (type === "connectOther") this.users.set(data.user.id, data.user.name);
+    if (type === "disconnectOther") this.users.delete(data.user.id);
+    this.#emit("users");
   }
 
   #recovered(count) {
@@ -158,6 +168,8 @@ export class Connection extends EventTarget {
     this.state = state;
     // Keeps showing the reason for the last failure while it retries.
     this.detail = state === "connecting" ? { ...this.detail, until: undefined } : detail;
+    this.users = new Map();
+    this.#emit("users");
     this.#emit("state");
   }
 

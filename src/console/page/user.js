@@ -60,6 +60,7 @@ export class User {
       this.#settleReceipt();
       this.#state();
     });
+    connection.addEventListener("users", () => this.#here(others()));
     connection.addEventListener("message", ({ detail }) => this.#message(detail, others()));
     connection.addEventListener("recovering", ({ detail }) => { this.#count = detail; });
     connection.addEventListener("recovered", () => this.#recovered());
@@ -187,6 +188,22 @@ export class User {
     item.className = `mark ${kind}`;
     write(item, words);
     this.#append(item);
+  }
+
+  /** Shows who is on the channel, if the server says so. */
+  #here(known) {
+    const { users } = this.connection;
+    const items = [...users].map(([id, name]) => {
+      const item = document.createElement("li");
+      item.textContent = item.title = name;
+      const hue = known.find((user) => user.id === id)?.hue;
+      if (hue === undefined) item.className = "unknown";
+      else item.style.setProperty("--hue", hue);
+      return item;
+    });
+    const list = this.#part(".here");
+    list.replaceChildren(...items);
+    list.hidden = users.size === 0;
   }
 
   #message({ sender, data, missed }, users) {

@@ -70,6 +70,15 @@ pub(super) enum Command {
         keys: Option<Vec<ChannelKey>>,
         reason: CloseReason,
     },
+    /// Closes the connections that have joined one of these channels.
+    CloseChannel {
+        keys: Vec<ChannelKey>,
+        reason: CloseReason,
+    },
+    CloseConnection {
+        id: ConnectionId,
+        reason: CloseReason,
+    },
 }
 
 /// A share of the connections, and the task that writes to them.
@@ -191,6 +200,12 @@ impl Shard {
                     let _ = answer.send(unflushed);
                 }
                 Command::CloseUser { user, keys, reason } => self.close_user(&user, keys.as_deref(), reason),
+                Command::CloseChannel { keys, reason } => self.close_channel(&keys, reason).await,
+                Command::CloseConnection { id, reason } => {
+                    if let Some(connection) = self.connections.get(&id) {
+                        connection.outbox.close_for(reason);
+                    }
+                }
                 Command::Deliver(_) => {}
             }
         }
@@ -288,6 +303,19 @@ impl Shard {
         } else {
             self.channels.values().flat_map(Subscribers::all).for_each(close_if_included);
             self.gates.all().for_each(close_if_included);
+        }
+    }
+
+    async fn close_channel(&mut self, keys: &[ChannelKey], reason: CloseReason) {
+        let subscribers = keys.iter().filter_map(|key| self.channels.get(key)).flat_map(Subscribers::all);
+        let gated = keys.iter().flat_map(|key| self.gates.of_channel(*key));
+        for (_, subscriber) in subscribers.chain(gated) {
+            subscriber.outbox.close_for(reason);
+            self.writes += 1;
+            if self.writes >= WRITES_PER_TURN {
+                self.writes = 0;
+                yield_now().await;
+            }
         }
     }
 

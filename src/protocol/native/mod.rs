@@ -99,6 +99,12 @@ impl Native {
         Ok((audience, message::encode(None, position, &event.sender, &data)))
     }
 
+    /// Whether a message on this channel can be addressed to one user.
+    #[must_use]
+    pub fn has_targeting(&self, channel: &ChannelName) -> bool {
+        self.rules.of(channel).targeting
+    }
+
     /// The keys of this object that will not be delivered; `None` if all of them are.
     pub fn preview(&self, channel: &ChannelName, data: &Bytes) -> Result<Option<OmittedKeys>, InvalidTarget> {
         let rule = self.rules.of(channel);

@@ -29,7 +29,7 @@ pub(super) struct Rule {
     pub(super) kind: String,
     /// The keys of `data` that are delivered; `None` delivers all.
     pub(super) fields: Option<Vec<String>>,
-    targeting: bool,
+    pub(super) targeting: bool,
     pub(super) client_send: bool,
     pub(super) presence: bool,
 }

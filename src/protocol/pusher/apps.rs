@@ -16,7 +16,7 @@ pub struct App {
 }
 
 /// All apps of a server.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Apps {
     by_key: HashMap<Arc<str>, Arc<App>>,
     by_id: HashMap<Arc<str>, Arc<App>>,

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["server", "config", "protocol", "auth", "message", "telemetry"]),
-    ("config", &["server", "admin", "console", "auth", "broker", "message", "protocol", "transport", "telemetry"]),
-    ("server", &["endpoint", "admin", "console", "transport", "channels", "history", "webhooks", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("config", &["server", "admin", "api", "console", "auth", "broker", "message", "protocol", "transport", "telemetry"]),
+    ("server", &["endpoint", "admin", "api", "console", "transport", "channels", "history", "webhooks", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("endpoint", &["transport", "channels", "history", "webhooks", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
+    ("api", &["transport", "channels", "history", "protocol", "hub", "broker", "message", "telemetry"]),
     ("console", &["transport", "protocol", "broker", "auth", "message", "telemetry"]),
     ("admin", &["transport", "broker", "message", "telemetry"]),
     ("transport", &["hub", "message", "telemetry"]),

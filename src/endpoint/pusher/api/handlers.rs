@@ -91,7 +91,7 @@ async fn publish(engine: &Channels, app: &Arc<str>, triggers: Vec<Trigger>) -> R
             engine.broadcast(&trigger.into_broadcast(app), key.as_deref())
         })
         .collect();
-    join_all(accepted).await.into_iter().collect()
+    join_all(accepted).await.into_iter().try_for_each(|accepted| accepted.map(drop))
 }
 
 /// Waits until the positions on this node include what has been published. An earlier position would not be wrong.

@@ -3,7 +3,6 @@
 //! A call is validated as a whole before it has any effect: a response of 4xx means that nothing has changed. 200 means that the
 //! broker has accepted it.
 
-mod body;
 mod handlers;
 mod response;
 
@@ -21,9 +20,8 @@ use crate::protocol::pusher::http::{
     HttpError, Target, authorize, authorize_head, health, max_body_bytes, parse, route,
 };
 use crate::telemetry::ApiCall;
-use crate::transport::RequestedUri;
+use crate::transport::{BodyError, RequestBody, RequestedUri};
 use crate::unix_time::unix_time;
-use body::RequestBody;
 use response::{json, rejection};
 
 /// Names a call that may be made again.
@@ -61,7 +59,6 @@ async fn call(State(pusher): State<Arc<PusherEndpoint>>, request: Request) -> Re
         Ok(answered) => json(answered),
         Err(error) => {
             tracing::debug!(status = error.status, code = error.code, %method, "HTTP API call refused");
-            // If the connection were closed while the client is still writing, the client would not see the response.
             body.discard().await;
             rejection(&error, method, path)
         }
@@ -77,9 +74,17 @@ async fn answer(
 ) -> Result<Vec<u8>, HttpError> {
     let now = unix_time().as_secs();
     let app = authorize_head(pusher.apps(), target, &request, now)?;
-    let body = body.read(max_body_bytes(&app.rules)).await?;
+    let body = body.read(max_body_bytes(&app.rules)).await.map_err(unreadable)?;
     let request = SignedRequest { body: &body, ..request };
     let app = authorize(pusher.apps(), target, &request, now)?;
     let command = parse(&target.route, request.query, idempotency_key, &body, &app.rules)?;
     handlers::handle(pusher.channels(), app, command).await
+}
+
+fn unreadable(error: BodyError) -> HttpError {
+    match error {
+        BodyError::TooLarge(_) => HttpError::too_large(format!("{error}; send fewer or smaller events")),
+        BodyError::Timeout => HttpError::new(408, "timeout", error.to_string()),
+        BodyError::Broken => HttpError::new(400, "bad_request", error.to_string()),
+    }
 }

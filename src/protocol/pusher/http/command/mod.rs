@@ -76,6 +76,37 @@ pub struct Info {
 }
 
 impl Trigger {
+    /// An event for these channels, which may have duplicates.
+    pub fn new(
+        event: String,
+        names: &[impl AsRef<str>],
+        data: String,
+        rules: &PusherSettings,
+    ) -> Result<Self, HttpError> {
+        check_name(&event, rules)?;
+        if names.is_empty() {
+            return Err(HttpError::invalid("channels must name one channel at least"));
+        }
+        if names.len() > rules.max_channels_per_event {
+            let message =
+                format!("an event goes to at most {} channels; send several", rules.max_channels_per_event);
+            return Err(HttpError::invalid(message));
+        }
+        let mut channels: Vec<Channel> = Vec::with_capacity(names.len());
+        for name in names {
+            let channel = channel(name.as_ref(), rules)?;
+            if !channels.contains(&channel) {
+                channels.push(channel);
+            }
+        }
+        if data.len() > rules.event_bytes {
+            let message =
+                format!("data has {} bytes; an event has at most {}", data.len(), rules.event_bytes);
+            return Err(HttpError::too_large(message));
+        }
+        Ok(Self { event, channels, data, except: None, info: Info::default(), idempotency_key: None })
+    }
+
     /// Converts the event for all nodes of the cluster.
     #[must_use]
     pub fn into_broadcast(self, app: &Arc<str>) -> Broadcast {
@@ -227,7 +258,6 @@ fn trigger(text: &str, rules: &PusherSettings, allow_channels: bool) -> Result<T
         object(text, ["name", "channel", "channels", "data", "socket_id", "info", "idempotency_key"])?;
     let event =
         name.and_then(string).ok_or_else(|| HttpError::invalid("name must be the event's name, a text"))?;
-    check_name(&event, rules)?;
     let names: Vec<Cow<'_, str>> = match (one, many.filter(|_| allow_channels)) {
         (Some(_), Some(_)) => return Err(HttpError::invalid("give either channel or channels, not both")),
         (Some(one), None) => vec![string(one).ok_or_else(|| HttpError::invalid("channel must be a text"))?],
@@ -241,28 +271,10 @@ fn trigger(text: &str, rules: &PusherSettings, allow_channels: bool) -> Result<T
         }
         (None, None) => return Err(HttpError::invalid("give its channel")),
     };
-    if names.is_empty() {
-        return Err(HttpError::invalid("channels must name one channel at least"));
-    }
-    if names.len() > rules.max_channels_per_event {
-        let message =
-            format!("an event goes to at most {} channels; send several", rules.max_channels_per_event);
-        return Err(HttpError::invalid(message));
-    }
-    let mut channels: Vec<Channel> = Vec::with_capacity(names.len());
-    for name in names {
-        let channel = channel(&name, rules)?;
-        if !channels.contains(&channel) {
-            channels.push(channel);
-        }
-    }
     let data = data.and_then(string).ok_or_else(|| {
         HttpError::invalid("data must be a text: encode it as JSON before it goes into the body")
     })?;
-    if data.len() > rules.event_bytes {
-        let message = format!("data has {} bytes; an event has at most {}", data.len(), rules.event_bytes);
-        return Err(HttpError::too_large(message));
-    }
+    let trigger = Trigger::new(event.into_owned(), &names, data.into_owned(), rules)?;
     let except = match socket_id {
         None => None,
         Some(value) => {
@@ -285,8 +297,7 @@ fn trigger(text: &str, rules: &PusherSettings, allow_channels: bool) -> Result<T
             Some(checked_key(&key)?)
         }
     };
-    let (event, data) = (event.into_owned(), data.into_owned());
-    Ok(Trigger { event, channels, data, except, info, idempotency_key })
+    Ok(Trigger { except, info, idempotency_key, ..trigger })
 }
 
 /// The key in the header, which may be in quotation marks.
@@ -314,11 +325,11 @@ fn limit(query: &str) -> Result<usize, HttpError> {
 
 fn check_name(event: &str, rules: &PusherSettings) -> Result<(), HttpError> {
     if event.is_empty() {
-        return Err(HttpError::invalid("name must not be empty"));
+        return Err(HttpError::invalid("the name of an event must not be empty"));
     }
     let length = rules.event_name_length;
     if event.chars().count() > length {
-        return Err(HttpError::invalid(format!("name has at most {length} characters")));
+        return Err(HttpError::invalid(format!("the name of an event has at most {length} characters")));
     }
     // Clients would treat the event as a message of the server.
     if is_reserved(event) {

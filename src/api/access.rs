@@ -1,0 +1,214 @@
+//! Who may use the API.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, header};
+use ring::digest::{SHA256, digest};
+use secrecy::ExposeSecret;
+use thiserror::Error;
+
+use super::{ApiKeySettings, Scope};
+
+/// The access to the API on one port.
+#[derive(Debug, Clone)]
+pub struct Access {
+    keys: Arc<[ApiKey]>,
+    /// Whether requests without a key are permitted.
+    is_open: bool,
+}
+
+struct ApiKey {
+    name: Arc<str>,
+    digest: [u8; 32],
+    scopes: Vec<Scope>,
+}
+
+/// The key of a permitted request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// `None`: without a key, on a loopback address.
+    name: Option<Arc<str>>,
+}
+
+/// Why a request is rejected.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AccessError {
+    #[error("the request needs a key: send it as `Authorization: Bearer SECRET`")]
+    NoKey,
+    #[error("no key in [[api.keys]] has this secret")]
+    UnknownKey,
+    #[error("the key {name:?} lacks the scope {scope:?}: add it to its scopes in [[api.keys]]")]
+    MissingScope { name: Arc<str>, scope: String },
+    #[error(
+        "there is no key, and this port is not on a loopback address: set [[api.keys]] with a name, a secret and scopes"
+    )]
+    NoKeys,
+}
+
+impl Access {
+    /// The access on the operators' port: open on a loopback address, and with a key elsewhere.
+    #[must_use]
+    pub fn operators(keys: &[ApiKeySettings], address: IpAddr) -> Self {
+        Self { is_open: address.to_canonical().is_loopback(), ..Self::public(keys) }
+    }
+
+    /// The access on the public port: with a key only.
+    #[must_use]
+    pub fn public(keys: &[ApiKeySettings]) -> Self {
+        let keys = keys.iter().map(|key| ApiKey {
+            name: key.name.as_str().into(),
+            digest: sha256(key.secret.expose_secret().as_bytes()),
+            scopes: key.scopes.clone(),
+        });
+        Self { keys: keys.collect(), is_open: false }
+    }
+
+    /// Permits a request, or says why not. A key that is sent counts, even where none is needed.
+    pub fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<Caller, AccessError> {
+        let Some(secret) = bearer(headers) else {
+            return match (self.is_open, self.keys.is_empty()) {
+                (true, _) => Ok(Caller { name: None }),
+                (false, true) => Err(AccessError::NoKeys),
+                (false, false) => Err(AccessError::NoKey),
+            };
+        };
+        if self.keys.is_empty() && !self.is_open {
+            return Err(AccessError::NoKeys);
+        }
+        let key = self.find(secret).ok_or(AccessError::UnknownKey)?;
+        if key.scopes.iter().any(|own| own.permits(scope)) {
+            Ok(Caller { name: Some(key.name.clone()) })
+        } else {
+            Err(AccessError::MissingScope { name: key.name.clone(), scope: scope.to_string() })
+        }
+    }
+
+    /// Compares with every key, each in constant time, so that the time reveals nothing about the secrets.
+    fn find(&self, secret: &[u8]) -> Option<&ApiKey> {
+        let wanted = sha256(secret);
+        let mut found = None;
+        for key in &*self.keys {
+            let difference =
+                key.digest.iter().zip(&wanted).fold(0, |difference, (one, other)| difference | (one ^ other));
+            if difference == 0 {
+                found = Some(key);
+            }
+        }
+        found
+    }
+}
+
+impl Caller {
+    /// The name of the key, for logs and metrics. Empty without a key.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+}
+
+/// The bearer token. Several `Authorization` headers, or one that is no text, are a token that no key has.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next()?.as_bytes();
+    if values.next().is_some() {
+        return Some(b"");
+    }
+    let (scheme, token) = value.split_at_checked(6)?;
+    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && (token.is_empty() || token.starts_with(b" "));
+    is_bearer.then(|| token.trim_ascii())
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    for (to, from) in hash.iter_mut().zip(digest(&SHA256, bytes).as_ref()) {
+        *to = *from;
+    }
+    hash
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn keys() -> Vec<ApiKeySettings> {
+        let key = |name: &str, secret: &str, scopes: &[Scope]| ApiKeySettings {
+            name: name.into(),
+            secret: secret.into(),
+            scopes: scopes.into(),
+        };
+        vec![
+            key("laravel", SECRET, &[Scope::Publish, Scope::Read]),
+            key("ops", &SECRET.replace('0', "x"), &[Scope::All]),
+        ]
+    }
+
+    fn check(access: &Access, authorization: &[&str], scope: Scope) -> Result<String, AccessError> {
+        let mut headers = HeaderMap::new();
+        for value in authorization {
+            headers.append(header::AUTHORIZATION, value.parse().unwrap());
+        }
+        access.check(&headers, scope).map(|caller| caller.name().to_owned())
+    }
+
+    #[test]
+    fn a_key_permits_its_scopes_only() {
+        let access = Access::public(&keys());
+        let laravel = format!("Bearer {SECRET}");
+        assert_eq!(check(&access, &[&laravel], Scope::Publish).unwrap(), "laravel");
+        assert_eq!(check(&access, &[&laravel.replace("Bearer", "bEARER")], Scope::Read).unwrap(), "laravel");
+        let error = check(&access, &[&laravel], Scope::Disconnect).unwrap_err();
+        assert!(error.to_string().contains("\"laravel\" lacks the scope \"disconnect\""), "{error}");
+        for scope in [Scope::Publish, Scope::Read, Scope::Disconnect, Scope::Revoke, Scope::Reload] {
+            assert_eq!(check(&access, &[&laravel.replace('0', "x")], scope).unwrap(), "ops");
+        }
+    }
+
+    #[test]
+    fn other_secrets_are_rejected() {
+        for access in [Access::public(&keys()), Access::operators(&keys(), [127, 0, 0, 1].into())] {
+            for wrong in [
+                "Bearer",
+                "Bearer ",
+                "Bearer x",
+                &format!("Bearer {}", &SECRET[1..]),
+                &format!("Bearer {SECRET}0"),
+            ] {
+                assert_eq!(check(&access, &[wrong], Scope::Read), Err(AccessError::UnknownKey), "{wrong}");
+            }
+            let good = format!("Bearer {SECRET}");
+            assert_eq!(check(&access, &[&good, &good], Scope::Read), Err(AccessError::UnknownKey));
+        }
+    }
+
+    #[test]
+    fn only_a_loopback_address_needs_no_key() {
+        let open = [[127, 0, 0, 1].into(), IpAddr::V6("::ffff:127.0.0.1".parse().unwrap())];
+        for address in open {
+            for keys in [keys(), Vec::new()] {
+                assert_eq!(check(&Access::operators(&keys, address), &[], Scope::All).unwrap(), "");
+                assert_eq!(check(&Access::operators(&keys, address), &["Basic x"], Scope::All).unwrap(), "");
+            }
+        }
+        for access in [Access::operators(&[], [10, 0, 0, 1].into()), Access::public(&[])] {
+            assert_eq!(check(&access, &[], Scope::Read), Err(AccessError::NoKeys));
+            assert_eq!(check(&access, &["Bearer x"], Scope::Read), Err(AccessError::NoKeys));
+        }
+        let access = Access::operators(&keys(), [0, 0, 0, 0].into());
+        assert_eq!(check(&access, &[], Scope::Read), Err(AccessError::NoKey));
+    }
+
+    #[test]
+    fn the_secret_is_not_shown() {
+        assert!(!format!("{:?}", Access::public(&keys())).contains("0123"));
+    }
+}

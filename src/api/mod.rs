@@ -1,0 +1,27 @@
+//! `/api/v1`: the HTTP API of the application and of operators.
+//!
+//! One file for each resource. Requests are validated as a whole before they have any effect, and take the same paths as
+//! everything else: what they publish or close goes through the broker. Errors are problems (RFC 9457), and the `OpenAPI`
+//! document is built from the handlers.
+
+mod access;
+mod disconnect;
+mod document;
+mod guard;
+mod page;
+mod problem;
+mod publish;
+mod publish_batch;
+mod published_message;
+mod request;
+mod routes;
+mod scope;
+mod settings;
+mod state;
+
+pub use access::{Access, AccessError, Caller};
+pub use problem::Problem;
+pub use routes::routes;
+pub use scope::Scope;
+pub use settings::{Api, ApiKeySettings, ApiProblem};
+pub use state::ApiState;

@@ -1,0 +1,228 @@
+//! The document as a page for people: one HTML file without scripts and without anything from elsewhere.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+const STYLE: &str = include_str!("page.css");
+
+/// The page of an `OpenAPI` document.
+pub(super) fn render(document: &str) -> String {
+    let document: Value = serde_json::from_str(document).unwrap_or_default();
+    let mut operations = Vec::new();
+    for (path, methods) in at(&document, "/paths").as_object().into_iter().flatten() {
+        for (method, operation) in methods.as_object().into_iter().flatten() {
+            operations.push(Operation {
+                path,
+                method: method.to_uppercase(),
+                described: operation,
+                document: &document,
+            });
+        }
+    }
+    let mut tags: Vec<&str> = Vec::new();
+    for operation in &operations {
+        if !tags.contains(&operation.tag()) {
+            tags.push(operation.tag());
+        }
+    }
+    let mut html = String::new();
+    let title = escaped(text(at(&document, "/info/title")));
+    let _ = write!(
+        html,
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title} API</title>\n<style>{STYLE}</style>\n\
+         <main>\n<h1>{title} API <small>{version}</small></h1>\n<p>{description}</p>\n\
+         <p>Everything is below <code>{base}</code>, and <a href=\"openapi.json\">openapi.json</a> is the machine-readable form of \
+         this page. In the examples, <code>$URL</code> is the address of the port, such as <code>http://127.0.0.1:8081</code>, \
+         and <code>$KEY</code> the secret of one of <code>[[api.keys]]</code>. An operators' port on a loopback address needs \
+         no key.</p>\n",
+        version = escaped(text(at(&document, "/info/version"))),
+        description = escaped(text(at(&document, "/info/description"))),
+        base = escaped(text(at(&document, "/servers/0/url"))),
+    );
+    html.push_str("<nav><ul>\n");
+    for operation in &operations {
+        let _ = writeln!(
+            html,
+            "<li><a href=\"#{id}\"><code>{method} {path}</code></a> {summary}</li>",
+            id = operation.id(),
+            method = operation.method,
+            path = escaped(operation.path),
+            summary = escaped(text(at(operation.described, "/summary"))),
+        );
+    }
+    html.push_str("</ul></nav>\n");
+    for tag in tags {
+        let _ = writeln!(html, "<h2>{}</h2>", escaped(tag));
+        for operation in operations.iter().filter(|operation| operation.tag() == tag) {
+            operation.write(&mut html);
+        }
+    }
+    html.push_str("</main>\n</html>\n");
+    html
+}
+
+struct Operation<'a> {
+    path: &'a str,
+    method: String,
+    described: &'a Value,
+    document: &'a Value,
+}
+
+impl Operation<'_> {
+    fn tag(&self) -> &str {
+        text(at(self.described, "/tags/0"))
+    }
+
+    fn id(&self) -> String {
+        escaped(text(at(self.described, "/operationId")))
+    }
+
+    fn scope(&self) -> &str {
+        text(at(self.described, "/security/0/key/0"))
+    }
+
+    fn write(&self, html: &mut String) {
+        let _ = write!(
+            html,
+            "<section id=\"{}\">\n<h3>{}</h3>\n<p class=\"route\"><b>{}</b> <code>{}</code> <span>scope <code>{}</code></span></p>\n",
+            self.id(),
+            escaped(text(at(self.described, "/summary"))),
+            self.method,
+            escaped(self.path),
+            escaped(self.scope()),
+        );
+        let _ = writeln!(html, "<p>{}</p>", prose(text(at(self.described, "/description"))));
+        let _ = writeln!(html, "<pre>{}</pre>", escaped(&self.curl()));
+        self.write_parameters(html);
+        self.write_body(html);
+        self.write_responses(html);
+        html.push_str("</section>\n");
+    }
+
+    /// A command that makes the request.
+    fn curl(&self) -> String {
+        let base = text(at(self.document, "/servers/0/url"));
+        let mut path = self.path.to_owned();
+        for parameter in self.parameters().filter(|parameter| at(parameter, "/in") == "path") {
+            let example = match at(parameter, "/example") {
+                Value::String(text) => text.replace('%', "%25").replace('/', "%2F").replace('#', "%23"),
+                other => other.to_string(),
+            };
+            path = path.replace(&format!("{{{}}}", text(at(parameter, "/name"))), &example);
+        }
+        let mut command = format!("curl \"$URL{base}{path}\" -H \"Authorization: Bearer $KEY\"");
+        let example = at(self.described, "/requestBody/content/application~1json/example");
+        if !example.is_null() {
+            let _ = write!(command, " \\\n  --json '{example}'");
+        }
+        command
+    }
+
+    fn parameters(&self) -> impl Iterator<Item = &Value> {
+        at(self.described, "/parameters").as_array().into_iter().flatten()
+    }
+
+    fn write_parameters(&self, html: &mut String) {
+        let mut parameters = self.parameters().peekable();
+        if parameters.peek().is_none() {
+            return;
+        }
+        html.push_str("<h4>Parameters</h4>\n<table>\n");
+        for parameter in parameters {
+            let _ = writeln!(
+                html,
+                "<tr><td><code>{}</code></td><td>{}</td><td>{}</td></tr>",
+                escaped(text(at(parameter, "/name"))),
+                escaped(text(at(parameter, "/in"))),
+                prose(text(at(parameter, "/description"))),
+            );
+        }
+        html.push_str("</table>\n");
+    }
+
+    fn write_body(&self, html: &mut String) {
+        let schema = at(self.described, "/requestBody/content/application~1json/schema");
+        if schema.is_null() {
+            return;
+        }
+        html.push_str("<h4>Body</h4>\n");
+        let schema = self.resolved(schema);
+        let Some(variants) = at(schema, "/oneOf").as_array() else {
+            return self.write_fields(schema, html);
+        };
+        for variant in variants {
+            self.write_fields(self.resolved(variant), html);
+        }
+    }
+
+    /// The fields of an object, as a table.
+    fn write_fields(&self, schema: &Value, html: &mut String) {
+        if let Some(description) = at(schema, "/description").as_str() {
+            let _ = writeln!(html, "<p>{}</p>", prose(description));
+        }
+        html.push_str("<table>\n");
+        for (name, field) in at(schema, "/properties").as_object().into_iter().flatten() {
+            let is_required =
+                at(schema, "/required").as_array().is_some_and(|names| names.iter().any(|one| one == name));
+            let description = at(field, "/description")
+                .as_str()
+                .unwrap_or_else(|| text(at(self.resolved(field), "/description")));
+            let _ = writeln!(
+                html,
+                "<tr><td><code>{}</code></td><td>{}</td><td>{}</td></tr>",
+                escaped(name),
+                if is_required { "required" } else { "optional" },
+                prose(description),
+            );
+        }
+        html.push_str("</table>\n");
+    }
+
+    fn write_responses(&self, html: &mut String) {
+        html.push_str("<h4>Responses</h4>\n<table>\n");
+        for (status, response) in at(self.described, "/responses").as_object().into_iter().flatten() {
+            let schema = at(response, "/content").as_object().and_then(|content| content.values().next());
+            let described =
+                schema.map_or("", |content| text(at(self.resolved(at(content, "/schema")), "/description")));
+            let description = match text(at(response, "/description")) {
+                "" => described,
+                own => own,
+            };
+            let _ = writeln!(html, "<tr><td>{}</td><td>{}</td></tr>", escaped(status), prose(description));
+        }
+        html.push_str("</table>\n");
+    }
+
+    /// The schema that a reference names.
+    fn resolved<'v>(&'v self, schema: &'v Value) -> &'v Value {
+        let name = at(schema, "/$ref").as_str().and_then(|path| path.rsplit('/').next());
+        name.map_or(schema, |name| at(self.document, &format!("/components/schemas/{name}")))
+    }
+}
+
+/// The value at a JSON pointer, or null.
+fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
+    static NULL: Value = Value::Null;
+    value.pointer(pointer).unwrap_or(&NULL)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// Text with `code` in it.
+fn prose(text: &str) -> String {
+    let mut html = String::new();
+    for (index, part) in text.split('`').enumerate() {
+        let part = escaped(part);
+        let _ = if index % 2 == 0 { write!(html, "{part}") } else { write!(html, "<code>{part}</code>") };
+    }
+    html
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,70 @@
+//! Reads requests, and turns every way in which one can be wrong into a problem.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use super::Problem;
+use crate::transport::RequestBody;
+
+/// The largest body, in bytes.
+pub(super) const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
+
+/// A body of JSON.
+#[derive(Debug)]
+pub(super) struct ApiJson<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (head, body) = request.into_parts();
+        let mut body = RequestBody::new(body);
+        let read = if is_json(&head.headers) {
+            body.read(MAX_BODY_BYTES).await.map_err(Problem::from)
+        } else {
+            Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the body must be JSON, with the header `Content-Type: application/json`",
+            ))
+        };
+        match read {
+            Ok(bytes) => object_from_json(&bytes).map(Self),
+            Err(problem) => {
+                body.discard().await;
+                Err(problem)
+            }
+        }
+    }
+}
+
+/// Reads JSON: 400 for what is no JSON, 422 for JSON that is not what the request takes.
+pub(super) fn from_json<'a, T: serde::Deserialize<'a>>(text: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(text).map_err(|error| match error.classify() {
+        Category::Data => Problem::invalid("invalid_request", error.to_string()),
+        _ => Problem::bad_request("invalid_json", format!("the body is not valid JSON: {error}")),
+    })
+}
+
+/// The same for an object: serde would also accept an array for a struct.
+fn object_from_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    if !text.trim_ascii_start().starts_with(b"{") {
+        let _: serde::de::IgnoredAny = from_json(text)?;
+        return Err(Problem::invalid("invalid_request", "the body must be a JSON object"));
+    }
+    from_json(text)
+}
+
+/// Reads and discards the body of a request that is rejected unread.
+pub(super) async fn discard(body: Body) {
+    RequestBody::new(body).discard().await;
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = value.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json")
+}

@@ -1,0 +1,43 @@
+use std::fmt;
+
+use serde::Deserialize;
+
+/// What a key of the API permits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Publishing messages.
+    Publish,
+    /// Reading channels, histories, connections and users.
+    Read,
+    /// Closing connections.
+    Disconnect,
+    /// Revoking tokens.
+    Revoke,
+    /// Reloading the settings.
+    Reload,
+    /// Everything.
+    #[serde(rename = "*")]
+    All,
+}
+
+impl Scope {
+    /// Whether a key with this scope permits what `wanted` is about.
+    #[must_use]
+    pub fn permits(self, wanted: Self) -> bool {
+        self == wanted || self == Self::All
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Publish => "publish",
+            Self::Read => "read",
+            Self::Disconnect => "disconnect",
+            Self::Revoke => "revoke",
+            Self::Reload => "reload",
+            Self::All => "*",
+        })
+    }
+}

@@ -1,0 +1,76 @@
+//! Mounts the API on the ports.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse;
+
+use super::Settings;
+use crate::admin::AdminHosts;
+use crate::api::{self, Access, Api, ApiState, Problem, Scope};
+use crate::broker::Broker;
+use crate::channels::Channels;
+use crate::message::Sender;
+use crate::protocol::native::Native;
+use crate::protocol::pusher::Apps;
+use crate::transport::ApiError;
+
+/// What the API works with.
+pub(super) fn api_state(
+    settings: &Settings,
+    broker: &Arc<Broker>,
+    channels: &Arc<Channels>,
+    native: &Arc<Native>,
+    apps: &Apps,
+) -> Arc<ApiState> {
+    Arc::new(ApiState {
+        broker: broker.clone(),
+        channels: channels.clone(),
+        native: native.clone(),
+        apps: apps.clone(),
+        sender: Sender::from(&settings.sender),
+        outbox_bytes: settings.limits.outbox_bytes,
+    })
+}
+
+/// The API on the operators' port. It responds only under `hosts`.
+pub(super) fn on_admin_port(state: Arc<ApiState>, access: &Access, hosts: AdminHosts) -> Router {
+    let check = move |request: Request, next: Next| {
+        let permitted = hosts.check(request.uri().path(), request.headers());
+        async move {
+            match permitted {
+                Ok(()) => next.run(request).await,
+                Err(error) => Problem::from(error).into_response(),
+            }
+        }
+    };
+    api::routes(state, access, "").layer(from_fn(check))
+}
+
+/// The API on the public port, if the settings ask for it.
+pub(super) fn on_public_port(state: Arc<ApiState>, settings: &Api) -> Router {
+    match &*settings.public_path {
+        "" => Router::new(),
+        path => api::routes(state, &Access::public(&settings.keys), path),
+    }
+}
+
+/// Whether a request outside the API may close connections, which needs the same key.
+pub(super) fn may_disconnect(
+    access: Access,
+) -> impl Fn(&HeaderMap) -> Result<(), ApiError> + Clone + Send + Sync + 'static {
+    move |headers| match access.check(headers, Scope::Disconnect) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::info!(route = "/disconnect", %error, "API request rejected");
+            let message = error.to_string();
+            Err(match Problem::from(error).status() {
+                StatusCode::UNAUTHORIZED => ApiError::unauthorized(message),
+                _ => ApiError::forbidden(message),
+            })
+        }
+    }
+}
