@@ -14,6 +14,7 @@ mod publish;
 mod publish_batch;
 mod published_message;
 mod request;
+mod revocations;
 mod routes;
 mod scope;
 mod settings;

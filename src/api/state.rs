@@ -5,6 +5,7 @@ use crate::channels::Channels;
 use crate::message::Sender;
 use crate::protocol::native::Native;
 use crate::protocol::pusher::Apps;
+use crate::tokens::Revoker;
 
 use super::Problem;
 use crate::protocol::pusher::App;
@@ -19,6 +20,7 @@ pub struct ApiState {
     /// The rules of native channels.
     pub native: Arc<Native>,
     pub apps: Apps,
+    pub revoker: Arc<Revoker>,
     /// The sender of messages that name none.
     pub sender: Sender,
     /// The largest encoded message that subscribers can receive, in bytes.

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,7 +10,7 @@ use serde::de::IgnoredAny;
 use super::claims::TokenClaims;
 use super::crypto_provider::install_crypto_provider;
 use super::keys::{KeySet, VerificationKey};
-use super::{Identity, KeyProblem, Settings, TokenRejectReason};
+use super::{Identity, KeyProblem, Revocations, Settings, TokenRejectReason};
 
 /// Verifies tokens. Keys are read and checked once, at startup.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct Authenticator {
     audience: String,
     leeway: u64,
     warnings: Vec<KeyProblem>,
+    revocations: Arc<Revocations>,
 }
 
 impl Authenticator {
@@ -35,6 +37,7 @@ impl Authenticator {
             audience: settings.audience.clone(),
             leeway: settings.leeway.as_secs(),
             warnings,
+            revocations: Arc::default(),
         })
     }
 
@@ -69,7 +72,21 @@ impl Authenticator {
             return Err(TokenRejectReason::Malformed);
         }
         self.verify_signature(&header, message, signature)?;
-        TokenClaims::parse(&decode(payload)?)?.verify(now, self.leeway, &self.issuer, &self.audience)
+        let identity =
+            TokenClaims::parse(&decode(payload)?)?.verify(now, self.leeway, &self.issuer, &self.audience)?;
+        if self.is_revoked(&identity, now) { Err(TokenRejectReason::Revoked) } else { Ok(identity) }
+    }
+
+    /// Whether a token that was verified has been revoked. Whoever has made its connection known to the hub asks again: otherwise a
+    /// revocation in between would find neither.
+    #[must_use]
+    pub fn is_revoked(&self, token: &Identity, now: u64) -> bool {
+        self.revocations.include(&token.id, token.issued_at, token.jti.as_deref(), now)
+    }
+
+    #[must_use]
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
     }
 
     fn verify_signature(

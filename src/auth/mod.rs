@@ -8,6 +8,7 @@ mod identity;
 mod keys;
 pub mod pusher;
 mod reject_reason;
+mod revocations;
 mod settings;
 mod token_issuer;
 
@@ -16,6 +17,7 @@ pub use crypto_provider::install_crypto_provider;
 pub use identity::Identity;
 pub use keys::KeyProblem;
 pub use reject_reason::TokenRejectReason;
+pub use revocations::{Revocations, RevocationsFullError};
 pub use settings::Settings;
 pub use token_issuer::{NoSigningKeyError, TokenIssuer};
 

@@ -33,6 +33,8 @@ pub enum TokenRejectReason {
     WrongIssuer,
     #[error("the token's audience (aud) does not include this server")]
     WrongAudience,
+    #[error("the token has been revoked")]
+    Revoked,
     /// The token renews a connection whose user or channel is another one.
     #[error("the token is for another user or channel than this connection; connect again to change them")]
     OtherIdentity,
@@ -56,6 +58,7 @@ impl TokenRejectReason {
             Self::NotYetValid { .. } => "token_not_yet_valid",
             Self::WrongIssuer => "wrong_issuer",
             Self::WrongAudience => "wrong_audience",
+            Self::Revoked => "revoked",
             Self::OtherIdentity => "other_identity",
             Self::InvalidClaims(_) => "invalid_claims",
         }

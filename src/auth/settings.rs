@@ -17,6 +17,9 @@ pub struct Settings {
     pub leeway: Duration,
     /// Whether a connection is closed when its token expires.
     pub close_on_expiry: bool,
+    /// The longest life of a token: how long a revocation lasts after the last token that it concerns was issued.
+    #[serde(with = "humantime_serde")]
+    pub max_token_age: Duration,
     /// The `iss` claim that a token must have. Empty: not checked.
     pub issuer: String,
     /// The `aud` claim that a token must have. Empty: not checked.

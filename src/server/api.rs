@@ -16,6 +16,7 @@ use crate::channels::Channels;
 use crate::message::Sender;
 use crate::protocol::native::Native;
 use crate::protocol::pusher::Apps;
+use crate::tokens::Revoker;
 use crate::transport::ApiError;
 
 /// What the API works with.
@@ -25,12 +26,14 @@ pub(super) fn api_state(
     channels: &Arc<Channels>,
     native: &Arc<Native>,
     apps: &Apps,
+    revoker: &Arc<Revoker>,
 ) -> Arc<ApiState> {
     Arc::new(ApiState {
         broker: broker.clone(),
         channels: channels.clone(),
         native: native.clone(),
         apps: apps.clone(),
+        revoker: revoker.clone(),
         sender: Sender::from(&settings.sender),
         outbox_bytes: settings.limits.outbox_bytes,
     })

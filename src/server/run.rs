@@ -29,6 +29,7 @@ use crate::message::{RetentionRules, Sender};
 use crate::protocol::native::{Native, PRESENCE_APP, PresenceEncoder};
 use crate::protocol::pusher::{App, Apps, PusherDialect};
 use crate::telemetry::Metrics;
+use crate::tokens::Revoker;
 use crate::transport::{
     Admission, ConnectionOptions, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies,
     accept_http, bind,
@@ -80,11 +81,19 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         webhooks,
         metrics.clone(),
     );
+    let revoker = Revoker::start(
+        authenticator.revocations().clone(),
+        broker.clone(),
+        hub.clone(),
+        metrics.clone(),
+        settings.auth.max_token_age,
+    );
     let relay = Relay {
         native: native.clone(),
         hub: hub.clone(),
         channels: channels.clone(),
         histories: histories.clone(),
+        revoker: revoker.clone(),
         metrics: metrics.clone(),
     };
     tokio::spawn(relay.run(inbound));
@@ -98,11 +107,11 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         broker.clone(),
         histories.clone(),
         authenticator.clone(),
-        settings.auth.close_on_expiry,
+        &settings.auth,
     )
     .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
 
-    let api = api_state(&settings, &broker, &channels, &native, &apps);
+    let api = api_state(&settings, &broker, &channels, &native, &apps, &revoker);
     let app = apps.iter().find(|app| app.enabled).cloned();
     let pusher_endpoint =
         PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
@@ -110,7 +119,12 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let console = console(&settings, &broker, authenticator, native, address, app)?;
     let load = {
         let context = context.clone();
-        move || Load { draining: context.is_draining(), connections: context.admission.open() }
+        let revoker = revoker.clone();
+        move || Load {
+            draining: context.is_draining(),
+            connections: context.admission.open(),
+            waiting_for: (!revoker.is_ready()).then_some("revocations"),
+        }
     };
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
     let access = Access::operators(&settings.api.keys, admin_address.ip());

@@ -34,6 +34,10 @@ pub struct Metrics {
     pub tokens_renewed: Counter,
     /// New tokens that were refused on open connections, by reason.
     pub renewals_refused: Family<Reason, Counter>,
+    /// Revocations of tokens in force.
+    pub revocations: Gauge,
+    /// Revocations that are not in force, or not stored, because there are too many.
+    pub revocations_dropped: Counter,
     pub broker_messages: Counter,
     pub broker_dropped: Family<Reason, Counter>,
     /// Messages between nodes that were ignored, by reason.
@@ -121,6 +125,11 @@ impl Metrics {
             messages_refused: metric!("messages_refused", "Client messages refused, by error code"),
             tokens_renewed: metric!("tokens_renewed", "Tokens renewed on open connections"),
             renewals_refused: metric!("renewals_refused", "Token renewals refused, by reason"),
+            revocations: metric!("revocations", "Revocations of tokens in force"),
+            revocations_dropped: metric!(
+                "revocations_dropped",
+                "Revocations that were dropped or not stored because there were too many"
+            ),
             broker_messages: metric!("broker_messages", "Messages received from the broker"),
             broker_dropped: metric!("broker_dropped", "Messages from the broker dropped, by reason"),
             cluster_messages_ignored: metric!(

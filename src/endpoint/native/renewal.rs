@@ -1,7 +1,7 @@
 use crate::auth::{Identity, TokenRejectReason};
 use crate::hub::Connection;
 use crate::message::{ChannelName, Sender};
-use crate::protocol::native::{RenewalRequest, encode_renewal};
+use crate::protocol::native::{RenewalRequest, close, encode_renewal};
 use crate::telemetry::{Reason, logged};
 use crate::unix_time::unix_time;
 
@@ -15,9 +15,9 @@ pub(super) fn renew(
     sender: &mut Sender,
     request: &RenewalRequest<'_>,
 ) -> Option<u64> {
-    let channel = connection.channels().first();
+    let (outbox, channel) = (connection.outbox(), connection.channels().first());
     let renewed = verify(service, channel, sender, request);
-    connection.outbox().push(
+    outbox.push(
         &encode_renewal(renewed.as_ref().map(drop).map_err(|reason| *reason)),
         connection.outbox_bytes(),
     );
@@ -25,6 +25,11 @@ pub(super) fn renew(
     let metrics = &service.context.metrics;
     match renewed {
         Ok(identity) => {
+            outbox.set_token(identity.fingerprint());
+            if service.authenticator.is_revoked(&identity, unix_time().as_secs()) {
+                // Since it was verified.
+                outbox.close(&close::REVOKED);
+            }
             metrics.tokens_renewed.inc();
             tracing::info!(connection, user = logged(identity.id.form()), channel, "token renewed");
             *sender = Sender { name: identity.name, id: identity.id };

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
@@ -9,7 +10,7 @@ use super::handler::{NativeHandler, NativeService};
 use super::presence::{Membership, Presence};
 use super::presence_handler::PresenceHandler;
 use super::recovery::Recovery;
-use crate::auth::{Authenticator, Identity, TokenRejectReason};
+use crate::auth::{Authenticator, Identity, Settings, TokenRejectReason};
 use crate::broker::Broker;
 use crate::channels::Histories;
 use crate::hub::{Connection, Hub, Outbox, WireFormat};
@@ -35,6 +36,10 @@ pub struct NativeEndpoint {
     recovery: Arc<Recovery>,
     /// If a kind has it.
     presence: Option<Arc<Presence>>,
+    /// In seconds.
+    max_token_age: u64,
+    /// Of a token that lives longer.
+    has_warned: AtomicBool,
 }
 
 impl NativeEndpoint {
@@ -46,13 +51,15 @@ impl NativeEndpoint {
         broker: Arc<Broker>,
         histories: Arc<Histories>,
         authenticator: Arc<Authenticator>,
-        close_on_expiry: bool,
+        settings: &Settings,
     ) -> Self {
         let recovery =
             Recovery::new(histories.clone(), native.clone(), context.metrics.clone(), hub.outbox_bytes());
+        let close_on_expiry = settings.close_on_expiry;
         let service =
             Arc::new(NativeService { context, native, broker, histories, authenticator, close_on_expiry });
-        Self { service, hub, recovery, presence: None }
+        let max_token_age = settings.max_token_age.as_secs();
+        Self { service, hub, recovery, presence: None, max_token_age, has_warned: AtomicBool::new(false) }
     }
 
     /// The same, for an installation with channels whose clients see each other.
@@ -91,6 +98,10 @@ impl NativeEndpoint {
             connection.outbox().close(&close::OVER_CAPACITY);
             (connection, None)
         };
+        if self.service.authenticator.is_revoked(&identity, unix_time().as_secs()) {
+            // Since it was verified.
+            connection.outbox().close(&close::REVOKED);
+        }
         context.on_connected();
         tracing::info!(
             connection = connection.id(),
@@ -117,7 +128,9 @@ impl NativeEndpoint {
         let since = parameter(query, "since");
         let has_history = since.is_some() && self.service.histories.retention(&identity.channel).is_some();
         let format = if has_history { &FORMAT_WITH_GAPS } else { &FORMAT };
-        let mut connection = self.hub.connect(Arc::new(Outbox::new(format)));
+        let outbox = Outbox::new(format);
+        outbox.set_token(identity.fingerprint());
+        let mut connection = self.hub.connect(Arc::new(outbox));
         let membership = self.membership(&connection, identity);
         match since {
             Some(since) if has_history => {
@@ -144,13 +157,25 @@ impl NativeEndpoint {
         })
     }
 
+    /// A revocation may end before such a token.
+    fn check_life(&self, identity: &Identity, now: u64) {
+        let is_long = identity.expires_at.saturating_sub(now) > self.max_token_age;
+        if is_long && !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                user = logged(identity.id.form()),
+                hint = "set auth.max_token_age to the longest life that the application gives to tokens",
+                "a token lives longer than auth.max_token_age: when it is revoked, it becomes valid again"
+            );
+        }
+    }
+
     fn authenticate(&self, request: &Request<Body>) -> Result<Identity, Rejection> {
         let now = unix_time().as_secs();
         let identity = match token(request.uri().query(), request.headers()) {
             Some(token) => self.service.authenticator.verify(&token, now),
             None => Err(TokenRejectReason::Missing),
         };
-        identity.map_err(|refusal| Rejection {
+        identity.inspect(|identity| self.check_life(identity, now)).map_err(|refusal| Rejection {
             status: StatusCode::UNAUTHORIZED,
             code: refusal.code(),
             message: refusal.to_string().into(),

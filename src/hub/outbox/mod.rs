@@ -11,7 +11,7 @@ mod unanswered;
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
@@ -23,7 +23,7 @@ use unanswered::Unanswered;
 
 use super::WireFormat;
 use super::sink::{DirectWrite, Sink};
-use crate::message::{Close, CloseReason, Frame};
+use crate::message::{Close, CloseReason, Frame, TokenFingerprint};
 
 #[derive(Debug)]
 pub struct Outbox<W = TcpStream> {
@@ -36,6 +36,8 @@ pub struct Outbox<W = TcpStream> {
     /// The second of the hub's clock at which the sweep wakes the task.
     alarm: AtomicU32,
     unanswered: Unanswered,
+    /// The token of the client. In the allocation of an outbox, these eight bytes were free.
+    token: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +104,7 @@ impl<W: DirectWrite> Outbox<W> {
             task: AtomicWaker::new(),
             alarm: AtomicU32::new(u32::MAX),
             unanswered: Unanswered::default(),
+            token: AtomicU64::default(),
         }
     }
 
@@ -122,6 +125,16 @@ impl<W: DirectWrite> Outbox<W> {
             Sink::Direct(stream) => Some(stream),
             Sink::Deferred => None,
         }
+    }
+
+    /// The client has a token, or a new one.
+    pub fn set_token(&self, token: TokenFingerprint) {
+        // Sequentially consistent, so that a revocation that the caller does not see afterwards sees this.
+        self.token.store(token.bits(), Ordering::SeqCst);
+    }
+
+    pub fn token(&self) -> TokenFingerprint {
+        TokenFingerprint::from_bits(self.token.load(Ordering::SeqCst))
     }
 
     pub fn format(&self) -> &'static WireFormat {

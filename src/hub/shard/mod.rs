@@ -19,7 +19,7 @@ use super::read_proof::{ReadProof, Tracked};
 use super::subscribers::{ChannelCount, JoinedAs, Subscriber, Subscribers};
 use super::users::{AudienceMatcher, UserKey, Users};
 use super::{Clock, ConnectionId, Outbox};
-use crate::message::{CloseReason, UserId};
+use crate::message::{Close, CloseReason, RevokedTokens, UserId};
 use crate::telemetry::Metrics;
 
 /// What a shard does, in the order of its inbox.
@@ -74,6 +74,11 @@ pub(super) enum Command {
     CloseChannel {
         keys: Vec<ChannelKey>,
         reason: CloseReason,
+    },
+    /// Closes the connections with these tokens.
+    CloseRevoked {
+        tokens: Arc<RevokedTokens>,
+        close: &'static Close,
     },
     CloseConnection {
         id: ConnectionId,
@@ -199,6 +204,7 @@ impl Shard {
                         .count();
                     let _ = answer.send(unflushed);
                 }
+                Command::CloseRevoked { tokens, close } => self.close_revoked(&tokens, close),
                 Command::CloseUser { user, keys, reason } => self.close_user(&user, keys.as_deref(), reason),
                 Command::CloseChannel { keys, reason } => self.close_channel(&keys, reason).await,
                 Command::CloseConnection { id, reason } => {
@@ -315,6 +321,26 @@ impl Shard {
             if self.writes >= WRITES_PER_TURN {
                 self.writes = 0;
                 yield_now().await;
+            }
+        }
+    }
+
+    fn close_revoked(&self, tokens: &RevokedTokens, close: &'static Close) {
+        let is_revoked = tokens.matcher();
+        let close_if_revoked = |outbox: &Outbox| {
+            if is_revoked(outbox.token()) {
+                outbox.close(close);
+            }
+        };
+        let Some(user) = tokens.user() else {
+            self.connections.values().for_each(|connection| close_if_revoked(&connection.outbox));
+            return;
+        };
+        let audience = AudienceMatcher::user(user);
+        let all = self.channels.values().flat_map(Subscribers::all).chain(self.gates.all());
+        for (id, subscriber) in all {
+            if self.users.include(&audience, id, subscriber.user) {
+                close_if_revoked(&subscriber.outbox);
             }
         }
     }

@@ -27,7 +27,7 @@ scopes = ["publish"]
 [[api.keys]]
 name = "operator"
 secret = "operator-key-of-the-tests-32-bytes"
-scopes = ["read", "disconnect"]
+scopes = ["read", "disconnect", "revoke"]
 
 [api]
 public_path = "/yamabiko"

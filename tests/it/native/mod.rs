@@ -12,6 +12,7 @@ mod recovery;
 mod refs;
 mod removal;
 mod renewal;
+mod revocation;
 mod rules;
 mod sending;
 mod targeting;

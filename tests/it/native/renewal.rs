@@ -29,7 +29,7 @@ fn expiring(at: u64) -> Value {
 #[test]
 fn a_renewed_connection_outlives_its_first_token() {
     let server = Server::start(|_| {});
-    let exp = unix_time() + 2;
+    let exp = unix_time() + 5;
     let mut renewed = Client::connect(&server, &expiring(exp)).expect("upgraded");
     let mut other = Client::connect(&server, &expiring(exp)).expect("upgraded");
     renew(&mut renewed, &claims(7, "Aoi", "notes:"));
@@ -38,7 +38,7 @@ fn a_renewed_connection_outlives_its_first_token() {
     assert_eq!(other.expect_close(), (4401, "token expired".to_owned()));
     renewed.expect_quiet();
     // The new expiry counts, also if it is an earlier one.
-    let exp = unix_time() + 2;
+    let exp = unix_time() + 5;
     renew(&mut renewed, &expiring(exp));
     assert_eq!(renewed.expect_text(), RENEWED);
     assert_eq!(renewed.expect_close(), (4401, "token expired".to_owned()));
@@ -81,8 +81,7 @@ fn a_refused_renewal_changes_nothing() {
     renew(&mut kept, &claims(7, "Aoi", "kept:"));
     assert_eq!(kept.expect_text(), RENEWED);
 
-    let exp = unix_time() + 3;
-    let mut aoi = Client::connect(&server, &expiring(exp)).expect("upgraded");
+    let mut aoi = join(&server, 7, "Aoi", "notes:");
     let good = token(&claims(7, "Eve", "notes:"));
     let (unsigned, _) = good.rsplit_once('.').expect("a signature");
     let cases = [
@@ -119,9 +118,19 @@ fn a_refused_renewal_changes_nothing() {
     aoi.send_json(&json!({ "type": "auth", "token": "x", "data": { "n": 2 } }));
     aoi.expect_sent();
     assert_eq!(aoi.expect_json(), message(7, "Aoi", &json!({ "n": 2 })));
-    assert_eq!(aoi.expect_close(), (4401, "token expired".to_owned()));
     let line = server.expect_log(|line| line["message"] == "token renewal refused");
     assert_eq!((&line["user"], &line["reason"]), (&json!(7), &json!("other_identity")));
+}
+
+#[test]
+fn a_refused_renewal_does_not_prolong_the_connection() {
+    let server = Server::start(|_| {});
+    let exp = unix_time() + 5;
+    let mut aoi = Client::connect(&server, &expiring(exp)).expect("upgraded");
+    renew(&mut aoi, &claims(8, "Ren", "notes:"));
+    assert_eq!(refused(&mut aoi), "other_identity");
+    assert_eq!(aoi.expect_close(), (4401, "token expired".to_owned()));
+    assert!(unix_time() >= exp, "closed before its time");
 }
 
 #[test]
@@ -145,7 +154,7 @@ fn a_renewal_keeps_a_connection_without_close_on_expiry_open() {
         options.set("auth.close_on_expiry", false);
     });
     let closing = Server::start(|_| {});
-    let exp = unix_time() + 2;
+    let exp = unix_time() + 5;
     let mut aoi = join(&server, 7, "Aoi", "notes:");
     renew(&mut aoi, &expiring(exp));
     assert_eq!(aoi.expect_text(), RENEWED);
