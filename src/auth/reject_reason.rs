@@ -35,9 +35,6 @@ pub enum TokenRejectReason {
     WrongAudience,
     #[error("the token has been revoked")]
     Revoked,
-    /// The token renews a connection whose user or channel is another one.
-    #[error("the token is for another user or channel than this connection; connect again to change them")]
-    OtherIdentity,
     /// A claim is missing or has the wrong type. The text names the claim and the type.
     #[error("the token's claims are not valid: {0}")]
     InvalidClaims(&'static str),
@@ -59,7 +56,6 @@ impl TokenRejectReason {
             Self::WrongIssuer => "wrong_issuer",
             Self::WrongAudience => "wrong_audience",
             Self::Revoked => "revoked",
-            Self::OtherIdentity => "other_identity",
             Self::InvalidClaims(_) => "invalid_claims",
         }
     }

@@ -82,7 +82,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         metrics.clone(),
     );
     let revoker = Revoker::start(
-        authenticator.revocations().clone(),
+        &authenticator,
         broker.clone(),
         hub.clone(),
         metrics.clone(),

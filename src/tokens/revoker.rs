@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use crate::auth::{Revocations, RevocationsFullError};
+use crate::auth::{Authenticator, Revocations, RevocationsFullError};
 use crate::broker::{
     Broker, PublishError, REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore, StoreError,
 };
@@ -29,6 +29,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 pub struct Revoker {
     revocations: Arc<Revocations>,
     broker: Arc<Broker>,
+    /// `None`: revocations end with the process.
+    store: Option<RevocationStore>,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
     /// The longest life of a token, in seconds.
@@ -53,19 +55,21 @@ pub enum RevokeError {
 }
 
 impl Revoker {
-    /// Needs a Tokio runtime.
+    /// Revokes what `authenticator` verifies. Needs a Tokio runtime.
     #[must_use]
     pub fn start(
-        revocations: Arc<Revocations>,
+        authenticator: &Authenticator,
         broker: Arc<Broker>,
         hub: Arc<Hub>,
         metrics: Arc<Metrics>,
         max_token_age: Duration,
     ) -> Arc<Self> {
-        let store = broker.revocations().cloned();
+        // Without keys, there are no tokens.
+        let store = broker.revocations().filter(|_| authenticator.has_keys()).cloned();
         let revoker = Arc::new(Self {
-            revocations,
+            revocations: authenticator.revocations().clone(),
             broker,
+            store: store.clone(),
             hub,
             metrics,
             max_token_age: max_token_age.as_secs(),
@@ -115,9 +119,8 @@ impl Revoker {
     /// Applies a revocation that the broker has delivered.
     pub fn apply(&self, Revocation { tokens, until }: Revocation) {
         let until = until.unwrap_or_else(|| self.default_end(&tokens));
-        if self.broker.revocations().is_some() {
-            self.unsaved().insert(tokens.clone(), until);
-            self.changed.notify_one();
+        if self.store.is_some() {
+            self.save_later(&tokens, until);
         }
         self.put_in_force(&tokens, until);
         if until > unix_time().as_secs() {
@@ -126,8 +129,19 @@ impl Revoker {
         }
     }
 
+    fn save_later(&self, tokens: &RevokedTokens, until: u64) {
+        let mut unsaved = self.unsaved();
+        if unsaved.len() < Revocation::MAX || unsaved.contains_key(tokens) {
+            unsaved.insert(tokens.clone(), until);
+            self.changed.notify_one();
+        } else {
+            self.metrics.revocations_dropped.inc();
+            tracing::error!("revocation not stored: too many wait to be written to Redis");
+        }
+    }
+
     async fn store(&self, tokens: &RevokedTokens, until: u64) -> Result<(), RevokeError> {
-        match self.broker.revocations() {
+        match &self.store {
             Some(store) => {
                 let stored = store.change(vec![(tokens.to_json(), until)]).await?;
                 if stored.is_full { Err(RevocationsFullError.into()) } else { Ok(()) }
@@ -271,7 +285,7 @@ impl Keeper {
     /// Returns whether everything is in Redis, or cannot be.
     async fn save(&mut self) -> bool {
         let unsaved = self.revoker.unsaved().clone();
-        if unsaved.is_empty() || self.is_denied {
+        if unsaved.is_empty() {
             return true;
         }
         let entries = unsaved.iter().map(|(tokens, until)| (tokens.to_json(), *until)).collect();
@@ -285,6 +299,7 @@ impl Keeper {
                 }
                 self.identity = Some(stored.identity);
             }
+            // Nor will it be later.
             Err(StoreError::Denied) => self.log_denial(),
             Err(StoreError::Unreachable) => return false,
         }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::renewal::renew;
-use crate::auth::Authenticator;
+use super::service::NativeService;
 use crate::broker::{Broker, PublishError};
 use crate::channels::Histories;
 use crate::hub::{Connection, Outbox};
@@ -13,17 +13,6 @@ use crate::protocol::native::{
 };
 use crate::telemetry::{Metrics, Reason, logged};
 use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
-
-/// What all connections of the native protocol share.
-#[derive(Debug)]
-pub(super) struct NativeService {
-    pub(super) context: Arc<EndpointContext>,
-    pub(super) native: Arc<Native>,
-    pub(super) broker: Arc<Broker>,
-    pub(super) histories: Arc<Histories>,
-    pub(super) authenticator: Arc<Authenticator>,
-    pub(super) close_on_expiry: bool,
-}
 
 /// One client of the native protocol: publishes its messages and replies to them.
 #[derive(Debug)]

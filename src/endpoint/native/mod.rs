@@ -6,6 +6,7 @@ mod presence_handler;
 mod recovery;
 mod renewal;
 mod replay_writer;
+mod service;
 mod websocket;
 
 use std::future::ready;

@@ -1,11 +1,11 @@
-use crate::auth::{Identity, TokenRejectReason};
+use crate::auth::Identity;
 use crate::hub::Connection;
 use crate::message::{ChannelName, Sender};
-use crate::protocol::native::{RenewalRequest, close, encode_renewal};
+use crate::protocol::native::{RenewalError, RenewalRequest, close, encode_renewal};
 use crate::telemetry::{Reason, logged};
 use crate::unix_time::unix_time;
 
-use super::handler::NativeService;
+use super::service::NativeService;
 
 /// Goes on with a new token of the same user on the same channel, and answers the client. Returns until when the client may stay, in
 /// Unix seconds, if that has changed. A refusal changes nothing.
@@ -55,8 +55,8 @@ fn verify(
     channel: Option<&ChannelName>,
     sender: &Sender,
     request: &RenewalRequest<'_>,
-) -> Result<Identity, TokenRejectReason> {
+) -> Result<Identity, RenewalError> {
     let identity = service.authenticator.verify(&request.token()?, unix_time().as_secs())?;
     let is_same = identity.id == sender.id && channel == Some(&identity.channel);
-    if is_same { Ok(identity) } else { Err(TokenRejectReason::OtherIdentity) }
+    if is_same { Ok(identity) } else { Err(RenewalError::OtherIdentity) }
 }

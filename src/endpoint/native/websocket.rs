@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
-use super::handler::{NativeHandler, NativeService};
+use super::handler::NativeHandler;
 use super::presence::{Membership, Presence};
 use super::presence_handler::PresenceHandler;
 use super::recovery::Recovery;
+use super::service::NativeService;
 use crate::auth::{Authenticator, Identity, Settings, TokenRejectReason};
 use crate::broker::Broker;
 use crate::channels::Histories;

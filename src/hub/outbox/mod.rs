@@ -7,6 +7,7 @@
 //! * The queue is bounded by the limit (plus the rest of a block that is partly written, plus a close frame).
 //! * Nothing follows the bytes of a close.
 
+mod token;
 mod unanswered;
 
 use std::collections::VecDeque;
@@ -23,7 +24,7 @@ use unanswered::Unanswered;
 
 use super::WireFormat;
 use super::sink::{DirectWrite, Sink};
-use crate::message::{Close, CloseReason, Frame, TokenFingerprint};
+use crate::message::{Close, CloseReason, Frame};
 
 #[derive(Debug)]
 pub struct Outbox<W = TcpStream> {
@@ -125,16 +126,6 @@ impl<W: DirectWrite> Outbox<W> {
             Sink::Direct(stream) => Some(stream),
             Sink::Deferred => None,
         }
-    }
-
-    /// The client has a token, or a new one.
-    pub fn set_token(&self, token: TokenFingerprint) {
-        // Sequentially consistent, so that a revocation that the caller does not see afterwards sees this.
-        self.token.store(token.bits(), Ordering::SeqCst);
-    }
-
-    pub fn token(&self) -> TokenFingerprint {
-        TokenFingerprint::from_bits(self.token.load(Ordering::SeqCst))
     }
 
     pub fn format(&self) -> &'static WireFormat {
@@ -337,16 +328,6 @@ impl<W: DirectWrite> Outbox<W> {
         if self.alarm.load(Ordering::Relaxed) <= now {
             self.task.wake();
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn queued(&self) -> Vec<u8> {
-        self.lock().queue.iter().flatten().copied().collect()
-    }
-
-    #[cfg(test)]
-    pub(super) fn queued_blocks(&self) -> usize {
-        self.lock().queue.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, OutboxState> {

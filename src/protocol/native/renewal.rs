@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use thiserror::Error;
 
 use crate::auth::TokenRejectReason;
 use crate::message::Frame;
@@ -27,9 +28,29 @@ impl<'a> RenewalRequest<'a> {
     }
 }
 
+/// Why a connection keeps the token that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RenewalError {
+    #[error(transparent)]
+    Token(#[from] TokenRejectReason),
+    #[error("the token is for another user or channel than this connection; connect again to change them")]
+    OtherIdentity,
+}
+
+impl RenewalError {
+    /// The code on the wire and in metrics.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Token(reason) => reason.code(),
+            Self::OtherIdentity => "other_identity",
+        }
+    }
+}
+
 /// The answer to a request.
 #[must_use]
-pub fn encode_renewal(renewed: Result<(), TokenRejectReason>) -> Frame {
+pub fn encode_renewal(renewed: Result<(), RenewalError>) -> Frame {
     match renewed {
         Ok(()) => Frame::text(&[br#"{"type":"auth","ok":true}"#]),
         Err(reason) => {
@@ -77,7 +98,7 @@ mod tests {
     #[test]
     fn golden_answers() {
         assert_eq!(&encode_renewal(Ok(())).bytes()[2..], br#"{"type":"auth","ok":true}"#);
-        let refused = encode_renewal(Err(TokenRejectReason::Malformed));
+        let refused = encode_renewal(Err(TokenRejectReason::Malformed.into()));
         assert_eq!(
             &refused.bytes()[2..],
             br#"{"type":"auth","ok":false,"error":{"code":"malformed_token","message":"the token is not a JWT"}}"#
