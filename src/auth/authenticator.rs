@@ -1,18 +1,23 @@
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hyper::Uri;
 use jsonwebtoken::{Algorithm, crypto};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::claims::TokenClaims;
 use super::crypto_provider::install_crypto_provider;
+use super::jwks_url::jwks_url;
 use super::keys::{KeySet, VerificationKey};
-use super::{Identity, KeyProblem, Revocations, Settings, TokenRejectReason};
+use super::{Identity, Jwks, KeyProblem, Revocations, Settings, TokenRejectReason};
 
-/// Verifies tokens. Keys are read and checked once, at startup.
+/// Verifies tokens. The keys of the settings are read and checked once, at startup; those of a JSON Web Key Set are replaced without
+/// a lock.
 #[derive(Debug)]
 pub struct Authenticator {
     keys: Vec<VerificationKey>,
@@ -21,13 +26,31 @@ pub struct Authenticator {
     leeway: u64,
     warnings: Vec<KeyProblem>,
     revocations: Arc<Revocations>,
+    jwks_url: Option<Uri>,
+    /// `None`: not yet.
+    fetched: ArcSwapOption<Jwks>,
+    unknown_key: UnknownKeyHook,
+}
+
+/// Called for each token that names a key which is not there.
+#[derive(Default)]
+struct UnknownKeyHook(OnceLock<Box<dyn Fn() + Send + Sync>>);
+
+impl fmt::Debug for UnknownKeyHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnknownKeyHook").finish_non_exhaustive()
+    }
 }
 
 impl Authenticator {
     /// Reads the keys. The error lists all problems with them. Without keys, every token is rejected.
     pub fn new(settings: &Settings) -> Result<Self, Vec<KeyProblem>> {
         install_crypto_provider();
-        let KeySet { usable: keys, problems, warnings } = KeySet::read(settings);
+        let KeySet { usable: keys, mut problems, warnings } = KeySet::read(settings);
+        let jwks_url = jwks_url(settings).unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -38,12 +61,46 @@ impl Authenticator {
             leeway: settings.leeway.as_secs(),
             warnings,
             revocations: Arc::default(),
+            jwks_url,
+            fetched: ArcSwapOption::empty(),
+            unknown_key: UnknownKeyHook::default(),
         })
     }
 
+    /// Whether there are keys, or will be.
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        !self.keys.is_empty()
+        !self.keys.is_empty() || self.jwks_url.is_some()
+    }
+
+    /// Whether tokens can be verified: the first keys of a JSON Web Key Set may not have been fetched yet.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.keys.is_empty() || self.jwks_url.is_none() || self.has_fetched_keys()
+    }
+
+    /// Where more keys are.
+    #[must_use]
+    pub fn jwks_url(&self) -> Option<&Uri> {
+        self.jwks_url.as_ref()
+    }
+
+    #[must_use]
+    pub fn has_fetched_keys(&self) -> bool {
+        self.fetched.load().is_some()
+    }
+
+    /// Replaces the keys that were fetched. Returns whether they are others.
+    pub fn set_fetched_keys(&self, keys: Jwks) -> bool {
+        let keys = Arc::new(keys);
+        let before = self.fetched.swap(Some(keys.clone()));
+        before.is_none_or(|before| !before.is_same(&keys))
+    }
+
+    /// Calls `hook` for each token that names a key which is neither in the settings nor among those that were fetched. Only the
+    /// first call to this has an effect.
+    pub fn on_unknown_key(&self, hook: impl Fn() + Send + Sync + 'static) {
+        let _ = self.unknown_key.0.set(Box::new(hook));
     }
 
     /// Problems that do not prevent the start, such as a short secret.
@@ -98,7 +155,10 @@ impl Authenticator {
         // `none` and unknown algorithms fail here.
         let algorithm: Algorithm = header.alg.parse().map_err(|_| TokenRejectReason::AlgorithmNotAccepted)?;
         let mut reason = TokenRejectReason::AlgorithmNotAccepted;
-        for key in &self.keys {
+        let fetched = self.fetched.load();
+        let fetched = fetched.as_deref().map(Jwks::keys).unwrap_or_default();
+        let keys = || self.keys.iter().chain(fetched);
+        for key in keys() {
             if !key.algorithms.contains(&algorithm) {
                 continue;
             }
@@ -115,6 +175,16 @@ impl Authenticator {
                 Ok(false) => reason = TokenRejectReason::BadSignature,
                 // The keys were tested at startup, so the signature is not base64url.
                 Err(_) => return Err(TokenRejectReason::Malformed),
+            }
+        }
+        if self.jwks_url.is_some()
+            && header.kid.as_ref().is_some_and(|kid| keys().all(|key| !key.is_named(kid)))
+        {
+            if let Some(hook) = self.unknown_key.0.get() {
+                hook();
+            }
+            if reason == TokenRejectReason::AlgorithmNotAccepted {
+                reason = TokenRejectReason::UnknownKey;
             }
         }
         Err(reason)

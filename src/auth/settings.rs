@@ -24,6 +24,8 @@ pub struct Settings {
     pub issuer: String,
     /// The `aud` claim that a token must have. Empty: not checked.
     pub audience: String,
+    /// The address of a JSON Web Key Set with more keys. Empty: there is none.
+    pub jwks_url: String,
     /// Additional keys, for rotation and public-key algorithms.
     pub keys: Vec<KeySettings>,
 }

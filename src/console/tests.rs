@@ -44,6 +44,7 @@ fn auth_settings() -> auth::Settings {
         close_on_expiry: true,
         max_token_age: Duration::from_secs(86_400),
         issuer: String::new(),
+        jwks_url: String::new(),
         audience: String::new(),
         keys: Vec::new(),
     }

@@ -29,7 +29,7 @@ use crate::message::{RetentionRules, Sender};
 use crate::protocol::native::{Native, PRESENCE_APP, PresenceEncoder};
 use crate::protocol::pusher::{App, Apps, PusherDialect};
 use crate::telemetry::Metrics;
-use crate::tokens::Revoker;
+use crate::tokens::{Revoker, refresh_keys};
 use crate::transport::{
     Admission, ConnectionOptions, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies,
     accept_http, bind,
@@ -81,6 +81,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         webhooks,
         metrics.clone(),
     );
+    refresh_keys(&authenticator, &metrics);
     let revoker = Revoker::start(
         &authenticator,
         broker.clone(),
@@ -116,14 +117,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let pusher_endpoint =
         PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
-    let console = console(&settings, &broker, authenticator, native, address, app)?;
+    let console = console(&settings, &broker, authenticator.clone(), native, address, app)?;
     let load = {
         let context = context.clone();
-        let revoker = revoker.clone();
+        let (revoker, authenticator) = (revoker.clone(), authenticator.clone());
         move || Load {
             draining: context.is_draining(),
             connections: context.admission.open(),
-            waiting_for: (!revoker.is_ready()).then_some("revocations"),
+            waiting_for: waiting_for(&authenticator, &revoker),
         }
     };
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
@@ -155,6 +156,17 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     accepting.abort();
     log_stopped(cut);
     Ok(())
+}
+
+/// What is missing to check tokens.
+fn waiting_for(authenticator: &Authenticator, revoker: &Revoker) -> Option<&'static str> {
+    if !authenticator.is_ready() {
+        Some("the keys of auth.jwks_url")
+    } else if !revoker.is_ready() {
+        Some("revoked tokens")
+    } else {
+        None
+    }
 }
 
 fn log_stopped(cut: usize) {

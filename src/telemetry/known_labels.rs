@@ -38,6 +38,9 @@ pub(super) const RENEWALS_REFUSED: &[&str] = &[
     "wrong_issuer",
 ];
 
+pub(super) const JWKS_FAILURES: &[&str] =
+    &["invalid", "no_keys", "status", "timeout", "too_large", "too_many_keys", "unreachable"];
+
 pub(super) const HTTP_DROPPED: &[&str] = &["no_room", "write_timeout"];
 
 pub(super) const MESSAGES_REFUSED: &[&str] =

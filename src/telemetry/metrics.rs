@@ -34,6 +34,10 @@ pub struct Metrics {
     pub tokens_renewed: Counter,
     /// New tokens that were refused on open connections, by reason.
     pub renewals_refused: Family<Reason, Counter>,
+    /// Keys of `auth.jwks_url`.
+    pub jwks_keys: Gauge,
+    /// Times that they could not be fetched, by reason.
+    pub jwks_failures: Family<Reason, Counter>,
     /// Revocations of tokens in force.
     pub revocations: Gauge,
     /// Revocations that are not in force, or not stored, because there are too many.
@@ -125,6 +129,8 @@ impl Metrics {
             messages_refused: metric!("messages_refused", "Client messages refused, by error code"),
             tokens_renewed: metric!("tokens_renewed", "Tokens renewed on open connections"),
             renewals_refused: metric!("renewals_refused", "Token renewals refused, by reason"),
+            jwks_keys: metric!("jwks_keys", "Keys fetched from auth.jwks_url"),
+            jwks_failures: metric!("jwks_failures", "Failed fetches of auth.jwks_url, by reason"),
             revocations: metric!("revocations", "Revocations of tokens in force"),
             revocations_dropped: metric!(
                 "revocations_dropped",
@@ -195,6 +201,7 @@ impl Metrics {
         for (family, reasons) in [
             (&self.handshakes_refused, known_labels::HANDSHAKES_REFUSED),
             (&self.http_dropped, known_labels::HTTP_DROPPED),
+            (&self.jwks_failures, known_labels::JWKS_FAILURES),
             (&self.renewals_refused, known_labels::RENEWALS_REFUSED),
             (&self.messages_refused, known_labels::MESSAGES_REFUSED),
             (&self.broker_dropped, known_labels::BROKER_DROPPED),

@@ -21,7 +21,7 @@ const SECRET: &str = "a secret of thirty-two bytes or so";
 
 fn settings(json: Value) -> Settings {
     let mut whole = json!({
-        "secret": "", "algorithms": ["HS256"], "leeway": "0s", "close_on_expiry": true, "max_token_age": "1day", "issuer": "", "audience": "", "keys": [],
+        "secret": "", "algorithms": ["HS256"], "leeway": "0s", "close_on_expiry": true, "max_token_age": "1day", "jwks_url": "", "issuer": "", "audience": "", "keys": [],
     });
     whole.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
     serde_json::from_value(whole).unwrap()

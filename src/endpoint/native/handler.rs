@@ -4,15 +4,14 @@ use bytes::Bytes;
 
 use super::renewal::renew;
 use super::service::NativeService;
-use crate::broker::{Broker, PublishError};
-use crate::channels::Histories;
+use crate::broker::PublishError;
 use crate::hub::{Connection, Outbox};
 use crate::message::{ChannelName, Event, Position, Publication, Sender};
 use crate::protocol::native::{
-    Acknowledgement, MessageRef, Native, RejectReason, RenewalRequest, close, encode_acknowledgement,
+    Acknowledgement, MessageRef, RejectReason, RenewalRequest, close, encode_acknowledgement,
 };
 use crate::telemetry::{Metrics, Reason, logged};
-use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
+use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, Message};
 
 /// One client of the native protocol: publishes its messages and replies to them.
 #[derive(Debug)]

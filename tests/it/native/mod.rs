@@ -6,6 +6,7 @@ mod closing;
 mod expiry;
 mod handshake;
 mod heartbeat;
+mod jwks;
 mod limits;
 mod presence;
 mod recovery;

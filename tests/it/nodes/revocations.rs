@@ -159,7 +159,7 @@ fn a_redis_user_without_the_keys_revokes_until_the_node_ends() {
     eventually("ready", || granted.get_admin("/readyz").status == 200);
     revoke(&granted, &json!({ "user": 9 }));
     assert!(is_refused(&granted, 9));
-    assert_eq!(stored(&redis), 1);
+    assert!(stored(&redis) > 0);
 }
 
 #[test]
