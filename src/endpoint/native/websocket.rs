@@ -18,16 +18,24 @@ use crate::hub::{Connection, Hub, Outbox, WireFormat};
 use crate::message::{Frame, Sender};
 use crate::protocol::native::{ENCODING, Native, WITH_GAPS, close};
 use crate::telemetry::logged;
-use crate::transport::{EndpointContext, NewConnections, Rejection, accept, serve};
+use crate::transport::{self, EndpointContext, NewConnections, Rejection, accept, serve};
 use crate::unix_time::unix_time;
 
 /// The native protocol over WebSocket.
-static FORMAT: WireFormat =
-    WireFormat { encoding: ENCODING, closes: &close::CLOSES, encode_close: Frame::close };
+static FORMAT: WireFormat = WireFormat {
+    encoding: ENCODING,
+    closes: &close::CLOSES,
+    all_closes: &[&close::ALL, &transport::close::ALL],
+    encode_close: Frame::close,
+};
 
 /// The same for clients that ask for what they have missed.
-static FORMAT_WITH_GAPS: WireFormat =
-    WireFormat { encoding: WITH_GAPS, closes: &close::CLOSES, encode_close: Frame::close };
+static FORMAT_WITH_GAPS: WireFormat = WireFormat {
+    encoding: WITH_GAPS,
+    closes: &close::CLOSES,
+    all_closes: &[&close::ALL, &transport::close::ALL],
+    encode_close: Frame::close,
+};
 
 /// Where native clients connect.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ pub struct Outbox<W = TcpStream> {
     /// The second of the hub's clock at which the sweep wakes the task.
     alarm: AtomicU32,
     unanswered: Unanswered,
-    /// The token of the client. In the allocation of an outbox, these eight bytes were free.
+    /// The token of the client.
     token: AtomicU64,
 }
 
@@ -50,7 +50,8 @@ struct OutboxState {
     partly_written: bool,
     /// The task of the connection is running and will flush: pushes only append.
     corked: bool,
-    closed: Option<&'static Close>,
+    /// The number of the close in the format; 0: it is open. Small for the same reason.
+    closed: u8,
     gone: bool,
 }
 
@@ -184,7 +185,7 @@ impl<W: DirectWrite> Outbox<W> {
     fn overflow(&self, mut state: MutexGuard<'_, OutboxState>) {
         let close = self.format.closes.get(CloseReason::SlowConsumer);
         state.drop_queue();
-        state.close(close, (self.format.encode_close)(close).into_bytes());
+        state.close(self.format.close_number(close), (self.format.encode_close)(close).into_bytes());
         drop(state);
         self.task.wake();
     }
@@ -195,7 +196,7 @@ impl<W: DirectWrite> Outbox<W> {
         if state.is_ending() {
             return false;
         }
-        state.close(close, (self.format.encode_close)(close).into_bytes());
+        state.close(self.format.close_number(close), (self.format.encode_close)(close).into_bytes());
         drop(state);
         self.task.wake();
         true
@@ -209,18 +210,18 @@ impl<W: DirectWrite> Outbox<W> {
     /// Accepts nothing more. What is queued can still be flushed.
     pub fn end(&self) {
         let mut state = self.lock();
-        state.gone |= state.closed.is_none();
+        state.gone |= state.closed == 0;
     }
 
     /// Why nothing more is accepted, if so.
     pub fn ending(&self) -> Option<Ending> {
         let state = self.lock();
-        if state.gone { Some(Ending::Gone) } else { state.closed.map(Ending::Closed) }
+        if state.gone { Some(Ending::Gone) } else { self.format.close(state.closed).map(Ending::Closed) }
     }
 
     /// The close that ends or ended the connection, if the server closed it.
     pub fn closed(&self) -> Option<&'static Close> {
-        self.lock().closed
+        self.format.close(self.lock().closed)
     }
 
     /// How many bytes are queued.
@@ -338,7 +339,7 @@ impl<W: DirectWrite> Outbox<W> {
 
 impl OutboxState {
     fn is_ending(&self) -> bool {
-        self.gone || self.closed.is_some()
+        self.gone || self.closed != 0
     }
 
     /// Queues bytes of which the first `written` are written.
@@ -349,8 +350,8 @@ impl OutboxState {
         self.queue.push_back(bytes);
     }
 
-    fn close(&mut self, close: &'static Close, bytes: Bytes) {
-        self.closed = Some(close);
+    fn close(&mut self, number: u8, bytes: Bytes) {
+        self.closed = number;
         if !bytes.is_empty() {
             self.append(bytes, 0);
         }
