@@ -1,22 +1,28 @@
 use std::sync::Arc;
 
-use crate::broker::Broker;
-use crate::channels::Channels;
-use crate::message::Sender;
-use crate::protocol::native::Native;
-use crate::protocol::pusher::Apps;
-use crate::tokens::Revoker;
+use tokio::sync::Semaphore;
 
 use super::Problem;
-use crate::protocol::pusher::App;
+use crate::broker::Broker;
+use crate::channels::Channels;
+use crate::hub::Hub;
+use crate::message::Sender;
+use crate::protocol::native::Native;
+use crate::protocol::pusher::{App, Apps};
+use crate::tokens::Revoker;
+use crate::transport::EndpointContext;
 
 /// What the API works with.
 #[derive(Debug)]
 pub struct ApiState {
     /// Accepts what is published and closed.
     pub broker: Arc<Broker>,
-    /// The channels of apps.
+    /// The channels of apps, and the other nodes.
     pub channels: Arc<Channels>,
+    /// The connections of this node.
+    pub hub: Arc<Hub>,
+    /// Asks them.
+    pub context: Arc<EndpointContext>,
     /// The rules of native channels.
     pub native: Arc<Native>,
     pub apps: Apps,
@@ -25,6 +31,8 @@ pub struct ApiState {
     pub sender: Sender,
     /// The largest encoded message that subscribers can receive, in bytes.
     pub outbox_bytes: usize,
+    /// Bounds the lists that are made at a time.
+    pub lists: Semaphore,
 }
 
 impl ApiState {

@@ -262,6 +262,11 @@ impl Histories {
         proven(history, since)
     }
 
+    /// Waits until this node has handled everything that Redis has published before, as far as it can.
+    pub async fn caught_up(&self) {
+        self.broker.fence().await;
+    }
+
     /// The position of the last message of a channel. `None`: there is none.
     pub async fn head(&self, channel: &ChannelName) -> Result<Option<Position>, StoreError> {
         if let Some(end) = self.lock().rings.end(channel) {

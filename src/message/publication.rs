@@ -48,4 +48,14 @@ impl Stored {
     pub fn position(&self, index: u16) -> Option<Position> {
         self.positions.iter().find(|(of, _)| *of == index).map(|(_, position)| *position)
     }
+
+    /// Where a dispatch is that was stored together with this one, this many places after it. `None` if a number overflows.
+    #[must_use]
+    pub fn nth(&self, after: u64) -> Option<Self> {
+        let nth = |&(index, Position { epoch, offset }): &(u16, Position)| {
+            Some((index, Position { epoch, offset: offset.checked_add(after)? }))
+        };
+        let positions = self.positions.iter().map(nth).collect::<Option<_>>()?;
+        Some(Self { number: self.number.checked_add(after)?, positions, ..*self })
+    }
 }

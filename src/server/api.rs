@@ -13,22 +13,26 @@ use crate::admin::AdminHosts;
 use crate::api::{self, Access, Api, ApiState, Problem, Scope};
 use crate::broker::Broker;
 use crate::channels::Channels;
+use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
 use crate::protocol::pusher::Apps;
 use crate::tokens::Revoker;
-use crate::transport::ApiError;
+use crate::transport::{ApiError, EndpointContext};
 
 /// What the API works with.
+#[expect(clippy::too_many_arguments, reason = "each is a room that the API works with")]
 pub(super) fn api_state(
     settings: &Settings,
     broker: &Arc<Broker>,
     channels: &Arc<Channels>,
     native: &Arc<Native>,
     apps: &Apps,
+    context: &Arc<EndpointContext>,
+    hub: &Arc<Hub>,
     revoker: &Arc<Revoker>,
 ) -> Arc<ApiState> {
-    Arc::new(ApiState {
+    ApiState::start(ApiState {
         broker: broker.clone(),
         channels: channels.clone(),
         native: native.clone(),
@@ -36,6 +40,9 @@ pub(super) fn api_state(
         revoker: revoker.clone(),
         sender: Sender::from(&settings.sender),
         outbox_bytes: settings.limits.outbox_bytes,
+        context: context.clone(),
+        hub: hub.clone(),
+        lists: ApiState::lists(),
     })
 }
 

@@ -112,7 +112,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     )
     .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
 
-    let api = api_state(&settings, &broker, &channels, &native, &apps, &revoker);
+    let api = api_state(&settings, &broker, &channels, &native, &apps, &context, &hub, &revoker);
     let app = apps.iter().find(|app| app.enabled).cloned();
     let pusher_endpoint =
         PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
@@ -144,7 +144,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     };
     tokio::spawn(accept_http(admin_listener, operators, timeouts, descriptors.admin, metrics.clone()));
     let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, descriptors.public, metrics));
-    log_listening(address, admin_address, &broker);
+    log_listening(address, admin_address, &broker, &channels);
 
     shutdown.await;
     let drain = Drain { context, hub };
@@ -187,11 +187,12 @@ fn authenticator(settings: &Settings) -> anyhow::Result<Arc<Authenticator>> {
     Ok(Arc::new(authenticator))
 }
 
-fn log_listening(address: SocketAddr, admin: SocketAddr, broker: &Broker) {
+fn log_listening(address: SocketAddr, admin: SocketAddr, broker: &Broker, channels: &Channels) {
     tracing::info!(
         %address,
         %admin,
         version = env!("CARGO_PKG_VERSION"),
+        node = &**channels.node(),
         broker = if matches!(broker, Broker::Memory(_)) { "memory" } else { "redis" },
         "listening"
     );

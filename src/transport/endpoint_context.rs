@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, Request, Response, Version};
 
 use super::admission::Admission;
 use super::handshake::asks_for_upgrade;
+use super::inquiries::Inquiries;
 use super::{ConnectionOptions, DisconnectReason, OriginPolicy, PeerAddress, Rejection, TrustedProxies};
 use crate::telemetry::{Metrics, Reason};
 
@@ -19,6 +20,8 @@ pub struct EndpointContext {
     pub metrics: Arc<Metrics>,
     /// Message limits and heartbeat.
     pub options: Arc<ConnectionOptions>,
+    /// Who asks connections about themselves.
+    pub inquiries: Inquiries,
     /// `server.origins`
     pub origins: OriginPolicy,
     proxies: TrustedProxies,
@@ -58,6 +61,7 @@ impl EndpointContext {
             admission,
             metrics,
             options: Arc::new(options),
+            inquiries: Inquiries::default(),
             origins,
             proxies,
             descriptors,

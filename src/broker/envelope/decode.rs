@@ -4,10 +4,9 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::NodeId;
-use super::stored_text::{parse_stored, previous_number};
-use crate::broker::StoredMessage;
+use super::stored_text::parse_stored;
 use crate::message::json::{members, string};
-use crate::message::{ChannelName, Dispatch, Event, Position, Sender, Signal, Stored, UserId};
+use crate::message::{ChannelName, Dispatch, Event, Sender, Signal, Stored, UserId};
 
 /// The `type` of a message that has none.
 const PLAIN_TYPE: &str = "message";
@@ -43,6 +42,8 @@ pub(in crate::broker) enum EnvelopeError {
     Revoke,
     #[error("`body` is missing")]
     Signal,
+    #[error("`run` is not [message, …], or `stored` is missing")]
+    Run,
 }
 
 /// A payload that cannot be delivered.
@@ -64,7 +65,7 @@ impl EnvelopeError {
     pub(in crate::broker) const fn reason(self) -> &'static str {
         match self {
             Self::Json => "invalid_json",
-            Self::Envelope => "invalid_envelope",
+            Self::Envelope | Self::Run => "invalid_envelope",
             Self::Channel => "invalid_channel",
             Self::Data => "invalid_data",
             Self::Sender => "invalid_sender",
@@ -124,44 +125,7 @@ pub(in crate::broker) fn decode_signal(payload: &Bytes, node: &NodeId) -> Result
     Ok(Decoded { dispatch: Dispatch::Signal(body), seq: own_seq(node, from, seq), stored, plain })
 }
 
-/// A message in the history of a channel.
-#[derive(Debug, Clone)]
-pub(in crate::broker) struct StoredEnvelope {
-    pub(in crate::broker) message: StoredMessage,
-    /// The number of the channel's previous message. 0: there was none.
-    pub(in crate::broker) previous: u64,
-    /// The message's number, if this node published it.
-    pub(in crate::broker) seq: Option<u64>,
-    /// What the receipt reports: the position on the first of its channels.
-    pub(in crate::broker) receipt: Option<Position>,
-}
-
-/// Decodes a payload that was stored at this position of a channel.
-pub(in crate::broker) fn decode_stored(
-    payload: &Bytes,
-    position: Position,
-    node: &NodeId,
-    sender_default: &Sender,
-) -> Option<StoredEnvelope> {
-    // This is how `begin_signal` starts.
-    let is_signal = payload.starts_with(b"{\"body\":");
-    let decoded =
-        if is_signal { decode_signal(payload, node) } else { decode_event(payload, node, sender_default) };
-    let Decoded { dispatch, seq, stored, .. } = decoded.ok()?;
-    let [text] = envelope_members(payload, ["stored"]).ok()?;
-    let Stored { number, at, positions, .. } = *stored?;
-    let index = positions.iter().find(|(_, of)| *of == position)?.0;
-    let previous = previous_number(text?, position)?;
-    let receipt = positions.first().map(|(_, position)| *position);
-    Some(StoredEnvelope {
-        message: StoredMessage { position, number, at, index, dispatch },
-        previous,
-        seq,
-        receipt,
-    })
-}
-
-fn envelope_members<'a, const N: usize>(
+pub(super) fn envelope_members<'a, const N: usize>(
     payload: &'a [u8],
     names: [&'static str; N],
 ) -> Result<[Option<&'a str>; N], EnvelopeError> {

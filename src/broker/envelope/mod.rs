@@ -2,16 +2,18 @@
 //!
 //! Events are `{"channel":…,"data":{…},"sender":{"name":…,"id":…}}`, as Laravel writes them. Signals are `{"body":…}`.
 //! Nodes add `node` and `seq`, by which each recognises its own copies. The script that stores a message adds
-//! [`stored`](stored_text). Pure: bytes in, dispatches out, and back.
+//! [`stored`](stored_text), also to a [run] of messages. Pure: bytes in, dispatches out, and back.
 
 mod decode;
 mod encode;
+mod run;
+mod stored_envelope;
 mod stored_text;
 
-pub(super) use decode::{
-    Decoded, EnvelopeError, InvalidPayload, StoredEnvelope, decode_event, decode_signal, decode_stored,
-};
+pub(super) use decode::{Decoded, EnvelopeError, InvalidPayload, decode_event, decode_signal};
 pub(super) use encode::{begin_event, begin_signal, finish, finish_open, push_plain};
+pub(super) use run::{begin_run, is_run, split_run};
+pub(super) use stored_envelope::{StoredEnvelope, decode_stored};
 
 /// A random name for this node: 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::channel_head::ChannelHead;
 use crate::broker::envelope::StoredEnvelope;
 use crate::broker::{Head, ReadAfter, StoredHistory};
 use crate::message::{Position, Retention};
@@ -35,22 +36,22 @@ impl ChannelRead {
         after: ReadAfter,
         retention: Option<Retention>,
         store: Option<&str>,
-        head: Option<&str>,
+        head: Option<&[u8]>,
     ) -> Self {
         // Nothing is kept of a channel without a history.
         let retention = retention.unwrap_or(Retention { messages: 0, age: Duration::ZERO });
-        let parsed = head.and_then(|text| parse_head(text, store?));
+        let parsed = head.and_then(|bytes| ChannelHead::parse(bytes, store?));
         let mut read = Self {
             after,
             retention,
             store: store.and_then(|store| u64::from_str_radix(store, 16).ok()),
-            head: parsed.map(|(head, _)| head),
+            head: parsed.map(|parsed| parsed.head),
             is_stale: head.is_some() && parsed.is_none(),
             from: 1,
             to: 0,
             found: VecDeque::new(),
         };
-        if let Some((head, floor)) = parsed {
+        if let Some(ChannelHead { head, floor }) = parsed {
             let offset = head.position.offset.get();
             let kept = offset.saturating_sub(u64::from(retention.messages)) + 1;
             let (from, is_wanted) = match after {
@@ -69,25 +70,30 @@ impl ChannelRead {
         (self.from <= self.to).then(|| (self.from.max(self.to.saturating_sub(PAGE - 1)), self.to))
     }
 
-    /// Takes the page, which may be incomplete: what is missing has been trimmed since.
+    /// Takes the page, which may be incomplete: what is missing has been trimmed since. An entry has one message or several that
+    /// follow each other, under the offset of the last, so that the first entry may begin before the page.
     pub(super) fn on_page(
         &mut self,
         entries: impl DoubleEndedIterator<Item = (u64, Bytes)>,
-        decode: impl Fn(&Bytes, Position) -> Option<StoredEnvelope>,
+        decode: impl Fn(&Bytes, Position) -> Option<Vec<StoredEnvelope>>,
     ) {
         let Some((first, _)) = self.next_page() else { return };
         let Some(head) = self.head else { return };
-        for (offset, payload) in entries.rev() {
+        'entries: for (offset, payload) in entries.rev() {
             let position =
                 NonZeroU64::new(offset).map(|offset| Position { epoch: head.position.epoch, offset });
             let found =
                 position.filter(|_| offset == self.to).and_then(|position| decode(&payload, position));
             let Some(found) = found else { break };
-            if matches!(self.after, ReadAfter::Number(after) if found.message.number <= after) {
-                break;
+            for found in found.into_iter().rev() {
+                let is_before =
+                    matches!(self.after, ReadAfter::Number(after) if found.message.number <= after);
+                if is_before || self.to < self.from {
+                    break 'entries;
+                }
+                self.found.push_front(found);
+                self.to -= 1;
             }
-            self.found.push_front(found);
-            self.to = offset - 1;
         }
         // Everything before the first one that was not found is of no use.
         if self.to >= first {
@@ -124,17 +130,4 @@ impl ChannelRead {
         let messages = self.found.into_iter().map(|found| found.message).collect();
         StoredHistory { store: self.store, head: self.head, messages, is_trimmed }
     }
-}
-
-/// The head of a channel, and the first offset that the byte limit and the age leave. `None` if it is one of another store.
-fn parse_head(text: &str, store: &str) -> Option<(Head, u64)> {
-    let mut fields = text.split(' ');
-    if fields.next()? != store {
-        return None;
-    }
-    let epoch = u64::from_str_radix(fields.next()?, 16).ok()?;
-    let offset = fields.next()?.parse().ok()?;
-    let number = fields.next()?.parse().ok()?;
-    let floor = fields.nth(3)?.parse().ok()?;
-    Some((Head { position: Position { epoch, offset }, number }, floor))
 }

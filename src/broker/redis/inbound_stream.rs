@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::desired_topics::DesiredTopics;
 use super::fences::Fences;
-use super::ingest::PlainIntake;
+use super::ingest::{DecodedMessage, PlainIntake};
 use super::publish_queue::{OwnCopy, PublishQueue};
 use super::store_state::SeenStore;
 use super::topic_names::TopicNames;
@@ -70,15 +70,32 @@ impl InboundStream {
     /// Delivers a message. Returns whether it had to wait for the queue budget; meanwhile nothing is read from Redis, so
     /// that nothing is dropped.
     pub(super) async fn on_message(&self, channel: &[u8], payload: Bytes) -> bool {
-        let decoded = match &self.intake {
-            None => self.decode(channel, payload),
-            Some(intake) => {
-                let decoded = self.decode(channel, payload.clone());
-                match intake.receive(channel, &payload, decoded) {
-                    Some(decoded) => decoded,
-                    None => return intake.wait_for_room().await,
+        let has_runs = *channel == *self.names.events || *channel == *self.names.signals;
+        if !has_runs || !envelope::is_run(&payload) {
+            let decoded = self.decode(channel, payload.clone());
+            return self.on_decoded(channel, &payload, decoded).await;
+        }
+        match envelope::split_run(&payload) {
+            Ok(run) => {
+                let mut has_waited = false;
+                for (message, stored) in run {
+                    let decoded = self.decode(channel, message.clone());
+                    let decoded = decoded.map(|one| one.map(|one| Decoded { stored: Some(stored), ..one }));
+                    has_waited |= self.on_decoded(channel, &message, decoded).await;
                 }
+                has_waited
             }
+            Err(error) => self.on_decoded(channel, &payload, Err(error.into())).await,
+        }
+    }
+
+    async fn on_decoded(&self, channel: &[u8], payload: &Bytes, decoded: DecodedMessage) -> bool {
+        let decoded = match &self.intake {
+            None => decoded,
+            Some(intake) => match intake.receive(channel, payload, decoded) {
+                Some(decoded) => decoded,
+                None => return intake.wait_for_room().await,
+            },
         };
         let Decoded { dispatch, seq, stored, .. } = match decoded {
             Ok(Some(decoded)) => decoded,
@@ -110,7 +127,7 @@ impl InboundStream {
     }
 
     /// The contents of a message. `None` for a topic that was unsubscribed while the message was under way.
-    fn decode(&self, channel: &[u8], payload: Bytes) -> Result<Option<Decoded>, InvalidPayload> {
+    fn decode(&self, channel: &[u8], payload: Bytes) -> DecodedMessage {
         if *channel == *self.names.events {
             return envelope::decode_event(&payload, &self.queue.node, &self.sender_default).map(Some);
         }

@@ -1,6 +1,7 @@
 //! Carries events over Redis or Valkey. One connection publishes, a second one is subscribed; one task runs both.
 
 mod backoff;
+mod channel_head;
 mod channel_read;
 mod clock;
 mod connection;
@@ -24,6 +25,7 @@ mod session_store;
 mod session_writer;
 mod store_keys;
 mod store_reader;
+mod store_run;
 mod store_script;
 mod store_state;
 mod supervisor;
@@ -121,6 +123,7 @@ impl Redis {
                 timeout,
                 names: names.clone(),
                 keys: keys.clone(),
+                seen: seen.clone(),
                 topics: topics.clone(),
                 sender_default: sender_default.clone(),
                 retention: retention.clone(),

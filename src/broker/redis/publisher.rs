@@ -9,7 +9,7 @@ use super::health::{ConnectionRole, Health};
 use super::publish_queue::{PublishQueue, QueuedMessage};
 use super::publish_script::{PublishScript, ScriptReply};
 use super::store_keys::StoreKeys;
-use super::store_script::{Outcome, StoreReply, StoreScript};
+use super::store_script::{Outcome, StoreReply, StoreScript, StoreSending};
 use super::store_state::{SeenStore, StateScript};
 use super::timeouts::within;
 use crate::broker::PublishError;
@@ -204,6 +204,7 @@ impl<'a> Publisher<'a> {
         let (Some(script), Store::Loaded(store)) = (&mut self.script, &mut self.store) else { return Ok(()) };
         let Some(batch) = unanswered.as_deref() else { return Ok(()) };
         let Publishing { queue, keys, .. } = *self.common;
+        let sending = if is_repeated { StoreSending::Repeated } else { StoreSending::First };
         // Messages without a storage are sent once: if Redis has lost its memory, they may have been delivered.
         let is_left_out = |message: &QueuedMessage| {
             is_repeated && (message.storage.is_none() || queue.is_settled(message.seq))
@@ -211,7 +212,8 @@ impl<'a> Publisher<'a> {
         let reply = loop {
             let asked = Instant::now();
             let deadline = |message: &_| if is_left_out(message) { 0 } else { script.deadline(message) };
-            self.connection.write(&store.command(keys, &queue.node, batch, is_repeated, deadline));
+            let seen = self.common.seen.get();
+            self.connection.write(&store.command(keys, &queue.node, batch, sending, seen, deadline));
             self.connection.flush().await?;
             match self.connection.read().await? {
                 Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript) => {

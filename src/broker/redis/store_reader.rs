@@ -144,18 +144,19 @@ impl StoreReader {
         open: &mut OpenStore,
         histories: &mut Vec<StoredHistory>,
     ) -> Result<(), ConnectionError> {
-        let mut commands = vec![cmd("TIME"), cmd("GET").arg(self.keys.store()).take()];
+        let mut commands = vec![cmd("TIME"), cmd("HKEYS").arg(self.keys.store()).take()];
         commands.extend(reads.iter().map(|read| cmd("GET").arg(self.keys.head(&read.channel)).take()));
         let mut replies = open.call(&commands, self.timeout).await?.into_iter();
         let now = replies.next().and_then(|time| milliseconds(&time));
         let now = now.ok_or(ConnectionError::Unexpected("TIME"))?;
-        let store = text(replies.next());
-        let store = store.as_deref().and_then(|state| state.split(' ').next());
+        let store = first_text(replies.next());
+        let store = store.as_deref();
         let mut channels: Vec<ChannelRead> = reads
             .iter()
             .zip(replies)
             .map(|(read, head)| {
-                ChannelRead::new(read.after, self.rules.of(&read.channel), store, text(Some(head)).as_deref())
+                let head = if let Value::BulkString(bytes) = &head { Some(&bytes[..]) } else { None };
+                ChannelRead::new(read.after, self.rules.of(&read.channel), store, head)
             })
             .collect();
         loop {
@@ -181,17 +182,18 @@ impl StoreReader {
         Ok(())
     }
 
-    fn decode(&self, payload: &Bytes, position: Position) -> Option<StoredEnvelope> {
+    fn decode(&self, payload: &Bytes, position: Position) -> Option<Vec<StoredEnvelope>> {
         let decoded = decode_stored(payload, position, &self.queue.node, &self.sender_default);
         if decoded.is_none() {
             tracing::warn!(%position, "dropped a message from the history in Redis");
         }
-        let decoded = decoded?;
-        // Its copy was missed, and its sender may still wait.
-        if let Some(seq) = decoded.seq {
-            self.queue.on_copy(seq, decoded.receipt);
+        for message in decoded.as_deref().unwrap_or_default() {
+            // Its copy was missed, and its sender may still wait.
+            if let Some(seq) = message.seq {
+                self.queue.on_copy(seq, message.receipt);
+            }
         }
-        Some(decoded)
+        decoded
     }
 }
 
@@ -268,6 +270,10 @@ fn milliseconds(time: &Value) -> Option<u64> {
 
 fn text(value: Option<Value>) -> Option<String> {
     if let Some(Value::BulkString(text)) = value { String::from_utf8(text).ok() } else { None }
+}
+
+fn first_text(value: Option<Value>) -> Option<String> {
+    if let Some(Value::Array(values)) = value { text(values.into_iter().next()) } else { None }
 }
 
 /// The offsets and payloads in the reply to XRANGE.

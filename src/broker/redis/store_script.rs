@@ -10,7 +10,10 @@ use super::connection_error::{ConnectionError, error_code};
 use super::publish_queue::QueuedMessage;
 use super::publish_script::load;
 use super::store_keys::StoreKeys;
-use crate::broker::envelope::NodeId;
+use super::store_run::{is_keyed, runs};
+use super::store_state::identity;
+use crate::broker::StoreState;
+use crate::broker::envelope::{NodeId, begin_run};
 use crate::message::{ChannelName, Position, Retention};
 
 /// Its first lines explain what it is given and what it answers.
@@ -22,13 +25,22 @@ local function failed(...)
   local reply = redis.pcall(...)
   return type(reply) == 'table' and reply.err
 end
-return failed('GET', KEYS[1]) or failed('SET', KEYS[1], '', 'EX', 60)
-  or failed('XADD', KEYS[2], 'MINID', '~', '1-0', '1-0', 'payload', '') or failed('PEXPIRE', KEYS[2], 60000)
-  or failed('XRANGE', KEYS[2], '-', '+') or failed('XREVRANGE', KEYS[2], '+', '-')
-  or failed('DEL', KEYS[1], KEYS[2])";
+return failed('SET', KEYS[1], '') or failed('EXPIRE', KEYS[1], 60) or failed('GET', KEYS[1])
+  or failed('SETRANGE', KEYS[1], 0, '-') or failed('XADD', KEYS[2], 'MINID', '~', '1', '1', 'payload', '')
+  or failed('PEXPIRE', KEYS[2], 60000) or failed('XRANGE', KEYS[2], '-', '+') or failed('DEL', KEYS[1], KEYS[2])
+  or failed('HINCRBY', KEYS[1], 'a', 1) or failed('EXPIRE', KEYS[1], 60) or failed('HSET', KEYS[1], 'a', 1)
+  or failed('HGET', KEYS[1], 'a') or failed('HKEYS', KEYS[1]) or failed('HDEL', KEYS[1], 'a')";
 
-/// The place of an idempotency key: a message that is neither stored nor has a key.
-const PLAIN: i64 = -1;
+/// How a batch is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StoreSending {
+    /// It is never sent again.
+    Unrepeatable,
+    /// It is sent again if its reply is lost.
+    First,
+    /// It may have been executed already.
+    Repeated,
+}
 
 /// The script that stores messages, as loaded into Redis.
 pub(super) struct StoreScript {
@@ -101,24 +113,23 @@ impl StoreScript {
         Ok(())
     }
 
-    /// The command that stores and publishes a batch. `deadline` is in Redis's time; 0 leaves a message out. `is_repeated`: the batch
-    /// may have been executed already.
+    /// The command that stores and publishes a batch. `deadline` is in Redis's time; 0 leaves a message out. `seen` names the
+    /// store; the script finds another one by itself.
     pub(super) fn command(
         &self,
         keys: &StoreKeys,
         node: &NodeId,
         batch: &[QueuedMessage],
-        is_repeated: bool,
+        sending: StoreSending,
+        seen: Option<StoreState>,
         deadline: impl Fn(&QueuedMessage) -> u64,
     ) -> Cmd {
         let mut channels = Channels::default();
-        let retained = || batch.iter().filter_map(|message| message.storage.as_deref());
-        for storage in retained() {
-            for retained in &storage.retained {
-                channels.add(&retained.channel, retained.retention);
-            }
+        let storages = || batch.iter().filter_map(|message| message.storage.as_deref());
+        for retained in storages().flat_map(|storage| &storage.retained) {
+            channels.add(&retained.channel);
         }
-        let idempotency: Vec<String> = retained()
+        let idempotency: Vec<String> = storages()
             .flat_map(|storage| [storage.idempotency_key.as_deref(), storage.second_key.as_deref()])
             .flatten()
             .map(|key| keys.idempotency(key))
@@ -127,37 +138,55 @@ impl StoreScript {
         command.arg(&self.sha);
         command.arg(2 + 2 * channels.list.len() + idempotency.len() + self.more_keys.len());
         command.arg(keys.store()).arg(keys.batch(node));
-        for (channel, _) in &channels.list {
+        for channel in &channels.list {
             command.arg(keys.head(channel)).arg(keys.messages(channel));
         }
         let mut next_key = 3 + 2 * channels.list.len();
         command.arg(idempotency).arg(&self.more_keys);
 
-        let stored = retained().filter(|storage| !storage.retained.is_empty()).count();
-        command.arg(batch.first().map_or(0, |message| message.seq)).arg(u8::from(is_repeated));
-        // A new store or epoch must have an identity that no other had.
-        command.arg(format!("{:x}", rand::random::<u64>())).arg(stored).arg(channels.list.len());
-        for (_, retention) in &channels.list {
-            let age = u64::try_from(retention.age.as_millis()).unwrap_or(u64::MAX).clamp(1, MAX_AGE);
-            command.arg(retention.messages.max(1)).arg(self.channel_bytes.max(1)).arg(age);
-        }
-        for message in batch {
-            command.arg(&message.topic[..]).arg(deadline(message)).arg(&message.payload[..]);
-            let Some(storage) = &message.storage else {
-                command.arg(PLAIN);
+        let stored = storages().filter(|storage| !storage.retained.is_empty()).count();
+        match sending {
+            StoreSending::Unrepeatable => command.arg(""),
+            StoreSending::First => command.arg(first_seq(batch)),
+            StoreSending::Repeated => command.arg(format!("!{}", first_seq(batch))),
+        };
+        command.arg(stored).arg(identity(seen.map_or(0, |seen| seen.store)));
+        for run in runs(batch, &deadline) {
+            let Some(first) = run.first() else { continue };
+            command.arg(&first.topic[..]).arg(deadline(first));
+            let Some(storage) = &first.storage else {
+                command.arg(&first.payload[..]).arg("");
                 continue;
             };
-            for key in [&storage.idempotency_key, &storage.second_key] {
+            if run.len() > 1 {
+                command.arg(begin_run(run.iter().map(|message| &message.payload[..])));
+            } else {
+                command.arg(&first.payload[..]);
+            }
+            let is_keyed = is_keyed(storage);
+            let form =
+                if is_keyed { Some("keyed") } else { (storage.retained.len() != 1).then_some("several") };
+            command.arg(form).arg(run.len());
+            if form.is_some() {
+                command.arg(storage.retained.len());
+            }
+            for retained in &storage.retained {
+                let Retention { messages, age } = retained.retention;
+                let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX).clamp(1, MAX_AGE);
+                let limits = format!("{} {} {age}", messages.max(1), self.channel_bytes.max(1));
+                command.arg(1 + 2 * channels.place(&retained.channel)).arg(retained.index).arg(limits);
+            }
+            for key in [&storage.idempotency_key, &storage.second_key].into_iter().filter(|_| is_keyed) {
                 command.arg(if key.is_some() { next_key } else { 0 });
                 next_key += usize::from(key.is_some());
-            }
-            command.arg(storage.retained.len());
-            for retained in &storage.retained {
-                command.arg(channels.place(&retained.channel)).arg(retained.index);
             }
         }
         command
     }
+}
+
+fn first_seq(batch: &[QueuedMessage]) -> u64 {
+    batch.first().map_or(0, |message| message.seq)
 }
 
 /// An age that Redis's clock can be compared with: some thousand years in milliseconds.
@@ -166,15 +195,15 @@ const MAX_AGE: u64 = 1 << 46;
 /// The channels of a batch, each once.
 #[derive(Default)]
 struct Channels<'b> {
-    list: Vec<(&'b ChannelName, Retention)>,
+    list: Vec<&'b ChannelName>,
     places: HashMap<&'b ChannelName, usize>,
 }
 
 impl<'b> Channels<'b> {
-    fn add(&mut self, channel: &'b ChannelName, retention: Retention) {
+    fn add(&mut self, channel: &'b ChannelName) {
         let place = self.list.len() + 1;
         self.places.entry(channel).or_insert_with(|| {
-            self.list.push((channel, retention));
+            self.list.push(channel);
             place
         });
     }
@@ -192,34 +221,44 @@ impl StoreReply {
 
     fn try_parse(reply: &Value, asked: Instant, messages: usize) -> Option<Self> {
         let Value::Array(values) = reply else { return None };
-        let [
-            Value::Int(seconds),
-            Value::Int(micros),
-            Value::BulkString(code),
-            Value::Int(status),
-            Value::BulkString(outcomes),
-        ] = &values[..]
-        else {
-            return None;
-        };
-        let clock = ClockReading::new(*seconds, *micros, asked);
-        let error_code = (!code.is_empty()).then(|| error_code(&String::from_utf8_lossy(code)));
-        let outcomes = match status {
-            0 | 1 => {
-                let texts = std::str::from_utf8(outcomes).ok()?.split(' ');
-                let outcomes = texts.map(Outcome::parse).collect::<Option<Vec<_>>>()?;
-                if outcomes.len() != messages {
-                    return None;
-                }
-                Some(outcomes)
-            }
+        let [Value::Int(micros), outcomes, code @ ..] = &values[..] else { return None };
+        let error_code = match code {
+            [Value::BulkString(code)] => Some(error_code(&String::from_utf8_lossy(code))),
             _ => None,
         };
-        Some(Self { outcomes, error_code, clock })
+        let outcomes = match outcomes {
+            Value::BulkString(text) => Some(Outcome::parse_all(std::str::from_utf8(text).ok()?, messages)?),
+            Value::Nil => None,
+            _ => return None,
+        };
+        Some(Self { outcomes, error_code, clock: ClockReading::new(0, *micros, asked) })
     }
 }
 
 impl Outcome {
+    /// The outcome of each of the messages, from those of their runs.
+    fn parse_all(text: &str, messages: usize) -> Option<Vec<Self>> {
+        let mut outcomes = Vec::with_capacity(messages);
+        for run in text.split(' ') {
+            let (first, length) = run.split_once('*').unwrap_or((run, "1"));
+            let (first, length) = (Self::parse(first)?, length.parse::<usize>().ok()?);
+            if length > messages - outcomes.len() {
+                return None;
+            }
+            for after in 0..length {
+                outcomes.push(first.nth(after)?);
+            }
+        }
+        (outcomes.len() == messages).then_some(outcomes)
+    }
+
+    /// The outcome of a message of the run that begins with this one.
+    fn nth(self, after: usize) -> Option<Self> {
+        let Self::Stored(Position { epoch, offset }) = self else { return Some(self) };
+        let offset = offset.checked_add(u64::try_from(after).ok()?)?;
+        Some(Self::Stored(Position { epoch, offset }))
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "-" => Self::Late,
@@ -253,6 +292,23 @@ mod tests {
             ("=-", None),
         ] {
             assert_eq!(Outcome::parse(text), outcome, "{text}");
+        }
+    }
+
+    #[test]
+    fn outcomes_of_runs_are_those_of_their_messages() {
+        let stored = |text: &str| Outcome::Stored(text.parse().unwrap());
+        let outcomes = vec![stored("a-3"), stored("a-4"), Outcome::Published, Outcome::Late, Outcome::Late];
+        assert_eq!(Outcome::parse_all("a-3*2 . -*2", 5), Some(outcomes));
+        for (text, messages) in [
+            ("a-3*2", 1),
+            ("a-3*2", 3),
+            ("a-3*", 1),
+            ("a-3*-1", 1),
+            ("a-3*18446744073709551616", 1),
+            ("a-18446744073709551615*2", 2),
+        ] {
+            assert_eq!(Outcome::parse_all(text, messages), None, "{text}");
         }
     }
 }

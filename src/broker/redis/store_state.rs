@@ -13,12 +13,20 @@ use crate::message::Stored;
 ///
 /// KEYS: the store. ARGV: a random number in hexadecimal, the store that was seen and its last number.
 const SCRIPT: &str = "\
-local store, number = string.match(redis.call('GET', KEYS[1]) or '', '^(%x+) (%d+)$')
-if not store or store == ARGV[2] and tonumber(number) < tonumber(ARGV[3]) then
-  store, number = ARGV[1], '0'
-  redis.call('SET', KEYS[1], store .. ' 0', 'EX', 2764800)
+local store = redis.call('HKEYS', KEYS[1])[1]
+local number = store and redis.call('HGET', KEYS[1], store) - 1
+if not store or store == ARGV[2] and number < tonumber(ARGV[3]) then
+  store, number = ARGV[1], 0
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], store, 1)
+  redis.call('EXPIRE', KEYS[1], 2764800)
 end
-return store .. ' ' .. number";
+return string.format('%s %d', store, number)";
+
+/// A store's identity as Redis has it.
+pub(super) fn identity(store: u64) -> String {
+    format!("{store:016x}")
+}
 
 /// The script that identifies the store, as loaded into Redis.
 pub(super) struct StateScript {
@@ -31,10 +39,10 @@ impl StateScript {
     }
 
     pub(super) fn command(&self, keys: &StoreKeys, seen: Option<StoreState>) -> Cmd {
-        let (store, number) = seen.map_or((0, 0), |seen| (seen.store, seen.number));
+        let number = seen.map_or(0, |seen| seen.number);
         let mut command = cmd("EVALSHA");
         command.arg(&self.sha).arg(1).arg(keys.store());
-        command.arg(format!("{:x}", rand::random::<u64>())).arg(format!("{store:x}")).arg(number);
+        command.arg(identity(rand::random())).arg(identity(seen.map_or(0, |seen| seen.store))).arg(number);
         command
     }
 

@@ -20,7 +20,8 @@ use crate::message::RetentionRules;
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 
 /// What the Redis user may do beside what every node needs, if a channel has a history.
-const STORE_COMMANDS: &str = "+get +set +del +pexpire +xadd +xrange +xrevrange +script|load +evalsha +time";
+const STORE_COMMANDS: &str = "+get +set +setrange +del +expire +pexpire +hset +hget +hincrby +hkeys +hdel +xadd +xrange \
+    +script|load +evalsha +time";
 
 /// Opens both connections and reconnects them with backoff.
 pub(super) struct Supervisor {

@@ -11,7 +11,7 @@ use crate::protocol::native::{
     Acknowledgement, MessageRef, RejectReason, RenewalRequest, close, encode_acknowledgement,
 };
 use crate::telemetry::{Metrics, Reason, logged};
-use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, Message};
+use crate::transport::{Admitted, ConnectionHandler, ConnectionInfo, DisconnectReason, Message};
 
 /// One client of the native protocol: publishes its messages and replies to them.
 #[derive(Debug)]
@@ -87,6 +87,18 @@ impl ConnectionHandler for NativeHandler {
             }
         }
         None
+    }
+
+    fn answer_inquiries(&self) {
+        self.service.context.inquiries.answer(self.connection.id(), || ConnectionInfo {
+            protocol: "native",
+            name: None,
+            app: None,
+            user: Some(self.sender.id.clone()),
+            user_name: Some(self.sender.name.clone()),
+            channels: self.connection.channels().to_vec(),
+            queued_bytes: self.outbox().queued_bytes(),
+        });
     }
 
     fn on_throttled(&self) {

@@ -11,14 +11,14 @@ use super::replay_writer::ReplayWriter;
 use crate::channels::Histories;
 use crate::history::{Content, Entry, Missed, Since};
 use crate::hub::{Connection, ConnectionHandle, Replay};
-use crate::message::{Audience, ChannelName, Frame, UserId};
+use crate::message::{Audience, ChannelName, Frame, Position, UserId};
 use crate::protocol::native::{ENCODING, Native, encode_gap, encode_recovered, encode_up_to_date};
 use crate::telemetry::{Metrics, Reason, logged};
 
 /// Maximum connections for which the store is read at the same time.
 const CONCURRENT_READS: usize = 64;
 
-/// How long a connection waits until the store has been read. Afterwards it is told of a gap.
+/// How long a connection waits until the store has been read. Afterwards it is told of a gap, once this node has caught up with Redis.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Joins connections to channels with a history, and sends them what they have missed.
@@ -99,7 +99,7 @@ impl Recovery {
                 returning.position.map_or_else(|| encode_gap(None::<&Since>), |id| encode_up_to_date(&id));
             return returning.open(&answer);
         }
-        let Ok(since) = since.parse() else { return self.tell_gap(returning, GapReason::Unreadable) };
+        let Ok(since) = since.parse() else { return self.tell_gap(returning, None, GapReason::Unreadable) };
         match self.histories.missed(channel, since) {
             Some(missed) => self.replay(returning, since, missed),
             None => self.read(returning, since),
@@ -124,11 +124,20 @@ impl Recovery {
         let recovery = self.clone();
         tokio::spawn(async move {
             let outbox = returning.handle.outbox().clone();
-            let missed = timeout(READ_TIMEOUT, recovery.read_missed(&returning, since)).await;
-            match missed {
-                Ok(Some(missed)) => recovery.replay(returning, since, missed),
-                Ok(None) => recovery.tell_gap(returning, GapReason::NotKept),
-                Err(_) => recovery.tell_gap(returning, GapReason::Timeout),
+            // A node that has not caught up would deliver what the client has read elsewhere.
+            let mut has_caught_up = false;
+            loop {
+                match timeout(READ_TIMEOUT, recovery.read_missed(&returning, since)).await {
+                    Ok(Some(missed)) => break recovery.replay(returning, since, missed),
+                    Ok(None) => break recovery.tell_gap(returning, Some(since), GapReason::NotKept),
+                    Err(_) if outbox.ending().is_some() => break,
+                    Err(_) if has_caught_up => {
+                        break recovery.tell_gap(returning, Some(since), GapReason::Timeout);
+                    }
+                    Err(_) => {
+                        has_caught_up = timeout(READ_TIMEOUT, recovery.histories.caught_up()).await.is_ok();
+                    }
+                }
             }
             outbox.resume_reading();
         });
@@ -156,7 +165,8 @@ impl Recovery {
         ReplayWriter::new(handle, channel, frames, end, self.metrics.clone(), presence).start(&answer);
     }
 
-    fn tell_gap(&self, returning: Returning, reason: GapReason) {
+    /// `since` is how far the client says it has read.
+    fn tell_gap(&self, mut returning: Returning, since: Option<Since>, reason: GapReason) {
         self.metrics.gaps.get_or_create(&Reason::new(reason.label())).inc();
         tracing::info!(
             connection = returning.handle.id(),
@@ -165,8 +175,17 @@ impl Recovery {
             reason = reason.label(),
             "gap: the client may have missed messages"
         );
+        let mut end = None;
+        if let (Some(Since::Position(read)), Some(Since::Position(joined))) = (since, returning.position)
+            && let Some(Since::Position(current)) = self.histories.position(&returning.channel)
+            && joined.is_covered_by(read)
+            && read.is_covered_by(current)
+        {
+            // What it has read elsewhere may be held here.
+            (returning.position, end) = (since, Some(read));
+        }
         let answer = encode_gap(returning.position.as_ref());
-        returning.open(&answer);
+        returning.open_after(&answer, end);
     }
 
     /// The frame of a message, if it is for this user.
@@ -199,8 +218,13 @@ impl Recovery {
 
 impl Returning {
     fn open(self, answer: &Frame) {
+        self.open_after(answer, None);
+    }
+
+    /// Delivers what comes after `end`.
+    fn open_after(self, answer: &Frame, end: Option<Position>) {
         self.handle.push(answer);
-        self.handle.open(&self.channel, Replay::default());
+        self.handle.open(&self.channel, Replay { frames: Vec::new(), end });
         if let Some(presence) = self.presence {
             presence.join();
         }

@@ -214,7 +214,8 @@ impl PusherConnection {
             is_signed_in |= rest.is_signed_in;
         }
         channels.shrink_to_fit();
-        let session = KeptSession::new(app, id, channels, is_signed_in, recovery.claimed_at());
+        let mut session = KeptSession::new(app, id, channels, is_signed_in, recovery.claimed_at());
+        session.may_lack_channels = recovery.may_lack(self.channels().clock());
         if session.is_empty() {
             if recovery.is_written() {
                 self.context.unwrite(key, recovery.claimed_at());

@@ -29,6 +29,9 @@ struct SessionMeta {
     signed_in: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     connected: bool,
+    /// The client may have been on others than these channels.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    lacks_channels: bool,
 }
 
 /// The field of everything but the channels and the time.
@@ -40,15 +43,14 @@ const CHANNEL: &str = "channel:";
 /// Follows the position on a channel that the client is reading.
 const READING: &str = " reading";
 
-pub(super) fn meta(
-    node: &str,
-    app: &Arc<str>,
-    socket_id: SocketId,
-    signed_in: bool,
-    connected: bool,
-) -> String {
-    let meta = SessionMeta { node: node.into(), app: app.clone(), socket_id, signed_in, connected };
-    serde_json::to_string(&meta).unwrap_or_default()
+/// The [field](META) of a session with a connection.
+pub(super) fn meta(node: &str, app: &Arc<str>, socket_id: SocketId, signed_in: bool) -> String {
+    let (node, app) = (node.into(), app.clone());
+    encode(&SessionMeta { node, app, socket_id, signed_in, connected: true, lacks_channels: false })
+}
+
+fn encode(meta: &SessionMeta) -> String {
+    serde_json::to_string(meta).unwrap_or_default()
 }
 
 /// The name of a channel's field.
@@ -65,7 +67,14 @@ pub(super) fn value(since: Option<StoreState>, is_reading: bool) -> String {
 
 /// All fields of a session without a connection.
 pub(super) fn fields(node: &str, session: &KeptSession) -> SessionFields {
-    let meta = meta(node, &session.app, session.socket_id, session.is_signed_in, false);
+    let meta = encode(&SessionMeta {
+        node: node.into(),
+        app: session.app.clone(),
+        socket_id: session.socket_id,
+        signed_in: session.is_signed_in,
+        connected: false,
+        lacks_channels: session.may_lack_channels,
+    });
     let channels = session.channels.iter();
     let channels = channels.map(|kept| (field(kept.channel.name().as_str()), value(kept.since, false)));
     let time = (SessionStore::CLAIMED_AT.to_owned(), session.claimed_at.to_string());
@@ -89,7 +98,8 @@ impl SessionRecord {
             let since = parse_state(position.unwrap_or(&value));
             channels.push(KeptChannel { channel, since, is_local: false });
         }
-        let session = KeptSession::new(app.clone(), meta.socket_id, channels, meta.signed_in, claimed_at);
+        let mut session = KeptSession::new(app.clone(), meta.socket_id, channels, meta.signed_in, claimed_at);
+        session.may_lack_channels = meta.lacks_channels;
         Some(Self { node: meta.node, session, reading, is_connected: meta.connected })
     }
 
@@ -97,7 +107,7 @@ impl SessionRecord {
     /// had delivered then. `None`: that is not known.
     pub(super) fn at(self, delivered: Option<StoreState>) -> KeptSession {
         let Self { mut session, reading, is_connected, .. } = self;
-        session.may_lack_channels = is_connected;
+        session.may_lack_channels |= is_connected;
         for (kept, is_reading) in session.channels.iter_mut().zip(reading) {
             if is_connected && is_reading {
                 kept.since = delivered.and_then(|delivered| {
@@ -130,7 +140,7 @@ mod tests {
         let channel = |name: &str| Channel::new(name, 200).unwrap();
         let kept = |name: &str, since| KeptChannel { channel: channel(name), since, is_local: true };
         let channels = vec![kept("private-a", Some(state(7))), kept("b", None)];
-        let session = KeptSession::new(app.clone(), SocketId::new(1, 2), channels, true, 70);
+        let mut session = KeptSession::new(app.clone(), SocketId::new(1, 2), channels, true, 70);
         let written = fields("n", &session);
         assert_eq!(written["channel:private-a"], "ab 7");
         assert_eq!(written["session"], r#"{"node":"n","app":"1","socket_id":"1.2","signed_in":true}"#);
@@ -142,6 +152,10 @@ mod tests {
             read.channels.iter().map(|kept| (kept.channel.name().as_str(), kept.since)).collect();
         found.sort_unstable_by_key(|(name, _)| *name);
         assert_eq!(found, [("b", None), ("private-a", Some(state(7)))]);
+        assert!(!read.may_lack_channels);
+        session.may_lack_channels = true;
+        let read = SessionRecord::parse(fields("n", &session), &app).unwrap().at(None);
+        assert!(read.may_lack_channels);
         assert!(SessionRecord::parse(written, &"2".into()).is_none());
         assert!(SessionRecord::parse(SessionFields::new(), &app).is_none());
     }
@@ -150,7 +164,7 @@ mod tests {
     fn a_client_has_read_further_where_it_was_reading() {
         let app: Arc<str> = "1".into();
         let since = |delivered: Option<StoreState>, value: String| {
-            let meta = meta("n", &app, SocketId::new(1, 2), false, true);
+            let meta = meta("n", &app, SocketId::new(1, 2), false);
             let time = (SessionStore::CLAIMED_AT.into(), "70".into());
             let fields = SessionFields::from([(META.into(), meta), time, (field("a"), value)]);
             SessionRecord::parse(fields, &app).unwrap().at(delivered).channels[0].since

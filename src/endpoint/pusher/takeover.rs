@@ -115,7 +115,7 @@ impl PusherConnection {
         let Some(recovery) = &mut inner.recovery else { return };
         let Some(key) = recovery.key() else { return };
         let is_signed_in = is_signed_in || recovery.has_inherited_user();
-        let meta = session_record::meta(node, &app, id, is_signed_in, true);
+        let meta = session_record::meta(node, &app, id, is_signed_in);
         let inherited = recovery.inherited().map(|kept| {
             let name = kept.channel.name().as_str();
             (session_record::field(name), session_record::value(kept.since, false))

@@ -1,3 +1,5 @@
+mod closing;
+
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use super::fan_out::{FanOut, WRITES_PER_TURN};
 use super::gate::{Gates, Replay};
 use super::read_proof::{ReadProof, Tracked};
 use super::subscribers::{ChannelCount, JoinedAs, Subscriber, Subscribers};
-use super::users::{AudienceMatcher, UserKey, Users};
+use super::users::{UserKey, Users};
 use super::{Clock, ConnectionId, Outbox};
 use crate::message::{Close, CloseReason, RevokedTokens, UserId};
 use crate::telemetry::Metrics;
@@ -64,6 +66,16 @@ pub(super) enum Command {
         reason: CloseReason,
     },
     CountUnflushed(oneshot::Sender<usize>),
+    /// Lists at most `most` connections, of those before a place, and says where to go on: 0 if these were the last.
+    ListConnections {
+        before: usize,
+        most: usize,
+        answer: oneshot::Sender<(Vec<ListedConnection>, usize)>,
+    },
+    FindConnection {
+        id: ConnectionId,
+        answer: oneshot::Sender<Option<Arc<Outbox>>>,
+    },
     /// Closes the connections that have joined one of these channels as this user, or any channel.
     CloseUser {
         user: UserId,
@@ -84,6 +96,15 @@ pub(super) enum Command {
         id: ConnectionId,
         reason: CloseReason,
     },
+}
+
+/// A connection in a list.
+#[derive(Debug)]
+pub struct ListedConnection {
+    pub id: ConnectionId,
+    pub outbox: Arc<Outbox>,
+    /// `None`: the connection has joined as no user, or several channels, so that the shard does not know.
+    pub user: Option<UserId>,
 }
 
 /// A share of the connections, and the task that writes to them.
@@ -205,6 +226,14 @@ impl Shard {
                     let _ = answer.send(unflushed);
                 }
                 Command::CloseRevoked { tokens, close } => self.close_revoked(&tokens, close),
+                Command::ListConnections { before, most, answer } => {
+                    // Fails if nobody waits any more.
+                    let _ = answer.send(self.list(before, most));
+                }
+                Command::FindConnection { id, answer } => {
+                    let _ =
+                        answer.send(self.connections.get(&id).map(|connection| connection.outbox.clone()));
+                }
                 Command::CloseUser { user, keys, reason } => self.close_user(&user, keys.as_deref(), reason),
                 Command::CloseChannel { keys, reason } => self.close_channel(&keys, reason).await,
                 Command::CloseConnection { id, reason } => {
@@ -282,67 +311,17 @@ impl Shard {
         }
     }
 
-    fn close_some(&mut self, of: NonZeroUsize, reason: CloseReason) {
-        let open: Vec<_> = self
-            .connections
-            .values()
-            .map(|connection| &connection.outbox)
-            .filter(|outbox| outbox.ending().is_none())
-            .cloned()
-            .collect();
-        for outbox in open.iter().take(open.len().div_ceil(of.get())) {
-            outbox.close_for(reason);
-        }
-    }
-
-    fn close_user(&self, user: &UserId, keys: Option<&[ChannelKey]>, reason: CloseReason) {
-        let audience = AudienceMatcher::user(user);
-        let close_if_included = |(id, subscriber): (ConnectionId, &Subscriber)| {
-            if self.users.include(&audience, id, subscriber.user) {
-                subscriber.outbox.close_for(reason);
-            }
-        };
-        if let Some(keys) = keys {
-            let subscribers = keys.iter().filter_map(|key| self.channels.get(key));
-            subscribers.flat_map(Subscribers::all).for_each(close_if_included);
-            keys.iter().flat_map(|key| self.gates.of_channel(*key)).for_each(close_if_included);
-        } else {
-            self.channels.values().flat_map(Subscribers::all).for_each(close_if_included);
-            self.gates.all().for_each(close_if_included);
-        }
-    }
-
-    async fn close_channel(&mut self, keys: &[ChannelKey], reason: CloseReason) {
-        let subscribers = keys.iter().filter_map(|key| self.channels.get(key)).flat_map(Subscribers::all);
-        let gated = keys.iter().flat_map(|key| self.gates.of_channel(*key));
-        for (_, subscriber) in subscribers.chain(gated) {
-            subscriber.outbox.close_for(reason);
-            self.writes += 1;
-            if self.writes >= WRITES_PER_TURN {
-                self.writes = 0;
-                yield_now().await;
-            }
-        }
-    }
-
-    fn close_revoked(&self, tokens: &RevokedTokens, close: &'static Close) {
-        let is_revoked = tokens.matcher();
-        let close_if_revoked = |outbox: &Outbox| {
-            if is_revoked(outbox.token()) {
-                outbox.close(close);
-            }
-        };
-        let Some(user) = tokens.user() else {
-            self.connections.values().for_each(|connection| close_if_revoked(&connection.outbox));
-            return;
-        };
-        let audience = AudienceMatcher::user(user);
-        let all = self.channels.values().flat_map(Subscribers::all).chain(self.gates.all());
-        for (id, subscriber) in all {
-            if self.users.include(&audience, id, subscriber.user) {
-                close_if_revoked(&subscriber.outbox);
-            }
-        }
+    /// From the last to the first, because a connection that is removed leaves its place to the last one.
+    fn list(&self, before: usize, most: usize) -> (Vec<ListedConnection>, usize) {
+        let end = self.connections.len().min(before);
+        let start = end.saturating_sub(most);
+        let range = self.connections.get_range(start..end).into_iter().flatten();
+        let listed = range.map(|(id, connection)| {
+            let only = connection.channels.only().and_then(|key| self.channels.get(&key));
+            let user = only.and_then(|subscribers| self.users.id(*id, subscribers.user(*id)?));
+            ListedConnection { id: *id, outbox: connection.outbox.clone(), user }
+        });
+        (listed.collect(), start)
     }
 
     fn sweep(&self) {

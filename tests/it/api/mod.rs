@@ -3,6 +3,7 @@
 mod access;
 mod disconnect;
 mod document;
+mod lists;
 mod problems;
 mod publish;
 

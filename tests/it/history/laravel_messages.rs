@@ -104,7 +104,12 @@ pub(super) fn history(application: &mut Connection, channel: &str) -> Vec<Value>
     let key = format!("{PREFIX}yamabiko:history:{channel}");
     let entries: Vec<(String, Vec<(String, String)>)> =
         redis::cmd("XRANGE").arg(key).arg("-").arg("+").query(application).unwrap();
-    entries.iter().map(|(_, fields)| serde_json::from_str(&fields[0].1).unwrap()).collect()
+    let messages = |(_, fields): &(String, Vec<(String, String)>)| {
+        let payload: Value = serde_json::from_str(&fields[0].1).unwrap();
+        // Several messages may be one entry.
+        payload["run"].as_array().cloned().unwrap_or_else(|| vec![payload])
+    };
+    entries.iter().flat_map(messages).collect()
 }
 
 /// The numbers in the history of a native channel.
@@ -429,7 +434,8 @@ fn events_of_the_redis_broadcaster_are_stored_without_a_subscriber() {
 #[test]
 fn without_psubscribe_events_of_the_redis_broadcaster_are_delivered_and_not_stored() {
     let user = "--user aoi on >pass resetchannels &app-database-* ~app-database-yamabiko:* -@all +subscribe +unsubscribe \
-                +publish +ping +time +evalsha +script|load +get +set +del +pexpire +xadd +xrange +xrevrange +xread +xdel \
+                +publish +ping +time +evalsha +script|load +get +set +setrange +del +expire +pexpire +hset +hget \
+                +hincrby +hkeys +hdel +xadd +xrange +xread +xdel \
                 +xtrim +expire";
     let redis = RedisServer::start_with(&user.split_whitespace().collect::<Vec<_>>());
     let server = node_at(&redis.url_as("aoi:pass"));

@@ -219,6 +219,44 @@ async fn redis_keeps_a_signal_on_each_of_its_channels() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_redis_stores_as_one_keep_their_own_positions() {
+    const TOTAL: usize = 200;
+    let server = RedisServer::start();
+    let retention = Retention { messages: 1000, age: AGE };
+    let mut node = Node::start_with(&server.url(), retention, PATIENCE);
+    node.ready().await;
+    let first = node.store("chat:a", 0).await;
+    let published = (1..TOTAL).map(|number| node.broker.publish_and_wait(event("chat:a", number).into()));
+    let receipts = futures_util::future::join_all(published).await;
+    for number in 0..TOTAL {
+        let (dispatch, stored) = node.next().await;
+        let (stored, offset) = (stored.unwrap(), number as u64 + 1);
+        let position = stored.position(0).unwrap();
+        assert_eq!((numbered(&dispatch), stored.number, position.offset.get()), (number, offset, offset));
+        assert_eq!(position.epoch, first.epoch);
+        if number > 0 {
+            assert_eq!(receipts[number - 1], Ok(Some(position)));
+        }
+    }
+    let entries: usize = query(&server, &["XLEN", &keys("chat:a")[1]]).await;
+    assert!(entries < TOTAL / 2, "{entries}");
+    for after in 0..TOTAL as u64 {
+        for read in [ReadAfter::Offset(after), ReadAfter::Number(after)] {
+            let history = node.read(&name("chat:a"), read).await;
+            let found: Vec<(u64, u64, usize)> = history
+                .messages
+                .iter()
+                .map(|one| (one.position.offset.get(), one.number, numbered(&one.dispatch)))
+                .collect();
+            let expected =
+                (after + 1..=TOTAL as u64).map(|one| (one, one, usize::try_from(one).unwrap() - 1));
+            assert_eq!(found, expected.collect::<Vec<_>>(), "{read:?}");
+            assert!(!history.is_trimmed);
+        }
+    }
+}
+
 /// The offsets that Redis keeps of a channel.
 async fn offsets(node: &Node, channel: &str) -> Vec<u64> {
     let history = node.read(&name(channel), ReadAfter::Start).await;
@@ -368,7 +406,7 @@ async fn a_node_gives_no_number_twice_to_what_it_has_seen() {
     }
     let before = node.broker.store_state(None).await.unwrap();
     let key = format!("{PREFIX}yamabiko:store");
-    let () = query(&server, &["SET", &key, &format!("{:x} 2", before.store), "EX", "1000"]).await;
+    let () = query(&server, &["HSET", &key, &format!("{:016x}", before.store), "3"]).await;
     let () = query(&server, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
     while node.publish(event("chat:a", 5)).await.is_err() {
         tokio::time::sleep(Duration::from_millis(5)).await;

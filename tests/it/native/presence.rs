@@ -199,7 +199,11 @@ fn ids_may_be_texts_and_names_anything() {
 
 #[test]
 fn the_list_follows_what_a_client_has_missed() {
-    let server = start(|_| {});
+    // What was missed does not fit into the outbox at once.
+    let server = start(|options| {
+        options.set("limits.outbox_bytes", 70_000);
+    });
+    let text = "x".repeat(500);
     let rejoin = |id: i64, since: &str| {
         let target = format!("/?token={}&since={since}", token(&claims(id, "Aoi", "notes:")));
         Client::upgrade(Request::get(server.address, target)).expect("upgraded")
@@ -213,7 +217,7 @@ fn the_list_follows_what_a_client_has_missed() {
     drop(aoi);
     assert_eq!([ren.expect_json(), ren.expect_json()], [came(7, "Aoi"), left(7, "Aoi")]);
     for number in 0..300 {
-        ren.say(&json!({ "number": number }));
+        ren.say(&json!({ "number": number, "text": text }));
         ren.expect_sent();
         assert_eq!(ren.expect_json()["data"]["number"], number);
     }

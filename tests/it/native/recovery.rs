@@ -1,10 +1,14 @@
 //! Clients that come back and ask for what they have missed.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::native::join;
+use crate::support::line::{Flow, Line};
 use crate::support::redis::RedisServer;
 use crate::support::{Client, Options, Request, Server, claims, eventually, token};
 
@@ -202,6 +206,38 @@ fn a_gap_is_told_whenever_it_cannot_be_proven_that_nothing_is_missing() {
     back.vanish();
     send(&mut ren, 5..7);
     expect_recovered(&mut rejoin(&server, 7, "notes:", &here), 5..7);
+}
+
+#[test]
+fn a_node_that_has_not_caught_up_with_redis_repeats_nothing() {
+    let redis = RedisServer::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port()));
+    let link = runtime.block_on(Line::start(Ipv4Addr::LOCALHOST, Arc::new(move || Some(address))));
+    let [other] = nodes(&redis);
+    let behind = start(|options| {
+        options.set("redis.url", format!("redis://127.0.0.1:{}", link.port()));
+    });
+    eventually("Redis is there", || behind.get_admin("/readyz").status == 200);
+    let mut ren = join(&other, 8, "Ren", "notes:1");
+    let (mut aoi, _) = join_first(&other, 7, "notes:1");
+    // The node catches up with the channel, because it has a subscriber.
+    let mut there = join(&behind, 9, "Sora", "notes:1");
+    send(&mut ren, 0..3);
+    expect(&mut aoi, 0..3);
+    expect(&mut there, 0..3);
+    link.set(Flow::Down);
+    eventually("Redis is lost", || behind.get_admin("/readyz").status != 200);
+    send(&mut ren, 3..6);
+    let read = expect(&mut aoi, 3..6);
+    let mut returned = rejoin(&behind, 7, "notes:1", &read);
+    // Longer than the store may take to be read.
+    thread::sleep(Duration::from_secs(6));
+    link.set(Flow::Open);
+    assert_eq!(returned.expect_json()["type"], "recovered");
+    expect(&mut there, 3..6);
+    send(&mut ren, 6..7);
+    expect(&mut returned, 6..7);
 }
 
 #[test]

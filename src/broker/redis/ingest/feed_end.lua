@@ -2,11 +2,16 @@ end
 
 local STREAM_TTL, DEAD_TTL, MAX_DEAD = 86400, 604800, 1000
 local reply = store()
-local outcomes, fed = string.gmatch(reply[5], '%S+'), {}
+local outcomes, outcome, left, fed = string.gmatch(reply[2], '%S+'), nil, 0, {}
 for i = first, #all - 1, 2 do
   local id, reason = all[i], all[i + 1]
   if reason == '' then
-    if outcomes() == '!' then
+    if left == 0 then
+      outcome = outcomes()
+      left = tonumber(string.match(outcome, '%*(%d+)$') or 1)
+    end
+    left = left - 1
+    if string.sub(outcome, 1, 1) == '!' then
       break
     end
   else
@@ -26,4 +31,4 @@ if #fed > 0 then
   redis.call('XDEL', stream, unpack(fed))
   redis.call('EXPIRE', stream, STREAM_TTL)
 end
-return {#fed, reply[3]}
+return {#fed, reply[3] or ''}

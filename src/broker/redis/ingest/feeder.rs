@@ -15,7 +15,8 @@ use crate::broker::redis::connection::RedisConnection;
 use crate::broker::redis::connection_error::{ConnectionError, error_code};
 use crate::broker::redis::publish_queue::{QueuedMessage, Storage};
 use crate::broker::redis::store_keys::StoreKeys;
-use crate::broker::redis::store_script::{SCRIPT, StoreScript};
+use crate::broker::redis::store_script::{SCRIPT, StoreScript, StoreSending};
+use crate::broker::redis::store_state::SeenStore;
 use crate::broker::redis::timeouts::within;
 use crate::broker::redis::topic_names::TopicNames;
 use crate::broker::redis::url::RedisUrl;
@@ -47,6 +48,7 @@ pub(super) struct Feeder {
     pub(super) names: Arc<TopicNames>,
     pub(super) keys: Arc<StoreKeys>,
     pub(super) node: NodeId,
+    pub(super) seen: Arc<SeenStore>,
     pub(super) sender_default: Sender,
     pub(super) retention: Arc<RetentionRules>,
     pub(super) apps: Arc<dyn AppMessages>,
@@ -172,7 +174,14 @@ impl Feeder {
             messages.extend(message);
         }
         let (fed, code) = loop {
-            let mut command = script.command(&self.keys, &self.node, &messages, false, |_| NEVER);
+            let mut command = script.command(
+                &self.keys,
+                &self.node,
+                &messages,
+                StoreSending::Unrepeatable,
+                self.seen.get(),
+                |_| NEVER,
+            );
             for (entry, reason) in entries.iter().zip(&reasons) {
                 command.arg(&entry.id).arg(reason);
             }

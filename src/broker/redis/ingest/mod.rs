@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 
 use super::desired_topics::DesiredTopics;
 use super::store_keys::StoreKeys;
+use super::store_state::SeenStore;
 use super::topic_names::TopicNames;
 use super::url::RedisUrl;
 use crate::broker::envelope::NodeId;
@@ -26,7 +27,7 @@ use crate::telemetry::Metrics;
 use feeder::Feeder;
 use plain_writer::PlainWriter;
 
-pub(super) use plain_intake::PlainIntake;
+pub(super) use plain_intake::{DecodedMessage, PlainIntake};
 
 /// What the ingest needs.
 pub(super) struct IngestContext {
@@ -34,6 +35,7 @@ pub(super) struct IngestContext {
     pub(super) timeout: Duration,
     pub(super) names: Arc<TopicNames>,
     pub(super) keys: Arc<StoreKeys>,
+    pub(super) seen: Arc<SeenStore>,
     pub(super) topics: Arc<DesiredTopics>,
     pub(super) sender_default: Sender,
     pub(super) retention: Arc<RetentionRules>,
@@ -60,6 +62,7 @@ pub(super) fn start(context: IngestContext) -> (Arc<PlainIntake>, IngestTasks) {
         timeout,
         names,
         keys,
+        seen,
         topics,
         sender_default,
         retention,
@@ -89,7 +92,8 @@ pub(super) fn start(context: IngestContext) -> (Arc<PlainIntake>, IngestTasks) {
         timeout,
         names: names.clone(),
         keys: keys.clone(),
-        node: node.clone(),
+        node,
+        seen: seen.clone(),
         channel_bytes: retention.channel_bytes,
         intake: intake.clone(),
     };
@@ -100,6 +104,7 @@ pub(super) fn start(context: IngestContext) -> (Arc<PlainIntake>, IngestTasks) {
         keys,
         // Its batches are numbered apart from those of the writer.
         node: NodeId::random(),
+        seen,
         sender_default,
         retention,
         apps,

@@ -14,7 +14,8 @@ use crate::broker::redis::connection::RedisConnection;
 use crate::broker::redis::connection_error::ConnectionError;
 use crate::broker::redis::publish_queue::{QueuedMessage, Storage};
 use crate::broker::redis::store_keys::StoreKeys;
-use crate::broker::redis::store_script::{Outcome, StoreReply, StoreScript};
+use crate::broker::redis::store_script::{Outcome, StoreReply, StoreScript, StoreSending};
+use crate::broker::redis::store_state::SeenStore;
 use crate::broker::redis::timeouts::within;
 use crate::broker::redis::topic_names::TopicNames;
 use crate::broker::redis::url::RedisUrl;
@@ -34,6 +35,7 @@ pub(super) struct PlainWriter {
     pub(super) names: Arc<TopicNames>,
     pub(super) keys: Arc<StoreKeys>,
     pub(super) node: NodeId,
+    pub(super) seen: Arc<SeenStore>,
     /// See [`RetentionRules::channel_bytes`](crate::message::RetentionRules::channel_bytes).
     pub(super) channel_bytes: usize,
     pub(super) intake: Arc<PlainIntake>,
@@ -128,7 +130,14 @@ impl PlainWriter {
         loop {
             let asked = Instant::now();
             let deadline = clock.micros_at(until);
-            connection.write(&script.command(&self.keys, &self.node, &messages, false, |_| deadline));
+            connection.write(&script.command(
+                &self.keys,
+                &self.node,
+                &messages,
+                StoreSending::Unrepeatable,
+                self.seen.get(),
+                |_| deadline,
+            ));
             connection.flush().await?;
             match connection.read().await? {
                 Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript) => {

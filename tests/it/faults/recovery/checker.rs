@@ -13,6 +13,9 @@ const SECOND: Micros = 1_000_000;
 /// What a busy machine may add to any time.
 pub(super) const SLACK: Micros = 2 * SECOND;
 
+/// How long nodes wait for one that has gone before they store a plain `PUBLISH` instead.
+const PLAIN_WAITS: Micros = 4 * SECOND;
+
 /// What an unmodified page may receive twice: what came within this time before its connection ended.
 const REPEATED: Micros = SECOND;
 
@@ -404,18 +407,18 @@ impl<'a> Checker<'a> {
         let (from, to) = (sent.at.saturating_sub(SLACK), at + SLACK);
         match sent.route {
             Route::Http | Route::HttpRetried | Route::Native | Route::NativeRetried | Route::Ingest => true,
-            Route::Broadcast => self.record.has_calm_node(from, to),
-            Route::Driver => {
-                self.views.iter().filter(|view| sent.channels.contains(&view.channel.to_owned())).any(
-                    |view| {
-                        view.stays.iter().any(|stay| {
-                            stay.from <= from
-                                && stay.to >= to
-                                && stay.node.is_some_and(|node| self.record.is_calm(node, from, to))
-                        })
-                    },
-                )
-            }
+            Route::Broadcast => self.record.has_calm_node(from, to + PLAIN_WAITS),
+            Route::Driver => self
+                .views
+                .iter()
+                .filter(|view| sent.channels.contains(&view.channel.to_owned()))
+                .any(|view| {
+                    view.stays.iter().any(|stay| {
+                        stay.from <= from
+                            && stay.to >= to + PLAIN_WAITS
+                            && stay.node.is_some_and(|node| self.record.is_calm(node, from, to + PLAIN_WAITS))
+                    })
+                }),
         }
     }
 

@@ -228,7 +228,7 @@ impl<'a> Redis<'a> {
 pub(super) fn flood(shared: &Shared, channel: &str, first: u32) {
     let padding = "x".repeat(40 << 10);
     let mut application = Redis::new(shared);
-    for number in first..first + 70 {
+    for number in (first..first + 70).take_while(|_| shared.may_publish()) {
         application.broadcast(MessageId { publisher: FLOOD, number }, channel, true, &padding);
     }
 }
