@@ -3,6 +3,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "json!(…) reads better without a borrow at each call")]
 
 mod claims;
+mod jwks;
 mod keys;
 mod tampering;
 
