@@ -82,13 +82,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         metrics.clone(),
     );
     refresh_keys(&authenticator, &metrics);
-    let revoker = Revoker::start(
-        &authenticator,
-        broker.clone(),
-        hub.clone(),
-        metrics.clone(),
-        settings.auth.max_token_age,
-    );
+    let max_token_age = settings.auth.max_token_age;
+    let revoker = Revoker::start(&authenticator, broker.clone(), hub.clone(), metrics.clone(), max_token_age);
     let relay = Relay {
         native: native.clone(),
         hub: hub.clone(),
@@ -118,15 +113,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let console = console(&settings, &broker, authenticator.clone(), native, address, app)?;
-    let load = {
-        let context = context.clone();
-        let (revoker, authenticator) = (revoker.clone(), authenticator.clone());
-        move || Load {
-            draining: context.is_draining(),
-            connections: context.admission.open(),
-            waiting_for: waiting_for(&authenticator, &revoker),
-        }
-    };
+    let load = load(context.clone(), authenticator, revoker);
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
     let access = Access::operators(&settings.api.keys, admin_address.ip());
     let admin_state = AdminState { broker: broker.clone(), metrics: metrics.clone(), load };
@@ -156,6 +143,18 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     accepting.abort();
     log_stopped(cut);
     Ok(())
+}
+
+fn load(
+    context: Arc<EndpointContext>,
+    authenticator: Arc<Authenticator>,
+    revoker: Arc<Revoker>,
+) -> impl Fn() -> Load + Clone + Send + Sync + 'static {
+    move || Load {
+        draining: context.is_draining(),
+        connections: context.admission.open(),
+        waiting_for: waiting_for(&authenticator, &revoker),
+    }
 }
 
 /// What is missing to check tokens.

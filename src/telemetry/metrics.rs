@@ -10,6 +10,7 @@ use super::labels::{ApiCall, ApiRequest, KindLabel, Reason};
 use super::log_metrics::LogMetrics;
 use super::process_metrics::ProcessMetrics;
 use super::text_format::to_text_format;
+use super::token_metrics::TokenMetrics;
 use crate::unix_time::unix_time;
 
 /// All metrics of the server, under the names that Prometheus shows.
@@ -30,18 +31,7 @@ pub struct Metrics {
     pub messages_accepted: Counter,
     /// Client messages that were refused, by the error code that the sender received.
     pub messages_refused: Family<Reason, Counter>,
-    /// Tokens of open connections that were replaced by new ones.
-    pub tokens_renewed: Counter,
-    /// New tokens that were refused on open connections, by reason.
-    pub renewals_refused: Family<Reason, Counter>,
-    /// Keys of `auth.jwks_url`.
-    pub jwks_keys: Gauge,
-    /// Times that they could not be fetched, by reason.
-    pub jwks_failures: Family<Reason, Counter>,
-    /// Revocations of tokens in force.
-    pub revocations: Gauge,
-    /// Revocations that are not in force, or not stored, because there are too many.
-    pub revocations_dropped: Counter,
+    pub tokens: TokenMetrics,
     pub broker_messages: Counter,
     pub broker_dropped: Family<Reason, Counter>,
     /// Messages between nodes that were ignored, by reason.
@@ -114,7 +104,9 @@ impl Metrics {
                 metric
             }};
         }
+        let tokens = TokenMetrics::new(ours);
         let metrics = Self {
+            tokens,
             connections: metric!("connections", "Open connections"),
             channels: metric!("channels", "Channels with a subscriber on this node"),
             connections_opened: metric!("connections_opened", "Connections opened"),
@@ -127,15 +119,6 @@ impl Metrics {
             http_dropped: metric!("http_dropped", "HTTP connections that the server closed, by reason"),
             messages_accepted: metric!("messages_accepted", "Client messages accepted by the broker"),
             messages_refused: metric!("messages_refused", "Client messages refused, by error code"),
-            tokens_renewed: metric!("tokens_renewed", "Tokens renewed on open connections"),
-            renewals_refused: metric!("renewals_refused", "Token renewals refused, by reason"),
-            jwks_keys: metric!("jwks_keys", "Keys fetched from auth.jwks_url"),
-            jwks_failures: metric!("jwks_failures", "Failed fetches of auth.jwks_url, by reason"),
-            revocations: metric!("revocations", "Revocations of tokens in force"),
-            revocations_dropped: metric!(
-                "revocations_dropped",
-                "Revocations that were dropped or not stored because there were too many"
-            ),
             broker_messages: metric!("broker_messages", "Messages received from the broker"),
             broker_dropped: metric!("broker_dropped", "Messages from the broker dropped, by reason"),
             cluster_messages_ignored: metric!(
@@ -201,8 +184,8 @@ impl Metrics {
         for (family, reasons) in [
             (&self.handshakes_refused, known_labels::HANDSHAKES_REFUSED),
             (&self.http_dropped, known_labels::HTTP_DROPPED),
-            (&self.jwks_failures, known_labels::JWKS_FAILURES),
-            (&self.renewals_refused, known_labels::RENEWALS_REFUSED),
+            (&self.tokens.jwks_failures, known_labels::JWKS_FAILURES),
+            (&self.tokens.renewals_refused, known_labels::RENEWALS_REFUSED),
             (&self.messages_refused, known_labels::MESSAGES_REFUSED),
             (&self.broker_dropped, known_labels::BROKER_DROPPED),
             (&self.ingest_lost, known_labels::INGEST_LOST),

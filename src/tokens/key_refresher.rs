@@ -136,14 +136,14 @@ impl KeyRefresher {
 
     fn on_fetched(&self, keys: Jwks) {
         let count = keys.len();
-        self.metrics.jwks_keys.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.metrics.tokens.jwks_keys.set(i64::try_from(count).unwrap_or(i64::MAX));
         if self.authenticator.set_fetched_keys(keys) {
             tracing::info!(host = self.url.host(), keys = count, "keys fetched from auth.jwks_url");
         }
     }
 
     fn on_failed(&self, error: &FetchError) {
-        self.metrics.jwks_failures.get_or_create(&Reason::new(error.reason())).inc();
+        self.metrics.tokens.jwks_failures.get_or_create(&Reason::new(error.reason())).inc();
         let has_keys = self.authenticator.has_fetched_keys();
         tracing::warn!(
             host = self.url.host(),

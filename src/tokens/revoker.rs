@@ -135,26 +135,19 @@ impl Revoker {
             unsaved.insert(tokens.clone(), until);
             self.changed.notify_one();
         } else {
-            self.metrics.revocations_dropped.inc();
+            self.metrics.tokens.revocations_dropped.inc();
             tracing::error!("revocation not stored: too many wait to be written to Redis");
         }
     }
 
     async fn store(&self, tokens: &RevokedTokens, until: u64) -> Result<(), RevokeError> {
-        match &self.store {
-            Some(store) => {
-                let stored = store.change(vec![(tokens.to_json(), until)]).await?;
-                if stored.is_full { Err(RevocationsFullError.into()) } else { Ok(()) }
-            }
-            None => {
-                let is_full = self.revocations.count() >= Revocation::MAX && until > unix_time().as_secs();
-                if is_full && !self.list().iter().any(|known| known.tokens == *tokens) {
-                    Err(RevocationsFullError.into())
-                } else {
-                    Ok(())
-                }
-            }
-        }
+        let is_full = if let Some(store) = &self.store {
+            store.change(vec![(tokens.to_json(), until)]).await?.is_full
+        } else {
+            let is_known = || self.list().iter().any(|known| known.tokens == *tokens);
+            until > unix_time().as_secs() && self.revocations.count() >= Revocation::MAX && !is_known()
+        };
+        if is_full { Err(RevocationsFullError.into()) } else { Ok(()) }
     }
 
     /// When the last of the tokens has expired that could have been issued.
@@ -181,7 +174,7 @@ impl Revoker {
             match self.revocations.add(tokens, until, now) {
                 Ok(added) => is_new = added,
                 Err(error) => {
-                    self.metrics.revocations_dropped.inc();
+                    self.metrics.tokens.revocations_dropped.inc();
                     let hint = "the connections are closed, but the tokens stay valid";
                     tracing::error!(user, jti, before, reason = %error, hint, "revocation dropped");
                 }
@@ -191,7 +184,7 @@ impl Revoker {
             }
         }
         let count = i64::try_from(self.revocations.count()).unwrap_or(i64::MAX);
-        self.metrics.revocations.set(count);
+        self.metrics.tokens.revocations.set(count);
         is_new
     }
 
@@ -292,7 +285,7 @@ impl Keeper {
         match self.store.change(entries).await {
             Ok(stored) => {
                 if stored.is_full {
-                    self.revoker.metrics.revocations_dropped.inc();
+                    self.revoker.metrics.tokens.revocations_dropped.inc();
                     tracing::error!(
                         "revocations not stored: there are too many in Redis, and new ones end with this process"
                     );

@@ -30,13 +30,13 @@ pub(super) fn renew(
                 // Since it was verified.
                 outbox.close(&close::REVOKED);
             }
-            metrics.tokens_renewed.inc();
+            metrics.tokens.renewed.inc();
             tracing::info!(connection, user = logged(identity.id.form()), channel, "token renewed");
             *sender = Sender { name: identity.name, id: identity.id };
             service.close_on_expiry.then_some(identity.expires_at)
         }
         Err(reason) => {
-            metrics.renewals_refused.get_or_create(&Reason::new(reason.code())).inc();
+            metrics.tokens.renewals_refused.get_or_create(&Reason::new(reason.code())).inc();
             tracing::info!(
                 connection,
                 user = logged(sender.id.form()),

@@ -34,7 +34,7 @@ fn expect_revoked(client: &mut Client) {
 }
 
 /// The claims of a token with other claims besides.
-fn with(id: i64, changes: Value) -> Value {
+fn with(id: i64, changes: &Value) -> Value {
     let mut claims = claims(id, "Aoi", "notes:");
     claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     claims
@@ -44,12 +44,12 @@ fn with(id: i64, changes: Value) -> Value {
 fn a_revocation_closes_the_connections_that_it_names_and_refuses_their_tokens() {
     let server = Server::start(|_| {});
     let now = unix_time();
-    let (old, new) = (with(7, json!({ "iat": now - 100 })), with(7, json!({ "iat": now - 10 })));
+    let (old, new) = (with(7, &json!({ "iat": now - 100 })), with(7, &json!({ "iat": now - 10 })));
     let (named, numbered) =
-        (with(7, json!({ "iat": now, "jti": "a/山" })), with(7, json!({ "iat": now, "jti": 42 })));
-    let mut dateless = with(7, json!({}));
+        (with(7, &json!({ "iat": now, "jti": "a/山" })), with(7, &json!({ "iat": now, "jti": 42 })));
+    let mut dateless = with(7, &json!({}));
     dateless.as_object_mut().unwrap().remove("iat");
-    let others = with(8, json!({ "iat": now - 100, "jti": "b" }));
+    let others = with(8, &json!({ "iat": now - 100, "jti": "b" }));
     let all = [&old, &new, &named, &numbered, &dateless, &others];
     for (revocation, revoked) in [
         (json!({ "jti": "a/山" }), [false, false, true, false, false, false]),
@@ -107,8 +107,8 @@ fn a_renewal_replaces_the_token_that_can_be_revoked() {
     let server = Server::start(|_| {});
     let now = unix_time();
     let (old, new) = (
-        with(7, json!({ "iat": now - 100, "jti": "old" })),
-        with(7, json!({ "iat": now - 10, "jti": "new" })),
+        with(7, &json!({ "iat": now - 100, "jti": "old" })),
+        with(7, &json!({ "iat": now - 10, "jti": "new" })),
     );
     let mut aoi = Client::connect(&server, &old).expect("upgraded");
     let renew = |client: &mut Client, claims: &Value| {
@@ -152,11 +152,11 @@ fn a_revocation_ends() {
     revoke(&server, &json!({ "user": 8, "until": now + 3000 }));
     revoke(&server, &json!({ "user": 8, "until": now + 5 }));
     let until = revoke(&server, &json!({ "user": 7 }))["until"].as_u64().unwrap();
-    let mut marker = Client::connect(&server, &with(9, json!({ "exp": until }))).expect("upgraded");
+    let mut marker = Client::connect(&server, &with(9, &json!({ "exp": until }))).expect("upgraded");
     // When a token with the same end has expired, the revocation has ended as well.
     assert_eq!(marker.expect_close(), (4401, "token expired".to_owned()));
     join(&server, 7, "Aoi", "notes:").expect_quiet();
-    assert_eq!(refused(&server, &with(8, json!({}))), "revoked");
+    assert_eq!(refused(&server, &with(8, &json!({}))), "revoked");
     assert_eq!(list(&server).as_array().unwrap().len(), 1);
 }
 
