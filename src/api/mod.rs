@@ -13,6 +13,8 @@ mod problem;
 mod publish;
 mod publish_batch;
 mod published_message;
+mod reload;
+mod reload_report;
 mod request;
 mod routes;
 mod scope;
@@ -21,6 +23,7 @@ mod state;
 
 pub use access::{Access, AccessError, Caller};
 pub use problem::Problem;
+pub use reload_report::{Reload, ReloadReport};
 pub use routes::routes;
 pub use scope::Scope;
 pub use settings::{Api, ApiKeySettings, ApiProblem};

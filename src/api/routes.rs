@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::document::{self, Document};
 use super::guard::{Guard, guard};
 use super::request::discard;
-use super::{Access, ApiState, Problem, Scope, disconnect, page, publish, publish_batch};
+use super::{Access, ApiState, Problem, Scope, disconnect, page, publish, publish_batch, reload};
 
 /// The path of the API below the prefix of its port.
 const ROOT: &str = "/api/v1";
@@ -31,9 +31,11 @@ pub fn routes(state: Arc<ApiState>, access: &Access, prefix: &str) -> Router {
     let publishing =
         OpenApiRouter::new().routes(routes!(publish::publish)).routes(routes!(publish_batch::publish_batch));
     let closing = OpenApiRouter::new().routes(routes!(disconnect::disconnect));
+    let reloading = OpenApiRouter::new().routes(routes!(reload::reload));
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
         .merge(guarded(Scope::Publish, publishing))
         .merge(guarded(Scope::Disconnect, closing))
+        .merge(guarded(Scope::Reload, reloading))
         .split_for_parts();
     let document: Arc<str> = document::text(api, &base).into();
     let page: Arc<str> = page::render(&document).into();

@@ -1,4 +1,7 @@
 use std::borrow::Cow;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,9 +14,15 @@ use super::crypto_provider::install_crypto_provider;
 use super::keys::{KeySet, VerificationKey};
 use super::{Identity, KeyProblem, Settings, TokenRejectReason};
 
-/// Verifies tokens. Keys are read and checked once, at startup.
+/// Verifies tokens.
 #[derive(Debug)]
 pub struct Authenticator {
+    requirements: ArcSwap<Requirements>,
+}
+
+/// What a token must have.
+#[derive(Debug)]
+struct Requirements {
     keys: Vec<VerificationKey>,
     issuer: String,
     audience: String,
@@ -25,33 +34,30 @@ impl Authenticator {
     /// Reads the keys. The error lists all problems with them. Without keys, every token is rejected.
     pub fn new(settings: &Settings) -> Result<Self, Vec<KeyProblem>> {
         install_crypto_provider();
-        let KeySet { usable: keys, problems, warnings } = KeySet::read(settings);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        Ok(Self {
-            keys,
-            issuer: settings.issuer.clone(),
-            audience: settings.audience.clone(),
-            leeway: settings.leeway.as_secs(),
-            warnings,
-        })
+        Ok(Self { requirements: ArcSwap::from_pointee(Requirements::new(settings)?) })
+    }
+
+    /// Replaces the keys and what else a token must have. The error lists all problems, and nothing is replaced then.
+    pub fn set_requirements(&self, settings: &Settings) -> Result<(), Vec<KeyProblem>> {
+        self.requirements.store(Arc::new(Requirements::new(settings)?));
+        Ok(())
     }
 
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        !self.keys.is_empty()
+        !self.requirements.load().keys.is_empty()
     }
 
     /// Problems that do not prevent the start, such as a short secret.
     #[must_use]
-    pub fn warnings(&self) -> &[KeyProblem] {
-        &self.warnings
+    pub fn warnings(&self) -> Vec<KeyProblem> {
+        self.requirements.load().warnings.clone()
     }
 
     /// Verifies a token's signature and claims. `now` is Unix time in seconds.
     pub fn verify(&self, token: &str, now: u64) -> Result<Identity, TokenRejectReason> {
-        if !self.has_keys() {
+        let requirements = self.requirements.load();
+        if requirements.keys.is_empty() {
             return Err(TokenRejectReason::NoKeys);
         }
         if token.is_empty() {
@@ -68,8 +74,25 @@ impl Authenticator {
             // No critical extension is supported, so such a token must be rejected (RFC 7515, section 4.1.11).
             return Err(TokenRejectReason::Malformed);
         }
-        self.verify_signature(&header, message, signature)?;
-        TokenClaims::parse(&decode(payload)?)?.verify(now, self.leeway, &self.issuer, &self.audience)
+        requirements.verify_signature(&header, message, signature)?;
+        let Requirements { leeway, issuer, audience, .. } = &**requirements;
+        TokenClaims::parse(&decode(payload)?)?.verify(now, *leeway, issuer, audience)
+    }
+}
+
+impl Requirements {
+    fn new(settings: &Settings) -> Result<Self, Vec<KeyProblem>> {
+        let KeySet { usable: keys, problems, warnings } = KeySet::read(settings);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            keys,
+            issuer: settings.issuer.clone(),
+            audience: settings.audience.clone(),
+            leeway: settings.leeway.as_secs(),
+            warnings,
+        })
     }
 
     fn verify_signature(

@@ -5,9 +5,11 @@ mod drain;
 mod laravel_messages;
 mod public;
 mod relay;
+mod reload;
 mod retention;
 mod run;
 mod settings;
 
+pub use reload::{ChangedSettings, ReadSettings, Reloads, is_reloadable};
 pub use run::run;
 pub use settings::{Listen, Recovery, Settings};

@@ -14,6 +14,7 @@ use super::drain::Drain;
 use super::laravel_messages::LaravelMessages;
 use super::public::{landing, public};
 use super::relay::Relay;
+use super::reload::{Parts, Reloader, Reloads};
 use super::retention::retention;
 use crate::admin::{self, AdminHosts, AdminState, Load};
 use crate::api::Access;
@@ -39,11 +40,15 @@ use crate::webhooks::Webhooks;
 /// have used up.
 const LAST_WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves until `shutdown` completes, then drains. Needs a multi-threaded tokio runtime.
+/// Serves until `shutdown` completes, then drains. `reloads` changes the settings meanwhile. Needs a multi-threaded tokio runtime.
 ///
 /// Fails if it cannot start: a port that is in use, a key that cannot be read. Warnings about the settings are up to the caller, who loads
 /// them.
-pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub async fn run(
+    settings: Settings,
+    reloads: Option<Reloads>,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let authenticator = authenticator(&settings)?;
     let apps = apps(&settings)?;
@@ -106,6 +111,23 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
     let app = apps.iter().find(|app| app.enabled).cloned();
     let pusher_endpoint =
         PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
+    if let Some(Reloads { read, requests }) = reloads {
+        let parts = Parts {
+            authenticator: authenticator.clone(),
+            native: native.clone(),
+            context: context.clone(),
+            pusher: pusher_endpoint.clone(),
+            channels: channels.clone(),
+            api: api.clone(),
+            clock: hub.clock(),
+        };
+        let reloader = Reloader::new(read, settings.clone(), parts);
+        api.set_reload({
+            let reloader = reloader.clone();
+            Box::new(move || reloader.reload())
+        });
+        tokio::spawn(reloader.run(requests));
+    }
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let console = console(&settings, &broker, authenticator, native, address, app)?;
     let load = {
@@ -174,7 +196,7 @@ fn log_listening(address: SocketAddr, admin: SocketAddr, broker: &Broker) {
     }
 }
 
-fn apps(settings: &Settings) -> anyhow::Result<Apps> {
+pub(super) fn apps(settings: &Settings) -> anyhow::Result<Apps> {
     Apps::new(&settings.pusher, &settings.apps).map_err(|problems| {
         let lines: Vec<String> = problems
             .iter()
@@ -203,7 +225,7 @@ fn context(
 }
 
 /// What the engine has to know of the apps, the default one first, and of the native channels whose clients see each other.
-fn rules(apps: &Apps, presence: Option<&Arc<PresenceEncoder>>) -> Vec<AppRules> {
+pub(super) fn rules(apps: &Apps, presence: Option<&Arc<PresenceEncoder>>) -> Vec<AppRules> {
     let first = apps.first().into_iter();
     let others = apps.iter().filter(|app| apps.first().is_none_or(|first| !Arc::ptr_eq(first, app)));
     let rules = |app: &Arc<App>| AppRules {

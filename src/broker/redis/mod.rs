@@ -59,7 +59,8 @@ use supervisor::Supervisor;
 use topic_names::TopicNames;
 use url::RedisUrl;
 
-pub use session_store::{SessionFields, SessionStore, SignOfLife};
+pub use session_store::{SessionStore, SignOfLife};
+pub use session_writer::SessionFields;
 pub(super) use url::RedisUrlError;
 pub use url::check_url;
 
