@@ -5,9 +5,14 @@
 //! document is built from the handlers.
 
 mod access;
+mod channels;
+mod connections;
 mod disconnect;
 mod document;
 mod guard;
+mod history;
+mod listing;
+mod node_query;
 mod page;
 mod problem;
 mod publish;
@@ -20,6 +25,7 @@ mod routes;
 mod scope;
 mod settings;
 mod state;
+mod users;
 
 pub use access::{Access, AccessError, Caller};
 pub use problem::Problem;

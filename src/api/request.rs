@@ -1,7 +1,9 @@
 //! Reads requests, and turns every way in which one can be wrong into a problem.
 
 use axum::body::Body;
-use axum::extract::{FromRequest, Request};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -15,6 +17,14 @@ pub(super) const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 /// A body of JSON.
 #[derive(Debug)]
 pub(super) struct ApiJson<T>(pub(super) T);
+
+/// The query of the URL.
+#[derive(Debug)]
+pub(super) struct ApiQuery<T>(pub(super) T);
+
+/// The parameters in the path, decoded.
+#[derive(Debug)]
+pub(super) struct ApiPath<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
     type Rejection = Problem;
@@ -38,6 +48,27 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
                 Err(problem)
             }
         }
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for ApiQuery<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
+        query
+            .map(|query| Self(query.0))
+            .map_err(|error: QueryRejection| Problem::bad_request("invalid_query", error.body_text()))
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for ApiPath<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        path.map(|path| Self(path.0))
+            .map_err(|error: PathRejection| Problem::bad_request("invalid_path", error.body_text()))
     }
 }
 

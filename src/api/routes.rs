@@ -14,7 +14,10 @@ use utoipa_axum::routes;
 use super::document::{self, Document};
 use super::guard::{Guard, guard};
 use super::request::discard;
-use super::{Access, ApiState, Problem, Scope, disconnect, page, publish, publish_batch, reload};
+use super::{
+    Access, ApiState, Problem, Scope, channels, connections, disconnect, history, page, publish,
+    publish_batch, reload, users,
+};
 
 /// The path of the API below the prefix of its port.
 const ROOT: &str = "/api/v1";
@@ -32,9 +35,18 @@ pub fn routes(state: Arc<ApiState>, access: &Access, prefix: &str) -> Router {
         OpenApiRouter::new().routes(routes!(publish::publish)).routes(routes!(publish_batch::publish_batch));
     let closing = OpenApiRouter::new().routes(routes!(disconnect::disconnect));
     let reloading = OpenApiRouter::new().routes(routes!(reload::reload));
+    let reading = OpenApiRouter::new()
+        .routes(routes!(channels::channels))
+        .routes(routes!(channels::channel))
+        .routes(routes!(history::history))
+        .routes(routes!(connections::connections))
+        .routes(routes!(connections::connection))
+        .routes(routes!(users::users))
+        .routes(routes!(users::user));
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
         .merge(guarded(Scope::Publish, publishing))
         .merge(guarded(Scope::Disconnect, closing))
+        .merge(guarded(Scope::Read, reading))
         .merge(guarded(Scope::Reload, reloading))
         .split_for_parts();
     let document: Arc<str> = document::text(api, &base).into();

@@ -1,24 +1,29 @@
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-
-use crate::broker::Broker;
-use crate::channels::Channels;
-use crate::message::Sender;
-use crate::protocol::native::Native;
-use crate::protocol::pusher::Apps;
+use tokio::sync::Semaphore;
 
 use super::Problem;
 use super::reload_report::{Reload, ReloadReport};
-use crate::protocol::pusher::App;
+use crate::broker::Broker;
+use crate::channels::Channels;
+use crate::hub::Hub;
+use crate::message::Sender;
+use crate::protocol::native::Native;
+use crate::protocol::pusher::{App, Apps};
+use crate::transport::EndpointContext;
 
 /// What the API works with.
 #[derive(Debug)]
 pub struct ApiState {
     /// Accepts what is published and closed.
     pub broker: Arc<Broker>,
-    /// The channels of apps.
+    /// The channels of apps, and the other nodes.
     pub channels: Arc<Channels>,
+    /// The connections of this node.
+    pub hub: Arc<Hub>,
+    /// Asks them.
+    pub context: Arc<EndpointContext>,
     /// The rules of native channels.
     pub native: Arc<Native>,
     pub apps: ArcSwap<Apps>,
@@ -28,6 +33,8 @@ pub struct ApiState {
     pub outbox_bytes: usize,
     /// Set once, if the server can reload its settings.
     pub reload: OnceLock<Reload>,
+    /// Bounds the lists that are made at a time.
+    pub lists: Semaphore,
 }
 
 impl ApiState {

@@ -85,6 +85,8 @@ impl State {
             | ClusterMessage::Lingering { .. }
             | ClusterMessage::SessionClaim { .. }
             | ClusterMessage::SessionAnswer { .. }
+            | ClusterMessage::Query { .. }
+            | ClusterMessage::QueryReply { .. }
             | ClusterMessage::Probe
             | ClusterMessage::ProbeReply { .. } => {}
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Channels;
 use crate::broker::StoreError;
 use crate::history::{Entry, Since};
-use crate::message::ChannelName;
+use crate::message::{ChannelName, Position};
 
 /// A part of a channel's history.
 #[derive(Debug)]
@@ -28,6 +28,17 @@ impl Channels {
         self.histories.position(&ChannelName::scoped(app, channel.as_str()))
     }
 
+    /// Whether a channel, with the scope of its app or native, has a history.
+    #[must_use]
+    pub fn is_retained(&self, channel: &ChannelName) -> bool {
+        self.histories.retention(channel).is_some()
+    }
+
+    /// The position of the last message of such a channel. `None`: there is none.
+    pub async fn head(&self, channel: &ChannelName) -> Result<Option<Position>, StoreError> {
+        self.histories.head(channel).await
+    }
+
     /// Waits until this node has delivered everything that was published before.
     pub async fn caught_up(&self) {
         self.broker.fence().await;
@@ -42,21 +53,30 @@ impl Channels {
         since: Option<Since>,
         limit: usize,
     ) -> Result<HistoryPage, StoreError> {
-        let channel = ChannelName::scoped(app, channel.as_str());
+        self.history_of(&ChannelName::scoped(app, channel.as_str()), since, limit).await
+    }
+
+    /// The same for a channel with the scope of its app, or a native one.
+    pub async fn history_of(
+        &self,
+        channel: &ChannelName,
+        since: Option<Since>,
+        limit: usize,
+    ) -> Result<HistoryPage, StoreError> {
         // Before the messages are read, so that it does not cover one that is missing below.
-        let before = self.histories.position(&channel).ok_or(StoreError::Unreachable)?;
+        let before = self.histories.position(channel).ok_or(StoreError::Unreachable)?;
         let missed = match since {
             None => None,
-            Some(since) => match self.histories.missed(&channel, since) {
+            Some(since) => match self.histories.missed(channel, since) {
                 Some(missed) => Some(missed),
-                None => self.histories.read_missed(&channel, since).await,
+                None => self.histories.read_missed(channel, since).await,
             },
         };
         let is_gap = since.is_some() && missed.is_none();
         let enough = if is_gap { usize::MAX } else { limit };
         let mut entries = match missed {
             Some(missed) => missed.entries,
-            None => self.histories.kept(&channel, enough).await?,
+            None => self.histories.kept(channel, enough).await?,
         };
         let has_more = since.is_some() && entries.len() > limit;
         if since.is_none() {

@@ -44,6 +44,12 @@ impl Channels {
             Envelope { message: ClusterMessage::SessionAnswer { to, session, in_use, given_up }, .. } => {
                 self.handle_session_answer(&to, &session, in_use, given_up);
             }
+            Envelope { message: ClusterMessage::Query { id, query }, node, .. } => {
+                self.handle_query(node, id, query);
+            }
+            Envelope { message: ClusterMessage::QueryReply { to, id, reply }, node, .. } => {
+                self.handle_query_reply(node, &to, id, reply);
+            }
             Envelope { message: ClusterMessage::Leave | ClusterMessage::LeaveLingering(_), node, .. }
                 if node == self.node =>
             {
@@ -100,7 +106,7 @@ impl Channels {
 
     /// Handles the return of a lost broker: requests snapshots from all nodes.
     pub fn handle_resumed(&self) {
-        if !self.has_apps {
+        if !self.is_in_cluster() {
             return;
         }
         let mut state = self.state();
@@ -114,6 +120,10 @@ impl Channels {
     }
 
     fn apply(&self, mut envelope: Envelope<ClusterMessage>) {
+        // Another node asks for lists, or has apps.
+        if matches!(envelope.message, ClusterMessage::Heartbeat) {
+            self.join_cluster();
+        }
         let now = Now { node: self.now(), history: self.history_now() };
         let node = envelope.node.clone();
         let changes = match &mut envelope.message {

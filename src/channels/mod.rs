@@ -15,6 +15,7 @@ mod histories;
 mod history;
 mod inbound;
 mod lingering_node;
+mod node_queries;
 mod outbound;
 mod pending;
 mod probe;
@@ -36,6 +37,7 @@ mod wire;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use tokio::sync::Notify;
@@ -51,6 +53,7 @@ use crate::webhooks::Webhooks;
 pub use connections::{Attachment, OverQuota};
 pub use histories::{Arrival, CaughtUp, Histories};
 pub use history::HistoryPage;
+pub use node_queries::{NodeReplies, QueryHost};
 pub use pending::{Completion, JoinError, Joined, Termination};
 pub use publish::event_signal;
 pub use rules::AppRules;
@@ -58,6 +61,7 @@ pub use session_claims::{SessionAnswer, SessionHost};
 
 use app::AppState;
 use effect::Effect;
+use node_queries::NodeQueries;
 use probe::Probe;
 use session_claims::SessionClaims;
 use socket_ids::SocketIds;
@@ -71,7 +75,11 @@ pub struct Channels {
     member_encoders: HashMap<Arc<str>, Arc<dyn MemberEncoder>>,
     /// The app of events that name none.
     default_app: Option<Arc<str>>,
-    has_apps: bool,
+    /// Whether this node tells the others that it is there. Without apps it does so from the first question on that a node asks the
+    /// others: see [`node_queries`].
+    is_in_cluster: AtomicBool,
+    /// Signals that this node has to tell the others.
+    joining: Notify,
     hub: Arc<Hub>,
     broker: Arc<Broker>,
     histories: Arc<Histories>,
@@ -98,6 +106,7 @@ pub struct Channels {
     left: Once,
     probe: Probe,
     session_claims: SessionClaims,
+    node_queries: NodeQueries,
 }
 
 impl Channels {
@@ -134,7 +143,8 @@ impl Channels {
             dialect,
             member_encoders,
             default_app,
-            has_apps,
+            is_in_cluster: AtomicBool::new(has_apps),
+            joining: Notify::new(),
             hub,
             broker,
             histories,
@@ -152,17 +162,22 @@ impl Channels {
             left: Once::new(),
             probe: Probe::default(),
             session_claims: SessionClaims::default(),
+            node_queries: NodeQueries::default(),
         });
         if channels.default_app.is_some() {
             for prefix in dialect.kept_topics() {
                 channels.broker.subscribe_prefix(prefix);
             }
         }
-        if has_apps {
-            tokio::spawn(channels.clone().send_changes());
-            tokio::spawn(channels.clone().beat());
-            tokio::spawn(channels.clone().sweep());
-        }
+        let joining = channels.clone();
+        tokio::spawn(async move {
+            if !has_apps {
+                joining.joining.notified().await;
+            }
+            tokio::spawn(joining.clone().send_changes());
+            tokio::spawn(joining.clone().beat());
+            joining.sweep().await;
+        });
         channels
     }
 
@@ -176,6 +191,19 @@ impl Channels {
     #[must_use]
     pub fn shared_metrics(&self) -> Arc<Metrics> {
         self.metrics.clone()
+    }
+
+    /// Makes the other nodes know of this one. Returns whether they did before.
+    fn join_cluster(&self) -> bool {
+        let was_in_cluster = self.is_in_cluster();
+        if !was_in_cluster && !self.is_in_cluster.swap(true, Ordering::Relaxed) {
+            self.joining.notify_one();
+        }
+        was_in_cluster
+    }
+
+    fn is_in_cluster(&self) -> bool {
+        self.is_in_cluster.load(Ordering::Relaxed)
     }
 
     /// Changes the state, then performs the effects in order, before those of the next change.

@@ -2,9 +2,14 @@
 
 use tokio::task::yield_now;
 
-use super::reserved_channels::CONNECTIONS;
+use super::app::Local;
+use super::reserved_channels::{CONNECTIONS, USERS};
 use super::{AppRules, Channels};
-use crate::message::{ChannelInfo, ChannelName, LastEvent, Member};
+use crate::hub::ConnectionId;
+use crate::message::{ChannelInfo, ChannelName, LastEvent, Member, SocketId, UserId};
+
+/// The entries that are visited while the state is locked.
+const STEP: usize = 512;
 
 impl Channels {
     /// Replaces the rules of apps that are known. What has been joined stays.
@@ -19,22 +24,34 @@ impl Channels {
 
     /// An app's channels in the cluster that have a subscriber and whose names start with this, by name. Unlisted channels are
     /// included only if the prefix is theirs.
-    ///
-    /// The channels are visited in steps: one that appears or disappears meanwhile may be included or not.
     pub async fn channels(&self, app: &str, prefix: &str) -> Vec<(ChannelName, ChannelInfo)> {
-        const STEP: usize = 512;
+        let mut found: Vec<(ChannelName, ChannelInfo)> = Vec::new();
+        self.visit_channels(app, prefix, |name, info| found.push((name.clone(), info))).await;
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        found.dedup_by(|(a, _), (b, _)| a == b);
+        found
+    }
+
+    /// Visits these channels, in no order and some twice.
+    ///
+    /// They are visited in steps: one that appears or disappears meanwhile may be included or not.
+    pub async fn visit_channels(
+        &self,
+        app: &str,
+        prefix: &str,
+        mut visit: impl FnMut(&ChannelName, ChannelInfo),
+    ) {
         let is_wanted = |name: &ChannelName| {
             !name.is_scoped()
                 && name.as_str().starts_with(prefix)
                 && (!prefix.is_empty() || self.dialect.kind(name).is_listed)
         };
-        let mut found: Vec<(ChannelName, ChannelInfo)> = Vec::new();
         // From the last to the first, because an entry that is removed leaves its place to the last one.
         let (mut seen, mut here) = (usize::MAX, usize::MAX);
         while seen > 0 || here > 0 {
             {
                 let state = self.state();
-                let Some(app) = state.apps.get(app) else { return Vec::new() };
+                let Some(app) = state.apps.get(app) else { return };
                 let names = app.view.channels_before(&mut seen, STEP);
                 // Channels of this node of which no message has come back yet.
                 here = here.min(app.local.len());
@@ -42,14 +59,36 @@ impl Channels {
                 let local = app.local.get_range(before..here).into_iter().flat_map(|range| range.keys());
                 here = before;
                 let wanted = names.chain(local).filter(|name| is_wanted(name));
-                let infos = wanted.map(|name| (name.clone(), app.info(&self.node, name)));
-                found.extend(infos.filter(|(_, info)| info.subscriptions > 0));
+                for (name, info) in wanted.map(|name| (name, app.info(&self.node, name))) {
+                    if info.subscriptions > 0 {
+                        visit(name, info);
+                    }
+                }
             }
             yield_now().await;
         }
-        found.sort_by(|(a, _), (b, _)| a.cmp(b));
-        found.dedup_by(|(a, _), (b, _)| a == b);
-        found
+    }
+
+    /// Up to 512 connections of this node that are signed in to an app, of those before `end`, and sets `end` to where to go on:
+    /// 0 if these were the last. A walk that starts at `usize::MAX` visits all that stay.
+    #[must_use]
+    pub fn signed_in_before(&self, app: &str, end: &mut usize) -> Vec<(SocketId, UserId)> {
+        let state = self.state();
+        let users = state.apps.get(app).and_then(|app| app.local.get(&*USERS));
+        let Some(Local::Members(users)) = users else {
+            *end = 0;
+            return Vec::new();
+        };
+        let last = users.len().min(*end);
+        *end = last.saturating_sub(STEP);
+        let users = users.get_range(*end..last).into_iter().flatten();
+        users.map(|(id, (_, member))| (*id, member.user_id.clone())).collect()
+    }
+
+    /// The connection of this node that has this name, if there is one.
+    #[must_use]
+    pub fn connection(&self, name: SocketId) -> Option<ConnectionId> {
+        self.socket_ids.connection(name)
     }
 
     /// The subscribers of a channel in the cluster: those of this node exactly, the others as last reported.

@@ -54,6 +54,10 @@ pub(super) enum ClusterMessage {
     Probe,
     /// The sender stays.
     ProbeReply { to: NodeName },
+    /// The sender asks all nodes for a part of a list.
+    Query { id: u64, query: String },
+    /// The answer to a query.
+    QueryReply { to: NodeName, id: u64, reply: String },
 }
 
 impl Message for ClusterMessage {
@@ -73,6 +77,8 @@ impl Message for ClusterMessage {
         "session_answer",
         "probe",
         "probe_reply",
+        "query",
+        "query_reply",
     ];
 }
 
@@ -272,6 +278,11 @@ mod tests {
             ),
             (ClusterMessage::Probe, r#""probe""#),
             (ClusterMessage::ProbeReply { to: "n".into() }, r#"{"probe_reply":{"to":"n"}}"#),
+            (ClusterMessage::Query { id: 7, query: "{}".into() }, r#"{"query":{"id":7,"query":"{}"}}"#),
+            (
+                ClusterMessage::QueryReply { to: "n".into(), id: 7, reply: "[]".into() },
+                r#"{"query_reply":{"to":"n","id":7,"reply":"[]"}}"#,
+            ),
         ]
     }
 

@@ -1,9 +1,7 @@
-use std::path::{Path, PathBuf};
-
 use clap::{Parser, Subcommand};
 
+use super::settings_source::SettingsSource;
 use super::{dev, listen, publish, token};
-use crate::config::{self, AuthKeys, Config, Environment, Problems};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,18 +30,6 @@ pub(super) struct Arguments {
     pub(super) command: Option<Command>,
 }
 
-/// The files with settings.
-#[derive(Debug, Clone, clap::Args)]
-pub(super) struct SettingsSource {
-    /// TOML file with settings; the environment overrides it
-    #[arg(long, global = true, value_name = "FILE", env = "YAMABIKO_CONFIG")]
-    config: Option<PathBuf>,
-
-    /// .env file, read by Laravel's rules; variables of the process override it
-    #[arg(long, global = true, value_name = "FILE")]
-    env_file: Option<PathBuf>,
-}
-
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Serve until SIGTERM or Ctrl-C (the default command)
@@ -63,18 +49,6 @@ pub(super) enum Command {
     Config(super::config::Args),
     /// Check the health of the server on this machine, for container health checks
     Healthcheck,
-}
-
-impl SettingsSource {
-    pub(super) fn load(&self, keys: AuthKeys) -> Result<Config, Problems> {
-        // An empty YAMABIKO_CONFIG counts as unset, like every other variable.
-        let file = self.config.as_deref().filter(|path| *path != Path::new(""));
-        let mut environment = Environment::of_process();
-        if let Some(path) = &self.env_file {
-            environment = environment.with_file(path)?;
-        }
-        config::load(file, &environment, keys)
-    }
 }
 
 #[cfg(test)]

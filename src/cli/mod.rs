@@ -13,6 +13,7 @@ mod publish;
 mod rlimit;
 mod sender_args;
 mod serve;
+mod settings_source;
 mod signals;
 mod token;
 

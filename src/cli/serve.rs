@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::mpsc;
 
-use super::arguments::SettingsSource;
+use super::settings_source::SettingsSource;
 use super::signals::{Hangup, shutdown_signal};
 use super::{Failure, rlimit};
 use crate::config::{self, AuthKeys, Config, Key};

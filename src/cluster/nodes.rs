@@ -225,10 +225,16 @@ impl Nodes {
         self.known.iter().all(|(node, entry)| !entry.status.is_alive() || self.is_older_than(node, entry))
     }
 
+    /// The other nodes that are alive, as far as this one knows.
+    pub fn others(&self) -> impl Iterator<Item = &NodeName> {
+        let others = self.known.iter().filter(|(node, entry)| **node != self.own && entry.status.is_alive());
+        others.map(|(node, _)| node)
+    }
+
     /// Whether another node becomes the leader if this one leaves.
     #[must_use]
     pub fn has_others(&self) -> bool {
-        self.known.iter().any(|(node, entry)| *node != self.own && entry.status.is_alive())
+        self.others().next().is_some()
     }
 
     /// A node has sent a request. Returns how long this node waits before it responds: the oldest node is first, because it has

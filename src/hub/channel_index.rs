@@ -1,7 +1,9 @@
-use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::message::{ChannelName, Encoding};
@@ -19,8 +21,19 @@ pub(super) struct ChannelIndex {
 
 #[derive(Debug, Default)]
 struct IndexState {
-    channels: HashMap<ChannelName, Entries, RandomState>,
+    /// A table whose places have numbers, so that a [walk](ChannelWalk) can go on after the lock was released.
+    channels: HashTable<(ChannelName, Entries)>,
+    hasher: RandomState,
     last_key: u64,
+    /// Changes before channels may move to other places.
+    layout: u64,
+}
+
+/// A walk over all channels, in steps.
+#[derive(Debug, Default)]
+pub(super) struct ChannelWalk {
+    layout: Option<u64>,
+    next: usize,
 }
 
 /// Identifies a channel and one encoding to the shards. A channel gets a new key when its last subscriber of that
@@ -76,17 +89,21 @@ impl ChannelIndex {
         shard: usize,
     ) -> (ChannelName, ChannelKey) {
         let mut state = self.write();
-        let IndexState { channels, last_key } = &mut *state;
+        let IndexState { channels, hasher, last_key, layout } = &mut *state;
         let mut new_entry = || {
             *last_key += 1;
             let counts = vec![0; self.shards].into_boxed_slice();
             EncodingEntry { key: ChannelKey(*last_key), encoding, counts }
         };
-        let name = match channels.get_key_value(channel) {
-            Some((name, _)) => name.clone(),
-            None => channel.clone(),
+        // The table makes room for one more.
+        *layout += u64::from(channels.len() == channels.capacity());
+        let hash = hasher.hash_one(channel);
+        let found = channels.entry(hash, |(name, _)| name == channel, |(name, _)| hasher.hash_one(name));
+        let (name, entries) = match found {
+            Entry::Occupied(place) => place.into_mut(),
+            Entry::Vacant(place) => place.insert((channel.clone(), Entries::One(new_entry()))).into_mut(),
         };
-        let entries = channels.entry(name.clone()).or_insert_with(|| Entries::One(new_entry()));
+        let name = name.clone();
         if !entries.iter().any(|entry| entry.encoding == encoding) {
             entries.add(new_entry());
         }
@@ -109,17 +126,19 @@ impl ChannelIndex {
         shard: usize,
     ) -> Option<ChannelKey> {
         let mut state = self.write();
-        let channels = &mut state.channels;
-        let entries = channels.get_mut(channel)?;
+        let IndexState { channels, hasher, layout, .. } = &mut *state;
+        let mut place = channels.find_entry(hasher.hash_one(channel), |(name, _)| name == channel).ok()?;
+        let (_, entries) = place.get_mut();
         let entry = entries.iter_mut().find(|entry| entry.encoding == encoding)?;
         let key = entry.key;
         if let Some(count) = entry.counts.get_mut(shard) {
             *count = count.saturating_sub(1);
         }
         if entry.counts.iter().all(|count| *count == 0) && entries.remove(key) {
-            channels.remove(channel);
+            place.remove();
             if channels.len() < channels.capacity() / 8 {
-                channels.shrink_to_fit();
+                *layout += 1;
+                channels.shrink_to_fit(|(name, _)| hasher.hash_one(name));
             }
         }
         self.channels.set(gauge(channels.len()));
@@ -129,31 +148,52 @@ impl ChannelIndex {
     /// Where a message of the channel goes: `None` if it has no subscriber, and else one target, or several.
     pub(super) fn find(&self, channel: &ChannelName) -> Option<(Target, Vec<Target>)> {
         let state = self.read();
-        let mut targets = state.channels.get(channel)?.iter().map(EncodingEntry::target);
+        let mut targets = state.get(channel)?.iter().map(EncodingEntry::target);
         Some((targets.next()?, targets.collect()))
     }
 
     /// The channels that have a subscriber.
     pub(super) fn channels(&self) -> Vec<ChannelName> {
-        self.read().channels.keys().cloned().collect()
+        self.read().channels.iter().map(|(name, _)| name.clone()).collect()
     }
 
     /// The keys of a channel, one for each encoding that has a subscriber.
     pub(super) fn keys(&self, channel: &ChannelName) -> Vec<ChannelKey> {
         let state = self.read();
-        state.channels.get(channel).into_iter().flat_map(Entries::iter).map(|entry| entry.key).collect()
+        state.get(channel).into_iter().flat_map(Entries::iter).map(|entry| entry.key).collect()
     }
 
     /// The key of a channel in an encoding that has a subscriber.
     pub(super) fn key(&self, channel: &ChannelName, encoding: Encoding) -> Option<ChannelKey> {
         let state = self.read();
-        state.channels.get(channel)?.iter().find(|entry| entry.encoding == encoding).map(|entry| entry.key)
+        state.get(channel)?.iter().find(|entry| entry.encoding == encoding).map(|entry| entry.key)
     }
 
     pub(super) fn subscribers(&self, channel: &ChannelName) -> usize {
         let state = self.read();
-        let entries = state.channels.get(channel).into_iter().flat_map(Entries::iter);
-        entries.flat_map(|entry| &entry.counts).map(|count| *count as usize).sum()
+        state.get(channel).map_or(0, Entries::subscribers)
+    }
+
+    /// Visits the next channels, `most` places of the table at a time, with the number of their subscribers. Returns whether there
+    /// are more. Starts again when channels may have moved, so that those that stay are visited at least once.
+    pub(super) fn visit(
+        &self,
+        walk: &mut ChannelWalk,
+        most: usize,
+        mut visit: impl FnMut(&ChannelName, usize),
+    ) -> bool {
+        let state = self.read();
+        if walk.layout != Some(state.layout) {
+            *walk = ChannelWalk { layout: Some(state.layout), next: 0 };
+        }
+        let end = state.channels.num_buckets().min(walk.next.saturating_add(most));
+        for place in walk.next..end {
+            if let Some((name, entries)) = state.channels.get_bucket(place) {
+                visit(name, entries.subscribers());
+            }
+        }
+        walk.next = end;
+        end < state.channels.num_buckets()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, IndexState> {
@@ -165,7 +205,18 @@ impl ChannelIndex {
     }
 }
 
+impl IndexState {
+    fn get(&self, channel: &ChannelName) -> Option<&Entries> {
+        let found = self.channels.find(self.hasher.hash_one(channel), |(name, _)| name == channel);
+        found.map(|(_, entries)| entries)
+    }
+}
+
 impl Entries {
+    fn subscribers(&self) -> usize {
+        self.iter().flat_map(|entry| &entry.counts).map(|count| *count as usize).sum()
+    }
+
     fn iter(&self) -> std::slice::Iter<'_, EncodingEntry> {
         match self {
             Self::One(entry) => std::slice::from_ref(entry).iter(),
@@ -284,6 +335,35 @@ mod tests {
         index.leave(&name("a"), PLAIN, 0);
         let (_, second) = index.join(&name("a"), PLAIN, 0);
         assert_ne!(first, second);
+    }
+
+    #[test]
+    fn a_walk_visits_all_channels_that_stay_while_others_come_and_go() {
+        let index = ChannelIndex::new(1, Gauge::default());
+        for number in 0..1000 {
+            index.join(&name(&format!("stays{number}")), PLAIN, 0);
+        }
+        let (mut walk, mut seen, mut steps) = (ChannelWalk::default(), std::collections::HashSet::new(), 0);
+        while index.visit(&mut walk, 16, |name, subscribers| {
+            assert_eq!(subscribers, 1);
+            seen.insert(name.clone());
+        }) {
+            steps += 1;
+            // Enough for the table to grow, to shrink and to clean up in between.
+            let other = |number: usize| name(&format!("other{number}"));
+            if steps < 400 {
+                for number in 0..5 {
+                    index.join(&other(steps * 5 + number), PLAIN, 0);
+                }
+            } else if steps < 800 {
+                for number in 0..5 {
+                    index.leave(&other((steps - 399) * 5 + number), PLAIN, 0);
+                }
+            }
+        }
+        assert!(steps > 100);
+        let stayed = seen.iter().filter(|name| name.as_str().starts_with("stays")).count();
+        assert_eq!(stayed, 1000);
     }
 
     #[test]

@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::yield_now;
 
 use crate::message::{Audience, ChannelName, CloseReason, Encoding, Frame, Position, UserId};
 use crate::telemetry::Metrics;
@@ -36,15 +37,29 @@ pub use connection::{Connection, ConnectionHandle, GatedSubscription, Subscripti
 pub use gate::Replay;
 pub use outbox::{Ending, Flushed, Outbox, Pushed};
 pub use read_proof::ReadProof;
+pub use shard::ListedConnection;
 pub use sink::DirectWrite;
 pub use wire_format::WireFormat;
 
 use batch::Delivery;
-use channel_index::{ChannelIndex, MAX_SHARDS, Target};
+use channel_index::{ChannelIndex, ChannelWalk, MAX_SHARDS, Target};
 use shard::{Command, Shard};
 
 /// Identifies a connection of this node; never used twice.
 pub type ConnectionId = u64;
+
+/// A walk over the connections of a node, in steps.
+#[derive(Debug)]
+pub struct ConnectionWalk {
+    shard: usize,
+    before: usize,
+}
+
+impl Default for ConnectionWalk {
+    fn default() -> Self {
+        Self { shard: 0, before: usize::MAX }
+    }
+}
 
 /// The hub of one node. Needs a Tokio runtime.
 #[derive(Debug)]
@@ -154,6 +169,38 @@ impl Hub {
     #[must_use]
     pub fn channels(&self) -> Vec<ChannelName> {
         self.index.channels()
+    }
+
+    /// Visits the channels that have a connection of this node, with how many, in no order and some twice.
+    ///
+    /// They are visited in steps: one that appears or disappears meanwhile may be included or not.
+    pub async fn visit_channels(&self, mut visit: impl FnMut(&ChannelName, usize)) {
+        const STEP: usize = 1024;
+        let mut walk = ChannelWalk::default();
+        while self.index.visit(&mut walk, STEP, &mut visit) {
+            yield_now().await;
+        }
+    }
+
+    /// The next connections of this node, in no order. `None`: these were all. A walk visits all that stay.
+    pub async fn next_connections(&self, walk: &mut ConnectionWalk) -> Option<Vec<ListedConnection>> {
+        const STEP: usize = 512;
+        let shard = self.shards.get(walk.shard)?;
+        let (answer, listed) = oneshot::channel();
+        let _ = shard.send(Command::ListConnections { before: walk.before, most: STEP, answer });
+        let (connections, before) = listed.await.unwrap_or_default();
+        *walk = match before {
+            0 => ConnectionWalk { shard: walk.shard + 1, before: usize::MAX },
+            before => ConnectionWalk { before, ..*walk },
+        };
+        Some(connections)
+    }
+
+    /// The outbox of a connection of this node.
+    pub async fn outbox(&self, id: ConnectionId) -> Option<Arc<Outbox>> {
+        let (answer, outbox) = oneshot::channel();
+        self.command(id, Command::FindConnection { id, answer });
+        outbox.await.ok().flatten()
     }
 
     /// Closes one `of`-th of the connections that are still open, on each shard at least one.

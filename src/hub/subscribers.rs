@@ -47,6 +47,11 @@ impl ChannelCount {
         }
     }
 
+    /// The channel, if it is the only one.
+    pub(super) fn only(&self) -> Option<ChannelKey> {
+        (self.0 & KEY != 0).then_some(ChannelKey(self.0 & !KEY))
+    }
+
     pub(super) fn remove(&mut self) {
         self.0 = if self.0 & KEY != 0 { 0 } else { self.0.saturating_sub(1) };
     }
@@ -66,6 +71,11 @@ pub(super) enum JoinedAs {
 impl Subscribers {
     pub(super) fn contains(&self, id: ConnectionId) -> bool {
         self.entries.contains_key(&id)
+    }
+
+    /// The user as whom a connection is subscribed.
+    pub(super) fn user(&self, id: ConnectionId) -> Option<UserKey> {
+        self.entries.get(&id).map(|subscriber| subscriber.user)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -68,6 +68,12 @@ impl Users {
         key
     }
 
+    /// The user of a connection with this key.
+    pub(super) fn id(&self, id: ConnectionId, key: UserKey) -> Option<UserId> {
+        let text = self.texts.get(&id).cloned();
+        text.or_else(|| (key != UserKey::NOBODY).then(|| UserId::from(key.0)))
+    }
+
     pub(super) fn leave(&mut self, id: ConnectionId) {
         if self.texts.remove(&id).is_some() && self.texts.len() < self.texts.capacity() / 8 {
             self.texts.shrink_to_fit();
@@ -112,6 +118,8 @@ mod tests {
             assert!(!users.include(&matcher, 1, UserKey::NOBODY), "{user}");
             let key = users.enter(id, user.clone());
             assert!(users.include(&matcher, id, key), "{user}");
+            assert_eq!(users.id(id, key), Some(user.clone()));
+            assert_eq!(users.id(1, UserKey::NOBODY), None);
         }
     }
 

@@ -14,10 +14,11 @@ use crate::admin::AdminHosts;
 use crate::api::{self, Access, Api, ApiState, Problem, Scope};
 use crate::broker::Broker;
 use crate::channels::Channels;
+use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
 use crate::protocol::pusher::Apps;
-use crate::transport::ApiError;
+use crate::transport::{ApiError, EndpointContext};
 
 /// What the API works with.
 pub(super) fn api_state(
@@ -26,8 +27,10 @@ pub(super) fn api_state(
     channels: &Arc<Channels>,
     native: &Arc<Native>,
     apps: &Apps,
+    context: &Arc<EndpointContext>,
+    hub: &Arc<Hub>,
 ) -> Arc<ApiState> {
-    Arc::new(ApiState {
+    ApiState::start(ApiState {
         broker: broker.clone(),
         channels: channels.clone(),
         native: native.clone(),
@@ -35,6 +38,9 @@ pub(super) fn api_state(
         sender: Sender::from(&settings.sender),
         outbox_bytes: settings.limits.outbox_bytes,
         reload: OnceLock::new(),
+        context: context.clone(),
+        hub: hub.clone(),
+        lists: ApiState::lists(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The composition root: builds the rooms, binds, drains.
 
 mod api;
+mod apps;
 mod drain;
 mod laravel_messages;
 mod public;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 use super::Settings;
-use super::run::{apps, rules};
+use super::apps::{apps, rules};
 use crate::api::{ApiState, ReloadReport};
 use crate::auth::Authenticator;
 use crate::channels::Channels;

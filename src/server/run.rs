@@ -10,6 +10,7 @@ use axum::Router;
 
 use super::Settings;
 use super::api::{api_state, may_disconnect, on_admin_port, on_public_port};
+use super::apps::{apps, rules};
 use super::drain::Drain;
 use super::laravel_messages::LaravelMessages;
 use super::public::{landing, public};
@@ -20,15 +21,15 @@ use crate::admin::{self, AdminHosts, AdminState, Load};
 use crate::api::Access;
 use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::{Broker, Status};
-use crate::channels::{AppRules, Channels, Histories};
+use crate::channels::{Channels, Histories};
 use crate::console::{self, ConsoleState};
 use crate::endpoint::native::{self, NativeEndpoint, Presence};
 use crate::endpoint::pusher::{self, PusherEndpoint};
 use crate::history::Limits;
 use crate::hub::Hub;
 use crate::message::{RetentionRules, Sender};
-use crate::protocol::native::{Native, PRESENCE_APP, PresenceEncoder};
-use crate::protocol::pusher::{App, Apps, PusherDialect};
+use crate::protocol::native::{Native, PresenceEncoder};
+use crate::protocol::pusher::{App, PusherDialect};
 use crate::telemetry::Metrics;
 use crate::transport::{
     Admission, ConnectionOptions, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies,
@@ -107,7 +108,7 @@ pub async fn run(
     )
     .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
 
-    let api = api_state(&settings, &broker, &channels, &native, &apps);
+    let api = api_state(&settings, &broker, &channels, &native, &apps, &context, &hub);
     let app = apps.iter().find(|app| app.enabled).cloned();
     let pusher_endpoint =
         PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
@@ -151,7 +152,7 @@ pub async fn run(
     };
     tokio::spawn(accept_http(admin_listener, operators, timeouts, descriptors.admin, metrics.clone()));
     let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, descriptors.public, metrics));
-    log_listening(address, admin_address, &broker);
+    log_listening(address, admin_address, &broker, &channels);
 
     shutdown.await;
     let drain = Drain { context, hub };
@@ -183,27 +184,18 @@ fn authenticator(settings: &Settings) -> anyhow::Result<Arc<Authenticator>> {
     Ok(Arc::new(authenticator))
 }
 
-fn log_listening(address: SocketAddr, admin: SocketAddr, broker: &Broker) {
+fn log_listening(address: SocketAddr, admin: SocketAddr, broker: &Broker, channels: &Channels) {
     tracing::info!(
         %address,
         %admin,
         version = env!("CARGO_PKG_VERSION"),
+        node = &**channels.node(),
         broker = if matches!(broker, Broker::Memory(_)) { "memory" } else { "redis" },
         "listening"
     );
     if let Status::Unavailable(reason) = broker.status() {
         tracing::info!(reason = &*reason, "waiting for the broker");
     }
-}
-
-pub(super) fn apps(settings: &Settings) -> anyhow::Result<Apps> {
-    Apps::new(&settings.pusher, &settings.apps).map_err(|problems| {
-        let lines: Vec<String> = problems
-            .iter()
-            .map(|(index, problem)| format!("apps[{index}].{}: {}", problem.key, problem.message))
-            .collect();
-        anyhow!("{}", lines.join("\n"))
-    })
 }
 
 /// What the endpoints share.
@@ -222,31 +214,6 @@ fn context(
         proxies,
         descriptors.sockets,
     )
-}
-
-/// What the engine has to know of the apps, the default one first, and of the native channels whose clients see each other.
-pub(super) fn rules(apps: &Apps, presence: Option<&Arc<PresenceEncoder>>) -> Vec<AppRules> {
-    let first = apps.first().into_iter();
-    let others = apps.iter().filter(|app| apps.first().is_none_or(|first| !Arc::ptr_eq(first, app)));
-    let rules = |app: &Arc<App>| AppRules {
-        id: app.credentials.id().clone(),
-        connections: app.rules.connections,
-        presence_members: app.rules.presence_members,
-        member_encoder: None,
-        subscription_count: app.rules.subscription_count,
-        cache_ttl: u64::try_from(app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX),
-        event_bytes: app.rules.event_bytes,
-    };
-    let native = presence.map(|encoder| AppRules {
-        id: PRESENCE_APP.into(),
-        connections: 0,
-        presence_members: usize::MAX,
-        member_encoder: Some(encoder.clone()),
-        subscription_count: false,
-        cache_ttl: 0,
-        event_bytes: 0,
-    });
-    first.chain(others).map(rules).chain(native).collect()
 }
 
 /// The console, if it is enabled. It signs tokens, so it needs a secret.

@@ -334,6 +334,7 @@ impl<H: ConnectionHandler> Future for ConnectionTask<H> {
         task.outbox().register(cx.waker());
         // A turn is short, so that it reads the clock once.
         let now = task.options.clock.now();
+        task.handler.answer_inquiries();
         let held_replies = std::mem::take(&mut task.holds_replies);
         let at_end = task.poll_read(cx, now).is_ready();
         task.on_tick(now);

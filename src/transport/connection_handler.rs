@@ -38,6 +38,9 @@ pub trait ConnectionHandler: Send + Unpin + 'static {
     /// The client has answered a ping that had this payload.
     fn on_pong(&mut self, _payload: &[u8]) {}
 
+    /// Answers those who [ask](super::Inquiries) about this connection. Called at every turn of the task.
+    fn answer_inquiries(&self) {}
+
     /// A close frame has been sent or received, or the connection is lost: nothing more is delivered, but the socket stays open until
     /// the closing handshake is done. May be called more than once.
     fn on_closing(&mut self, _reason: DisconnectReason) {}

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Request, Response, Version};
 
 use super::admission::Admission;
 use super::handshake::asks_for_upgrade;
+use super::inquiries::Inquiries;
 use super::{ConnectionOptions, DisconnectReason, OriginPolicy, PeerAddress, Rejection, TrustedProxies};
 use crate::telemetry::{Metrics, Reason};
 
@@ -19,6 +20,8 @@ pub struct EndpointContext {
     /// The metrics.
     pub metrics: Arc<Metrics>,
     options: ArcSwap<ConnectionOptions>,
+    /// Who asks connections about themselves.
+    pub inquiries: Inquiries,
     origins: ArcSwap<OriginPolicy>,
     proxies: TrustedProxies,
     /// How many connections the process has file descriptors for.
@@ -57,6 +60,7 @@ impl EndpointContext {
             admission,
             metrics,
             options: ArcSwap::from_pointee(options),
+            inquiries: Inquiries::default(),
             origins: ArcSwap::from_pointee(origins),
             proxies,
             descriptors,

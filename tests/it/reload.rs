@@ -82,8 +82,7 @@ fn a_mistake_changes_nothing_and_is_told() {
     ] {
         let line = reload(&server, &wrong);
         assert_eq!(line["level"], "ERROR", "{line}");
-        let problems: Vec<String> = server.log().iter().map(|line| line["problem"].to_string()).collect();
-        assert!(problems.iter().any(|line| line.contains(problem)), "{problem}: {problems:?}");
+        server.expect_log(|line| line["problem"].as_str().is_some_and(|text| text.contains(problem)));
         join(&server, OLD, 7, "chat:1").unwrap();
         assert_eq!(join(&server, NEW, 7, "chat:1").unwrap_err(), 401);
     }
@@ -101,8 +100,6 @@ fn a_mistake_changes_nothing_and_is_told() {
         (200, json!({ "reloaded": ["auth.secret"], "pending": ["api.keys"] }))
     );
     join(&server, NEW, 7, "chat:1").unwrap();
-    let response = Request::post_json(server.admin, "/api/v1/reload", "").send();
-    assert_eq!(response.status, 401);
 }
 
 #[test]

@@ -10,7 +10,9 @@ use crate::protocol::native::{
     Acknowledgement, MessageRef, Native, RejectReason, close, encode_acknowledgement,
 };
 use crate::telemetry::{Metrics, Reason, logged};
-use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
+use crate::transport::{
+    Admitted, ConnectionHandler, ConnectionInfo, DisconnectReason, EndpointContext, Message,
+};
 
 /// What all connections of the native protocol share.
 #[derive(Debug)]
@@ -89,6 +91,18 @@ impl ConnectionHandler for NativeHandler {
                 reply(Err(reason), message_ref.as_ref(), self.outbox(), limit, metrics);
             }
         }
+    }
+
+    fn answer_inquiries(&self) {
+        self.service.context.inquiries.answer(self.connection.id(), || ConnectionInfo {
+            protocol: "native",
+            name: None,
+            app: None,
+            user: Some(self.sender.id.clone()),
+            user_name: Some(self.sender.name.clone()),
+            channels: self.connection.channels().to_vec(),
+            queued_bytes: self.outbox().queued_bytes(),
+        });
     }
 
     fn on_throttled(&self) {

@@ -35,6 +35,10 @@ impl ConnectionHandler for PresenceHandler {
         self.0.membership.leave();
     }
 
+    fn answer_inquiries(&self) {
+        self.0.handler.answer_inquiries();
+    }
+
     fn on_throttled(&self) {
         self.0.handler.on_throttled();
     }

@@ -8,7 +8,7 @@ use super::recovering::{Recovering, parse_since};
 use super::recovery::Recovery;
 use crate::channels::{Attachment, Channels, Completion, JoinError, OverQuota};
 use crate::hub::{Connection, ConnectionHandle, ReadProof};
-use crate::message::{Broadcast, ChannelName, Close, Frame, SocketId};
+use crate::message::{Broadcast, ChannelName, Close, Frame, SocketId, UserId};
 use crate::protocol::pusher::{
     Action, App, Channel, ClientEvent, Fatal, Joined, RejectReason, Session, SessionKey, Subscribe,
     SubscriptionError, Ticket, Unsubscribed, close, server_message,
@@ -73,6 +73,13 @@ impl ConnectionGuard {
     /// The connection's name in the cluster.
     pub(super) fn id(&self) -> SocketId {
         self.0.lock().session.socket_id()
+    }
+
+    /// Its name in the cluster, the user that it is signed in as, and its channels.
+    pub(super) fn describe(&self) -> (SocketId, Option<UserId>, Vec<ChannelName>) {
+        let inner = self.0.lock();
+        let channels = inner.session.active_channels().map(|channel| channel.name().clone()).collect();
+        (inner.session.socket_id(), inner.session.user().map(|user| user.id.clone()), channels)
     }
 
     /// Handles a message of the client. Answers go into the connection's outbox.

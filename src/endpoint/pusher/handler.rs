@@ -3,7 +3,9 @@ use std::sync::Arc;
 use super::connection::ConnectionGuard;
 use crate::hub::{Connection, Outbox};
 use crate::protocol::pusher::{App, close};
-use crate::transport::{Admitted, ConnectionHandler, DisconnectReason, EndpointContext, Message};
+use crate::transport::{
+    Admitted, ConnectionHandler, ConnectionInfo, DisconnectReason, EndpointContext, Message,
+};
 
 /// One WebSocket connection of the Pusher protocol, served or only waiting to be closed.
 #[derive(Debug)]
@@ -75,6 +77,24 @@ impl ConnectionHandler for PusherHandler {
         if let Some(client) = self.served.as_mut().and_then(|served| served.client.take()) {
             client.end(reason);
         }
+    }
+
+    fn answer_inquiries(&self) {
+        self.context.inquiries.answer(self.connection.id(), || {
+            let (name, user, channels) = self.client().map_or((None, None, Vec::new()), |client| {
+                let (name, user, channels) = client.describe();
+                (Some(name), user, channels)
+            });
+            ConnectionInfo {
+                protocol: "pusher",
+                name,
+                app: self.app().map(str::to_owned),
+                user,
+                user_name: None,
+                channels,
+                queued_bytes: self.outbox().queued_bytes(),
+            }
+        });
     }
 
     fn on_throttled(&self) {

@@ -64,6 +64,16 @@ pub(super) enum Command {
         reason: CloseReason,
     },
     CountUnflushed(oneshot::Sender<usize>),
+    /// Lists at most `most` connections, of those before a place, and says where to go on: 0 if these were the last.
+    ListConnections {
+        before: usize,
+        most: usize,
+        answer: oneshot::Sender<(Vec<ListedConnection>, usize)>,
+    },
+    FindConnection {
+        id: ConnectionId,
+        answer: oneshot::Sender<Option<Arc<Outbox>>>,
+    },
     /// Closes the connections that have joined one of these channels as this user, or any channel.
     CloseUser {
         user: UserId,
@@ -79,6 +89,15 @@ pub(super) enum Command {
         id: ConnectionId,
         reason: CloseReason,
     },
+}
+
+/// A connection in a list.
+#[derive(Debug)]
+pub struct ListedConnection {
+    pub id: ConnectionId,
+    pub outbox: Arc<Outbox>,
+    /// `None`: the connection has joined as no user, or several channels, so that the shard does not know.
+    pub user: Option<UserId>,
 }
 
 /// A share of the connections, and the task that writes to them.
@@ -199,6 +218,14 @@ impl Shard {
                         .count();
                     let _ = answer.send(unflushed);
                 }
+                Command::ListConnections { before, most, answer } => {
+                    // Fails if nobody waits any more.
+                    let _ = answer.send(self.list(before, most));
+                }
+                Command::FindConnection { id, answer } => {
+                    let _ =
+                        answer.send(self.connections.get(&id).map(|connection| connection.outbox.clone()));
+                }
                 Command::CloseUser { user, keys, reason } => self.close_user(&user, keys.as_deref(), reason),
                 Command::CloseChannel { keys, reason } => self.close_channel(&keys, reason).await,
                 Command::CloseConnection { id, reason } => {
@@ -304,6 +331,19 @@ impl Shard {
             self.channels.values().flat_map(Subscribers::all).for_each(close_if_included);
             self.gates.all().for_each(close_if_included);
         }
+    }
+
+    /// From the last to the first, because a connection that is removed leaves its place to the last one.
+    fn list(&self, before: usize, most: usize) -> (Vec<ListedConnection>, usize) {
+        let end = self.connections.len().min(before);
+        let start = end.saturating_sub(most);
+        let range = self.connections.get_range(start..end).into_iter().flatten();
+        let listed = range.map(|(id, connection)| {
+            let only = connection.channels.only().and_then(|key| self.channels.get(&key));
+            let user = only.and_then(|subscribers| self.users.id(*id, subscribers.user(*id)?));
+            ListedConnection { id: *id, outbox: connection.outbox.clone(), user }
+        });
+        (listed.collect(), start)
     }
 
     async fn close_channel(&mut self, keys: &[ChannelKey], reason: CloseReason) {

@@ -3,6 +3,7 @@
 mod access;
 mod disconnect;
 mod document;
+mod lists;
 mod problems;
 mod publish;
 
@@ -27,7 +28,7 @@ scopes = ["publish"]
 [[api.keys]]
 name = "operator"
 secret = "operator-key-of-the-tests-32-bytes"
-scopes = ["read", "disconnect"]
+scopes = ["read", "disconnect", "reload"]
 
 [api]
 public_path = "/yamabiko"
