@@ -1,6 +1,7 @@
 //! The HTTP API under `/api/v1`, as the application and operators use it.
 
 mod access;
+mod curl;
 mod disconnect;
 mod document;
 mod lists;
