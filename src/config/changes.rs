@@ -41,8 +41,8 @@ fn of_apps(before: &[Json], after: &[Json]) -> Vec<String> {
         let Some(other) = after.iter().filter_map(Json::as_object).find(same) else { continue };
         let id = app.get("id").and_then(Json::as_str).unwrap_or_default();
         let names: BTreeSet<&String> = app.keys().chain(other.keys()).collect();
-        let changed = names.into_iter().filter(|name| app.get(*name) != other.get(*name));
-        changes.extend(changed.map(|name| format!("apps.{id}.{name}")));
+        let differing = names.into_iter().filter(|name| app.get(*name) != other.get(*name));
+        changes.extend(differing.map(|name| format!("apps.{id}.{name}")));
     }
     changes
 }

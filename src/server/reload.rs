@@ -76,12 +76,20 @@ pub(super) struct Parts {
 }
 
 impl Reloader {
-    pub(super) fn new(read: ReadSettings, current: Settings, parts: Parts) -> Arc<Self> {
-        Arc::new(Self { read, current: Mutex::new(current), parts })
+    /// Reloads at each request, also of the API. Needs a tokio runtime.
+    pub(super) fn start(Reloads { read, requests }: Reloads, current: Settings, parts: Parts) {
+        let reloader = Arc::new(Self { read, current: Mutex::new(current), parts });
+        reloader.parts.api.set_reload({
+            let reloader = Arc::downgrade(&reloader);
+            Box::new(move || {
+                reloader.upgrade().map_or_else(|| Err("the server is stopping".into()), |of| of.reload())
+            })
+        });
+        tokio::spawn(reloader.run(requests));
     }
 
     /// Reads the settings again, and takes over what can be. The error has one problem a line; nothing has changed then.
-    pub(super) fn reload(&self) -> Result<ReloadReport, String> {
+    fn reload(&self) -> Result<ReloadReport, String> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let read = (self.read)().and_then(|changed| {
             let merged = merge(&current, changed.settings);
@@ -109,7 +117,7 @@ impl Reloader {
     }
 
     /// Reloads at each request, until they end.
-    pub(super) async fn run(self: Arc<Self>, mut requests: mpsc::UnboundedReceiver<()>) {
+    async fn run(self: Arc<Self>, mut requests: mpsc::UnboundedReceiver<()>) {
         while requests.recv().await.is_some() {
             let reloader = self.clone();
             // Files are read.

@@ -112,7 +112,7 @@ pub async fn run(
     let app = apps.iter().find(|app| app.enabled).cloned();
     let pusher_endpoint =
         PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
-    if let Some(Reloads { read, requests }) = reloads {
+    if let Some(reloads) = reloads {
         let parts = Parts {
             authenticator: authenticator.clone(),
             native: native.clone(),
@@ -122,12 +122,128 @@ pub async fn run(
             api: api.clone(),
             clock: hub.clock(),
         };
-        let reloader = Reloader::new(read, settings.clone(), parts);
-        api.set_reload({
-            let reloader = reloader.clone();
-            Box::new(move || reloader.reload())
-        });
-        tokio::spawn(reloader.run(requests));
+        Reloader::start(reloads, settings.clone(), parts);
+    }
+    let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
+    let console = console(&settings, &broker, authenticator, native, address, app)?;
+    let load = {
+        let context = context.clone();
+        move || Load { draining: context.is_draining(), connections: context.admission.open() }
+    };
+    let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
+    let access = Access::operators(&settings.api.keys, admin_address.ip());
+    let admin_state = AdminState { broker: broker.clone(), metrics: metrics.clone(), load };
+    let operators = admin::routes(admin_state, hosts.clone(), may_disconnect(access.clone()))
+        .merge(on_admin_port(api.clone(), &access, hosts));
+    let has_console = console.is_some();
+    let routes = native::routes(Arc::new(endpoint), move || landing(has_console))
+        .merge(pusher::routes(pusher_endpoint.clone()))
+        .merge(on_public_port(api, &settings.api))
+        .merge(console.unwrap_or_default());
+    let everyone = public(routes);
+    let timeouts = HttpTimeouts {
+        handshake: settings.limits.handshake_timeout,
+        keep_alive: settings.limits.keep_alive_timeout,
+    };
+    tokio::spawn(accept_http(admin_listener, operators, timeouts, descriptors.admin, metrics.clone()));
+    let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, descriptors.public, metrics));
+    log_listening(address, admin_address, &broker, &channels);
+
+    shutdown.await;
+    let drain = Drain { context, hub };
+    let cut = drain.run(&channels, settings.server.shutdown_grace).await;
+    let linger = pusher_endpoint.finish().await;
+    channels.leave(LAST_WEBHOOKS_TIMEOUT, linger).await;
+    broker.shutdown().await;
+    drain.close_held().await;
+    accepting.abort();
+    log_stopped(cut);
+    Ok(())
+}
+
+fn log_stopped(cut: usize) {
+    if cut > 0 {
+        tracing::warn!(
+            connections = cut,
+            "connections cut: they did not finish within server.shutdown_grace"
+        );
+    }
+    tracing::info!("stopped");
+}
+
+fn authenticator(settings: &Settings) -> anyhow::Result<Arc<Authenticator>> {
+    let authenticator = Arc::new(authenticator(&settings)?);
+    let apps = apps(&settings)?;
+
+    let listener = bind(&settings.server.host, settings.server.port, "server.host, server.port").await?;
+    let admin_address = settings.admin.listen;
+    let admin_listener = bind(&admin_address.ip().to_string(), admin_address.port(), "admin.listen").await?;
+
+    let channel_bytes = settings.recovery.channel_bytes;
+    let retention = Arc::new(RetentionRules { channel_bytes, ..retention(&settings.channels, &apps) });
+    let (broker, inbound) = Broker::start_for(
+        &settings.redis,
+        Sender::from(&settings.sender),
+        settings.limits.queue_bytes,
+        retention.clone(),
+        Arc::new(LaravelMessages::new(&apps, retention.clone())),
+        metrics.clone(),
+    )?;
+    let broker = Arc::new(broker);
+    let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
+    let webhooks = Webhooks::start(&apps, &metrics);
+    let limits = Limits { channel_bytes, total_bytes: settings.recovery.total_bytes };
+    let histories = Histories::start(broker.clone(), retention, limits);
+    let native = Arc::new(Native::new(&settings.channels));
+    let presence =
+        native.has_any_presence().then(|| Arc::new(PresenceEncoder::new(&(&settings.sender).into())));
+    let channels = Channels::start(
+        rules(&apps, presence.as_ref()),
+        &PusherDialect,
+        hub.clone(),
+        broker.clone(),
+        histories.clone(),
+        webhooks,
+        metrics.clone(),
+    );
+    let relay = Relay {
+        native: native.clone(),
+        hub: hub.clone(),
+        channels: channels.clone(),
+        histories: histories.clone(),
+        metrics: metrics.clone(),
+    };
+    tokio::spawn(relay.run(inbound));
+
+    let descriptors = Descriptors::of_process();
+    let context = context(&settings, &hub, &metrics, &descriptors);
+    let endpoint = NativeEndpoint::new(
+        context.clone(),
+        hub.clone(),
+        native.clone(),
+        broker.clone(),
+        histories.clone(),
+        authenticator.clone(),
+        settings.auth.close_on_expiry,
+    )
+    .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
+
+    let api = api_state(&settings, &broker, &channels, &native, &apps, &context, &hub);
+    let app = apps.iter().find(|app| app.enabled).cloned();
+    let pusher_endpoint =
+        PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
+    if let Some(reloads) = reloads {
+        let parts = Parts {
+            authenticator: authenticator.clone(),
+            native: native.clone(),
+            context: context.clone(),
+            pusher: pusher_endpoint.clone(),
+            channels: channels.clone(),
+            api: api.clone(),
+            clock: hub.clock(),
+        };
+        Reloader::start(reloads, settings.clone(), parts);
     }
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let console = console(&settings, &broker, authenticator, native, address, app)?;
@@ -182,6 +298,13 @@ fn authenticator(settings: &Settings) -> anyhow::Result<Arc<Authenticator>> {
         anyhow!("{}", lines.join("\n"))
     })?;
     Ok(Arc::new(authenticator))
+}
+
+fn authenticator(settings: &Settings) -> anyhow::Result<Authenticator> {
+    Authenticator::new(&settings.auth).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow!("{}", lines.join("\n"))
+    })
 }
 
 fn log_listening(address: SocketAddr, admin: SocketAddr, broker: &Broker, channels: &Channels) {
