@@ -151,24 +151,31 @@ pub async fn run(
 
     shutdown.await;
     let drain = Drain { context, hub };
-    let cut = drain.run(&channels, settings.server.shutdown_grace).await;
-    let linger = pusher_endpoint.finish().await;
-    channels.leave(LAST_WEBHOOKS_TIMEOUT, linger).await;
-    broker.shutdown().await;
-    drain.close_held().await;
+    stop(&drain, &channels, &pusher_endpoint, &broker, settings.server.shutdown_grace).await;
     accepting.abort();
-    log_stopped(cut);
+    tracing::info!("stopped");
     Ok(())
 }
 
-fn log_stopped(cut: usize) {
+/// Closes the connections, and leaves the other nodes.
+async fn stop(
+    drain: &Drain,
+    channels: &Arc<Channels>,
+    pusher: &PusherEndpoint,
+    broker: &Broker,
+    grace: Duration,
+) {
+    let cut = drain.run(channels, grace).await;
+    let linger = pusher.finish().await;
+    channels.leave(LAST_WEBHOOKS_TIMEOUT, linger).await;
+    broker.shutdown().await;
+    drain.close_held().await;
     if cut > 0 {
         tracing::warn!(
             connections = cut,
             "connections cut: they did not finish within server.shutdown_grace"
         );
     }
-    tracing::info!("stopped");
 }
 
 fn authenticator(settings: &Settings) -> anyhow::Result<Arc<Authenticator>> {
