@@ -141,10 +141,7 @@ pub async fn run(
         .merge(on_public_port(api, &settings.api))
         .merge(console.unwrap_or_default());
     let everyone = public(routes);
-    let timeouts = HttpTimeouts {
-        handshake: settings.limits.handshake_timeout,
-        keep_alive: settings.limits.keep_alive_timeout,
-    };
+    let timeouts = timeouts(&settings);
     tokio::spawn(accept_http(admin_listener, operators, timeouts, descriptors.admin, metrics.clone()));
     let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, descriptors.public, metrics));
     log_listening(address, admin_address, &broker, &channels);
@@ -197,6 +194,13 @@ fn log_listening(address: SocketAddr, admin: SocketAddr, broker: &Broker, channe
     );
     if let Status::Unavailable(reason) = broker.status() {
         tracing::info!(reason = &*reason, "waiting for the broker");
+    }
+}
+
+fn timeouts(settings: &Settings) -> HttpTimeouts {
+    HttpTimeouts {
+        handshake: settings.limits.handshake_timeout,
+        keep_alive: settings.limits.keep_alive_timeout,
     }
 }
 
