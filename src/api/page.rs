@@ -120,6 +120,8 @@ impl Operation<'_> {
         let example = at(self.described, "/requestBody/content/application~1json/example");
         if !example.is_null() {
             let _ = write!(command, " \\\n  --json '{example}'");
+        } else if self.method != "GET" {
+            let _ = write!(command, " -X {}", self.method);
         }
         command
     }

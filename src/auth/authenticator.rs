@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::Uri;
@@ -16,16 +16,12 @@ use super::jwks_url::jwks_url;
 use super::keys::{KeySet, VerificationKey};
 use super::{Identity, Jwks, KeyProblem, Revocations, Settings, TokenRejectReason};
 
-/// Verifies tokens. The keys of the settings are read and checked once, at startup; those of a JSON Web Key Set are replaced without
-/// a lock.
+/// Verifies tokens.
 #[derive(Debug)]
 pub struct Authenticator {
-    keys: Vec<VerificationKey>,
-    issuer: String,
-    audience: String,
-    leeway: u64,
-    warnings: Vec<KeyProblem>,
+    requirements: ArcSwap<Requirements>,
     revocations: Arc<Revocations>,
+    /// As it was at the start.
     jwks_url: Option<Uri>,
     /// `None`: not yet.
     fetched: ArcSwapOption<Jwks>,
@@ -42,41 +38,46 @@ impl fmt::Debug for UnknownKeyHook {
     }
 }
 
+/// What a token must have.
+#[derive(Debug)]
+struct Requirements {
+    keys: Vec<VerificationKey>,
+    issuer: String,
+    audience: String,
+    leeway: u64,
+    warnings: Vec<KeyProblem>,
+}
+
 impl Authenticator {
     /// Reads the keys. The error lists all problems with them. Without keys, every token is rejected.
     pub fn new(settings: &Settings) -> Result<Self, Vec<KeyProblem>> {
         install_crypto_provider();
-        let KeySet { usable: keys, mut problems, warnings } = KeySet::read(settings);
-        let jwks_url = jwks_url(settings).unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        let requirements = Requirements::new(settings)?;
         Ok(Self {
-            keys,
-            issuer: settings.issuer.clone(),
-            audience: settings.audience.clone(),
-            leeway: settings.leeway.as_secs(),
-            warnings,
+            requirements: ArcSwap::from_pointee(requirements),
             revocations: Arc::default(),
-            jwks_url,
+            jwks_url: jwks_url(settings).unwrap_or_default(),
             fetched: ArcSwapOption::empty(),
             unknown_key: UnknownKeyHook::default(),
         })
     }
 
+    /// Replaces the keys and what else a token must have. The error lists all problems, and nothing is replaced then.
+    pub fn set_requirements(&self, settings: &Settings) -> Result<(), Vec<KeyProblem>> {
+        self.requirements.store(Arc::new(Requirements::new(settings)?));
+        Ok(())
+    }
+
     /// Whether there are keys, or will be.
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        !self.keys.is_empty() || self.jwks_url.is_some()
+        !self.requirements.load().keys.is_empty() || self.jwks_url.is_some()
     }
 
     /// Whether tokens can be verified: the first keys of a JSON Web Key Set may not have been fetched yet.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.keys.is_empty() || self.jwks_url.is_none() || self.has_fetched_keys()
+        !self.requirements.load().keys.is_empty() || self.jwks_url.is_none() || self.has_fetched_keys()
     }
 
     /// Where more keys are.
@@ -105,13 +106,14 @@ impl Authenticator {
 
     /// Problems that do not prevent the start, such as a short secret.
     #[must_use]
-    pub fn warnings(&self) -> &[KeyProblem] {
-        &self.warnings
+    pub fn warnings(&self) -> Vec<KeyProblem> {
+        self.requirements.load().warnings.clone()
     }
 
     /// Verifies a token's signature and claims. `now` is Unix time in seconds.
     pub fn verify(&self, token: &str, now: u64) -> Result<Identity, TokenRejectReason> {
-        if !self.has_keys() {
+        let requirements = self.requirements.load();
+        if requirements.keys.is_empty() && self.jwks_url.is_none() {
             return Err(TokenRejectReason::NoKeys);
         }
         if token.is_empty() {
@@ -128,9 +130,9 @@ impl Authenticator {
             // No critical extension is supported, so such a token must be rejected (RFC 7515, section 4.1.11).
             return Err(TokenRejectReason::Malformed);
         }
-        self.verify_signature(&header, message, signature)?;
-        let identity =
-            TokenClaims::parse(&decode(payload)?)?.verify(now, self.leeway, &self.issuer, &self.audience)?;
+        self.verify_signature(&requirements, &header, message, signature)?;
+        let Requirements { leeway, issuer, audience, .. } = &**requirements;
+        let identity = TokenClaims::parse(&decode(payload)?)?.verify(now, *leeway, issuer, audience)?;
         if self.is_revoked(&identity, now) { Err(TokenRejectReason::Revoked) } else { Ok(identity) }
     }
 
@@ -148,6 +150,7 @@ impl Authenticator {
 
     fn verify_signature(
         &self,
+        requirements: &Requirements,
         header: &Header<'_>,
         message: &str,
         signature: &str,
@@ -157,7 +160,7 @@ impl Authenticator {
         let mut reason = TokenRejectReason::AlgorithmNotAccepted;
         let fetched = self.fetched.load();
         let fetched = fetched.as_deref().map(Jwks::keys).unwrap_or_default();
-        let keys = || self.keys.iter().chain(fetched);
+        let keys = || requirements.keys.iter().chain(fetched);
         for key in keys() {
             if !key.algorithms.contains(&algorithm) {
                 continue;
@@ -188,6 +191,23 @@ impl Authenticator {
             }
         }
         Err(reason)
+    }
+}
+
+impl Requirements {
+    fn new(settings: &Settings) -> Result<Self, Vec<KeyProblem>> {
+        let KeySet { usable: keys, mut problems, warnings } = KeySet::read(settings);
+        problems.extend(jwks_url(settings).err());
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            keys,
+            issuer: settings.issuer.clone(),
+            audience: settings.audience.clone(),
+            leeway: settings.leeway.as_secs(),
+            warnings,
+        })
     }
 }
 

@@ -206,7 +206,7 @@ fn auth(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     let settings = &config.settings.server.auth;
     let found = match Authenticator::new(settings) {
         Ok(authenticator) => {
-            let warnings: Vec<_> = authenticator.warnings().to_vec();
+            let warnings: Vec<_> = authenticator.warnings();
             let warnings: Vec<_> = warnings.into_iter().map(|warning| located(config, warning)).collect();
             config.warnings.extend(warnings);
             let no_credentials = !authenticator.has_keys() && config.settings.server.apps.is_empty();

@@ -1,7 +1,8 @@
 //! Mounts the API on the ports.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
@@ -36,10 +37,11 @@ pub(super) fn api_state(
         broker: broker.clone(),
         channels: channels.clone(),
         native: native.clone(),
-        apps: apps.clone(),
+        apps: ArcSwap::from_pointee(apps.clone()),
         revoker: revoker.clone(),
         sender: Sender::from(&settings.sender),
         outbox_bytes: settings.limits.outbox_bytes,
+        reload: OnceLock::new(),
         context: context.clone(),
         hub: hub.clone(),
         lists: ApiState::lists(),

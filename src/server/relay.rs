@@ -29,7 +29,10 @@ pub(super) struct Relay {
 impl Relay {
     /// Ends with the broker's stream.
     pub(super) async fn run(self, mut inbound: UnboundedReceiver<Inbound>) {
-        let mut removed_keys = RemovedKeys::new(self.metrics.clone(), self.native.kinds_with_fields());
+        let mut removed_keys = RemovedKeys::new(
+            self.metrics.clone(),
+            self.native.kinds_with_fields().iter().map(String::as_str),
+        );
         let mut batch = Vec::with_capacity(BATCH);
         while inbound.recv_many(&mut batch, BATCH).await > 0 {
             for inbound in batch.drain(..) {
@@ -161,10 +164,10 @@ impl Relay {
         let mut removed_by = None;
         let delivery = self.native.deliver(event, position, |kind, key| {
             removed_keys.count(kind, key);
-            removed_by = Some(kind);
+            removed_by.get_or_insert_with(|| kind.to_owned());
         });
         if let Some(kind) = removed_by {
-            removed_keys.log(kind, event.channel.as_str());
+            removed_keys.log(&kind, event.channel.as_str());
         }
         let dropped = match delivery {
             Ok((_, frame)) if frame.bytes().len() > self.hub.outbox_bytes() => "too_large",

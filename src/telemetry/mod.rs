@@ -17,7 +17,7 @@ mod token_metrics;
 
 pub use labels::{ApiCall, ApiRequest, KindLabel, Reason};
 pub use log_writer::flush_logs;
-pub use logs::{init_logs, log_suppressed_lines, logged, validate_filter};
+pub use logs::{init_logs, log_suppressed_lines, logged, set_log_level, validate_filter};
 pub use metrics::Metrics;
 pub use removed_keys::RemovedKeys;
 pub use settings::{LogFormat, Settings};

@@ -61,7 +61,8 @@ use topic_names::TopicNames;
 use url::RedisUrl;
 
 pub use revocation_store::{REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore};
-pub use session_store::{SessionFields, SessionStore, SignOfLife};
+pub use session_store::{SessionStore, SignOfLife};
+pub use session_writer::SessionFields;
 pub(super) use url::RedisUrlError;
 pub use url::check_url;
 

@@ -93,7 +93,7 @@ impl NativeEndpoint {
         if matches!(context.new_connections(), NewConnections::Reject | NewConnections::Hold) {
             return Err(Rejection::DRAINING);
         }
-        if !context.origins.admits(request.headers()) {
+        if !context.admits_origin(request.headers()) {
             return Err(Rejection::ORIGIN);
         }
         let identity = self.authenticate(request)?;
@@ -122,7 +122,7 @@ impl NativeEndpoint {
         let sender = Sender { name: identity.name, id: identity.id };
         let handler = NativeHandler::new(self.service.clone(), connection, sender, admitted);
         let expires_at = self.service.close_on_expiry.then_some(identity.expires_at);
-        let options = context.options.clone();
+        let options = context.options();
         match membership {
             None => serve(upgrade, handler, options, expires_at),
             Some(membership) => {
