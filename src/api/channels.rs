@@ -110,7 +110,7 @@ pub(super) async fn channels(
     let apps: Vec<Arc<str>> = match params.app.as_deref() {
         Some("") => Vec::new(),
         Some(id) => vec![state.app(id)?.credentials.id().clone()],
-        None => state.apps.iter().map(|app| app.credentials.id().clone()).collect(),
+        None => state.apps.load().iter().map(|app| app.credentials.id().clone()).collect(),
     };
     let (mut parts, mut missing) = (Vec::new(), Vec::new());
     if params.app.as_deref().is_none_or(str::is_empty) {

@@ -18,7 +18,10 @@ mod problem;
 mod publish;
 mod publish_batch;
 mod published_message;
+mod reload;
+mod reload_report;
 mod request;
+mod revocations;
 mod routes;
 mod scope;
 mod settings;
@@ -27,6 +30,7 @@ mod users;
 
 pub use access::{Access, AccessError, Caller};
 pub use problem::Problem;
+pub use reload_report::{Reload, ReloadReport};
 pub use routes::routes;
 pub use scope::Scope;
 pub use settings::{Api, ApiKeySettings, ApiProblem};

@@ -1,14 +1,17 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::Problem;
+use super::reload_report::{Reload, ReloadReport};
 use crate::broker::Broker;
 use crate::channels::Channels;
 use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
 use crate::protocol::pusher::{App, Apps};
+use crate::tokens::Revoker;
 use crate::transport::EndpointContext;
 
 /// What the API works with.
@@ -24,22 +27,31 @@ pub struct ApiState {
     pub context: Arc<EndpointContext>,
     /// The rules of native channels.
     pub native: Arc<Native>,
-    pub apps: Apps,
+    pub apps: ArcSwap<Apps>,
+    pub revoker: Arc<Revoker>,
     /// The sender of messages that name none.
     pub sender: Sender,
     /// The largest encoded message that subscribers can receive, in bytes.
     pub outbox_bytes: usize,
+    /// Set once, if the server can reload its settings.
+    pub reload: OnceLock<Reload>,
     /// Bounds the lists that are made at a time.
     pub lists: Semaphore,
 }
 
 impl ApiState {
+    /// Lets requests reload the settings of the server.
+    pub fn set_reload(&self, reload: Box<dyn Fn() -> Result<ReloadReport, String> + Send + Sync>) {
+        // There is one.
+        let _ = self.reload.set(Reload(Arc::from(reload)));
+    }
+
     /// An app that serves requests.
-    pub(super) fn app(&self, id: &str) -> Result<&Arc<App>, Problem> {
-        let app = self
-            .apps
-            .by_id(id)
-            .ok_or_else(|| Problem::invalid("unknown_app", format!("there is no app with the ID {id:?}")))?;
+    pub(super) fn app(&self, id: &str) -> Result<Arc<App>, Problem> {
+        let app =
+            self.apps.load().by_id(id).cloned().ok_or_else(|| {
+                Problem::invalid("unknown_app", format!("there is no app with the ID {id:?}"))
+            })?;
         if app.enabled {
             Ok(app)
         } else {

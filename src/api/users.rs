@@ -155,7 +155,7 @@ impl ApiState {
                 }
             }
         }
-        for app in self.apps.iter() {
+        for app in self.apps.load_full().iter() {
             let (app, mut end) = (app.credentials.id(), usize::MAX);
             while end > 0 {
                 for (_, user) in self.channels.signed_in_before(app, &mut end) {

@@ -74,7 +74,7 @@ pub struct Channels {
     /// Of the apps that have one of their own, by their IDs.
     member_encoders: HashMap<Arc<str>, Arc<dyn MemberEncoder>>,
     /// The app of events that name none.
-    default_app: Option<AppRules>,
+    default_app: Option<Arc<str>>,
     /// Whether this node tells the others that it is there. Without apps it does so from the first question on that a node asks the
     /// others: see [`node_queries`].
     is_in_cluster: AtomicBool,
@@ -129,11 +129,11 @@ impl Channels {
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
         let since = unix_milliseconds();
-        let default_app = apps.iter().find(|app| app.member_encoder.is_none()).cloned();
+        let default_app = apps.iter().find(|app| app.member_encoder.is_none()).map(|app| app.id.clone());
         let has_apps = !apps.is_empty();
         let member_encoders =
             apps.iter().filter_map(|app| Some((app.id.clone(), app.member_encoder.clone()?))).collect();
-        let topics = Topics::new(broker.clone(), dialect, default_app.as_ref().map(|app| app.id.clone()));
+        let topics = Topics::new(broker.clone(), dialect, default_app.clone());
         let apps = apps.into_iter().map(|rules| {
             let has_webhooks = webhooks.has(&rules.id);
             AppState::new(rules, has_webhooks)

@@ -1,9 +1,7 @@
-use std::path::{Path, PathBuf};
-
 use clap::{Parser, Subcommand};
 
+use super::settings_source::SettingsSource;
 use super::{dev, listen, publish, token};
-use crate::config::{self, AuthKeys, Config, Environment, Problems};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,20 +16,15 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings.";
 
 const SERVING: &str = "\
 Settings are read from the files given with --config and --env-file and from the environment. `yamabiko config show`
-prints them all. The log is written to standard error. On SIGTERM or Ctrl-C, connections are closed gradually within
+prints them all. On SIGHUP, the files are read again. The log is written to standard error. On SIGTERM or Ctrl-C, connections are closed gradually within
 server.shutdown_grace; a second signal exits immediately.";
 
 /// Carries live messages between a Laravel application and its browsers.
 #[derive(Debug, Parser)]
 #[command(name = "yamabiko", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(super) struct Arguments {
-    /// TOML file with settings; the environment overrides it
-    #[arg(long, global = true, value_name = "FILE", env = "YAMABIKO_CONFIG")]
-    config: Option<PathBuf>,
-
-    /// .env file, read by Laravel's rules; variables of the process override it
-    #[arg(long, global = true, value_name = "FILE")]
-    env_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) source: SettingsSource,
 
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -56,18 +49,6 @@ pub(super) enum Command {
     Config(super::config::Args),
     /// Check the health of the server on this machine, for container health checks
     Healthcheck,
-}
-
-impl Arguments {
-    pub(super) fn settings(&self, keys: AuthKeys) -> Result<Config, Problems> {
-        // An empty YAMABIKO_CONFIG counts as unset, like every other variable.
-        let file = self.config.as_deref().filter(|path| *path != Path::new(""));
-        let mut environment = Environment::of_process();
-        if let Some(path) = &self.env_file {
-            environment = environment.with_file(path)?;
-        }
-        config::load(file, &environment, keys)
-    }
 }
 
 #[cfg(test)]

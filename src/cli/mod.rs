@@ -13,6 +13,7 @@ mod publish;
 mod rlimit;
 mod sender_args;
 mod serve;
+mod settings_source;
 mod signals;
 mod token;
 
@@ -22,7 +23,6 @@ use clap::Parser;
 
 use self::arguments::{Arguments, Command};
 use self::failure::Failure;
-use self::signals::Hangup;
 use crate::config::AuthKeys;
 
 /// Runs the command given to this process. Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
@@ -48,9 +48,11 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(arguments: &Arguments) -> Result<(), Failure> {
-    let load = |keys| arguments.settings(keys);
+    let load = |keys| arguments.source.load(keys);
     match &arguments.command {
-        None | Some(Command::Serve) => serve::run(load(AuthKeys::Required)?, Hangup::Log),
+        None | Some(Command::Serve) => {
+            serve::run_reloadable(load(AuthKeys::Required)?, arguments.source.clone())
+        }
         Some(Command::Dev(args)) => dev::run(load(AuthKeys::Optional)?, args),
         Some(Command::Token(args)) => token::run(&load(AuthKeys::Optional)?, args),
         Some(Command::Publish(args)) => publish::run(&load(AuthKeys::Optional)?, args),

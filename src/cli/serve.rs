@@ -1,20 +1,35 @@
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::mpsc;
 
+use super::settings_source::SettingsSource;
 use super::signals::{Hangup, shutdown_signal};
 use super::{Failure, rlimit};
-use crate::config::{Config, Key};
+use crate::config::{self, AuthKeys, Config, Key};
+use crate::server::{ChangedSettings, ReadSettings, Reloads, is_reloadable};
 use crate::telemetry::LogFormat;
 use crate::{server, telemetry};
 
 /// How long to wait for blocking tasks once the server has drained.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// Serves until a signal requests the shutdown.
+/// Serves until a signal requests the shutdown. SIGHUP reads the settings again.
+pub(super) fn run_reloadable(config: Config, source: SettingsSource) -> Result<(), Failure> {
+    let (hangups, requests) = mpsc::unbounded_channel();
+    let read = read_settings(config.clone(), source);
+    run_with(config, Hangup::Reload(hangups), Some(Reloads { read, requests }))
+}
+
+/// Serves with these settings until a signal requests the shutdown.
 pub(super) fn run(config: Config, hangup: Hangup) -> Result<(), Failure> {
-    let ended = serve(config, hangup);
+    run_with(config, hangup, None)
+}
+
+fn run_with(config: Config, hangup: Hangup, reloads: Option<Reloads>) -> Result<(), Failure> {
+    let ended = serve(config, hangup, reloads);
     if telemetry::flush_logs() {
         return ended;
     }
@@ -22,12 +37,34 @@ pub(super) fn run(config: Config, hangup: Hangup) -> Result<(), Failure> {
     ended.map_err(|_| Failure::Logged)
 }
 
-fn serve(config: Config, hangup: Hangup) -> Result<(), Failure> {
-    telemetry::init_logs(&config.settings.log)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", Key::new("log", "level"))))?;
+/// Reads the settings again, and takes over `log.level`.
+fn read_settings(started: Config, source: SettingsSource) -> ReadSettings {
+    let current = Mutex::new(started.clone());
+    Box::new(move || {
+        let config = source.load(AuthKeys::Required).map_err(|problems| problems.to_string())?;
+        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = |before| config::changes(before, &config).into_iter();
+        let reloaded = changes(&current).filter(|name| is_reloadable(name)).collect();
+        let pending = changes(&started).filter(|name| !is_reloadable(name)).collect();
+        telemetry::set_log_level(&config.settings.log.level)
+            .map_err(|error| format!("{}: {error}", Key::new("log", "level")))?;
+        log_warnings(&config);
+        let settings = config.settings.server.clone();
+        *current = config;
+        Ok(ChangedSettings { settings, reloaded, pending })
+    })
+}
+
+fn log_warnings(config: &Config) {
     for warning in &config.warnings {
         tracing::warn!(setting = warning.key, origin = warning.origin, "{}", warning.message);
     }
+}
+
+fn serve(config: Config, hangup: Hangup, reloads: Option<Reloads>) -> Result<(), Failure> {
+    telemetry::init_logs(&config.settings.log)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", Key::new("log", "level"))))?;
+    log_warnings(&config);
     let connections = config.settings.server.limits.connections as u64;
     if let Some(files) = rlimit::raise_open_files(connections)
         && connections > files
@@ -46,7 +83,7 @@ fn serve(config: Config, hangup: Hangup) -> Result<(), Failure> {
         .context("cannot start the runtime")?;
     let ended = runtime.block_on(async {
         let shutdown = shutdown_signal(hangup).context("cannot listen for signals")?;
-        server::run(config.settings.server, shutdown).await
+        server::run(config.settings.server, reloads, shutdown).await
     });
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
     telemetry::log_suppressed_lines();

@@ -3,13 +3,17 @@
 use std::future::Future;
 use std::process;
 
+use tokio::sync::mpsc;
+
 use crate::telemetry;
 
-/// The effect of SIGHUP, which a closing terminal sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The effect of SIGHUP, which service managers send to reload settings, and a closing terminal sends as well.
+#[derive(Debug)]
 pub(super) enum Hangup {
-    /// Log it. Service managers send SIGHUP to reload settings, so a daemon must not end.
+    /// Log it.
     Log,
+    /// Request that the settings are read again.
+    Reload(mpsc::UnboundedSender<()>),
     /// Shut down.
     ShutDown,
 }
@@ -46,7 +50,7 @@ pub(super) fn shutdown_signal(hangup: Hangup) -> std::io::Result<impl Future<Out
 
     const SETTINGS: &str = "settings are read at startup: restart to apply changes";
     const NOTHING: &str = "it has no function in Yamabiko";
-    let hangs_up = hangup == Hangup::ShutDown;
+    let hangs_up = matches!(hangup, Hangup::ShutDown);
     let mut signals = ShutdownSignals {
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
@@ -58,7 +62,15 @@ pub(super) fn shutdown_signal(hangup: Hangup) -> std::io::Result<impl Future<Out
         ("SIGUSR1", SignalKind::user_defined1(), NOTHING),
         ("SIGUSR2", SignalKind::user_defined2(), NOTHING),
     ];
-    for (name, kind, hint) in ignored.into_iter().skip(usize::from(hangs_up)) {
+    let reloads = if let Hangup::Reload(reloads) = hangup { Some(reloads) } else { None };
+    if let Some(reloads) = reloads.clone() {
+        let mut hangup = signal(SignalKind::hangup())?;
+        tokio::spawn(async move {
+            // Sending fails when the server has ended.
+            while hangup.recv().await.is_some() && reloads.send(()).is_ok() {}
+        });
+    }
+    for (name, kind, hint) in ignored.into_iter().skip(usize::from(hangs_up || reloads.is_some())) {
         let mut signal = signal(kind)?;
         tokio::spawn(async move {
             while signal.recv().await.is_some() {

@@ -108,6 +108,7 @@ impl Checks<'_> {
             ("heartbeat", "interval", server.heartbeat.interval),
             ("heartbeat", "timeout", server.heartbeat.timeout),
             ("recovery", "window", server.recovery.window),
+            ("auth", "max_token_age", server.auth.max_token_age),
         ] {
             if duration.is_zero() {
                 self.problem(section, name, "must be longer than 0s");
@@ -231,7 +232,7 @@ fn auth(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     let settings = &config.settings.server.auth;
     let found = match Authenticator::new(settings) {
         Ok(authenticator) => {
-            let warnings: Vec<_> = authenticator.warnings().to_vec();
+            let warnings: Vec<_> = authenticator.warnings();
             let warnings: Vec<_> = warnings.into_iter().map(|warning| located(config, warning)).collect();
             config.warnings.extend(warnings);
             let no_credentials = !authenticator.has_keys() && config.settings.server.apps.is_empty();

@@ -5,6 +5,7 @@
 //! that it does not hide other problems.
 
 mod aliases;
+mod changes;
 mod checks;
 mod env_file;
 mod environment;
@@ -25,6 +26,7 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
+pub use changes::changes;
 pub use environment::Environment;
 pub use key::Key;
 pub use load::{AuthKeys, Config, load};

@@ -10,6 +10,7 @@ use crate::hub::Hub;
 use crate::message::{Audience, ChannelName, Dispatch, Event, Frame, Position, Stored};
 use crate::protocol::native::{ENCODING, Native, WITH_GAPS, encode_gap_while_connected};
 use crate::telemetry::{Metrics, Reason, RemovedKeys, logged};
+use crate::tokens::Revoker;
 
 /// Maximum dispatches taken from the broker at a time.
 const BATCH: usize = 256;
@@ -21,13 +22,17 @@ pub(super) struct Relay {
     pub(super) hub: Arc<Hub>,
     pub(super) channels: Arc<Channels>,
     pub(super) histories: Arc<Histories>,
+    pub(super) revoker: Arc<Revoker>,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl Relay {
     /// Ends with the broker's stream.
     pub(super) async fn run(self, mut inbound: UnboundedReceiver<Inbound>) {
-        let mut removed_keys = RemovedKeys::new(self.metrics.clone(), self.native.kinds_with_fields());
+        let mut removed_keys = RemovedKeys::new(
+            self.metrics.clone(),
+            self.native.kinds_with_fields().iter().map(String::as_str),
+        );
         let mut batch = Vec::with_capacity(BATCH);
         while inbound.recv_many(&mut batch, BATCH).await > 0 {
             for inbound in batch.drain(..) {
@@ -126,7 +131,11 @@ impl Relay {
                 let content = Content::Native(event.clone());
                 self.histories.append_and_publish(&event.channel, stored, position, content, publish);
             }
-            Dispatch::Signal(signal) => self.channels.handle_signal(&signal, stored, permit),
+            Dispatch::Signal(signal) => {
+                if let Some(revocation) = self.channels.handle_signal(&signal, stored, permit) {
+                    self.revoker.apply(revocation);
+                }
+            }
             Dispatch::Topic { topic, payload } => self.channels.handle_topic(&topic, &payload, permit),
         }
     }
@@ -155,10 +164,10 @@ impl Relay {
         let mut removed_by = None;
         let delivery = self.native.deliver(event, position, |kind, key| {
             removed_keys.count(kind, key);
-            removed_by = Some(kind);
+            removed_by.get_or_insert_with(|| kind.to_owned());
         });
         if let Some(kind) = removed_by {
-            removed_keys.log(kind, event.channel.as_str());
+            removed_keys.log(&kind, event.channel.as_str());
         }
         let dropped = match delivery {
             Ok((_, frame)) if frame.bytes().len() > self.hub.outbox_bytes() => "too_large",

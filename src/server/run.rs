@@ -10,26 +10,29 @@ use axum::Router;
 
 use super::Settings;
 use super::api::{api_state, may_disconnect, on_admin_port, on_public_port};
+use super::apps::{apps, rules};
 use super::drain::Drain;
 use super::event_stream::fill_event_stream;
 use super::laravel_messages::LaravelMessages;
 use super::public::{landing, public};
 use super::relay::Relay;
+use super::reload::{Parts, Reloader, Reloads};
 use super::retention::retention;
 use crate::admin::{self, AdminHosts, AdminState, Load};
 use crate::api::Access;
 use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::{Broker, Status};
-use crate::channels::{AppRules, Channels, Histories};
+use crate::channels::{Channels, Histories};
 use crate::console::{self, ConsoleState};
-use crate::endpoint::native::{self, NativeEndpoint, Presence};
+use crate::endpoint::native::{self, NativeEndpoint, NativeService, Presence};
 use crate::endpoint::pusher::{self, PusherEndpoint};
 use crate::history::Limits;
 use crate::hub::Hub;
 use crate::message::{RetentionRules, Sender};
-use crate::protocol::native::{Native, PRESENCE_APP, PresenceEncoder};
-use crate::protocol::pusher::{App, Apps, PusherDialect};
+use crate::protocol::native::{Native, PresenceEncoder};
+use crate::protocol::pusher::{App, PusherDialect};
 use crate::telemetry::Metrics;
+use crate::tokens::{Revoker, refresh_keys};
 use crate::transport::{
     Admission, ConnectionOptions, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies,
     accept_http, bind,
@@ -40,11 +43,15 @@ use crate::webhooks::{Gates, NativeEvents, Webhooks};
 /// have used up.
 const LAST_WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves until `shutdown` completes, then drains. Needs a multi-threaded tokio runtime.
+/// Serves until `shutdown` completes, then drains. `reloads` changes the settings meanwhile. Needs a multi-threaded tokio runtime.
 ///
 /// Fails if it cannot start: a port that is in use, a key that cannot be read. Warnings about the settings are up to the caller, who loads
 /// them.
-pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub async fn run(
+    settings: Settings,
+    reloads: Option<Reloads>,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let authenticator = authenticator(&settings)?;
     let apps = apps(&settings)?;
@@ -87,40 +94,59 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         webhooks,
         metrics.clone(),
     );
+    refresh_keys(&authenticator, &metrics);
+    let max_token_age = settings.auth.max_token_age;
+    let revoker = Revoker::start(&authenticator, broker.clone(), hub.clone(), metrics.clone(), max_token_age);
     let relay = Relay {
         native: native.clone(),
         hub: hub.clone(),
         channels: channels.clone(),
         histories: histories.clone(),
+        revoker: revoker.clone(),
         metrics: metrics.clone(),
     };
     tokio::spawn(relay.run(inbound));
 
     let descriptors = Descriptors::of_process();
     let context = context(&settings, &hub, &metrics, &descriptors);
-    let endpoint = NativeEndpoint::new(
-        context.clone(),
-        hub.clone(),
-        native.clone(),
-        broker.clone(),
-        histories.clone(),
-        Gates::new(&settings.channels, &settings.events, settings.limits.message_bytes, &native, &metrics),
+    let service = NativeService {
+        context: context.clone(),
+        native: native.clone(),
+        broker: broker.clone(),
+        histories: histories.clone(),
+        authenticator: authenticator.clone(),
+        close_on_expiry: settings.auth.close_on_expiry,
+        gates: Gates::new(
+            &settings.channels,
+            &settings.events,
+            settings.limits.message_bytes,
+            &native,
+            &metrics,
+        ),
         events,
-        authenticator.clone(),
-        settings.auth.close_on_expiry,
-    )
-    .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
+    };
+    let endpoint = NativeEndpoint::new(service, hub.clone(), &settings.auth)
+        .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
 
-    let api = api_state(&settings, &broker, &channels, &native, &apps, &context, &hub);
+    let api = api_state(&settings, &broker, &channels, &native, &apps, &context, &hub, &revoker);
     let app = apps.iter().find(|app| app.enabled).cloned();
     let pusher_endpoint =
         PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
+    if let Some(reloads) = reloads {
+        let parts = Parts {
+            authenticator: authenticator.clone(),
+            native: native.clone(),
+            context: context.clone(),
+            pusher: pusher_endpoint.clone(),
+            channels: channels.clone(),
+            api: api.clone(),
+            clock: hub.clock(),
+        };
+        Reloader::start(reloads, settings.clone(), parts);
+    }
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
-    let console = console(&settings, &broker, authenticator, native, address, app)?;
-    let load = {
-        let context = context.clone();
-        move || Load { draining: context.is_draining(), connections: context.admission.open() }
-    };
+    let console = console(&settings, &broker, authenticator.clone(), native, address, app)?;
+    let load = load(context.clone(), authenticator, revoker);
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
     let access = Access::operators(&settings.api.keys, admin_address.ip());
     let admin_state = AdminState { broker: broker.clone(), metrics: metrics.clone(), load };
@@ -132,34 +158,61 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> anyh
         .merge(on_public_port(api, &settings.api))
         .merge(console.unwrap_or_default());
     let everyone = public(routes);
-    let timeouts = HttpTimeouts {
-        handshake: settings.limits.handshake_timeout,
-        keep_alive: settings.limits.keep_alive_timeout,
-    };
+    let timeouts = timeouts(&settings);
     tokio::spawn(accept_http(admin_listener, operators, timeouts, descriptors.admin, metrics.clone()));
     let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, descriptors.public, metrics));
     log_listening(address, admin_address, &broker, &channels);
 
     shutdown.await;
     let drain = Drain { context, hub };
-    let cut = drain.run(&channels, settings.server.shutdown_grace).await;
-    let linger = pusher_endpoint.finish().await;
-    channels.leave(LAST_WEBHOOKS_TIMEOUT, linger).await;
-    broker.shutdown().await;
-    drain.close_held().await;
+    stop(&drain, &channels, &pusher_endpoint, &broker, settings.server.shutdown_grace).await;
     accepting.abort();
-    log_stopped(cut);
+    tracing::info!("stopped");
     Ok(())
 }
 
-fn log_stopped(cut: usize) {
+fn load(
+    context: Arc<EndpointContext>,
+    authenticator: Arc<Authenticator>,
+    revoker: Arc<Revoker>,
+) -> impl Fn() -> Load + Clone + Send + Sync + 'static {
+    move || Load {
+        draining: context.is_draining(),
+        connections: context.admission.open(),
+        waiting_for: waiting_for(&authenticator, &revoker),
+    }
+}
+
+/// What is missing to check tokens.
+fn waiting_for(authenticator: &Authenticator, revoker: &Revoker) -> Option<&'static str> {
+    if !authenticator.is_ready() {
+        Some("the keys of auth.jwks_url")
+    } else if !revoker.is_ready() {
+        Some("revoked tokens")
+    } else {
+        None
+    }
+}
+
+/// Closes the connections, and leaves the other nodes.
+async fn stop(
+    drain: &Drain,
+    channels: &Arc<Channels>,
+    pusher: &PusherEndpoint,
+    broker: &Broker,
+    grace: Duration,
+) {
+    let cut = drain.run(channels, grace).await;
+    let linger = pusher.finish().await;
+    channels.leave(LAST_WEBHOOKS_TIMEOUT, linger).await;
+    broker.shutdown().await;
+    drain.close_held().await;
     if cut > 0 {
         tracing::warn!(
             connections = cut,
             "connections cut: they did not finish within server.shutdown_grace"
         );
     }
-    tracing::info!("stopped");
 }
 
 fn authenticator(settings: &Settings) -> anyhow::Result<Arc<Authenticator>> {
@@ -184,14 +237,11 @@ fn log_listening(address: SocketAddr, admin: SocketAddr, broker: &Broker, channe
     }
 }
 
-fn apps(settings: &Settings) -> anyhow::Result<Apps> {
-    Apps::new(&settings.pusher, &settings.apps).map_err(|problems| {
-        let lines: Vec<String> = problems
-            .iter()
-            .map(|(index, problem)| format!("apps[{index}].{}: {}", problem.key, problem.message))
-            .collect();
-        anyhow!("{}", lines.join("\n"))
-    })
+fn timeouts(settings: &Settings) -> HttpTimeouts {
+    HttpTimeouts {
+        handshake: settings.limits.handshake_timeout,
+        keep_alive: settings.limits.keep_alive_timeout,
+    }
 }
 
 /// What the endpoints share.
@@ -210,31 +260,6 @@ fn context(
         proxies,
         descriptors.sockets,
     )
-}
-
-/// What the engine has to know of the apps, the default one first, and of the native channels whose clients see each other.
-fn rules(apps: &Apps, presence: Option<&Arc<PresenceEncoder>>) -> Vec<AppRules> {
-    let first = apps.first().into_iter();
-    let others = apps.iter().filter(|app| apps.first().is_none_or(|first| !Arc::ptr_eq(first, app)));
-    let rules = |app: &Arc<App>| AppRules {
-        id: app.credentials.id().clone(),
-        connections: app.rules.connections,
-        presence_members: app.rules.presence_members,
-        member_encoder: None,
-        subscription_count: app.rules.subscription_count,
-        cache_ttl: u64::try_from(app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX),
-        event_bytes: app.rules.event_bytes,
-    };
-    let native = presence.map(|encoder| AppRules {
-        id: PRESENCE_APP.into(),
-        connections: 0,
-        presence_members: usize::MAX,
-        member_encoder: Some(encoder.clone()),
-        subscription_count: false,
-        cache_ttl: 0,
-        event_bytes: 0,
-    });
-    first.chain(others).map(rules).chain(native).collect()
 }
 
 /// The console, if it is enabled. It signs tokens, so it needs a secret.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry, reload};
 
 use super::log_rate_limit::LogRateLimit;
 use super::log_writer;
@@ -29,6 +29,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 static RATE_LIMIT: OnceLock<LogRateLimit> = OnceLock::new();
 
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
 pub fn validate_filter(level: &str) -> Result<(), LogFilterError> {
     filter(level).map(drop)
 }
@@ -47,9 +49,11 @@ pub fn init_logs(settings: &Settings) -> Result<(), LogFilterError> {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
     let rate_limit = RATE_LIMIT.get_or_init(LogRateLimit::default);
+    let (filter, handle) = reload::Layer::new(filter);
     let subscriber = registry().with(filter).with(rate_limit.clone()).with(lines);
     // Not `try_init`: that also captures records of the `log` crate, in which tungstenite logs message contents.
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        let _ = FILTER.set(handle);
         log_panics();
         // Without the thread, suppressed lines are reported at the end.
         let _ = thread::Builder::new().name("logs".to_owned()).spawn(|| {
@@ -60,6 +64,16 @@ pub fn init_logs(settings: &Settings) -> Result<(), LogFilterError> {
                 log_dropped(&mut reported);
             }
         });
+    }
+    Ok(())
+}
+
+/// Replaces `log.level`. Has no effect before [`init_logs`].
+pub fn set_log_level(level: &str) -> Result<(), LogFilterError> {
+    let filter = filter(level)?;
+    if let Some(handle) = FILTER.get() {
+        // Fails only after the subscriber is gone.
+        let _ = handle.reload(filter);
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use crate::message::UserId;
 /// Counts the connections of this node against `[limits]`.
 #[derive(Debug)]
 pub struct Admission {
-    connections: usize,
-    per_user: usize,
+    connections: AtomicUsize,
+    per_user: AtomicUsize,
     open: AtomicUsize,
     /// Counted only if there is a limit per user.
     users: Mutex<HashMap<UserId, usize>>,
@@ -37,11 +37,18 @@ impl Admission {
     #[must_use]
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
-            connections: limits.connections,
-            per_user: limits.connections_per_user,
+            connections: limits.connections.into(),
+            per_user: limits.connections_per_user.into(),
             open: AtomicUsize::new(0),
             users: Mutex::default(),
         })
+    }
+
+    /// Replaces the limits. Connections that are over them stay. A limit per user where there was none counts the connections that are
+    /// admitted from here on.
+    pub fn set_limits(&self, limits: &Limits) {
+        self.connections.store(limits.connections, Ordering::Relaxed);
+        self.per_user.store(limits.connections_per_user, Ordering::Relaxed);
     }
 
     /// How many connections are open.
@@ -53,10 +60,11 @@ impl Admission {
     /// Admits a connection of a user.
     pub fn admit_user(self: &Arc<Self>, user: &UserId) -> Result<Admitted, Full> {
         let mut admitted = self.admit()?;
-        if self.per_user > 0 {
+        let limit = self.per_user.load(Ordering::Relaxed);
+        if limit > 0 {
             let mut users = self.users();
             let count = users.entry(user.clone()).or_default();
-            if *count >= self.per_user {
+            if *count >= limit {
                 drop(users);
                 return Err(Full::User);
             }
@@ -69,7 +77,8 @@ impl Admission {
     /// Admits a connection whose user is not known.
     pub fn admit(self: &Arc<Self>) -> Result<Admitted, Full> {
         let open = self.open.fetch_add(1, Ordering::Relaxed);
-        if self.connections > 0 && open >= self.connections {
+        let limit = self.connections.load(Ordering::Relaxed);
+        if limit > 0 && open >= limit {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Full::Node);
         }

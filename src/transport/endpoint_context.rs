@@ -2,6 +2,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, Version};
 
@@ -18,12 +19,10 @@ pub struct EndpointContext {
     pub admission: Arc<Admission>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Message limits and heartbeat.
-    pub options: Arc<ConnectionOptions>,
+    options: ArcSwap<ConnectionOptions>,
     /// Who asks connections about themselves.
     pub inquiries: Inquiries,
-    /// `server.origins`
-    pub origins: OriginPolicy,
+    origins: ArcSwap<OriginPolicy>,
     proxies: TrustedProxies,
     /// How many connections the process has file descriptors for.
     descriptors: usize,
@@ -60,13 +59,31 @@ impl EndpointContext {
         Arc::new(Self {
             admission,
             metrics,
-            options: Arc::new(options),
+            options: ArcSwap::from_pointee(options),
             inquiries: Inquiries::default(),
-            origins,
+            origins: ArcSwap::from_pointee(origins),
             proxies,
             descriptors,
             new_connections: AtomicU8::new(NewConnections::Serve as u8),
         })
+    }
+
+    /// Message limits and heartbeat.
+    #[must_use]
+    pub fn options(&self) -> Arc<ConnectionOptions> {
+        self.options.load_full()
+    }
+
+    /// Whether `server.origins` permits a request.
+    #[must_use]
+    pub fn admits_origin(&self, headers: &HeaderMap) -> bool {
+        self.origins.load().admits(headers)
+    }
+
+    /// Replaces the settings of new connections.
+    pub fn set_options(&self, options: ConnectionOptions, origins: OriginPolicy) {
+        self.options.store(Arc::new(options));
+        self.origins.store(Arc::new(origins));
     }
 
     /// What happens to new connections from here on.

@@ -30,6 +30,7 @@ mod nginx;
 mod nodes;
 mod pusher;
 mod pusher_http;
+mod reload;
 mod settings_page;
 mod shutdown;
 mod startup;

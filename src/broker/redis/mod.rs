@@ -21,6 +21,7 @@ mod push;
 mod reader;
 mod reconcile;
 mod reply_reader;
+mod revocation_store;
 mod session_store;
 mod session_writer;
 mod store_keys;
@@ -61,7 +62,9 @@ use topic_names::TopicNames;
 use url::RedisUrl;
 
 pub use event_stream::{EventStream, EventStreamError};
-pub use session_store::{SessionFields, SessionStore, SignOfLife};
+pub use revocation_store::{REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore};
+pub use session_store::{SessionStore, SignOfLife};
+pub use session_writer::SessionFields;
 pub(super) use url::RedisUrlError;
 pub use url::check_url;
 
@@ -78,6 +81,7 @@ pub struct Redis {
     fences: Arc<Fences>,
     store: mpsc::UnboundedSender<StoreRequest>,
     sessions: SessionStore,
+    revocations: RevocationStore,
     ingest: Option<(Arc<PlainIntake>, IngestTasks)>,
     url: RedisUrl,
     keys: Arc<StoreKeys>,
@@ -102,6 +106,8 @@ impl Redis {
         let queue = Arc::new(PublishQueue::new(timeout, queue_bytes, names.clone()));
         let events_channel = String::from_utf8_lossy(&names.events).into_owned();
         let health = Arc::new(Health::new(queue.clone(), metrics.clone(), url.to_string(), events_channel));
+        let revocations =
+            RevocationStore::start(url.clone(), &settings.prefix, timeout, health.connections.subscribe());
         let (fences, seen) = (Arc::new(Fences::default()), Arc::new(SeenStore::default()));
         let keys = Arc::new(StoreKeys::new(&settings.prefix));
         let reader = StoreReader {
@@ -163,6 +169,7 @@ impl Redis {
             fences,
             store,
             sessions,
+            revocations,
             ingest,
             url,
             keys,
@@ -207,6 +214,10 @@ impl Redis {
 
     pub(super) const fn sessions(&self) -> &SessionStore {
         &self.sessions
+    }
+
+    pub(super) const fn revocations(&self) -> &RevocationStore {
+        &self.revocations
     }
 
     pub(super) fn subscribe(&self, topic: &str) -> SubscribeOutcome {

@@ -1,11 +1,10 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::session_writer::{QUEUE, SessionChange, SessionCommand, SessionWriter};
+use super::session_writer::{CLAIMED_AT, QUEUE, SessionChange, SessionCommand, SessionFields, SessionWriter};
 use super::url::RedisUrl;
 use crate::broker::StoreError;
 
@@ -22,9 +21,6 @@ pub struct SessionStore {
     commands: mpsc::Sender<SessionCommand>,
 }
 
-/// The fields of a session.
-pub type SessionFields = HashMap<String, String>;
-
 /// The last sign of life of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignOfLife {
@@ -34,7 +30,7 @@ pub struct SignOfLife {
 
 impl SessionStore {
     /// The field with the time at which the session was claimed. Every session has it.
-    pub const CLAIMED_AT: &str = "claimed_at";
+    pub const CLAIMED_AT: &str = CLAIMED_AT;
 
     /// Needs a Tokio runtime. The connection is opened with the first command.
     pub(super) fn start(url: RedisUrl, prefix: &str, limit: Duration) -> Self {

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::{Cmd, ServerError, ServerErrorKind, Value, cmd};
@@ -7,7 +8,6 @@ use tokio::time::{Instant, timeout};
 use super::connection::RedisConnection;
 use super::connection_error::ConnectionError;
 use super::publish_script::load;
-use super::session_store::{SessionFields, SessionStore};
 use super::timeouts::within;
 use super::url::RedisUrl;
 
@@ -22,6 +22,12 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// How long after a failed attempt the next one is made. Until then, nothing is written or found.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// The fields of a session.
+pub type SessionFields = HashMap<String, String>;
+
+/// The field with the time at which the session was claimed.
+pub(super) const CLAIMED_AT: &str = "claimed_at";
 
 /// Changes a session, unless another node has claimed it later.
 ///
@@ -235,7 +241,7 @@ impl SessionCommand {
             }
             Self::WriteSign(key, None) => cmd("DEL").arg(key).take(),
             Self::Find(key, _) => cmd("HGETALL").arg(key).take(),
-            Self::ReadClaim(key, _) => cmd("HGET").arg(key).arg(SessionStore::CLAIMED_AT).take(),
+            Self::ReadClaim(key, _) => cmd("HGET").arg(key).arg(CLAIMED_AT).take(),
             Self::ReadSign(key, _) => {
                 return vec![cmd("GET").arg(key).take(), cmd("PTTL").arg(key).take()];
             }

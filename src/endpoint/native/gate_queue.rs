@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::handler::NativeService;
 use super::reply::Reply;
+use super::service::NativeService;
 use crate::message::Event;
 use crate::protocol::native::RejectReason;
 use crate::webhooks::{Gate, GateRefusal, WaitingRoom};

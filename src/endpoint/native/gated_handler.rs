@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::gate_queue::GateQueue;
-use super::handler::NativeConnection;
+use super::handler::{NativeConnection, Received};
 use crate::hub::Outbox;
 use crate::transport::{ConnectionHandler, DisconnectReason, Message};
 use crate::webhooks::Gate;
@@ -18,7 +18,7 @@ struct Parts<H> {
 }
 
 impl<H: NativeConnection> GatedHandler<H> {
-    pub(super) fn new(handler: H, gate: Arc<Gate>) -> Self {
+    pub(super) fn new(mut handler: H, gate: Arc<Gate>) -> Self {
         let queue = GateQueue::new(handler.native().service().clone(), gate);
         Self(Box::new(Parts { handler, queue }))
     }
@@ -29,11 +29,17 @@ impl<H: NativeConnection> ConnectionHandler for GatedHandler<H> {
         self.0.handler.outbox()
     }
 
-    fn on_message(&mut self, message: Message) {
+    fn on_message(&mut self, message: Message) -> Option<u64> {
         let (Message::Text(message) | Message::Binary(message)) = message;
-        let native = self.0.handler.native();
-        let (message_ref, event) = native.receive(&message);
-        self.0.queue.push(event, message.len(), native.reply(message_ref, message.len()));
+        let Parts { handler, queue } = &mut *self.0;
+        let native = handler.native();
+        match native.receive(&message) {
+            Received::Renewal(request) => native.renew(&request),
+            Received::Message(message_ref, event) => {
+                queue.push(event, message.len(), native.reply(message_ref, message.len()));
+                None
+            }
+        }
     }
 
     fn answer_inquiries(&self) {

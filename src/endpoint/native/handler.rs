@@ -2,52 +2,26 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::renewal::renew;
 use super::reply::{Reply, acknowledge};
-use crate::broker::{Broker, PublishError};
-use crate::channels::Histories;
+use super::service::NativeService;
 use crate::hub::{Connection, Outbox};
-use crate::message::{ChannelName, Event, Position, Publication, Sender};
-use crate::protocol::native::{MessageRef, Native, RejectReason, close};
+use crate::message::Sender;
+use crate::message::{ChannelName, Event};
+use crate::protocol::native::{MessageRef, RejectReason, RenewalRequest, close};
 use crate::telemetry::logged;
-use crate::transport::{
-    Admitted, ConnectionHandler, ConnectionInfo, DisconnectReason, EndpointContext, Message,
-};
-use crate::webhooks::{Gates, NativeEventKind, NativeEvents};
-
-/// What all connections of the native protocol share.
-#[derive(Debug)]
-pub(super) struct NativeService {
-    pub(super) context: Arc<EndpointContext>,
-    pub(super) native: Arc<Native>,
-    pub(super) broker: Arc<Broker>,
-    pub(super) histories: Arc<Histories>,
-    pub(super) gates: Gates,
-    /// If the application wants to be told of anything.
-    pub(super) events: Option<Arc<NativeEvents>>,
-}
+use crate::transport::{Admitted, ConnectionHandler, ConnectionInfo, DisconnectReason, Message};
 
 /// The handler of a client, on whatever kind of channel.
 pub(super) trait NativeConnection: ConnectionHandler {
-    fn native(&self) -> &NativeHandler;
+    fn native(&mut self) -> &mut NativeHandler;
 }
 
-impl NativeService {
-    /// Publishes a message of a client, and answers it when the broker has.
-    pub(super) fn publish(&self, event: Event, reply: Reply) {
-        let key = reply.message_ref().map(|found| found.idempotency_key(&event.channel, &event.sender));
-        let reported = self.events.as_ref().and_then(|events| {
-            events.wants(NativeEventKind::Message, &event.channel).then(|| (events.clone(), event.clone()))
-        });
-        let mut publication = Publication::from(event);
-        publication.idempotency_key = key;
-        let receipt = move |published: Result<Option<Position>, PublishError>| {
-            if let (Some((events, event)), Ok(position)) = (reported, &published) {
-                events.message(&event, *position);
-            }
-            reply.acknowledge(published.map(drop).map_err(|_| RejectReason::Unavailable));
-        };
-        self.broker.publish(publication, Box::new(receipt));
-    }
+/// What a client has sent.
+pub(super) enum Received<'a> {
+    /// A message, or why it is refused, and its `ref`.
+    Message(Option<MessageRef>, Result<Event, RejectReason>),
+    Renewal(RenewalRequest<'a>),
 }
 
 /// One client of the native protocol: publishes its messages and replies to them.
@@ -72,14 +46,27 @@ impl NativeHandler {
     }
 
     /// Reads a message. Only channels with a history know a `ref`.
-    pub(super) fn receive(&self, message: &Bytes) -> (Option<MessageRef>, Result<Event, RejectReason>) {
+    pub(super) fn receive<'a>(&self, message: &'a Bytes) -> Received<'a> {
         let NativeService { native, histories, .. } = &*self.service;
-        let Some(channel) = self.channel() else { return (None, Err(RejectReason::Internal)) };
-        if histories.is_on() && histories.retention(channel).is_some() {
+        let Some(channel) = self.channel() else {
+            return Received::Message(None, Err(RejectReason::Internal));
+        };
+        let (message_ref, event) = if histories.is_on() && histories.retention(channel).is_some() {
             native.receive_with_ref(channel, &self.sender, message)
         } else {
             (None, native.receive(channel, &self.sender, message))
+        };
+        if matches!(event, Err(RejectReason::InvalidMessage))
+            && let Some(request) = RenewalRequest::decode(message)
+        {
+            return Received::Renewal(request);
         }
+        Received::Message(message_ref, event)
+    }
+
+    /// Goes on with a new token: see [`renew`].
+    pub(super) fn renew(&mut self, request: &RenewalRequest<'_>) -> Option<u64> {
+        renew(&self.service, &self.connection, &mut self.sender, request)
     }
 
     /// What answers a message of this many bytes.
@@ -98,7 +85,7 @@ impl NativeHandler {
 }
 
 impl NativeConnection for NativeHandler {
-    fn native(&self) -> &NativeHandler {
+    fn native(&mut self) -> &mut NativeHandler {
         self
     }
 }
@@ -108,16 +95,19 @@ impl ConnectionHandler for NativeHandler {
         self.connection.outbox()
     }
 
-    fn on_message(&mut self, message: Message) {
+    fn on_message(&mut self, message: Message) -> Option<u64> {
         let (Message::Text(message) | Message::Binary(message)) = message;
-        let (message_ref, event) = self.receive(&message);
-        match event {
-            Ok(event) => self.service.publish(event, self.reply(message_ref, message.len())),
-            Err(reason) => {
+        match self.receive(&message) {
+            Received::Renewal(request) => return self.renew(&request),
+            Received::Message(message_ref, Ok(event)) => {
+                self.service.publish(event, self.reply(message_ref, message.len()));
+            }
+            Received::Message(message_ref, Err(reason)) => {
                 let (metrics, limit) = (&self.service.context.metrics, self.connection.outbox_bytes());
                 acknowledge(Err(reason), message_ref.as_ref(), self.outbox(), limit, metrics);
             }
         }
+        None
     }
 
     fn answer_inquiries(&self) {

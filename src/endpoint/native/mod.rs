@@ -6,8 +6,10 @@ mod handler;
 mod presence;
 mod presence_handler;
 mod recovery;
+mod renewal;
 mod replay_writer;
 mod reply;
+mod service;
 mod websocket;
 
 use std::future::ready;
@@ -20,6 +22,7 @@ use axum::response::Response;
 use axum::routing::get;
 
 pub use presence::Presence;
+pub use service::NativeService;
 pub use websocket::NativeEndpoint;
 
 /// `/ws` and `/`. `landing` answers those who open `/` without a WebSocket client.

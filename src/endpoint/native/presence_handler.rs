@@ -23,8 +23,8 @@ impl PresenceHandler {
 }
 
 impl NativeConnection for PresenceHandler {
-    fn native(&self) -> &NativeHandler {
-        &self.0.handler
+    fn native(&mut self) -> &mut NativeHandler {
+        &mut self.0.handler
     }
 }
 
@@ -33,8 +33,8 @@ impl ConnectionHandler for PresenceHandler {
         self.0.handler.outbox()
     }
 
-    fn on_message(&mut self, message: Message) {
-        self.0.handler.on_message(message);
+    fn on_message(&mut self, message: Message) -> Option<u64> {
+        self.0.handler.on_message(message)
     }
 
     fn on_closing(&mut self, _: DisconnectReason) {

@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, Response, header};
 
@@ -16,25 +17,39 @@ use crate::protocol::pusher::{
     App, Apps, ENCODING, ENCODING_WITH_IDS, Fatal, InvalidToken, SessionKey, close, server_message,
 };
 use crate::transport::{
-    ConnectionOptions, EndpointContext, NewConnections, OriginPolicy, Rejection, accept, retries_on_503,
-    serve,
+    self, ConnectionOptions, EndpointContext, NewConnections, OriginPolicy, Rejection, accept,
+    retries_on_503, serve,
 };
 
 /// The Pusher protocol over WebSocket.
-static FORMAT: WireFormat =
-    WireFormat { encoding: ENCODING, closes: &close::CLOSES, encode_close: Frame::close };
+static FORMAT: WireFormat = WireFormat {
+    encoding: ENCODING,
+    closes: &close::CLOSES,
+    all_closes: &[&close::ALL, &transport::close::ALL],
+    encode_close: Frame::close,
+};
 
 /// The same for clients that are told positions.
-static FORMAT_WITH_IDS: WireFormat =
-    WireFormat { encoding: ENCODING_WITH_IDS, closes: &close::CLOSES, encode_close: Frame::close };
+static FORMAT_WITH_IDS: WireFormat = WireFormat {
+    encoding: ENCODING_WITH_IDS,
+    closes: &close::CLOSES,
+    all_closes: &[&close::ALL, &transport::close::ALL],
+    encode_close: Frame::close,
+};
 
 /// Where clients of the Pusher protocol connect.
 #[derive(Debug)]
 pub struct PusherEndpoint {
     context: Arc<EndpointContext>,
     hub: Arc<Hub>,
-    apps: Apps,
+    apps: ArcSwap<ServedApps>,
     pusher: Arc<PusherContext>,
+}
+
+/// The apps, with the options of their connections.
+#[derive(Debug)]
+pub(super) struct ServedApps {
+    pub(super) apps: Apps,
     /// For connections that no app serves.
     options: Arc<ConnectionOptions>,
     /// By the app's id.
@@ -62,22 +77,18 @@ impl PusherEndpoint {
         channels: Arc<Channels>,
         recovery_window: Duration,
     ) -> Arc<Self> {
-        let options = context.options.without_pong_timeout();
-        let of_app = |app: &Arc<App>| {
-            let origins = &app.rules.origins;
-            let of_app = AppEndpoint {
-                options: Arc::new(options_of(options, app)),
-                origins: (!origins.is_empty()).then(|| OriginPolicy::new(origins)),
-            };
-            (app.credentials.id().clone(), of_app)
-        };
-        let of_apps = apps.iter().map(of_app).collect();
+        let apps = ArcSwap::from_pointee(ServedApps::new(apps, *context.options()));
         let pusher = PusherContext::start(channels, recovery_window);
-        Arc::new(Self { context, hub, apps, pusher, options: Arc::new(options), of_apps })
+        Arc::new(Self { context, hub, apps, pusher })
     }
 
-    pub(super) fn apps(&self) -> &Apps {
-        &self.apps
+    /// Replaces the settings of the apps, and takes over those of new connections. Connections keep theirs.
+    pub fn set_apps(&self, apps: Apps) {
+        self.apps.store(Arc::new(ServedApps::new(apps, *self.context.options())));
+    }
+
+    pub(super) fn served(&self) -> Arc<ServedApps> {
+        self.apps.load_full()
     }
 
     pub(super) fn channels(&self) -> &Channels {
@@ -106,7 +117,8 @@ impl PusherEndpoint {
         if new_connections == NewConnections::Reject && retries_on_503(request.headers()) {
             return Err(Rejection::DRAINING);
         }
-        let app = self.app(request.uri().path(), request.uri().query(), request.headers());
+        let apps = self.apps.load();
+        let app = self.app(&apps, request.uri().path(), request.uri().query(), request.headers());
         let (response, upgrade) = accept(request)?;
         let connection = self.hub.connect(Arc::new(Outbox::new(format(request.uri().query()))));
         self.context.on_connected();
@@ -140,8 +152,8 @@ impl PusherEndpoint {
             }
         }
         let served = served.unwrap_or_default();
-        let of_app = served.as_ref().and_then(|served| self.of_apps.get(served.app.credentials.id()));
-        let options = of_app.map_or(&self.options, |app| &app.options).clone();
+        let of_app = served.as_ref().and_then(|served| apps.of_apps.get(served.app.credentials.id()));
+        let options = of_app.map_or(&apps.options, |app| &app.options).clone();
         serve(upgrade, PusherHandler::new(self.context.clone(), connection, served), options, None);
         Ok(response)
     }
@@ -149,15 +161,15 @@ impl PusherEndpoint {
     /// The app whose key is in the path, and the session of the page if there is a token.
     fn app(
         &self,
+        apps: &ServedApps,
         path: &str,
         query: Option<&str>,
         headers: &HeaderMap,
     ) -> Result<(Arc<App>, Option<SessionKey>), Fatal> {
         let (key, token) = key_and_token(path).ok_or(Fatal::PathNotFound)?;
-        let app = self.apps.connect(key, query)?;
-        let own = self.of_apps.get(app.credentials.id()).and_then(|app| app.origins.as_ref());
-        let origins = own.unwrap_or(&self.context.origins);
-        if !origins.admits(headers) {
+        let app = apps.apps.connect(key, query)?;
+        let own = apps.of_apps.get(app.credentials.id()).and_then(|app| app.origins.as_ref());
+        if !own.map_or_else(|| self.context.admits_origin(headers), |origins| origins.admits(headers)) {
             return Err(Fatal::Unauthorized);
         }
         let origin = headers.get(header::ORIGIN).map_or(&[][..], HeaderValue::as_bytes);
@@ -175,6 +187,22 @@ impl PusherEndpoint {
         let admitted = self.context.admission.admit().map_err(|_| Fatal::OverCapacity)?;
         let client = ConnectionGuard::open(&self.pusher, app, connection, session)?;
         Ok(Served { app: app.clone(), client: Some(client), _admitted: admitted })
+    }
+}
+
+impl ServedApps {
+    fn new(apps: Apps, options: ConnectionOptions) -> Self {
+        let options = options.without_pong_timeout();
+        let of_app = |app: &Arc<App>| {
+            let origins = &app.rules.origins;
+            let of_app = AppEndpoint {
+                options: Arc::new(options_of(options, app)),
+                origins: (!origins.is_empty()).then(|| OriginPolicy::new(origins)),
+            };
+            (app.credentials.id().clone(), of_app)
+        };
+        let of_apps = apps.iter().map(of_app).collect();
+        Self { apps, options: Arc::new(options), of_apps }
     }
 }
 

@@ -11,11 +11,13 @@ mod message_ref;
 mod omitted_keys;
 mod presence;
 mod recovery;
+mod renewal;
 mod rules;
 mod settings;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::message::{Audience, ChannelName, Encoding, Event, Frame, Position, Sender};
@@ -26,6 +28,7 @@ pub use message_ref::MessageRef;
 pub use omitted_keys::OmittedKeys;
 pub use presence::{PRESENCE_APP, PresenceEncoder, encode_connected, member};
 pub use recovery::{encode_gap, encode_gap_while_connected, encode_recovered, encode_up_to_date};
+pub use renewal::{RenewalError, RenewalRequest, encode_renewal};
 pub use rules::InvalidTarget;
 pub use settings::{ChannelSettings, ChannelsSettings, SenderSettings};
 
@@ -40,13 +43,19 @@ pub const WITH_GAPS: Encoding = Encoding::new(4);
 /// The native protocol with the rules of an installation.
 #[derive(Debug)]
 pub struct Native {
-    rules: Rules,
+    rules: ArcSwap<Rules>,
 }
 
 impl Native {
     #[must_use]
     pub fn new(channels: &ChannelsSettings) -> Self {
-        Self { rules: Rules::new(channels) }
+        Self { rules: ArcSwap::from_pointee(Rules::new(channels)) }
+    }
+
+    /// Replaces the rules. Whether clients see each other stays, because those that are connected would not.
+    pub fn set_rules(&self, channels: &ChannelsSettings) {
+        let rules = Rules::new(channels).with_presence_of(&self.rules.load());
+        self.rules.store(Arc::new(rules));
     }
 
     /// Reads a client's message on the channel of its token.
@@ -73,7 +82,8 @@ impl Native {
     }
 
     fn admit(&self, channel: &ChannelName, sender: &Sender, data: Bytes) -> Result<Event, RejectReason> {
-        let rule = self.rules.of(channel);
+        let rules = self.rules.load();
+        let rule = rules.of(channel);
         if !rule.client_send {
             return Err(RejectReason::NotAllowed);
         }
@@ -83,23 +93,24 @@ impl Native {
 
     /// Checks what an application has put in place of a client's `data`, which is an object.
     pub fn check(&self, event: &Event) -> Result<(), InvalidTarget> {
-        self.rules.of(&event.channel).check(&event.data)
+        self.rules.load().of(&event.channel).check(&event.data)
     }
 
     /// Encodes an event for its receivers by the rules of its channel's kind. `position` is its place in the history of the channel.
     /// `omitted` is called with the kind, as the settings name it, and each key that is not delivered. An event with a `type` is
     /// delivered to everyone, with all of its data.
-    pub fn deliver<'a>(
-        &'a self,
+    pub fn deliver(
+        &self,
         event: &Event,
         position: Option<Position>,
-        mut omitted: impl FnMut(&'a str, &str),
+        mut omitted: impl FnMut(&str, &str),
     ) -> Result<(Audience, Frame), InvalidTarget> {
         if let Some(message_type) = &event.message_type {
             let frame = message::encode(Some(message_type), position, &event.sender, &event.data);
             return Ok((Audience::Everyone, frame));
         }
-        let rule = self.rules.of(&event.channel);
+        let rules = self.rules.load();
+        let rule = rules.of(&event.channel);
         let (audience, data) = rule.apply(&event.data, |key| omitted(&rule.kind, key))?;
         Ok((audience, message::encode(None, position, &event.sender, &data)))
     }
@@ -107,12 +118,13 @@ impl Native {
     /// Whether a message on this channel can be addressed to one user.
     #[must_use]
     pub fn has_targeting(&self, channel: &ChannelName) -> bool {
-        self.rules.of(channel).targeting
+        self.rules.load().of(channel).targeting
     }
 
     /// The keys of this object that will not be delivered; `None` if all of them are.
     pub fn preview(&self, channel: &ChannelName, data: &Bytes) -> Result<Option<OmittedKeys>, InvalidTarget> {
-        let rule = self.rules.of(channel);
+        let rules = self.rules.load();
+        let rule = rules.of(channel);
         let mut keys: Vec<String> = Vec::new();
         rule.apply(data, |key| keys.push(key.to_owned()))?;
         let fields = rule.fields.clone().unwrap_or_default();
@@ -122,18 +134,19 @@ impl Native {
     /// Whether the clients of a channel see each other.
     #[must_use]
     pub fn has_presence(&self, channel: &ChannelName) -> bool {
-        self.rules.of(channel).presence
+        self.rules.load().of(channel).presence
     }
 
     /// Whether those of any channel do.
     #[must_use]
     pub fn has_any_presence(&self) -> bool {
-        self.rules.iter().any(|rule| rule.presence)
+        self.rules.load().iter().any(|rule| rule.presence)
     }
 
     /// The kinds that deliver only some keys, as the settings name them.
-    pub fn kinds_with_fields(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().filter(|rule| rule.fields.is_some()).map(|rule| rule.kind.as_str())
+    pub fn kinds_with_fields(&self) -> Vec<String> {
+        let rules = self.rules.load();
+        rules.iter().filter(|rule| rule.fields.is_some()).map(|rule| rule.kind.clone()).collect()
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Rules {
 }
 
 /// What a kind of channel delivers, and to whom.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Rule {
     /// The kind, as the settings name it.
     pub(super) kind: String,
@@ -60,6 +60,22 @@ impl Rules {
             |settings| rule(ChannelSettings::OTHERS, settings),
         );
         Self { kinds, other }
+    }
+
+    /// Takes over whether clients see each other.
+    pub(super) fn with_presence_of(mut self, before: &Self) -> Self {
+        for (kind, rule) in &mut self.kinds {
+            rule.presence = before.kinds.get(kind).unwrap_or(&before.other).presence;
+        }
+        // A kind without rules of its own any more would lose them otherwise.
+        for (kind, rule) in &before.kinds {
+            if rule.presence && !self.kinds.contains_key(kind) {
+                self.kinds
+                    .insert(kind.clone(), Rule { kind: kind.clone(), presence: true, ..self.other.clone() });
+            }
+        }
+        self.other.presence = before.other.presence;
+        self
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {

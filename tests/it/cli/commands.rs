@@ -68,7 +68,7 @@ fn dev_runs_without_settings_and_accepts_its_token() {
         json!({"type": "message", "id": id, "sender": {"name": "System", "id": 0}, "data": {"message": "Hello"}})
     );
 
-    // Where there is no terminal that could be closed, SIGHUP means as little as to `serve`.
+    // There is no terminal that could be closed, and the settings are those of `dev`.
     for (ignored, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
         signal(&child, ignored);
         while !listening.contains(&format!("signal ignored signal=\"{name}\"")) {

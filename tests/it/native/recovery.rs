@@ -90,8 +90,12 @@ fn expect(client: &mut Client, numbers: impl IntoIterator<Item = usize>) -> Stri
     last
 }
 
+/// The node may be another one than the sender's, so that the last messages arrive after the recovery.
 fn expect_recovered(client: &mut Client, numbers: std::ops::Range<usize>) -> String {
-    assert_eq!(client.expect_json(), json!({ "type": "recovered", "count": numbers.len() }));
+    let answer = client.expect_json();
+    assert_eq!(answer["type"], "recovered", "{answer}");
+    let count = answer["count"].as_u64().unwrap();
+    assert!(count <= numbers.len() as u64, "{answer}");
     expect(client, numbers)
 }
 

@@ -23,7 +23,7 @@ pub struct Server {
     log: Log,
     reader: Option<JoinHandle<()>>,
     secrets: Vec<String>,
-    _files: TempDir,
+    files: TempDir,
 }
 
 /// How a [`Server`] is started.
@@ -142,7 +142,12 @@ impl Server {
         };
         let (address, admin) = addresses(&line).unwrap();
         let secrets = options.secrets();
-        Ok(Self { address, admin, process, log, reader: Some(reader), secrets, _files: files })
+        Ok(Self { address, admin, process, log, reader: Some(reader), secrets, files })
+    }
+
+    /// Replaces the file given with `--config`.
+    pub fn write_config(&self, toml: &str) {
+        std::fs::write(self.files.path().join("yamabiko.toml"), toml).unwrap();
     }
 
     /// `GET` on the public port.

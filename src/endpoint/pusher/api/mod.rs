@@ -73,10 +73,11 @@ async fn answer(
     body: &mut RequestBody,
 ) -> Result<Vec<u8>, HttpError> {
     let now = unix_time().as_secs();
-    let app = authorize_head(pusher.apps(), target, &request, now)?;
+    let served = pusher.served();
+    let app = authorize_head(&served.apps, target, &request, now)?;
     let body = body.read(max_body_bytes(&app.rules)).await.map_err(unreadable)?;
     let request = SignedRequest { body: &body, ..request };
-    let app = authorize(pusher.apps(), target, &request, now)?;
+    let app = authorize(&served.apps, target, &request, now)?;
     let command = parse(&target.route, request.query, idempotency_key, &body, &app.rules)?;
     handlers::handle(pusher.channels(), app, command).await
 }
