@@ -21,8 +21,12 @@ use yamabiko::telemetry::Metrics;
 const LIMIT: usize = 1 << 20;
 const TEXT: [u8; 128] = [b'x'; 128];
 
-static FORMAT: WireFormat =
-    WireFormat { encoding: native::ENCODING, closes: &native::close::CLOSES, encode_close: Frame::close };
+static FORMAT: WireFormat = WireFormat {
+    encoding: native::ENCODING,
+    closes: &native::close::CLOSES,
+    all_closes: &[&native::close::ALL],
+    encode_close: Frame::close,
+};
 
 /// A connection that always takes everything.
 struct Open;

@@ -22,8 +22,12 @@ use yamabiko::transport::{
 
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
-static FORMAT: WireFormat =
-    WireFormat { encoding: native::ENCODING, closes: &native::close::CLOSES, encode_close: Frame::close };
+static FORMAT: WireFormat = WireFormat {
+    encoding: native::ENCODING,
+    closes: &native::close::CLOSES,
+    all_closes: &[&native::close::ALL, &transport::close::ALL],
+    encode_close: Frame::close,
+};
 
 struct Echo(Connection);
 
@@ -32,12 +36,13 @@ impl ConnectionHandler for Echo {
         self.0.outbox()
     }
 
-    fn on_message(&mut self, message: Message) {
+    fn on_message(&mut self, message: Message) -> Option<u64> {
         let frame = match message {
             Message::Text(text) => Frame::text(&[&text]),
             Message::Binary(binary) => Frame::binary(&binary),
         };
         self.outbox().push(&frame, self.0.outbox_bytes());
+        None
     }
 
     fn on_disconnect(&self, _reason: DisconnectReason) {}

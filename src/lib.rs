@@ -21,6 +21,7 @@ pub mod protocol;
 pub mod server;
 pub mod telemetry;
 mod tls;
+pub mod tokens;
 pub mod transport;
 mod unix_time;
 pub mod webhooks;

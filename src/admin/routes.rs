@@ -49,19 +49,21 @@ struct Readiness<'a> {
     broker: &'a str,
     draining: bool,
     connections: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_for: Option<&'static str>,
 }
 
-/// 200 if new connections can be served: the broker is subscribed, and the server is not draining.
+/// 200 if new connections can be served: the broker is subscribed, tokens can be checked, and the server is not draining.
 async fn ready<L: Fn() -> Load>(State(state): State<AdminState<L>>) -> Response {
-    let Load { draining, connections } = (state.load)();
+    let Load { draining, connections, waiting_for } = (state.load)();
     let status = state.broker.status();
     let broker = match &status {
         Status::Ready => "ready",
         Status::Unavailable(reason) => reason,
     };
-    let ready = status == Status::Ready && !draining;
+    let ready = status == Status::Ready && !draining && waiting_for.is_none();
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(Readiness { ready, broker, draining, connections })).into_response()
+    (code, Json(Readiness { ready, broker, draining, connections, waiting_for })).into_response()
 }
 
 async fn metrics<L>(State(state): State<AdminState<L>>, headers: HeaderMap) -> Response {

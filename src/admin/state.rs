@@ -21,4 +21,6 @@ pub struct Load {
     pub draining: bool,
     /// Open connections.
     pub connections: usize,
+    /// What the server does not know yet, and must know to check tokens.
+    pub waiting_for: Option<&'static str>,
 }

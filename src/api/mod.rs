@@ -21,6 +21,7 @@ mod published_message;
 mod reload;
 mod reload_report;
 mod request;
+mod revocations;
 mod routes;
 mod scope;
 mod settings;

@@ -114,6 +114,9 @@ impl Operation<'_> {
             path = path.replace(&format!("{{{}}}", text(at(parameter, "/name"))), &example);
         }
         let mut command = format!("curl \"$URL{base}{path}\" -H \"Authorization: Bearer $KEY\"");
+        if self.method == "DELETE" {
+            command.push_str(" -X DELETE");
+        }
         let example = at(self.described, "/requestBody/content/application~1json/example");
         if !example.is_null() {
             let _ = write!(command, " \\\n  --json '{example}'");

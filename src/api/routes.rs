@@ -16,7 +16,7 @@ use super::guard::{Guard, guard};
 use super::request::discard;
 use super::{
     Access, ApiState, Problem, Scope, channels, connections, disconnect, history, page, publish,
-    publish_batch, reload, users,
+    publish_batch, reload, revocations, users,
 };
 
 /// The path of the API below the prefix of its port.
@@ -34,6 +34,8 @@ pub fn routes(state: Arc<ApiState>, access: &Access, prefix: &str) -> Router {
     let publishing =
         OpenApiRouter::new().routes(routes!(publish::publish)).routes(routes!(publish_batch::publish_batch));
     let closing = OpenApiRouter::new().routes(routes!(disconnect::disconnect));
+    let revoking =
+        OpenApiRouter::new().routes(routes!(revocations::list, revocations::revoke, revocations::restore));
     let reloading = OpenApiRouter::new().routes(routes!(reload::reload));
     let reading = OpenApiRouter::new()
         .routes(routes!(channels::channels))
@@ -47,6 +49,7 @@ pub fn routes(state: Arc<ApiState>, access: &Access, prefix: &str) -> Router {
         .merge(guarded(Scope::Publish, publishing))
         .merge(guarded(Scope::Disconnect, closing))
         .merge(guarded(Scope::Read, reading))
+        .merge(guarded(Scope::Revoke, revoking))
         .merge(guarded(Scope::Reload, reloading))
         .split_for_parts();
     let document: Arc<str> = document::text(api, &base).into();

@@ -11,6 +11,7 @@ use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
 use crate::protocol::pusher::{App, Apps};
+use crate::tokens::Revoker;
 use crate::transport::EndpointContext;
 
 /// What the API works with.
@@ -27,6 +28,7 @@ pub struct ApiState {
     /// The rules of native channels.
     pub native: Arc<Native>,
     pub apps: ArcSwap<Apps>,
+    pub revoker: Arc<Revoker>,
     /// The sender of messages that name none.
     pub sender: Sender,
     /// The largest encoded message that subscribers can receive, in bytes.

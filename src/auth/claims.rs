@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{Identity, TokenRejectReason};
+use crate::message::json::string;
 use crate::message::{ChannelName, InvalidChannelName, UserId};
 
 /// The claims that are checked. A claim that is present must have its type; `null` does not.
@@ -21,8 +23,11 @@ pub(super) struct TokenClaims<'a> {
     exp: NumericDate,
     #[serde(default, deserialize_with = "present")]
     nbf: Option<NumericDate>,
-    #[serde(default, rename = "iat", deserialize_with = "present")]
-    _iat: Option<NumericDate>,
+    #[serde(default, deserialize_with = "present")]
+    iat: Option<NumericDate>,
+    /// Whatever it is: it is only compared.
+    #[serde(default, borrow)]
+    jti: Option<&'a RawValue>,
     #[serde(default, borrow)]
     iss: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
@@ -65,7 +70,14 @@ impl<'a> TokenClaims<'a> {
                 InvalidChannelName::ControlCharacter => "`channel` must not contain control characters",
             })
         })?;
-        Ok(Identity { id: self.id, name: self.name.into(), channel, expires_at })
+        Ok(Identity {
+            id: self.id,
+            name: self.name.into(),
+            channel,
+            expires_at,
+            issued_at: self.iat.map(|NumericDate(seconds)| seconds),
+            jti: self.jti.map(|jti| string(jti.get()).unwrap_or(Cow::Borrowed(jti.get())).into()),
+        })
     }
 }
 

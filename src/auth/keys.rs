@@ -33,6 +33,12 @@ pub(super) struct VerificationKey {
     pub(super) key: DecodingKey,
 }
 
+impl VerificationKey {
+    pub(super) fn is_named(&self, kid: &str) -> bool {
+        self.kid.as_deref() == Some(kid)
+    }
+}
+
 /// All keys, in the order in which they are tried.
 #[derive(Debug, Default)]
 pub(super) struct KeySet {
@@ -177,7 +183,7 @@ impl KeySet {
 }
 
 /// Whether verifying with the key can succeed: the PEM may hold another curve, or garbage.
-fn is_usable(key: &DecodingKey, algorithm: Algorithm) -> bool {
+pub(super) fn is_usable(key: &DecodingKey, algorithm: Algorithm) -> bool {
     let Ok(bytes) = key.try_get_as_bytes() else { return false };
     let is_point =
         |coordinate: usize| bytes.len() == 1 + 2 * coordinate && bytes.first() == Some(&UNCOMPRESSED);

@@ -33,6 +33,8 @@ pub enum TokenRejectReason {
     WrongIssuer,
     #[error("the token's audience (aud) does not include this server")]
     WrongAudience,
+    #[error("the token has been revoked")]
+    Revoked,
     /// A claim is missing or has the wrong type. The text names the claim and the type.
     #[error("the token's claims are not valid: {0}")]
     InvalidClaims(&'static str),
@@ -53,6 +55,7 @@ impl TokenRejectReason {
             Self::NotYetValid { .. } => "token_not_yet_valid",
             Self::WrongIssuer => "wrong_issuer",
             Self::WrongAudience => "wrong_audience",
+            Self::Revoked => "revoked",
             Self::InvalidClaims(_) => "invalid_claims",
         }
     }

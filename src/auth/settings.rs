@@ -17,10 +17,15 @@ pub struct Settings {
     pub leeway: Duration,
     /// Whether a connection is closed when its token expires.
     pub close_on_expiry: bool,
+    /// The longest life of a token: how long a revocation lasts after the last token that it concerns was issued.
+    #[serde(with = "humantime_serde")]
+    pub max_token_age: Duration,
     /// The `iss` claim that a token must have. Empty: not checked.
     pub issuer: String,
     /// The `aud` claim that a token must have. Empty: not checked.
     pub audience: String,
+    /// The address of a JSON Web Key Set with more keys. Empty: there is none.
+    pub jwks_url: String,
     /// Additional keys, for rotation and public-key algorithms.
     pub keys: Vec<KeySettings>,
 }

@@ -31,7 +31,10 @@ use crate::message::{
 };
 use crate::telemetry::Metrics;
 
-pub use redis::{SessionFields, SessionStore, SignOfLife, check_url};
+pub use redis::{
+    REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore, SessionFields, SessionStore, SignOfLife,
+    check_url,
+};
 pub use settings::Settings;
 pub use store::{Head, ReadAfter, StoreError, StoreRead, StoreState, StoredHistory, StoredMessage};
 
@@ -271,6 +274,15 @@ impl Broker {
         match self {
             Self::Memory(_) => None,
             Self::Redis(redis) => Some(redis.sessions()),
+        }
+    }
+
+    /// Where revocations of tokens are kept. `None` for the in-memory broker.
+    #[must_use]
+    pub const fn revocations(&self) -> Option<&RevocationStore> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(redis) => Some(redis.revocations()),
         }
     }
 

@@ -63,13 +63,13 @@ pub struct StoreState {
     pub number: u64,
 }
 
-/// Why the store could not be read.
+/// Why a store could not be read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum StoreError {
     /// It may work later.
     #[error("the store is unreachable")]
     Unreachable,
     /// It will not work: Redis denies it.
-    #[error("Redis denies reading the history")]
+    #[error("the Redis ACL denies it")]
     Denied,
 }

@@ -15,21 +15,31 @@ use crate::cluster::{Decoded, Envelope, decode};
 use crate::history::{Content, Entry, Kept};
 use crate::message::{
     Audience, Broadcast, ChannelName, CloseReason, Encoding, Frame, InvalidBroadcast, Notice, Position,
-    Signal, Stored,
+    Revocation, Signal, Stored,
 };
 use crate::telemetry::{Reason, logged};
 
 impl Channels {
-    /// Handles a signal. `stored` says where it was stored, `hold` is its share of the broker's budget.
-    pub fn handle_signal(&self, signal: &Bytes, stored: Option<&Stored>, hold: OwnedSemaphorePermit) {
+    /// Handles a signal. `stored` says where it was stored, `hold` is its share of the broker's budget. Returns a revocation, which is
+    /// not about channels.
+    pub fn handle_signal(
+        &self,
+        signal: &Bytes,
+        stored: Option<&Stored>,
+        hold: OwnedSemaphorePermit,
+    ) -> Option<Revocation> {
         let envelope = match decode::<ClusterMessage>(signal) {
             Ok(Decoded::Message(envelope)) => envelope,
-            Ok(Decoded::Signal(signal)) => return self.handle_disconnect(signal),
+            Ok(Decoded::Signal(Signal::Revoke(revocation))) => return Some(revocation),
+            Ok(Decoded::Signal(signal)) => {
+                self.handle_disconnect(signal);
+                return None;
+            }
             Err(ignored) => {
                 let reason = ignored.reason();
                 self.metrics.cluster_messages_ignored.get_or_create(&Reason::new(reason)).inc();
                 tracing::warn!(reason, error = %ignored, "cluster message ignored: is another version of Yamabiko running?");
-                return;
+                return None;
             }
         };
         match envelope {
@@ -57,6 +67,7 @@ impl Channels {
             }
             envelope => self.apply(envelope),
         }
+        None
     }
 
     /// Handles a signal that was delivered when this node caught up, on the channels with a history. The others have not seen it.
@@ -164,6 +175,8 @@ impl Channels {
                     self.hub.close_connection(id, reason);
                 }
             }
+            // See `handle_signal`.
+            Signal::Revoke(_) => {}
         }
     }
 

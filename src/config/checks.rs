@@ -105,6 +105,7 @@ impl Checks<'_> {
             ("heartbeat", "interval", server.heartbeat.interval),
             ("heartbeat", "timeout", server.heartbeat.timeout),
             ("recovery", "window", server.recovery.window),
+            ("auth", "max_token_age", server.auth.max_token_age),
         ] {
             if duration.is_zero() {
                 self.problem(section, name, "must be longer than 0s");

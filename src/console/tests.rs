@@ -42,7 +42,9 @@ fn auth_settings() -> auth::Settings {
         algorithms: vec!["HS256".to_owned()],
         leeway: Duration::ZERO,
         close_on_expiry: true,
+        max_token_age: Duration::from_secs(86_400),
         issuer: String::new(),
+        jwks_url: String::new(),
         audience: String::new(),
         keys: Vec::new(),
     }

@@ -29,7 +29,9 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::yield_now;
 
-use crate::message::{Audience, ChannelName, CloseReason, Encoding, Frame, Position, UserId};
+use crate::message::{
+    Audience, ChannelName, Close, CloseReason, Encoding, Frame, Position, RevokedTokens, UserId,
+};
 use crate::telemetry::Metrics;
 
 pub use clock::Clock;
@@ -238,6 +240,14 @@ impl Hub {
         let keys = self.index.keys(channel);
         for commands in &self.shards {
             let _ = commands.send(Command::CloseChannel { keys: keys.clone(), reason });
+        }
+    }
+
+    /// Closes the connections with these tokens.
+    pub fn close_revoked(&self, tokens: RevokedTokens, close: &'static Close) {
+        let tokens = Arc::new(tokens);
+        for commands in &self.shards {
+            let _ = commands.send(Command::CloseRevoked { tokens: tokens.clone(), close });
         }
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{ChannelName, Dispatch, SocketId, UserId};
+use super::{ChannelName, Dispatch, InvalidRevocation, Revocation, SocketId, UserId};
 
 /// A command for every node, encoded as an object with one key that names the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Signal {
     },
     /// `{"disconnect_connection":{"connection":"1234.5678"}}`: close one connection.
     DisconnectConnection { connection: SocketId },
+    /// `{"revoke":{"user":7}}`: take tokens back.
+    Revoke(Revocation),
 }
 
 /// Why this version cannot decode a signal.
@@ -41,6 +43,9 @@ pub enum InvalidSignal {
     /// `disconnect_connection` is not `{connection: a socket id}`.
     #[error("`disconnect_connection` is not {{connection}}")]
     DisconnectConnection,
+    /// `revoke` is not a [`Revocation`].
+    #[error("`revoke` is not {{user}}, {{user, before}}, {{before}} or {{jti}}, with or without `until`")]
+    Revoke,
 }
 
 impl Signal {
@@ -57,6 +62,7 @@ impl Signal {
             Self::DisconnectConnection { connection } => {
                 SignalRef::DisconnectConnection { connection: *connection }
             }
+            Self::Revoke(revocation) => return format!(r#"{{"revoke":{}}}"#, revocation.to_json()).into(),
         };
         // Serializing strings and numbers cannot fail.
         serde_json::to_vec(&wire).unwrap_or_default().into()
@@ -77,6 +83,9 @@ impl Signal {
             let body: Option<DisconnectConnectionBody> = object(body.get().as_bytes());
             let DisconnectConnectionBody { connection } = body.ok_or(InvalidSignal::DisconnectConnection)?;
             Ok(Self::DisconnectConnection { connection })
+        } else if let Some(body) = wire.revoke {
+            let revocation = Revocation::from_json(body.get());
+            Ok(Self::Revoke(revocation.map_err(|InvalidRevocation| InvalidSignal::Revoke)?))
         } else {
             Err(InvalidSignal::Unknown)
         }
@@ -122,6 +131,8 @@ struct SignalBodies<'a> {
     disconnect_channel: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     disconnect_connection: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    revoke: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]

@@ -18,9 +18,11 @@ use crate::hub::Hub;
 use crate::message::Sender;
 use crate::protocol::native::Native;
 use crate::protocol::pusher::Apps;
+use crate::tokens::Revoker;
 use crate::transport::{ApiError, EndpointContext};
 
 /// What the API works with.
+#[expect(clippy::too_many_arguments, reason = "each is a room that the API works with")]
 pub(super) fn api_state(
     settings: &Settings,
     broker: &Arc<Broker>,
@@ -29,12 +31,14 @@ pub(super) fn api_state(
     apps: &Apps,
     context: &Arc<EndpointContext>,
     hub: &Arc<Hub>,
+    revoker: &Arc<Revoker>,
 ) -> Arc<ApiState> {
     ApiState::start(ApiState {
         broker: broker.clone(),
         channels: channels.clone(),
         native: native.clone(),
         apps: ArcSwap::from_pointee(apps.clone()),
+        revoker: revoker.clone(),
         sender: Sender::from(&settings.sender),
         outbox_bytes: settings.limits.outbox_bytes,
         reload: OnceLock::new(),

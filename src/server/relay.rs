@@ -10,6 +10,7 @@ use crate::hub::Hub;
 use crate::message::{Audience, ChannelName, Dispatch, Event, Frame, Position, Stored};
 use crate::protocol::native::{ENCODING, Native, WITH_GAPS, encode_gap_while_connected};
 use crate::telemetry::{Metrics, Reason, RemovedKeys, logged};
+use crate::tokens::Revoker;
 
 /// Maximum dispatches taken from the broker at a time.
 const BATCH: usize = 256;
@@ -21,6 +22,7 @@ pub(super) struct Relay {
     pub(super) hub: Arc<Hub>,
     pub(super) channels: Arc<Channels>,
     pub(super) histories: Arc<Histories>,
+    pub(super) revoker: Arc<Revoker>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -129,7 +131,11 @@ impl Relay {
                 let content = Content::Native(event.clone());
                 self.histories.append_and_publish(&event.channel, stored, position, content, publish);
             }
-            Dispatch::Signal(signal) => self.channels.handle_signal(&signal, stored, permit),
+            Dispatch::Signal(signal) => {
+                if let Some(revocation) = self.channels.handle_signal(&signal, stored, permit) {
+                    self.revoker.apply(revocation);
+                }
+            }
             Dispatch::Topic { topic, payload } => self.channels.handle_topic(&topic, &payload, permit),
         }
     }

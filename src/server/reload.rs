@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::Settings;
 use super::apps::{apps, rules};
 use crate::api::{ApiState, ReloadReport};
-use crate::auth::Authenticator;
+use crate::auth::{self, Authenticator};
 use crate::channels::Channels;
 use crate::endpoint::pusher::PusherEndpoint;
 use crate::hub::Clock;
@@ -41,7 +41,7 @@ pub fn is_reloadable(name: &str) -> bool {
     let (section, rest) = name.split_once('.').unwrap_or((name, ""));
     let last = rest.rsplit('.').next().unwrap_or_default();
     match section {
-        "auth" => last != "close_on_expiry",
+        "auth" => !matches!(last, "close_on_expiry" | "jwks_url" | "max_token_age"),
         "channels" => matches!(last, "fields" | "targeting" | "client_send"),
         "heartbeat" => true,
         "limits" => matches!(
@@ -150,8 +150,8 @@ impl Parts {
 /// The current settings with those of the new ones that are reloadable.
 fn merge(current: &Settings, new: Settings) -> Settings {
     let mut merged = current.clone();
-    merged.auth = new.auth;
-    merged.auth.close_on_expiry = current.auth.close_on_expiry;
+    let auth::Settings { close_on_expiry, max_token_age, jwks_url, .. } = current.auth.clone();
+    merged.auth = auth::Settings { close_on_expiry, max_token_age, jwks_url, ..new.auth };
     merged.heartbeat = new.heartbeat;
     merged.server.origins = new.server.origins;
     merged.limits.burst = new.limits.burst;
@@ -195,6 +195,8 @@ mod tests {
         }
         for name in [
             "auth.close_on_expiry",
+            "auth.jwks_url",
+            "auth.max_token_age",
             "channels.chat.history",
             "channels.chat.presence",
             "limits.outbox_bytes",

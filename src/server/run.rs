@@ -31,6 +31,7 @@ use crate::message::{RetentionRules, Sender};
 use crate::protocol::native::{Native, PresenceEncoder};
 use crate::protocol::pusher::{App, PusherDialect};
 use crate::telemetry::Metrics;
+use crate::tokens::{Revoker, refresh_keys};
 use crate::transport::{
     Admission, ConnectionOptions, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies,
     accept_http, bind,
@@ -86,11 +87,15 @@ pub async fn run(
         webhooks,
         metrics.clone(),
     );
+    refresh_keys(&authenticator, &metrics);
+    let max_token_age = settings.auth.max_token_age;
+    let revoker = Revoker::start(&authenticator, broker.clone(), hub.clone(), metrics.clone(), max_token_age);
     let relay = Relay {
         native: native.clone(),
         hub: hub.clone(),
         channels: channels.clone(),
         histories: histories.clone(),
+        revoker: revoker.clone(),
         metrics: metrics.clone(),
     };
     tokio::spawn(relay.run(inbound));
@@ -104,11 +109,11 @@ pub async fn run(
         broker.clone(),
         histories.clone(),
         authenticator.clone(),
-        settings.auth.close_on_expiry,
+        &settings.auth,
     )
     .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
 
-    let api = api_state(&settings, &broker, &channels, &native, &apps, &context, &hub);
+    let api = api_state(&settings, &broker, &channels, &native, &apps, &context, &hub, &revoker);
     let app = apps.iter().find(|app| app.enabled).cloned();
     let pusher_endpoint =
         PusherEndpoint::new(context.clone(), hub.clone(), apps, channels.clone(), settings.recovery.window);
@@ -125,11 +130,8 @@ pub async fn run(
         Reloader::start(reloads, settings.clone(), parts);
     }
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
-    let console = console(&settings, &broker, authenticator, native, address, app)?;
-    let load = {
-        let context = context.clone();
-        move || Load { draining: context.is_draining(), connections: context.admission.open() }
-    };
+    let console = console(&settings, &broker, authenticator.clone(), native, address, app)?;
+    let load = load(context.clone(), authenticator, revoker);
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
     let access = Access::operators(&settings.api.keys, admin_address.ip());
     let admin_state = AdminState { broker: broker.clone(), metrics: metrics.clone(), load };
@@ -152,6 +154,29 @@ pub async fn run(
     accepting.abort();
     tracing::info!("stopped");
     Ok(())
+}
+
+fn load(
+    context: Arc<EndpointContext>,
+    authenticator: Arc<Authenticator>,
+    revoker: Arc<Revoker>,
+) -> impl Fn() -> Load + Clone + Send + Sync + 'static {
+    move || Load {
+        draining: context.is_draining(),
+        connections: context.admission.open(),
+        waiting_for: waiting_for(&authenticator, &revoker),
+    }
+}
+
+/// What is missing to check tokens.
+fn waiting_for(authenticator: &Authenticator, revoker: &Revoker) -> Option<&'static str> {
+    if !authenticator.is_ready() {
+        Some("the keys of auth.jwks_url")
+    } else if !revoker.is_ready() {
+        Some("revoked tokens")
+    } else {
+        None
+    }
 }
 
 /// Closes the connections, and leaves the other nodes.

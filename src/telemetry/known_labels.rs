@@ -13,6 +13,7 @@ pub(super) const HANDSHAKES_REFUSED: &[&str] = &[
     "no_descriptors",
     "no_keys",
     "origin_not_allowed",
+    "revoked",
     "token_expired",
     "token_not_yet_valid",
     "unknown_key",
@@ -21,6 +22,24 @@ pub(super) const HANDSHAKES_REFUSED: &[&str] = &[
     "wrong_audience",
     "wrong_issuer",
 ];
+
+pub(super) const RENEWALS_REFUSED: &[&str] = &[
+    "algorithm_not_accepted",
+    "bad_signature",
+    "invalid_claims",
+    "malformed_token",
+    "missing_token",
+    "other_identity",
+    "revoked",
+    "token_expired",
+    "token_not_yet_valid",
+    "unknown_key",
+    "wrong_audience",
+    "wrong_issuer",
+];
+
+pub(super) const JWKS_FAILURES: &[&str] =
+    &["invalid", "no_keys", "status", "timeout", "too_large", "too_many_keys", "unreachable"];
 
 pub(super) const HTTP_DROPPED: &[&str] = &["no_room", "write_timeout"];
 
@@ -35,6 +54,7 @@ pub(super) const BROKER_DROPPED: &[&str] = &[
     "invalid_envelope",
     "invalid_event",
     "invalid_json",
+    "invalid_revoke",
     "invalid_sender",
     "invalid_signal",
     "invalid_target",
@@ -84,6 +104,7 @@ pub(super) const CONNECTIONS_CLOSED: &[&str] = &[
     "slow_consumer",
     "superseded",
     "token_expired",
+    "token_revoked",
     "unauthorized",
     "unavailable",
     "unsupported_version",

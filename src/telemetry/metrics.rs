@@ -10,6 +10,7 @@ use super::labels::{ApiCall, ApiRequest, KindLabel, Reason};
 use super::log_metrics::LogMetrics;
 use super::process_metrics::ProcessMetrics;
 use super::text_format::to_text_format;
+use super::token_metrics::TokenMetrics;
 use crate::unix_time::unix_time;
 
 /// All metrics of the server, under the names that Prometheus shows.
@@ -30,6 +31,7 @@ pub struct Metrics {
     pub messages_accepted: Counter,
     /// Client messages that were refused, by the error code that the sender received.
     pub messages_refused: Family<Reason, Counter>,
+    pub tokens: TokenMetrics,
     pub broker_messages: Counter,
     pub broker_dropped: Family<Reason, Counter>,
     /// Messages between nodes that were ignored, by reason.
@@ -102,7 +104,9 @@ impl Metrics {
                 metric
             }};
         }
+        let tokens = TokenMetrics::new(ours);
         let metrics = Self {
+            tokens,
             connections: metric!("connections", "Open connections"),
             channels: metric!("channels", "Channels with a subscriber on this node"),
             connections_opened: metric!("connections_opened", "Connections opened"),
@@ -180,6 +184,8 @@ impl Metrics {
         for (family, reasons) in [
             (&self.handshakes_refused, known_labels::HANDSHAKES_REFUSED),
             (&self.http_dropped, known_labels::HTTP_DROPPED),
+            (&self.tokens.jwks_failures, known_labels::JWKS_FAILURES),
+            (&self.tokens.renewals_refused, known_labels::RENEWALS_REFUSED),
             (&self.messages_refused, known_labels::MESSAGES_REFUSED),
             (&self.broker_dropped, known_labels::BROKER_DROPPED),
             (&self.ingest_lost, known_labels::INGEST_LOST),

@@ -13,6 +13,7 @@ mod removed_keys;
 mod settings;
 mod text_fields;
 mod text_format;
+mod token_metrics;
 
 pub use labels::{ApiCall, ApiRequest, KindLabel, Reason};
 pub use log_writer::flush_logs;
@@ -20,3 +21,4 @@ pub use logs::{init_logs, log_suppressed_lines, logged, set_log_level, validate_
 pub use metrics::Metrics;
 pub use removed_keys::RemovedKeys;
 pub use settings::{LogFormat, Settings};
+pub use token_metrics::TokenMetrics;

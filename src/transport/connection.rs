@@ -45,7 +45,7 @@ pub(super) struct ConnectionTask<H: ConnectionHandler> {
     /// Messages were handled in the last turn, and their replies are held until this one: a sender's own copy is likely to be
     /// delivered in between, and then shares a write with the reply.
     holds_replies: bool,
-    /// When the token expires. All times are seconds of the hub's clock.
+    /// When the token expires; a renewal changes it. All times are seconds of the hub's clock.
     expires: u32,
 }
 
@@ -90,13 +90,15 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
         }
         (self.seen, self.is_pinged) = (now, false);
         self.handler.on_activity();
-        let Self { handler, options, reader, phase, holds_replies, .. } = self;
+        let Self { handler, options, reader, phase, holds_replies, expires, .. } = self;
         let open = matches!(phase, Phase::Open);
         // The replies to all messages of these bytes share one write.
         outbox.cork();
         let result = reader.feed(bytes, frames, options.bounds, outbox, |incoming| match incoming {
             Incoming::Message(message) if open => {
-                handler.on_message(message);
+                if let Some(at) = handler.on_message(message) {
+                    *expires = options.clock.at_unix(at);
+                }
                 *holds_replies = true;
             }
             Incoming::Pong(payload) if open => handler.on_pong(&payload),

@@ -19,8 +19,9 @@ pub trait ConnectionHandler: Send + Unpin + 'static {
     /// The outbox of this connection: always the same one.
     fn outbox(&self) -> &Arc<Outbox>;
 
-    /// Handles a message. Replies go into the outbox.
-    fn on_message(&mut self, message: Message);
+    /// Handles a message. Replies go into the outbox. Returns until when the client may stay, in Unix seconds, if the message has
+    /// changed that.
+    fn on_message(&mut self, message: Message) -> Option<u64>;
 
     /// Bytes have arrived, of a message or of a control frame: the client is alive.
     fn on_activity(&mut self) {}

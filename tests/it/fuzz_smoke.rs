@@ -19,11 +19,11 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
-use yamabiko::auth::Authenticator;
+use yamabiko::auth::{Authenticator, Jwks};
 use yamabiko::config::{self, AuthKeys, Environment, Settings};
 use yamabiko::history::Since;
-use yamabiko::message::{Audience, ChannelName, Sender};
-use yamabiko::protocol::native::Native;
+use yamabiko::message::{Audience, ChannelName, Revocation, Sender};
+use yamabiko::protocol::native::{Native, RejectReason, RenewalRequest};
 
 #[test]
 fn random_native_messages_are_accepted_or_rejected_never_misread() {
@@ -33,6 +33,11 @@ fn random_native_messages_are_accepted_or_rejected_never_misread() {
     run(20_000, &(mutations(MESSAGES), select(channels.to_vec())), |(message, channel)| {
         let message = Bytes::from(message);
         let received = native.receive(&channel, &sender, &message);
+        // What renews a token is no message.
+        if let Some(request) = RenewalRequest::decode(&message) {
+            let _ = request.token();
+            prop_assert_eq!(received.as_ref().err(), Some(&RejectReason::InvalidMessage));
+        }
         // With a `ref` the same is accepted, unless it is invalid.
         let (message_ref, with_ref) = native.receive_with_ref(&channel, &sender, &message);
         if let Ok(event) = &with_ref {
@@ -123,6 +128,33 @@ fn every_refused_setting_is_reported() {
         match config::load(Some(&file), &environment, AuthKeys::Required) {
             Ok(_) => {}
             Err(problems) => prop_assert!(!problems.0.is_empty() && !problems.to_string().is_empty()),
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn random_key_sets_are_refused_or_have_keys() {
+    let samples = [
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+        r#"{"keys":[{"kty":"RSA","use":"sig","alg":"RS256","n":"AQAB","e":"AQAB"},{"kty":"EC","crv":"P-256","x":"AQ","y":"AQ"}]}"#,
+    ];
+    assert!(Jwks::parse(samples[0].as_bytes()).is_ok());
+    run(20_000, &mutations(&samples), |bytes| {
+        if let Ok(keys) = Jwks::parse(&bytes) {
+            prop_assert!(!keys.is_empty());
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn random_revocations_are_refused_or_read_back() {
+    let samples = [r#"{"user":7,"before":17,"until":18}"#, r#"{"user":"a"}"#, r#"{"jti":"a","until":0}"#];
+    run(20_000, &mutations(&samples), |bytes| {
+        let Ok(text) = String::from_utf8(bytes) else { return Ok(()) };
+        if let Ok(revocation) = Revocation::from_json(&text) {
+            prop_assert_eq!(Revocation::from_json(&revocation.to_json()), Ok(revocation));
         }
         Ok(())
     });
@@ -272,6 +304,7 @@ fn random_redis_messages_never_end_the_server() {
 }
 
 const MESSAGES: &[&str] = &[
+    r#"{"type":"auth","token":"a.b.c"}"#,
     r#"{"data":{"message":"やまびこ","name":"Aoi","target_user_id":7}}"#,
     r#"{"data":{"tweet":"\ud83c\udfd4 \" \\ \/ \n","n":-1.5e+300,"big":123456789012345678901234567890}}"#,
     r#"{"data":{"target_user_id":null,"a":[{},[],[[1]],true,false,null]},"data":{"info":""},"x":{}}"#,

@@ -88,6 +88,7 @@ fn every_metric_in_rules_and_docs_is_exported_from_the_start() {
     let native = read("docs/native.md");
     for (metric, from, to) in [
         ("yamabiko_handshakes_refused_total", "### Refused handshakes", "## Sending"),
+        ("yamabiko_renewals_refused_total", "### Renewing a token", "### Keys and rotation"),
         ("yamabiko_messages_refused_total", "## Acknowledgements", "## Receiving"),
         ("yamabiko_broker_dropped_total", "### Dropped messages", "### Removing a user"),
     ] {

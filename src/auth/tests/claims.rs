@@ -14,8 +14,20 @@ fn a_valid_token_yields_its_claims() {
             name: "Aoi".into(),
             channel: ChannelName::new("chat:default").unwrap(),
             expires_at: NOW + 60,
+            issued_at: Some(NOW - 60),
+            jti: None,
         }
     );
+}
+
+#[test]
+fn any_jti_is_accepted() {
+    for (jti, text) in [(json!("a\"山"), "a\"山"), (json!(42), "42"), (json!([null]), "[null]")] {
+        let identity = shared().verify(&hs256(&claims(json!({"jti": jti}))), NOW).unwrap();
+        assert_eq!(identity.jti.as_deref(), Some(text));
+    }
+    let identity = shared().verify(&hs256(&claims(json!({"jti": null}))), NOW).unwrap();
+    assert_eq!(identity.jti, None);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "json!(…) reads better without a borrow at each call")]
 
 mod claims;
+mod jwks;
 mod keys;
 mod tampering;
 
@@ -21,7 +22,7 @@ const SECRET: &str = "a secret of thirty-two bytes or so";
 
 fn settings(json: Value) -> Settings {
     let mut whole = json!({
-        "secret": "", "algorithms": ["HS256"], "leeway": "0s", "close_on_expiry": true, "issuer": "", "audience": "", "keys": [],
+        "secret": "", "algorithms": ["HS256"], "leeway": "0s", "close_on_expiry": true, "max_token_age": "1day", "jwks_url": "", "issuer": "", "audience": "", "keys": [],
     });
     whole.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
     serde_json::from_value(whole).unwrap()

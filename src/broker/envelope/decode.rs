@@ -38,6 +38,8 @@ pub(in crate::broker) enum EnvelopeError {
     Type,
     #[error("`disconnect` is not {{user, channel}}")]
     Disconnect,
+    #[error("`revoke` is not {{user}}, {{user, before}}, {{before}} or {{jti}}, with or without `until`")]
+    Revoke,
     #[error("`body` is missing")]
     Signal,
     #[error("`run` is not [message, …], or `stored` is missing")]
@@ -69,6 +71,7 @@ impl EnvelopeError {
             Self::Sender => "invalid_sender",
             Self::Type => "invalid_type",
             Self::Disconnect => "invalid_disconnect",
+            Self::Revoke => "invalid_revoke",
             Self::Signal => "invalid_signal",
         }
     }
@@ -77,17 +80,19 @@ impl EnvelopeError {
 /// Decodes a payload of the events topic.
 ///
 /// `data` is a slice of the payload, not a copy. As in `JSON.parse`, the last of duplicate keys wins. Laravel may also
-/// publish the signal `{"disconnect":…}` here, without a `channel`.
+/// publish the signals `{"disconnect":…}` and `{"revoke":…}` here, without a `channel`.
 pub(in crate::broker) fn decode_event(
     payload: &Bytes,
     node: &NodeId,
     sender_default: &Sender,
 ) -> Result<Decoded, InvalidPayload> {
-    let names = ["channel", "data", "sender", "type", "disconnect", "node", "seq", "stored", "plain"];
-    let [channel, data, sender, message_type, disconnect, from, seq, stored, plain] =
+    let names =
+        ["channel", "data", "sender", "type", "disconnect", "revoke", "node", "seq", "stored", "plain"];
+    let [channel, data, sender, message_type, disconnect, revoke, from, seq, stored, plain] =
         envelope_members(payload, names)?;
-    if channel.is_none() && disconnect.is_some() {
-        let signal = Signal::decode(payload).map_err(|_| EnvelopeError::Disconnect)?;
+    if channel.is_none() && (disconnect.is_some() || revoke.is_some()) {
+        let error = if disconnect.is_some() { EnvelopeError::Disconnect } else { EnvelopeError::Revoke };
+        let signal = Signal::decode(payload).map_err(|_| error)?;
         return Ok(Decoded { dispatch: signal.into(), seq: None, stored: None, plain: None });
     }
     let channel = channel.and_then(string).ok_or(EnvelopeError::Channel)?;

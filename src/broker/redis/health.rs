@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::publish_queue::PublishQueue;
 use crate::telemetry::Metrics;
@@ -23,6 +23,8 @@ pub(super) struct Health {
     events_channel: String,
     /// One of the connections has come up.
     pub(super) connected: Notify,
+    /// How often both have been up.
+    pub(super) connections: watch::Sender<u64>,
     state: Mutex<HealthState>,
 }
 
@@ -67,14 +69,19 @@ impl Health {
         events_channel: String,
     ) -> Self {
         metrics.broker_up.set(0);
-        Self { queue, metrics, address, events_channel, connected: Notify::new(), state: Mutex::default() }
+        let (connected, connections) = (Notify::new(), watch::Sender::new(0));
+        Self { queue, metrics, address, events_channel, connected, connections, state: Mutex::default() }
     }
 
     pub(super) fn set_up(&self, role: ConnectionRole) {
         {
             let mut state = self.state();
+            let was_up = state.is_up();
             state.set(role, true);
             if state.is_up() {
+                if !was_up {
+                    self.connections.send_modify(|connections| *connections += 1);
+                }
                 state.logged_reasons.clear();
                 self.queue.open();
                 self.metrics.broker_up.set(1);

@@ -20,6 +20,7 @@ mod push;
 mod reader;
 mod reconcile;
 mod reply_reader;
+mod revocation_store;
 mod session_store;
 mod session_writer;
 mod store_keys;
@@ -59,6 +60,7 @@ use supervisor::Supervisor;
 use topic_names::TopicNames;
 use url::RedisUrl;
 
+pub use revocation_store::{REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore};
 pub use session_store::{SessionStore, SignOfLife};
 pub use session_writer::SessionFields;
 pub(super) use url::RedisUrlError;
@@ -77,6 +79,7 @@ pub struct Redis {
     fences: Arc<Fences>,
     store: mpsc::UnboundedSender<StoreRequest>,
     sessions: SessionStore,
+    revocations: RevocationStore,
     ingest: Option<(Arc<PlainIntake>, IngestTasks)>,
     task: AbortHandle,
 }
@@ -99,6 +102,8 @@ impl Redis {
         let queue = Arc::new(PublishQueue::new(timeout, queue_bytes, names.clone()));
         let events_channel = String::from_utf8_lossy(&names.events).into_owned();
         let health = Arc::new(Health::new(queue.clone(), metrics.clone(), url.to_string(), events_channel));
+        let revocations =
+            RevocationStore::start(url.clone(), &settings.prefix, timeout, health.connections.subscribe());
         let (fences, seen) = (Arc::new(Fences::default()), Arc::new(SeenStore::default()));
         let keys = Arc::new(StoreKeys::new(&settings.prefix));
         let reader = StoreReader {
@@ -151,7 +156,19 @@ impl Redis {
             rules: retention.clone(),
         };
         let task = tokio::spawn(supervisor.run(stream)).abort_handle();
-        let redis = Self { queue, topics, health, timeout, retention, fences, store, sessions, ingest, task };
+        let redis = Self {
+            queue,
+            topics,
+            health,
+            timeout,
+            retention,
+            fences,
+            store,
+            sessions,
+            revocations,
+            ingest,
+            task,
+        };
         Ok((redis, receiver))
     }
 
@@ -187,6 +204,10 @@ impl Redis {
 
     pub(super) const fn sessions(&self) -> &SessionStore {
         &self.sessions
+    }
+
+    pub(super) const fn revocations(&self) -> &RevocationStore {
+        &self.revocations
     }
 
     pub(super) fn subscribe(&self, topic: &str) -> SubscribeOutcome {

@@ -123,6 +123,7 @@ const TEXTS = {
   refused_token_not_yet_valid: ["Its nbf is in the future: compare the clocks of both machines.", "nbfが未来の時刻です。両方のマシンの時計を比べてください。"],
   refused_wrong_issuer: ["Its iss is not auth.issuer.", "issがauth.issuerと異なります。"],
   refused_wrong_audience: ["Its aud does not contain auth.audience.", "audにauth.audienceが含まれていません。"],
+  refused_revoked: ["The application has revoked it: sign a new one.", "アプリケーションによって取り消されています。新しいトークンを発行してください。"],
   refused_invalid_claims: ["A claim is missing or has the wrong type.", "クレームが足りないか、型が違います。"],
   wire: ["The wire", "通信ログ"],
   wireNote: ["Every frame as it is, in and out.", "送受信したフレームをそのまま表示します。"],

@@ -2,26 +2,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::broker::{Broker, PublishError};
-use crate::channels::Histories;
+use super::renewal::renew;
+use super::service::NativeService;
+use crate::broker::PublishError;
 use crate::hub::{Connection, Outbox};
 use crate::message::{ChannelName, Event, Position, Publication, Sender};
 use crate::protocol::native::{
-    Acknowledgement, MessageRef, Native, RejectReason, close, encode_acknowledgement,
+    Acknowledgement, MessageRef, RejectReason, RenewalRequest, close, encode_acknowledgement,
 };
 use crate::telemetry::{Metrics, Reason, logged};
-use crate::transport::{
-    Admitted, ConnectionHandler, ConnectionInfo, DisconnectReason, EndpointContext, Message,
-};
-
-/// What all connections of the native protocol share.
-#[derive(Debug)]
-pub(super) struct NativeService {
-    pub(super) context: Arc<EndpointContext>,
-    pub(super) native: Arc<Native>,
-    pub(super) broker: Arc<Broker>,
-    pub(super) histories: Arc<Histories>,
-}
+use crate::transport::{Admitted, ConnectionHandler, ConnectionInfo, DisconnectReason, Message};
 
 /// One client of the native protocol: publishes its messages and replies to them.
 #[derive(Debug)]
@@ -81,16 +71,22 @@ impl ConnectionHandler for NativeHandler {
         self.connection.outbox()
     }
 
-    fn on_message(&mut self, message: Message) {
+    fn on_message(&mut self, message: Message) -> Option<u64> {
         let (Message::Text(message) | Message::Binary(message)) = message;
         let (message_ref, event) = self.receive(&message);
         match event {
             Ok(event) => self.publish(event, message_ref, message.len()),
             Err(reason) => {
+                if reason == RejectReason::InvalidMessage
+                    && let Some(request) = RenewalRequest::decode(&message)
+                {
+                    return renew(&self.service, &self.connection, &mut self.sender, &request);
+                }
                 let (metrics, limit) = (&self.service.context.metrics, self.connection.outbox_bytes());
                 reply(Err(reason), message_ref.as_ref(), self.outbox(), limit, metrics);
             }
         }
+        None
     }
 
     fn answer_inquiries(&self) {

@@ -4,7 +4,9 @@ mod handler;
 mod presence;
 mod presence_handler;
 mod recovery;
+mod renewal;
 mod replay_writer;
+mod service;
 mod websocket;
 
 use std::future::ready;

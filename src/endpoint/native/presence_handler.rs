@@ -27,8 +27,8 @@ impl ConnectionHandler for PresenceHandler {
         self.0.handler.outbox()
     }
 
-    fn on_message(&mut self, message: Message) {
-        self.0.handler.on_message(message);
+    fn on_message(&mut self, message: Message) -> Option<u64> {
+        self.0.handler.on_message(message)
     }
 
     fn on_closing(&mut self, _: DisconnectReason) {

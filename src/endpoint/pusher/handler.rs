@@ -45,11 +45,12 @@ impl ConnectionHandler for PusherHandler {
         self.connection.outbox()
     }
 
-    fn on_message(&mut self, message: Message) {
+    fn on_message(&mut self, message: Message) -> Option<u64> {
         let (Message::Text(message) | Message::Binary(message)) = message;
         if let Some(client) = self.client() {
             client.receive(&message);
         }
+        None
     }
 
     fn on_activity(&mut self) {

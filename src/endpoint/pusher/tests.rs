@@ -22,10 +22,15 @@ use crate::hub::{Connection, Hub, Outbox, WireFormat};
 use crate::message::{Dispatch, Frame, Sender};
 use crate::protocol::pusher::{Apps, ENCODING, PusherDialect, PusherSettings, close};
 use crate::telemetry::Metrics;
+use crate::transport;
 use crate::webhooks::Webhooks;
 
-static FORMAT: WireFormat =
-    WireFormat { encoding: ENCODING, closes: &close::CLOSES, encode_close: Frame::close };
+static FORMAT: WireFormat = WireFormat {
+    encoding: ENCODING,
+    closes: &close::CLOSES,
+    all_closes: &[&close::ALL, &transport::close::ALL],
+    encode_close: Frame::close,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const APP: &str = r#"{"id":"1","key":"k","secret":"s""#;
@@ -105,7 +110,7 @@ impl Node {
 
     fn handle(&self, signal: &Bytes) {
         let hold = self.budget.clone().try_acquire_many_owned(u32::try_from(signal.len()).unwrap()).unwrap();
-        self.channels.handle_signal(signal, None, hold);
+        let _ = self.channels.handle_signal(signal, None, hold);
     }
 
     /// Handles a message of another node that was started long before.

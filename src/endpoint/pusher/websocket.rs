@@ -17,17 +17,25 @@ use crate::protocol::pusher::{
     App, Apps, ENCODING, ENCODING_WITH_IDS, Fatal, InvalidToken, SessionKey, close, server_message,
 };
 use crate::transport::{
-    ConnectionOptions, EndpointContext, NewConnections, OriginPolicy, Rejection, accept, retries_on_503,
-    serve,
+    self, ConnectionOptions, EndpointContext, NewConnections, OriginPolicy, Rejection, accept,
+    retries_on_503, serve,
 };
 
 /// The Pusher protocol over WebSocket.
-static FORMAT: WireFormat =
-    WireFormat { encoding: ENCODING, closes: &close::CLOSES, encode_close: Frame::close };
+static FORMAT: WireFormat = WireFormat {
+    encoding: ENCODING,
+    closes: &close::CLOSES,
+    all_closes: &[&close::ALL, &transport::close::ALL],
+    encode_close: Frame::close,
+};
 
 /// The same for clients that are told positions.
-static FORMAT_WITH_IDS: WireFormat =
-    WireFormat { encoding: ENCODING_WITH_IDS, closes: &close::CLOSES, encode_close: Frame::close };
+static FORMAT_WITH_IDS: WireFormat = WireFormat {
+    encoding: ENCODING_WITH_IDS,
+    closes: &close::CLOSES,
+    all_closes: &[&close::ALL, &transport::close::ALL],
+    encode_close: Frame::close,
+};
 
 /// Where clients of the Pusher protocol connect.
 #[derive(Debug)]

@@ -7,11 +7,12 @@
 //! * The queue is bounded by the limit (plus the rest of a block that is partly written, plus a close frame).
 //! * Nothing follows the bytes of a close.
 
+mod token;
 mod unanswered;
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
@@ -36,6 +37,8 @@ pub struct Outbox<W = TcpStream> {
     /// The second of the hub's clock at which the sweep wakes the task.
     alarm: AtomicU32,
     unanswered: Unanswered,
+    /// The token of the client.
+    token: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +50,8 @@ struct OutboxState {
     partly_written: bool,
     /// The task of the connection is running and will flush: pushes only append.
     corked: bool,
-    closed: Option<&'static Close>,
+    /// The number of the close in the format; 0: it is open. Small for the same reason.
+    closed: u8,
     gone: bool,
 }
 
@@ -102,6 +106,7 @@ impl<W: DirectWrite> Outbox<W> {
             task: AtomicWaker::new(),
             alarm: AtomicU32::new(u32::MAX),
             unanswered: Unanswered::default(),
+            token: AtomicU64::default(),
         }
     }
 
@@ -180,7 +185,7 @@ impl<W: DirectWrite> Outbox<W> {
     fn overflow(&self, mut state: MutexGuard<'_, OutboxState>) {
         let close = self.format.closes.get(CloseReason::SlowConsumer);
         state.drop_queue();
-        state.close(close, (self.format.encode_close)(close).into_bytes());
+        state.close(self.format.close_number(close), (self.format.encode_close)(close).into_bytes());
         drop(state);
         self.task.wake();
     }
@@ -191,7 +196,7 @@ impl<W: DirectWrite> Outbox<W> {
         if state.is_ending() {
             return false;
         }
-        state.close(close, (self.format.encode_close)(close).into_bytes());
+        state.close(self.format.close_number(close), (self.format.encode_close)(close).into_bytes());
         drop(state);
         self.task.wake();
         true
@@ -205,18 +210,18 @@ impl<W: DirectWrite> Outbox<W> {
     /// Accepts nothing more. What is queued can still be flushed.
     pub fn end(&self) {
         let mut state = self.lock();
-        state.gone |= state.closed.is_none();
+        state.gone |= state.closed == 0;
     }
 
     /// Why nothing more is accepted, if so.
     pub fn ending(&self) -> Option<Ending> {
         let state = self.lock();
-        if state.gone { Some(Ending::Gone) } else { state.closed.map(Ending::Closed) }
+        if state.gone { Some(Ending::Gone) } else { self.format.close(state.closed).map(Ending::Closed) }
     }
 
     /// The close that ends or ended the connection, if the server closed it.
     pub fn closed(&self) -> Option<&'static Close> {
-        self.lock().closed
+        self.format.close(self.lock().closed)
     }
 
     /// How many bytes are queued.
@@ -326,16 +331,6 @@ impl<W: DirectWrite> Outbox<W> {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn queued(&self) -> Vec<u8> {
-        self.lock().queue.iter().flatten().copied().collect()
-    }
-
-    #[cfg(test)]
-    pub(super) fn queued_blocks(&self) -> usize {
-        self.lock().queue.len()
-    }
-
     fn lock(&self) -> MutexGuard<'_, OutboxState> {
         // No code between lock and unlock can panic half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -344,7 +339,7 @@ impl<W: DirectWrite> Outbox<W> {
 
 impl OutboxState {
     fn is_ending(&self) -> bool {
-        self.gone || self.closed.is_some()
+        self.gone || self.closed != 0
     }
 
     /// Queues bytes of which the first `written` are written.
@@ -355,8 +350,8 @@ impl OutboxState {
         self.queue.push_back(bytes);
     }
 
-    fn close(&mut self, close: &'static Close, bytes: Bytes) {
-        self.closed = Some(close);
+    fn close(&mut self, number: u8, bytes: Bytes) {
+        self.closed = number;
         if !bytes.is_empty() {
             self.append(bytes, 0);
         }

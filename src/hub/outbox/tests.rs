@@ -7,6 +7,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::hub::wire_format::tests::{CLOSES, FORMAT, format};
 
+impl<W: DirectWrite> Outbox<W> {
+    pub(in crate::hub) fn queued(&self) -> Vec<u8> {
+        self.lock().queue.iter().flatten().copied().collect()
+    }
+
+    pub(in crate::hub) fn queued_blocks(&self) -> usize {
+        self.lock().queue.len()
+    }
+}
+
 /// Takes as many bytes at a time as its script says, and none after its end.
 #[derive(Debug, Default)]
 struct Scripted {

@@ -1,3 +1,5 @@
+mod closing;
+
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -17,9 +19,9 @@ use super::fan_out::{FanOut, WRITES_PER_TURN};
 use super::gate::{Gates, Replay};
 use super::read_proof::{ReadProof, Tracked};
 use super::subscribers::{ChannelCount, JoinedAs, Subscriber, Subscribers};
-use super::users::{AudienceMatcher, UserKey, Users};
+use super::users::{UserKey, Users};
 use super::{Clock, ConnectionId, Outbox};
-use crate::message::{CloseReason, UserId};
+use crate::message::{Close, CloseReason, RevokedTokens, UserId};
 use crate::telemetry::Metrics;
 
 /// What a shard does, in the order of its inbox.
@@ -84,6 +86,11 @@ pub(super) enum Command {
     CloseChannel {
         keys: Vec<ChannelKey>,
         reason: CloseReason,
+    },
+    /// Closes the connections with these tokens.
+    CloseRevoked {
+        tokens: Arc<RevokedTokens>,
+        close: &'static Close,
     },
     CloseConnection {
         id: ConnectionId,
@@ -218,6 +225,7 @@ impl Shard {
                         .count();
                     let _ = answer.send(unflushed);
                 }
+                Command::CloseRevoked { tokens, close } => self.close_revoked(&tokens, close),
                 Command::ListConnections { before, most, answer } => {
                     // Fails if nobody waits any more.
                     let _ = answer.send(self.list(before, most));
@@ -303,36 +311,6 @@ impl Shard {
         }
     }
 
-    fn close_some(&mut self, of: NonZeroUsize, reason: CloseReason) {
-        let open: Vec<_> = self
-            .connections
-            .values()
-            .map(|connection| &connection.outbox)
-            .filter(|outbox| outbox.ending().is_none())
-            .cloned()
-            .collect();
-        for outbox in open.iter().take(open.len().div_ceil(of.get())) {
-            outbox.close_for(reason);
-        }
-    }
-
-    fn close_user(&self, user: &UserId, keys: Option<&[ChannelKey]>, reason: CloseReason) {
-        let audience = AudienceMatcher::user(user);
-        let close_if_included = |(id, subscriber): (ConnectionId, &Subscriber)| {
-            if self.users.include(&audience, id, subscriber.user) {
-                subscriber.outbox.close_for(reason);
-            }
-        };
-        if let Some(keys) = keys {
-            let subscribers = keys.iter().filter_map(|key| self.channels.get(key));
-            subscribers.flat_map(Subscribers::all).for_each(close_if_included);
-            keys.iter().flat_map(|key| self.gates.of_channel(*key)).for_each(close_if_included);
-        } else {
-            self.channels.values().flat_map(Subscribers::all).for_each(close_if_included);
-            self.gates.all().for_each(close_if_included);
-        }
-    }
-
     /// From the last to the first, because a connection that is removed leaves its place to the last one.
     fn list(&self, before: usize, most: usize) -> (Vec<ListedConnection>, usize) {
         let end = self.connections.len().min(before);
@@ -344,19 +322,6 @@ impl Shard {
             ListedConnection { id: *id, outbox: connection.outbox.clone(), user }
         });
         (listed.collect(), start)
-    }
-
-    async fn close_channel(&mut self, keys: &[ChannelKey], reason: CloseReason) {
-        let subscribers = keys.iter().filter_map(|key| self.channels.get(key)).flat_map(Subscribers::all);
-        let gated = keys.iter().flat_map(|key| self.gates.of_channel(*key));
-        for (_, subscriber) in subscribers.chain(gated) {
-            subscriber.outbox.close_for(reason);
-            self.writes += 1;
-            if self.writes >= WRITES_PER_TURN {
-                self.writes = 0;
-                yield_now().await;
-            }
-        }
     }
 
     fn sweep(&self) {

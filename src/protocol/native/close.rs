@@ -21,18 +21,23 @@ pub static CLOSES: Closes = Closes {
     },
 };
 
+/// The application has revoked the token.
+pub static REVOKED: Close =
+    Close { code: 4401, reason: "token revoked", label: "token_revoked", reconnect: Reconnect::WithNewToken };
+
 /// The node has as many connections as it may have.
 pub static OVER_CAPACITY: Close = try_again_later("over_capacity");
 
 /// The broker does not accept the connection on a channel whose clients see each other.
 pub static UNAVAILABLE: Close = try_again_later("unavailable");
 
-pub static ALL: [&Close; 7] = [
+pub static ALL: [&Close; 8] = [
     &CLOSES.slow_consumer,
     &CLOSES.going_away,
     &CLOSES.restarting,
     &CLOSES.expired,
     &CLOSES.disconnected,
+    &REVOKED,
     &OVER_CAPACITY,
     &UNAVAILABLE,
 ];

@@ -39,10 +39,11 @@ fn request(server: &Server, base: &str, (method, path, operation): &(String, Str
     let address = if base.starts_with("/yamabiko") { server.address } else { server.admin };
     match &**method {
         "POST" if operation["requestBody"].is_null() => Request::post_json(address, target, ""),
-        "POST" => {
+        "POST" | "DELETE" => {
             let example = &operation["requestBody"]["content"]["application/json"]["example"];
             assert!(example.is_object(), "no example: {operation}");
-            Request::post_json(address, target, example.to_string())
+            let request = Request::post_json(address, target, example.to_string());
+            if method == "POST" { request } else { request.method("DELETE") }
         }
         "GET" => Request::get(address, target),
         other => panic!("{other}"),

@@ -29,7 +29,7 @@ scopes = ["publish"]
 [[api.keys]]
 name = "operator"
 secret = "operator-key-of-the-tests-32-bytes"
-scopes = ["read", "disconnect", "reload"]
+scopes = ["read", "disconnect", "revoke", "reload"]
 
 [api]
 public_path = "/yamabiko"

@@ -38,7 +38,7 @@ fn close_on_expiry_can_be_disabled() {
         options.set("auth.close_on_expiry", false);
     });
     let mut token = claims(7, "Aoi", "notes:");
-    let exp = unix_time() + 1;
+    let exp = unix_time() + 3;
     token["exp"] = json!(exp);
     let mut aoi = Client::connect(&server, &token).expect("upgraded");
     while unix_time() < exp + 2 {

@@ -5,6 +5,7 @@ mod disconnects;
 mod laravel_messages;
 mod outages;
 mod presence;
+mod revocations;
 
 use serde_json::{Value, json};
 
