@@ -135,15 +135,28 @@ async fn a_forbidden_topic_does_not_affect_others() {
         assert_eq!(node.topic().await, text("orders", "1"));
         assert_eq!(node.metrics.broker_interruptions.get(), 0, "{permissions}");
 
-        // The permitted messages of a batch are published, and the others are refused.
-        let publish = [
-            node.publish(Dispatch::from(event("chat:", 1))),
-            node.publish(topic("secrets", "x")),
-            node.publish(Dispatch::from(event("chat:", 2))),
-        ];
-        let outcomes = futures_util::future::join_all(publish).await;
+        // The permitted messages of a batch are published, and the others are refused. They are one batch, because they wait for the
+        // message before them.
+        server.pause();
+        let before = node.publish(Dispatch::from(event("chat:", 0)));
+        let batch = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let publish = [
+                node.publish(Dispatch::from(event("chat:", 1))),
+                node.publish(topic("secrets", "x")),
+                node.publish(Dispatch::from(event("chat:", 2))),
+            ];
+            futures_util::future::join_all(publish).await
+        };
+        let resume = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            server.resume();
+        };
+        let (first, outcomes, ()) = tokio::join!(before, batch, resume);
+        assert_eq!(first, Ok(()));
         assert_eq!(outcomes, [Ok(()), Err(PublishError::Unreachable), Ok(())], "{permissions}");
-        assert_eq!((number(&node.next().await), number(&node.next().await)), (1, 2));
+        let numbers = [number(&node.next().await), number(&node.next().await), number(&node.next().await)];
+        assert_eq!(numbers, [0, 1, 2]);
         node.ready().await;
     }
 }

@@ -188,6 +188,7 @@ fn a_cache_channel_replays_its_last_event_once() {
     let server = serve(&apps(""));
     let mut page = Page::of_session(&server, TOKEN);
     say(&server, "private-cache-h.1", 1);
+    deliver(&server);
     page.ask("private-cache-h.1", None);
     assert_eq!(page.next().0, "pusher_internal:subscription_succeeded");
     page.expect("E", "private-cache-h.1", &json!(1));
