@@ -24,4 +24,5 @@ mod tls;
 pub mod tokens;
 pub mod transport;
 mod unix_time;
+mod webhook_target;
 pub mod webhooks;

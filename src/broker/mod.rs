@@ -32,8 +32,8 @@ use crate::message::{
 use crate::telemetry::Metrics;
 
 pub use redis::{
-    REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore, SessionFields, SessionStore, SignOfLife,
-    check_url,
+    EventStream, EventStreamError, REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore, SessionFields,
+    SessionStore, SignOfLife, check_url,
 };
 pub use settings::Settings;
 pub use store::{Head, ReadAfter, StoreError, StoreRead, StoreState, StoredHistory, StoredMessage};
@@ -165,6 +165,15 @@ impl Broker {
         match self {
             Self::Memory(memory) => memory.publish(publication.into(), receipt),
             Self::Redis(redis) => redis.publish(publication.into(), receipt),
+        }
+    }
+
+    /// The stream from which the application reads events, which keeps about this many. `None`: without Redis there is none.
+    #[must_use]
+    pub fn event_stream(&self, max_entries: usize) -> Option<EventStream> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(redis) => Some(redis.event_stream(max_entries)),
         }
     }
 

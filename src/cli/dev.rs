@@ -89,6 +89,7 @@ fn adapt(config: &mut Config, args: &Args) -> Result<Generated, Failure> {
         client_send: true,
         presence: false,
         history: None,
+        gate: None,
     };
     settings.channels.entry(ChannelSettings::OTHERS.to_owned()).or_insert_with(others);
     for kind in settings.channels.values_mut() {

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
+
 use super::{AuthKeys, Config, Key, Problem, warnings};
 use crate::auth::Authenticator;
 use crate::broker;
@@ -28,6 +30,7 @@ pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     checks.redis();
     checks.channels();
     checks.pusher();
+    checks.events();
     checks.log();
     let problems = checks.problems;
     let warnings = warnings::of(config);
@@ -192,6 +195,29 @@ impl Checks<'_> {
             if !of_all.contains(&problem) {
                 self.app_problem(index, problem.key, problem.message);
             }
+        }
+    }
+
+    fn events(&mut self) {
+        let server = &self.config.settings.server;
+        for (index, webhook) in server.webhooks.iter().enumerate() {
+            if let Err(error) = webhook.target() {
+                let origin = self.config.origin(&Key::top("webhooks")).map(str::to_owned);
+                let at = format!("webhooks[{index}]");
+                self.problems.push(Problem::new(at, origin.as_deref(), error.to_string()));
+            }
+        }
+        let has_gate = server.channels.values().any(|rules| rules.gate.is_some());
+        if (has_gate || !server.webhooks.is_empty())
+            && let Some(message) = server.events.secret_problem()
+        {
+            self.problem("events", "secret", message);
+        }
+        if server.events.stream && server.redis.url.expose_secret().is_empty() {
+            self.problem("events", "stream", "needs redis.url: the stream is in Redis");
+        }
+        if server.events.stream_entries == 0 {
+            self.problem("events", "stream_entries", "must be at least 1");
         }
     }
 

@@ -36,8 +36,10 @@ impl Key {
             ("auth", "secret" | "keys")
                 | ("api", "keys")
                 | ("redis", "url")
-                | ("", "apps")
+                | ("", "apps" | "webhooks")
                 | ("pusher", "webhooks")
+                | ("events", "secret")
+                | ("channels", "gate")
         )
     }
 

@@ -8,12 +8,13 @@ use super::Key;
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// The settings of each `[channels.KIND]`.
-const CHANNEL_SETTINGS: [(&str, SettingType); 5] = [
+const CHANNEL_SETTINGS: [(&str, SettingType); 6] = [
     ("fields", SettingType::List),
     ("targeting", SettingType::Boolean),
     ("client_send", SettingType::Boolean),
     ("presence", SettingType::Boolean),
     ("history", SettingType::Table(TableType::Retention)),
+    ("gate", SettingType::Table(TableType::Gate)),
 ];
 
 /// The type of a setting is the type of its default.
@@ -29,15 +30,17 @@ pub(super) enum SettingType {
     Tables(TableType),
 }
 
-/// The tables with settings of their own. All except `Retention` come in arrays.
+/// The tables with settings of their own. All except `Retention` and `Gate` come in arrays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TableType {
     AuthKeys,
     ApiKeys,
     Apps,
     Webhooks,
+    NativeWebhooks,
     History,
     Retention,
+    Gate,
 }
 
 impl TableType {
@@ -46,6 +49,7 @@ impl TableType {
             ("auth", "keys") => Some(Self::AuthKeys),
             ("api", "keys") => Some(Self::ApiKeys),
             ("", "apps") => Some(Self::Apps),
+            ("", "webhooks") => Some(Self::NativeWebhooks),
             ("pusher", "webhooks") => Some(Self::Webhooks),
             ("pusher", "history") => Some(Self::History),
             _ => None,
@@ -58,8 +62,9 @@ impl TableType {
             Self::AuthKeys => r#"[{ algorithm = "RS256", public_key_file = "key.pem" }]"#,
             Self::ApiKeys => r#"[{ name = "laravel", secret = "…", scopes = ["publish"] }]"#,
             Self::Apps => r#"[{ id = "my-app", key = "my-key", secret = "…" }]"#,
-            Self::Webhooks => r#"[{ url = "https://app.example.com/webhook" }]"#,
+            Self::Webhooks | Self::NativeWebhooks => r#"[{ url = "https://app.example.com/webhook" }]"#,
             Self::History => r#"[{ channels = ["news"], messages = 1000, age = "2m" }]"#,
+            Self::Gate => r#"{ url = "https://app.example.com/gate" }"#,
             Self::Retention => r#"{ messages = 1000, age = "2m" }"#,
         }
     }

@@ -28,6 +28,8 @@ impl Settings {
                 pusher: section(sections, "pusher")?,
                 apps: section(sections, "apps")?,
                 recovery: section(sections, "recovery")?,
+                webhooks: section(sections, "webhooks")?,
+                events: section(sections, "events")?,
             },
             log: section(sections, "log")?,
         })

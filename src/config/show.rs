@@ -28,12 +28,13 @@ pub fn show(config: &Config) -> String {
 
 fn masked(entry: &SettingEntry) -> Json {
     match (&*entry.key.section, &*entry.key.name, &entry.value) {
-        ("auth", "secret", Json::String(secret)) if !secret.is_empty() => Json::from(HIDDEN),
+        ("auth" | "events", "secret", Json::String(secret)) if !secret.is_empty() => Json::from(HIDDEN),
         ("auth" | "api", "keys", Json::Array(keys)) => Json::Array(keys.iter().map(masked_key).collect()),
         ("", "apps", Json::Array(apps)) => Json::Array(apps.iter().map(masked_app).collect()),
-        ("pusher", "webhooks", Json::Array(webhooks)) => {
+        ("pusher" | "", "webhooks", Json::Array(webhooks)) => {
             Json::Array(webhooks.iter().map(masked_webhook).collect())
         }
+        ("channels", "gate", gate) => masked_webhook(gate),
         ("redis", "url", Json::String(url)) => Json::from(masked_url(url)),
         (_, _, value) => value.clone(),
     }

@@ -1,5 +1,7 @@
-//! Tables with settings of their own: `[[auth.keys]]`, `[[api.keys]]`, `[[apps]]`, `[[pusher.webhooks]]`, `[[pusher.history]]`, and `history` of a kind of
+//! Tables with settings of their own: `[[auth.keys]]`, `[[api.keys]]`, `[[apps]]`, `[[webhooks]]`, `[[pusher.webhooks]]`, `[[pusher.history]]`, and `history` and `gate` of a kind of
 //! channel.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
@@ -8,7 +10,10 @@ use super::validator::{Validator, reason, wrong_type};
 use super::{Key, Problem};
 use crate::api::Scope;
 use crate::message::Retention;
+use crate::protocol::native::GateSettings;
 use crate::protocol::pusher::{HistoryRule, WebhookFilter, WebhookSettings};
+use crate::webhook_target::WebhookTarget;
+use crate::webhooks::NativeEventKind;
 
 /// The TOML header of an entry.
 const fn header(array: TableType) -> &'static str {
@@ -17,8 +22,10 @@ const fn header(array: TableType) -> &'static str {
         TableType::ApiKeys => "[[api.keys]]",
         TableType::Apps => "[[apps]]",
         TableType::Webhooks => "[[pusher.webhooks]] or [[apps.webhooks]]",
+        TableType::NativeWebhooks => "[[webhooks]]",
         TableType::History => "[[pusher.history]] or [[apps.history]]",
         TableType::Retention => "[channels.KIND.history]",
+        TableType::Gate => "[channels.KIND.gate]",
     }
 }
 
@@ -47,10 +54,22 @@ const fn own_settings(array: TableType) -> &'static [(&'static str, SettingType)
             ("headers", SettingType::Texts),
             ("filter", SettingType::Texts),
         ],
+        TableType::NativeWebhooks => &[
+            ("url", SettingType::Text),
+            ("kinds", SettingType::List),
+            ("events", SettingType::List),
+            ("headers", SettingType::Texts),
+        ],
         TableType::History => {
             &[("channels", SettingType::List), ("messages", SettingType::Integer), ("age", SettingType::Text)]
         }
         TableType::Retention => &[("messages", SettingType::Integer), ("age", SettingType::Text)],
+        TableType::Gate => &[
+            ("url", SettingType::Text),
+            ("timeout", SettingType::Text),
+            ("on_failure", SettingType::Text),
+            ("max_in_flight", SettingType::Integer),
+        ],
     }
 }
 
@@ -68,12 +87,15 @@ const fn required(array: TableType) -> &'static [(&'static str, &'static str)] {
             ("key", "is required: Laravel's PUSHER_APP_KEY or REVERB_APP_KEY"),
             ("secret", "is required: Laravel's PUSHER_APP_SECRET or REVERB_APP_SECRET"),
         ],
-        TableType::Webhooks => &[("url", "is required, such as \"https://app.example.com/webhook\"")],
+        TableType::Webhooks | TableType::NativeWebhooks => {
+            &[("url", "is required, such as \"https://app.example.com/webhook\"")]
+        }
         TableType::History => &[
             ("channels", "is required, such as [\"private-orders.*\", \"news\"]"),
             ("messages", "is required, such as 1000"),
             ("age", "is required, such as \"2m\""),
         ],
+        TableType::Gate => &[("url", "is required, such as \"https://app.example.com/gate\"")],
         TableType::Retention => {
             &[("messages", "is required, such as 1000"), ("age", "is required, such as \"2m\"")]
         }
@@ -109,7 +131,7 @@ pub(super) fn problems_of_table(
 ) -> Vec<Problem> {
     let Json::Object(table) = json else {
         let message = match of {
-            TableType::Retention => format!("must be a table such as {}", of.example()),
+            TableType::Retention | TableType::Gate => format!("must be a table such as {}", of.example()),
             _ => format!("must be a table under {}", header(of)),
         };
         return vec![Problem::new(at, origin, message)];
@@ -145,7 +167,21 @@ fn wrong_value(of: TableType, name: &str, value: &Json) -> Option<String> {
         table
     };
     let retention = json!({ "messages": 1, "age": "1s" });
+    if of == TableType::Gate && name == "url" {
+        let url = value.as_str().unwrap_or_default();
+        return WebhookTarget::new(url, &BTreeMap::new()).err().map(|error| error.to_string());
+    }
     let error = match of {
+        TableType::NativeWebhooks if name == "events" => {
+            serde_json::from_value::<Vec<NativeEventKind>>(value.clone()).err()
+        }
+        TableType::Gate => {
+            let mut gate = json!({ "url": "http://app" });
+            if let Some(table) = gate.as_object_mut() {
+                table.insert(name.to_owned(), value.clone());
+            }
+            serde_json::from_value::<GateSettings>(gate).err()
+        }
         TableType::ApiKeys if name == "scopes" => serde_json::from_value::<Vec<Scope>>(value.clone()).err(),
         TableType::Retention => serde_json::from_value::<Retention>(with_value(retention)).err(),
         TableType::History => {
@@ -156,7 +192,7 @@ fn wrong_value(of: TableType, name: &str, value: &Json) -> Option<String> {
     };
     // A pattern is named in the message.
     error.map(|error| match name {
-        "channels" | "scopes" => error.to_string(),
+        "channels" | "scopes" | "events" => error.to_string(),
         _ => reason(value, &error.to_string()),
     })
 }
@@ -171,7 +207,7 @@ fn problems_of_setting(
 ) -> Vec<Problem> {
     if let Some((_, kind)) = own_settings(array).iter().find(|(own, _)| *own == name) {
         let message = match (wrong_type(*kind, value), name) {
-            (Some(_), "age") => Some("must be a duration such as \"2m\"".to_owned()),
+            (Some(_), "age" | "timeout") => Some("must be a duration such as \"2m\"".to_owned()),
             (Some(expected), _) => Some(format!("must be {expected}")),
             (None, _) => wrong_value(array, name, value),
         };

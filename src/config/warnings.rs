@@ -5,6 +5,7 @@ use secrecy::ExposeSecret;
 
 use super::{Config, Key, Problem};
 use crate::message::Retention;
+use crate::protocol::native::ChannelSettings;
 use crate::protocol::pusher::{AppSettings, PusherSettings};
 use crate::transport::Limits;
 
@@ -12,6 +13,7 @@ pub(super) fn of(config: &Config) -> Vec<Problem> {
     let mut warnings = odd_secrets(config);
     warnings.extend(api_without_keys(config));
     warnings.extend(exceeded_limits(config));
+    warnings.extend(events_without_presence(config));
     warnings.extend(short_histories(config));
     warnings
 }
@@ -20,13 +22,15 @@ pub(super) fn of(config: &Config) -> Vec<Problem> {
 fn odd_secrets(config: &Config) -> Vec<Problem> {
     let server = &config.settings.server;
     let of_tokens = (Key::new("auth", "secret"), "auth.secret".to_owned(), &server.auth.secret);
+    let of_events = (Key::new("events", "secret"), "events.secret".to_owned(), &server.events.secret);
     let of_apps = server.apps.iter().enumerate();
     let of_apps =
         of_apps.map(|(index, app)| (Key::top("apps"), format!("apps[{index}].secret"), &app.secret));
     let of_api = server.api.keys.iter().enumerate();
     let of_api = of_api
         .map(|(index, key)| (Key::new("api", "keys"), format!("api.keys[{index}].secret"), &key.secret));
-    std::iter::once(of_tokens)
+    [of_tokens, of_events]
+        .into_iter()
         .chain(of_apps)
         .chain(of_api)
         .filter_map(|(key, at, secret)| {
@@ -44,6 +48,33 @@ fn api_without_keys(config: &Config) -> Option<Problem> {
             "is empty, so the API and POST /disconnect answer 403: admin.listen is not a loopback address";
         Problem::new("api.keys", config.origin(&Key::new("admin", "listen")), message)
     })
+}
+
+/// Events that never happen, because no kind has the presence that they need.
+fn events_without_presence(config: &Config) -> Vec<Problem> {
+    let server = &config.settings.server;
+    let webhooks = server.webhooks.iter().enumerate().map(|(index, webhook)| {
+        (format!("webhooks[{index}].events"), Key::top("webhooks"), &webhook.kinds, &webhook.events)
+    });
+    let (kinds, events) = (&server.events.stream_kinds, &server.events.stream_events);
+    let stream = ("events.stream_events".to_owned(), Key::new("events", "stream_events"), kinds, events);
+    let has_presence = |kinds: &[String]| {
+        let mut with = server.channels.iter().filter(|(_, rules)| rules.presence);
+        // A kind without rules has those of "*".
+        with.any(|(kind, _)| kinds.is_empty() || kind == ChannelSettings::OTHERS || kinds.contains(kind))
+    };
+    webhooks
+        .chain([stream])
+        .filter(|(_, _, kinds, _)| !has_presence(kinds))
+        .filter_map(|(at, key, _, events)| {
+            let event = events.iter().find(|event| event.needs_presence())?;
+            let message = format!(
+                "{} never happens: set presence = true for a kind of channel that it is wanted of",
+                event.name()
+            );
+            Some(Problem::new(at, config.origin(&key), message))
+        })
+        .collect()
 }
 
 /// How a secret looks as if another syntax for variable files was expected.

@@ -72,6 +72,7 @@ fn bench() -> Bench {
         client_send: true,
         presence: false,
         history: None,
+        gate: None,
     };
     let native = Arc::new(Native::new(&HashMap::from([("chat".to_owned(), chat)])));
     let state =

@@ -1,5 +1,6 @@
 //! The nouns that all rooms share. This room imports no other.
 
+mod app_event;
 mod app_messages;
 mod broadcast;
 mod by_name;
@@ -25,6 +26,7 @@ mod token_bucket;
 mod token_fingerprint;
 mod user;
 
+pub use app_event::AppEvent;
 pub use app_messages::{AppEntry, AppMessages, InvalidEntry, NoApps};
 pub use broadcast::Broadcast;
 pub use by_name::{ByName, Named};

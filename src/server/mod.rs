@@ -3,6 +3,7 @@
 mod api;
 mod apps;
 mod drain;
+mod event_stream;
 mod laravel_messages;
 mod public;
 mod relay;

@@ -12,6 +12,7 @@ use super::Settings;
 use super::api::{api_state, may_disconnect, on_admin_port, on_public_port};
 use super::apps::{apps, rules};
 use super::drain::Drain;
+use super::event_stream::fill_event_stream;
 use super::laravel_messages::LaravelMessages;
 use super::public::{landing, public};
 use super::relay::Relay;
@@ -23,7 +24,7 @@ use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::{Broker, Status};
 use crate::channels::{Channels, Histories};
 use crate::console::{self, ConsoleState};
-use crate::endpoint::native::{self, NativeEndpoint, Presence};
+use crate::endpoint::native::{self, NativeEndpoint, NativeService, Presence};
 use crate::endpoint::pusher::{self, PusherEndpoint};
 use crate::history::Limits;
 use crate::hub::Hub;
@@ -36,7 +37,7 @@ use crate::transport::{
     Admission, ConnectionOptions, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies,
     accept_http, bind,
 };
-use crate::webhooks::Webhooks;
+use crate::webhooks::{Gates, NativeEvents, Webhooks};
 
 /// How long the last webhooks may take after the connections are closed. Not part of the grace period, which the connections may
 /// have used up.
@@ -72,7 +73,13 @@ pub async fn run(
     let broker = Arc::new(broker);
     let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
-    let webhooks = Webhooks::start(&apps, &metrics);
+    let events = NativeEvents::start(&settings.webhooks, &settings.events, &metrics);
+    if let Some(queue) = events.as_ref().and_then(|events| events.stream())
+        && let Some(stream) = broker.event_stream(settings.events.stream_entries)
+    {
+        tokio::spawn(fill_event_stream(queue.clone(), stream, metrics.clone()));
+    }
+    let webhooks = Webhooks::start(&apps, &metrics).with_native(events.clone());
     let limits = Limits { channel_bytes, total_bytes: settings.recovery.total_bytes };
     let histories = Histories::start(broker.clone(), retention, limits);
     let native = Arc::new(Native::new(&settings.channels));
@@ -102,16 +109,24 @@ pub async fn run(
 
     let descriptors = Descriptors::of_process();
     let context = context(&settings, &hub, &metrics, &descriptors);
-    let endpoint = NativeEndpoint::new(
-        context.clone(),
-        hub.clone(),
-        native.clone(),
-        broker.clone(),
-        histories.clone(),
-        authenticator.clone(),
-        &settings.auth,
-    )
-    .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
+    let service = NativeService {
+        context: context.clone(),
+        native: native.clone(),
+        broker: broker.clone(),
+        histories: histories.clone(),
+        authenticator: authenticator.clone(),
+        close_on_expiry: settings.auth.close_on_expiry,
+        gates: Gates::new(
+            &settings.channels,
+            &settings.events,
+            settings.limits.message_bytes,
+            &native,
+            &metrics,
+        ),
+        events,
+    };
+    let endpoint = NativeEndpoint::new(service, hub.clone(), &settings.auth)
+        .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
 
     let api = api_state(&settings, &broker, &channels, &native, &apps, &context, &hub, &revoker);
     let app = apps.iter().find(|app| app.enabled).cloned();

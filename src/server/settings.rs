@@ -13,6 +13,7 @@ use crate::console::Console;
 use crate::protocol::native::{ChannelsSettings, SenderSettings};
 use crate::protocol::pusher::{AppSettings, PusherSettings};
 use crate::transport::{Heartbeat, Limits};
+use crate::webhooks::{EventsSettings, NativeWebhookSettings};
 
 /// The settings of a server, for [`super::run()`].
 #[derive(Debug, Clone)]
@@ -43,6 +44,10 @@ pub struct Settings {
     pub apps: Vec<AppSettings>,
     /// `[recovery]`
     pub recovery: Recovery,
+    /// `[[webhooks]]`
+    pub webhooks: Vec<NativeWebhookSettings>,
+    /// `[events]`
+    pub events: EventsSettings,
 }
 
 /// `[recovery]`: what a client finds when it comes back.

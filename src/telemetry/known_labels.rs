@@ -44,7 +44,7 @@ pub(super) const JWKS_FAILURES: &[&str] =
 pub(super) const HTTP_DROPPED: &[&str] = &["no_room", "write_timeout"];
 
 pub(super) const MESSAGES_REFUSED: &[&str] =
-    &["internal", "invalid_json", "invalid_message", "not_allowed", "unavailable"];
+    &["internal", "invalid_json", "invalid_message", "not_allowed", "refused", "unavailable"];
 
 pub(super) const BROKER_DROPPED: &[&str] = &[
     "empty",
@@ -111,6 +111,19 @@ pub(super) const CONNECTIONS_CLOSED: &[&str] = &[
 ];
 
 pub(super) const GAPS: &[&str] = &["lost", "no_history", "not_kept", "timeout", "unreadable"];
+
+pub(super) const GATE_DECISIONS: &[&str] = &["allow", "refuse", "rewrite"];
+
+pub(super) const GATE_FAILURES: &[&str] = &[
+    "circuit_open",
+    "invalid_answer",
+    "invalid_data",
+    "overloaded",
+    "status",
+    "timeout",
+    "too_large",
+    "unreachable",
+];
 
 pub(super) const PUSHER_RECOVERIES: &[&str] = &["gap", "recovered"];
 

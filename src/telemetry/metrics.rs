@@ -56,6 +56,10 @@ pub struct Metrics {
     pub presence_users_omitted: Counter,
     /// Times that clients were told that they may have missed messages, by reason.
     pub gaps: Family<Reason, Counter>,
+    /// What applications have decided about messages at gates.
+    pub gate_decisions: Family<Reason, Counter>,
+    /// Messages at gates about which the application has not decided, by reason.
+    pub gate_failures: Family<Reason, Counter>,
     /// Requests to `/api/v1`, by route, key and outcome.
     pub api_requests: Family<ApiRequest, Counter>,
     pub pusher_connections: Gauge,
@@ -75,6 +79,9 @@ pub struct Metrics {
     pub webhooks_failed: Counter,
     /// Events that no webhook request delivered: the queue was full, retries took too long, or the node shut down.
     pub webhooks_dropped: Counter,
+    pub event_stream_entries: Counter,
+    /// Events that were not added to the stream: the queue was full, or the node shut down.
+    pub event_stream_dropped: Counter,
 }
 
 impl Metrics {
@@ -153,6 +160,11 @@ impl Metrics {
                 "Users left out of lists of users that were too long for one message"
             ),
             gaps: metric!("gaps", "Times that clients were told that messages may be missing, by reason"),
+            gate_decisions: metric!("gate_decisions", "What applications decided about messages at gates"),
+            gate_failures: metric!(
+                "gate_failures",
+                "Messages at gates about which the application did not decide, by reason"
+            ),
             api_requests: metric!("api_requests", "Requests to the HTTP API, by route, key and outcome"),
             pusher_connections: metric!("pusher_connections", "Open connections of the Pusher protocol"),
             pusher_subscriptions: metric!("pusher_subscriptions", "Subscriptions of Pusher connections"),
@@ -173,6 +185,11 @@ impl Metrics {
             webhooks_sent: metric!("webhooks_sent", "Webhook requests answered with 2xx"),
             webhooks_failed: metric!("webhooks_failed", "Webhook requests that failed and are retried"),
             webhooks_dropped: metric!("webhooks_dropped", "Events that were never delivered to a webhook"),
+            event_stream_entries: metric!("event_stream_entries", "Events added to the event stream"),
+            event_stream_dropped: metric!(
+                "event_stream_dropped",
+                "Events that were never added to the event stream"
+            ),
             registry,
         };
         metrics.start_at_zero();
@@ -193,6 +210,8 @@ impl Metrics {
             (&self.cluster_messages_ignored, known_labels::CLUSTER_MESSAGES_IGNORED),
             (&self.connections_closed, known_labels::CONNECTIONS_CLOSED),
             (&self.gaps, known_labels::GAPS),
+            (&self.gate_decisions, known_labels::GATE_DECISIONS),
+            (&self.gate_failures, known_labels::GATE_FAILURES),
             (&self.pusher_recoveries, known_labels::PUSHER_RECOVERIES),
         ] {
             for reason in reasons {

@@ -5,22 +5,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Method, Request, StatusCode, header};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::StatusCode;
+use hyper::header::HeaderName;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::event::{WebhookEvent, webhook_body};
+use super::http_client::{HttpClient, header_value, http_client, post};
+use super::native::NativeEvents;
 use super::queue::{Dropped, WebhookQueue};
-use crate::protocol::pusher::{App, Apps, WebhookTarget};
+use crate::protocol::native::PRESENCE_APP;
+use crate::protocol::pusher::{App, Apps};
 use crate::telemetry::Metrics;
-use crate::tls;
 use crate::unix_time::unix_time;
+use crate::webhook_target::WebhookTarget;
 
 /// Maximum events that wait for one webhook.
 const CAPACITY: usize = 10_000;
@@ -45,6 +44,8 @@ pub struct Webhooks {
     /// The deadline of the tasks, once the node shuts down. A task without events left ends earlier.
     end: watch::Sender<Option<Instant>>,
     clock: Clock,
+    /// Takes the events of native channels.
+    native: Option<Arc<NativeEvents>>,
 }
 
 type End = watch::Receiver<Option<Instant>>;
@@ -70,8 +71,6 @@ struct Webhook {
     metrics: Arc<Metrics>,
 }
 
-type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-
 impl Webhooks {
     /// Starts a task for each webhook. Needs a tokio runtime, if there is one.
     pub fn start(apps: &Apps, metrics: &Arc<Metrics>) -> Self {
@@ -92,24 +91,41 @@ impl Webhooks {
                     clock,
                     metrics: metrics.clone(),
                 });
-                tasks.spawn(webhook.clone().run(http.get_or_insert_with(client).clone(), end.subscribe()));
+                tasks.spawn(
+                    webhook.clone().run(http.get_or_insert_with(http_client).clone(), end.subscribe()),
+                );
                 of_apps.entry(app.credentials.id().clone()).or_default().push(webhook);
             }
         }
-        Self { of_apps, tasks: Mutex::new(tasks), end, clock }
+        Self { of_apps, tasks: Mutex::new(tasks), end, clock, native: None }
+    }
+
+    /// The same with what the application is told of native channels.
+    #[must_use]
+    pub fn with_native(self, native: Option<Arc<NativeEvents>>) -> Self {
+        Self { native, ..self }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.of_apps.is_empty()
+        self.of_apps.is_empty() && self.native.is_none()
     }
 
     /// Whether an app has a webhook.
     pub fn has(&self, app: &str) -> bool {
-        self.of_apps.contains_key(app)
+        match &self.native {
+            Some(native) if app == PRESENCE_APP => native.wants_presence(),
+            _ => self.of_apps.contains_key(app),
+        }
     }
 
     /// Queues an event for the webhooks of an app.
     pub fn push(&self, app: &str, event: WebhookEvent) {
+        if app == PRESENCE_APP {
+            if let Some(native) = &self.native {
+                native.presence(&event);
+            }
+            return;
+        }
         let now = self.clock.millis();
         let Some((last, others)) = self.of_apps.get(app).and_then(|webhooks| webhooks.split_last()) else {
             return;
@@ -141,27 +157,14 @@ impl Webhooks {
         self.end.send_replace(Some(end));
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         while tasks.join_next().await.is_some() {}
+        if let Some(native) = &self.native {
+            native.finish(end).await;
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Webhook>> {
         self.of_apps.values().flatten()
     }
-}
-
-fn client() -> Http {
-    let roots = tls::native_roots();
-    if roots.is_empty() {
-        tracing::warn!("no CA certificates are installed: webhooks over https will fail");
-    }
-    let tls = tls::client_config(roots);
-    let mut tcp = HttpConnector::new();
-    tcp.set_connect_timeout(Some(RESPONSE_TIMEOUT));
-    tcp.enforce_http(false);
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(LONGEST_PAUSE)
-        .build(connector.wrap_connector(tcp))
 }
 
 impl Webhook {
@@ -181,7 +184,7 @@ impl Webhook {
         self.pushed.notify_one();
     }
 
-    async fn run(self: Arc<Self>, http: Http, end: End) {
+    async fn run(self: Arc<Self>, http: HttpClient, end: End) {
         let mut sending = Vec::new();
         tokio::select! {
             () = self.deliver_all(&http, end.clone(), &mut sending) => {}
@@ -201,7 +204,7 @@ impl Webhook {
     }
 
     /// Delivers what is ready, until nothing is left and the node shuts down. `sending` holds the events of the current request.
-    async fn deliver_all(&self, http: &Http, mut end: End, sending: &mut Vec<WebhookEvent>) {
+    async fn deliver_all(&self, http: &HttpClient, mut end: End, sending: &mut Vec<WebhookEvent>) {
         loop {
             // Read before the queue: the last events were queued before the deadline was set.
             let is_last = end.borrow().is_some();
@@ -240,7 +243,7 @@ impl Webhook {
     }
 
     /// Repeats a request until it is accepted, or until its events are too old.
-    async fn deliver(&self, http: &Http, end: &mut End, events: &[WebhookEvent]) {
+    async fn deliver(&self, http: &HttpClient, end: &mut End, events: &[WebhookEvent]) {
         let time = unix_time().as_millis();
         let body = Bytes::from(webhook_body(u64::try_from(time).unwrap_or(u64::MAX), events));
         let signature = self.app.credentials.sign_webhook(&body);
@@ -281,17 +284,12 @@ impl Webhook {
         }
     }
 
-    async fn request(&self, http: &Http, body: Bytes, signature: &str) -> Result<StatusCode, String> {
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(self.target.url.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, concat!("yamabiko/", env!("CARGO_PKG_VERSION")))
-            .header("x-pusher-key", &**self.app.credentials.key())
-            .header("x-pusher-signature", signature)
-            .body(Full::new(body))
-            .map_err(|error| error.to_string())?;
-        request.headers_mut().extend(self.target.headers.clone());
+    async fn request(&self, http: &HttpClient, body: Bytes, signature: &str) -> Result<StatusCode, String> {
+        let mut request = post(&self.target, body)?;
+        request.headers_mut().extend([
+            (HeaderName::from_static("x-pusher-key"), header_value(self.app.credentials.key())?),
+            (HeaderName::from_static("x-pusher-signature"), header_value(signature)?),
+        ]);
         let response = http.request(request).await.map_err(|error| error.to_string())?;
         Ok(response.status())
     }

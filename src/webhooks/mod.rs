@@ -6,12 +6,20 @@
 mod delivery;
 mod departures;
 mod event;
+mod gate;
+mod http_client;
+mod native;
 mod queue;
 mod ready;
+mod request_signer;
+mod settings;
 mod takeover;
 
 pub use delivery::Webhooks;
 pub use event::WebhookEvent;
+pub use gate::{Gate, GateRefusal, Gates, WaitingRoom};
+pub use native::{EventQueue, NativeEventKind, NativeEvents};
+pub use settings::{EventsSettings, NativeWebhookSettings};
 pub use takeover::{TakeoverLog, is_taken_over, takeover_start};
 
 #[cfg(test)]

@@ -36,16 +36,19 @@ fn every_relative_link_resolves() {
 }
 
 /// The pages that show each file of `docs/snippets`.
-const SNIPPETS: [(&str, &[&str]); 9] = [
+const SNIPPETS: [(&str, &[&str]); 12] = [
     ("broadcast.php", &["docs/pusher.md"]),
     ("browser.js", &LARAVEL_PAGES),
     ("command-line.sh", &LARAVEL_PAGES),
     ("durable.php", &LARAVEL_PAGES),
     ("echo.env", &["docs/pusher.md"]),
+    ("events.php", &["docs/native.md"]),
+    ("gate.php", &["docs/native.md"]),
     ("laravel-echo.js", &["docs/pusher.md"]),
     ("progress.php", &LARAVEL_PAGES),
     ("publish.php", &["README.md", "README.ja.md", "docs/laravel.md", "docs/laravel.ja.md"]),
     ("token.php", &["README.md", "README.ja.md", "docs/laravel.md", "docs/laravel.ja.md"]),
+    ("webhook.php", &["docs/native.md"]),
 ];
 
 #[test]

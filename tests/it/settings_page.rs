@@ -12,15 +12,16 @@ use yamabiko::config::{AuthKeys, Environment, load, show};
 const PAGE: &str = "docs/settings.md";
 
 /// The settings of a kind of channel. The file shows them with the values of `chat`, not with their defaults.
-const OF_KINDS: [(&str, &str, &str); 4] = [
+const OF_KINDS: [(&str, &str, &str); 5] = [
     ("fields", "list of strings", "all keys"),
     ("targeting", "boolean", "`false`"),
     ("client_send", "boolean", "`true`"),
-    (HISTORY, "table", "none"),
+    ("history", "table", "none"),
+    ("gate", "table", "none"),
 ];
 
-/// The setting of kinds that has no default: the file shows an example of it in a comment.
-const HISTORY: &str = "history";
+/// The settings of kinds that have no default: the file shows an example of each in a comment.
+const WITHOUT_DEFAULT: [&str; 2] = ["history", "gate"];
 
 #[test]
 fn the_page_is_what_default_toml_generates() {
@@ -56,7 +57,7 @@ fn the_page_lists_every_setting_with_its_default_and_its_variable() {
             }
         }
     }
-    settings.insert(format!("channels.KIND.{HISTORY}"), None);
+    settings.extend(WITHOUT_DEFAULT.map(|name| (format!("channels.KIND.{name}"), None)));
     assert!(settings.len() > 25, "{settings:?}");
 
     let page = generated();
@@ -136,8 +137,9 @@ fn sections() -> Vec<Section> {
         vec![Section { name: String::new(), description: String::new(), settings: Vec::new() }];
     let mut comment = Vec::new();
     for line in read("config/default.toml").lines() {
-        let line =
-            line.strip_prefix("# ").filter(|line| line.starts_with(&format!("{HISTORY} = "))).unwrap_or(line);
+        let is_example =
+            |line: &&str| WITHOUT_DEFAULT.iter().any(|name| line.starts_with(&format!("{name} = ")));
+        let line = line.strip_prefix("# ").filter(is_example).unwrap_or(line);
         if let Some(text) = line.strip_prefix('#') {
             if !text.starts_with("   ") && !text.is_empty() {
                 comment.push(text.trim().to_owned());

@@ -8,6 +8,7 @@ mod connection;
 mod connection_error;
 mod connection_topics;
 mod desired_topics;
+mod event_stream;
 mod fences;
 mod health;
 mod inbound_stream;
@@ -60,6 +61,7 @@ use supervisor::Supervisor;
 use topic_names::TopicNames;
 use url::RedisUrl;
 
+pub use event_stream::{EventStream, EventStreamError};
 pub use revocation_store::{REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore};
 pub use session_store::{SessionStore, SignOfLife};
 pub use session_writer::SessionFields;
@@ -81,6 +83,8 @@ pub struct Redis {
     sessions: SessionStore,
     revocations: RevocationStore,
     ingest: Option<(Arc<PlainIntake>, IngestTasks)>,
+    url: RedisUrl,
+    keys: Arc<StoreKeys>,
     task: AbortHandle,
 }
 
@@ -147,11 +151,11 @@ impl Redis {
             metrics,
         };
         let supervisor = Supervisor {
-            url,
+            url: url.clone(),
             timeout,
             queue: queue.clone(),
             health: health.clone(),
-            keys,
+            keys: keys.clone(),
             seen,
             rules: retention.clone(),
         };
@@ -167,6 +171,8 @@ impl Redis {
             sessions,
             revocations,
             ingest,
+            url,
+            keys,
             task,
         };
         Ok((redis, receiver))
@@ -200,6 +206,10 @@ impl Redis {
         // Fails only while the node shuts down.
         let _ = self.store.send(request(reply));
         answer.await.unwrap_or(Err(StoreError::Unreachable))
+    }
+
+    pub(super) fn event_stream(&self, max_entries: usize) -> EventStream {
+        EventStream::new(self.url.clone(), self.keys.clone(), self.timeout, max_entries)
     }
 
     pub(super) const fn sessions(&self) -> &SessionStore {

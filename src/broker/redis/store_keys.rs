@@ -53,6 +53,11 @@ impl StoreKeys {
         format!("{}in:dead", self.base)
     }
 
+    /// The stream from which the application reads events.
+    pub(super) fn events(&self) -> String {
+        format!("{}events", self.base)
+    }
+
     /// Keys for a moment, by which a node learns what Redis permits.
     pub(super) fn probe(&self, node: &NodeId, kind: &str) -> String {
         format!("{}{kind}:probe:{}", self.base, node.as_str())

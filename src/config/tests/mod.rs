@@ -8,6 +8,7 @@ use super::*;
 
 mod apps;
 mod documentation;
+mod gates;
 mod history;
 mod layers;
 mod problems;

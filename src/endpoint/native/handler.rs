@@ -3,15 +3,26 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::renewal::renew;
+use super::reply::{Reply, acknowledge};
 use super::service::NativeService;
-use crate::broker::PublishError;
 use crate::hub::{Connection, Outbox};
-use crate::message::{ChannelName, Event, Position, Publication, Sender};
-use crate::protocol::native::{
-    Acknowledgement, MessageRef, RejectReason, RenewalRequest, close, encode_acknowledgement,
-};
-use crate::telemetry::{Metrics, Reason, logged};
+use crate::message::Sender;
+use crate::message::{ChannelName, Event};
+use crate::protocol::native::{MessageRef, RejectReason, RenewalRequest, close};
+use crate::telemetry::logged;
 use crate::transport::{Admitted, ConnectionHandler, ConnectionInfo, DisconnectReason, Message};
+
+/// The handler of a client, on whatever kind of channel.
+pub(super) trait NativeConnection: ConnectionHandler {
+    fn native(&mut self) -> &mut NativeHandler;
+}
+
+/// What a client has sent.
+pub(super) enum Received<'a> {
+    /// A message, or why it is refused, and its `ref`.
+    Message(Option<MessageRef>, Result<Event, RejectReason>),
+    Renewal(RenewalRequest<'a>),
+}
 
 /// One client of the native protocol: publishes its messages and replies to them.
 #[derive(Debug)]
@@ -21,7 +32,7 @@ pub(super) struct NativeHandler {
     service: Arc<NativeService>,
     sender: Sender,
     /// `None`: over capacity, and only waiting to be closed.
-    _admitted: Option<Admitted>,
+    admitted: Option<Admitted>,
 }
 
 impl NativeHandler {
@@ -31,38 +42,51 @@ impl NativeHandler {
         sender: Sender,
         admitted: Option<Admitted>,
     ) -> Self {
-        Self { connection, service, sender, _admitted: admitted }
+        Self { connection, service, sender, admitted }
     }
 
     /// Reads a message. Only channels with a history know a `ref`.
-    fn receive(&self, message: &Bytes) -> (Option<MessageRef>, Result<Event, RejectReason>) {
+    pub(super) fn receive<'a>(&self, message: &'a Bytes) -> Received<'a> {
         let NativeService { native, histories, .. } = &*self.service;
-        let Some(channel) = self.channel() else { return (None, Err(RejectReason::Internal)) };
-        if histories.is_on() && histories.retention(channel).is_some() {
+        let Some(channel) = self.channel() else {
+            return Received::Message(None, Err(RejectReason::Internal));
+        };
+        let (message_ref, event) = if histories.is_on() && histories.retention(channel).is_some() {
             native.receive_with_ref(channel, &self.sender, message)
         } else {
             (None, native.receive(channel, &self.sender, message))
+        };
+        if matches!(event, Err(RejectReason::InvalidMessage))
+            && let Some(request) = RenewalRequest::decode(message)
+        {
+            return Received::Renewal(request);
         }
+        Received::Message(message_ref, event)
     }
 
-    fn publish(&self, event: Event, message_ref: Option<MessageRef>, bytes: usize) {
-        let (outbox, limit) = (self.outbox().clone(), self.connection.outbox_bytes());
+    /// Goes on with a new token: see [`renew`].
+    pub(super) fn renew(&mut self, request: &RenewalRequest<'_>) -> Option<u64> {
+        renew(&self.service, &self.connection, &mut self.sender, request)
+    }
+
+    /// What answers a message of this many bytes.
+    pub(super) fn reply(&self, message_ref: Option<MessageRef>, bytes: usize) -> Reply {
         let metrics = self.service.context.metrics.clone();
-        outbox.asked(bytes);
-        let mut publication = Publication::from(event);
-        if let (Some(message_ref), Some(channel)) = (&message_ref, self.channel()) {
-            publication.idempotency_key = Some(message_ref.idempotency_key(channel, &self.sender));
-        }
-        let receipt = move |published: Result<Option<Position>, PublishError>| {
-            outbox.answered(bytes);
-            let acknowledgement = published.map(drop).map_err(|_| RejectReason::Unavailable);
-            reply(acknowledgement, message_ref.as_ref(), &outbox, limit, &metrics);
-        };
-        self.service.broker.publish(publication, Box::new(receipt));
+        Reply::new(self.outbox().clone(), self.connection.outbox_bytes(), message_ref, bytes, metrics)
+    }
+
+    pub(super) fn service(&self) -> &Arc<NativeService> {
+        &self.service
     }
 
     fn channel(&self) -> Option<&ChannelName> {
         self.connection.channels().first()
+    }
+}
+
+impl NativeConnection for NativeHandler {
+    fn native(&mut self) -> &mut NativeHandler {
+        self
     }
 }
 
@@ -73,17 +97,14 @@ impl ConnectionHandler for NativeHandler {
 
     fn on_message(&mut self, message: Message) -> Option<u64> {
         let (Message::Text(message) | Message::Binary(message)) = message;
-        let (message_ref, event) = self.receive(&message);
-        match event {
-            Ok(event) => self.publish(event, message_ref, message.len()),
-            Err(reason) => {
-                if reason == RejectReason::InvalidMessage
-                    && let Some(request) = RenewalRequest::decode(&message)
-                {
-                    return renew(&self.service, &self.connection, &mut self.sender, &request);
-                }
+        match self.receive(&message) {
+            Received::Renewal(request) => return self.renew(&request),
+            Received::Message(message_ref, Ok(event)) => {
+                self.service.publish(event, self.reply(message_ref, message.len()));
+            }
+            Received::Message(message_ref, Err(reason)) => {
                 let (metrics, limit) = (&self.service.context.metrics, self.connection.outbox_bytes());
-                reply(Err(reason), message_ref.as_ref(), self.outbox(), limit, metrics);
+                acknowledge(Err(reason), message_ref.as_ref(), self.outbox(), limit, metrics);
             }
         }
         None
@@ -115,6 +136,11 @@ impl ConnectionHandler for NativeHandler {
         // Also if the upgrade was never completed: a replay may be waiting for its turn.
         self.outbox().end();
         self.service.context.on_disconnected(reason);
+        if let (Some(events), Some(channel), true) =
+            (&self.service.events, self.channel(), self.admitted.is_some())
+        {
+            events.disconnected(self.connection.id(), channel, &self.sender, reason.label(), reason.code());
+        }
         let (connection, channel) = (self.connection.id(), self.channel().map(ChannelName::as_str));
         if reason == DisconnectReason::Server(&close::CLOSES.slow_consumer) {
             tracing::warn!(
@@ -134,24 +160,6 @@ impl ConnectionHandler for NativeHandler {
             "disconnected"
         );
     }
-}
-
-fn reply(
-    acknowledgement: Acknowledgement,
-    message_ref: Option<&MessageRef>,
-    outbox: &Outbox,
-    limit: usize,
-    metrics: &Metrics,
-) {
-    match acknowledgement {
-        Ok(()) => {
-            metrics.messages_accepted.inc();
-        }
-        Err(reason) => {
-            metrics.messages_refused.get_or_create(&Reason::new(reason.code())).inc();
-        }
-    }
-    outbox.push(&encode_acknowledgement(acknowledgement, message_ref), limit);
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! The native protocol over WebSocket.
 
+mod gate_queue;
+mod gated_handler;
 mod handler;
 mod presence;
 mod presence_handler;
 mod recovery;
 mod renewal;
 mod replay_writer;
+mod reply;
 mod service;
 mod websocket;
 
@@ -19,6 +22,7 @@ use axum::response::Response;
 use axum::routing::get;
 
 pub use presence::Presence;
+pub use service::NativeService;
 pub use websocket::NativeEndpoint;
 
 /// `/ws` and `/`. `landing` answers those who open `/` without a WebSocket client.

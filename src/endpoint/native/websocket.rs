@@ -6,19 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
+use super::gated_handler::GatedHandler;
 use super::handler::NativeHandler;
 use super::presence::{Membership, Presence};
 use super::presence_handler::PresenceHandler;
 use super::recovery::Recovery;
 use super::service::NativeService;
-use crate::auth::{Authenticator, Identity, Settings, TokenRejectReason};
-use crate::broker::Broker;
-use crate::channels::Histories;
+use crate::auth::{Identity, Settings, TokenRejectReason};
 use crate::hub::{Connection, Hub, Outbox, WireFormat};
 use crate::message::{Frame, Sender};
-use crate::protocol::native::{ENCODING, Native, WITH_GAPS, close};
+use crate::protocol::native::{ENCODING, WITH_GAPS, close};
 use crate::telemetry::logged;
-use crate::transport::{self, EndpointContext, NewConnections, Rejection, accept, serve};
+use crate::transport::{self, NewConnections, Rejection, accept, serve};
 use crate::unix_time::unix_time;
 
 /// The native protocol over WebSocket.
@@ -53,21 +52,12 @@ pub struct NativeEndpoint {
 
 impl NativeEndpoint {
     #[must_use]
-    pub fn new(
-        context: Arc<EndpointContext>,
-        hub: Arc<Hub>,
-        native: Arc<Native>,
-        broker: Arc<Broker>,
-        histories: Arc<Histories>,
-        authenticator: Arc<Authenticator>,
-        settings: &Settings,
-    ) -> Self {
-        let recovery =
-            Recovery::new(histories.clone(), native.clone(), context.metrics.clone(), hub.outbox_bytes());
-        let close_on_expiry = settings.close_on_expiry;
-        let service =
-            Arc::new(NativeService { context, native, broker, histories, authenticator, close_on_expiry });
+    pub fn new(service: NativeService, hub: Arc<Hub>, settings: &Settings) -> Self {
+        let (histories, native) = (service.histories.clone(), service.native.clone());
+        let metrics = service.context.metrics.clone();
+        let recovery = Recovery::new(histories, native, metrics, hub.outbox_bytes());
         let max_token_age = settings.max_token_age.as_secs();
+        let service = Arc::new(service);
         Self { service, hub, recovery, presence: None, max_token_age, has_warned: AtomicBool::new(false) }
     }
 
@@ -119,14 +109,23 @@ impl NativeEndpoint {
             ip = client.map(tracing::field::display),
             "connected"
         );
+        let gate = self.service.gates.of(&identity.channel).cloned();
         let sender = Sender { name: identity.name, id: identity.id };
+        if let (Some(events), true) = (&self.service.events, admitted.is_some()) {
+            events.connected(connection.id(), &identity.channel, &sender);
+        }
         let handler = NativeHandler::new(self.service.clone(), connection, sender, admitted);
         let expires_at = self.service.close_on_expiry.then_some(identity.expires_at);
         let options = context.options();
-        match membership {
-            None => serve(upgrade, handler, options, expires_at),
-            Some(membership) => {
+        match (membership, gate) {
+            (None, None) => serve(upgrade, handler, options, expires_at),
+            (Some(membership), None) => {
                 serve(upgrade, PresenceHandler::new(handler, membership), options, expires_at);
+            }
+            (None, Some(gate)) => serve(upgrade, GatedHandler::new(handler, gate), options, expires_at),
+            (Some(membership), Some(gate)) => {
+                let handler = PresenceHandler::new(handler, membership);
+                serve(upgrade, GatedHandler::new(handler, gate), options, expires_at);
             }
         }
         Ok(response)

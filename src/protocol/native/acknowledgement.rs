@@ -60,9 +60,23 @@ impl RejectReason {
     }
 
     fn encode(self, end: &str) -> Frame {
-        let error = serde_json::json!({ "code": self.code(), "message": self.to_string() }).to_string();
-        Frame::text(&[br#"{"type":"sended","ok":false,"error":"#, error.as_bytes(), end.as_bytes()])
+        encode_error(self.code(), &self.to_string(), end)
     }
+}
+
+/// `error.code` of a message that the application has refused.
+pub const REFUSED: &str = "refused";
+
+/// The `sended` frame of such a message, with the application's text.
+#[must_use]
+pub fn encode_refused(message: &str, message_ref: Option<&MessageRef>) -> Frame {
+    let message_ref = message_ref.map(|message_ref| format!(r#","ref":{}"#, message_ref.to_json()));
+    encode_error(REFUSED, message, &format!("{}}}", message_ref.unwrap_or_default()))
+}
+
+fn encode_error(code: &str, message: &str, end: &str) -> Frame {
+    let error = serde_json::json!({ "code": code, "message": message }).to_string();
+    Frame::text(&[br#"{"type":"sended","ok":false,"error":"#, error.as_bytes(), end.as_bytes()])
 }
 
 /// The `sended` frame, for the message with this `ref` if it has one. The spelling is part of the protocol.
@@ -102,6 +116,16 @@ mod tests {
             &frame.bytes()[2..],
             br#"{"type":"sended","ok":false,"error":{"code":"not_allowed","message":"this channel takes no messages from clients"}}"#
         );
+    }
+
+    #[test]
+    fn a_refusal_has_the_text_of_the_application() {
+        let message_ref = MessageRef::from_json(r#""1""#).unwrap();
+        assert_eq!(
+            &encode_refused("no \"links\"", message_ref.as_ref()).bytes()[2..],
+            br#"{"type":"sended","ok":false,"error":{"code":"refused","message":"no \"links\""},"ref":"1"}"#
+        );
+        assert!(encode_refused("no", None).bytes().ends_with(br#""message":"no"}}"#));
     }
 
     #[test]

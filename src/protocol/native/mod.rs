@@ -4,6 +4,7 @@
 
 mod acknowledgement;
 pub mod close;
+mod gate_settings;
 mod json_object;
 mod message;
 mod message_ref;
@@ -21,7 +22,8 @@ use bytes::Bytes;
 
 use crate::message::{Audience, ChannelName, Encoding, Event, Frame, Position, Sender};
 
-pub use acknowledgement::{Acknowledgement, RejectReason, encode_acknowledgement};
+pub use acknowledgement::{Acknowledgement, REFUSED, RejectReason, encode_acknowledgement, encode_refused};
+pub use gate_settings::{GateSettings, OnFailure};
 pub use message_ref::MessageRef;
 pub use omitted_keys::OmittedKeys;
 pub use presence::{PRESENCE_APP, PresenceEncoder, encode_connected, member};
@@ -87,6 +89,11 @@ impl Native {
         }
         rule.check(&data).map_err(|InvalidTarget| RejectReason::InvalidTarget)?;
         Ok(Event::new(channel.clone(), sender.clone(), data))
+    }
+
+    /// Checks what an application has put in place of a client's `data`, which is an object.
+    pub fn check(&self, event: &Event) -> Result<(), InvalidTarget> {
+        self.rules.load().of(&event.channel).check(&event.data)
     }
 
     /// Encodes an event for its receivers by the rules of its channel's kind. `position` is its place in the history of the channel.

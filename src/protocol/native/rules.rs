@@ -161,6 +161,7 @@ mod tests {
             client_send: true,
             presence: true,
             history: None,
+            gate: None,
         };
         let whisper = ChannelSettings {
             fields: None,
@@ -168,6 +169,7 @@ mod tests {
             client_send: false,
             presence: false,
             history: None,
+            gate: None,
         };
         Rules::new(&HashMap::from([("chat".into(), chat), ("whisper".into(), whisper)]))
     }
@@ -213,6 +215,7 @@ mod tests {
             client_send: false,
             presence: false,
             history: None,
+            gate: None,
         };
         let rules = Rules::new(&HashMap::from([
             ("chat".into(), rule(Some("*"))),

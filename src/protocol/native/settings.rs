@@ -2,6 +2,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
+use super::GateSettings;
 use crate::message::Retention;
 
 /// `[sender]`: the sender of messages that Laravel publishes without naming one.
@@ -34,6 +35,9 @@ pub struct ChannelSettings {
     /// What is kept of each channel; none has a history without the setting.
     #[serde(default)]
     pub history: Option<Retention>,
+    /// Whom to ask before a client's message is published; nobody without the setting.
+    #[serde(default)]
+    pub gate: Option<GateSettings>,
 }
 
 impl ChannelSettings {

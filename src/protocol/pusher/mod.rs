@@ -32,7 +32,7 @@ pub use session_key::{InvalidToken, SessionKey};
 pub use settings::{AppSettings, Problem, PusherSettings};
 pub use stream_entry::decode_entry;
 pub use user::{InvalidUser, User, parse_member};
-pub use webhook_settings::{EventKind, InvalidWebhook, WebhookFilter, WebhookSettings, WebhookTarget};
+pub use webhook_settings::{EventKind, WebhookFilter, WebhookSettings};
 
 use crate::message::Encoding;
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["server", "config", "protocol", "auth", "message", "telemetry"]),
-    ("config", &["server", "admin", "api", "console", "auth", "broker", "message", "protocol", "transport", "telemetry"]),
+    ("config", &["server", "webhooks", "admin", "api", "console", "auth", "broker", "message", "protocol", "transport", "telemetry"]),
     ("server", &["endpoint", "admin", "api", "console", "tokens", "transport", "channels", "history", "webhooks", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("endpoint", &["transport", "channels", "history", "webhooks", "protocol", "hub", "broker", "auth", "message", "telemetry"]),
     ("api", &["tokens", "transport", "channels", "history", "protocol", "hub", "broker", "message", "telemetry"]),
@@ -34,10 +34,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("message", &[]),
     ("tls", &[]),
     ("unix_time", &[]),
+    ("webhook_target", &[]),
 ];
 
 /// Helpers without a subject of their own, which every room may import.
-const HELPERS: &[&str] = &["tls", "unix_time"];
+const HELPERS: &[&str] = &["tls", "unix_time", "webhook_target"];
 
 /// The longest a file may be without its tests. A file that passes it is asking to be two.
 const MAX_LINES: usize = 400;

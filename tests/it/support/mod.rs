@@ -11,6 +11,7 @@
     reason = "a helper that panics is how a test fails, and it is called with whatever is at hand"
 )]
 
+pub mod application;
 mod client;
 mod http;
 pub mod line;
