@@ -44,7 +44,7 @@ use redis::{Redis, RedisUrlError};
 #[derive(Debug)]
 pub enum Broker {
     Memory(Box<Memory>),
-    Redis(Redis),
+    Redis(Box<Redis>),
 }
 
 /// An item of the inbound stream.
@@ -157,7 +157,7 @@ impl Broker {
             return Ok((Self::Memory(Box::new(memory)), inbound));
         }
         let (redis, inbound) = Redis::start(settings, sender_default, queue_bytes, retention, apps, metrics)?;
-        Ok((Self::Redis(redis), inbound))
+        Ok((Self::Redis(Box::new(redis)), inbound))
     }
 
     /// Queues a dispatch without waiting. The receipt is called now or later with the outcome.

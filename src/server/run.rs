@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use axum::Router;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::Settings;
 use super::api::{api_state, may_disconnect, on_admin_port, on_public_port};
@@ -21,7 +22,7 @@ use super::retention::retention;
 use crate::admin::{self, AdminHosts, AdminState, Load};
 use crate::api::Access;
 use crate::auth::{Authenticator, TokenIssuer};
-use crate::broker::{Broker, Status};
+use crate::broker::{Broker, Inbound, Status};
 use crate::channels::{Channels, Histories};
 use crate::console::{self, ConsoleState};
 use crate::endpoint::native::{self, NativeEndpoint, NativeService, Presence};
@@ -30,7 +31,7 @@ use crate::history::Limits;
 use crate::hub::Hub;
 use crate::message::{RetentionRules, Sender};
 use crate::protocol::native::{Native, PresenceEncoder};
-use crate::protocol::pusher::{App, PusherDialect};
+use crate::protocol::pusher::{App, Apps, PusherDialect};
 use crate::telemetry::Metrics;
 use crate::tokens::{Revoker, refresh_keys};
 use crate::transport::{
@@ -62,23 +63,10 @@ pub async fn run(
 
     let channel_bytes = settings.recovery.channel_bytes;
     let retention = Arc::new(RetentionRules { channel_bytes, ..retention(&settings.channels, &apps) });
-    let (broker, inbound) = Broker::start_for(
-        &settings.redis,
-        Sender::from(&settings.sender),
-        settings.limits.queue_bytes,
-        retention.clone(),
-        Arc::new(LaravelMessages::new(&apps, retention.clone())),
-        metrics.clone(),
-    )?;
-    let broker = Arc::new(broker);
+    let (broker, inbound) = broker(&settings, &apps, &retention, &metrics)?;
     let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
-    let events = NativeEvents::start(&settings.webhooks, &settings.events, &metrics);
-    if let Some(queue) = events.as_ref().and_then(|events| events.stream())
-        && let Some(stream) = broker.event_stream(settings.events.stream_entries)
-    {
-        tokio::spawn(fill_event_stream(queue.clone(), stream, metrics.clone()));
-    }
+    let events = native_events(&settings, &broker, &metrics);
     let webhooks = Webhooks::start(&apps, &metrics).with_native(events.clone());
     let limits = Limits { channel_bytes, total_bytes: settings.recovery.total_bytes };
     let histories = Histories::start(broker.clone(), retention, limits);
@@ -116,13 +104,7 @@ pub async fn run(
         histories: histories.clone(),
         authenticator: authenticator.clone(),
         close_on_expiry: settings.auth.close_on_expiry,
-        gates: Gates::new(
-            &settings.channels,
-            &settings.events,
-            settings.limits.message_bytes,
-            &native,
-            &metrics,
-        ),
+        gates: gates(&settings, &native, &metrics),
         events,
     };
     let endpoint = NativeEndpoint::new(service, hub.clone(), &settings.auth)
@@ -213,6 +195,39 @@ async fn stop(
             "connections cut: they did not finish within server.shutdown_grace"
         );
     }
+}
+
+/// The broker, and what it delivers.
+fn broker(
+    settings: &Settings,
+    apps: &Apps,
+    retention: &Arc<RetentionRules>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Arc<Broker>, UnboundedReceiver<Inbound>)> {
+    let (broker, inbound) = Broker::start_for(
+        &settings.redis,
+        Sender::from(&settings.sender),
+        settings.limits.queue_bytes,
+        retention.clone(),
+        Arc::new(LaravelMessages::new(apps, retention.clone())),
+        metrics.clone(),
+    )?;
+    Ok((Arc::new(broker), inbound))
+}
+
+/// What tells the application of native channels, if anything does.
+fn native_events(settings: &Settings, broker: &Broker, metrics: &Arc<Metrics>) -> Option<Arc<NativeEvents>> {
+    let events = NativeEvents::start(&settings.webhooks, &settings.events, metrics);
+    if let Some(queue) = events.as_ref().and_then(|events| events.stream())
+        && let Some(stream) = broker.event_stream(settings.events.stream_entries)
+    {
+        tokio::spawn(fill_event_stream(queue.clone(), stream, metrics.clone()));
+    }
+    events
+}
+
+fn gates(settings: &Settings, native: &Arc<Native>, metrics: &Arc<Metrics>) -> Gates {
+    Gates::new(&settings.channels, &settings.events, settings.limits.message_bytes, native, metrics)
 }
 
 fn authenticator(settings: &Settings) -> anyhow::Result<Arc<Authenticator>> {

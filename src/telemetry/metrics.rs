@@ -88,15 +88,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(ProcessMetrics));
-        let start: Gauge = Gauge::default();
-        start.set(i64::try_from(unix_time().as_secs()).unwrap_or_default());
-        registry.register_with_unit(
-            "process_start_time",
-            "When the process started, as Unix time",
-            Unit::Seconds,
-            start,
-        );
+        register_process(&mut registry);
         let ours = registry.sub_registry_with_prefix("yamabiko");
         ours.register_collector(Box::new(LogMetrics));
         ours.register(
@@ -256,6 +248,18 @@ where
     M: prometheus_client::registry::Metric + Clone,
 {
     registry.register(name, help, metric.clone());
+}
+
+fn register_process(registry: &mut Registry) {
+    registry.register_collector(Box::new(ProcessMetrics));
+    let start: Gauge = Gauge::default();
+    start.set(i64::try_from(unix_time().as_secs()).unwrap_or_default());
+    registry.register_with_unit(
+        "process_start_time",
+        "When the process started, as Unix time",
+        Unit::Seconds,
+        start,
+    );
 }
 
 #[cfg(test)]
