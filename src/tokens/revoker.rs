@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::auth::{Authenticator, Revocations, RevocationsFullError};
 use crate::broker::{
@@ -20,6 +20,9 @@ use crate::unix_time::unix_time;
 
 /// How long after a failed attempt Redis is asked again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// How long a request waits until this node has applied its revocation.
+const APPLIED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Revokes tokens on all nodes, and keeps the revocations in Redis.
 ///
@@ -90,7 +93,7 @@ impl Revoker {
         let until = until.unwrap_or_else(|| self.default_end(&tokens));
         self.store(&tokens, until).await?;
         let revocation = Revocation { tokens, until: Some(until) };
-        self.broker.publish_and_wait(Signal::Revoke(revocation.clone()).into()).await?;
+        self.publish(revocation.clone()).await?;
         Ok(revocation)
     }
 
@@ -98,8 +101,16 @@ impl Revoker {
     pub async fn restore(&self, tokens: RevokedTokens) -> Result<bool, RevokeError> {
         let is_known = self.list().iter().any(|known| known.tokens == tokens);
         self.store(&tokens, 0).await?;
-        self.broker.publish_and_wait(Signal::Revoke(Revocation { tokens, until: Some(0) }).into()).await?;
+        self.publish(Revocation { tokens, until: Some(0) }).await?;
         Ok(is_known)
+    }
+
+    /// Tells all nodes, and waits until this one has applied it, so that the next request to it is answered accordingly.
+    async fn publish(&self, revocation: Revocation) -> Result<(), RevokeError> {
+        self.broker.publish_and_wait(Signal::Revoke(revocation).into()).await?;
+        // It is accepted, and will be applied also if that takes longer.
+        let _ = timeout(APPLIED_WITHIN, self.broker.fence()).await;
+        Ok(())
     }
 
     /// The revocations in force, those that end first coming first.
