@@ -16,8 +16,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings.";
 
 const SERVING: &str = "\
 Settings are read from the files given with --config and --env-file and from the environment. `yamabiko config show`
-prints them all. On SIGHUP, the files are read again. The log is written to standard error. On SIGTERM or Ctrl-C, connections are closed gradually within
-server.shutdown_grace; a second signal exits immediately.";
+prints them all. On SIGHUP, the files are read again. The log is written to standard error. On SIGTERM or Ctrl-C,
+connections are closed gradually within server.shutdown_grace; a second signal exits immediately.";
 
 /// Carries live messages between a Laravel application and its browsers.
 #[derive(Debug, Parser)]

@@ -1,4 +1,4 @@
-//! Takes over changed settings while the server runs. Nobody is disconnected.
+//! Takes over changed settings while the server runs. No connection is closed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

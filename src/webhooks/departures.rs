@@ -47,7 +47,7 @@ impl Departures {
         None
     }
 
-    /// Drops the latest departure, to make room.
+    /// Removes the latest departure, to make room.
     pub(super) fn pop_latest(&mut self) -> Option<WebhookEvent> {
         while let Some((at, subject)) = self.due.pop_back() {
             if let Some(event) = self.take(at, &subject) {

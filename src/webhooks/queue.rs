@@ -142,7 +142,7 @@ impl WebhookQueue {
         }
     }
 
-    /// Drops everything. Returns how many events are lost.
+    /// Clears the queue. Returns how many events are lost.
     pub(super) fn clear(&mut self) -> usize {
         self.settle(u64::MAX);
         let left = self.guarded.ready.len() + self.public.ready.len();

@@ -10,7 +10,7 @@ pub(super) enum Role {
     Steady,
     /// Stops reading halfway through, and reads the rest at the end.
     Slow,
-    /// Drops without a close frame halfway through.
+    /// Disconnects without a close frame halfway through.
     Dropping,
     /// Replaces one that has dropped.
     Reconnected {

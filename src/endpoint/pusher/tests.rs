@@ -129,7 +129,7 @@ impl Node {
         }
     }
 
-    /// Drops the next signal with this text. Earlier ones are handled.
+    /// Discards the next signal with this text. Earlier ones are handled.
     async fn lose(&mut self, text: &str) -> Bytes {
         let losing = async {
             loop {

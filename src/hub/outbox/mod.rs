@@ -357,7 +357,7 @@ impl OutboxState {
         }
     }
 
-    /// Drops what is queued, except for the rest of a block that is partly written.
+    /// Discards what is queued, except for the rest of a block that is partly written.
     fn drop_queue(&mut self) {
         self.queue.truncate(usize::from(self.partly_written));
         self.bytes = self.queue.iter().map(length).sum();

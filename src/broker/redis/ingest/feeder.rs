@@ -223,7 +223,7 @@ impl Feeder {
         Ok(QueuedMessage { seq: 0, deadline: Instant::now(), topic, payload, storage })
     }
 
-    /// Drops what is too old or too much, which happens only if no node has fed the stream for long.
+    /// Removes what is too old or too much, which happens only if no node has fed the stream for long.
     async fn trim(&self, connection: &mut RedisConnection) -> Result<(), ConnectionError> {
         let key = self.keys.ingest();
         let oldest = unix_time().saturating_sub(MAX_AGE).as_millis();
