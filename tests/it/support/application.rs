@@ -7,6 +7,7 @@ use std::thread;
 use serde_json::Value;
 
 use super::eventually;
+use super::redis::free_port;
 
 /// What an [`application`] is asked.
 #[derive(Debug, Clone)]
@@ -79,7 +80,11 @@ impl PhpServer {
     /// `script` is a path in the repository.
     pub fn start(script: &str, env: &[(&str, &str)]) -> Self {
         // PHP cannot say which free port it has taken.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::start_on(free_port(), script, env)
+    }
+
+    /// The same on this port.
+    pub fn start_on(port: u16, script: &str, env: &[(&str, &str)]) -> Self {
         let process = Command::new("php")
             .args(["-S", &format!("127.0.0.1:{port}"), script])
             .current_dir(env!("CARGO_MANIFEST_DIR"))

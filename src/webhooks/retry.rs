@@ -1,0 +1,59 @@
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::telemetry::Metrics;
+
+/// How long a response may take.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request is retried before its events are dropped.
+const RETRY_FOR: Duration = Duration::from_secs(5 * 60);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How the node shuts down, once it does.
+pub(super) type End = watch::Receiver<Option<Ending>>;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending {
+    pub(super) deadline: Instant,
+    /// Other nodes deliver what is queued in Redis.
+    pub(super) is_handed_over: bool,
+}
+
+/// Repeats a request until it is accepted, or until its events are too old: then returns the last failure.
+pub(super) async fn retry(
+    host: &str,
+    metrics: &Metrics,
+    mut end: End,
+    attempt: impl AsyncFn() -> Result<(), String>,
+) -> Result<(), String> {
+    let late = Instant::now() + RETRY_FOR;
+    let mut pause = FIRST_PAUSE;
+    end.mark_unchanged();
+    loop {
+        let failure = match timeout(RESPONSE_TIMEOUT, attempt()).await {
+            Ok(Ok(())) => {
+                metrics.webhooks_sent.inc();
+                return Ok(());
+            }
+            Ok(Err(failure)) => failure,
+            Err(_) => "no response in time".to_owned(),
+        };
+        metrics.webhooks_failed.inc();
+        if Instant::now() + pause >= late {
+            return Err(failure);
+        }
+        tracing::info!(host, failure, retry_in = ?pause, "webhook failed, retrying");
+        // Jitter, so that nodes that fail together do not retry together.
+        let spread = pause.mul_f64(rand::random_range(0.75..1.25));
+        tokio::select! {
+            () = sleep(spread) => pause = (pause * 2).min(LONGEST_PAUSE),
+            // The deadline leaves no time for long pauses.
+            Ok(()) = end.changed() => pause = FIRST_PAUSE,
+        }
+    }
+}
