@@ -1,5 +1,6 @@
 // Ports for servers that cannot say which one the kernel gave them, or that come back on the one they had.
 
+import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { createServer } from "node:net";
 
@@ -9,27 +10,25 @@ const END = 32_000;
 
 /**
  * A port of 127.0.0.1 on which nobody listens, and which no other test is given until this process ends.
- * Its lease is a listener on the same port of 127.0.0.2; `tests/it/support/ports.rs` does the same.
+ * Its lease is a UDP socket on the same port; `tests/it/support/ports.rs` does the same.
  */
 export async function ownPort() {
   for (;;) {
     const port = FIRST + Math.floor(Math.random() * (END - FIRST));
-    const lease = await listen(port, "127.0.0.2");
-    if (!lease) continue;
-    const listener = await listen(port, "127.0.0.1");
-    if (!listener) continue;
+    const lease = createSocket("udp4").unref();
+    lease.bind({ port, address: "127.0.0.1", exclusive: true });
+    if (!(await listens(lease))) continue;
+    const listener = createServer().listen(port, "0.0.0.0");
+    if (!(await listens(listener))) {
+      lease.close();
+      continue;
+    }
     listener.close();
     await once(listener, "close");
     return port;
   }
 }
 
-async function listen(port, host) {
-  const listener = createServer().listen(port, host).unref();
-  try {
-    await once(listener, "listening");
-    return listener;
-  } catch {
-    return undefined;
-  }
+function listens(socket) {
+  return once(socket, "listening").then(() => true, () => false);
 }
