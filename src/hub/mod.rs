@@ -38,6 +38,8 @@ pub use clock::Clock;
 pub use connection::{Connection, ConnectionHandle, GatedSubscription, Subscription};
 pub use gate::Replay;
 pub use outbox::{Ending, Flushed, Outbox, Pushed};
+#[cfg(test)]
+pub(crate) use wire_format::tests::FORMAT as TEST_FORMAT;
 pub use read_proof::ReadProof;
 pub use shard::ListedConnection;
 pub use sink::DirectWrite;
