@@ -35,6 +35,15 @@ return [
     ],
 
     /*
+     * What the server tells the application: webhooks, gates and the event stream. The secret signs requests, and the
+     * server reads it from the same variable.
+     */
+    'events' => [
+        'secret' => env('YAMABIKO__EVENTS__SECRET'),
+        'tolerance' => 300, // seconds that the time of a request may differ from the clock
+    ],
+
+    /*
      * The app of Laravel Echo, for the broadcast connection "yamabiko". With several apps, the server gives what is
      * broadcast over Redis to the first one.
      */

@@ -13,7 +13,11 @@ use Illuminate\Routing\Router;
 use Illuminate\Support\ServiceProvider;
 use InvalidArgumentException;
 use Yamabiko\Laravel\Broadcasting\YamabikoBroadcaster;
+use Yamabiko\Laravel\Console\WorkCommand;
+use Yamabiko\Laravel\Http\GateController;
 use Yamabiko\Laravel\Http\TokenController;
+use Yamabiko\Laravel\Http\VerifySignature;
+use Yamabiko\Laravel\Http\WebhookController;
 use Yamabiko\Laravel\Publishing\HttpPublisher;
 use Yamabiko\Laravel\Publishing\Publisher;
 use Yamabiko\Laravel\Publishing\RedisPublisher;
@@ -51,6 +55,9 @@ class YamabikoServiceProvider extends ServiceProvider
         });
         $this->callAfterResolving('blade.compiler', ConnectionDirective::register(...));
         self::addRoutes();
+        if ($this->app->runningInConsole()) {
+            $this->commands([WorkCommand::class]);
+        }
     }
 
     /** As mergeConfigFrom() does, but also inside of sections: a published file of an earlier version lacks keys. */
@@ -74,6 +81,15 @@ class YamabikoServiceProvider extends ServiceProvider
 
     private static function addRoutes(): void
     {
+        Router::macro('yamabikoWebhook', function (string $uri = '/yamabiko/webhook'): Route {
+            /** @var Router $this */
+            return $this->post($uri, WebhookController::class)->middleware(VerifySignature::class)->withoutMiddleware(VerifySignature::INSTEAD_OF);
+        });
+        Router::macro('yamabikoGate', function (string $uri, string $gate): Route {
+            /** @var Router $this */
+            return $this->post($uri, GateController::class)->defaults('gate', $gate)
+                ->middleware(VerifySignature::class)->withoutMiddleware(VerifySignature::INSTEAD_OF);
+        });
         Router::macro('yamabikoToken', function (string $uri = '/websocket/token'): Route {
             /** @var Router $this */
             return $this->get($uri, TokenController::class);

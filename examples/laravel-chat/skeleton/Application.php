@@ -13,6 +13,7 @@ use Illuminate\Contracts\Auth\Factory as AuthFactory;
 use Illuminate\Contracts\Broadcasting\Factory as BroadcastFactory;
 use Illuminate\Contracts\Bus\Dispatcher as BusContract;
 use Illuminate\Contracts\Config\Repository as ConfigContract;
+use Illuminate\Contracts\Container\Container as ContainerContract;
 use Illuminate\Contracts\Debug\ExceptionHandler;
 use Illuminate\Contracts\Events\Dispatcher as EventsContract;
 use Illuminate\Contracts\Redis\Factory as RedisFactory;
@@ -45,7 +46,8 @@ final class Application extends Container
     {
         static::setInstance($this);
         $this->instance('app', $this);
-        $this->instance(Container::class, $this);
+        $this->alias('app', Container::class);
+        $this->alias('app', ContainerContract::class);
         Facade::clearResolvedInstances();
         Facade::setFacadeApplication($this);
         if (is_file($this->basePath('.env'))) {
