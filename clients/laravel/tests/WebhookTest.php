@@ -48,7 +48,7 @@ final class WebhookTest extends TestCase
     /** Waits for an event of this class on the channel, and returns what the listener got. */
     private function event(string $class, string $channel): array
     {
-        for ($until = microtime(true) + 6; microtime(true) < $until; usleep(20_000)) {
+        for ($until = microtime(true) + 60; microtime(true) < $until; usleep(20_000)) {
             foreach (file(self::$events) ?: [] as $line) {
                 $event = json_decode($line, true);
                 if ($event['class'] === $class && $event['channel'] === $channel) {

@@ -6,6 +6,7 @@ use Dotenv\Dotenv;
 use Illuminate\Auth\AuthManager;
 use Illuminate\Broadcasting\BroadcastManager;
 use Illuminate\Bus\Dispatcher as Jobs;
+use Illuminate\Cache\CacheManager;
 use Illuminate\Config\Repository;
 use Illuminate\Console\Application as Artisan;
 use Illuminate\Container\Container;
@@ -146,6 +147,9 @@ final class Application extends Container
             'app' => ['name' => 'Laravel'],
             'auth' => ['defaults' => ['guard' => 'web'], 'guards' => ['web' => ['driver' => 'page']]],
             'broadcasting' => ['default' => env('BROADCAST_CONNECTION', 'null'), 'connections' => ['null' => ['driver' => 'null']]],
+            'cache' => ['default' => 'file', 'prefix' => '', 'stores' => [
+                'file' => ['driver' => 'file', 'path' => $this->storagePath('framework/cache')],
+            ]],
             'database' => ['redis' => [
                 'client' => 'phpredis',
                 'options' => ['prefix' => env('REDIS_PREFIX', 'laravel_database_')],
@@ -169,6 +173,7 @@ final class Application extends Container
         $this->alias('router', BindingRegistrar::class);
         $this->alias('router', \Illuminate\Contracts\Routing\Registrar::class);
         $this->alias('request', Request::class);
+        $this->singleton('cache', fn () => new CacheManager($this));
         $this->singleton('auth', fn () => new AuthManager($this));
         $this->alias('auth', AuthFactory::class);
         $this->singleton('redis', fn () => new RedisManager($this, 'phpredis', $config->get('database.redis')));

@@ -7,7 +7,7 @@ use RuntimeException;
 /** A process that is ended with the test. Its output goes to a file. */
 final class Process
 {
-    private const START_SECONDS = 8;
+    private const START_SECONDS = 60;
 
     /** @var resource */
     private $process;

@@ -7,7 +7,7 @@ use RuntimeException;
 /** A client that speaks JSON in text frames. */
 final class WebSocket
 {
-    private const SECONDS = 6;
+    private const SECONDS = 60;
 
     /** @var resource */
     private $stream;
