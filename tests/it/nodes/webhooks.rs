@@ -14,7 +14,8 @@ use super::{PREFIX, join};
 use crate::pusher::Page;
 use crate::pusher::page::{SECRET, sign};
 use crate::support::application::{Asked, PhpServer, application};
-use crate::support::redis::{RedisServer, free_port};
+use crate::support::ports::own_port;
+use crate::support::redis::RedisServer;
 use crate::support::{Client, PATIENCE, Server, eventually};
 
 const EVENTS_SECRET: &str = "the-secret-of-events-with-32-bytes-or-more";
@@ -41,7 +42,7 @@ fn native(port: u16) -> String {
 
 fn app(port: u16) -> String {
     format!(
-        "[[apps]]\nid = \"1\"\nkey = \"page\"\nsecret = {SECRET:?}\nclient_events = true\n\
+        "[[apps]]\nid = \"1\"\nkey = \"page\"\nsecret = {SECRET:?}\nclient_events = true\nclient_events_per_second = 0\n\
          webhooks = [{{ url = \"http://127.0.0.1:{port}/hook\", events = [\"client_event\"] }}]\n"
     )
 }
@@ -107,7 +108,7 @@ fn another_node_delivers_what_waits_on_a_killed_one() {
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("events");
     // The application is down.
-    let port = free_port();
+    let port = own_port();
     let killed = node(&redis.url(), &native(port));
     let mut aoi = join(&killed, 7, "Aoi", "chat:1");
     say(&mut aoi, 0..150);
@@ -134,7 +135,7 @@ fn the_webhooks_of_an_app_survive_a_node_that_stops_and_a_redis_that_restarts() 
     let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("events");
-    let port = free_port();
+    let port = own_port();
     let stopped = node(&redis.url(), &app(port));
     let mut whisper = whispers(&stopped, "private-a");
     whisper(0..120);
@@ -145,7 +146,7 @@ fn the_webhooks_of_an_app_survive_a_node_that_stops_and_a_redis_that_restarts() 
     expect_waiting(&redis, 170);
     let stopping = Instant::now();
     stopped.signal(Signal::TERM);
-    assert_eq!(stopped.wait(PATIENCE).code, Some(0));
+    assert!(stopped.wait(PATIENCE).status.success());
     assert!(stopping.elapsed() < PATIENCE);
     expect_waiting(&redis, 170);
     eventually("the second node has the lease", || killed.metric("yamabiko_webhooks_failed_total") > 0);
@@ -165,7 +166,7 @@ fn the_webhooks_of_an_app_survive_a_node_that_stops_and_a_redis_that_restarts() 
 }
 
 /// A page on this channel, which publishes numbers.
-fn whispers(node: &Server, channel: &str) -> impl FnMut(std::ops::Range<i64>) {
+fn whispers(node: &Server, channel: &str) -> impl FnMut(std::ops::Range<i64>) + use<> {
     let (mut page, channel) = (Page::open(node), channel.to_owned());
     page.subscribe(&channel);
     move |numbers| {
@@ -221,7 +222,7 @@ fn what_a_node_has_read_survives_a_redis_that_loses_its_data() {
 #[test]
 fn a_queue_that_is_full_is_told() {
     let redis = RedisServer::start();
-    let server = node(&redis.url(), &native(free_port()));
+    let server = node(&redis.url(), &native(own_port()));
     let mut aoi = join(&server, 7, "Aoi", "chat:1");
     let text = "x".repeat(1_000_000);
     // 32 MiB may wait.
