@@ -35,9 +35,8 @@ impl Lanes {
         let stop = watch::Sender::new(false);
         let (mut filler, mut emptier) = (JoinSet::new(), JoinSet::new());
         filler.spawn(fill_lanes(events.clone(), writer, webhooks.to_vec()));
-        emptier.spawn(
-            LaneEmptier::new(events.clone(), reader, webhooks, read_sender, stop.subscribe()).run(),
-        );
+        emptier
+            .spawn(LaneEmptier::new(events.clone(), reader, webhooks, read_sender, stop.subscribe()).run());
         Self { events, read, stop, filler: Mutex::new(filler), emptier: Mutex::new(emptier) }
     }
 

@@ -22,18 +22,18 @@ mod pending_events;
 mod queue;
 mod queued;
 mod ready;
+mod registry;
 mod request_signer;
 mod retry;
 mod settings;
 mod webhook;
-mod webhooks;
 
 pub use event::WebhookEvent;
 pub use event_queue::EventQueue;
 pub use gate::{Gate, GateRefusal, Gates, WaitingRoom};
 pub use native::{NativeEventKind, NativeEvents};
+pub use registry::Webhooks;
 pub use settings::{EventsSettings, NativeWebhookSettings};
-pub use webhooks::Webhooks;
 
 #[cfg(test)]
 mod tests;

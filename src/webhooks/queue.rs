@@ -66,11 +66,7 @@ impl WebhookQueue {
     /// Queues an event. `now` is in milliseconds and never goes back.
     ///
     /// Fails if there was no room, for this event or for others that it displaced.
-    pub(super) fn push(
-        &mut self,
-        event: impl Into<Queued<WebhookEvent>>,
-        now: u64,
-    ) -> Result<(), Dropped> {
+    pub(super) fn push(&mut self, event: impl Into<Queued<WebhookEvent>>, now: u64) -> Result<(), Dropped> {
         let event = event.into();
         self.settle(now);
         if !self.filter.matches(event.channel()) {

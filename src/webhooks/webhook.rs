@@ -80,7 +80,8 @@ impl Webhook {
 
     /// Queues an event in the memory of this node.
     pub(super) fn push_local(&self, event: &AppEvent) {
-        if let Err(Dropped { events, last }) = self.pending().push(&event.payload, self.clock.millis(), None) {
+        if let Err(Dropped { events, last }) = self.pending().push(&event.payload, self.clock.millis(), None)
+        {
             let (kind, channel) = last.unwrap_or_else(|| (event.name, event.channel.clone()));
             self.on_dropped(events, kind, channel.as_str());
         }

@@ -123,9 +123,8 @@ impl Store {
                 command.arg(text).arg(until);
             }
         });
-        let changed = called
-            .await
-            .and_then(|reply| parse(reply).ok_or(ConnectionError::Unexpected("EVALSHA")));
+        let changed =
+            called.await.and_then(|reply| parse(reply).ok_or(ConnectionError::Unexpected("EVALSHA")));
         changed.map_err(|error| {
             tracing::debug!(%error, "cannot keep revocations in Redis");
             if is_denied(&error) { StoreError::Denied } else { StoreError::Unreachable }

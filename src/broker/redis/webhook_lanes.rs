@@ -185,10 +185,7 @@ pub(super) fn webhook_lanes(
     let keys: Arc<[String]> = keys.collect();
     let script = |script| ScriptConnection::new(url.clone(), script, limit);
     let node = format!("{:016x}", rand::random::<u64>());
-    (
-        LaneWriter { keys: keys.clone(), script: script(ADD) },
-        LaneReader { keys, script: script(TAKE), node },
-    )
+    (LaneWriter { keys: keys.clone(), script: script(ADD) }, LaneReader { keys, script: script(TAKE), node })
 }
 
 impl LaneWriter {

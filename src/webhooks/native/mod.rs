@@ -63,7 +63,13 @@ impl NativeEvents {
         let selections = selections.chain(stream.iter().map(|(selection, _)| selection));
         let wanted = selections.fold(0, |all, selection| all | selection.events());
         (wanted != 0).then(|| {
-            Arc::new(Self { webhooks, stream, wanted, encoder: EventEncoder::new(), metrics: metrics.clone() })
+            Arc::new(Self {
+                webhooks,
+                stream,
+                wanted,
+                encoder: EventEncoder::new(),
+                metrics: metrics.clone(),
+            })
         })
     }
 

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use yamabiko::broker::{
-    LaneEvent, LaneReader, LaneRequest, LaneState, LaneWriter, LeaseOutcome,
-};
+use yamabiko::broker::{LaneEvent, LaneReader, LaneRequest, LaneState, LaneWriter, LeaseOutcome};
 
 use super::Node;
 use crate::support::redis::RedisServer;
@@ -45,14 +43,16 @@ async fn a_lane_is_bounded_and_keeps_its_order() {
     let node = Node::on(&server).await;
     let (mut writer, mut reader) = open(&node);
     let long = [b'x'; 50];
-    let events = [event(0, b"1"), event(1, &long), event(0, b"2"), event(1, b"3"), event(0, b"4"), event(0, b"5")];
+    let events =
+        [event(0, b"1"), event(1, &long), event(0, b"2"), event(1, b"3"), event(0, b"4"), event(0, b"5")];
     assert_eq!(writer.add(&events).await.unwrap(), [3, 5], "one event always has room");
     assert_eq!(writer.add(&[event(0, b"6")]).await.unwrap(), [0]);
     let state = take(&mut reader, request(), LEASE).await;
     assert_eq!((state.lease, texts(&state)), (LeaseOutcome::Acquired, vec![&b"1"[..], b"2", b"4"]));
     let (ids, epoch) = (state.events.iter().map(|(id, _)| *id).collect::<Vec<_>>(), state.epoch);
     // Two are delivered, which makes room.
-    let delivered = LaneRequest { epoch: epoch.clone(), after: ids[2], delivered: ids[..2].to_vec(), ..request() };
+    let delivered =
+        LaneRequest { epoch: epoch.clone(), after: ids[2], delivered: ids[..2].to_vec(), ..request() };
     let state = take(&mut reader, delivered, LEASE).await;
     assert_eq!((state.lease, state.events.len(), &state.epoch), (LeaseOutcome::Renewed, 0, &epoch));
     assert_eq!(writer.add(&[event(0, b"123456789"), event(0, b"1234567890")]).await.unwrap(), [1]);

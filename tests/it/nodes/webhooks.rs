@@ -11,8 +11,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{PREFIX, join};
-use crate::pusher::Page;
-use crate::pusher::page::{SECRET, sign};
+use crate::pusher::page::{Page, SECRET, sign};
 use crate::support::application::{Asked, PhpServer, application};
 use crate::support::ports::own_port;
 use crate::support::redis::RedisServer;
@@ -255,7 +254,9 @@ fn webhooks_work_without_permission_for_their_keys_and_the_log_says_so() {
     aoi.say(&json!({ "message": 1 }));
     assert_eq!(received.recv_timeout(PATIENCE).unwrap().json()["events"][0]["data"]["message"], 1);
     let line = server.expect_log(|line| {
-        line["message"].as_str().is_some_and(|text| text.starts_with("webhook events denied by the Redis ACL"))
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("webhook events denied by the Redis ACL"))
     });
     assert!(line["hint"].as_str().unwrap().contains("+xadd"), "{line}");
 }

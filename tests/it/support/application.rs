@@ -7,11 +7,7 @@ use std::thread;
 use serde_json::Value;
 
 use super::eventually;
-        Self::start_on(own_port(), script, env)
-    }
-
-    /// The same on this port.
-    pub fn start_on(port: u16, script: &str, env: &[(&str, &str)]) -> Self {
+use super::ports::own_port;
 
 /// What an [`application`] is asked.
 #[derive(Debug, Clone)]
@@ -83,16 +79,11 @@ pub struct PhpServer {
 impl PhpServer {
     /// `script` is a path in the repository.
     pub fn start(script: &str, env: &[(&str, &str)]) -> Self {
-<<<<<<< HEAD
-        // PHP cannot say which free port it has taken.
-        Self::start_on(free_port(), script, env)
+        Self::start_on(own_port(), script, env)
     }
 
     /// The same on this port.
     pub fn start_on(port: u16, script: &str, env: &[(&str, &str)]) -> Self {
-=======
-        let port = own_port();
->>>>>>> main
         let process = Command::new("php")
             .args(["-S", &format!("127.0.0.1:{port}"), script])
             .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -66,7 +66,8 @@ impl Webhooks {
     ) -> Self {
         let plans = plans(apps, native, events);
         let end = watch::Sender::new(None);
-        let (mut of_apps, mut of_native): (HashMap<Arc<str>, Vec<AppWebhook>>, _) = (HashMap::new(), Vec::new());
+        let (mut of_apps, mut of_native): (HashMap<Arc<str>, Vec<AppWebhook>>, _) =
+            (HashMap::new(), Vec::new());
         let (mut all, mut tasks, clock) = (Vec::new(), JoinSet::new(), Clock::start());
         let opened = if plans.is_empty() { None } else { broker.webhook_lanes(&lane_names(&plans)) };
         let lane_events = opened.is_some().then(|| Arc::new(LaneEvents::new()));
@@ -84,8 +85,7 @@ impl Webhooks {
             }
             all.push(webhook);
         }
-        let lanes =
-            opened.zip(lane_events).map(|(opened, events)| Lanes::start(events, opened, &all));
+        let lanes = opened.zip(lane_events).map(|(opened, events)| Lanes::start(events, opened, &all));
         let native = NativeEvents::new(&of_native, events, metrics);
         let (tasks, is_handed_over, metrics) = (Mutex::new(tasks), AtomicBool::new(false), metrics.clone());
         Self { of_apps, native, all, lanes, tasks, end, is_handed_over, metrics }
@@ -136,7 +136,10 @@ impl Webhooks {
     pub fn hand_over(&self) {
         self.is_handed_over.store(true, Ordering::Relaxed);
         // Departures that wait in memory are known to this node alone.
-        self.all.iter().filter(|webhook| !webhook.is_in_redis()).for_each(|webhook| webhook.pending().close());
+        self.all
+            .iter()
+            .filter(|webhook| !webhook.is_in_redis())
+            .for_each(|webhook| webhook.pending().close());
     }
 
     /// Delivers what is ready, until `end` at the latest. Events that are left then stay in Redis; without Redis, they are counted and
@@ -171,11 +174,7 @@ impl Webhooks {
     }
 }
 
-fn plans<'a>(
-    apps: &'a Apps,
-    native: &'a [NativeWebhookSettings],
-    events: &EventsSettings,
-) -> Vec<Plan<'a>> {
+fn plans<'a>(apps: &'a Apps, native: &'a [NativeWebhookSettings], events: &EventsSettings) -> Vec<Plan<'a>> {
     let of_apps = apps.iter().filter(|app| app.enabled).flat_map(|app| {
         app.rules.webhooks.iter().filter_map(|settings| {
             Some(Plan {
