@@ -58,11 +58,6 @@ impl Departures {
         None
     }
 
-    /// Removes all, in their order.
-    pub(super) fn drain(&mut self) -> Vec<Queued<WebhookEvent>> {
-        std::iter::from_fn(|| self.pop_due(u64::MAX)).map(|(_, event)| event).collect()
-    }
-
     /// The event, unless the subject has returned since, or has departed again: then only the later time counts.
     fn take(&mut self, at: u64, subject: &Subject) -> Option<Queued<WebhookEvent>> {
         if self.departed.get(subject).is_none_or(|(last, _)| *last != at) {

@@ -124,14 +124,14 @@ impl WebhookQueue {
         self.is_last = true;
     }
 
-    /// Removes all events.
+    /// Removes all events that the webhook has still to receive. Departures do not wait for returns.
     pub(super) fn drain(&mut self) -> Vec<Queued<WebhookEvent>> {
+        self.settle(u64::MAX);
         let mut events = Vec::new();
         for class in [&mut self.guarded, &mut self.public] {
             while let Some(event) = class.ready.pop_first() {
                 events.push(event);
             }
-            events.extend(class.departures.drain());
         }
         (self.guarded, self.public) = (ClassQueue::default(), ClassQueue::default());
         events

@@ -176,7 +176,7 @@ impl Webhooks {
 
 fn plans<'a>(apps: &'a Apps, native: &'a [NativeWebhookSettings], events: &EventsSettings) -> Vec<Plan<'a>> {
     let of_apps = apps.iter().filter(|app| app.enabled).flat_map(|app| {
-        app.rules.webhooks.iter().filter_map(|settings| {
+        app.rules.webhooks.iter().filter_map(move |settings| {
             Some(Plan {
                 receives: Receives::App(app.credentials.id().clone(), settings),
                 signer: Signer::App(app.clone()),
@@ -201,7 +201,7 @@ fn plans<'a>(apps: &'a Apps, native: &'a [NativeWebhookSettings], events: &Event
 fn lane_names(plans: &[Plan<'_>]) -> Vec<String> {
     let mut names = Vec::with_capacity(plans.len());
     for Plan { receives, target, .. } in plans {
-        let app = if let Receives::App(app, _) = receives { app } else { "" };
+        let app = if let Receives::App(app, _) = receives { &**app } else { "" };
         let name = |number: usize| {
             let text = format!("{app}\n{}\n{number}", target.url);
             let digest = digest::digest(&digest::SHA256, text.as_bytes());

@@ -25,12 +25,15 @@ pub(super) struct Ending {
 }
 
 /// Repeats a request until it is accepted, or until its events are too old: then returns the last failure.
-pub(super) async fn retry(
+pub(super) async fn retry<A>(
     host: &str,
     metrics: &Metrics,
     mut end: End,
-    attempt: impl AsyncFn() -> Result<(), String>,
-) -> Result<(), String> {
+    attempt: impl Fn() -> A,
+) -> Result<(), String>
+where
+    A: Future<Output = Result<(), String>>,
+{
     let late = Instant::now() + RETRY_FOR;
     let mut pause = FIRST_PAUSE;
     end.mark_unchanged();

@@ -179,7 +179,7 @@ impl Webhook {
     /// Delivers the current request while the lease is valid.
     async fn deliver(&self, http: &HttpClient, end: &End, lease: Lease, body: Bytes) {
         let host = self.host();
-        let attempt = async || self.attempt(http, body.clone()).await;
+        let attempt = || self.attempt(http, body.clone());
         let outcome = tokio::select! {
             outcome = retry(host, &self.metrics, end.clone(), attempt) => outcome,
             () = expired(self.lease.subscribe(), lease.term) => {

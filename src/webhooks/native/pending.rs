@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn the_events_of_a_request_stay_until_it_is_finished() {
         let mut pending = PendingNativeEvents::new(3, 100);
-        let mut push = |pending: &mut PendingNativeEvents, event: &'static str| {
+        let push = |pending: &mut PendingNativeEvents, event: &'static str| {
             pending.push(&Bytes::from_static(event.as_bytes()), 0, None).is_ok()
         };
         assert_eq!(pending.request(0), None);
