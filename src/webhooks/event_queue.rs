@@ -88,6 +88,13 @@ impl<E: QueuedSize> EventQueue<E> {
         }
     }
 
+    /// Removes all events.
+    pub(super) fn take_all(&self) -> Vec<E> {
+        let events = self.peek(usize::MAX, usize::MAX);
+        self.remove(events.len());
+        events
+    }
+
     /// Waits until the queue is empty.
     pub(super) async fn emptied(&self) {
         loop {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::lane_events::{LaneEvents, PendingLaneEvent};
-use super::lane_filler::keep_in_memory;
+use super::lane_filler::on_denied;
 use super::lease::{Lease, Validity};
 use super::pending_events::Dropped;
 use super::queued::{Acknowledgement, Acknowledgements};
@@ -33,7 +33,7 @@ pub(super) struct LaneEmptier {
     events: Arc<LaneEvents>,
     reader: LaneReader,
     lanes: Vec<Lane>,
-    /// How often all lanes were read to their ends.
+    /// How often all lanes were read to their ends: those of other nodes have none if they are empty.
     read: watch::Sender<u64>,
     stop: watch::Receiver<bool>,
 }
@@ -49,6 +49,15 @@ struct Lane {
     held: bool,
     /// Redis has lost events that are in memory.
     is_only_here: bool,
+}
+
+/// What one request has led to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    /// There may be more to read or to remove.
+    more: bool,
+    /// No other node has anything to deliver.
+    complete: bool,
 }
 
 impl LaneEmptier {
@@ -75,15 +84,17 @@ impl LaneEmptier {
                 }
             }
             match self.take(!is_last).await {
-                Ok(more) => {
+                Ok(progress) => {
                     pause = INTERVAL;
-                    if more && !is_last {
+                    if progress.more && !is_last {
                         continue;
                     }
-                    self.read.send_modify(|read| *read += 1);
+                    if progress.complete {
+                        self.read.send_modify(|read| *read += 1);
+                    }
                 }
                 Err(LaneError::Denied) => {
-                    keep_in_memory(&self.events, self.lanes.iter().map(|lane| &lane.webhook));
+                    on_denied(&self.events, self.lanes.iter().map(|lane| &lane.webhook));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot read webhook events from Redis, retrying");
@@ -103,8 +114,8 @@ impl LaneEmptier {
         }
     }
 
-    /// Asks for all lanes once. Returns whether there may be more to read.
-    async fn take(&mut self, wants: bool) -> Result<bool, LaneError> {
+    /// Asks for all lanes once.
+    async fn take(&mut self, wants: bool) -> Result<Progress, LaneError> {
         let requests: Vec<_> = self.lanes.iter().map(|lane| lane.request(wants)).collect();
         // The lease begins when Redis has received the request, which is later.
         let asked = Instant::now();
@@ -118,17 +129,18 @@ impl LaneEmptier {
             }
         };
         if self.events.is_denied() {
-            return Ok(false);
+            return Ok(Progress::default());
         }
         let until = asked + LEASE - MARGIN;
-        let mut more = false;
+        let mut progress = Progress { more: false, complete: true };
         for (lane, state) in self.lanes.iter_mut().zip(states) {
             lane.webhook.clock.advance_to(now);
-            let was_read = !state.events.is_empty();
+            progress.more |= !state.events.is_empty();
+            progress.complete &= state.length == 0 || state.lease != LeaseOutcome::HeldByOther;
             lane.apply(state, until, &self.events);
-            more |= was_read || !lane.acknowledgements.is_empty();
+            progress.more |= !lane.acknowledgements.is_empty();
         }
-        Ok(more)
+        Ok(progress)
     }
 }
 

@@ -61,6 +61,10 @@ impl LaneEvents {
         self.queue.len()
     }
 
+    pub(super) fn take_all(&self) -> Vec<PendingLaneEvent> {
+        self.queue.take_all()
+    }
+
     /// Redis does not permit to keep events: they wait in memory.
     pub(super) fn deny(&self) {
         self.is_denied.store(true, Ordering::Release);

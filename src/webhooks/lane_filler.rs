@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::lane_events::{LaneEvents, PendingLaneEvent};
-use super::lease::Lease;
+use super::lease::Validity;
 use super::webhook::Webhook;
 use crate::broker::{LaneError, LaneEvent, LaneWriter, WEBHOOK_COMMANDS};
 
@@ -22,13 +22,15 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Adds events to their lanes in Redis. What Redis may have refused is added again: an event may be in its lane twice, but is not
-/// missing. Ends if Redis denies the keys.
+/// missing.
 pub(super) async fn fill_lanes(events: Arc<LaneEvents>, mut writer: LaneWriter, webhooks: Vec<Arc<Webhook>>) {
     let mut pause = FIRST_PAUSE;
     loop {
         let batch = events.first(MAX_BATCH, MAX_BATCH_BYTES).await;
         if events.is_denied() {
-            return move_to_memory(&events, &webhooks).await;
+            // Also those that were pushed at the same time.
+            move_to_memory(&events, &webhooks);
+            continue;
         }
         let added: Vec<_> = batch.iter().map(lane_event).collect();
         match writer.add(&added).await {
@@ -43,7 +45,7 @@ pub(super) async fn fill_lanes(events: Arc<LaneEvents>, mut writer: LaneWriter, 
                 events.wake_reader();
                 pause = FIRST_PAUSE;
             }
-            Err(LaneError::Denied) => keep_in_memory(&events, webhooks.iter()),
+            Err(LaneError::Denied) => on_denied(&events, webhooks.iter()),
             Err(error) => {
                 tracing::warn!(%error, "cannot queue webhook events in Redis, retrying");
                 sleep(pause).await;
@@ -54,25 +56,27 @@ pub(super) async fn fill_lanes(events: Arc<LaneEvents>, mut writer: LaneWriter, 
 }
 
 /// Redis denies the keys: events wait in the memory of this node from now on.
-pub(super) fn keep_in_memory<'a>(events: &LaneEvents, webhooks: impl Iterator<Item = &'a Arc<Webhook>>) {
+pub(super) fn on_denied<'a>(events: &LaneEvents, webhooks: impl Iterator<Item = &'a Arc<Webhook>>) {
     tracing::warn!(
         hint = format!("grant ~<redis.prefix>yamabiko:* and {WEBHOOK_COMMANDS}"),
         "webhook events denied by the Redis ACL: they wait in memory, and are lost if this node crashes"
     );
+    keep_in_memory(events, webhooks);
+}
+
+/// Queues events in the memory of this node from now on.
+pub(super) fn keep_in_memory<'a>(events: &LaneEvents, webhooks: impl Iterator<Item = &'a Arc<Webhook>>) {
     events.deny();
     for webhook in webhooks {
-        webhook.lease.send_replace(Lease::ALWAYS);
+        webhook.lease.send_modify(|lease| lease.validity = Validity::Always);
     }
 }
 
-/// Moves what was queued before that, and at the same time.
-async fn move_to_memory(events: &LaneEvents, webhooks: &[Arc<Webhook>]) {
-    loop {
-        for PendingLaneEvent { lane, event, .. } in events.first(1, 0).await {
-            if let Some(webhook) = webhooks.get(lane) {
-                webhook.push_local(&event);
-            }
-            events.remove(1);
+/// Moves what was queued before that.
+pub(super) fn move_to_memory(events: &LaneEvents, webhooks: &[Arc<Webhook>]) {
+    for PendingLaneEvent { lane, event, .. } in events.take_all() {
+        if let Some(webhook) = webhooks.get(lane) {
+            webhook.push_local(&event);
         }
     }
 }

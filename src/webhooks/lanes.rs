@@ -7,17 +7,21 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::lane_emptier::LaneEmptier;
 use super::lane_events::LaneEvents;
-use super::lane_filler::fill_lanes;
+use super::lane_filler::{fill_lanes, keep_in_memory, move_to_memory};
 use super::webhook::Webhook;
 use crate::broker::{LaneReader, LaneWriter};
 
-/// How long Redis may take at the end of the shutdown.
+/// How long Redis may take to accept the last events.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long it may take at the end of the shutdown.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The tasks between the webhooks of this node and their lanes in Redis.
 #[derive(Debug)]
 pub(super) struct Lanes {
     events: Arc<LaneEvents>,
+    webhooks: Vec<Arc<Webhook>>,
     read: watch::Receiver<u64>,
     stop: watch::Sender<bool>,
     filler: Mutex<JoinSet<()>>,
@@ -37,13 +41,27 @@ impl Lanes {
         filler.spawn(fill_lanes(events.clone(), writer, webhooks.to_vec()));
         emptier
             .spawn(LaneEmptier::new(events.clone(), reader, webhooks, read_sender, stop.subscribe()).run());
-        Self { events, read, stop, filler: Mutex::new(filler), emptier: Mutex::new(emptier) }
+        Self {
+            events,
+            webhooks: webhooks.to_vec(),
+            read,
+            stop,
+            filler: Mutex::new(filler),
+            emptier: Mutex::new(emptier),
+        }
     }
 
-    /// Waits until Redis has accepted what this node has queued, and, if no other node delivers it, until it was read.
-    pub(super) async fn flush(&self, reads: bool, end: Instant) {
-        self.events.flush(end).await;
-        if reads {
+    /// Waits until Redis has accepted what this node has queued. What it does not accept is delivered from memory. If no other node is
+    /// left, waits until everything was read.
+    pub(super) async fn flush(&self, is_last: bool, end: Instant) {
+        if self.events.flush(end.min(Instant::now() + FLUSH_TIMEOUT)).await > 0 {
+            tracing::warn!(
+                "Redis does not accept webhook events: they are sent from memory before the shutdown"
+            );
+            take(&self.filler).shutdown().await;
+            keep_in_memory(&self.events, self.webhooks.iter());
+            move_to_memory(&self.events, &self.webhooks);
+        } else if is_last {
             let mut read = self.read.clone();
             let current = *read.borrow();
             self.events.wake_reader();

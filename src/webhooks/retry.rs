@@ -24,13 +24,24 @@ pub(super) struct Ending {
     pub(super) is_handed_over: bool,
 }
 
-/// Repeats a request until it is accepted, or until its events are too old: then returns the last failure.
+/// What has become of a request.
+#[derive(Debug)]
+pub(super) enum RetryOutcome {
+    Accepted,
+    /// Its events are too old. With the last failure.
+    GivenUp(String),
+    /// The node shuts down, and another one repeats it.
+    HandedOver,
+}
+
+/// Repeats a request until it is accepted or its events are too old. `hands_over`: or until the node shuts down and leaves it to others.
 pub(super) async fn retry<A>(
     host: &str,
     metrics: &Metrics,
     mut end: End,
+    hands_over: impl Fn() -> bool,
     attempt: impl Fn() -> A,
-) -> Result<(), String>
+) -> RetryOutcome
 where
     A: Future<Output = Result<(), String>>,
 {
@@ -41,14 +52,17 @@ where
         let failure = match timeout(RESPONSE_TIMEOUT, attempt()).await {
             Ok(Ok(())) => {
                 metrics.webhooks_sent.inc();
-                return Ok(());
+                return RetryOutcome::Accepted;
             }
             Ok(Err(failure)) => failure,
             Err(_) => "no response in time".to_owned(),
         };
         metrics.webhooks_failed.inc();
         if Instant::now() + pause >= late {
-            return Err(failure);
+            return RetryOutcome::GivenUp(failure);
+        }
+        if hands_over() && end.borrow().is_some_and(|ending| ending.is_handed_over) {
+            return RetryOutcome::HandedOver;
         }
         tracing::info!(host, failure, retry_in = ?pause, "webhook failed, retrying");
         // Jitter, so that nodes that fail together do not retry together.

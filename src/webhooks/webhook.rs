@@ -17,7 +17,7 @@ use super::lane_events::{LaneEvents, PendingLaneEvent};
 use super::lease::{Lease, expired};
 use super::pending_events::{Dropped, PendingEvents};
 use super::request_signer::RequestSigner;
-use super::retry::{End, retry};
+use super::retry::{End, RetryOutcome, retry};
 use crate::message::AppEvent;
 use crate::protocol::pusher::App;
 use crate::telemetry::Metrics;
@@ -25,7 +25,7 @@ use crate::unix_time::unix_time;
 use crate::webhook_target::WebhookTarget;
 
 /// Events that happen within this time go into one request.
-const GATHER: Duration = Duration::from_millis(20);
+const GATHER: Duration = Duration::from_millis(50);
 
 /// One URL that receives events.
 pub(super) struct Webhook {
@@ -181,19 +181,19 @@ impl Webhook {
         let host = self.host();
         let attempt = || self.attempt(http, body.clone());
         let outcome = tokio::select! {
-            outcome = retry(host, &self.metrics, end.clone(), attempt) => outcome,
+            outcome = retry(host, &self.metrics, end.clone(), || self.is_in_redis(), attempt) => outcome,
             () = expired(self.lease.subscribe(), lease.term) => {
                 tracing::info!(host, "webhook left to the node that has the lease");
                 return;
             }
         };
         let mut pending = self.pending();
-        if self.lease.borrow().term != lease.term {
+        if self.lease.borrow().term != lease.term || matches!(outcome, RetryOutcome::HandedOver) {
             return;
         }
         let events = pending.finish_request();
         drop(pending);
-        if let Err(failure) = outcome {
+        if let RetryOutcome::GivenUp(failure) = outcome {
             self.metrics.webhooks_dropped.inc_by(events as u64);
             tracing::warn!(host, failure, events, "webhook failed for too long, events dropped");
         }

@@ -53,7 +53,7 @@ end
 return refused";
 
 /// Removes what was delivered, takes lanes over whose node is gone, and reads further events. Returns the time in milliseconds, and for
-/// each lane its epoch, whether the node has it (2: it has just taken it over), and the IDs and texts of events.
+/// each lane its epoch, whether the node has it (2: it has just taken it over), how many events it has, and the IDs and texts of events.
 ///
 /// KEYS: the stream and the hash of each lane. ARGV: the node, a random epoch, how long it has a lane in milliseconds, the seconds that
 /// keys are kept, how many bytes to read together, then for each lane: whether the node wants it, the epoch and the last ID that it
@@ -95,7 +95,7 @@ for i = 1, #KEYS, 2 do
   end
   redis.call('EXPIRE', stream, ARGV[4])
   redis.call('EXPIRE', state, ARGV[4])
-  reply[#reply + 1] = {fields[1], has, events}
+  reply[#reply + 1] = {fields[1], has, redis.call('XLEN', stream), events}
 end
 return reply";
 
@@ -153,6 +153,9 @@ pub struct LaneRequest {
 pub struct LaneState {
     pub epoch: String,
     pub lease: LeaseOutcome,
+    /// How many events it has.
+    pub length: usize,
+    /// What was read of them.
     pub events: Vec<(LaneEntryId, Bytes)>,
 }
 
@@ -263,7 +266,9 @@ fn parse(reply: Value) -> Option<(u64, Vec<LaneState>)> {
     let now = text(parts.next()?)?.parse().ok()?;
     let lane = |value| {
         let Value::Array(parts) = value else { return None };
-        let [epoch, Value::Int(has), Value::Array(entries)] = <[Value; 3]>::try_from(parts).ok()? else {
+        let [epoch, Value::Int(has), Value::Int(length), Value::Array(entries)] =
+            <[Value; 4]>::try_from(parts).ok()?
+        else {
             return None;
         };
         let lease = match has {
@@ -276,7 +281,7 @@ fn parse(reply: Value) -> Option<(u64, Vec<LaneState>)> {
             let Value::BulkString(event) = event else { return None };
             events.push((text(id)?.parse().ok()?, event.into()));
         }
-        Some(LaneState { epoch: text(epoch)?, lease, events })
+        Some(LaneState { epoch: text(epoch)?, lease, length: usize::try_from(length).ok()?, events })
     };
     Some((now, parts.map(lane).collect::<Option<_>>()?))
 }
