@@ -128,7 +128,7 @@ impl LaneEmptier {
                 return Err(error);
             }
         };
-        if self.events.is_denied() {
+        if !wants || self.events.is_denied() {
             return Ok(Progress::default());
         }
         let until = asked + LEASE - MARGIN;
@@ -167,7 +167,7 @@ impl Lane {
     }
 
     fn apply(&mut self, state: LaneState, until: Instant, events: &LaneEvents) {
-        let LaneState { epoch, lease, events: read } = state;
+        let LaneState { epoch, lease, events: read, .. } = state;
         let is_lost = !self.epoch.is_empty() && self.epoch != epoch;
         if is_lost {
             tracing::warn!(
