@@ -4,16 +4,24 @@ namespace Yamabiko\Laravel;
 
 use Illuminate\Broadcasting\BroadcastManager;
 use Illuminate\Contracts\Config\Repository;
+use Illuminate\Container\Container as App;
 use Illuminate\Contracts\Container\Container;
 use Illuminate\Contracts\Foundation\CachesConfiguration;
 use Illuminate\Contracts\Redis\Factory as Redis;
+use Illuminate\Foundation\Console\AboutCommand;
+use Illuminate\Foundation\DevCommands;
 use Illuminate\Http\Client\Factory as Http;
 use Illuminate\Routing\Route;
 use Illuminate\Routing\Router;
 use Illuminate\Support\ServiceProvider;
 use InvalidArgumentException;
 use Yamabiko\Laravel\Broadcasting\YamabikoBroadcaster;
+use Yamabiko\Laravel\Console\HealthCommand;
+use Yamabiko\Laravel\Console\InstallCommand;
+use Yamabiko\Laravel\Console\ReloadCommand;
+use Yamabiko\Laravel\Console\StartCommand;
 use Yamabiko\Laravel\Console\WorkCommand;
+use Yamabiko\Laravel\Http\DemoController;
 use Yamabiko\Laravel\Http\GateController;
 use Yamabiko\Laravel\Http\TokenController;
 use Yamabiko\Laravel\Http\VerifySignature;
@@ -54,9 +62,28 @@ class YamabikoServiceProvider extends ServiceProvider
             $manager->extend('yamabiko', fn (Container $app, array $config) => self::broadcaster($app, $config));
         });
         $this->callAfterResolving('blade.compiler', ConnectionDirective::register(...));
+        $this->loadViewsFrom(__DIR__.'/../resources/views', 'yamabiko');
         self::addRoutes();
         if ($this->app->runningInConsole()) {
-            $this->commands([WorkCommand::class]);
+            $this->commands([HealthCommand::class, InstallCommand::class, ReloadCommand::class, StartCommand::class, WorkCommand::class]);
+            $this->joinLaravel();
+        }
+    }
+
+    /** Commands of newer versions of Laravel that this package takes part in: `reload`, `dev` and `about`. */
+    private function joinLaravel(): void
+    {
+        if (method_exists($this, 'reloads')) {
+            $this->reloads('yamabiko:reload', 'yamabiko');
+        }
+        if (class_exists(DevCommands::class)) {
+            DevCommands::artisan('yamabiko:start', 'yamabiko');
+        }
+        if (class_exists(AboutCommand::class)) {
+            AboutCommand::add('Yamabiko', fn () => [
+                'Publishes via' => $this->app->make(Settings::class)->text('via'),
+                'Redis prefix' => $this->app->make(Settings::class)->redisPrefix(),
+            ]);
         }
     }
 
@@ -89,6 +116,14 @@ class YamabikoServiceProvider extends ServiceProvider
             /** @var Router $this */
             return $this->post($uri, GateController::class)->defaults('gate', $gate)
                 ->middleware(VerifySignature::class)->withoutMiddleware(VerifySignature::INSTEAD_OF);
+        });
+        Router::macro('yamabikoDemo', function (string $uri = '/yamabiko'): void {
+            /** @var Router $this */
+            if (App::getInstance()->make('app')->environment() === 'local') {
+                $this->get($uri, [DemoController::class, 'page']);
+                $this->get("{$uri}/client.js", [DemoController::class, 'client']);
+                $this->get("{$uri}/token", [DemoController::class, 'token']);
+            }
         });
         Router::macro('yamabikoToken', function (string $uri = '/websocket/token'): Route {
             /** @var Router $this */
