@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFile, mkdir, rm } from "node:fs/promises";
+import { copyFile, mkdir, readFile, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { after, before, test } from "node:test";
@@ -160,6 +160,11 @@ test("the chat: everyone, one user, Laravel, the gate, who is there, and what La
       break;
     }
   }
+  // The client of docs/laravel.md, as it is.
+  const docs = await readFile(resolve(ROOT, "docs/laravel.md"), "utf8");
+  const client = docs.split("## Tokens")[1].match(/```js\n([^]*?)```/)[1];
+  await haru.addScriptTag({ type: "module", content: client.replace("@yamabiko/client", "/build/yamabiko.js") });
+  await aoi.getByText("Haru: Hello").waitFor();
   await close(aoi, haru);
 });
 
