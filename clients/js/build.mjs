@@ -18,6 +18,7 @@ const ENTRIES = [
   { entry: "index", mangleProps: INTERNAL },
   { entry: "pusher" },
   { entry: "echo", external: ["laravel-echo", "./pusher.js"] },
+  { entry: "react", external: ["react", "./index.js"] },
   { entry: "pusher-recovery" },
   {
     entry: "pusher-recovery",

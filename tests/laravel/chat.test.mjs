@@ -206,6 +206,22 @@ test("Echo: members, broadcasts to others and whispers, through Redis", async ()
   await close(aoi);
 });
 
+test("the chat of yamabiko:install lets two browsers talk, without a login and without npm", async () => {
+  const [one, two] = await Promise.all([open(browser), open(browser)]);
+  for (const page of [one, two]) {
+    page.setDefaultTimeout(120_000);
+    await page.goto(`${url}/yamabiko`);
+    await connected(page);
+  }
+  await say(one, "over the mountains");
+  for (const page of [one, two]) await page.getByText(/^Guest \d{4}: over the mountains$/).waitFor();
+  await one.reload();
+  await connected(one);
+  await say(two, "and back");
+  await one.getByText(/^Guest \d{4}: and back$/).waitFor();
+  await close(one, two);
+});
+
 test("artisan checks the connection, and the server ends with its command", async () => {
   const health = new Process(["artisan", "yamabiko:health"], environment);
   assert.equal((await health.ended)[0], 0, health.output);

@@ -22,6 +22,7 @@ const LARGEST = {
   "index.js": 3 * 1024,
   "pusher.js": 5 * 1024,
   "echo.js": 512,
+  "react.js": 1024,
   "pusher-recovery.js": 1536,
   "umd/pusher-recovery.js": 1536,
 };

@@ -87,7 +87,10 @@ final class DocumentTest extends TestCase
             $this->assertSame(4403, $page->closeCode());
         }
         $this->expectExceptionMessage('revoked');
-        self::page(Yamabiko::token($user, 'chat:default'));
+        // A command that has not arrived yet closes the connection. After the last one, the ban, there is none.
+        while (true) {
+            $this->assertContains(self::page(Yamabiko::token($user, 'chat:default'))->closeCode(), [4401, 4403]);
+        }
     }
 
     public function test_progress_of_a_job(): void

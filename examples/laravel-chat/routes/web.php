@@ -60,6 +60,9 @@ Route::middleware('auth')->group(function () {
     });
 });
 
+// The chat with which yamabiko:install begins
+Route::yamabikoDemo();
+
 // What the server calls
 Route::yamabikoWebhook();
 Route::yamabikoGate('/yamabiko/gate', ChatGate::class);
