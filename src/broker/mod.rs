@@ -33,7 +33,7 @@ use crate::telemetry::Metrics;
 
 pub use redis::{
     EventStream, EventStreamError, LaneEntryId, LaneError, LaneEvent, LaneReader, LaneRequest, LaneState,
-    LeaseOutcome, LaneWriter, REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore, SessionFields,
+    LaneWriter, LeaseOutcome, REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore, SessionFields,
     SessionStore, SignOfLife, WEBHOOK_COMMANDS, check_url,
 };
 pub use settings::Settings;
