@@ -112,7 +112,7 @@ mod tests {
     fn what_is_dropped_is_acknowledged_until_the_list_is_closed() {
         let list = Arc::new(Acknowledgements::default());
         let queued = |text: &str| Queued::new((), Some(Acknowledgement::new(id(text), list.clone())));
-        let (kept, last) = (queued("7-1"), queued("9-0"));
+        let (kept, newest) = (queued("7-1"), queued("9-0"));
         drop(queued("5-0"));
         assert_eq!(list.take(), [id("5-0")]);
         assert!(list.is_empty());
@@ -121,7 +121,7 @@ mod tests {
         list.restore(taken);
         assert_eq!(list.take(), [id("7-1")]);
         list.close();
-        drop(last);
+        drop(newest);
         list.restore(vec![id("1-1")]);
         assert!(list.is_empty());
     }

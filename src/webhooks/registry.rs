@@ -205,11 +205,10 @@ fn lane_names(plans: &[Plan<'_>]) -> Vec<String> {
         let name = |number: usize| {
             let text = format!("{app}\n{}\n{number}", target.url);
             let digest = digest::digest(&digest::SHA256, text.as_bytes());
-            hex::encode(&digest.as_ref()[..8])
+            hex::encode(digest.as_ref().iter().copied().take(8).collect::<Vec<_>>())
         };
         // Several webhooks can have the same URL.
-        let unused = (0..).map(name).find(|name| !names.contains(name));
-        names.extend(unused);
+        names.extend((0..plans.len()).map(name).find(|name| !names.contains(name)));
     }
     names
 }

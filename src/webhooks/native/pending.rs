@@ -124,6 +124,6 @@ mod tests {
         assert_eq!(pending.drain(), ["3"]);
         assert_eq!(pending.request(0), None);
         assert!(push(&mut pending, "5"));
-        assert!(!pending.push(&Bytes::from(vec![b'1'; 100]), 0, None).is_ok());
+        assert!(pending.push(&Bytes::from(vec![b'1'; 100]), 0, None).is_err());
     }
 }
