@@ -1,6 +1,7 @@
 //! Delivers webhooks: one task per webhook, one request at a time, in order, retried until it is accepted or too old.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -104,6 +105,12 @@ impl Webhooks {
     #[must_use]
     pub fn with_native(self, native: Option<Arc<NativeEvents>>) -> Self {
         Self { native, ..self }
+    }
+
+    /// Takes the events of native channels, if the application wants any.
+    #[must_use]
+    pub const fn native(&self) -> Option<&Arc<NativeEvents>> {
+        self.native.as_ref()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -299,10 +306,19 @@ impl Webhook {
     }
 }
 
-/// Waits for the deadline.
+/// Waits for the deadline, which may become earlier.
 async fn deadline(mut end: End) {
-    let end = end.wait_for(Option::is_some).await.ok().and_then(|end| *end);
-    if let Some(end) = end {
-        sleep_until(end).await;
+    loop {
+        let current = *end.borrow_and_update();
+        let passed = async {
+            match current {
+                Some(end) => sleep_until(end).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = passed => return,
+            Ok(()) = end.changed() => {}
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! A queue per webhook holds the events, one task per webhook delivers them, signed, one request at a time
 //! and in order. Of all nodes one is responsible for an event; [`takeover`] says what its successor repeats.
 
+mod active;
 mod delivery;
 mod departures;
 mod event;
@@ -15,6 +16,7 @@ mod request_signer;
 mod settings;
 mod takeover;
 
+pub use active::ActiveWebhooks;
 pub use delivery::Webhooks;
 pub use event::WebhookEvent;
 pub use gate::{Gate, GateRefusal, Gates, WaitingRoom};

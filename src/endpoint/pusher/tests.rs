@@ -23,7 +23,7 @@ use crate::message::{Dispatch, Frame, Sender};
 use crate::protocol::pusher::{Apps, ENCODING, PusherDialect, PusherSettings, close};
 use crate::telemetry::Metrics;
 use crate::transport;
-use crate::webhooks::Webhooks;
+use crate::webhooks::{ActiveWebhooks, Webhooks};
 
 static FORMAT: WireFormat = WireFormat {
     encoding: ENCODING,
@@ -69,7 +69,7 @@ impl Node {
         let (broker, inbound) =
             Broker::start(&memory, sender, 1 << 20, Arc::default(), metrics.clone()).unwrap();
         let (hub, broker) = (Hub::start(NonZeroUsize::MIN, 1 << 20, &metrics), Arc::new(broker));
-        let webhooks = Webhooks::start(&apps, &metrics);
+        let webhooks = Arc::new(ActiveWebhooks::new(Webhooks::start(&apps, &metrics)));
         let settings = &apps.by_id("1").unwrap().rules;
         let rules = AppRules {
             id: "1".into(),

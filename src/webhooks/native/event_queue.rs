@@ -77,7 +77,7 @@ impl EventQueue {
     }
 
     /// Waits until the queue is empty.
-    pub(super) async fn emptied(&self) {
+    pub async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
             tokio::pin!(emptied);

@@ -88,6 +88,11 @@ impl NativeEvents {
         })
     }
 
+    /// Runs a task that takes events, until [`finish`](Self::finish). Needs a tokio runtime.
+    pub fn run_until_finished(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+    }
+
     /// The events for the stream, if there is one.
     pub fn stream(&self) -> Option<&Arc<EventQueue>> {
         self.receivers.iter().find(|receiver| receiver.host.is_none()).map(|receiver| &receiver.queue)
