@@ -1,5 +1,9 @@
 //! Settings that change while the server runs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+
 use jsonwebtoken::{EncodingKey, Header, encode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -7,7 +11,7 @@ use serde_json::{Value, json};
 use crate::pusher::page::{Page, connect, trigger_other};
 use crate::support::application::application;
 use crate::support::redis::RedisServer;
-use crate::support::{Client, Request, Server, claims, eventually};
+use crate::support::{Client, PATIENCE, Request, Server, claims, eventually};
 
 const OLD: &str = "the old secret of the tests, 32 bytes";
 const NEW: &str = "the new secret of the tests, 32 bytes";
@@ -369,6 +373,86 @@ fn a_history_of_an_app_is_taken_over_on_redis() {
     let history = server.get_admin("/api/v1/channels/news.1/history?app=1").json();
     assert_eq!(history["messages"].as_array().map(Vec::len), Some(1), "{history}");
     page.expect_quiet();
+}
+
+/// Webhooks of native channels and of an app, with another secret, another address and another app.
+#[test]
+fn webhooks_are_replaced_and_deliver_what_they_have() {
+    let (sent, received) = channel();
+    let receiver = |name: &'static str| {
+        let sent = Mutex::new(sent.clone());
+        application(move |asked| {
+            let signature = asked.header("yamabiko-signature").map(str::to_owned);
+            sent.lock().unwrap().send((name, signature, asked.json())).ok()?;
+            Some((200, String::new()))
+        })
+    };
+    let next = |wanted: &str| {
+        let (name, signature, body) = received.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(name, wanted, "{body}");
+        (signature, body)
+    };
+    let (old, new) = (receiver("old"), receiver("new"));
+    let settings = |native: u16, of_app: u16, secret: &str| {
+        format!(
+            "[[webhooks]]\nurl = \"http://127.0.0.1:{native}/\"\nevents = [\"message\"]\n{APP}webhooks = [{{ url = \"http://127.0.0.1:{of_app}/\" }}]\n[events]\nsecret = \"{secret}\"\n"
+        )
+    };
+    let (first, second) = ("the-first-secret-of-events-with-32-bytes", "the-second-secret-of-events-with-32-bytes");
+    let server = serve("");
+    let mut aoi = join(&server, OLD, 7, "chat:1").unwrap();
+    aoi.expect_quiet();
+    let line = reload(&server, &file(OLD, &settings(old, old, first)));
+    assert_eq!(line["settings"], "apps, apps.1, apps.1.webhooks, events.secret, webhooks");
+    aoi.expect_quiet();
+    let (signed_before, body) = next("old");
+    assert_eq!(body["events"][0]["event"], "message");
+    let mut page = Page::open(&server);
+    page.subscribe("news");
+    assert_eq!(next("old").1["events"][0]["name"], "channel_occupied");
+
+    let line = reload(&server, &file(OLD, &settings(new, new, second)));
+    assert_eq!(line["settings"], "apps.1.webhooks, events.secret, webhooks");
+    aoi.expect_quiet();
+    let (signed, body) = next("new");
+    assert_eq!(body["events"][0]["event"], "message");
+    assert!(signed.is_some() && signed != signed_before);
+    page.subscribe("other");
+    assert_eq!(next("new").1["events"][0]["channel"], "other");
+
+    // What they need is gone with them.
+    reload(&server, &file(OLD, APP));
+    aoi.expect_quiet();
+    page.subscribe("last");
+    reload(&server, &file(OLD, &settings(new, new, first)));
+    page.subscribe("again");
+    assert_eq!(next("new").1["events"][0]["channel"], "again");
+}
+
+#[test]
+fn a_replaced_webhook_goes_on_with_what_it_could_not_deliver() {
+    let (sent, received) = channel();
+    let is_up = Arc::new(AtomicBool::new(false));
+    let (sent, up) = (Mutex::new(sent), is_up.clone());
+    let port = application(move |asked| {
+        if !up.load(Ordering::Relaxed) {
+            return Some((503, String::new()));
+        }
+        sent.lock().unwrap().send(asked.json()).ok()?;
+        Some((200, String::new()))
+    });
+    let settings = format!(
+        "[[webhooks]]\nurl = \"http://127.0.0.1:{port}/\"\nevents = [\"message\"]\n[events]\nsecret = \"the-first-secret-of-events-with-32-bytes\"\n"
+    );
+    let server = serve(&settings);
+    let mut aoi = join(&server, OLD, 7, "chat:1").unwrap();
+    aoi.expect_quiet();
+    eventually("it has failed", || server.metric("yamabiko_webhooks_failed_total") > 0);
+    reload(&server, &file(OLD, ""));
+    aoi.expect_quiet();
+    is_up.store(true, Ordering::Relaxed);
+    let body: Value = received.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(body["events"].as_array().map(Vec::len), Some(1), "{body}");
 }
 
 #[test]
