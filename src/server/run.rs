@@ -26,7 +26,7 @@ use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::{Broker, Inbound, Status};
 use crate::channels::{Channels, Histories};
 use crate::console::{self, ConsoleState};
-use crate::endpoint::native::{self, GateQueues, NativeEndpoint, NativeService, Presence};
+use crate::endpoint::native::{self, NativeEndpoint, NativeService, Presence};
 use crate::endpoint::pusher::{self, PusherEndpoint};
 use crate::history::Limits;
 use crate::hub::Hub;
@@ -107,7 +107,7 @@ pub async fn run(
         close_on_expiry: settings.auth.close_on_expiry,
         gates: ArcSwapOption::empty(),
         events: ArcSwapOption::from(webhooks.native()),
-        gate_queues: GateQueues::default(),
+        gate_queues: Arc::default(),
     });
     service.set_gates(&settings.channels, &settings.events, settings.limits.message_bytes);
     let endpoint = NativeEndpoint::new(service.clone(), hub.clone(), &settings.auth)

@@ -57,16 +57,19 @@ impl ActiveWebhooks {
         });
     }
 
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.current.load().is_empty()
     }
 
     /// Whether an app has a webhook.
+    #[must_use]
     pub fn has(&self, app: &str) -> bool {
         self.current.load().has(app)
     }
 
     /// Takes the events of native channels, if the application wants any.
+    #[must_use]
     pub fn native(&self) -> Option<Arc<NativeEvents>> {
         self.current.load().native().cloned()
     }

@@ -360,11 +360,11 @@ fn a_history_of_an_app_is_taken_over_on_redis() {
     eventually("the node is ready", || server.get_admin("/readyz").status == 200);
     let mut page = Page::open(&server);
     page.subscribe("news.1");
-    reload(&server, &file(OLD, &app("\"log\", \"news.*\"")));
     let mut laravel = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
-    eventually("the node is subscribed to the pattern", || {
-        ::redis::cmd("PUBSUB").arg("NUMPAT").query::<i64>(&mut laravel).unwrap() == 2
-    });
+    let mut patterns = || ::redis::cmd("PUBSUB").arg("NUMPAT").query::<i64>(&mut laravel).unwrap();
+    let before = patterns();
+    reload(&server, &file(OLD, &app("\"log\", \"news.*\"")));
+    eventually("the node is subscribed to the pattern", || patterns() == before + 1);
     let payload = json!({ "event": "E", "data": [1], "socket": null }).to_string();
     let receivers: i64 =
         ::redis::cmd("PUBLISH").arg("app-database-news.1").arg(payload).query(&mut laravel).unwrap();
@@ -398,7 +398,8 @@ fn webhooks_are_replaced_and_deliver_what_they_have() {
             "[[webhooks]]\nurl = \"http://127.0.0.1:{native}/\"\nevents = [\"message\"]\n{APP}webhooks = [{{ url = \"http://127.0.0.1:{of_app}/\" }}]\n[events]\nsecret = \"{secret}\"\n"
         )
     };
-    let (first, second) = ("the-first-secret-of-events-with-32-bytes", "the-second-secret-of-events-with-32-bytes");
+    let (first, second) =
+        ("the-first-secret-of-events-with-32-bytes", "the-second-secret-of-events-with-32-bytes");
     let server = serve("");
     let mut aoi = join(&server, OLD, 7, "chat:1").unwrap();
     aoi.expect_quiet();

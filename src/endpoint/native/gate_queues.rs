@@ -2,7 +2,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::reply::Reply;
-use super::service::NativeService;
 use crate::hub::ConnectionId;
 use crate::message::Event;
 use crate::protocol::native::RejectReason;
@@ -24,24 +23,25 @@ struct Waiting {
 struct Gated {
     event: Event,
     gate: Arc<Gate>,
-    _room: WaitingRoom,
+    room: WaitingRoom,
 }
 
 impl GateQueues {
-    /// Queues a message of this many bytes.
+    /// Queues a message of this many bytes. `publish` publishes what the application allows.
     pub(super) fn push(
-        service: &Arc<NativeService>,
+        self: &Arc<Self>,
         connection: ConnectionId,
         gate: &Arc<Gate>,
         event: Result<Event, RejectReason>,
         bytes: usize,
         reply: Reply,
+        publish: impl Fn(Event, Reply) + Send + Sync + 'static,
     ) {
         let event = event.and_then(|event| {
             let room = gate.enter(bytes).ok_or(RejectReason::Unavailable)?;
-            Ok(Gated { event, gate: gate.clone(), _room: room })
+            Ok(Gated { event, gate: gate.clone(), room })
         });
-        let mut queues = service.gate_queues.lock();
+        let mut queues = self.lock();
         match (queues.get_mut(&connection), event) {
             (Some(queue), event) => queue.push_back(Waiting { event, reply }),
             (None, Err(reason)) => {
@@ -50,21 +50,24 @@ impl GateQueues {
             }
             (None, event) => {
                 queues.insert(connection, VecDeque::from([Waiting { event, reply }]));
-                tokio::spawn(Self::run(service.clone(), connection));
+                tokio::spawn(self.clone().run(connection, publish));
             }
         }
     }
 
     /// Goes on after the client has left: what it has sent is published, as on channels without a gate.
-    async fn run(service: Arc<NativeService>, connection: ConnectionId) {
-        while let Some(Waiting { event, reply }) = service.gate_queues.next(connection) {
+    async fn run(self: Arc<Self>, connection: ConnectionId, publish: impl Fn(Event, Reply) + Send + Sync) {
+        while let Some(Waiting { event, reply }) = self.next(connection) {
             match event {
                 Err(reason) => reply.acknowledge(Err(reason)),
-                Ok(Gated { event, gate, _room }) => match gate.decide(event).await {
-                    Ok(event) => service.publish(event, reply),
-                    Err(GateRefusal::Refused(message)) => reply.refuse(&message),
-                    Err(GateRefusal::Unavailable) => reply.acknowledge(Err(RejectReason::Unavailable)),
-                },
+                Ok(Gated { event, gate, room }) => {
+                    match gate.decide(event).await {
+                        Ok(event) => publish(event, reply),
+                        Err(GateRefusal::Refused(message)) => reply.refuse(&message),
+                        Err(GateRefusal::Unavailable) => reply.acknowledge(Err(RejectReason::Unavailable)),
+                    }
+                    drop(room);
+                }
             }
         }
     }

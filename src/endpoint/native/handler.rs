@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::gate_queues::GateQueues;
 use super::renewal::renew;
 use super::reply::{Reply, acknowledge};
 use super::service::NativeService;
@@ -89,7 +88,9 @@ impl ConnectionHandler for NativeHandler {
         };
         if let Some(gate) = self.channel().and_then(|channel| self.service.gate(channel)) {
             let (id, reply) = (self.connection.id(), self.reply(message_ref, message.len()));
-            GateQueues::push(&self.service, id, &gate, event, message.len(), reply);
+            let service = self.service.clone();
+            let publish = move |event, reply| service.publish(event, reply);
+            self.service.gate_queues.push(id, &gate, event, message.len(), reply, publish);
             return None;
         }
         match event {

@@ -25,7 +25,7 @@ pub struct NativeService {
     pub gates: ArcSwapOption<Gates>,
     /// If the application wants to be told of anything.
     pub events: ArcSwapOption<NativeEvents>,
-    pub gate_queues: GateQueues,
+    pub gate_queues: Arc<GateQueues>,
 }
 
 impl NativeService {

@@ -164,7 +164,8 @@ fn a_late_prefix_takes_over_its_topics() {
     assert_eq!(names(&topics.commands(&mut connection).0), ["+news.1", "+other"]);
     topics.subscribe_prefix("news.");
     // In this order: Redis would deliver a message twice otherwise.
-    let expected = [TopicCommand::Unsubscribe("news.1".into()), TopicCommand::SubscribePrefix("news.".into())];
+    let expected =
+        [TopicCommand::Unsubscribe("news.1".into()), TopicCommand::SubscribePrefix("news.".into())];
     let (commands, _) = topics.commands(&mut connection);
     assert_eq!(commands, expected);
     assert_eq!(topics.on_reply(&commands[1], &mut connection).len(), 1, "news.1 was pending");
