@@ -35,6 +35,15 @@ return [
     ],
 
     /*
+     * What the server tells the application: webhooks, gates and the event stream. The secret signs requests, and the
+     * server reads it from the same variable.
+     */
+    'events' => [
+        'secret' => env('YAMABIKO__EVENTS__SECRET'),
+        'tolerance' => 300, // seconds that the time of a request may differ from the clock
+    ],
+
+    /*
      * The app of Laravel Echo, for the broadcast connection "yamabiko". With several apps, the server gives what is
      * broadcast over Redis to the first one.
      */
@@ -42,6 +51,18 @@ return [
         'id' => env('PUSHER_APP_ID', env('REVERB_APP_ID')),
         'key' => env('PUSHER_APP_KEY', env('REVERB_APP_KEY')),
         'secret' => env('PUSHER_APP_SECRET', env('REVERB_APP_SECRET')),
+    ],
+
+    /*
+     * The server that yamabiko:start runs. Without `binary`, it is vendor/bin/yamabiko, the one in PATH, or the release of
+     * this version, downloaded from `releases` (the address of the folder that has SHA256SUMS) to storage/app/yamabiko.
+     */
+    'server' => [
+        'binary' => env('YAMABIKO_BINARY'),
+        'version' => '0.1.0',
+        'releases' => env('YAMABIKO_RELEASES_URL'),
+        'sha256' => env('YAMABIKO_SHA256'), // of the archive: compared in addition to SHA256SUMS
+        'config' => env('YAMABIKO_CONFIG'), // a TOML file with settings, relative to the application
     ],
 
 ];

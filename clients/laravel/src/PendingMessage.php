@@ -39,7 +39,7 @@ final class PendingMessage
     /** Sends only to the connections of this user on the channel. Its kind needs `targeting`, as `chat` has. */
     public function to(mixed $user): self
     {
-        $this->to = $this->yamabiko->users()->id($user);
+        $this->to = $this->yamabiko->users()->target($user);
 
         return $this;
     }
@@ -90,7 +90,7 @@ final class PendingMessage
         if ($this->type === null && array_key_exists('target_user_id', $data)) {
             // What applications that publish by hand write instead of to(). Nothing in it stands for everyone.
             $target = Arr::pull($data, 'target_user_id');
-            $to ??= in_array($target, [null, 0, '', false], true) ? null : $this->yamabiko->users()->id($target);
+            $to ??= in_array($target, [null, 0, '', false], true) ? null : $this->yamabiko->users()->target($target);
         }
 
         return $this->yamabiko->publisher($this->via)->publish(new Message(

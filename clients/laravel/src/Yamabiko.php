@@ -19,10 +19,10 @@ class Yamabiko
     public function __construct(
         private readonly Closure $connect,
         private readonly string $via,
-        private readonly string $url,
+        protected readonly string $url,
         private readonly TokenIssuer $tokens,
-        private readonly ChannelRules $rules,
-        private readonly UserResolver $users,
+        protected readonly ChannelRules $rules,
+        protected readonly UserResolver $users,
     ) {}
 
     /** Begins a message for a native channel. */
@@ -74,7 +74,7 @@ class Yamabiko
     /** Closes the user's connections to native channels, or to one of them. Their tokens stay valid. */
     public function disconnect(mixed $user, ?string $channel = null): void
     {
-        $this->publisher()->disconnect($this->users->id($user), $channel === null ? null : ChannelName::check($channel));
+        $this->publisher()->disconnectUser($this->users->id($user), $channel === null ? null : ChannelName::check($channel));
     }
 
     /** Revokes the tokens that the user has, and closes their connections. Tokens that are signed later are valid. */

@@ -4,8 +4,10 @@ namespace Skeleton;
 
 use Dotenv\Dotenv;
 use Illuminate\Auth\AuthManager;
+use Illuminate\Auth\Middleware\Authenticate;
 use Illuminate\Broadcasting\BroadcastManager;
 use Illuminate\Bus\Dispatcher as Jobs;
+use Illuminate\Cache\CacheManager;
 use Illuminate\Config\Repository;
 use Illuminate\Console\Application as Artisan;
 use Illuminate\Container\Container;
@@ -13,6 +15,7 @@ use Illuminate\Contracts\Auth\Factory as AuthFactory;
 use Illuminate\Contracts\Broadcasting\Factory as BroadcastFactory;
 use Illuminate\Contracts\Bus\Dispatcher as BusContract;
 use Illuminate\Contracts\Config\Repository as ConfigContract;
+use Illuminate\Contracts\Container\Container as ContainerContract;
 use Illuminate\Contracts\Debug\ExceptionHandler;
 use Illuminate\Contracts\Events\Dispatcher as EventsContract;
 use Illuminate\Contracts\Redis\Factory as RedisFactory;
@@ -41,11 +44,29 @@ final class Application extends Container
     /** @var list<ServiceProvider> */
     private array $providers = [];
 
+    /**
+     * Boots the providers, and loads the routes.
+     *
+     * @param  list<class-string<ServiceProvider>>  $providers
+     */
+    public static function configure(string $basePath, array $providers): self
+    {
+        $app = new self($basePath);
+        array_map($app->register(...), $providers);
+        $app->boot();
+        $app->make(BroadcastManager::class)->routes(['middleware' => ['auth']]);
+        require $app->basePath('routes/channels.php');
+        require $app->basePath('routes/web.php');
+
+        return $app;
+    }
+
     public function __construct(private readonly string $basePath)
     {
         static::setInstance($this);
         $this->instance('app', $this);
-        $this->instance(Container::class, $this);
+        $this->alias('app', Container::class);
+        $this->alias('app', ContainerContract::class);
         Facade::clearResolvedInstances();
         Facade::setFacadeApplication($this);
         if (is_file($this->basePath('.env'))) {
@@ -144,6 +165,9 @@ final class Application extends Container
             'app' => ['name' => 'Laravel'],
             'auth' => ['defaults' => ['guard' => 'web'], 'guards' => ['web' => ['driver' => 'page']]],
             'broadcasting' => ['default' => env('BROADCAST_CONNECTION', 'null'), 'connections' => ['null' => ['driver' => 'null']]],
+            'cache' => ['default' => 'file', 'prefix' => '', 'stores' => [
+                'file' => ['driver' => 'file', 'path' => $this->storagePath('framework/cache')],
+            ]],
             'database' => ['redis' => [
                 'client' => 'phpredis',
                 'options' => ['prefix' => env('REDIS_PREFIX', 'laravel_database_')],
@@ -162,11 +186,17 @@ final class Application extends Container
         $this->singleton('events', fn () => new Events($this));
         $this->alias('events', EventsContract::class);
         $this->singleton('files', fn () => new Filesystem);
-        $this->singleton('router', fn () => new Router($this->make('events'), $this));
+        $this->singleton('router', function () {
+            $router = new Router($this->make('events'), $this);
+            $router->aliasMiddleware('auth', Authenticate::class);
+
+            return $router;
+        });
         $this->alias('router', Router::class);
         $this->alias('router', BindingRegistrar::class);
         $this->alias('router', \Illuminate\Contracts\Routing\Registrar::class);
         $this->alias('request', Request::class);
+        $this->singleton('cache', fn () => new CacheManager($this));
         $this->singleton('auth', fn () => new AuthManager($this));
         $this->alias('auth', AuthFactory::class);
         $this->singleton('redis', fn () => new RedisManager($this, 'phpredis', $config->get('database.redis')));

@@ -32,7 +32,6 @@ final class Exceptions implements ExceptionHandler
         if ($e instanceof AuthenticationException) {
             return new JsonResponse(['message' => 'Unauthenticated.'], 401);
         }
-        $this->report($e);
 
         return new JsonResponse(['message' => 'Server Error'], 500);
     }

@@ -5,11 +5,12 @@
  * installed with Composer, vendor/autoload.php does this.
  */
 
-foreach (['Auth', 'Broadcasting', 'Bus', 'Config', 'Console', 'Container', 'Events', 'Filesystem', 'Http', 'Redis', 'Routing', 'View'] as $component) {
+foreach (['Auth', 'Broadcasting', 'Bus', 'Cache', 'Config', 'Console', 'Container', 'Events', 'Filesystem', 'Http', 'Redis', 'Routing', 'View'] as $component) {
     require_once "Illuminate/{$component}/autoload.php";
 }
 require_once 'Dotenv/autoload.php';
 require_once 'GuzzleHttp/autoload.php';
+require_once __DIR__.'/helpers.php';
 
 spl_autoload_register(function (string $class): void {
     $folders = [

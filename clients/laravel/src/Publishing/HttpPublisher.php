@@ -57,7 +57,7 @@ final class HttpPublisher implements EventPublisher, Publisher
         }
     }
 
-    public function disconnect(int|string $user, ?string $channel): void
+    public function disconnectUser(int|string $user, ?string $channel): void
     {
         $this->post('disconnect', $channel === null ? ['user' => $user] : ['user' => $user, 'channel' => $channel]);
     }

@@ -15,7 +15,7 @@ interface Publisher
      *
      * @throws PublishException
      */
-    public function disconnect(int|string $user, ?string $channel): void;
+    public function disconnectUser(int|string $user, ?string $channel): void;
 
     /**
      * Revokes tokens of native channels.

@@ -20,7 +20,7 @@ class RedisPublisher implements Publisher
         return new Receipt(nodes: $this->command(self::envelope($message)));
     }
 
-    public function disconnect(int|string $user, ?string $channel): void
+    public function disconnectUser(int|string $user, ?string $channel): void
     {
         $this->command(['disconnect' => array_filter(['user' => $user, 'channel' => $channel], fn ($value) => $value !== null)]);
     }

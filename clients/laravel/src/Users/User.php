@@ -12,19 +12,16 @@ final class User
     public function __construct(
         public readonly int|string $id,
         public readonly string $name,
-    ) {
-        self::checkId($id);
-    }
+    ) {}
 
-    /** @throws InvalidArgumentException for what cannot be a user, such as null: a missing user must not become everyone */
+    /** @throws InvalidArgumentException for what the server does not accept as the ID of a user */
     public static function checkId(mixed $id): int|string
     {
-        // The server reads 0 and "" as "everyone" where it expects the target of a message.
-        if ((is_int($id) && $id > 0) || (is_string($id) && $id !== '' && strlen($id) <= self::MAX_ID_BYTES)) {
+        if (is_int($id) || (is_string($id) && $id !== '' && strlen($id) <= self::MAX_ID_BYTES)) {
             return $id;
         }
 
-        throw new InvalidArgumentException('The ID of a user must be a positive integer or a string of 1 to '.self::MAX_ID_BYTES.' bytes.');
+        throw new InvalidArgumentException('The ID of a user must be an integer or a string of 1 to '.self::MAX_ID_BYTES.' bytes.');
     }
 
     /** @return array{id: int|string, name: string} */

@@ -25,7 +25,7 @@ final class UserResolver
         if ($this->callback !== null && is_object($user)) {
             $known = ($this->callback)($user);
 
-            return new User($known['id'], $name ?? $known['name']);
+            return new User(User::checkId($known['id']), $name ?? $known['name']);
         }
         $name ??= is_object($user) ? ($user->name ?? null) : null;
         if (! is_string($name)) {
@@ -33,6 +33,14 @@ final class UserResolver
         }
 
         return new User($this->id($user), $name);
+    }
+
+    /** The ID of a user who is to receive a message: the server takes 0 for everyone, and a missing user must not become everyone. */
+    public function target(mixed $user): int|string
+    {
+        $id = $this->id($user);
+
+        return is_string($id) || $id > 0 ? $id : throw new InvalidArgumentException('The ID of a receiver must be positive.');
     }
 
     public function id(mixed $user): int|string

@@ -7,7 +7,7 @@ use RuntimeException;
 /** A client that speaks JSON in text frames. */
 final class WebSocket
 {
-    private const SECONDS = 5;
+    private const SECONDS = 60;
 
     /** @var resource */
     private $stream;
@@ -44,10 +44,15 @@ final class WebSocket
      */
     public function next(): array
     {
+        return json_decode($this->nextText(), true, 512, JSON_THROW_ON_ERROR);
+    }
+
+    public function nextText(): string
+    {
         for (;;) {
             [$opcode, $payload] = $this->read();
             if ($opcode === 0x1) {
-                return json_decode($payload, true, 512, JSON_THROW_ON_ERROR);
+                return $payload;
             }
             if ($opcode === 0x8) {
                 throw new RuntimeException('closed with '.unpack('n', $payload."\0\0")[1]);
