@@ -53,8 +53,8 @@ fn of_apps(before: &[Json], after: &[Json]) -> Vec<String> {
         let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
         let differing = names.into_iter().filter(|name| one.get(*name) != other.get(*name));
         // Of a new app, what may need a restart.
-        let named = differing.filter(|name| !is_new || ["history", "webhooks"].contains(&name.as_str()));
-        changes.extend(named.map(|name| format!("apps.{id}.{name}")));
+        let told = differing.filter(|name| !is_new || ["history", "webhooks"].contains(&name.as_str()));
+        changes.extend(told.map(|name| format!("apps.{id}.{name}")));
     }
     changes
 }

@@ -5,12 +5,11 @@ pub(super) fn restart_reason(name: &str, has_store: bool) -> Option<&'static str
     let (section, rest) = name.split_once('.').unwrap_or((name, ""));
     let last = rest.rsplit('.').next().unwrap_or_default();
     match (section, last) {
-        ("heartbeat", _)
+        ("events" | "heartbeat" | "webhooks", _)
         | ("api", "keys")
         | ("log", "level")
         | ("server", "origins")
         | ("channels", "client_send" | "fields" | "gate" | "targeting")
-        | ("events" | "webhooks", _)
         | (
             "limits",
             "burst" | "connections" | "connections_per_user" | "message_bytes" | "messages_per_second",
