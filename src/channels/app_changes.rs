@@ -34,7 +34,7 @@ impl Channels {
                 state.nodes.request_now();
                 state.due.snapshot = true;
             }
-            state.set_default_app(default_app)
+            state.set_default_app(default_app.as_ref())
         });
         if is_any_new {
             self.join_cluster();
@@ -60,10 +60,10 @@ pub(super) fn default_app(apps: &[AppRules]) -> Option<Arc<str>> {
 
 impl State {
     /// Makes the topics those of this app. The connections of the previous one no longer wait for theirs.
-    fn set_default_app(&mut self, app: Option<Arc<str>>) -> Vec<Effect> {
+    fn set_default_app(&mut self, app: Option<&Arc<str>>) -> Vec<Effect> {
         let before = self.topics.app().cloned();
         let mut effects = Vec::new();
-        if before == app {
+        if before.as_ref() == app {
             return effects;
         }
         for (before, channel) in self.local_channels(before.as_ref()) {
@@ -74,8 +74,8 @@ impl State {
                 state.history.unsubscribed(&channel);
             }
         }
-        self.topics.set_app(app.clone());
-        for (app, channel) in self.local_channels(app.as_ref()) {
+        self.topics.set_app(app.cloned());
+        for (app, channel) in self.local_channels(app) {
             self.topics.enter(&app, &channel);
         }
         effects

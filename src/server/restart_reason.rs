@@ -5,7 +5,14 @@ pub(super) fn restart_reason(name: &str, has_store: bool) -> Option<&'static str
     let (section, rest) = name.split_once('.').unwrap_or((name, ""));
     let last = rest.rsplit('.').next().unwrap_or_default();
     match (section, last) {
-        ("events" | "heartbeat" | "webhooks", _)
+        ("auth", "close_on_expiry") => Some("open connections remember when they close"),
+        ("auth", "jwks_url") => Some("the keys are fetched from the start on"),
+        ("auth", "max_token_age") => Some("stored revocations have this life"),
+        ("channels", "presence") => Some("clients that are connected would not see each other"),
+        ("channels" | "apps" | "pusher", "history") => {
+            (!has_store).then_some("no channel had a history at the start, and nothing is stored")
+        }
+        ("apps" | "auth" | "events" | "heartbeat" | "pusher" | "webhooks", _)
         | ("api", "keys")
         | ("log", "level")
         | ("server", "origins")
@@ -14,15 +21,6 @@ pub(super) fn restart_reason(name: &str, has_store: bool) -> Option<&'static str
             "limits",
             "burst" | "connections" | "connections_per_user" | "message_bytes" | "messages_per_second",
         ) => None,
-        ("auth", "close_on_expiry") => Some("open connections remember when they close"),
-        ("auth", "jwks_url") => Some("the keys are fetched from the start on"),
-        ("auth", "max_token_age") => Some("stored revocations have this life"),
-        ("auth", _) => None,
-        ("channels", "presence") => Some("clients that are connected would not see each other"),
-        ("channels" | "apps" | "pusher", "history") => {
-            (!has_store).then_some("no channel had a history at the start, and nothing is stored")
-        }
-        ("apps" | "pusher", _) => None,
         ("admin", "listen") | ("server", "host" | "port") => Some("the port is opened at the start"),
         ("redis", _) => Some("the cluster of the node and what it has stored depend on it"),
         ("limits", "outbox_bytes" | "queue_bytes") => Some("the queues are bounded at the start"),

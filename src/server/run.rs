@@ -98,18 +98,8 @@ pub async fn run(
 
     let descriptors = Descriptors::of_process();
     let context = context(&settings, &hub, &metrics, &descriptors);
-    let service = Arc::new(NativeService {
-        context: context.clone(),
-        native: native.clone(),
-        broker: broker.clone(),
-        histories: histories.clone(),
-        authenticator: authenticator.clone(),
-        close_on_expiry: settings.auth.close_on_expiry,
-        gates: ArcSwapOption::empty(),
-        events: ArcSwapOption::from(webhooks.native()),
-        gate_queues: Arc::default(),
-    });
-    service.set_gates(&settings.channels, &settings.events, settings.limits.message_bytes);
+    let service =
+        native_service(&settings, &context, &native, &broker, &histories, &authenticator, &webhooks);
     let endpoint = NativeEndpoint::new(service.clone(), hub.clone(), &settings.auth)
         .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
 
@@ -223,6 +213,30 @@ fn broker(
         metrics.clone(),
     )?;
     Ok((Arc::new(broker), inbound))
+}
+
+fn native_service(
+    settings: &Settings,
+    context: &Arc<EndpointContext>,
+    native: &Arc<Native>,
+    broker: &Arc<Broker>,
+    histories: &Arc<Histories>,
+    authenticator: &Arc<Authenticator>,
+    webhooks: &ActiveWebhooks,
+) -> Arc<NativeService> {
+    let service = Arc::new(NativeService {
+        context: context.clone(),
+        native: native.clone(),
+        broker: broker.clone(),
+        histories: histories.clone(),
+        authenticator: authenticator.clone(),
+        close_on_expiry: settings.auth.close_on_expiry,
+        gates: ArcSwapOption::empty(),
+        events: ArcSwapOption::from(webhooks.native()),
+        gate_queues: Arc::default(),
+    });
+    service.set_gates(&settings.channels, &settings.events, settings.limits.message_bytes);
+    service
 }
 
 fn authenticator(settings: &Settings) -> anyhow::Result<Arc<Authenticator>> {
