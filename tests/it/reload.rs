@@ -270,7 +270,9 @@ fn another_first_app_gets_what_laravels_redis_broadcaster_publishes() {
     });
     eventually("the node is ready", || server.get_admin("/readyz").status == 200);
     let mut pages = [Page::open(&server), Page::of_app(&server, "other", "another-secret-of-the-tests")];
-    pages.iter_mut().for_each(|page| page.subscribe("news"));
+    for page in &mut pages {
+        page.subscribe("news");
+    }
     let line = reload(&server, &file(OLD, &[OTHER_APP, APP].concat()));
     assert_eq!(line["settings"], "apps");
     let mut laravel = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
@@ -311,11 +313,9 @@ fn a_gate_comes_and_goes_while_clients_are_connected() {
 
 #[test]
 fn histories_come_and_go() {
-    let of = |kinds: &[&str]| -> String {
-        kinds
-            .iter()
-            .map(|kind| format!("[channels.{kind}]\nhistory = {{ messages = 10, age = \"10m\" }}\n"))
-            .collect()
+    let of = |kinds: &[&str]| {
+        let history = |kind| format!("[channels.{kind}]\nhistory = {{ messages = 10, age = \"10m\" }}\n");
+        kinds.iter().map(history).collect::<Vec<String>>().concat()
     };
     let server = serve(&of(&["log"]));
     let mut aoi = join(&server, OLD, 7, "chat:1").unwrap();
@@ -379,7 +379,7 @@ fn a_history_of_an_app_is_taken_over_on_redis() {
 #[test]
 fn webhooks_are_replaced_and_deliver_what_they_have() {
     let (sent, received) = channel();
-    let receiver = |name: &'static str| {
+    let webhook = |name: &'static str| {
         let sent = Mutex::new(sent.clone());
         application(move |asked| {
             let signature = asked.header("yamabiko-signature").map(str::to_owned);
@@ -392,7 +392,7 @@ fn webhooks_are_replaced_and_deliver_what_they_have() {
         assert_eq!(name, wanted, "{body}");
         (signature, body)
     };
-    let (old, new) = (receiver("old"), receiver("new"));
+    let (old, new) = (webhook("old"), webhook("new"));
     let settings = |native: u16, of_app: u16, secret: &str| {
         format!(
             "[[webhooks]]\nurl = \"http://127.0.0.1:{native}/\"\nevents = [\"message\"]\n{APP}webhooks = [{{ url = \"http://127.0.0.1:{of_app}/\" }}]\n[events]\nsecret = \"{secret}\"\n"

@@ -234,7 +234,7 @@ fn other_keys_work_while_the_set_cannot_be_fetched() {
     join(&node, 7, "Aoi", "notes:").expect_quiet();
 }
 
-/// The keys of an OpenID provider that offers every type, each for one algorithm.
+/// The keys of an `OpenID` provider that offers every type, each for one algorithm.
 #[test]
 fn one_set_has_keys_of_every_type() {
     install_crypto_provider();
