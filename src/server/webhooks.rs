@@ -15,13 +15,13 @@ pub(super) fn start_webhooks(
     metrics: &Arc<Metrics>,
     before: Option<&NativeEvents>,
 ) -> Webhooks {
-    let events = NativeEvents::start(&settings.webhooks, &settings.events, metrics);
-    if let Some(events) = &events
+    let webhooks = Webhooks::start(apps, &settings.webhooks, &settings.events, broker, metrics);
+    if let Some(events) = webhooks.native()
         && let Some(queue) = events.stream()
         && let Some(stream) = broker.event_stream(settings.events.stream_entries)
     {
         let before = before.and_then(|before| before.stream().cloned());
         events.run_until_finished(fill_event_stream(before, queue.clone(), stream, metrics.clone()));
     }
-    Webhooks::start(apps, metrics).with_native(events)
+    webhooks
 }

@@ -11,9 +11,6 @@ use super::{NativeEvents, Webhooks};
 /// How long webhooks that were replaced deliver what they have queued.
 const FINISH_WITHIN: Duration = Duration::from_secs(5 * 60);
 
-/// How long they may take to notice that their time was shortened.
-const MARGIN: Duration = Duration::from_millis(100);
-
 /// How often to look whether an event is still being queued.
 const IN_USE_POLL: Duration = Duration::from_millis(10);
 
@@ -51,8 +48,9 @@ impl ActiveWebhooks {
             {
                 sleep(IN_USE_POLL).await;
             }
-            // A departure does not wait for a return, of which the next webhooks are told.
-            before.close();
+            // The next webhooks go on with what is in Redis. In memory, a departure does not wait for a return, of which only they are
+            // told.
+            before.hand_over();
             before.finish(Instant::now() + FINISH_WITHIN).await;
         });
     }
@@ -75,7 +73,7 @@ impl ActiveWebhooks {
     }
 
     /// Queues an event for the webhooks of an app.
-    pub fn push(&self, app: &str, event: WebhookEvent) {
+    pub fn push(&self, app: &str, event: &WebhookEvent) {
         self.current.load().push(app, event);
     }
 
@@ -85,19 +83,23 @@ impl ActiveWebhooks {
     }
 
     /// Leaves events to other nodes: see [`Webhooks::hand_over`].
-    pub fn hand_over(&self, is_theirs: impl Fn(u64, &WebhookEvent) -> bool) {
-        self.current.load().hand_over(is_theirs);
+    pub fn hand_over(&self) {
+        self.current.load().hand_over();
     }
 
-    /// Delivers what is ready, until `end` at the latest; events that are left then are counted and logged.
+    /// Delivers what is ready, until `end` at the latest: see [`Webhooks::finish`].
     pub async fn finish(&self, end: Instant) {
         let Replaced { webhooks, mut tasks } = std::mem::take(&mut *self.replaced());
+        let replaced = async {
+            let _ = timeout_at(end, async { while tasks.join_next().await.is_some() {} }).await;
+        };
+        let current = self.current.load_full();
+        tokio::join!(current.finish(end), replaced);
+        drop(tasks);
         for before in webhooks {
-            // Shortens the time of its tasks.
+            // Counts what is left.
             before.finish(end).await;
         }
-        let _ = timeout_at(end + MARGIN, async { while tasks.join_next().await.is_some() {} }).await;
-        self.current.load_full().finish(end).await;
     }
 
     fn replaced(&self) -> MutexGuard<'_, Replaced> {
