@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, header};
 use ring::digest::{SHA256, digest};
 use secrecy::ExposeSecret;
@@ -11,12 +12,16 @@ use thiserror::Error;
 
 use super::{ApiKeySettings, Scope};
 
+/// The keys of the API, which all ports share. They can be replaced while requests are served.
+#[derive(Debug)]
+pub struct ApiKeys(ArcSwap<Vec<ApiKey>>);
+
 /// The access to the API on one port.
 #[derive(Debug, Clone)]
 pub struct Access {
-    keys: Arc<[ApiKey]>,
-    /// Whether requests without a key are permitted.
-    is_open: bool,
+    keys: Arc<ApiKeys>,
+    /// Whether requests are permitted while there are no keys.
+    is_open_without_keys: bool,
 }
 
 struct ApiKey {
@@ -28,7 +33,7 @@ struct ApiKey {
 /// The key of a permitted request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// `None`: without a key, on a loopback address.
+    /// `None`: there are no keys, and the port is on a loopback address.
     name: Option<Arc<str>>,
 }
 
@@ -47,57 +52,74 @@ pub enum AccessError {
     NoKeys,
 }
 
-impl Access {
-    /// The access on the operators' port: open on a loopback address, and with a key elsewhere.
+impl ApiKeys {
     #[must_use]
-    pub fn operators(keys: &[ApiKeySettings], address: IpAddr) -> Self {
-        Self { is_open: address.to_canonical().is_loopback(), ..Self::public(keys) }
+    pub fn new(keys: &[ApiKeySettings]) -> Self {
+        Self(ArcSwap::from_pointee(api_keys(keys)))
+    }
+
+    /// Replaces all keys, for the next request.
+    pub fn set(&self, keys: &[ApiKeySettings]) {
+        self.0.store(Arc::new(api_keys(keys)));
+    }
+}
+
+fn api_keys(keys: &[ApiKeySettings]) -> Vec<ApiKey> {
+    keys.iter()
+        .map(|key| ApiKey {
+            name: key.name.as_str().into(),
+            digest: sha256(key.secret.expose_secret().as_bytes()),
+            scopes: key.scopes.clone(),
+        })
+        .collect()
+}
+
+impl Access {
+    /// The access on the operators' port. While there are no keys, it is open on a loopback address and closed on any other.
+    #[must_use]
+    pub fn operators(keys: Arc<ApiKeys>, address: IpAddr) -> Self {
+        Self { keys, is_open_without_keys: address.to_canonical().is_loopback() }
     }
 
     /// The access on the public port: with a key only.
     #[must_use]
-    pub fn public(keys: &[ApiKeySettings]) -> Self {
-        let keys = keys.iter().map(|key| ApiKey {
-            name: key.name.as_str().into(),
-            digest: sha256(key.secret.expose_secret().as_bytes()),
-            scopes: key.scopes.clone(),
-        });
-        Self { keys: keys.collect(), is_open: false }
+    pub fn public(keys: Arc<ApiKeys>) -> Self {
+        Self { keys, is_open_without_keys: false }
     }
 
-    /// Permits a request, or says why not. A key that is sent counts, even where none is needed.
+    /// Permits a request, or says why not.
     pub fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<Caller, AccessError> {
-        let Some(secret) = bearer(headers) else {
-            return match (self.is_open, self.keys.is_empty()) {
-                (true, _) => Ok(Caller { name: None }),
-                (false, true) => Err(AccessError::NoKeys),
-                (false, false) => Err(AccessError::NoKey),
+        let keys = self.keys.0.load();
+        let secret = bearer(headers);
+        if keys.is_empty() {
+            return match secret {
+                _ if !self.is_open_without_keys => Err(AccessError::NoKeys),
+                // Whoever sends a key expects that it counts.
+                Some(_) => Err(AccessError::UnknownKey),
+                None => Ok(Caller { name: None }),
             };
-        };
-        if self.keys.is_empty() && !self.is_open {
-            return Err(AccessError::NoKeys);
         }
-        let key = self.find(secret).ok_or(AccessError::UnknownKey)?;
+        let key = find(&keys, secret.ok_or(AccessError::NoKey)?).ok_or(AccessError::UnknownKey)?;
         if key.scopes.iter().any(|own| own.permits(scope)) {
             Ok(Caller { name: Some(key.name.clone()) })
         } else {
             Err(AccessError::MissingScope { name: key.name.clone(), scope: scope.to_string() })
         }
     }
+}
 
-    /// Compares with every key, each in constant time, so that the time reveals nothing about the secrets.
-    fn find(&self, secret: &[u8]) -> Option<&ApiKey> {
-        let wanted = sha256(secret);
-        let mut found = None;
-        for key in &*self.keys {
-            let difference =
-                key.digest.iter().zip(&wanted).fold(0, |difference, (one, other)| difference | (one ^ other));
-            if difference == 0 {
-                found = Some(key);
-            }
+/// Compares with every key, each in constant time, so that the time reveals nothing about the secrets.
+fn find<'a>(keys: &'a [ApiKey], secret: &[u8]) -> Option<&'a ApiKey> {
+    let wanted = sha256(secret);
+    let mut found = None;
+    for key in keys {
+        let difference =
+            key.digest.iter().zip(&wanted).fold(0, |difference, (one, other)| difference | (one ^ other));
+        if difference == 0 {
+            found = Some(key);
         }
-        found
     }
+    found
 }
 
 impl Caller {
@@ -140,7 +162,15 @@ mod tests {
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-    fn keys() -> Vec<ApiKeySettings> {
+    fn keys() -> Arc<ApiKeys> {
+        Arc::new(ApiKeys::new(&settings()))
+    }
+
+    fn none() -> Arc<ApiKeys> {
+        Arc::new(ApiKeys::new(&[]))
+    }
+
+    fn settings() -> Vec<ApiKeySettings> {
         let key = |name: &str, secret: &str, scopes: &[Scope]| ApiKeySettings {
             name: name.into(),
             secret: secret.into(),
@@ -162,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_key_permits_its_scopes_only() {
-        let access = Access::public(&keys());
+        let access = Access::public(keys());
         let laravel = format!("Bearer {SECRET}");
         assert_eq!(check(&access, &[&laravel], Scope::Publish).unwrap(), "laravel");
         assert_eq!(check(&access, &[&laravel.replace("Bearer", "bEARER")], Scope::Read).unwrap(), "laravel");
@@ -175,7 +205,7 @@ mod tests {
 
     #[test]
     fn other_secrets_are_rejected() {
-        for access in [Access::public(&keys()), Access::operators(&keys(), [127, 0, 0, 1].into())] {
+        for access in [Access::public(keys()), Access::operators(keys(), [127, 0, 0, 1].into())] {
             for wrong in [
                 "Bearer",
                 "Bearer ",
@@ -191,24 +221,44 @@ mod tests {
     }
 
     #[test]
-    fn only_a_loopback_address_needs_no_key() {
-        let open = [[127, 0, 0, 1].into(), IpAddr::V6("::ffff:127.0.0.1".parse().unwrap())];
-        for address in open {
-            for keys in [keys(), Vec::new()] {
-                assert_eq!(check(&Access::operators(&keys, address), &[], Scope::All).unwrap(), "");
-                assert_eq!(check(&Access::operators(&keys, address), &["Basic x"], Scope::All).unwrap(), "");
-            }
+    fn a_key_is_needed_as_soon_as_there_is_one() {
+        let loopback = [[127, 0, 0, 1].into(), IpAddr::V6("::ffff:127.0.0.1".parse().unwrap())];
+        for address in loopback {
+            let access = Access::operators(none(), address);
+            assert_eq!(check(&access, &[], Scope::All).unwrap(), "");
+            assert_eq!(check(&access, &["Basic x"], Scope::All).unwrap(), "");
+            assert_eq!(check(&access, &["Bearer x"], Scope::All), Err(AccessError::UnknownKey));
         }
-        for access in [Access::operators(&[], [10, 0, 0, 1].into()), Access::public(&[])] {
+        for access in [Access::operators(none(), [10, 0, 0, 1].into()), Access::public(none())] {
             assert_eq!(check(&access, &[], Scope::Read), Err(AccessError::NoKeys));
             assert_eq!(check(&access, &["Bearer x"], Scope::Read), Err(AccessError::NoKeys));
         }
-        let access = Access::operators(&keys(), [0, 0, 0, 0].into());
-        assert_eq!(check(&access, &[], Scope::Read), Err(AccessError::NoKey));
+        for address in [[127, 0, 0, 1].into(), [0, 0, 0, 0].into()] {
+            let access = Access::operators(keys(), address);
+            for authorization in [&[][..], &["Basic x"]] {
+                assert_eq!(check(&access, authorization, Scope::Read), Err(AccessError::NoKey));
+            }
+        }
+    }
+
+    #[test]
+    fn replaced_keys_count_for_all_ports() {
+        let keys = none();
+        let ports = [Access::operators(keys.clone(), [127, 0, 0, 1].into()), Access::public(keys.clone())];
+        keys.set(&settings()[..1]);
+        let secret = format!("Bearer {SECRET}");
+        for access in &ports {
+            assert_eq!(check(access, &[], Scope::Read), Err(AccessError::NoKey));
+            assert_eq!(check(access, &[&secret], Scope::Read).unwrap(), "laravel");
+        }
+        keys.set(&settings()[1..]);
+        for access in &ports {
+            assert_eq!(check(access, &[&secret], Scope::Read), Err(AccessError::UnknownKey));
+        }
     }
 
     #[test]
     fn the_secret_is_not_shown() {
-        assert!(!format!("{:?}", Access::public(&keys())).contains("0123"));
+        assert!(!format!("{:?}", Access::public(keys())).contains("0123"));
     }
 }

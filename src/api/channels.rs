@@ -5,16 +5,13 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::listing::{Entry, MAX_LIMIT, PageEnd, Part, Smallest, merge, read_cursor, read_limit};
+use super::listing::{Entry, PageEnd, Part, Smallest, entry_key, merge, read_page};
 use super::node_query::NodeQuery;
 use super::problem::Problems;
 use super::request::{ApiPath, ApiQuery};
 use super::{ApiState, Problem};
 use crate::message::ChannelName;
 use crate::protocol::native::PRESENCE_APP;
-
-/// Precedes the name in the key of an entry.
-const SEPARATOR: char = '\u{1f}';
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -104,8 +101,7 @@ pub(super) async fn channels(
     State(state): State<Arc<ApiState>>,
     ApiQuery(params): ApiQuery<ChannelsParams>,
 ) -> Result<Json<ChannelList>, Problem> {
-    let limit = read_limit(params.limit, MAX_LIMIT)?;
-    let after = read_cursor(params.cursor.as_deref())?;
+    let (after, limit) = read_page(params.cursor.as_deref(), params.limit)?;
     let prefix = params.prefix.unwrap_or_default();
     let apps: Vec<Arc<str>> = match params.app.as_deref() {
         Some("") => Vec::new(),
@@ -176,7 +172,7 @@ impl ApiState {
                 if name.is_scoped() || !name.as_str().starts_with(prefix) {
                     return;
                 }
-                let key = key("", name.as_str());
+                let key = entry_key("", name.as_str());
                 if smallest.wants(&key) {
                     smallest.entry(&key, || native(name.as_str(), 0)).subscribers = subscribers as u64;
                 }
@@ -188,7 +184,7 @@ impl ApiState {
     /// A native channel on this node.
     pub(super) fn own_channel(&self, name: &str) -> Part<ChannelEntry> {
         let subscribers = ChannelName::new(name).map_or(0, |name| self.hub.subscribers(&name));
-        Part::new([(key("", name), native(name, subscribers as u64))], None)
+        Part::new([(entry_key("", name), native(name, subscribers as u64))], None)
     }
 
     /// The channels of an app on all nodes, which every node knows.
@@ -196,7 +192,7 @@ impl ApiState {
         let mut smallest = Smallest::new(after, limit);
         self.channels
             .visit_channels(app, prefix, |name, info| {
-                let key = key(app, name.as_str());
+                let key = entry_key(app, name.as_str());
                 if smallest.wants(&key) {
                     let new = || ChannelEntry {
                         app: Some(app.to_owned()),
@@ -223,10 +219,6 @@ impl ApiState {
             None => Ok(name.clone()),
         }
     }
-}
-
-fn key(app: &str, name: &str) -> String {
-    format!("{app}{SEPARATOR}{name}")
 }
 
 fn native(name: &str, subscribers: u64) -> ChannelEntry {

@@ -6,7 +6,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::listing::{Entry, MAX_LIMIT, PageEnd, Part, Smallest, merge, read_cursor, read_limit};
+use super::listing::{Entry, PageEnd, Part, Smallest, merge, read_page};
 use super::node_query::{ConnectionFilter, NodeQuery};
 use super::problem::Problems;
 use super::published_message::User;
@@ -85,8 +85,7 @@ pub(super) async fn connections(
     State(state): State<Arc<ApiState>>,
     ApiQuery(params): ApiQuery<ConnectionsParams>,
 ) -> Result<Json<ConnectionList>, Problem> {
-    let limit = read_limit(params.limit, MAX_LIMIT)?;
-    let after = read_cursor(params.cursor.as_deref())?;
+    let (after, limit) = read_page(params.cursor.as_deref(), params.limit)?;
     let (connections, end) = state.connections(after, limit, ConnectionFilter::All).await;
     Ok(Json(ConnectionList { connections, end }))
 }

@@ -22,7 +22,7 @@ impl Modify for BearerKey {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .description(Some(
-                "The secret of one of [[api.keys]]. On an operators' port with a loopback address, no key is needed.",
+                "The secret of one of [[api.keys]]. Without keys in the settings, an operators' port on a loopback address needs none.",
             ))
             .build();
         let components = document.components.get_or_insert_with(Components::new);

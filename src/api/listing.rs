@@ -148,8 +148,19 @@ pub(super) fn merge<T: Entry>(
     (entries, PageEnd { next, incomplete: !missing.is_empty(), missing_nodes: missing })
 }
 
-/// The key after which a page starts.
-pub(super) fn read_cursor(cursor: Option<&str>) -> Result<String, Problem> {
+/// The key of what belongs to an app; empty for what is native, which comes first.
+pub(super) fn entry_key(app: &str, name: &str) -> String {
+    const SEPARATOR: char = '\u{1f}';
+    format!("{app}{SEPARATOR}{name}")
+}
+
+/// The key after which a page starts, and the number of its entries.
+pub(super) fn read_page(cursor: Option<&str>, limit: Option<usize>) -> Result<(String, usize), Problem> {
+    let limit = read_limit(limit, MAX_LIMIT)?;
+    Ok((read_cursor(cursor)?, limit))
+}
+
+fn read_cursor(cursor: Option<&str>) -> Result<String, Problem> {
     let Some(cursor) = cursor else { return Ok(String::new()) };
     let key = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     key.filter(|key| !key.is_empty()).ok_or_else(|| {

@@ -28,9 +28,9 @@ mod settings;
 mod state;
 mod users;
 
-pub use access::{Access, AccessError, Caller};
+pub use access::{Access, AccessError, ApiKeys, Caller};
 pub use problem::Problem;
-pub use reload_report::{Reload, ReloadReport};
+pub use reload_report::{PendingSetting, Reload, ReloadReport};
 pub use routes::routes;
 pub use scope::Scope;
 pub use settings::{Api, ApiKeySettings, ApiProblem};

@@ -36,8 +36,8 @@ pub(super) fn render(document: &str) -> String {
          <main>\n<h1>{title} API <small>{version}</small></h1>\n<p>{description}</p>\n\
          <p>Everything is below <code>{base}</code>, and <a href=\"openapi.json\">openapi.json</a> is the machine-readable form of \
          this page. In the examples, <code>$URL</code> is the address of the port, such as <code>http://127.0.0.1:8081</code>, \
-         and <code>$KEY</code> the secret of one of <code>[[api.keys]]</code>. An operators' port on a loopback address needs \
-         no key.</p>\n",
+         and <code>$KEY</code> the secret of one of <code>[[api.keys]]</code>. Without keys in the settings, \
+         an operators' port on a loopback address needs none.</p>\n",
         version = escaped(text(at(&document, "/info/version"))),
         description = escaped(text(at(&document, "/info/description"))),
         base = escaped(text(at(&document, "/servers/0/url"))),

@@ -11,8 +11,16 @@ pub struct ReloadReport {
     #[schema(example = json!(["auth.secret", "channels.chat.fields"]))]
     pub reloaded: Vec<String>,
     /// Changed since the start, but they need a restart.
-    #[schema(example = json!(["server.port"]))]
-    pub pending: Vec<String>,
+    pub pending: Vec<PendingSetting>,
+}
+
+/// A setting that has changed and needs a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PendingSetting {
+    #[schema(example = "server.port")]
+    pub setting: String,
+    #[schema(example = "the port is opened at the start")]
+    pub reason: &'static str,
 }
 
 /// Reloads the settings. The error has one problem a line.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::connections::ConnectionEntry;
-use super::listing::{Entry, MAX_LIMIT, PageEnd, Part, Smallest, merge, read_cursor, read_limit};
+use super::listing::{Entry, PageEnd, Part, Smallest, entry_key, merge, read_page};
 use super::node_query::{ConnectionFilter, NodeQuery};
 use super::problem::Problems;
 use super::published_message::User;
@@ -14,9 +14,6 @@ use super::request::{ApiPath, ApiQuery};
 use super::{ApiState, Problem};
 use crate::hub::ConnectionWalk;
 use crate::message::UserId;
-
-/// Precedes the ID in the key of an entry.
-const SEPARATOR: char = '\u{1f}';
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -97,8 +94,7 @@ pub(super) async fn users(
     State(state): State<Arc<ApiState>>,
     ApiQuery(params): ApiQuery<UsersParams>,
 ) -> Result<Json<UserList>, Problem> {
-    let limit = read_limit(params.limit, MAX_LIMIT)?;
-    let after = read_cursor(params.cursor.as_deref())?;
+    let (after, limit) = read_page(params.cursor.as_deref(), params.limit)?;
     let (parts, missing) = state.gather(&NodeQuery::Users { after, limit }).await;
     let (users, end) = merge(parts, limit, missing);
     Ok(Json(UserList { users, end }))
@@ -123,8 +119,7 @@ pub(super) async fn user(
     let id: UserId = id.parse().map_err(|_| {
         Problem::bad_request("invalid_path", "the ID of a user is a whole number or a text of 1 to 64 bytes")
     })?;
-    let limit = read_limit(params.limit, MAX_LIMIT)?;
-    let after = read_cursor(params.cursor.as_deref())?;
+    let (after, limit) = read_page(params.cursor.as_deref(), params.limit)?;
     let filter = match &params.app {
         Some(app) => {
             state.app(app)?;
@@ -141,7 +136,7 @@ impl ApiState {
     pub(super) async fn own_users(&self, after: &str, limit: usize) -> Part<UserEntry> {
         let mut smallest = Smallest::new(after, limit);
         let mut count = |app: Option<&str>, user: UserId| {
-            let key = format!("{}{SEPARATOR}{}", app.unwrap_or_default(), user.to_text());
+            let key = entry_key(app.unwrap_or_default(), &user.to_text());
             if smallest.wants(&key) {
                 let new = || UserEntry { app: app.map(str::to_owned), id: user, connections: 0 };
                 smallest.entry(&key, new).connections += 1;

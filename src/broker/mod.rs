@@ -27,7 +27,8 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::message::{
-    AppMessages, Dispatch, NoApps, Position, Publication, Retained, RetentionRules, Sender, Stored,
+    AppMessages, ChannelPattern, Dispatch, NoApps, Position, Publication, Retained, RetentionRules, Sender,
+    Stored,
 };
 use crate::telemetry::Metrics;
 
@@ -219,7 +220,7 @@ impl Broker {
         }
     }
 
-    /// Subscribes all topics that start with `prefix`, for good. Call it before one of them is subscribed by name.
+    /// Subscribes all topics that start with `prefix`, for good.
     ///
     /// Redis may deny it, in which case it has no effect: ask [`Broker::is_subscribed`].
     pub fn subscribe_prefix(&self, prefix: &str) {
@@ -230,6 +231,15 @@ impl Broker {
         match self {
             Self::Memory(memory) => memory.subscribe_prefix(prefix),
             Self::Redis(redis) => redis.subscribe_prefix(prefix),
+        }
+    }
+
+    /// Subscribes the [topics of channels with a history](AppMessages::topics) for good, after they have changed.
+    pub fn keep_topics(&self, patterns: Vec<ChannelPattern>) {
+        match self {
+            // It stores only what is published through it.
+            Self::Memory(_) => {}
+            Self::Redis(redis) => redis.keep_topics(patterns),
         }
     }
 

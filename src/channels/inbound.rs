@@ -100,10 +100,12 @@ impl Channels {
 
     /// Handles what Laravel's `redis` broadcaster has published on a channel. Every node receives it directly.
     pub fn handle_topic(&self, topic: &str, payload: &Bytes, hold: OwnedSemaphorePermit) {
-        let Some(app) = &self.default_app else { return };
         let Ok(channel) = ChannelName::new(topic) else { return };
-        let event_bytes = self.state().rules(app).map_or(0, |rules| rules.event_bytes);
-        match self.dialect.decode_topic(app, &channel, payload) {
+        let state = self.state();
+        let Some(app) = state.topics.app().cloned() else { return };
+        let event_bytes = state.rules(&app).map_or(0, |rules| rules.event_bytes);
+        drop(state);
+        match self.dialect.decode_topic(&app, &channel, payload) {
             Ok(Some(event)) if event.data.len() > event_bytes => self.dropped(&channel, "too_large"),
             Ok(Some(event)) => self.deliver(event, None, hold, true),
             Ok(None) => self.dropped(&channel, "empty"),

@@ -5,6 +5,7 @@
 //! [effects](effect) are performed after it, in the same order.
 
 mod app;
+mod app_changes;
 mod apply;
 mod changes;
 mod connections;
@@ -49,7 +50,7 @@ use crate::hub::Hub;
 use crate::message::{Dialect, MemberEncoder, NodeName};
 use crate::telemetry::Metrics;
 use crate::unix_time::unix_milliseconds;
-use crate::webhooks::Webhooks;
+use crate::webhooks::ActiveWebhooks;
 
 pub use connections::{Attachment, OverQuota};
 pub use histories::{Arrival, CaughtUp, Histories};
@@ -74,8 +75,8 @@ pub struct Channels {
     dialect: &'static dyn Dialect,
     /// Of the apps that have one of their own, by their IDs.
     member_encoders: HashMap<Arc<str>, Arc<dyn MemberEncoder>>,
-    /// The app of events that name none.
-    default_app: Option<Arc<str>>,
+    /// Whether the dialect's kept topics are subscribed.
+    has_kept_topics: AtomicBool,
     /// Whether this node tells the others that it is there. Without apps it does so from the first question on that a node asks the
     /// others: see [`node_queries`].
     is_in_cluster: AtomicBool,
@@ -84,7 +85,7 @@ pub struct Channels {
     hub: Arc<Hub>,
     broker: Arc<Broker>,
     histories: Arc<Histories>,
-    webhooks: Webhooks,
+    webhooks: Arc<ActiveWebhooks>,
     metrics: Arc<Metrics>,
     socket_ids: SocketIds,
     node: NodeName,
@@ -123,18 +124,17 @@ impl Channels {
         hub: Arc<Hub>,
         broker: Arc<Broker>,
         histories: Arc<Histories>,
-        webhooks: Webhooks,
+        webhooks: Arc<ActiveWebhooks>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         // An integer that JavaScript can represent.
         let number = rand::random::<u64>() >> 11;
         let node: NodeName = format!("{number:014x}").into();
         let since = unix_milliseconds();
-        let default_app = apps.iter().find(|app| app.member_encoder.is_none()).map(|app| app.id.clone());
         let has_apps = !apps.is_empty();
         let member_encoders =
             apps.iter().filter_map(|app| Some((app.id.clone(), app.member_encoder.clone()?))).collect();
-        let topics = Topics::new(broker.clone(), dialect, default_app.clone());
+        let topics = Topics::new(broker.clone(), dialect, app_changes::default_app(&apps));
         let apps = apps.into_iter().map(|rules| {
             let has_webhooks = webhooks.has(&rules.id);
             AppState::new(rules, has_webhooks)
@@ -143,7 +143,7 @@ impl Channels {
         let channels = Arc::new(Self {
             dialect,
             member_encoders,
-            default_app,
+            has_kept_topics: AtomicBool::new(false),
             is_in_cluster: AtomicBool::new(has_apps),
             joining: Notify::new(),
             hub,
@@ -165,11 +165,7 @@ impl Channels {
             session_claims: SessionClaims::default(),
             node_queries: NodeQueries::default(),
         });
-        if channels.default_app.is_some() {
-            for prefix in dialect.kept_topics() {
-                channels.broker.subscribe_prefix(prefix);
-            }
-        }
+        channels.subscribe_kept_topics();
         let joining = channels.clone();
         tokio::spawn(async move {
             if !has_apps {

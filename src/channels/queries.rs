@@ -2,9 +2,9 @@
 
 use tokio::task::yield_now;
 
+use super::Channels;
 use super::app::Local;
 use super::reserved_channels::{CONNECTIONS, USERS};
-use super::{AppRules, Channels};
 use crate::hub::ConnectionId;
 use crate::message::{ChannelInfo, ChannelName, LastEvent, Member, SocketId, UserId};
 
@@ -12,16 +12,6 @@ use crate::message::{ChannelInfo, ChannelName, LastEvent, Member, SocketId, User
 const STEP: usize = 512;
 
 impl Channels {
-    /// Replaces the rules of apps that are known. What has been joined stays.
-    pub fn set_rules(&self, rules: Vec<AppRules>) {
-        let mut state = self.state();
-        for rules in rules {
-            if let Some(app) = state.apps.get_mut(&rules.id) {
-                app.rules = rules;
-            }
-        }
-    }
-
     /// An app's channels in the cluster that have a subscriber and whose names start with this, by name. Unlisted channels are
     /// included only if the prefix is theirs.
     pub async fn channels(&self, app: &str, prefix: &str) -> Vec<(ChannelName, ChannelInfo)> {

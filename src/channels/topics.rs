@@ -31,6 +31,16 @@ impl Topics {
         Self { broker, dialect, app, pending: HashMap::new(), logged: HashSet::new() }
     }
 
+    /// The app to which topics belong.
+    pub(super) const fn app(&self) -> Option<&Arc<str>> {
+        self.app.as_ref()
+    }
+
+    /// Makes them those of another app. No channel of either may have a topic.
+    pub(super) fn set_app(&mut self, app: Option<Arc<str>>) {
+        self.app = app;
+    }
+
     /// The first connection of this node is on a channel.
     pub(super) fn enter(&mut self, app: &Arc<str>, channel: &ChannelName) {
         if !self.has_topic(app, channel) {

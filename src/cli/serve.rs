@@ -1,4 +1,4 @@
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::settings_source::SettingsSource;
 use super::signals::{Hangup, shutdown_signal};
 use super::{Failure, rlimit};
 use crate::config::{self, AuthKeys, Config, Key};
-use crate::server::{ChangedSettings, ReadSettings, Reloads, is_reloadable};
+use crate::server::{ChangedSettings, ReadSettings, Reloads};
 use crate::telemetry::LogFormat;
 use crate::{server, telemetry};
 
@@ -37,21 +37,22 @@ fn run_with(config: Config, hangup: Hangup, reloads: Option<Reloads>) -> Result<
     ended.map_err(|_| Failure::Logged)
 }
 
-/// Reads the settings again, and takes over `log.level`.
+/// Reads the settings again. `log.level` is taken over with the others.
 fn read_settings(started: Config, source: SettingsSource) -> ReadSettings {
-    let current = Mutex::new(started.clone());
+    let current = Arc::new(Mutex::new(started.clone()));
     Box::new(move || {
         let config = source.load(AuthKeys::Required).map_err(|problems| problems.to_string())?;
-        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
-        let changes = |before| config::changes(before, &config).into_iter();
-        let reloaded = changes(&current).filter(|name| is_reloadable(name)).collect();
-        let pending = changes(&started).filter(|name| !is_reloadable(name)).collect();
-        telemetry::set_log_level(&config.settings.log.level)
-            .map_err(|error| format!("{}: {error}", Key::new("log", "level")))?;
-        log_warnings(&config);
+        let since_last = config::changes(&current.lock().unwrap_or_else(PoisonError::into_inner), &config);
+        let since_start = config::changes(&started, &config);
         let settings = config.settings.server.clone();
-        *current = config;
-        Ok(ChangedSettings { settings, reloaded, pending })
+        let current = current.clone();
+        let on_taken_over = Box::new(move || {
+            // Loading the settings has checked it.
+            let _ = telemetry::set_log_level(&config.settings.log.level);
+            log_warnings(&config);
+            *current.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        });
+        Ok(ChangedSettings { settings, since_last, since_start, on_taken_over })
     })
 }
 

@@ -1,13 +1,13 @@
 //! What differs between two versions of the settings.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json};
 
 use super::{Config, Key};
 
-/// The names of the settings that differ. Those of apps are named one by one, `apps.ID.secret`; `apps` itself differs if an app is new
-/// or gone.
+/// The names of the settings that differ. Those of apps are named one by one, `apps.ID.secret`, and an app that is new or gone is
+/// `apps.ID`. `apps` itself differs if another app is the first one, which is the default.
 #[must_use]
 pub fn changes(before: &Config, after: &Config) -> Vec<String> {
     let value = |config: &Config, key: &Key| {
@@ -30,21 +30,38 @@ pub fn changes(before: &Config, after: &Config) -> Vec<String> {
 }
 
 fn of_apps(before: &[Json], after: &[Json]) -> Vec<String> {
-    let ids = |apps: &[Json]| -> Vec<Json> { apps.iter().filter_map(|app| app.get("id").cloned()).collect() };
+    let (old, new) = (by_id(before), by_id(after));
+    let first = |apps: &[Json]| apps.first().and_then(|app| app.get("id").cloned());
     let mut changes = Vec::new();
-    // The first one is the default.
-    if ids(before) != ids(after) {
+    if first(before) != first(after) {
         changes.push("apps".to_owned());
     }
-    for app in before.iter().filter_map(Json::as_object) {
-        let same = |other: &&Map<String, Json>| other.get("id") == app.get("id");
-        let Some(other) = after.iter().filter_map(Json::as_object).find(same) else { continue };
-        let id = app.get("id").and_then(Json::as_str).unwrap_or_default();
-        let names: BTreeSet<&String> = app.keys().chain(other.keys()).collect();
-        let differing = names.into_iter().filter(|name| app.get(*name) != other.get(*name));
-        changes.extend(differing.map(|name| format!("apps.{id}.{name}")));
+    for id in old.keys().chain(new.keys()) {
+        let nothing = Map::new();
+        let (one, other) = match (old.get(id), new.get(id)) {
+            (Some(old), Some(new)) => (*old, *new),
+            (None, Some(new)) => {
+                changes.push(format!("apps.{id}"));
+                (&nothing, *new)
+            }
+            _ => {
+                changes.push(format!("apps.{id}"));
+                continue;
+            }
+        };
+        let is_new = one.is_empty();
+        let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+        let differing = names.into_iter().filter(|name| one.get(*name) != other.get(*name));
+        // Of a new app, what may need a restart.
+        let told = differing.filter(|name| !is_new || ["history", "webhooks"].contains(&name.as_str()));
+        changes.extend(told.map(|name| format!("apps.{id}.{name}")));
     }
     changes
+}
+
+fn by_id(apps: &[Json]) -> BTreeMap<&str, &Map<String, Json>> {
+    let apps = apps.iter().filter_map(Json::as_object);
+    apps.map(|app| (app.get("id").and_then(Json::as_str).unwrap_or_default(), app)).collect()
 }
 
 #[cfg(test)]
@@ -71,10 +88,20 @@ mod tests {
         let after = config(&format!(
             "log.level = \"debug\"\n[channels.news]\nfields = [\"b\"]\n{}{}",
             app("1", "enabled = false"),
-            app("3", "")
+            app("3", "history = [{ channels = [\"a\"], messages = 1, age = \"1m\" }]")
         ));
         assert!(changes(&before, &before).is_empty());
-        let expected = ["apps", "apps.1.enabled", "channels.news.fields", "limits.burst", "log.level"];
+        let expected = [
+            "apps.1.enabled",
+            "apps.2",
+            "apps.3",
+            "apps.3.history",
+            "channels.news.fields",
+            "limits.burst",
+            "log.level",
+        ];
         assert_eq!(changes(&before, &after), expected);
+        let other_first = config(&format!("{}{}", app("2", ""), app("1", "")));
+        assert!(changes(&before, &other_first).contains(&"apps".to_owned()));
     }
 }

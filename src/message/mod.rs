@@ -43,7 +43,7 @@ pub use node_name::NodeName;
 pub use notice::Notice;
 pub use position::{InvalidPosition, Position};
 pub use publication::{Publication, Retained, Stored};
-pub use retention::{ChannelPattern, Retention, RetentionRules};
+pub use retention::{ChannelPattern, Retention, RetentionRules, RetentionTable};
 pub use revocation::{InvalidRevocation, Revocation, RevokedTokens};
 pub use signal::{InvalidSignal, Signal};
 pub use socket_id::{InvalidSocketId, SocketId};

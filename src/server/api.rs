@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 
 use super::Settings;
 use crate::admin::AdminHosts;
-use crate::api::{self, Access, Api, ApiState, Problem, Scope};
+use crate::api::{self, Access, Api, ApiKeys, ApiState, Problem, Scope};
 use crate::broker::Broker;
 use crate::channels::Channels;
 use crate::hub::Hub;
@@ -63,10 +63,10 @@ pub(super) fn on_admin_port(state: Arc<ApiState>, access: &Access, hosts: AdminH
 }
 
 /// The API on the public port, if the settings ask for it.
-pub(super) fn on_public_port(state: Arc<ApiState>, settings: &Api) -> Router {
+pub(super) fn on_public_port(state: Arc<ApiState>, keys: Arc<ApiKeys>, settings: &Api) -> Router {
     match &*settings.public_path {
         "" => Router::new(),
-        path => api::routes(state, &Access::public(&settings.keys), path),
+        path => api::routes(state, &Access::public(keys), path),
     }
 }
 

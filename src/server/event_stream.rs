@@ -18,11 +18,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Adds the events of the queue to the stream, until it is dropped. What Redis may have refused is added again: an event may be in the
 /// stream twice, but is not missing.
+///
+/// `before` is a queue that it replaces, and that has to be empty first.
 pub(super) async fn fill_event_stream(
+    before: Option<Arc<EventQueue>>,
     queue: Arc<EventQueue>,
     mut stream: EventStream,
     metrics: Arc<Metrics>,
 ) {
+    if let Some(before) = before {
+        before.emptied().await;
+    }
     let mut pause = FIRST_PAUSE;
     loop {
         let events = queue.first(MAX_BATCH, MAX_BATCH_BYTES).await;

@@ -1,26 +1,30 @@
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use crate::channels::event_signal;
 use crate::message::{
     AppEntry, AppMessages, Broadcast, ChannelName, ChannelPattern, Dialect, InvalidEntry, Publication,
     Retained, RetentionRules,
 };
-use crate::protocol::pusher::{App, Apps, PusherDialect, decode_entry};
+use crate::protocol::pusher::{Apps, PusherDialect, decode_entry};
 
 /// Reads what Laravel publishes for the channels of apps.
 #[derive(Debug)]
 pub(super) struct LaravelMessages {
-    apps: HashMap<Arc<str>, Arc<App>>,
-    /// The app of topics, which name none.
-    default_app: Option<Arc<App>>,
+    /// The first one is that of topics, which name none.
+    apps: ArcSwap<Apps>,
     retention: Arc<RetentionRules>,
 }
 
 impl LaravelMessages {
-    pub(super) fn new(apps: &Apps, retention: Arc<RetentionRules>) -> Self {
-        let by_id = apps.iter().map(|app| (app.credentials.id().clone(), app.clone()));
-        Self { apps: by_id.collect(), default_app: apps.first().cloned(), retention }
+    pub(super) fn new(apps: Apps, retention: Arc<RetentionRules>) -> Self {
+        Self { apps: ArcSwap::from_pointee(apps), retention }
+    }
+
+    /// Replaces the apps.
+    pub(super) fn set_apps(&self, apps: Apps) {
+        self.apps.store(Arc::new(apps));
     }
 
     fn publication(&self, event: &Broadcast) -> Publication {
@@ -35,27 +39,30 @@ impl LaravelMessages {
 
 impl AppMessages for LaravelMessages {
     fn topics(&self) -> Vec<ChannelPattern> {
-        let rules = self.default_app.as_ref().and_then(|app| self.retention.apps.get(app.credentials.id()));
-        let patterns = rules.into_iter().flatten().map(|(pattern, _)| pattern.clone());
-        shortest(patterns.collect(), PusherDialect.kept_topics())
+        let apps = self.apps.load();
+        let patterns = apps.first().map(|app| self.retention.patterns(app.credentials.id()));
+        shortest(patterns.unwrap_or_default(), PusherDialect.kept_topics())
     }
 
     fn has_topic(&self, topic: &str) -> bool {
-        let Some(app) = &self.default_app else { return false };
+        let apps = self.apps.load();
+        let Some(app) = apps.first() else { return false };
         let is_listed = |channel: &ChannelName| PusherDialect.kind(channel).is_listed;
         self.retention.of_app(app.credentials.id(), topic).is_some()
             && ChannelName::new(topic).is_ok_and(|channel| is_listed(&channel))
     }
 
     fn read_topic(&self, topic: &str, payload: &[u8]) -> Option<Publication> {
-        let app = self.default_app.as_ref()?;
+        let apps = self.apps.load();
+        let app = apps.first()?;
         let channel = ChannelName::new(topic).ok()?;
         let event = PusherDialect.decode_topic(app.credentials.id(), &channel, payload).ok()??;
         (event.data.len() <= app.rules.event_bytes).then(|| self.publication(&event))
     }
 
     fn read_entry(&self, entry: &AppEntry<'_>) -> Result<Publication, InvalidEntry> {
-        let app = self.apps.get(entry.app).ok_or(InvalidEntry("unknown_app"))?;
+        let apps = self.apps.load();
+        let app = apps.by_id(entry.app).ok_or(InvalidEntry("unknown_app"))?;
         decode_entry(app, entry).map(|event| self.publication(&event))
     }
 }

@@ -8,10 +8,12 @@ mod laravel_messages;
 mod public;
 mod relay;
 mod reload;
+mod restart_reason;
 mod retention;
 mod run;
 mod settings;
+mod webhooks;
 
-pub use reload::{ChangedSettings, ReadSettings, Reloads, is_reloadable};
+pub use reload::{ChangedSettings, ReadSettings, Reloads};
 pub use run::run;
 pub use settings::{Listen, Recovery, Settings};

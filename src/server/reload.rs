@@ -1,19 +1,26 @@
-//! Takes over changed settings while the server runs. No connection is closed.
+//! Takes over changed settings while the server runs. Only the connections of removed apps are closed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::Settings;
 use super::apps::{apps, rules};
-use crate::api::{ApiState, ReloadReport};
+use super::laravel_messages::LaravelMessages;
+use super::restart_reason::restart_reason;
+use super::retention::retention;
+use super::webhooks::start_webhooks;
+use super::{Listen, Settings};
+use crate::api::{Api, ApiKeys, ApiState, PendingSetting, ReloadReport};
 use crate::auth::{self, Authenticator};
+use crate::broker::Broker;
 use crate::channels::Channels;
+use crate::endpoint::native::NativeService;
 use crate::endpoint::pusher::PusherEndpoint;
 use crate::hub::Clock;
-use crate::protocol::native::Native;
-use crate::protocol::pusher::{AppSettings, PusherSettings};
-use crate::transport::{ConnectionOptions, EndpointContext, OriginPolicy};
+use crate::message::{AppMessages as _, RetentionRules};
+use crate::telemetry::Metrics;
+use crate::transport::{ConnectionOptions, EndpointContext, Limits, OriginPolicy};
+use crate::webhooks::ActiveWebhooks;
 
 /// Where a running server gets changed settings from.
 pub struct Reloads {
@@ -26,34 +33,14 @@ pub struct Reloads {
 pub type ReadSettings = Box<dyn Fn() -> Result<ChangedSettings, String> + Send + Sync>;
 
 /// What a server is given when the settings have been read again.
-#[derive(Debug)]
 pub struct ChangedSettings {
     pub settings: Settings,
-    /// The [reloadable](is_reloadable) settings that differ from those in force.
-    pub reloaded: Vec<String>,
-    /// The others that differ from those at the start.
-    pub pending: Vec<String>,
-}
-
-/// Whether a running server takes over a setting of this name.
-#[must_use]
-pub fn is_reloadable(name: &str) -> bool {
-    let (section, rest) = name.split_once('.').unwrap_or((name, ""));
-    let last = rest.rsplit('.').next().unwrap_or_default();
-    match section {
-        "auth" => !matches!(last, "close_on_expiry" | "jwks_url" | "max_token_age"),
-        "channels" => matches!(last, "fields" | "targeting" | "client_send"),
-        "heartbeat" => true,
-        "limits" => matches!(
-            last,
-            "burst" | "connections" | "connections_per_user" | "message_bytes" | "messages_per_second"
-        ),
-        "log" => last == "level",
-        // Their histories and webhooks have state.
-        "apps" | "pusher" => !matches!(last, "" | "history" | "webhooks"),
-        "server" => last == "origins",
-        _ => false,
-    }
+    /// The names of the settings that differ from those read before.
+    pub since_last: Vec<String>,
+    /// Those that differ from the start.
+    pub since_start: Vec<String>,
+    /// Called when the settings are in force.
+    pub on_taken_over: Box<dyn FnOnce() + Send>,
 }
 
 /// Reloads the settings of a server.
@@ -67,11 +54,17 @@ pub(super) struct Reloader {
 /// The parts of a server that take over settings.
 pub(super) struct Parts {
     pub(super) authenticator: Arc<Authenticator>,
-    pub(super) native: Arc<Native>,
+    pub(super) native: Arc<NativeService>,
     pub(super) context: Arc<EndpointContext>,
     pub(super) pusher: Arc<PusherEndpoint>,
     pub(super) channels: Arc<Channels>,
     pub(super) api: Arc<ApiState>,
+    pub(super) api_keys: Arc<ApiKeys>,
+    pub(super) broker: Arc<Broker>,
+    pub(super) retention: Arc<RetentionRules>,
+    pub(super) laravel_messages: Arc<LaravelMessages>,
+    pub(super) webhooks: Arc<ActiveWebhooks>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
 }
 
@@ -91,20 +84,24 @@ impl Reloader {
     /// Reads the settings again, and takes over what can be. The error has one problem a line; nothing has changed then.
     fn reload(&self) -> Result<ReloadReport, String> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_store = !self.parts.retention.is_empty();
         let read = (self.read)().and_then(|changed| {
-            let merged = merge(&current, changed.settings);
-            self.parts.take_over(&merged)?;
+            let merged = merge(&current, changed.settings, has_store);
+            self.parts.take_over(&merged, changed.since_last.iter().any(|name| concerns_webhooks(name)))?;
             *current = merged;
-            Ok(ReloadReport { reloaded: changed.reloaded, pending: changed.pending })
+            (changed.on_taken_over)();
+            let reason = |name: &str| restart_reason(name, has_store);
+            let reloaded = changed.since_last.into_iter().filter(|name| reason(name).is_none());
+            let pending = changed.since_start.into_iter();
+            let pending =
+                pending.filter_map(|setting| Some(PendingSetting { reason: reason(&setting)?, setting }));
+            Ok(ReloadReport { reloaded: reloaded.collect(), pending: pending.collect() })
         });
         match &read {
             Ok(ReloadReport { reloaded, pending }) => {
                 tracing::info!(settings = reloaded.join(", "), "settings reloaded");
-                if !pending.is_empty() {
-                    tracing::warn!(
-                        settings = pending.join(", "),
-                        "these settings have changed and need a restart"
-                    );
+                for PendingSetting { setting, reason } in pending {
+                    tracing::warn!(setting, reason, "setting changed, but needs a restart");
                 }
             }
             Err(problems) => {
@@ -127,88 +124,77 @@ impl Reloader {
 }
 
 impl Parts {
-    /// Takes over all reloadable settings, or none.
-    fn take_over(&self, settings: &Settings) -> Result<(), String> {
+    /// Takes over all reloadable settings, or none: what can fail comes first.
+    fn take_over(&self, settings: &Settings, replaces_webhooks: bool) -> Result<(), String> {
         let apps = apps(settings).map_err(|error| error.to_string())?;
         self.authenticator.set_requirements(&settings.auth).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             lines.join("\n")
         })?;
-        self.native.set_rules(&settings.channels);
+        self.api_keys.set(&settings.api.keys);
+        self.native.native.set_rules(&settings.channels);
+        self.native.set_gates(&settings.channels, &settings.events, settings.limits.message_bytes);
         self.context.admission.set_limits(&settings.limits);
         self.context.set_options(
             ConnectionOptions::new(self.clock, &settings.limits, &settings.heartbeat),
             OriginPolicy::new(&settings.server.origins),
         );
-        self.channels.set_rules(rules(&apps, None));
+        self.retention.set(retention(&settings.channels, &apps, self.retention.channel_bytes()));
+        self.laravel_messages.set_apps(apps.clone());
+        self.broker.keep_topics(self.laravel_messages.topics());
+        if replaces_webhooks {
+            let before = self.webhooks.native();
+            let new = start_webhooks(settings, &apps, &self.broker, &self.metrics, before.as_deref());
+            self.native.events.store(new.native().cloned());
+            self.webhooks.replace(new);
+        }
+        // Before connections of new apps come.
+        self.channels.set_apps(rules(&apps, None));
         self.api.apps.store(Arc::new(apps.clone()));
         self.pusher.set_apps(apps);
         Ok(())
     }
 }
 
-/// The current settings with those of the new ones that are reloadable.
-fn merge(current: &Settings, new: Settings) -> Settings {
-    let mut merged = current.clone();
-    let auth::Settings { close_on_expiry, max_token_age, jwks_url, .. } = current.auth.clone();
-    merged.auth = auth::Settings { close_on_expiry, max_token_age, jwks_url, ..new.auth };
-    merged.heartbeat = new.heartbeat;
-    merged.server.origins = new.server.origins;
-    merged.limits.burst = new.limits.burst;
-    merged.limits.connections = new.limits.connections;
-    merged.limits.connections_per_user = new.limits.connections_per_user;
-    merged.limits.message_bytes = new.limits.message_bytes;
-    merged.limits.messages_per_second = new.limits.messages_per_second;
-    // The history of a kind stays, and who sees whom: see `Native::set_rules`.
-    merged.channels = new.channels;
-    let PusherSettings { webhooks, history, .. } = current.pusher.clone();
-    merged.pusher = PusherSettings { webhooks, history, ..new.pusher };
-    for app in &mut merged.apps {
-        if let Some(changed) = new.apps.iter().find(|changed| changed.id == app.id) {
-            let AppSettings { webhooks, history, .. } = app.clone();
-            *app = AppSettings { webhooks, history, ..changed.clone() };
-        }
-    }
-    merged
+/// Whether the webhooks of this setting's section have to be started again: they know the secrets of apps.
+fn concerns_webhooks(name: &str) -> bool {
+    let section = name.split('.').next().unwrap_or_default();
+    matches!(section, "apps" | "events" | "webhooks") || name == "pusher.webhooks"
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_has_state_of_its_own_needs_a_restart() {
-        for name in [
-            "auth.secret",
-            "auth.keys",
-            "channels.chat.fields",
-            "channels.\"a.b\".client_send",
-            "heartbeat.interval",
-            "limits.connections",
-            "log.level",
-            "apps.1.enabled",
-            "apps.my.app.secret",
-            "pusher.client_events",
-            "server.origins",
-        ] {
-            assert!(is_reloadable(name), "{name}");
-        }
-        for name in [
-            "auth.close_on_expiry",
-            "auth.jwks_url",
-            "auth.max_token_age",
-            "channels.chat.history",
-            "channels.chat.presence",
-            "limits.outbox_bytes",
-            "log.format",
-            "apps",
-            "apps.1.webhooks",
-            "pusher.history",
-            "server.port",
-            "redis.url",
-            "unheard.of",
-        ] {
-            assert!(!is_reloadable(name), "{name}");
-        }
+/// The new settings, with what cannot change of the current ones. Without a store, there are no histories.
+fn merge(current: &Settings, new: Settings, has_store: bool) -> Settings {
+    let current = current.clone();
+    let mut merged = Settings {
+        server: Listen { origins: new.server.origins, ..current.server },
+        api: Api { keys: new.api.keys, ..current.api },
+        auth: auth::Settings {
+            close_on_expiry: current.auth.close_on_expiry,
+            max_token_age: current.auth.max_token_age,
+            jwks_url: current.auth.jwks_url,
+            ..new.auth
+        },
+        limits: Limits {
+            burst: new.limits.burst,
+            connections: new.limits.connections,
+            connections_per_user: new.limits.connections_per_user,
+            message_bytes: new.limits.message_bytes,
+            messages_per_second: new.limits.messages_per_second,
+            ..current.limits
+        },
+        heartbeat: new.heartbeat,
+        // Who sees whom stays: see `Native::set_rules`.
+        channels: new.channels,
+        pusher: new.pusher,
+        apps: new.apps,
+        webhooks: new.webhooks,
+        events: new.events,
+        ..current
+    };
+    if !has_store {
+        merged.channels.values_mut().for_each(|kind| kind.history = None);
+        merged.pusher.history.clear();
+        merged.apps.iter_mut().for_each(|app| app.history = None);
     }
+    merged
 }

@@ -1,11 +1,11 @@
 use std::collections::HashMap;
 
-use crate::message::RetentionRules;
+use crate::message::RetentionTable;
 use crate::protocol::native::{ChannelSettings, ChannelsSettings};
 use crate::protocol::pusher::Apps;
 
 /// Which channels have a history.
-pub(super) fn retention(channels: &ChannelsSettings, apps: &Apps) -> RetentionRules {
+pub(super) fn retention(channels: &ChannelsSettings, apps: &Apps, channel_bytes: usize) -> RetentionTable {
     let mut kinds: HashMap<_, _> =
         channels.iter().map(|(kind, rules)| (kind.clone(), rules.history)).collect();
     let other_kinds = kinds.remove(ChannelSettings::OTHERS).flatten();
@@ -17,7 +17,7 @@ pub(super) fn retention(channels: &ChannelsSettings, apps: &Apps) -> RetentionRu
             .flat_map(|rule| rule.channels.iter().map(|channel| (channel.clone(), rule.retention)));
         (app.credentials.id().clone(), patterns.collect())
     });
-    RetentionRules { kinds, other_kinds, apps: apps.collect(), ..RetentionRules::default() }
+    RetentionTable { kinds, other_kinds, apps: apps.collect(), channel_bytes }
 }
 
 #[cfg(test)]
@@ -25,7 +25,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::message::ChannelName;
+    use crate::message::{ChannelName, RetentionRules};
 
     #[test]
     fn only_the_channels_of_the_settings_have_a_history() {
@@ -43,7 +43,7 @@ mod tests {
         ]);
         let settings: Vec<_> = serde_json::from_value(apps).unwrap();
         let apps = Apps::new(&serde_json::from_value(defaults).unwrap(), &settings).unwrap();
-        let rules = retention(&serde_json::from_value(channels).unwrap(), &apps);
+        let rules = RetentionRules::new(retention(&serde_json::from_value(channels).unwrap(), &apps, 1));
         let native = |name: &str| Some(rules.of(&ChannelName::new(name).unwrap())?.messages);
         assert_eq!([native("chat:1"), native("tweet:"), native("feed:1")], [Some(5), None, Some(6)]);
         let of_app = |app: &str, name: &str| Some(rules.of_app(app, name)?.messages);
@@ -58,6 +58,6 @@ mod tests {
         let apps = json!([{ "id": "1", "key": "k", "secret": "s" }]);
         let settings: Vec<_> = serde_json::from_value(apps).unwrap();
         let apps = Apps::new(&serde_json::from_value(json!({})).unwrap(), &settings).unwrap();
-        assert!(retention(&serde_json::from_value(channels).unwrap(), &apps).is_empty());
+        assert!(retention(&serde_json::from_value(channels).unwrap(), &apps, 1).is_empty());
     }
 }

@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use arc_swap::ArcSwapOption;
 use axum::Router;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -13,14 +14,14 @@ use super::Settings;
 use super::api::{api_state, may_disconnect, on_admin_port, on_public_port};
 use super::apps::{apps, rules};
 use super::drain::Drain;
-use super::event_stream::fill_event_stream;
 use super::laravel_messages::LaravelMessages;
 use super::public::{landing, public};
 use super::relay::Relay;
 use super::reload::{Parts, Reloader, Reloads};
 use super::retention::retention;
+use super::webhooks::start_webhooks;
 use crate::admin::{self, AdminHosts, AdminState, Load};
-use crate::api::Access;
+use crate::api::{Access, ApiKeys};
 use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::{Broker, Inbound, Status};
 use crate::channels::{Channels, Histories};
@@ -31,14 +32,14 @@ use crate::history::Limits;
 use crate::hub::Hub;
 use crate::message::{RetentionRules, Sender};
 use crate::protocol::native::{Native, PresenceEncoder};
-use crate::protocol::pusher::{App, Apps, PusherDialect};
+use crate::protocol::pusher::{App, PusherDialect};
 use crate::telemetry::Metrics;
 use crate::tokens::{Revoker, refresh_keys};
 use crate::transport::{
     Admission, ConnectionOptions, Descriptors, EndpointContext, HttpTimeouts, OriginPolicy, TrustedProxies,
     accept_http, bind,
 };
-use crate::webhooks::{Gates, NativeEvents, Webhooks};
+use crate::webhooks::ActiveWebhooks;
 
 /// How long the last webhooks may take after the connections are closed. Not part of the grace period, which the connections may
 /// have used up.
@@ -62,17 +63,14 @@ pub async fn run(
     let admin_listener = bind(&admin_address.ip().to_string(), admin_address.port(), "admin.listen").await?;
 
     let channel_bytes = settings.recovery.channel_bytes;
-    let retention = Arc::new(RetentionRules { channel_bytes, ..retention(&settings.channels, &apps) });
-    let (broker, inbound) = broker(&settings, &apps, &retention, &metrics)?;
+    let retention = Arc::new(RetentionRules::new(retention(&settings.channels, &apps, channel_bytes)));
+    let laravel_messages = Arc::new(LaravelMessages::new(apps.clone(), retention.clone()));
+    let (broker, inbound) = broker(&settings, &laravel_messages, &retention, &metrics)?;
     let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
-    let webhooks = Webhooks::start(&apps, &settings.webhooks, &settings.events, &broker, &metrics);
-    let events = webhooks.native().cloned();
-    if let Some(events) = &events {
-        start_event_stream(&settings, events, &broker, &metrics);
-    }
+    let webhooks = Arc::new(ActiveWebhooks::new(start_webhooks(&settings, &apps, &broker, &metrics, None)));
     let limits = Limits { channel_bytes, total_bytes: settings.recovery.total_bytes };
-    let histories = Histories::start(broker.clone(), retention, limits);
+    let histories = Histories::start(broker.clone(), retention.clone(), limits);
     let native = Arc::new(Native::new(&settings.channels));
     let presence =
         native.has_any_presence().then(|| Arc::new(PresenceEncoder::new(&(&settings.sender).into())));
@@ -82,7 +80,7 @@ pub async fn run(
         hub.clone(),
         broker.clone(),
         histories.clone(),
-        webhooks,
+        webhooks.clone(),
         metrics.clone(),
     );
     refresh_keys(&authenticator, &metrics);
@@ -100,19 +98,12 @@ pub async fn run(
 
     let descriptors = Descriptors::of_process();
     let context = context(&settings, &hub, &metrics, &descriptors);
-    let service = NativeService {
-        context: context.clone(),
-        native: native.clone(),
-        broker: broker.clone(),
-        histories: histories.clone(),
-        authenticator: authenticator.clone(),
-        close_on_expiry: settings.auth.close_on_expiry,
-        gates: gates(&settings, &native, &metrics),
-        events,
-    };
-    let endpoint = NativeEndpoint::new(service, hub.clone(), &settings.auth)
+    let service =
+        native_service(&settings, &context, &native, &broker, &histories, &authenticator, &webhooks);
+    let endpoint = NativeEndpoint::new(service.clone(), hub.clone(), &settings.auth)
         .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
 
+    let api_keys = Arc::new(ApiKeys::new(&settings.api.keys));
     let api = api_state(&settings, &broker, &channels, &native, &apps, &context, &hub, &revoker);
     let app = apps.iter().find(|app| app.enabled).cloned();
     let pusher_endpoint =
@@ -120,11 +111,17 @@ pub async fn run(
     if let Some(reloads) = reloads {
         let parts = Parts {
             authenticator: authenticator.clone(),
-            native: native.clone(),
+            native: service,
             context: context.clone(),
             pusher: pusher_endpoint.clone(),
             channels: channels.clone(),
             api: api.clone(),
+            api_keys: api_keys.clone(),
+            broker: broker.clone(),
+            retention,
+            laravel_messages,
+            webhooks,
+            metrics: metrics.clone(),
             clock: hub.clock(),
         };
         Reloader::start(reloads, settings.clone(), parts);
@@ -133,14 +130,14 @@ pub async fn run(
     let console = console(&settings, &broker, authenticator.clone(), native, address, app)?;
     let load = load(context.clone(), authenticator, revoker);
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
-    let access = Access::operators(&settings.api.keys, admin_address.ip());
+    let access = Access::operators(api_keys.clone(), admin_address.ip());
     let admin_state = AdminState { broker: broker.clone(), metrics: metrics.clone(), load };
     let operators = admin::routes(admin_state, hosts.clone(), may_disconnect(access.clone()))
         .merge(on_admin_port(api.clone(), &access, hosts));
     let has_console = console.is_some();
     let routes = native::routes(Arc::new(endpoint), move || landing(has_console))
         .merge(pusher::routes(pusher_endpoint.clone()))
-        .merge(on_public_port(api, &settings.api))
+        .merge(on_public_port(api, api_keys, &settings.api))
         .merge(console.unwrap_or_default());
     let everyone = public(routes);
     let timeouts = timeouts(&settings);
@@ -203,7 +200,7 @@ async fn stop(
 /// The broker, and what it delivers.
 fn broker(
     settings: &Settings,
-    apps: &Apps,
+    laravel_messages: &Arc<LaravelMessages>,
     retention: &Arc<RetentionRules>,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<Broker>, UnboundedReceiver<Inbound>)> {
@@ -212,23 +209,34 @@ fn broker(
         Sender::from(&settings.sender),
         settings.limits.queue_bytes,
         retention.clone(),
-        Arc::new(LaravelMessages::new(apps, retention.clone())),
+        laravel_messages.clone(),
         metrics.clone(),
     )?;
     Ok((Arc::new(broker), inbound))
 }
 
-/// Adds the events of native channels to the event stream, if the application wants that.
-fn start_event_stream(settings: &Settings, events: &NativeEvents, broker: &Broker, metrics: &Arc<Metrics>) {
-    if let Some(queue) = events.stream()
-        && let Some(stream) = broker.event_stream(settings.events.stream_entries)
-    {
-        tokio::spawn(fill_event_stream(queue.clone(), stream, metrics.clone()));
-    }
-}
-
-fn gates(settings: &Settings, native: &Arc<Native>, metrics: &Arc<Metrics>) -> Gates {
-    Gates::new(&settings.channels, &settings.events, settings.limits.message_bytes, native, metrics)
+fn native_service(
+    settings: &Settings,
+    context: &Arc<EndpointContext>,
+    native: &Arc<Native>,
+    broker: &Arc<Broker>,
+    histories: &Arc<Histories>,
+    authenticator: &Arc<Authenticator>,
+    webhooks: &ActiveWebhooks,
+) -> Arc<NativeService> {
+    let service = Arc::new(NativeService {
+        context: context.clone(),
+        native: native.clone(),
+        broker: broker.clone(),
+        histories: histories.clone(),
+        authenticator: authenticator.clone(),
+        close_on_expiry: settings.auth.close_on_expiry,
+        gates: ArcSwapOption::empty(),
+        events: ArcSwapOption::from(webhooks.native()),
+        gate_queues: Arc::default(),
+    });
+    service.set_gates(&settings.channels, &settings.events, settings.limits.message_bytes);
+    service
 }
 
 fn authenticator(settings: &Settings) -> anyhow::Result<Arc<Authenticator>> {

@@ -96,7 +96,7 @@ impl<E: QueuedSize> EventQueue<E> {
     }
 
     /// Waits until the queue is empty.
-    pub(super) async fn emptied(&self) {
+    pub async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
             tokio::pin!(emptied);

@@ -4,6 +4,7 @@
 //! memory. A lane is a stream, which one node at a time empties: it holds a lease, and another one takes the lane over if it crashes. One
 //! task per webhook delivers the events, signed, one request at a time and in order.
 
+mod active;
 mod app_events;
 mod app_webhook;
 mod clock;
@@ -28,6 +29,7 @@ mod retry;
 mod settings;
 mod webhook;
 
+pub use active::ActiveWebhooks;
 pub use event::WebhookEvent;
 pub use event_queue::EventQueue;
 pub use gate::{Gate, GateRefusal, Gates, WaitingRoom};

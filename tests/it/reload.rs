@@ -1,11 +1,17 @@
 //! Settings that change while the server runs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+
 use jsonwebtoken::{EncodingKey, Header, encode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::pusher::page::{Page, connect};
-use crate::support::{Client, Request, Server, claims};
+use crate::pusher::page::{Page, connect, trigger_other};
+use crate::support::application::application;
+use crate::support::redis::RedisServer;
+use crate::support::{Client, PATIENCE, Request, Server, claims, eventually};
 
 const OLD: &str = "the old secret of the tests, 32 bytes";
 const NEW: &str = "the new secret of the tests, 32 bytes";
@@ -32,7 +38,7 @@ fn reload(server: &Server, file: &str) -> Value {
             message == "settings reloaded" || message.starts_with("settings not reloaded")
         })
     };
-    crate::support::eventually("the settings are read again", || server.log()[before..].iter().any(is_about));
+    eventually("the settings are read again", || server.log()[before..].iter().any(is_about));
     server.log()[before..].iter().find(|line| is_about(line)).unwrap().clone()
 }
 
@@ -97,8 +103,9 @@ fn a_mistake_changes_nothing_and_is_told() {
     let response = request().send();
     assert_eq!(
         (response.status, response.json()),
-        (200, json!({ "reloaded": ["auth.secret"], "pending": ["api.keys"] }))
+        (200, json!({ "reloaded": ["api.keys", "auth.secret"], "pending": [] }))
     );
+    assert_eq!(request().send().json()["code"], "unknown_key");
     join(&server, NEW, 7, "chat:1").unwrap();
 }
 
@@ -128,17 +135,21 @@ fn rules_limits_and_the_level_of_the_log_are_taken_over() {
 }
 
 #[test]
-fn what_needs_a_restart_is_named_until_there_is_one() {
+fn what_needs_a_restart_is_named_with_the_reason_until_there_is_one() {
     let server = serve("");
-    let changed =
-        "server.shutdown_grace = \"7s\"\nrecovery.window = \"7s\"\n[channels.chat]\npresence = true\n";
+    let changed = "server.shutdown_grace = \"7s\"\nredis.prefix = \"x_\"\n[channels.chat]\npresence = true\n";
+    server.write_config(&file(OLD, changed));
     for _ in 0..2 {
-        let before = server.log().len();
-        reload(&server, &file(OLD, changed));
-        let is_pending = |line: &Value| line["message"] == "these settings have changed and need a restart";
-        crate::support::eventually("it is told", || server.log()[before..].iter().any(is_pending));
-        let line = server.log()[before..].iter().find(|line| is_pending(line)).unwrap().clone();
-        assert_eq!(line["settings"], "channels.chat.presence, recovery.window, server.shutdown_grace");
+        let report = server.post_admin("/api/v1/reload", "").json();
+        assert_eq!(report["reloaded"], json!([]));
+        let pending = report["pending"].as_array().unwrap();
+        let names: Vec<&str> = pending.iter().map(|pending| pending["setting"].as_str().unwrap()).collect();
+        assert_eq!(names, ["channels.chat.presence", "redis.prefix", "server.shutdown_grace"]);
+        for pending in pending {
+            server.expect_log(|line| {
+                line["setting"] == pending["setting"] && line["reason"] == pending["reason"]
+            });
+        }
     }
     // As if nothing had changed.
     let mut aoi = join(&server, OLD, 7, "chat:1").unwrap();
@@ -169,4 +180,302 @@ fn an_app_is_changed_without_a_disconnection() {
     // The page has the settings with which it connected.
     page.client.send_json(&event);
     assert_eq!(page.next().0, "pusher:error");
+}
+
+const APP: &str = "[[apps]]\nid = \"1\"\nkey = \"page\"\nsecret = \"app-secret-of-the-tests\"\n";
+const OTHER_APP: &str = "[[apps]]\nid = \"2\"\nkey = \"other\"\nsecret = \"another-secret-of-the-tests\"\n";
+
+#[test]
+fn a_removed_app_closes_its_connections_only_and_can_come_back() {
+    let server = serve(&[APP, OTHER_APP].concat());
+    let mut stays = Page::open(&server);
+    stays.subscribe("news");
+    let mut native = join(&server, OLD, 7, "chat:1").unwrap();
+    let mut leaving = [
+        Page::of_app(&server, "other", "another-secret-of-the-tests"),
+        Page::of_app(&server, "other", "another-secret-of-the-tests"),
+    ];
+    leaving[0].subscribe("news");
+    let line = reload(&server, &file(OLD, APP));
+    assert_eq!(line["settings"], "apps.2");
+    for page in &mut leaving {
+        let (texts, close) = page.client.expect_last();
+        assert!(texts.last().is_some_and(|text| text.contains("4001")), "{texts:?}");
+        assert_eq!(close, (4001, "no such app".to_owned()));
+    }
+    server.expect_log(|line| line["reason"] == "no_such_app" && line["app"] == "2");
+    let line = server.expect_log(|line| line["apps"] == "2");
+    assert_eq!(line["connections"], 2);
+    server.expect_metric("yamabiko_connections_closed_total{reason=\"no_such_app\"}", 2);
+    assert!(connect(&server, "/app/other?protocol=7").expect_text().contains("4001"));
+    stays.expect_quiet();
+    native.expect_quiet();
+
+    let line = reload(&server, &file(OLD, &[APP, OTHER_APP].concat()));
+    assert_eq!(line["settings"], "apps.2");
+    let mut back = Page::of_app(&server, "other", "another-secret-of-the-tests");
+    back.subscribe("news");
+    trigger_other(&server, &["news"], "E", &json!(1));
+    back.expect("E", "news", &json!(1));
+    stays.expect_quiet();
+}
+
+/// Nodes are reloaded one after another: one that learns of an app asks the others who is there.
+#[test]
+fn a_new_app_is_the_same_on_all_nodes() {
+    let redis = RedisServer::start();
+    let start = || {
+        let server = Server::start(|options| {
+            options
+                .unset("auth.secret")
+                .set("redis.url", redis.url())
+                .set("redis.prefix", "app-database-")
+                .config(&file(OLD, ""));
+        });
+        eventually("the node is ready", || server.get_admin("/readyz").status == 200);
+        server
+    };
+    let nodes = [start(), start()];
+    reload(&nodes[0], &file(OLD, APP));
+    let mut first = Page::open(&nodes[0]);
+    assert_eq!(first.enter("presence-room", 7), [7]);
+    reload(&nodes[1], &file(OLD, APP));
+    let members = || {
+        let path = "/api/v1/channels/presence-room?app=1";
+        nodes[1].get_admin(path).json()["members"].as_i64().unwrap_or_default()
+    };
+    eventually("the second node knows of the member", || members() == 1);
+    let mut second = Page::open(&nodes[1]);
+    assert_eq!(second.enter("presence-room", 8), [7, 8]);
+    first.expect_added("presence-room", 8);
+    // What Laravel's `redis` broadcaster publishes belongs to the first app, which is new.
+    let mut laravel = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let payload = json!({ "event": "E", "data": [1], "socket": null }).to_string();
+    let _: i64 =
+        ::redis::cmd("PUBLISH").arg("app-database-presence-room").arg(payload).query(&mut laravel).unwrap();
+    for page in [&mut first, &mut second] {
+        page.expect("E", "presence-room", &json!([1]));
+    }
+}
+
+#[test]
+fn another_first_app_gets_what_laravels_redis_broadcaster_publishes() {
+    let redis = RedisServer::start();
+    let server = Server::start(|options| {
+        options
+            .unset("auth.secret")
+            .set("redis.url", redis.url())
+            .set("redis.prefix", "app-database-")
+            .config(&file(OLD, &[APP, OTHER_APP].concat()));
+    });
+    eventually("the node is ready", || server.get_admin("/readyz").status == 200);
+    let mut pages = [Page::open(&server), Page::of_app(&server, "other", "another-secret-of-the-tests")];
+    for page in &mut pages {
+        page.subscribe("news");
+    }
+    let line = reload(&server, &file(OLD, &[OTHER_APP, APP].concat()));
+    assert_eq!(line["settings"], "apps");
+    let mut laravel = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let payload = json!({ "event": "E", "data": [1], "socket": null }).to_string();
+    eventually("the topic is subscribed again", || {
+        let receivers: i64 =
+            ::redis::cmd("PUBLISH").arg("app-database-news").arg(&payload).query(&mut laravel).unwrap();
+        receivers == 1
+    });
+    pages[1].expect("E", "news", &json!([1]));
+    pages[0].expect_quiet();
+}
+
+#[test]
+fn a_gate_comes_and_goes_while_clients_are_connected() {
+    let refuse = application(|_| Some((200, r#"{"decision":"refuse","message":"no"}"#.into())));
+    let gated = |port: u16| {
+        format!(
+            "[events]\nsecret = \"the-secret-of-events-with-32-bytes-or-more\"\n[channels.chat]\ngate = {{ url = \"http://127.0.0.1:{port}/\" }}\n"
+        )
+    };
+    let server = serve("");
+    let mut aoi = join(&server, OLD, 7, "chat:1").unwrap();
+    aoi.expect_quiet();
+    let line = reload(&server, &file(OLD, &gated(refuse)));
+    assert_eq!(line["settings"], "channels.chat.gate, events.secret");
+    aoi.say(&json!({ "message": "hi" }));
+    assert_eq!(aoi.expect_json()["error"]["message"], "no");
+    let rewrite = application(|_| Some((200, r#"{"decision":"rewrite","data":{"message":"other"}}"#.into())));
+    let line = reload(&server, &file(OLD, &gated(rewrite)));
+    assert_eq!(line["settings"], "channels.chat.gate");
+    aoi.say(&json!({ "message": "hi" }));
+    aoi.expect_sent();
+    assert_eq!(aoi.expect_json()["data"]["message"], "other");
+    reload(&server, &file(OLD, ""));
+    aoi.expect_quiet();
+}
+
+#[test]
+fn histories_come_and_go() {
+    let of = |kinds: &[&str]| {
+        let history = |kind| format!("[channels.{kind}]\nhistory = {{ messages = 10, age = \"10m\" }}\n");
+        kinds.iter().map(history).collect::<Vec<String>>().concat()
+    };
+    let server = serve(&of(&["log"]));
+    let mut aoi = join(&server, OLD, 7, "chat:1").unwrap();
+    aoi.say(&json!({ "message": "before" }));
+    aoi.expect_sent();
+    assert_eq!(aoi.expect_json().get("id"), None);
+    let line = reload(&server, &file(OLD, &of(&["log", "chat"])));
+    assert_eq!(line["settings"], "channels.chat.history");
+    aoi.say(&json!({ "message": "kept" }));
+    aoi.expect_sent();
+    assert!(aoi.expect_json()["id"].is_string());
+    let history = || server.get_admin("/api/v1/channels/chat:1/history").json();
+    assert_eq!(history()["messages"].as_array().map(Vec::len), Some(1), "{}", history());
+    assert_eq!(history()["messages"][0]["data"]["message"], "kept");
+    reload(&server, &file(OLD, &of(&["log"])));
+    assert_eq!(history()["code"], "no_history");
+    aoi.expect_quiet();
+
+    // What is not on cannot be turned on.
+    let server = serve("");
+    server.write_config(&file(OLD, &of(&["chat"])));
+    let report = server.post_admin("/api/v1/reload", "").json();
+    assert_eq!(report["reloaded"], json!([]));
+    assert_eq!(report["pending"][0]["setting"], "channels.chat.history");
+    let mut aoi = join(&server, OLD, 7, "chat:1").unwrap();
+    aoi.expect_quiet();
+}
+
+#[test]
+fn a_history_of_an_app_is_taken_over_on_redis() {
+    let redis = RedisServer::start();
+    let app = |channels: &str| {
+        format!("{APP}[[apps.history]]\nchannels = [{channels}]\nmessages = 10\nage = \"10m\"\n")
+    };
+    let server = Server::start(|options| {
+        options
+            .unset("auth.secret")
+            .set("redis.url", redis.url())
+            .set("redis.prefix", "app-database-")
+            .config(&file(OLD, &app("\"log\"")));
+    });
+    eventually("the node is ready", || server.get_admin("/readyz").status == 200);
+    let mut page = Page::open(&server);
+    page.subscribe("news.1");
+    let mut laravel = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let mut patterns = || ::redis::cmd("PUBSUB").arg("NUMPAT").query::<i64>(&mut laravel).unwrap();
+    let before = patterns();
+    reload(&server, &file(OLD, &app("\"log\", \"news.*\"")));
+    eventually("the node is subscribed to the pattern", || patterns() == before + 1);
+    let payload = json!({ "event": "E", "data": [1], "socket": null }).to_string();
+    let receivers: i64 =
+        ::redis::cmd("PUBLISH").arg("app-database-news.1").arg(payload).query(&mut laravel).unwrap();
+    assert_eq!(receivers, 1, "not by its name too");
+    page.expect("E", "news.1", &json!([1]));
+    let history = server.get_admin("/api/v1/channels/news.1/history?app=1").json();
+    assert_eq!(history["messages"].as_array().map(Vec::len), Some(1), "{history}");
+    page.expect_quiet();
+}
+
+/// Webhooks of native channels and of an app, with another secret, another address and another app.
+#[test]
+fn webhooks_are_replaced_and_deliver_what_they_have() {
+    let (sent, received) = channel();
+    let webhook = |name: &'static str| {
+        let sent = Mutex::new(sent.clone());
+        application(move |asked| {
+            let signature = asked.header("yamabiko-signature").map(str::to_owned);
+            sent.lock().unwrap().send((name, signature, asked.json())).ok()?;
+            Some((200, String::new()))
+        })
+    };
+    let next = |wanted: &str| {
+        let (name, signature, body) = received.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(name, wanted, "{body}");
+        (signature, body)
+    };
+    let (old, new) = (webhook("old"), webhook("new"));
+    let settings = |native: u16, of_app: u16, secret: &str| {
+        format!(
+            "[[webhooks]]\nurl = \"http://127.0.0.1:{native}/\"\nevents = [\"message\"]\n{APP}webhooks = [{{ url = \"http://127.0.0.1:{of_app}/\" }}]\n[events]\nsecret = \"{secret}\"\n"
+        )
+    };
+    let (first, second) =
+        ("the-first-secret-of-events-with-32-bytes", "the-second-secret-of-events-with-32-bytes");
+    let server = serve("");
+    let mut aoi = join(&server, OLD, 7, "chat:1").unwrap();
+    aoi.expect_quiet();
+    let line = reload(&server, &file(OLD, &settings(old, old, first)));
+    assert_eq!(line["settings"], "apps, apps.1, apps.1.webhooks, events.secret, webhooks");
+    aoi.expect_quiet();
+    let (signed_before, body) = next("old");
+    assert_eq!(body["events"][0]["event"], "message");
+    let mut page = Page::open(&server);
+    page.subscribe("news");
+    assert_eq!(next("old").1["events"][0]["name"], "channel_occupied");
+
+    let line = reload(&server, &file(OLD, &settings(new, new, second)));
+    assert_eq!(line["settings"], "apps.1.webhooks, events.secret, webhooks");
+    aoi.expect_quiet();
+    let (signed, body) = next("new");
+    assert_eq!(body["events"][0]["event"], "message");
+    assert!(signed.is_some() && signed != signed_before);
+    page.subscribe("other");
+    assert_eq!(next("new").1["events"][0]["channel"], "other");
+
+    // What they need is gone with them.
+    reload(&server, &file(OLD, APP));
+    aoi.expect_quiet();
+    page.subscribe("last");
+    reload(&server, &file(OLD, &settings(new, new, first)));
+    page.subscribe("again");
+    assert_eq!(next("new").1["events"][0]["channel"], "again");
+}
+
+#[test]
+fn a_replaced_webhook_goes_on_with_what_it_could_not_deliver() {
+    let (sent, received) = channel();
+    let is_up = Arc::new(AtomicBool::new(false));
+    let (sent, up) = (Mutex::new(sent), is_up.clone());
+    let port = application(move |asked| {
+        if !up.load(Ordering::Relaxed) {
+            return Some((503, String::new()));
+        }
+        sent.lock().unwrap().send(asked.json()).ok()?;
+        Some((200, String::new()))
+    });
+    let settings = format!(
+        "[[webhooks]]\nurl = \"http://127.0.0.1:{port}/\"\nevents = [\"message\"]\n[events]\nsecret = \"the-first-secret-of-events-with-32-bytes\"\n"
+    );
+    let server = serve(&settings);
+    let mut aoi = join(&server, OLD, 7, "chat:1").unwrap();
+    aoi.expect_quiet();
+    eventually("it has failed", || server.metric("yamabiko_webhooks_failed_total") > 0);
+    reload(&server, &file(OLD, ""));
+    aoi.expect_quiet();
+    is_up.store(true, Ordering::Relaxed);
+    let body: Value = received.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(body["events"].as_array().map(Vec::len), Some(1), "{body}");
+}
+
+#[test]
+fn of_changes_with_one_mistake_none_is_taken_over() {
+    let before = format!("{APP}{OTHER_APP}[channels.chat]\nfields = [\"message\"]\n");
+    let server = serve(&before);
+    let mut page = Page::of_app(&server, "other", "another-secret-of-the-tests");
+    let mut aoi = join(&server, OLD, 7, "chat:1").unwrap();
+    let key = "[[api.keys]]\nname = \"ops\"\nsecret = \"a-key-of-the-API-that-has-32-bytes-or-more\"\nscopes = [\"*\"]\n";
+    let changed = format!(
+        "log.level = \"debug\"\nserver.origins = [\"https://a.example\"]\nheartbeat.interval = \"7s\"\n{key}{APP}[channels.chat]\nclient_send = false\n"
+    );
+    // The last one is found when the keys are made.
+    let public_key = "[[auth.keys]]\nalgorithm = \"RS256\"\npublic_key_file = \"missing.pem\"\n";
+    for mistake in ["[limits]\nburst = \"x\"\n", "[sender]\nnme = 1\n", public_key] {
+        let line = reload(&server, &format!("{changed}{mistake}[auth]\nsecret = \"{NEW}\"\n"));
+        assert_eq!(line["level"], "ERROR", "{mistake}");
+        page.expect_quiet();
+        aoi.expect_quiet();
+        join(&server, OLD, 8, "chat:1").unwrap();
+        assert_eq!(join(&server, NEW, 8, "chat:1").unwrap_err(), 401);
+        assert_eq!(server.get_admin("/api/v1/users").status, 200);
+    }
+    assert!(server.log().iter().all(|line| line["level"] != "DEBUG"));
 }

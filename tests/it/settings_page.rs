@@ -110,6 +110,13 @@ struct Section {
     settings: Vec<Setting>,
 }
 
+/// A part of a section with a heading of its own.
+struct SectionPart<'a> {
+    name: &'a str,
+    description: &'a str,
+    settings: &'a [Setting],
+}
+
 struct Setting {
     name: String,
     /// The default, as TOML.
@@ -166,12 +173,12 @@ fn settings_tables(sections: &[Section]) -> String {
     let aliases = aliases();
     let mut links = Vec::new();
     let mut text = String::new();
-    for section in sections {
+    for section in sections.iter().flat_map(split) {
         // The kinds after the first repeat its keys.
         let (title, table) = match section.name.strip_prefix("channels.") {
             Some("chat") => ("[channels.KIND]".to_owned(), "channels.KIND.".to_owned()),
             Some(_) => continue,
-            None if section.name.is_empty() => ("[[apps]]".to_owned(), String::new()),
+            None if section.name.is_empty() => (format!("[[{}]]", section.settings[0].name), String::new()),
             None => (format!("[{}]", section.name), format!("{}.", section.name)),
         };
         let anchor: String = title.chars().filter(|c| c.is_alphanumeric()).collect();
@@ -181,7 +188,7 @@ fn settings_tables(sections: &[Section]) -> String {
             let _ = writeln!(text, "{}\n", section.description);
         }
         text += "| Setting and environment variable | Type | Default | Description |\n|---|---|---|---|\n";
-        for setting in &section.settings {
+        for setting in section.settings {
             let key = format!("{table}{}", setting.name);
             let variable = format!("YAMABIKO__{}", key.replace('.', "__").to_uppercase());
             let default = format!("`{}`", setting.default);
@@ -202,6 +209,13 @@ fn settings_tables(sections: &[Section]) -> String {
         }
     }
     format!("\n{}\n{text}", links.join(" ·\n"))
+}
+
+/// The lists of tables above the first table are sections of their own.
+fn split(section: &Section) -> Vec<SectionPart<'_>> {
+    let Section { name, description, settings } = section;
+    let part = |settings| SectionPart { name, description, settings };
+    if name.is_empty() { settings.chunks(1).map(part).collect() } else { vec![part(&settings[..])] }
 }
 
 /// The variables of existing `.env` files with their settings, the first ones winning.

@@ -25,10 +25,12 @@ fn jwk(name: &str) -> Value {
             };
             json!({"kty": "RSA", "n": encoded(&n.to_bytes_be().1), "e": encoded(&e.to_bytes_be().1)})
         }
-        "p256.public.pem" => {
+        "p256.public.pem" | "p384.public.pem" => {
             let key = DecodingKey::from_ec_pem(&pem).unwrap();
-            let (x, y) = key.try_get_as_bytes().unwrap()[1..].split_at(32);
-            json!({"kty": "EC", "crv": "P-256", "x": encoded(x), "y": encoded(y)})
+            let (x, y) =
+                key.try_get_as_bytes().unwrap()[1..].split_at(if name.starts_with("p256") { 32 } else { 48 });
+            let curve = if name.starts_with("p256") { "P-256" } else { "P-384" };
+            json!({"kty": "EC", "crv": curve, "x": encoded(x), "y": encoded(y)})
         }
         _ => {
             let key = DecodingKey::from_ed_pem(&pem).unwrap();

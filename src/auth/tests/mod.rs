@@ -77,12 +77,13 @@ fn pem(name: &str) -> Vec<u8> {
 
 /// Each public-key algorithm with its fixture.
 fn public_keys() -> Vec<(Algorithm, &'static str, EncodingKey)> {
-    use Algorithm::{ES256, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
+    use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
     let rsa = EncodingKey::from_rsa_pem(&pem("rsa.private.pem")).unwrap();
     let mut keys: Vec<_> = [RS256, RS384, RS512, PS256, PS384, PS512]
         .map(|algorithm| (algorithm, "rsa.public.pem", rsa.clone()))
         .into();
     keys.push((ES256, "p256.public.pem", EncodingKey::from_ec_pem(&pem("p256.private.pem")).unwrap()));
+    keys.push((ES384, "p384.public.pem", EncodingKey::from_ec_pem(&pem("p384.private.pem")).unwrap()));
     keys.push((EdDSA, "ed25519.public.pem", EncodingKey::from_ed_pem(&pem("ed25519.private.pem")).unwrap()));
     keys
 }

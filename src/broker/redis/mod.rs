@@ -48,7 +48,7 @@ use super::{
     Inbound, PublishError, Receipt, Settings, Status, StoreError, StoreRead, StoreState, StoredHistory,
     SubscribeOutcome, retained,
 };
-use crate::message::{AppMessages, Publication, RetentionRules, Sender};
+use crate::message::{AppMessages, ChannelPattern, Publication, RetentionRules, Sender};
 use crate::telemetry::Metrics;
 use desired_topics::DesiredTopics;
 use fences::Fences;
@@ -236,6 +236,12 @@ impl Redis {
 
     pub(super) fn subscribe_prefix(&self, prefix: &str) {
         self.topics.subscribe_prefix(prefix);
+    }
+
+    pub(super) fn keep_topics(&self, patterns: Vec<ChannelPattern>) {
+        if self.ingest.is_some() {
+            ingest::keep_topics(&self.topics, patterns);
+        }
     }
 
     pub(super) fn is_subscribed(&self, topic: &str) -> bool {

@@ -284,7 +284,7 @@ impl Store {
     ) -> Result<Self, ConnectionError> {
         let load = async {
             let script =
-                StoreScript::load(connection, common.keys, &common.queue.node, common.rules.channel_bytes)
+                StoreScript::load(connection, common.keys, &common.queue.node, common.rules.channel_bytes())
                     .await?;
             let state = StateScript::load(connection).await?.command(common.keys, common.seen.get());
             common.seen.set(StateScript::parse(&connection.call("EVALSHA", &state).await?)?);

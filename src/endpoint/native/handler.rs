@@ -12,13 +12,8 @@ use crate::protocol::native::{MessageRef, RejectReason, RenewalRequest, close};
 use crate::telemetry::logged;
 use crate::transport::{Admitted, ConnectionHandler, ConnectionInfo, DisconnectReason, Message};
 
-/// The handler of a client, on whatever kind of channel.
-pub(super) trait NativeConnection: ConnectionHandler {
-    fn native(&mut self) -> &mut NativeHandler;
-}
-
 /// What a client has sent.
-pub(super) enum Received<'a> {
+enum Received<'a> {
     /// A message, or why it is refused, and its `ref`.
     Message(Option<MessageRef>, Result<Event, RejectReason>),
     Renewal(RenewalRequest<'a>),
@@ -46,7 +41,7 @@ impl NativeHandler {
     }
 
     /// Reads a message. Only channels with a history know a `ref`.
-    pub(super) fn receive<'a>(&self, message: &'a Bytes) -> Received<'a> {
+    fn receive<'a>(&self, message: &'a Bytes) -> Received<'a> {
         let NativeService { native, histories, .. } = &*self.service;
         let Some(channel) = self.channel() else {
             return Received::Message(None, Err(RejectReason::Internal));
@@ -65,28 +60,18 @@ impl NativeHandler {
     }
 
     /// Goes on with a new token: see [`renew`].
-    pub(super) fn renew(&mut self, request: &RenewalRequest<'_>) -> Option<u64> {
+    fn renew(&mut self, request: &RenewalRequest<'_>) -> Option<u64> {
         renew(&self.service, &self.connection, &mut self.sender, request)
     }
 
     /// What answers a message of this many bytes.
-    pub(super) fn reply(&self, message_ref: Option<MessageRef>, bytes: usize) -> Reply {
+    fn reply(&self, message_ref: Option<MessageRef>, bytes: usize) -> Reply {
         let metrics = self.service.context.metrics.clone();
         Reply::new(self.outbox().clone(), self.connection.outbox_bytes(), message_ref, bytes, metrics)
     }
 
-    pub(super) fn service(&self) -> &Arc<NativeService> {
-        &self.service
-    }
-
     fn channel(&self) -> Option<&ChannelName> {
         self.connection.channels().first()
-    }
-}
-
-impl NativeConnection for NativeHandler {
-    fn native(&mut self) -> &mut NativeHandler {
-        self
     }
 }
 
@@ -97,12 +82,20 @@ impl ConnectionHandler for NativeHandler {
 
     fn on_message(&mut self, message: Message) -> Option<u64> {
         let (Message::Text(message) | Message::Binary(message)) = message;
-        match self.receive(&message) {
+        let (message_ref, event) = match self.receive(&message) {
             Received::Renewal(request) => return self.renew(&request),
-            Received::Message(message_ref, Ok(event)) => {
-                self.service.publish(event, self.reply(message_ref, message.len()));
-            }
-            Received::Message(message_ref, Err(reason)) => {
+            Received::Message(message_ref, event) => (message_ref, event),
+        };
+        if let Some(gate) = self.channel().and_then(|channel| self.service.gate(channel)) {
+            let (id, reply) = (self.connection.id(), self.reply(message_ref, message.len()));
+            let service = self.service.clone();
+            let publish = move |event, reply| service.publish(event, reply);
+            self.service.gate_queues.push(id, &gate, event, message.len(), reply, publish);
+            return None;
+        }
+        match event {
+            Ok(event) => self.service.publish(event, self.reply(message_ref, message.len())),
+            Err(reason) => {
                 let (metrics, limit) = (&self.service.context.metrics, self.connection.outbox_bytes());
                 acknowledge(Err(reason), message_ref.as_ref(), self.outbox(), limit, metrics);
             }
@@ -137,7 +130,7 @@ impl ConnectionHandler for NativeHandler {
         self.outbox().end();
         self.service.context.on_disconnected(reason);
         if let (Some(events), Some(channel), true) =
-            (&self.service.events, self.channel(), self.admitted.is_some())
+            (&*self.service.events.load(), self.channel(), self.admitted.is_some())
         {
             events.disconnected(self.connection.id(), channel, &self.sender, reason.label(), reason.code());
         }

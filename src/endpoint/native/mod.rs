@@ -1,7 +1,6 @@
 //! The native protocol over WebSocket.
 
-mod gate_queue;
-mod gated_handler;
+mod gate_queues;
 mod handler;
 mod presence;
 mod presence_handler;
@@ -21,6 +20,7 @@ use axum::http::header;
 use axum::response::Response;
 use axum::routing::get;
 
+pub use gate_queues::GateQueues;
 pub use presence::Presence;
 pub use service::NativeService;
 pub use websocket::NativeEndpoint;

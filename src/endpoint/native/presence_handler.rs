@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::handler::{NativeConnection, NativeHandler};
+use super::handler::NativeHandler;
 use super::presence::Membership;
 use crate::hub::Outbox;
 use crate::transport::{ConnectionHandler, DisconnectReason, Message};
@@ -19,12 +19,6 @@ struct Parts {
 impl PresenceHandler {
     pub(super) fn new(handler: NativeHandler, membership: Membership) -> Self {
         Self(Box::new(Parts { membership, handler }))
-    }
-}
-
-impl NativeConnection for PresenceHandler {
-    fn native(&mut self) -> &mut NativeHandler {
-        &mut self.0.handler
     }
 }
 

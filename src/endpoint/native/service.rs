@@ -1,13 +1,16 @@
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
+
+use super::gate_queues::GateQueues;
 use super::reply::Reply;
 use crate::auth::Authenticator;
 use crate::broker::{Broker, PublishError};
 use crate::channels::Histories;
-use crate::message::{Event, Position, Publication};
-use crate::protocol::native::{Native, RejectReason};
+use crate::message::{ChannelName, Event, Position, Publication};
+use crate::protocol::native::{ChannelsSettings, Native, RejectReason};
 use crate::transport::EndpointContext;
-use crate::webhooks::{Gates, NativeEventKind, NativeEvents};
+use crate::webhooks::{EventsSettings, Gate, Gates, NativeEventKind, NativeEvents};
 
 /// What all connections of the native protocol share.
 #[derive(Debug)]
@@ -18,16 +21,31 @@ pub struct NativeService {
     pub histories: Arc<Histories>,
     pub authenticator: Arc<Authenticator>,
     pub close_on_expiry: bool,
-    pub gates: Gates,
+    /// `None`: no kind has a gate.
+    pub gates: ArcSwapOption<Gates>,
     /// If the application wants to be told of anything.
-    pub events: Option<Arc<NativeEvents>>,
+    pub events: ArcSwapOption<NativeEvents>,
+    pub gate_queues: Arc<GateQueues>,
 }
 
 impl NativeService {
+    /// Replaces the gates by those of the settings. `message_bytes` is the largest message of a client.
+    pub fn set_gates(&self, channels: &ChannelsSettings, events: &EventsSettings, message_bytes: usize) {
+        let before = self.gates.load();
+        let metrics = &self.context.metrics;
+        let gates = Gates::new(channels, events, message_bytes, &self.native, metrics, before.as_deref());
+        self.gates.store(gates.map(Arc::new));
+    }
+
+    /// Whom to ask about the messages of clients on this channel.
+    pub(super) fn gate(&self, channel: &ChannelName) -> Option<Arc<Gate>> {
+        self.gates.load().as_ref()?.of(channel).cloned()
+    }
+
     /// Publishes a message of a client, and answers it when the broker has.
     pub(super) fn publish(&self, event: Event, reply: Reply) {
         let key = reply.message_ref().map(|found| found.idempotency_key(&event.channel, &event.sender));
-        let reported = self.events.as_ref().and_then(|events| {
+        let reported = self.events.load().as_ref().and_then(|events| {
             events.wants(NativeEventKind::Message, &event.channel).then(|| (events.clone(), event.clone()))
         });
         let mut publication = Publication::from(event);

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 
-use super::gated_handler::GatedHandler;
 use super::handler::NativeHandler;
 use super::presence::{Membership, Presence};
 use super::presence_handler::PresenceHandler;
@@ -52,12 +51,11 @@ pub struct NativeEndpoint {
 
 impl NativeEndpoint {
     #[must_use]
-    pub fn new(service: NativeService, hub: Arc<Hub>, settings: &Settings) -> Self {
+    pub fn new(service: Arc<NativeService>, hub: Arc<Hub>, settings: &Settings) -> Self {
         let (histories, native) = (service.histories.clone(), service.native.clone());
         let metrics = service.context.metrics.clone();
         let recovery = Recovery::new(histories, native, metrics, hub.outbox_bytes());
         let max_token_age = settings.max_token_age.as_secs();
-        let service = Arc::new(service);
         Self { service, hub, recovery, presence: None, max_token_age, has_warned: AtomicBool::new(false) }
     }
 
@@ -109,23 +107,17 @@ impl NativeEndpoint {
             ip = client.map(tracing::field::display),
             "connected"
         );
-        let gate = self.service.gates.of(&identity.channel).cloned();
         let sender = Sender { name: identity.name, id: identity.id };
-        if let (Some(events), true) = (&self.service.events, admitted.is_some()) {
+        if let (Some(events), true) = (&*self.service.events.load(), admitted.is_some()) {
             events.connected(connection.id(), &identity.channel, &sender);
         }
         let handler = NativeHandler::new(self.service.clone(), connection, sender, admitted);
         let expires_at = self.service.close_on_expiry.then_some(identity.expires_at);
         let options = context.options();
-        match (membership, gate) {
-            (None, None) => serve(upgrade, handler, options, expires_at),
-            (Some(membership), None) => {
+        match membership {
+            None => serve(upgrade, handler, options, expires_at),
+            Some(membership) => {
                 serve(upgrade, PresenceHandler::new(handler, membership), options, expires_at);
-            }
-            (None, Some(gate)) => serve(upgrade, GatedHandler::new(handler, gate), options, expires_at),
-            (Some(membership), Some(gate)) => {
-                let handler = PresenceHandler::new(handler, membership);
-                serve(upgrade, GatedHandler::new(handler, gate), options, expires_at);
             }
         }
         Ok(response)

@@ -23,7 +23,7 @@ use crate::message::{Dispatch, Frame, Sender};
 use crate::protocol::pusher::{Apps, ENCODING, PusherDialect, PusherSettings, close};
 use crate::telemetry::Metrics;
 use crate::transport;
-use crate::webhooks::{EventsSettings, Webhooks};
+use crate::webhooks::{ActiveWebhooks, EventsSettings, Webhooks};
 
 static FORMAT: WireFormat = WireFormat {
     encoding: ENCODING,
@@ -70,6 +70,7 @@ impl Node {
             Broker::start(&memory, sender, 1 << 20, Arc::default(), metrics.clone()).unwrap();
         let (hub, broker) = (Hub::start(NonZeroUsize::MIN, 1 << 20, &metrics), Arc::new(broker));
         let webhooks = Webhooks::start(&apps, &[], &EventsSettings::default(), &broker, &metrics);
+        let webhooks = Arc::new(ActiveWebhooks::new(webhooks));
         let settings = &apps.by_id("1").unwrap().rules;
         let rules = AppRules {
             id: "1".into(),

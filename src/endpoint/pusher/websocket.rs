@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::connection::ConnectionGuard;
 use super::context::PusherContext;
 use super::handler::{PusherHandler, Served};
 use crate::channels::Channels;
-use crate::hub::{Connection, Hub, Outbox, WireFormat};
+use crate::hub::{Connection, ConnectionWalk, Hub, Outbox, WireFormat};
 use crate::message::{CloseReason, Frame};
 use crate::protocol::pusher::{
     App, Apps, ENCODING, ENCODING_WITH_IDS, Fatal, InvalidToken, SessionKey, close, server_message,
@@ -82,9 +82,57 @@ impl PusherEndpoint {
         Arc::new(Self { context, hub, apps, pusher })
     }
 
-    /// Replaces the settings of the apps, and takes over those of new connections. Connections keep theirs.
-    pub fn set_apps(&self, apps: Apps) {
-        self.apps.store(Arc::new(ServedApps::new(apps, *self.context.options())));
+    /// Replaces the apps, and takes over the options of new connections. Connections keep their settings, unless their app is gone: those
+    /// are closed. Needs a tokio runtime.
+    pub fn set_apps(self: &Arc<Self>, apps: Apps) {
+        let served = Arc::new(ServedApps::new(apps, *self.context.options()));
+        let before = self.apps.swap(served.clone());
+        let removed = before.of_apps.keys().filter(|id| !served.of_apps.contains_key(*id));
+        let removed: HashSet<Arc<str>> = removed.cloned().collect();
+        if !removed.is_empty() {
+            tokio::spawn(self.clone().close_connections_of(removed));
+        }
+    }
+
+    /// Closes the connections of apps that are gone.
+    async fn close_connections_of(self: Arc<Self>, apps: HashSet<Arc<str>>) {
+        /// Only a connection whose upgrade is not complete does not answer. Each time takes half a second.
+        const ASK_TIMES: usize = 120;
+        let (mut walk, mut closed) = (ConnectionWalk::default(), 0_usize);
+        while let Some(listed) = self.hub.next_connections(&mut walk).await {
+            let is_pusher =
+                |outbox: &Outbox| [ENCODING, ENCODING_WITH_IDS].contains(&outbox.format().encoding);
+            let mut asked: Vec<_> = listed
+                .into_iter()
+                .filter(|connection| is_pusher(&connection.outbox))
+                .map(|connection| (connection.id, connection.outbox))
+                .collect();
+            for _ in 0..ASK_TIMES {
+                if asked.is_empty() {
+                    break;
+                }
+                let infos = self.context.inquiries.ask(&asked).await;
+                asked.retain(|(id, outbox)| {
+                    let Some(info) = infos.get(id) else { return outbox.ending().is_none() };
+                    if info.app.as_deref().is_some_and(|app| apps.contains(app)) {
+                        self.refuse(outbox, Fatal::NoSuchApp);
+                        closed += 1;
+                    }
+                    false
+                });
+            }
+        }
+        let apps: Vec<&str> = apps.iter().map(|id| &**id).collect();
+        tracing::info!(
+            apps = apps.join(", "),
+            connections = closed,
+            "apps removed: their connections are closed"
+        );
+    }
+
+    fn refuse(&self, outbox: &Outbox, fatal: Fatal) {
+        outbox.push(&server_message::fatal(fatal), self.hub.outbox_bytes());
+        outbox.close(fatal.close());
     }
 
     pub(super) fn served(&self) -> Arc<ServedApps> {
@@ -147,11 +195,17 @@ impl PusherEndpoint {
             Err(fatal) => {
                 let reason = fatal.to_string();
                 tracing::info!(connection = connection.id(), ip, reason, "connection refused");
-                connection.outbox().push(&server_message::fatal(*fatal), connection.outbox_bytes());
-                connection.outbox().close(fatal.close());
+                self.refuse(connection.outbox(), *fatal);
             }
         }
         let served = served.unwrap_or_default();
+        if served
+            .as_ref()
+            .is_some_and(|served| self.served().apps.by_id(served.app.credentials.id()).is_none())
+        {
+            // It was removed since it was looked up.
+            self.refuse(connection.outbox(), Fatal::NoSuchApp);
+        }
         let of_app = served.as_ref().and_then(|served| apps.of_apps.get(served.app.credentials.id()));
         let options = of_app.map_or(&apps.options, |app| &app.options).clone();
         serve(upgrade, PusherHandler::new(self.context.clone(), connection, served), options, None);

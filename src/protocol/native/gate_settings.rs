@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use crate::webhook_target::{InvalidWebhook, WebhookTarget};
 
 /// `gate` of a kind of channel: whom to ask before a client's message is published.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GateSettings {
     /// The URL of the POST requests. `user:password@` before the host is sent as Basic authorization.

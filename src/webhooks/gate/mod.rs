@@ -7,7 +7,6 @@ mod gates;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -44,9 +43,8 @@ const REFUSED: &str = "the application refused the message";
 /// The gate of one kind of channel.
 pub struct Gate {
     kind: String,
+    settings: GateSettings,
     target: WebhookTarget,
-    timeout: Duration,
-    on_failure: OnFailure,
     in_flight: Semaphore,
     waiting: Arc<Semaphore>,
     breaker: Mutex<CircuitBreaker>,
@@ -86,8 +84,7 @@ impl Gate {
         Some(Self {
             kind: kind.to_owned(),
             target: settings.target().ok()?,
-            timeout: settings.timeout,
-            on_failure: settings.on_failure,
+            settings: settings.clone(),
             in_flight: Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)),
             waiting: Arc::new(Semaphore::new(WAITING_BYTES)),
             breaker: Mutex::default(),
@@ -120,7 +117,7 @@ impl Gate {
         if !self.breaker().try_pass(Instant::now()) {
             return self.fail(event, GateFailure::CircuitOpen);
         }
-        let answer = match timeout(self.timeout, self.ask(&event)).await {
+        let answer = match timeout(self.settings.timeout, self.ask(&event)).await {
             Ok(answer) => answer,
             Err(_) => Err(GateFailure::Timeout),
         };
@@ -182,7 +179,7 @@ impl Gate {
 
     fn fail(&self, event: Event, failure: GateFailure) -> Result<Event, GateRefusal> {
         self.metrics.gate_failures.get_or_create(&Reason::new(failure.label())).inc();
-        let publishes = self.on_failure == OnFailure::Allow;
+        let publishes = self.settings.on_failure == OnFailure::Allow;
         tracing::warn!(
             kind = self.kind,
             host = self.host(),

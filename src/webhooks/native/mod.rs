@@ -4,9 +4,10 @@ mod event;
 mod pending;
 mod selection;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use self::event::EventEncoder;
@@ -36,6 +37,7 @@ pub struct NativeEvents {
     /// The kinds of events that any receiver wants, as bits.
     wanted: u8,
     encoder: EventEncoder,
+    tasks: Mutex<JoinSet<()>>,
     metrics: Arc<Metrics>,
 }
 
@@ -68,9 +70,15 @@ impl NativeEvents {
                 stream,
                 wanted,
                 encoder: EventEncoder::new(),
+                tasks: Mutex::default(),
                 metrics: metrics.clone(),
             })
         })
+    }
+
+    /// Runs a task that takes events, until [`finish`](Self::finish). Needs a tokio runtime.
+    pub fn run_until_finished(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
     }
 
     /// The events for the stream, if there is one.
@@ -160,6 +168,7 @@ impl NativeEvents {
     pub(super) async fn finish(&self, end: Instant) {
         let Some((_, queue)) = &self.stream else { return };
         let _ = timeout_at(end, queue.emptied()).await;
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         let left = queue.len();
         if left > 0 {
             self.metrics.event_stream_dropped.inc_by(left as u64);

@@ -2,7 +2,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::json;
 
-use super::{LARAVEL, OPERATOR, SETTINGS, post, post_with, problem, serve};
+use super::{KEYS, LARAVEL, OPERATOR, post, post_with, problem, serve, serve_with_keys};
 use crate::support::{Request, Server};
 
 const PUBLISH: &str = "/api/v1/publish";
@@ -10,7 +10,7 @@ const DISCONNECT: &str = "/api/v1/disconnect";
 
 #[test]
 fn the_public_port_needs_a_key_with_the_scope() {
-    let server = serve();
+    let server = serve_with_keys();
     let message = json!({ "channel": "chat:", "data": {} });
     let publish = format!("/yamabiko{PUBLISH}");
 
@@ -41,15 +41,30 @@ fn the_public_port_needs_a_key_with_the_scope() {
 }
 
 #[test]
-fn a_loopback_address_needs_no_key_but_checks_one_that_is_sent() {
+fn a_loopback_address_needs_a_key_as_soon_as_there_is_one() {
+    let body = json!({ "user": 7 });
     let server = serve();
-    assert_eq!(post(&server, "/disconnect", &json!({ "user": 7 })).status, 200);
-    let refused = post_with(server.admin, DISCONNECT, &json!({ "user": 7 }), LARAVEL);
-    assert_eq!(problem(&refused).1, "missing_scope");
-    assert_eq!(post_with(server.admin, DISCONNECT, &json!({ "user": 7 }), OPERATOR).status, 200);
+    assert_eq!(post(&server, "/disconnect", &body).status, 200);
+    assert_eq!(server.post_admin("/disconnect", &body.to_string()).status, 200);
+    // Whoever sends a key expects that it counts.
+    assert_eq!(problem(&post_with(server.admin, DISCONNECT, &body, LARAVEL)).1, "unknown_key");
+
+    let server = serve_with_keys();
+    assert_eq!(problem(&post(&server, "/disconnect", &body)).1, "no_key");
+    assert_eq!(server.post_admin("/disconnect", &body.to_string()).status, 401);
+    assert_eq!(problem(&post_with(server.admin, DISCONNECT, &body, LARAVEL)).1, "missing_scope");
+    assert_eq!(post_with(server.admin, DISCONNECT, &body, OPERATOR).status, 200);
+    is_open_to_probes(server.admin);
     // Who has closed connections is in the log.
     let line = server.expect_log(|line| line["key"] == "operator");
     assert_eq!((&line["level"], &line["user"]), (&json!("INFO"), &json!(7)));
+}
+
+/// Probes and Prometheus rarely have a key, and the document says nothing about the installation.
+fn is_open_to_probes(admin: SocketAddr) {
+    for target in ["/healthz", "/readyz", "/metrics", "/api/v1/docs", "/api/v1/openapi.json"] {
+        assert_eq!(Request::get(admin, target).send().status, 200, "{target}");
+    }
 }
 
 #[test]
@@ -58,19 +73,13 @@ fn an_operators_port_that_others_can_reach_needs_a_key() {
         let server = Server::start(|options| {
             options.set("admin.listen", "0.0.0.0:0");
             if keys {
-                options.config(SETTINGS);
+                options.config(KEYS);
             }
         });
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, server.admin.port()));
         (server, admin)
     };
     let body = json!({ "user": 7 });
-    let open = |admin: SocketAddr| {
-        for target in ["/healthz", "/readyz", "/metrics", "/api/v1/docs", "/api/v1/openapi.json"] {
-            assert_eq!(Request::get(admin, target).send().status, 200, "{target}");
-        }
-    };
-
     let (server, admin) = start(false);
     for secret in [None, Some(OPERATOR)] {
         let send = |path: &str| match secret {
@@ -85,7 +94,7 @@ fn an_operators_port_that_others_can_reach_needs_a_key() {
         assert_eq!((refused.status, &refused.json()["error"]["code"]), (403, &json!("forbidden")));
         assert!(refused.json()["error"]["message"].as_str().unwrap().contains("[[api.keys]]"));
     }
-    open(admin);
+    is_open_to_probes(admin);
     let hint = server.expect_log(|line| line["level"] == "WARN");
     assert!(hint.to_string().contains("api.keys"), "{hint}");
     drop(server);
@@ -99,7 +108,7 @@ fn an_operators_port_that_others_can_reach_needs_a_key() {
     }
     let refused = Request::post_json(admin, "/disconnect", body.to_string()).send();
     assert!(refused.header("www-authenticate").is_some());
-    open(admin);
+    is_open_to_probes(admin);
 }
 
 /// A page of the internet that posts across origins, or makes its own name resolve to the operators' address.

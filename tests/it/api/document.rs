@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{LARAVEL, OPERATOR, SETTINGS, problem, serve};
+use super::{KEYS, LARAVEL, OPERATOR, problem, serve, serve_with_keys};
 use crate::support::{Request, Server};
 
 fn document(server: &Server) -> Value {
@@ -102,12 +102,12 @@ fn collect(value: &Value, references: &mut Vec<String>) {
 
 #[test]
 fn every_path_of_the_document_answers_and_needs_the_scope_that_it_names() {
-    let server = serve();
+    let (open, server) = (serve(), serve_with_keys());
     let document = document(&server);
     let operations = operations(&document);
     for operation in &operations {
         let (method, path, described) = operation;
-        let response = request(&server, "/api/v1", operation).send();
+        let response = request(&open, "/api/v1", operation).send();
         // What the examples name does not exist.
         let is_known =
             response.status == 200 || (response.status == 404 && response.json()["code"] != "not_found");
@@ -124,15 +124,17 @@ fn every_path_of_the_document_answers_and_needs_the_scope_that_it_names() {
         let (status, code, detail) = problem(&with(wrong));
         assert_eq!((status, &*code), (403, "missing_scope"), "{method} {path}");
         assert!(detail.contains(&format!("{scope:?}")), "{method} {path}: {detail}");
-        let keyless = request(&server, "/yamabiko/api/v1", operation).send();
-        assert_eq!(problem(&keyless).0, 401, "{method} {path}");
+        for base in ["/yamabiko/api/v1", "/api/v1"] {
+            let keyless = request(&server, base, operation).send();
+            assert_eq!(problem(&keyless).0, 401, "{method} {path}");
+        }
     }
 }
 
 #[test]
 fn the_page_shows_every_operation_and_loads_nothing() {
     let server = Server::start(|options| {
-        options.config(SETTINGS);
+        options.config(KEYS);
     });
     for (response, base) in [
         (server.get_admin("/api/v1/docs"), "/api/v1"),

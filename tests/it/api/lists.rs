@@ -273,6 +273,19 @@ fn more_connections_than_a_step_visits_are_all_found() {
     assert_eq!(connections.len(), clients.len());
 }
 
+/// Stops all threads of a node. Each of them stops for itself, a moment after the signal.
+fn stop(server: &Server) {
+    server.signal(Signal::STOP);
+    let is_stopped = |thread: &std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    };
+    eventually("all threads have stopped", || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        threads.map(Result::unwrap).all(|thread| is_stopped(&thread))
+    });
+}
+
 #[test]
 fn a_node_that_does_not_answer_is_named() {
     let redis = RedisServer::start();
@@ -281,7 +294,7 @@ fn a_node_that_does_not_answer_is_named() {
     let _here = join(&nodes[0], 7, "Aoi", "chat:a");
     let there = join(&nodes[1], 8, "Ren", "chat:a");
     eventually("both are there", || get(&nodes[0], "/channels/chat:a")["subscribers"] == 2);
-    nodes[1].signal(Signal::STOP);
+    stop(&nodes[1]);
     let started = Instant::now();
     for (path, list) in [("/channels", "channels"), ("/connections", "connections"), ("/users", "users")] {
         let page = get(&nodes[0], path);

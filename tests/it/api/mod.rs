@@ -19,8 +19,8 @@ use crate::support::{Client, Request, Response, Server, claims, eventually};
 const LARAVEL: &str = "laravel-key-of-the-tests-32-bytes";
 const OPERATOR: &str = "operator-key-of-the-tests-32-bytes";
 
-/// Two keys, an app, and channels with a history.
-const SETTINGS: &str = r#"
+/// Two keys, and the API on the public port. `[[api.keys]]` precede `[api]`, which TOML permits.
+const KEYS: &str = r#"
 [[api.keys]]
 name = "laravel"
 secret = "laravel-key-of-the-tests-32-bytes"
@@ -33,7 +33,10 @@ scopes = ["read", "disconnect", "revoke", "reload"]
 
 [api]
 public_path = "/yamabiko"
+"#;
 
+/// Apps, and channels with a history.
+const SETTINGS: &str = r#"
 [[apps]]
 id = "1"
 key = "page"
@@ -54,10 +57,16 @@ age = "10m"
 history = { messages = 100, age = "10m" }
 "#;
 
-/// A server with the broker in memory. `[[api.keys]]` precede `[api]` in its settings, which TOML permits.
+/// A server with the broker in memory and without keys.
 fn serve() -> Server {
     Server::start(|options| {
         options.config(SETTINGS);
+    })
+}
+
+fn serve_with_keys() -> Server {
+    Server::start(|options| {
+        options.config(&format!("{KEYS}{SETTINGS}"));
     })
 }
 
@@ -70,7 +79,7 @@ fn node(redis: &RedisServer) -> Server {
     server
 }
 
-/// A request to the API on the operators' port, where no key is needed.
+/// A request to the API on the operators' port, which needs no key.
 fn post(server: &Server, path: &str, body: &Value) -> Response {
     server.post_admin(&format!("/api/v1{path}"), &body.to_string())
 }

@@ -2,18 +2,19 @@
 
 use serde_json::json;
 
-use super::{post, problem, serve};
+use super::{post, problem, serve, serve_with_keys};
 use crate::support::Request;
 
 #[test]
 fn whatever_is_no_route_is_a_problem() {
-    let server = serve();
+    let server = serve_with_keys();
     for (address, prefix) in [(server.admin, ""), (server.address, "/yamabiko")] {
         for path in ["/api/v1", "/api/v1/", "/api/v1/none", "/api/v1/publish/none"] {
             let response = Request::get(address, format!("{prefix}{path}")).send();
             assert_eq!((problem(&response).0, &*problem(&response).1), (404, "not_found"), "{prefix}{path}");
         }
     }
+    let server = serve();
     let response = Request::get(server.admin, "/api/v1/publish").send();
     assert_eq!((problem(&response).0, &*problem(&response).1), (405, "method_not_allowed"));
     assert_eq!(response.header("allow"), Some("POST"));

@@ -17,7 +17,7 @@ use yamabiko::broker::{
 };
 use yamabiko::message::{
     ChannelName, ChannelPattern, Dispatch, Event, Position, Publication, Retained, Retention, RetentionRules,
-    Sender, Stored,
+    RetentionTable, Sender, Stored,
 };
 use yamabiko::telemetry::Metrics;
 
@@ -40,11 +40,11 @@ struct Node {
     server: Option<RedisServer>,
 }
 
-fn rules(retention: Retention) -> RetentionRules {
-    RetentionRules {
+fn rules(retention: Retention) -> RetentionTable {
+    RetentionTable {
         kinds: HashMap::from([("chat".to_owned(), Some(retention))]),
         apps: HashMap::from([("a".into(), vec![(ChannelPattern::new("kept*"), retention)])]),
-        ..RetentionRules::default()
+        ..RetentionTable::default()
     }
 }
 
@@ -58,9 +58,9 @@ impl Node {
         Self::start_with_rules(url, rules(retention), publish_timeout)
     }
 
-    fn start_with_rules(url: &str, rules: RetentionRules, publish_timeout: Duration) -> Self {
+    fn start_with_rules(url: &str, rules: RetentionTable, publish_timeout: Duration) -> Self {
         let settings = Settings { url: url.into(), prefix: PREFIX.into(), publish_timeout };
-        let rules = Arc::new(rules);
+        let rules = Arc::new(RetentionRules::new(rules));
         let system = Sender { name: "System".into(), id: 0.into() };
         let (broker, inbound) =
             Broker::start(&settings, system, 64 << 20, rules.clone(), Arc::new(Metrics::new()))

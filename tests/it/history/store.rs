@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use yamabiko::broker::{Inbound, PublishError, ReadAfter, Status, StoreState};
-use yamabiko::message::{ChannelName, Dispatch, Retention, RetentionRules};
+use yamabiko::message::{ChannelName, Dispatch, Retention, RetentionTable};
 
 use super::{MESSAGES, Node, PATIENCE, PREFIX, event, keyed, name, numbered, rules};
 use crate::support::redis::RedisServer;
@@ -305,7 +305,7 @@ async fn redis_keeps_no_more_bytes_than_the_limit() {
     const LIMIT: usize = 20_000;
     let server = RedisServer::start();
     let retention = Retention { messages: 100_000, age: AGE };
-    let rules = RetentionRules { channel_bytes: LIMIT, ..rules(retention) };
+    let rules = RetentionTable { channel_bytes: LIMIT, ..rules(retention) };
     let node = Node::start_with_rules(&server.url(), rules, PATIENCE);
     node.ready().await;
     for number in 1..=1000_u64 {

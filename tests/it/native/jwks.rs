@@ -7,10 +7,11 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
+use simple_asn1::ASN1Block;
 use yamabiko::auth::install_crypto_provider;
 
 use crate::native::join;
@@ -231,4 +232,52 @@ fn other_keys_work_while_the_set_cannot_be_fetched() {
     });
     assert!(is_ready(&node));
     join(&node, 7, "Aoi", "notes:").expect_quiet();
+}
+
+/// The keys of an `OpenID` provider that offers every type, each for one algorithm.
+#[test]
+fn one_set_has_keys_of_every_type() {
+    install_crypto_provider();
+    let read = |name: &str| std::fs::read(format!("tests/keys/{name}.pem")).unwrap();
+    let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let ec = |kid: &str, curve: &str, bytes: usize| {
+        let key = DecodingKey::from_ec_pem(&read(&format!("{kid}.public"))).unwrap();
+        // An uncompressed point.
+        let (x, y) = key.try_get_as_bytes().unwrap()[1..].split_at(bytes);
+        json!({ "kty": "EC", "crv": curve, "use": "sig", "kid": kid, "x": encoded(x), "y": encoded(y) })
+    };
+    let rsa = {
+        let key = DecodingKey::from_rsa_pem(&read("rsa.public")).unwrap();
+        let blocks = simple_asn1::from_der(key.try_get_as_bytes().unwrap()).unwrap();
+        let [ASN1Block::Sequence(_, parts)] = &blocks[..] else { panic!("{blocks:?}") };
+        let [ASN1Block::Integer(_, n), ASN1Block::Integer(_, e)] = &parts[..] else { panic!("{parts:?}") };
+        let (n, e) = (encoded(&n.to_bytes_be().1), encoded(&e.to_bytes_be().1));
+        json!({ "kty": "RSA", "use": "sig", "kid": "rsa", "n": n, "e": e })
+    };
+    let ed25519 = Key::new("ed25519");
+    let sets = [rsa, ec("p256", "P-256", 32), ec("p384", "P-384", 48), ed25519.jwk()];
+    let server = KeyServer::start();
+    server.publish(&sets);
+    let node = start(&server, |_| {});
+    eventually("ready", || is_ready(&node));
+    assert_eq!(node.metric("yamabiko_jwks_keys"), 4);
+    let signed = |algorithm: Algorithm, kid: &str, key: &EncodingKey| {
+        let header = Header { kid: Some(kid.to_owned()), ..Header::new(algorithm) };
+        encode(&header, &claims(7, "Aoi", "notes:"), key).unwrap()
+    };
+    let rsa = EncodingKey::from_rsa_pem(&read("rsa.private")).unwrap();
+    let p256 = EncodingKey::from_ec_pem(&read("p256.private")).unwrap();
+    let p384 = EncodingKey::from_ec_pem(&read("p384.private")).unwrap();
+    for (algorithm, kid, key) in [
+        (Algorithm::RS256, "rsa", &rsa),
+        (Algorithm::PS384, "rsa", &rsa),
+        (Algorithm::ES256, "p256", &p256),
+        (Algorithm::ES384, "p384", &p384),
+    ] {
+        assert!(accepts(&node, &signed(algorithm, kid, key)), "{algorithm:?}");
+    }
+    assert!(accepts(&node, &ed25519.token()));
+    // The key of another curve does not verify it, nor does the right one under another name.
+    assert_eq!(refused(&node, &signed(Algorithm::ES384, "p256", &p384)), "unknown_key");
+    assert_eq!(refused(&node, &signed(Algorithm::ES384, "ed25519", &p384)), "unknown_key");
 }

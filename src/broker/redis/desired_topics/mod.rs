@@ -146,8 +146,16 @@ impl DesiredTopics {
     ) -> (Vec<TopicCommand>, Vec<SubscriptionId>) {
         let mut state = self.lock();
         let changes = state.changes.as_mut().map(std::mem::take).unwrap_or_default();
-        let new_prefixes = std::mem::take(&mut state.new_prefixes).into_iter();
-        let mut commands: Vec<_> = new_prefixes.map(TopicCommand::SubscribePrefix).collect();
+        let new_prefixes = std::mem::take(&mut state.new_prefixes);
+        // First, because Redis delivers a message once for each subscription that matches. It runs both commands without others in
+        // between.
+        let covered = |topic: &&Arc<str>| {
+            new_prefixes.iter().any(|prefix| topic.starts_with(&**prefix))
+                && connection.state(topic) != TopicState::Unsubscribed
+        };
+        let covered: Vec<Arc<str>> = state.topics.iter().filter(covered).cloned().collect();
+        let mut commands: Vec<_> = covered.into_iter().map(|topic| connection.unsubscribe(topic)).collect();
+        commands.extend(new_prefixes.into_iter().map(TopicCommand::SubscribePrefix));
         let mut completed = Vec::new();
         for topic in changes {
             if let Some(prefix) = state.covering_prefix(&topic) {

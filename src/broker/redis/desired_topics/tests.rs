@@ -153,3 +153,24 @@ fn churn_without_a_connection_leaves_nothing_behind() {
     drop(state);
     assert_eq!(topics.connect().1, []);
 }
+
+#[test]
+fn a_late_prefix_takes_over_its_topics() {
+    let topics = DesiredTopics::default();
+    let (mut connection, _) = topics.connect();
+    for topic in ["news.1", "other"] {
+        pending(topics.subscribe(topic));
+    }
+    assert_eq!(names(&topics.commands(&mut connection).0), ["+news.1", "+other"]);
+    topics.subscribe_prefix("news.");
+    // In this order: Redis would deliver a message twice otherwise.
+    let expected =
+        [TopicCommand::Unsubscribe("news.1".into()), TopicCommand::SubscribePrefix("news.".into())];
+    let (commands, _) = topics.commands(&mut connection);
+    assert_eq!(commands, expected);
+    assert_eq!(topics.on_reply(&commands[1], &mut connection).len(), 1, "news.1 was pending");
+    assert!(topics.is_kept("news.1"));
+    // Where the prefix is denied, the topic is subscribed again.
+    let commands = topics.on_prefix_denied(&"news.".into(), &mut connection);
+    assert_eq!(names(&commands), ["+news.1"]);
+}

@@ -128,7 +128,7 @@ impl Feeder {
             connection,
             &self.keys,
             &self.node,
-            self.retention.channel_bytes,
+            self.retention.channel_bytes(),
             Cow::Owned(text),
             streams,
         )

@@ -55,6 +55,18 @@ impl Drop for IngestTasks {
     }
 }
 
+/// Subscribes the topics of channels with a history for good.
+pub(super) fn keep_topics(topics: &DesiredTopics, patterns: Vec<ChannelPattern>) {
+    for pattern in patterns {
+        match pattern {
+            // What arrives on these is read by the nodes in another way.
+            ChannelPattern::Name(name) if [EVENTS, SIGNALS].contains(&&*name) => {}
+            ChannelPattern::Name(name) => topics.keep(&name),
+            ChannelPattern::Prefix(prefix) => topics.subscribe_prefix(&prefix),
+        }
+    }
+}
+
 /// Starts the ingest, and subscribes the topics of channels with a history.
 pub(super) fn start(context: IngestContext) -> (Arc<PlainIntake>, IngestTasks) {
     let IngestContext {
@@ -70,14 +82,7 @@ pub(super) fn start(context: IngestContext) -> (Arc<PlainIntake>, IngestTasks) {
         max_bytes,
         metrics,
     } = context;
-    for pattern in apps.topics() {
-        match pattern {
-            // What arrives on these is read by the nodes in another way.
-            ChannelPattern::Name(name) if [EVENTS, SIGNALS].contains(&&*name) => {}
-            ChannelPattern::Name(name) => topics.keep(&name),
-            ChannelPattern::Prefix(prefix) => topics.subscribe_prefix(&prefix),
-        }
-    }
+    keep_topics(&topics, apps.topics());
     let node = NodeId::random();
     let intake = Arc::new(PlainIntake::new(
         names.clone(),
@@ -94,7 +99,7 @@ pub(super) fn start(context: IngestContext) -> (Arc<PlainIntake>, IngestTasks) {
         keys: keys.clone(),
         node,
         seen: seen.clone(),
-        channel_bytes: retention.channel_bytes,
+        channel_bytes: retention.channel_bytes(),
         intake: intake.clone(),
     };
     let feeder = Feeder {
