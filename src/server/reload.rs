@@ -135,7 +135,7 @@ impl Parts {
             lines.join("\n")
         })?;
         self.native.set_rules(&settings.channels);
-        self.context.admission.set_limits(&settings.limits);
+        self.context.set_limits(&settings.limits);
         self.context.set_options(
             ConnectionOptions::new(self.clock, &settings.limits, &settings.heartbeat),
             OriginPolicy::new(&settings.server.origins),

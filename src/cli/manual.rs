@@ -1,0 +1,22 @@
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::CommandFactory;
+
+use super::Failure;
+use super::arguments::Arguments;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where to write yamabiko.1, and a page for each command
+    folder: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let folder = args.folder.display();
+    fs::create_dir_all(&args.folder).with_context(|| format!("cannot create {folder}"))?;
+    clap_mangen::generate_to(Arguments::command(), &args.folder)
+        .with_context(|| format!("cannot write to {folder}"))?;
+    Ok(())
+}
