@@ -63,7 +63,8 @@ fn the_package_is_installed_upgraded_and_purged() {
     // An upgrade keeps what the administrator has changed, and does not ask.
     let settings = format!("{}\n[limits]\nburst = 300\n", root.read("etc/yamabiko/yamabiko.toml"));
     fs::write(root.path("etc/yamabiko/yamabiko.toml"), &settings).unwrap();
-    root.run(&["deb-systemd-helper", "disable", "yamabiko.service"]);
+    // As `systemctl disable` does.
+    fs::remove_file(root.path(is_enabled)).unwrap();
     install("0.1.0-2");
     assert!(root.run(&["dpkg-query", "--show", "yamabiko"]).contains("0.1.0-2"));
     assert_eq!(root.read("etc/yamabiko/yamabiko.toml"), settings);
@@ -85,20 +86,9 @@ fn the_package_is_clean() {
     let packages = TempDir::new().unwrap();
     let package = build(packages.path(), "0.1.0-1");
     let package = package.to_str().unwrap();
-    let suppressed = [
-        // The maintainer is whoever builds it.
-        "bogus-mail-host",
-        // It is no package of the distribution, which begins with a bug report.
-        "initial-upload-closes-no-bugs",
-        "no-changelog",
-        // The documentation is small.
-        "package-contains-documentation-outside-usr-share-doc",
-        // The first version of the test is a debug build.
-        "hardening-no-pie",
-        "malformed-deb-archive",
-    ]
-    .join(",");
-    output(&mut command("lintian", &["--fail-on", "error", "--suppress-tags", &suppressed, package]));
+    // Whoever publishes the package names a maintainer.
+    let suppressed = "bogus-mail-host,root-in-contact";
+    output(&mut command("lintian", &["--fail-on", "error", "--suppress-tags", suppressed, package]));
 }
 
 #[test]

@@ -18,6 +18,7 @@ impl Root {
         // A package names its files as if /usr were not merged.
         for name in ["bin", "sbin", "lib", "lib64"] {
             if let Ok(target) = fs::read_link(Path::new("/").join(name)) {
+                fs::create_dir_all(root.0.path().join(&target)).unwrap();
                 symlink(target, root.path(name)).unwrap();
             }
         }
