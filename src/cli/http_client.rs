@@ -165,7 +165,7 @@ pub(super) struct OperatorArgs {
     #[arg(long, value_parser = ServerUrl::parse)]
     url: Option<ServerUrl>,
 
-    /// File with the secret of an API key on its first line [default: the environment variable YAMABIKO_API_KEY]
+    /// File with the secret of an API key on its first line [default: a variable, see below]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
 }

@@ -48,8 +48,7 @@ mod tests {
         let page = "# HELP a_total Some.\n# TYPE a_total counter\na_total{reason=\"x y\"} 2\na_total{reason=\"}\"} 3 # {trace=\"1\"} 1\n\
                     a_total_b 7\nb 1.5\nnonsense\nc{ 1\nd NaN 5\n# EOF\n";
         let samples = MetricSamples::parse(page);
-        assert_eq!(samples.sum("a_total"), 5.0);
-        assert_eq!(samples.get("a_total{reason=\"x y\"}"), Some(2.0));
+        assert_eq!((samples.sum("a_total"), samples.get("a_total{reason=\"x y\"}")), (5.0, Some(2.0)));
         assert_eq!((samples.get("b"), samples.sum("b"), samples.sum("missing")), (Some(1.5), 1.5, 0.0));
         assert_eq!(samples.get("a_total"), None);
     }

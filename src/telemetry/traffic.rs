@@ -59,6 +59,7 @@ impl Traffic {
     }
 
     /// The busiest channels and senders. The first question turns counting on, so that its answer is empty.
+    #[must_use]
     pub fn busiest(&self) -> BusiestNames {
         self.busiest_at(Instant::now())
     }
@@ -180,6 +181,7 @@ mod tests {
         assert!(counts.0.len() <= NAMES);
         let busiest = counts.rates(Duration::from_secs(1));
         assert_eq!(busiest[0].name, "flood");
-        assert!(busiest[0].per_second > 1900.0 - 102_000.0 / NAMES as f64, "{:?}", busiest[0]);
+        // Of 2,000, with an error of 102,000 / 1,024 at most.
+        assert!(busiest[0].per_second > 1_900.0, "{:?}", busiest[0]);
     }
 }
