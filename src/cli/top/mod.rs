@@ -35,9 +35,9 @@ Keys:
   r                reverse the order             p, Space         pause
 
 The figures are those of /api/v1/nodes and /api/v1/traffic. The key is read from --key-file or the variable
-YAMABIKO_API_KEY and needs the scope `read`. On a loopback address of a server without keys, none is needed. Rates are those between two requests. Nodes count
-the messages of channels and users only while somebody asks. Users are those of native channels, and members that send
-client events to presence channels.";
+YAMABIKO_API_KEY and needs the scope `read`. On a loopback address of a server without keys, none is needed. Rates are
+those between two requests. Nodes count the messages of channels and users only while somebody asks. Users are those of
+native channels, and members that send client events to presence channels.";
 
 /// The size of a frame that is not shown on a terminal.
 const PAGE: (u16, u16) = (80, 24);
