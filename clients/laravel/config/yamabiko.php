@@ -53,4 +53,16 @@ return [
         'secret' => env('PUSHER_APP_SECRET', env('REVERB_APP_SECRET')),
     ],
 
+    /*
+     * The server that yamabiko:start runs. Without `binary`, it is vendor/bin/yamabiko, the one in PATH, or the release of
+     * this version, downloaded from `releases` (the address of the folder that has SHA256SUMS) to storage/app/yamabiko.
+     */
+    'server' => [
+        'binary' => env('YAMABIKO_BINARY'),
+        'version' => '0.1.0',
+        'releases' => env('YAMABIKO_RELEASES_URL'),
+        'sha256' => env('YAMABIKO_SHA256'), // of the archive: compared in addition to SHA256SUMS
+        'config' => env('YAMABIKO_CONFIG'), // a TOML file with settings, relative to the application
+    ],
+
 ];

@@ -3,25 +3,27 @@
 namespace Yamabiko\Laravel;
 
 use Illuminate\Broadcasting\BroadcastManager;
+use Illuminate\Container\Container as App;
 use Illuminate\Contracts\Config\Repository;
 use Illuminate\Contracts\Container\Container;
 use Illuminate\Contracts\Foundation\CachesConfiguration;
-use Illuminate\Contracts\Redis\Factory as Redis;
-use Illuminate\Http\Client\Factory as Http;
+use Illuminate\Foundation\Console\AboutCommand;
+use Illuminate\Foundation\DevCommands;
 use Illuminate\Routing\Route;
 use Illuminate\Routing\Router;
 use Illuminate\Support\ServiceProvider;
-use InvalidArgumentException;
-use Yamabiko\Laravel\Broadcasting\YamabikoBroadcaster;
+use Yamabiko\Laravel\Broadcasting\BroadcasterFactory;
+use Yamabiko\Laravel\Console\HealthCommand;
+use Yamabiko\Laravel\Console\InstallCommand;
+use Yamabiko\Laravel\Console\ReloadCommand;
+use Yamabiko\Laravel\Console\StartCommand;
 use Yamabiko\Laravel\Console\WorkCommand;
+use Yamabiko\Laravel\Http\DemoController;
 use Yamabiko\Laravel\Http\GateController;
 use Yamabiko\Laravel\Http\TokenController;
 use Yamabiko\Laravel\Http\VerifySignature;
 use Yamabiko\Laravel\Http\WebhookController;
-use Yamabiko\Laravel\Publishing\HttpPublisher;
-use Yamabiko\Laravel\Publishing\Publisher;
-use Yamabiko\Laravel\Publishing\RedisPublisher;
-use Yamabiko\Laravel\Publishing\StreamPublisher;
+use Yamabiko\Laravel\Publishing\PublisherFactory;
 use Yamabiko\Laravel\Tokens\ChannelRules;
 use Yamabiko\Laravel\Tokens\TokenIssuer;
 use Yamabiko\Laravel\Users\UserResolver;
@@ -39,7 +41,7 @@ class YamabikoServiceProvider extends ServiceProvider
         $this->app->singleton(Settings::class, fn (Container $app) => new Settings($app->make('config')));
         $this->app->singleton(TokenIssuer::class, fn (Container $app) => self::tokens($app->make(Settings::class)));
         $this->app->singleton(Yamabiko::class, fn (Container $app) => new Yamabiko(
-            fn (string $via) => self::publisher($app, $via),
+            fn (string $via) => $app->make(PublisherFactory::class)->make($via),
             $app->make(Settings::class)->text('via'),
             $app->make(Settings::class)->text('tokens.url'),
             $app->make(TokenIssuer::class),
@@ -51,12 +53,32 @@ class YamabikoServiceProvider extends ServiceProvider
     public function boot(): void
     {
         $this->callAfterResolving(BroadcastManager::class, function (BroadcastManager $manager): void {
-            $manager->extend('yamabiko', fn (Container $app, array $config) => self::broadcaster($app, $config));
+            // Laravel 13 binds the closure to the manager: it must not use this class.
+            $manager->extend('yamabiko', fn (Container $app, array $config) => $app->make(BroadcasterFactory::class)->make($config));
         });
         $this->callAfterResolving('blade.compiler', ConnectionDirective::register(...));
+        $this->loadViewsFrom(__DIR__.'/../resources/views', 'yamabiko');
         self::addRoutes();
         if ($this->app->runningInConsole()) {
-            $this->commands([WorkCommand::class]);
+            $this->commands([HealthCommand::class, InstallCommand::class, ReloadCommand::class, StartCommand::class, WorkCommand::class]);
+            $this->joinLaravel();
+        }
+    }
+
+    /** Commands of newer versions of Laravel that this package takes part in: `reload`, `dev` and `about`. */
+    private function joinLaravel(): void
+    {
+        if (method_exists($this, 'reloads')) {
+            $this->reloads('yamabiko:reload', 'yamabiko');
+        }
+        if (class_exists(DevCommands::class)) {
+            DevCommands::artisan('yamabiko:start', 'yamabiko');
+        }
+        if (class_exists(AboutCommand::class)) {
+            AboutCommand::add('Yamabiko', fn () => [
+                'Publishes via' => $this->app->make(Settings::class)->text('via'),
+                'Redis prefix' => $this->app->make(Settings::class)->redisPrefix(),
+            ]);
         }
     }
 
@@ -90,6 +112,14 @@ class YamabikoServiceProvider extends ServiceProvider
             return $this->post($uri, GateController::class)->defaults('gate', $gate)
                 ->middleware(VerifySignature::class)->withoutMiddleware(VerifySignature::INSTEAD_OF);
         });
+        Router::macro('yamabikoDemo', function (string $uri = '/yamabiko'): void {
+            /** @var Router $this */
+            if (App::getInstance()->make('app')->environment() === 'local') {
+                $this->get($uri, [DemoController::class, 'page']);
+                $this->get("{$uri}/client.js", [DemoController::class, 'client']);
+                $this->get("{$uri}/token", [DemoController::class, 'token']);
+            }
+        });
         Router::macro('yamabikoToken', function (string $uri = '/websocket/token'): Route {
             /** @var Router $this */
             return $this->get($uri, TokenController::class);
@@ -103,42 +133,6 @@ class YamabikoServiceProvider extends ServiceProvider
             $settings->text('tokens.algorithm'),
             $settings->optionalText('tokens.kid'),
             $settings->number('tokens.ttl'),
-        );
-    }
-
-    private static function publisher(Container $app, string $via): Publisher
-    {
-        $settings = $app->make(Settings::class);
-        $connection = $settings->optionalText('redis.connection');
-
-        return match ($via) {
-            'redis' => new RedisPublisher($app->make(Redis::class), $connection),
-            'stream' => new StreamPublisher($app->make(Redis::class), $connection, $settings->optionalText('app.id')),
-            'http' => new HttpPublisher(
-                $app->make(Http::class),
-                $settings->text('http.url'),
-                $settings->optionalText('http.key'),
-                $settings->number('http.timeout'),
-                $settings->optionalText('app.id'),
-            ),
-            default => throw new InvalidArgumentException("yamabiko.via must be redis, stream or http, not {$via}."),
-        };
-    }
-
-    /** @param  array<array-key, mixed>  $config  of the broadcast connection, whose `via`, `key` and `secret` precede those of config/yamabiko.php */
-    private static function broadcaster(Container $app, array $config): YamabikoBroadcaster
-    {
-        $settings = $app->make(Settings::class);
-        $text = fn (string $key, ?string $default): ?string => is_string($config[$key] ?? null) ? $config[$key] : $default;
-        $publisher = self::publisher($app, (string) $text('via', $settings->text('via')));
-
-        return new YamabikoBroadcaster(
-            $app->make(Redis::class),
-            $text('connection', $settings->optionalText('redis.connection')),
-            $settings->redisPrefix(),
-            $text('key', $settings->optionalText('app.key')),
-            $text('secret', $settings->optionalText('app.secret')),
-            $publisher instanceof Publishing\EventPublisher ? $publisher : null,
         );
     }
 }

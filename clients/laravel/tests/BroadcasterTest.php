@@ -2,13 +2,16 @@
 
 namespace Yamabiko\Laravel\Tests;
 
+use Closure;
 use Illuminate\Broadcasting\BroadcastException;
 use Illuminate\Broadcasting\BroadcastManager;
 use Illuminate\Http\Request;
 use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
+use Yamabiko\Laravel\Broadcasting\YamabikoBroadcaster;
 use Yamabiko\Laravel\Tests\Support\Server;
 use Yamabiko\Laravel\Tests\Support\TestCase;
 use Yamabiko\Laravel\Tests\Support\WebSocket;
+use Yamabiko\Laravel\YamabikoServiceProvider;
 
 /** The broadcast connection "yamabiko": pages of the Pusher protocol are authorised by it and get what it broadcasts. */
 final class BroadcasterTest extends TestCase
@@ -131,5 +134,19 @@ final class BroadcasterTest extends TestCase
         $broadcaster->channel('Chat.1', fn () => true);
         $this->expectExceptionMessage('PUSHER_APP_KEY');
         $broadcaster->auth(self::request(['socket_id' => '1.2', 'channel_name' => 'private-Chat.1']));
+    }
+
+    public function test_the_driver_works_when_laravel_binds_it_to_its_manager(): void
+    {
+        // As Laravel 13 does.
+        $manager = new class ($this->app) extends BroadcastManager {
+            public function extend($driver, Closure $callback)
+            {
+                return parent::extend($driver, $callback->bindTo($this, $this::class));
+            }
+        };
+        $this->app->instance(BroadcastManager::class, $manager);
+        (new YamabikoServiceProvider($this->app))->boot();
+        $this->assertInstanceOf(YamabikoBroadcaster::class, $manager->connection('yamabiko'));
     }
 }

@@ -168,7 +168,7 @@ final class PublishingTest extends TestCase
 
             $user = self::user(200 + $index);
             $page = self::page(Yamabiko::token($user, 'chat:a'));
-            Yamabiko::ban($user, time() + 60);
+            Yamabiko::ban($user, time() + 3600);
             $this->assertSame(4401, $page->closeCode());
             $this->assertRefused(Yamabiko::token($user, 'chat:a'));
         }

@@ -4,6 +4,7 @@ namespace Skeleton;
 
 use Dotenv\Dotenv;
 use Illuminate\Auth\AuthManager;
+use Illuminate\Auth\Middleware\Authenticate;
 use Illuminate\Broadcasting\BroadcastManager;
 use Illuminate\Bus\Dispatcher as Jobs;
 use Illuminate\Cache\CacheManager;
@@ -42,6 +43,23 @@ final class Application extends Container
 {
     /** @var list<ServiceProvider> */
     private array $providers = [];
+
+    /**
+     * Boots the providers, and loads the routes.
+     *
+     * @param  list<class-string<ServiceProvider>>  $providers
+     */
+    public static function configure(string $basePath, array $providers): self
+    {
+        $app = new self($basePath);
+        array_map($app->register(...), $providers);
+        $app->boot();
+        $app->make(BroadcastManager::class)->routes(['middleware' => ['auth']]);
+        require $app->basePath('routes/channels.php');
+        require $app->basePath('routes/web.php');
+
+        return $app;
+    }
 
     public function __construct(private readonly string $basePath)
     {
@@ -168,7 +186,12 @@ final class Application extends Container
         $this->singleton('events', fn () => new Events($this));
         $this->alias('events', EventsContract::class);
         $this->singleton('files', fn () => new Filesystem);
-        $this->singleton('router', fn () => new Router($this->make('events'), $this));
+        $this->singleton('router', function () {
+            $router = new Router($this->make('events'), $this);
+            $router->aliasMiddleware('auth', Authenticate::class);
+
+            return $router;
+        });
         $this->alias('router', Router::class);
         $this->alias('router', BindingRegistrar::class);
         $this->alias('router', \Illuminate\Contracts\Routing\Registrar::class);

@@ -10,6 +10,7 @@ foreach (['Auth', 'Broadcasting', 'Bus', 'Cache', 'Config', 'Console', 'Containe
 }
 require_once 'Dotenv/autoload.php';
 require_once 'GuzzleHttp/autoload.php';
+require_once __DIR__.'/helpers.php';
 
 spl_autoload_register(function (string $class): void {
     $folders = [

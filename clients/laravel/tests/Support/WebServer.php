@@ -12,11 +12,11 @@ final class WebServer
     private readonly Process $process;
 
     /** @param  array<string, string>  $environment */
-    public function __construct(string $script, array $environment)
+    public function __construct(string $script, array $environment, ?string $root = null)
     {
         for ($attempt = 0; $attempt < 5; $attempt++) {
             $port = Ports::free();
-            $process = new Process([PHP_BINARY, '-S', "127.0.0.1:{$port}", $script], $environment + ['PHP_CLI_SERVER_WORKERS' => '2']);
+            $process = new Process([PHP_BINARY, '-S', "127.0.0.1:{$port}", ...($root === null ? [] : ['-t', $root]), $script], $environment);
             try {
                 $process->until(fn (string $log) => str_contains($log, 'started'));
             } catch (RuntimeException) {

@@ -1,28 +1,39 @@
-// The source of pusher-recovery.mjs and pusher-recovery.js. Run `node build.mjs` after a change.
+// A plugin for pusher-js 7 and 8.
+
+/** A position of a channel, from a frame or from the HTTP API. */
+export type Position = string;
+
+export interface Recovering {
+  /** The next subscription to the channel starts after this position. */
+  startFrom(channel: string, position: Position): void;
+}
 
 const { parse } = JSON;
 
 // Positions of one epoch are compared by their offsets.
-const isOld = (id, last) => {
+const isOld = (id: Position, last: Position) => {
   const [epoch, offset] = id.split("-");
-  return last.startsWith(epoch + "-") && +offset <= +last.split("-")[1];
+  return last.startsWith(epoch + "-") && +offset! <= +last.split("-")[1]!;
 };
 
 // What a page keeps from one connection to the next.
 class Session {
-  constructor(pusher, positions) {
-    this.pusher = pusher;
-    // The position of each channel.
+  pusher: any;
+  /** The position of each channel. */
+  last: Record<string, Position>;
+  /** The signature of each channel, and that of the user under "". */
+  auth: Record<string, { data: object; connection: number; isReused?: boolean }> = {};
+  connections = 0;
+  socketId: string | undefined;
+
+  constructor(positions?: Record<string, Position>) {
     this.last = { ...positions };
-    // The signature of each channel, and that of the user under "".
-    this.auth = {};
-    this.connections = 0;
   }
 
   // A signature is valid for as long as the connections have the same socket_id. It is used once on each of them: a second request is
   // for another one, such as the new key of an encrypted channel.
-  remember(authorize) {
-    return (params, callback) => {
+  remember(authorize: any) {
+    return (params: any, callback: any) => {
       const name = params.channelName || "";
       const kept = this.auth[name];
       if (kept && kept.connection < this.connections) {
@@ -30,7 +41,7 @@ class Session {
         kept.isReused = true;
         return callback(null, { ...kept.data });
       }
-      authorize(params, (error, data) => {
+      authorize(params, (error: unknown, data: object) => {
         if (!error && params.socketId === this.socketId)
           this.auth[name] = { data: { ...data }, connection: this.connections };
         callback(error, data);
@@ -38,13 +49,13 @@ class Session {
     };
   }
 
-  attach(socket, url) {
+  attach(socket: any, url: string) {
     const send = socket.send;
-    socket.send = (text) => send.call(socket, this.withPosition(text));
-    const intercept = (name, change) => {
-      let handle;
+    socket.send = (text: string) => send.call(socket, this.withPosition(text));
+    const intercept = (name: string, change: (event: any) => any) => {
+      let handle: any;
       Object.defineProperty(socket, "on" + name, { get() {}, set: (handler) => (handle = handler) });
-      socket.addEventListener(name, (event) => (event = change(event)) && handle && handle(event));
+      socket.addEventListener(name, (event: any) => (event = change(event)) && handle && handle(event));
     };
     intercept("message", (message) => this.isNew(parse(message.data)) && message);
     // pusher-js 7 gives up WebSocket when two connections break within minutes.
@@ -53,7 +64,7 @@ class Session {
     return socket;
   }
 
-  withPosition(text) {
+  withPosition(text: string) {
     const frame = parse(text);
     const since = frame.event === "pusher:subscribe" && this.last[frame.data.channel];
     if (!since) return text;
@@ -61,7 +72,7 @@ class Session {
     return JSON.stringify(frame);
   }
 
-  isNew({ event = "", channel, data, id }) {
+  isNew({ event = "", channel, data, id }: any) {
     if (event === "pusher:connection_established") {
       const { socket_id } = parse(data);
       if (this.socketId !== socket_id) this.auth = {};
@@ -95,14 +106,14 @@ class Session {
 }
 
 // By the key of the app, which ends with the token of the session.
-const sessions = {};
-const runtimes = new Set();
+const sessions: Record<string, Session> = {};
+const runtimes = new Set<unknown>();
 
-const install = (runtime) => {
+const install = (runtime: any) => {
   if (runtimes.has(runtime)) return;
   runtimes.add(runtime);
   const create = runtime.createWebSocket;
-  runtime.createWebSocket = function (url) {
+  runtime.createWebSocket = function (url: string) {
     const session = sessions[url.replace(/.*\/app\/|\?.*/g, "")];
     return session ? session.attach(create.call(this, url + "&recovery=2"), url) : create.call(this, url);
   };
@@ -111,13 +122,18 @@ const install = (runtime) => {
 const token = () =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => (byte + 256).toString(16).slice(1)).join("");
 
-export default function recovery(Pusher, positions) {
-  install(Pusher.Runtime);
-  return class extends Pusher {
-    constructor(key, options) {
+/** A Pusher class whose instances get every message of channels with a history exactly once. */
+export default function recovery<P extends new (...options: any[]) => any>(
+  Pusher: P,
+  positions?: Record<string, Position>,
+): (new (...options: ConstructorParameters<P>) => InstanceType<P> & Recovering) & P {
+  const Base = Pusher as any;
+  install(Base.Runtime);
+  return class extends Base {
+    constructor(key: string, options: object) {
       if (!key.includes("~")) key += "~" + token();
       // It connects at once, or later.
-      const session = (sessions[key] = new Session(null, positions));
+      const session = (sessions[key] = new Session(positions));
       super(key, options);
       this.session = session;
       session.pusher = this;
@@ -125,12 +141,11 @@ export default function recovery(Pusher, positions) {
         if (this.config[name]) this.config[name] = session.remember(this.config[name]);
     }
 
-    // The next subscription to the channel starts after this position.
-    startFrom(channel, position) {
+    startFrom(channel: string, position: Position) {
       this.session.last[channel] = position;
     }
 
-    unsubscribe(channel) {
+    unsubscribe(channel: string) {
       super.unsubscribe(channel);
       delete this.session.last[channel];
       delete this.session.auth[channel];
@@ -140,5 +155,5 @@ export default function recovery(Pusher, positions) {
       super.disconnect();
       this.session.auth = {};
     }
-  };
+  } as any;
 }
