@@ -51,7 +51,7 @@ pub(super) struct NodeEntry {
     messages_accepted: u64,
     /// Messages of clients that were refused.
     messages_refused: u64,
-    /// Messages that arrived for delivery, from all nodes and from applications. Every node receives all of them.
+    /// Messages that arrived from the broker: those of clients and applications, and those between nodes. Every node receives all of them.
     messages_received: u64,
     /// Copies written to connections.
     deliveries: u64,

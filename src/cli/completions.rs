@@ -1,7 +1,6 @@
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::{Shell, generate};
 
-use super::arguments::Arguments;
 use super::{Failure, output};
 
 const EXAMPLES: &str = "\
@@ -16,8 +15,9 @@ pub(super) struct Args {
     shell: Shell,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+/// `command` is the whole command line.
+pub(super) fn run(args: &Args, mut command: Command) -> Result<(), Failure> {
     let mut script = Vec::new();
-    generate(args.shell, &mut Arguments::command(), "yamabiko", &mut script);
+    generate(args.shell, &mut command, "yamabiko", &mut script);
     output::line(String::from_utf8_lossy(&script).trim_end())
 }

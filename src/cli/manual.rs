@@ -2,10 +2,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::CommandFactory;
+use clap::Command;
 
 use super::Failure;
-use super::arguments::Arguments;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -13,10 +12,10 @@ pub(super) struct Args {
     folder: PathBuf,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+/// `command` is the whole command line.
+pub(super) fn run(args: &Args, command: Command) -> Result<(), Failure> {
     let folder = args.folder.display();
     fs::create_dir_all(&args.folder).with_context(|| format!("cannot create {folder}"))?;
-    clap_mangen::generate_to(Arguments::command(), &args.folder)
-        .with_context(|| format!("cannot write to {folder}"))?;
+    clap_mangen::generate_to(command, &args.folder).with_context(|| format!("cannot write to {folder}"))?;
     Ok(())
 }

@@ -78,7 +78,7 @@ fn execute(arguments: &Arguments) -> Result<(), Failure> {
         Some(Command::Check(args)) => check::run(args, || Ok(load(AuthKeys::Optional)?)),
         Some(Command::Top(args)) => top::run(args, || Ok(load(AuthKeys::Optional)?)),
         Some(Command::Config(args)) => config::run(args, load),
-        Some(Command::Completions(args)) => completions::run(args),
-        Some(Command::Manual(args)) => manual::run(args),
+        Some(Command::Completions(args)) => completions::run(args, Arguments::command()),
+        Some(Command::Manual(args)) => manual::run(args, Arguments::command()),
     }
 }

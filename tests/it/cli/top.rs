@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -26,6 +27,8 @@ fn flood(server: &Server, id: i64, channel: &str) -> mpsc::Sender<()> {
         while ended.try_recv() == Err(mpsc::TryRecvError::Empty) {
             client.say(&json!({ "message": "again" }));
             client.expect_sent();
+            // Its own copy.
+            client.expect_json();
         }
     });
     end
@@ -104,8 +107,10 @@ fn on_a_terminal_it_is_steered_by_keys_and_restores_the_screen() {
     });
     let mut seen = String::new();
     let mut expect = |wanted: &str| {
-        let start = seen.len();
+        let (start, deadline) = (seen.len(), Instant::now() + PATIENCE);
         while !seen[start..].contains(wanted) {
+            // The screen changes every second.
+            assert!(Instant::now() < deadline, "no {wanted:?}: {seen:?}");
             seen.push_str(
                 &screen.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {wanted:?}: {seen:?}")),
             );
