@@ -9,7 +9,7 @@ use utoipa::{Modify, OpenApi, openapi};
 #[openapi(
     info(
         title = "Yamabiko",
-        description = "Publishes messages, closes connections, and reads channels, histories, connections and users, on all nodes."
+        description = "Publishes messages, closes connections, and reads channels, histories, connections, users and nodes, on all nodes."
     ),
     modifiers(&BearerKey)
 )]

@@ -13,6 +13,7 @@ mod guard;
 mod history;
 mod listing;
 mod node_query;
+mod nodes;
 mod page;
 mod problem;
 mod publish;
@@ -26,6 +27,7 @@ mod routes;
 mod scope;
 mod settings;
 mod state;
+mod traffic;
 mod users;
 
 pub use access::{Access, AccessError, ApiKeys, Caller};

@@ -32,6 +32,10 @@ pub(super) enum NodeQuery {
     Connection { id: SocketId },
     /// The users of its connections.
     Users { after: String, limit: usize },
+    /// The node itself.
+    Node {},
+    /// Its busiest channels and senders.
+    Traffic { limit: usize },
 }
 
 /// Whose connections to list.
@@ -96,6 +100,8 @@ impl ApiState {
             NodeQuery::Users { after, limit } => {
                 serde_json::to_string(&self.own_users(&after, bounded(limit)).await)
             }
+            NodeQuery::Node {} => serde_json::to_string(&self.own_node().await),
+            NodeQuery::Traffic { limit } => serde_json::to_string(&self.own_traffic(bounded(limit))),
         };
         text.ok()
     }

@@ -15,8 +15,8 @@ use super::document::{self, Document};
 use super::guard::{Guard, guard};
 use super::request::discard;
 use super::{
-    Access, ApiState, Problem, Scope, channels, connections, disconnect, history, page, publish,
-    publish_batch, reload, revocations, users,
+    Access, ApiState, Problem, Scope, channels, connections, disconnect, history, nodes, page, publish,
+    publish_batch, reload, revocations, traffic, users,
 };
 
 /// The path of the API below the prefix of its port.
@@ -44,7 +44,9 @@ pub fn routes(state: Arc<ApiState>, access: &Access, prefix: &str) -> Router {
         .routes(routes!(connections::connections))
         .routes(routes!(connections::connection))
         .routes(routes!(users::users))
-        .routes(routes!(users::user));
+        .routes(routes!(users::user))
+        .routes(routes!(nodes::nodes))
+        .routes(routes!(traffic::traffic));
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
         .merge(guarded(Scope::Publish, publishing))
         .merge(guarded(Scope::Disconnect, closing))

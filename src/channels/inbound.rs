@@ -235,6 +235,7 @@ impl Channels {
         hold: Option<OwnedSemaphorePermit>,
         last_events: Option<LastEventsGuard<'_>>,
     ) {
+        self.metrics.traffic.count(scoped.as_str(), || sender(event));
         let position = entry.map(|entry| entry.position);
         let encode = |encoding| match entry {
             Some(entry) => entry.frame(encoding, || self.message(event, channel, Some(entry), encoding)),
@@ -312,6 +313,12 @@ struct LastEventsGuard<'a> {
     state: MutexGuard<'a, State>,
     /// The event has arrived by the topic of the channel.
     by_topic: bool,
+}
+
+/// The member that has sent a client event, in the scope of the app.
+fn sender(event: &Broadcast) -> Option<String> {
+    let user = event.user_id.as_ref()?;
+    Some(format!("{}{}{}", event.app, ChannelName::SCOPE_END, user.to_text()))
 }
 
 /// Takes a share of the byte budget for all frames of an event: each channel has one with its own copy of the data. Waiting

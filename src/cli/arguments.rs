@@ -1,7 +1,7 @@
 use clap::{Parser, Subcommand};
 
 use super::settings_source::SettingsSource;
-use super::{dev, listen, publish, token};
+use super::{check, completions, dev, listen, manual, publish, token, top};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -11,8 +11,9 @@ Examples:
   yamabiko --config /etc/yamabiko.toml serve
   yamabiko token --id 7 --name Aoi --channel chat:default
   yamabiko config show                          every setting, and the file or variable that set it
+  yamabiko top                                  what the running nodes do
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings.";
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings. `check` has those of monitoring systems.";
 
 const SERVING: &str = "\
 Settings are read from the files given with --config and --env-file and from the environment. `yamabiko config show`
@@ -49,6 +50,15 @@ pub(super) enum Command {
     Config(super::config::Args),
     /// Check the health of the server on this machine, for container health checks
     Healthcheck,
+    /// Check a server for a monitoring system: broker, connections, certificates
+    Check(check::Args),
+    /// Watch nodes, connections, rates, and the busiest channels and users
+    Top(top::Args),
+    /// Print the completions for a shell
+    Completions(completions::Args),
+    /// Write the manual pages, for packages
+    #[command(hide = true)]
+    Manual(manual::Args),
 }
 
 #[cfg(test)]

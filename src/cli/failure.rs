@@ -12,6 +12,8 @@ pub(super) enum Failure {
     Failed(anyhow::Error),
     /// Exit code 1. The log has the error.
     Logged,
+    /// The command has printed its result. This is its exit code.
+    Exit(u8),
     /// The reader of the output is gone, as after `| head`. Not an error.
     OutputClosed,
 }
@@ -22,7 +24,7 @@ impl Failure {
         match self {
             Self::Usage(message) => Some(format!("error: {message}")),
             Self::Failed(error) => Some(format!("error: {error:#}")),
-            Self::Logged | Self::OutputClosed => None,
+            Self::Logged | Self::Exit(_) | Self::OutputClosed => None,
         }
     }
 
@@ -30,6 +32,7 @@ impl Failure {
         match self {
             Self::Usage(_) => ExitCode::from(2),
             Self::Failed(_) | Self::Logged => ExitCode::FAILURE,
+            Self::Exit(code) => ExitCode::from(*code),
             Self::OutputClosed => ExitCode::SUCCESS,
         }
     }

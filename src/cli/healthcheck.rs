@@ -16,7 +16,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     if listen.port() == 0 {
         return Err(Failure::Usage("admin.listen has port 0, so the actual port is unknown".to_owned()));
     }
-    let address = SocketAddr::new(reachable(listen.ip()), listen.port());
+    let address = reachable(listen);
     ask(address).with_context(|| format!("{address} is not healthy"))?;
     Ok(())
 }
@@ -32,11 +32,12 @@ fn ask(address: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The loopback address for an unspecified one.
-fn reachable(ip: IpAddr) -> IpAddr {
-    match ip {
+/// Where a program on this machine reaches a server that listens there: the loopback address for an unspecified one.
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
-    }
+    };
+    SocketAddr::new(ip, listen.port())
 }

@@ -2,12 +2,17 @@
 
 mod arguments;
 mod bench;
+mod certificate;
+mod check;
 mod client;
+mod completions;
 mod config;
 mod dev;
 mod failure;
 mod healthcheck;
+mod http_client;
 mod listen;
+mod manual;
 mod output;
 mod publish;
 mod rlimit;
@@ -16,10 +21,11 @@ mod serve;
 mod settings_source;
 mod signals;
 mod token;
+mod top;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use self::arguments::{Arguments, Command};
 use self::failure::Failure;
@@ -33,7 +39,11 @@ pub fn run() -> ExitCode {
         Err(answer) => {
             // Includes `--help`. Fails if the reader is gone, as in `yamabiko --help | head -1`.
             let _ = answer.print();
-            return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
+            return match answer.exit_code() {
+                0 => ExitCode::SUCCESS,
+                _ if is_check() => ExitCode::from(check::USAGE),
+                code => ExitCode::from(u8::try_from(code).unwrap_or(2)),
+            };
         }
     };
     match execute(&arguments) {
@@ -45,6 +55,12 @@ pub fn run() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Whether the command is `check`, although its arguments are wrong.
+fn is_check() -> bool {
+    let matches = Arguments::command().ignore_errors(true).try_get_matches();
+    matches.is_ok_and(|matches| matches.subcommand_name() == Some("check"))
 }
 
 fn execute(arguments: &Arguments) -> Result<(), Failure> {
@@ -59,6 +75,10 @@ fn execute(arguments: &Arguments) -> Result<(), Failure> {
         Some(Command::Listen(args)) => listen::run(&load(AuthKeys::Optional)?, args),
         Some(Command::Bench(args)) => bench::run(&mut load(AuthKeys::Optional)?, args),
         Some(Command::Healthcheck) => healthcheck::run(&load(AuthKeys::Optional)?),
+        Some(Command::Check(args)) => check::run(args, || Ok(load(AuthKeys::Optional)?)),
+        Some(Command::Top(args)) => top::run(args, || Ok(load(AuthKeys::Optional)?)),
         Some(Command::Config(args)) => config::run(args, load),
+        Some(Command::Completions(args)) => completions::run(args, Arguments::command()),
+        Some(Command::Manual(args)) => manual::run(args, Arguments::command()),
     }
 }

@@ -89,6 +89,26 @@ pub(super) fn shutdown_signal(hangup: Hangup) -> std::io::Result<impl Future<Out
     })
 }
 
+/// Resolves at SIGTERM, SIGINT, SIGQUIT or SIGHUP.
+#[cfg(unix)]
+pub(super) async fn any_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::hangup()];
+    let mut signals: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
+    std::future::poll_fn(|context| {
+        let is_over = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+        if is_over { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
+
+/// Resolves at Ctrl-C.
+#[cfg(not(unix))]
+pub(super) async fn any_end() {
+    let _ = tokio::signal::ctrl_c().await;
+}
+
 /// Resolves at the first Ctrl-C. A second one ends the process at once.
 #[cfg(not(unix))]
 pub(super) fn shutdown_signal(_: Hangup) -> std::io::Result<impl Future<Output = ()>> {

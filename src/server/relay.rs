@@ -147,6 +147,7 @@ impl Relay {
         permit: Option<OwnedSemaphorePermit>,
         removed_keys: &mut RemovedKeys,
     ) {
+        self.metrics.traffic.count(event.channel.as_str(), || Some(event.sender.id.to_text().into_owned()));
         let position = entry.map(|entry| entry.position);
         self.hub.publish_at(&event.channel, position, permit, |_| match entry {
             // All native encodings of a message are the same.

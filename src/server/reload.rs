@@ -131,10 +131,10 @@ impl Parts {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             lines.join("\n")
         })?;
-        self.api_keys.set(&settings.api.keys);
+self.api_keys.set(&settings.api.keys);
         self.native.native.set_rules(&settings.channels);
         self.native.set_gates(&settings.channels, &settings.events, settings.limits.message_bytes);
-        self.context.admission.set_limits(&settings.limits);
+        self.context.set_limits(&settings.limits);
         self.context.set_options(
             ConnectionOptions::new(self.clock, &settings.limits, &settings.heartbeat),
             OriginPolicy::new(&settings.server.origins),

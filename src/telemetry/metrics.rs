@@ -11,13 +11,18 @@ use super::log_metrics::LogMetrics;
 use super::process_metrics::ProcessMetrics;
 use super::text_format::to_text_format;
 use super::token_metrics::TokenMetrics;
+use super::traffic::Traffic;
 use crate::unix_time::unix_time;
 
 /// All metrics of the server, under the names that Prometheus shows.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// What `/api/v1/traffic` shows, not a metric: names have no bound.
+    pub traffic: Traffic,
     pub connections: Gauge,
+    /// The most connections that this node takes.
+    pub connections_limit: Gauge,
     /// Channels with at least one subscriber on this node.
     pub channels: Gauge,
     pub connections_opened: Counter,
@@ -106,7 +111,12 @@ impl Metrics {
         let tokens = TokenMetrics::new(ours);
         let metrics = Self {
             tokens,
+            traffic: Traffic::default(),
             connections: metric!("connections", "Open connections"),
+            connections_limit: metric!(
+                "connections_limit",
+                "The most connections that this node takes, by limits.connections and its file descriptors"
+            ),
             channels: metric!("channels", "Channels with a subscriber on this node"),
             connections_opened: metric!("connections_opened", "Connections opened"),
             connections_closed: metric!("connections_closed", "Connections closed, by reason"),

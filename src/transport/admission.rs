@@ -51,6 +51,11 @@ impl Admission {
         self.per_user.store(limits.connections_per_user, Ordering::Relaxed);
     }
 
+    /// `limits.connections`, if there is such a limit.
+    pub(super) fn limit(&self) -> Option<usize> {
+        Some(self.connections.load(Ordering::Relaxed)).filter(|limit| *limit > 0)
+    }
+
     /// How many connections are open.
     #[must_use]
     pub fn open(&self) -> usize {

@@ -9,7 +9,9 @@ use axum::http::{HeaderMap, Request, Response, Version};
 use super::admission::Admission;
 use super::handshake::asks_for_upgrade;
 use super::inquiries::Inquiries;
-use super::{ConnectionOptions, DisconnectReason, OriginPolicy, PeerAddress, Rejection, TrustedProxies};
+use super::{
+    ConnectionOptions, DisconnectReason, Limits, OriginPolicy, PeerAddress, Rejection, TrustedProxies,
+};
 use crate::telemetry::{Metrics, Reason};
 
 /// What the WebSocket endpoints of a server share.
@@ -56,7 +58,7 @@ impl EndpointContext {
         proxies: TrustedProxies,
         descriptors: usize,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let context = Self {
             admission,
             metrics,
             options: ArcSwap::from_pointee(options),
@@ -65,7 +67,15 @@ impl EndpointContext {
             proxies,
             descriptors,
             new_connections: AtomicU8::new(NewConnections::Serve as u8),
-        })
+        };
+        context.report_limit();
+        Arc::new(context)
+    }
+
+    /// Replaces the limits of connections.
+    pub fn set_limits(&self, limits: &Limits) {
+        self.admission.set_limits(limits);
+        self.report_limit();
     }
 
     /// Message limits and heartbeat.
@@ -144,6 +154,11 @@ impl EndpointContext {
     pub fn on_disconnected(&self, reason: DisconnectReason) {
         self.metrics.connections.dec();
         self.metrics.connections_closed.get_or_create(&Reason::new(reason.label())).inc();
+    }
+
+    fn report_limit(&self) {
+        let limit = self.admission.limit().map_or(self.descriptors, |limit| limit.min(self.descriptors));
+        self.metrics.connections_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
     }
 
     fn on_rejected(&self, rejection: &Rejection, client: Option<IpAddr>) {

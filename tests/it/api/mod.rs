@@ -5,6 +5,7 @@ mod curl;
 mod disconnect;
 mod document;
 mod lists;
+mod nodes;
 mod problems;
 mod publish;
 

@@ -1,17 +1,14 @@
 //! The counts and measurements of a sound run.
 
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
-use tokio_rustls::TlsAcceptor;
 
 use super::{Ran, bench, finish, number, spoiling_server, start, url};
 use crate::support::Server;
 use crate::support::redis::RedisServer;
+use crate::support::tls_proxy::TlsProxy;
 
 #[test]
 fn a_run_without_faults_counts_every_copy_and_exits_0() {
@@ -97,38 +94,12 @@ fn latency_is_measured_from_the_scheduled_time() {
 #[test]
 fn a_run_connects_over_tls() {
     let server = Server::start(|_| {});
-    let address = server.address;
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("ca.pem");
-    std::fs::write(&file, made.cert.pem()).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    // A reverse proxy that ends TLS, as there is before most deployments.
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
-    runtime.spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let mut upstream = tokio::net::TcpStream::connect(address).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
-            });
-        }
-    });
-    let url = [format!("wss://localhost:{port}")];
+    let proxy = TlsProxy::start(server.address, Some(Duration::from_secs(3600)));
+    let roots = proxy.certificate();
+    let url = [format!("wss://localhost:{}", proxy.port())];
     let arguments = ["--connections", "5", "--rate", "50", "--duration", "500ms", "--payload", "20000"];
     let Ran { code, report, err } =
-        finish(start(&url, &arguments, &[("SSL_CERT_FILE", file.to_str().unwrap())]));
+        finish(start(&url, &arguments, &[("SSL_CERT_FILE", roots.to_str().unwrap())]));
     assert_eq!(code, Some(0), "{err}\n{report:#}");
     assert_eq!(number(&report, "/deliveries/received"), number(&report, "/messages/sent") * 5);
 

@@ -1,7 +1,9 @@
 //! The real binary on the command line: what it prints, what it refuses, and with which exit code.
 
+mod check;
 mod commands;
 mod settings;
+mod top;
 mod usage;
 
 use std::process::{Command, Output, Stdio};

@@ -16,6 +16,9 @@ fn help_exits_0_and_wrong_usage_exits_2() {
         &["listen", "--help"],
         &["bench", "--help"],
         &["config", "--help"],
+        &["check", "--help"],
+        &["top", "--help"],
+        &["completions", "--help"],
         &["--version"],
     ] {
         let Ran { code, out, err } = run(arguments, &[]);

@@ -20,6 +20,7 @@ pub mod proxy;
 mod raw;
 pub mod redis;
 mod server;
+pub mod tls_proxy;
 mod token;
 
 pub use client::Client;
