@@ -145,6 +145,7 @@ impl PusherConnection {
                 .map(|state| number(state).to_string());
             let mut frames = vec![server_message::gap(channel.as_str(), id.as_deref())];
             frames.extend(recovering.cached.iter().cloned());
+            recovery.skip(channel, recovering.delivered);
             Replay { frames, end: None }
         };
         self.handle.open(&scoped, replay);
