@@ -1,17 +1,17 @@
 //! The history of channels on this node: what the broker delivers is entered here on its way to the hub, and what a client has
 //! missed is read from here, or else from the broker's store.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::broker::{Broker, ReadAfter, StoreError, StoreRead, StoreState, StoredHistory, StoredMessage};
-use crate::history::{Content, Entry, Limits, Missed, Rings, Since};
+use crate::broker::{Broker, ReadAfter, StoreError, StoreRead, StoreState};
+use crate::history::{Content, Entry, Limits, Missed, Since};
 use crate::message::{ChannelName, Position, Retention, RetentionRules, Stored};
 use crate::unix_time::unix_milliseconds;
 
+use super::history_state::{HistoryState, Missing, Reading};
 use super::stored_entries::{entry, proven};
 
 /// How long to wait before the store is read again after a failure.
@@ -28,23 +28,7 @@ const EXPIRY: Duration = Duration::from_secs(5);
 pub struct Histories {
     broker: Arc<Broker>,
     rules: Arc<RetentionRules>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    rings: Rings,
-    /// The last number that this node has handled. `None`: it does not know.
-    seen: Option<StoreState>,
-    /// See [`Histories::delivered`].
-    delivered: Option<StoreState>,
-    /// Messages up to this number were stored before this node first asked the store. Those that arrive nevertheless were on
-    /// their way to it.
-    first: u64,
-    /// The store could not be read: the next message tells where this node is.
-    is_blind: bool,
-    /// Messages are being read that have not entered the rings yet, or are not published yet: the rings prove nothing.
-    is_catching_up: bool,
+    state: Mutex<HistoryState>,
 }
 
 /// How a dispatch continues what has arrived before.
@@ -72,14 +56,7 @@ impl Histories {
     /// Needs a Tokio runtime, for a background task.
     #[must_use]
     pub fn start(broker: Arc<Broker>, rules: Arc<RetentionRules>, limits: Limits) -> Arc<Self> {
-        let state = State {
-            rings: Rings::new(limits),
-            seen: None,
-            delivered: None,
-            first: 0,
-            is_blind: false,
-            is_catching_up: false,
-        };
+        let state = HistoryState::new(limits);
         let histories = Arc::new(Self { broker, rules, state: Mutex::new(state) });
         if histories.is_on() {
             let weak = Arc::downgrade(&histories);
@@ -113,10 +90,21 @@ impl Histories {
         self.lock().delivered
     }
 
+    /// How far this node has published everything for a client that subscribes to a channel now: what it will not be sent.
+    #[must_use]
+    pub fn delivered_on(&self, channel: &ChannelName) -> Option<StoreState> {
+        self.lock().delivered_on(channel)
+    }
+
+    /// Everything before this number has been published in the hub, while this node catches up.
+    pub fn set_delivered_before(&self, number: u64) {
+        self.lock().set_delivered_before(number);
+    }
+
     /// Everything that has [arrived](Self::arrive), or was missing before it, has been published in the hub. Returns the last number.
     pub fn set_delivered(&self) -> Option<u64> {
         let mut state = self.lock();
-        (state.delivered, state.is_catching_up) = (state.seen, false);
+        (state.delivered, state.is_catching_up, state.reading) = (state.seen, false, None);
         state.seen.map(|seen| seen.number)
     }
 
@@ -195,11 +183,14 @@ impl Histories {
             return Ok(CaughtUp { missed: Vec::new(), gaps });
         };
         if current == seen {
-            self.lock().is_catching_up = false;
+            let mut state = self.lock();
+            (state.is_catching_up, state.reading) = (false, None);
             return Ok(CaughtUp::default());
         }
         let mut channels = channels();
         channels.retain(|channel| self.rules.of(channel).is_some());
+        let reading = Reading { channels: channels.iter().cloned().collect(), until: current };
+        self.lock().reading = Some(reading);
         // What another store has numbered has all been missed.
         let after = if current.store == seen.store { seen.number } else { 0 };
         let read =
@@ -219,7 +210,7 @@ impl Histories {
         let mut state = self.lock();
         let has_seen = state.seen.take().is_some();
         state.rings.restart(0, 0);
-        (state.is_blind, state.is_catching_up) = (true, false);
+        (state.is_blind, state.is_catching_up, state.reading) = (true, false, None);
         channels.retain(|channel| has_seen && self.rules.of(channel).is_some());
         CaughtUp { missed: Vec::new(), gaps: channels }
     }
@@ -305,130 +296,7 @@ impl Histories {
         Ok(history.messages.into_iter().filter_map(|message| entry(message, store)).filter(is_kept).collect())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, HistoryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a node has missed of the store.
-struct Missing {
-    seen: StoreState,
-    current: StoreState,
-    /// The number after which the current store is read.
-    after: u64,
-}
-
-impl State {
-    /// Starts with the first thing that is known of the store.
-    fn start(&mut self, current: StoreState) {
-        self.rings.restart(current.store, current.number);
-        (self.seen, self.first) = (Some(current), current.number);
-        (self.is_blind, self.is_catching_up) = (false, false);
-    }
-
-    fn append(&mut self, channel: &ChannelName, retention: Retention, store: u64, entry: &Arc<Entry>) {
-        if store != self.rings.store() {
-            // It was on its way when another store took over.
-            self.rings.forget(channel);
-        } else if entry.number > self.first {
-            self.rings.append(channel, retention, entry.clone(), unix_milliseconds());
-        }
-        // Of the others, those that follow on the channel may not arrive: the ring would end with this one.
-    }
-
-    /// Whether a client has read further than this node has published, by the numbers of the store.
-    fn is_behind(&self, since: Since) -> bool {
-        let Since::Number { store, number } = since else { return false };
-        self.delivered.is_none_or(|delivered| delivered.store == store && number > delivered.number)
-    }
-
-    /// Enters what was read of the channels with subscribers.
-    fn enter(
-        &mut self,
-        missing: &Missing,
-        histories: Vec<(ChannelName, StoredHistory)>,
-        rules: &RetentionRules,
-    ) -> CaughtUp {
-        let Missing { seen, current, after } = *missing;
-        let is_same = current.store == seen.store;
-        let mut caught_up = CaughtUp::default();
-        if is_same {
-            // What the others have missed was not read.
-            let read: HashSet<&ChannelName> = histories.iter().map(|(channel, _)| channel).collect();
-            let others: Vec<ChannelName> =
-                self.rings.channels().filter(|channel| !read.contains(channel)).cloned().collect();
-            for channel in others {
-                self.rings.forget(&channel);
-            }
-        } else {
-            tracing::warn!(
-                "the store of histories has lost messages: clients that have missed some are told"
-            );
-            self.rings.restart(current.store, current.number);
-        }
-        let mut found: Vec<(ChannelName, u64, StoredMessage)> = Vec::new();
-        for (channel, history) in histories {
-            let has_gap = !is_same || history.is_trimmed;
-            let mut floor = after;
-            if has_gap {
-                self.rings.forget(&channel);
-                floor = history.messages.first().map_or(current.number, |first| first.number - 1);
-                caught_up.gaps.push(channel.clone());
-            }
-            let missed = history.messages.into_iter().filter(|message| message.number <= current.number);
-            found.extend(missed.map(|message| (channel.clone(), floor, message)));
-        }
-        found.sort_by_key(|(_, _, message)| message.number);
-        for (channel, floor, message) in found {
-            let Some(retention) = rules.of(&channel) else { continue };
-            let Some(entry) = entry(message, current.store) else { continue };
-            self.rings.append_after(&channel, retention, entry.clone(), floor, unix_milliseconds());
-            caught_up.missed.push((channel, entry));
-        }
-        self.rings.set_continuous_from(current.number);
-        (self.seen, self.first) = (Some(current), 0);
-        caught_up
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroU64;
-
-    use super::*;
-    use crate::message::{Event, Sender, UserId};
-
-    #[test]
-    fn a_message_from_before_the_start_does_not_prove_that_none_follows() {
-        const STORE: u64 = 9;
-        let limits = Limits { channel_bytes: 1 << 20, total_bytes: 1 << 20 };
-        let retention = Retention { messages: 10, age: Duration::from_secs(60) };
-        let channel = ChannelName::scoped("", "chat:");
-        let position = |offset| Position { epoch: 1, offset: NonZeroU64::new(offset).unwrap() };
-        let mut state = State {
-            rings: Rings::new(limits),
-            seen: None,
-            delivered: None,
-            first: 0,
-            is_blind: false,
-            is_catching_up: false,
-        };
-        // Two messages have been stored. The copy of the first arrives late, and that of the second is lost.
-        state.start(StoreState { store: STORE, number: 2 });
-        let mut append = |number| {
-            let sender = Sender { name: "Aoi".into(), id: UserId::from(7) };
-            let event = Event::new(channel.clone(), sender, "{}".into());
-            let stored = Stored {
-                store: STORE,
-                number,
-                at: unix_milliseconds(),
-                positions: vec![(0, position(number))],
-            };
-            let entry = Arc::new(Entry::new(position(number), &stored, Content::Native(event)));
-            state.append(&channel, retention, STORE, &entry);
-            state.rings.missed(&channel, Since::Position(position(1)), unix_milliseconds())
-        };
-        assert!(append(1).is_none(), "the store has to be read");
-        assert!(append(3).is_none());
     }
 }

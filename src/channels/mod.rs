@@ -14,6 +14,7 @@ mod effect;
 mod heartbeat;
 mod histories;
 mod history;
+mod history_state;
 mod inbound;
 mod lingering_node;
 mod node_queries;

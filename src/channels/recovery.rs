@@ -19,6 +19,12 @@ impl Channels {
         self.histories.delivered()
     }
 
+    /// The same for a client that subscribes to this channel now.
+    #[must_use]
+    pub fn delivered_on(&self, app: &str, channel: &ChannelName) -> Option<StoreState> {
+        self.histories.delivered_on(&scoped(app, channel))
+    }
+
     /// What a client of a channel has missed, if this node knows and has delivered all of it. The connection must have joined the
     /// channel [gated](crate::hub::ConnectionHandle::join) before.
     #[must_use]

@@ -92,6 +92,7 @@ impl Relay {
             self.channels.tell_gap(channel);
         }
         for (channel, entry) in missed {
+            self.histories.set_delivered_before(entry.number);
             match &entry.content {
                 Content::Native(event) => self.deliver(event, Some(&entry), None, removed_keys),
                 Content::App(event) => self.channels.deliver_missed(&channel, event, &entry),

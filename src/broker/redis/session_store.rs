@@ -72,11 +72,12 @@ impl SessionStore {
         Ok((!fields.is_empty()).then_some(fields))
     }
 
-    /// When a session was last claimed. `None`: there is none, or Redis cannot be asked.
-    pub async fn claimed_at(&self, session: &str) -> Option<u64> {
+    /// When a session was last claimed. `None`: there is none, or Redis denies the keys.
+    pub async fn claimed_at(&self, session: &str) -> Result<Option<u64>, StoreError> {
         let (reply, read) = oneshot::channel();
         self.send(SessionCommand::ReadClaim(self.session(session), reply));
-        timeout(FIND_WITHIN, read).await.ok()?.ok()?
+        let claimed_at = timeout(FIND_WITHIN, read).await.map_err(|_| StoreError::Unreachable)?;
+        claimed_at.map_err(|_| StoreError::Unreachable)
     }
 
     /// Tells the other nodes that this one is alive. `ttl` is how long that is remembered.

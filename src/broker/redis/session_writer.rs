@@ -138,9 +138,10 @@ impl SessionWriter {
                     Value::ServerError(error) if !is_denial(&error) => drop(found),
                     reply => drop(found.send(fields(reply).unwrap_or_default())),
                 },
-                SessionCommand::ReadClaim(_, read) => {
-                    let _ = read.send(text(reply).and_then(|text| text.parse().ok()));
-                }
+                SessionCommand::ReadClaim(_, read) => match reply {
+                    Value::ServerError(error) if !is_denial(&error) => drop(read),
+                    reply => drop(read.send(text(reply).and_then(|text| text.parse().ok()))),
+                },
                 SessionCommand::ReadSign(_, read) => {
                     let left = match replies.next() {
                         Some(Value::Int(left)) => u64::try_from(left).ok(),

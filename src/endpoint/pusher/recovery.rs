@@ -108,6 +108,14 @@ impl Recovery {
         }
     }
 
+    /// The client has been told that what is missing on a channel ends here: it goes on from there, also if it comes back before it has
+    /// proven anything.
+    pub(super) fn skip(&mut self, channel: &ChannelName, end: Option<StoreState>) {
+        if let Some(waiting) = self.unproven.iter_mut().find(|unproven| unproven.channel == *channel) {
+            waiting.since = end;
+        }
+    }
+
     /// The client has been sent what it has missed on a channel. Returns the ticket for its proof; `None` if the client no longer
     /// wants it.
     pub(super) fn sent(&mut self, channel: &ChannelName) -> Option<u32> {

@@ -39,7 +39,7 @@ impl PusherConnection {
             return (None, None);
         }
         let has_history = self.channels().has_history(inner.app_id(), channel);
-        let delivered = self.channels().delivered().filter(|_| has_history);
+        let delivered = self.channels().delivered_on(inner.app_id(), channel).filter(|_| has_history);
         let position = |since: Option<Since>| {
             let since = since.or(delivered.map(number)).filter(|_| has_history);
             since.filter(|_| self.tells_positions()).map(|since| since.to_string())
@@ -145,6 +145,7 @@ impl PusherConnection {
                 .map(|state| number(state).to_string());
             let mut frames = vec![server_message::gap(channel.as_str(), id.as_deref())];
             frames.extend(recovering.cached.iter().cloned());
+            recovery.skip(channel, recovering.delivered);
             Replay { frames, end: None }
         };
         self.handle.open(&scoped, replay);

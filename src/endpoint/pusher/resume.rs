@@ -136,11 +136,16 @@ impl PusherConnection {
         match resumed {
             Some(session) => {
                 let until = self.channels().clock() + milliseconds(KEPT_AFTER_CLOSE);
-                for ended in sessions.keep(key, self, session, until) {
-                    self.context.end_session(ended);
-                }
+                self.keep_again(key, session, until);
             }
             None => sessions.forget(key, self),
+        }
+    }
+
+    /// Keeps a session that this connection has claimed and does not resume.
+    pub(super) fn keep_again(self: &Arc<Self>, key: SessionKey, session: KeptSession, until: u64) {
+        for ended in self.context.sessions.keep(key, self, session, until) {
+            self.context.end_session(ended);
         }
     }
 

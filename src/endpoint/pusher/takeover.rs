@@ -61,18 +61,25 @@ impl PusherConnection {
         }
     }
 
-    /// Resumes a session that this node has kept, unless the page has begun another one elsewhere: while this node could not reach
-    /// Redis, the others did not know of this one.
+    /// Resumes a session that this node has kept, unless the page has gone on or begun another one elsewhere: while this node could not
+    /// reach Redis, the others could not ask it.
     pub(super) async fn resume_latest(self: Arc<Self>, key: SessionKey, session: KeptSession) {
         let latest = match self.channels().session_store() {
             Some(store) => store.claimed_at(&key.to_text()).await,
-            None => None,
+            None => Ok(None),
         };
-        if latest.is_some_and(|latest| latest > session.claimed_at) {
-            self.context.leave_moved(session);
-            self.take_over(key).await;
-        } else {
-            self.settle(key, Some(session));
+        match latest {
+            Ok(Some(latest)) if latest > session.claimed_at => {
+                self.context.leave_moved(session);
+                self.take_over(key).await;
+            }
+            Ok(_) => self.settle(key, Some(session)),
+            Err(_) => {
+                // What the page has subscribed to elsewhere would be lost without a word. It connects again in a second.
+                let until = session.until;
+                self.keep_again(key, session, until);
+                self.refuse(&close::UNAVAILABLE);
+            }
         }
     }
 

@@ -120,6 +120,11 @@ fn a_page_is_told_of_a_gap() {
     say(&server, "private-h.1", 102);
     page.expect("E", "private-h.1", &json!(102));
     server.expect_metric(r#"yamabiko_pusher_recoveries_total{reason="gap"}"#, 1);
+    // Gone before it has proven anything, it goes on after the gap.
+    page.client.vanish();
+    say(&server, "private-h.1", 103);
+    let mut page = Page::of_session(&server, TOKEN);
+    assert_eq!(page.recover("private-h.1", None), [json!(102), json!(103)]);
 }
 
 #[test]

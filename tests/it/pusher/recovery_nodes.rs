@@ -122,6 +122,48 @@ fn the_session_that_was_begun_last_counts_after_an_outage() {
 }
 
 #[test]
+fn a_session_that_has_moved_on_is_not_resumed_while_redis_cannot_be_asked() {
+    let redis = RedisServer::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port()));
+    let link = runtime.block_on(Line::start(Ipv4Addr::LOCALHOST, Arc::new(move || Some(address))));
+    let one = node_at(&format!("redis://127.0.0.1:{}", link.port()), &apps(""));
+    let two = node(&redis, &apps(""));
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let (page, _watcher) = page_and_watcher(&one, &two);
+    let id = page.socket_id.clone();
+    page.client.vanish();
+    eventually("the end of the connection is written", || {
+        let keys: Vec<String> = redis::cmd("KEYS").arg("*yamabiko:session:*").query(&mut client).unwrap();
+        let mut read = redis::cmd("HGET");
+        let text: String = read.arg(&keys).arg("session").query(&mut client).unwrap();
+        !text.contains("connected")
+    });
+    link.set(Flow::Down);
+    // The first node cannot be asked, and does not learn that the session has left it.
+    let mut page = Page::of_session(&two, TOKEN);
+    assert_eq!(page.socket_id, id);
+    assert_eq!(page.recover("private-h.1", None), [] as [Value; 0]);
+    page.subscribe("private-h.2");
+    page.prove(2);
+    page.client.vanish();
+    say(&two, "private-h.2", 1);
+    let target = format!("/app/page~{TOKEN}?protocol=7&client=js&version=8.4.0&flash=false");
+    assert_eq!(connect(&one, &target).expect_close(), (4100, "unavailable, reconnect later".to_owned()));
+    link.set(Flow::Open);
+    eventually("the first node is back", || one.get_admin("/readyz").status == 200);
+    let signs: Vec<String> = redis::cmd("KEYS").arg("*yamabiko:node:*").query(&mut client).unwrap();
+    assert_eq!(redis::cmd("DEL").arg(&signs).query::<usize>(&mut client).unwrap(), 2);
+    eventually("both nodes give signs of life", || {
+        let signs: Vec<String> = redis::cmd("KEYS").arg("*yamabiko:node:*").query(&mut client).unwrap();
+        signs.len() == 2
+    });
+    let mut page = Page::of_session(&one, TOKEN);
+    assert_eq!(page.socket_id, id);
+    assert_eq!(page.recover("private-h.2", None), numbers(1..=1));
+}
+
+#[test]
 fn a_page_of_a_node_that_was_killed_misses_nothing() {
     let redis = RedisServer::start();
     let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -114,7 +115,7 @@ impl RedisServer {
     }
 
     fn run(&mut self) {
-        let log = self.directory.path().join("redis.log");
+        let log = self.log_file();
         let child = Command::new("redis-server")
             .args([
                 "--port",
@@ -165,8 +166,13 @@ impl RedisServer {
         assert!(status.success(), "{kill}");
     }
 
+    /// Where it writes its log.
+    pub fn log_file(&self) -> PathBuf {
+        self.directory.path().join("redis.log")
+    }
+
     fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("redis.log")).unwrap_or_default()
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 }
 

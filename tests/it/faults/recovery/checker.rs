@@ -206,7 +206,11 @@ impl<'a> Checker<'a> {
             if touches && of.overlaps(before.at, again.at) {
                 let lasted = of.healed.unwrap_or(again.at).min(again.at).saturating_sub(of.from);
                 let killed = matches!(of.target, Target::Killed(_)) && of.overlaps(before.at, ended + SLACK);
-                limit += lasted + if killed { REPEATED_AFTER_KILL } else { 0 };
+                // So it is where the page comes back to another node, and its own has not reached Redis meanwhile.
+                let is_cut_off = matches!(of.target, Target::Redis | Target::Store | Target::Link(_))
+                    && before.node != again.node
+                    && of.overlaps(before.at, ended + SLACK);
+                limit += lasted + if killed || is_cut_off { REPEATED_AFTER_KILL } else { 0 };
             }
         }
         limit
@@ -426,8 +430,10 @@ impl<'a> Checker<'a> {
     fn is_covered(&self, view: &View<'_>, sent: &Sent) -> bool {
         let position = self.positions.get(&(sent.id, view.channel)).copied();
         view.gaps.iter().any(|gap| {
-            let before = view.receipts.iter().rev().find(|receipt| receipt.index < gap.index);
-            let after = view.receipts.iter().find(|receipt| receipt.index >= gap.index);
+            // What is stored twice has two places.
+            let mut placed = view.receipts.iter().filter(|receipt| !self.may_be_stored_twice(receipt.id));
+            let before = placed.clone().rfind(|receipt| receipt.index < gap.index);
+            let after = placed.find(|receipt| receipt.index >= gap.index);
             let is_after = before.is_none_or(|before| self.may_follow(view.channel, sent, position, before));
             let is_before = after.is_none_or(|after| self.may_precede(view.channel, sent, position, after))
                 && sent.at <= gap.at + SLACK;
@@ -477,22 +483,32 @@ impl<'a> Checker<'a> {
             for gap in &view.gaps {
                 let (from, to) = (gap.since.saturating_sub(SLACK), gap.at);
                 let node = gap.node;
+                // What the page has read last may have been on its way for long.
+                let read = view.receipts.iter().rfind(|receipt| receipt.index < gap.index);
+                let read = read.and_then(|receipt| self.sent.get(&receipt.id)).map(|sent| sent.at);
+                let read = read.map_or(gap.since, |read| read.min(gap.since));
                 let kept = self.record.kept.get(view.channel);
                 let missed = self.record.sent.iter().filter(|sent| {
-                    sent.at >= from
+                    sent.at >= read.saturating_sub(SLACK)
                         && sent.at <= to
                         && sent.channels.iter().any(|channel| channel == view.channel)
                 });
                 let is_too_much = kept.is_some_and(|kept| missed.count() >= kept.messages);
-                let is_too_old = kept.is_some_and(|kept| to - gap.since + SLACK >= kept.age);
+                let is_too_old = kept.is_some_and(|kept| to - read + SLACK >= kept.age);
                 let is_forgotten =
                     view.page.level == Level::Unmodified && to - gap.since + SLACK >= self.record.window;
                 let is_unreadable = node.is_none_or(|node| !self.record.is_calm(node, from, to));
+                // The node may have subscribed the page without being able to write it.
+                let may_be_unwritten = view
+                    .unwritten_on(gap.index)
+                    .iter()
+                    .any(|(node, since)| node.is_none_or(|node| !self.record.is_calm(node, *since, to)));
                 if !(self.record.is_lost(from, to)
                     || is_too_much
                     || is_too_old
                     || is_forgotten
-                    || is_unreadable)
+                    || is_unreadable
+                    || may_be_unwritten)
                 {
                     let text = format!(
                         "{} was told of a gap on {} at {}",
@@ -658,7 +674,15 @@ impl<'a> Checker<'a> {
             let unmarked: Vec<(usize, String)> = self
                 .views
                 .iter()
-                .filter(|view| !view.receipts.iter().any(|receipt| marks.contains(&receipt.id)))
+                .filter(|view| {
+                    let is_received = view.receipts.iter().any(|receipt| marks.contains(&receipt.id));
+                    let mut marks = record.sent.iter().filter(|sent| {
+                        marks.contains(&sent.id)
+                            && sent.channels.iter().any(|channel| channel == view.channel)
+                    });
+                    let mut is_missed = || marks.any(|mark| view.gaps.iter().any(|gap| gap.at >= mark.at));
+                    !is_received && !is_missed()
+                })
                 .map(|view| {
                     let text =
                         format!("{} received no message on {} at the end", view.page.name, view.channel);
@@ -992,8 +1016,46 @@ mod tests {
         assert_eq!(because(&|record| disturb(record, Target::Store, 8, 9)), ["gap"]);
         assert_eq!(because(&|record| record.kept.get_mut("a").unwrap().age = 4 * SECOND), NONE);
         assert_eq!(because(&|record| record.kept.get_mut("a").unwrap().messages = 2), NONE);
+        // What it had read last had been on its way for six seconds.
+        assert_eq!(
+            because(&|record| {
+                record.kept.get_mut("a").unwrap().age = 8 * SECOND;
+                record.sent[4].at = SECOND;
+            }),
+            NONE
+        );
+        assert_eq!(because(&|record| record.kept.get_mut("a").unwrap().age = 8 * SECOND), ["gap"]);
         // The window is for those who have no position.
         assert_eq!(because(&|record| record.window = SECOND), ["gap"]);
+    }
+
+    #[test]
+    fn a_node_that_was_disturbed_may_not_have_written_a_subscription() {
+        let told = |reason: &dyn Fn(&mut Record)| {
+            broken(|record| {
+                let events = &mut record.pages[1].events;
+                let after = events.split_off(SIXTH + 1);
+                *events = vec![at(0, connected()), at(52, gone()), at(70, connected())];
+                events.extend([at(71, subscribed(false)), at(71, gap())]);
+                events.extend(after);
+                reason(record);
+            })
+        };
+        assert_eq!(told(&|_| ()), ["gap"]);
+        assert_eq!(told(&|record| disturb(record, Target::Killed(1), 2, 4)), NONE);
+        assert_eq!(told(&|record| disturb(record, Target::Killed(2), 2, 4)), ["gap"]);
+    }
+
+    #[test]
+    fn what_is_stored_twice_does_not_say_where_a_gap_is() {
+        let stored_twice = |record: &mut Record| {
+            let events = &mut record.pages[1].events;
+            let again = What::Message { channel: channel(), id: id(2), position: None };
+            events.splice(SIXTH..=SIXTH, [at(72, gap()), at(72, again)]);
+            record.sent[1].route = Route::HttpRetried;
+            disturb(record, Target::Store, 2, 7);
+        };
+        assert_eq!(broken(stored_twice), NONE);
     }
 
     #[test]
@@ -1026,6 +1088,14 @@ mod tests {
         assert!(killed.violations.is_empty(), "{:?}", killed.violations);
         assert_eq!((killed.repeated, killed.longest_repeat), (1, 4_100_000));
         assert!(!report(&|record| disturb(record, Target::Killed(0), 5, 9)).violations.is_empty());
+        // Its node cannot say on another one how far the page has read.
+        let moved = report(&|record| {
+            disturb(record, Target::Link(1), 5, 5);
+            let socket_id = Some("1.1".to_owned());
+            record.pages[1].events[SIXTH - 2].what = What::Connected { node: Some(2), socket_id };
+        });
+        assert!(moved.violations.is_empty(), "{:?}", moved.violations);
+        assert!(!report(&|record| disturb(record, Target::Link(1), 5, 5)).violations.is_empty());
     }
 
     #[test]
@@ -1178,6 +1248,18 @@ mod tests {
         assert_eq!(broken(|record| record.notes.push("a panic".to_owned())), ["conduct"]);
         assert_eq!(broken(|record| record.marks.push(id(9))), NONE);
         assert_eq!(broken(|record| record.marks.push(id(10))), ["end"]);
+        // A gap that a page is told of after the last message stands for it, one before does not.
+        let told = |tenths: u64| {
+            broken(move |record| {
+                record.marks.push(id(9));
+                disturb(record, Target::Store, 8, 10);
+                let events = &mut record.pages[1].events;
+                events.truncate(events.len() - 1);
+                events.push(at(tenths, gap()));
+            })
+        };
+        assert_eq!(told(96), NONE);
+        assert_eq!(told(88), ["end"]);
         let open = |record: &mut Record| {
             disturb(record, Target::Redis, 1, 2);
             record.disturbances[0].to = None;

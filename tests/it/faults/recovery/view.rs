@@ -128,6 +128,29 @@ impl<'a> View<'a> {
         self.gaps.iter().any(|gap| gap.index > from && gap.index <= to)
     }
 
+    /// If an event is of the first connection of a session that has subscribed to the channel: the nodes of the connections before, and
+    /// since when.
+    pub(super) fn unwritten_on(&self, index: usize) -> Vec<(Option<usize>, Micros)> {
+        let mut connections: Vec<(Option<usize>, Micros)> = Vec::new();
+        let (mut session, mut is_new) = (None, true);
+        for event in self.page.events.iter().take(index) {
+            let What::Connected { node, socket_id } = &event.what else { continue };
+            if session.replace(socket_id) != Some(socket_id) {
+                (connections, is_new) = (Vec::new(), true);
+            } else if self.has_subscribed(&connections, event.at) {
+                is_new = false;
+            }
+            connections.push((*node, event.at));
+        }
+        connections.pop();
+        if is_new && self.page.level != Level::Native { connections } else { Vec::new() }
+    }
+
+    fn has_subscribed(&self, connections: &[(Option<usize>, Micros)], until: Micros) -> bool {
+        let since = connections.first().map_or(until, |(_, since)| *since);
+        self.stays.iter().any(|stay| stay.from >= since && stay.from < until)
+    }
+
     /// The messages before and after one of the page's events.
     pub(super) fn around(&self, index: usize) -> Vec<MessageId> {
         let before = self.receipts.iter().rev().find(|receipt| receipt.index < index);

@@ -77,6 +77,7 @@ pub(super) fn play(schedule: &Schedule) -> Report {
         "--client-output-buffer-limit",
         "pubsub 1mb 512kb 1",
     ]);
+    let redis_log = redis.log_file();
     let shared = Arc::new(Shared::new(redis.url(), empty(schedule)));
     thread::scope(|scope| {
         let mut world = World::new(schedule, &shared, redis);
@@ -107,7 +108,7 @@ pub(super) fn play(schedule: &Schedule) -> Report {
             })
         });
         let publishers: Vec<_> = publishers.collect();
-        scope.spawn(|| watch(&shared));
+        scope.spawn(|| watch(&shared, &redis_log));
         world.play(schedule);
         let report = world.finish(schedule, publishers);
         shared.end();
@@ -529,11 +530,29 @@ fn is_subscribed(page: &Page) -> bool {
     }) && !events.iter().any(|event| matches!(event.what, What::Disconnected(_)))
 }
 
-/// Notes when the nodes work again after faults that are over.
-fn watch(shared: &Shared) {
+/// How often Redis has disconnected each node because its buffer was full, by the log of Redis.
+fn overflowed(log: &str) -> [usize; NODES] {
+    let lines = log.lines().filter(|line| line.contains("overcoming of output buffer limits"));
+    std::array::from_fn(|node| {
+        let address = format!(" addr={}:", source(node));
+        lines.clone().filter(|line| line.contains(&address)).count()
+    })
+}
+
+/// Notes when Redis disconnects a node that reads too slowly, and when the nodes work again after faults that are over.
+fn watch(shared: &Shared, redis_log: &Path) {
     let mut redis = Redis::new(shared);
+    let mut overflows = [0; NODES];
     while !shared.is_over() {
+        let from = shared.now();
         thread::sleep(Duration::from_millis(50));
+        let now = overflowed(&std::fs::read_to_string(redis_log).unwrap_or_default());
+        for node in (0..NODES).filter(|node| now[*node] > overflows[*node]) {
+            let (fault, healed) = ("its buffer in Redis is full".to_owned(), Some(shared.now()));
+            let of = Disturbance { target: Target::Link(node), fault, from, healed, to: None };
+            shared.record().disturbances.push(of);
+        }
+        overflows = now;
         let open: Vec<(usize, Target)> = {
             let record = shared.record();
             let disturbances = record.disturbances.iter().enumerate();
@@ -595,4 +614,17 @@ fn eventually(mut holds: impl FnMut() -> bool) {
     while !holds() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(100));
     }
+}
+
+#[test]
+fn a_node_that_redis_disconnects_is_known_from_the_log_of_redis() {
+    let line = |address: &str| {
+        format!(
+            "7:M 26 Nov 2026 11:18:20.976 # Client id=3 addr={address}:34176 laddr=127.0.0.1:47311 fd=8 cmd=subscribe \
+             scheduled to be closed ASAP for overcoming of output buffer limits.\n"
+        )
+    };
+    let log = [line("127.0.0.12"), line("127.0.0.13"), line("127.0.0.12"), line("127.0.0.1")].concat();
+    assert_eq!(overflowed(&log), [0, 2, 1]);
+    assert_eq!(overflowed("7:M 26 Nov 2026 11:18:20.976 * Ready to accept connections\n"), [0, 0, 0]);
 }
