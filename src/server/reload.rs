@@ -131,7 +131,7 @@ impl Parts {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             lines.join("\n")
         })?;
-self.api_keys.set(&settings.api.keys);
+        self.api_keys.set(&settings.api.keys);
         self.native.native.set_rules(&settings.channels);
         self.native.set_gates(&settings.channels, &settings.events, settings.limits.message_bytes);
         self.context.set_limits(&settings.limits);
