@@ -46,7 +46,7 @@ use crate::broker::Broker;
 use crate::cluster::Nodes;
 use crate::hub::Hub;
 use crate::message::{Dialect, MemberEncoder, NodeName};
-use crate::telemetry::Metrics;
+use crate::telemetry::{ChannelGroup, Counter, Metrics};
 use crate::unix_time::unix_milliseconds;
 use crate::webhooks::Webhooks;
 
@@ -85,6 +85,8 @@ pub struct Channels {
     histories: Arc<Histories>,
     webhooks: Webhooks,
     metrics: Arc<Metrics>,
+    /// Counts the events of each app.
+    events_of_apps: HashMap<Arc<str>, Counter>,
     socket_ids: SocketIds,
     node: NodeName,
     /// When this node was started, in milliseconds since the Unix epoch.
@@ -133,6 +135,10 @@ impl Channels {
         let has_apps = !apps.is_empty();
         let member_encoders =
             apps.iter().filter_map(|app| Some((app.id.clone(), app.member_encoder.clone()?))).collect();
+        let of_protocol = apps.iter().filter(|app| app.member_encoder.is_none());
+        let events_of_apps = of_protocol
+            .map(|app| (app.id.clone(), metrics.start_channels(&ChannelGroup::of_app(&app.id))))
+            .collect();
         let topics = Topics::new(broker.clone(), dialect, default_app.clone());
         let apps = apps.into_iter().map(|rules| {
             let has_webhooks = webhooks.has(&rules.id);
@@ -150,6 +156,7 @@ impl Channels {
             histories,
             webhooks,
             metrics,
+            events_of_apps,
             socket_ids: SocketIds::new(number),
             node,
             since,

@@ -12,6 +12,17 @@ use crate::message::{ChannelInfo, ChannelName, LastEvent, Member, SocketId, User
 const STEP: usize = 512;
 
 impl Channels {
+    /// The nodes that this one knows, with itself.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        1 + self.state().nodes.others().count()
+    }
+
+    /// Sets how many events wait for webhooks.
+    pub fn measure_webhooks(&self) {
+        self.webhooks.measure();
+    }
+
     /// Replaces the rules of apps that are known. What has been joined stays.
     pub fn set_rules(&self, rules: Vec<AppRules>) {
         let mut state = self.state();

@@ -1,4 +1,4 @@
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{prometheus_protobuf, prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -6,10 +6,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::known_labels;
-use super::labels::{ApiCall, ApiRequest, KindLabel, Reason};
+use super::labels::{ApiCall, ApiRequest, ChannelGroup, KindLabel, Reason};
+use super::latency_metrics::LatencyMetrics;
+use super::level_metrics::LevelMetrics;
 use super::log_metrics::LogMetrics;
 use super::process_metrics::ProcessMetrics;
-use super::text_format::to_text_format;
 use super::token_metrics::TokenMetrics;
 use crate::unix_time::unix_time;
 
@@ -32,6 +33,10 @@ pub struct Metrics {
     /// Client messages that were refused, by the error code that the sender received.
     pub messages_refused: Family<Reason, Counter>,
     pub tokens: TokenMetrics,
+    pub latency: LatencyMetrics,
+    pub levels: LevelMetrics,
+    /// Messages for the channels of a kind, or of an app, that arrived from the broker.
+    pub channel_messages: Family<ChannelGroup, Counter>,
     pub broker_messages: Counter,
     pub broker_dropped: Family<Reason, Counter>,
     /// Messages between nodes that were ignored, by reason.
@@ -103,9 +108,16 @@ impl Metrics {
                 metric
             }};
         }
-        let tokens = TokenMetrics::new(ours);
+        let (tokens, latency, levels) =
+            (TokenMetrics::new(ours), LatencyMetrics::new(ours), LevelMetrics::new(ours));
         let metrics = Self {
             tokens,
+            latency,
+            levels,
+            channel_messages: metric!(
+                "channel_messages",
+                "Messages received for delivery, by kind of native channels and by app"
+            ),
             connections: metric!("connections", "Open connections"),
             channels: metric!("channels", "Channels with a subscriber on this node"),
             connections_opened: metric!("connections_opened", "Connections opened"),
@@ -226,14 +238,28 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = text::encode(&mut text, &self.registry);
         text
     }
 
     /// The page in the text format 0.0.4, for clients that do not accept `OpenMetrics`.
     #[must_use]
     pub fn render_text(&self) -> String {
-        to_text_format(&self.render())
+        let mut text = String::new();
+        let _ = prometheus_text::encode(&mut text, &self.registry);
+        text
+    }
+
+    /// The page as messages of Prometheus's Protocol Buffers, the only format with native histograms.
+    #[must_use]
+    pub fn render_protobuf(&self) -> Option<Vec<u8>> {
+        prometheus_protobuf::encode_to_vec(&self.registry).ok()
+    }
+
+    /// Starts the series of these channels at 0, and returns the counter of their messages.
+    pub fn start_channels(&self, group: &ChannelGroup) -> Counter {
+        self.latency.start_channels(group);
+        self.channel_messages.get_or_create(group).clone()
     }
 }
 

@@ -17,7 +17,7 @@ use super::native::NativeEvents;
 use super::queue::{Dropped, WebhookQueue};
 use crate::protocol::native::PRESENCE_APP;
 use crate::protocol::pusher::{App, Apps};
-use crate::telemetry::Metrics;
+use crate::telemetry::{LevelMetrics, Metrics, WebhookCall, WebhookQueueLabel};
 use crate::unix_time::unix_time;
 use crate::webhook_target::WebhookTarget;
 
@@ -80,6 +80,9 @@ impl Webhooks {
         let mut tasks = JoinSet::new();
         let end = watch::Sender::new(None);
         for app in apps.iter().filter(|app| app.enabled) {
+            if !app.rules.webhooks.is_empty() {
+                metrics.latency.start_webhooks(Some(app.credentials.id()));
+            }
             for settings in &app.rules.webhooks {
                 // Loading the settings has checked it.
                 let Ok(target) = settings.target() else { continue };
@@ -159,6 +162,17 @@ impl Webhooks {
         while tasks.join_next().await.is_some() {}
         if let Some(native) = &self.native {
             native.finish(end).await;
+        }
+    }
+
+    /// Sets how many events wait, those in a request not counted.
+    pub fn measure(&self) {
+        for (app, webhooks) in &self.of_apps {
+            let waiting = webhooks.iter().map(|webhook| webhook.queue().len()).sum();
+            if let Some(webhook) = webhooks.first() {
+                let gauges = &webhook.metrics.levels.webhook_queue_events;
+                LevelMetrics::set(&gauges.get_or_create(&WebhookQueueLabel::new(Some(app))), waiting);
+            }
         }
     }
 
@@ -251,15 +265,17 @@ impl Webhook {
         let mut pause = FIRST_PAUSE;
         end.mark_unchanged();
         loop {
-            let failure = match timeout(RESPONSE_TIMEOUT, self.request(http, body.clone(), &signature)).await
-            {
-                Ok(Ok(status)) if status.is_success() => {
-                    self.metrics.webhooks_sent.inc();
-                    return;
-                }
-                Ok(Ok(status)) => format!("the response is {status}"),
-                Ok(Err(failure)) => failure,
-                Err(_) => "no response in time".to_owned(),
+            let began = Instant::now();
+            let result = match timeout(RESPONSE_TIMEOUT, self.request(http, body.clone(), &signature)).await {
+                Ok(Ok(status)) if status.is_success() => Ok(()),
+                Ok(Ok(status)) => Err(("status", format!("the response is {status}"))),
+                Ok(Err(failure)) => Err(("unreachable", failure)),
+                Err(_) => Err(("timeout", "no response in time".to_owned())),
+            };
+            self.observe(began, result.as_ref().err().map_or("ok", |(outcome, _)| outcome));
+            let Err((_, failure)) = result else {
+                self.metrics.webhooks_sent.inc();
+                return;
             };
             self.metrics.webhooks_failed.inc();
             let host = self.target.url.host().unwrap_or_default();
@@ -282,6 +298,11 @@ impl Webhook {
                 Ok(()) = end.changed() => pause = FIRST_PAUSE,
             }
         }
+    }
+
+    fn observe(&self, began: Instant, outcome: &'static str) {
+        let call = WebhookCall::new(Some(self.app.credentials.id()), outcome);
+        self.metrics.latency.webhook.get_or_create(&call).observe(began.elapsed().as_secs_f64());
     }
 
     async fn request(&self, http: &HttpClient, body: Bytes, signature: &str) -> Result<StatusCode, String> {

@@ -2,11 +2,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::StatusCode;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::event_queue::EventQueue;
 use crate::message::AppEvent;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, WebhookCall};
 use crate::unix_time::unix_time;
 use crate::webhook_target::WebhookTarget;
 use crate::webhooks::http_client::{HttpClient, post};
@@ -55,13 +56,18 @@ impl Delivery {
         let late = Instant::now() + RETRY_FOR;
         let mut pause = FIRST_PAUSE;
         loop {
-            let failure = match timeout(RESPONSE_TIMEOUT, self.request(body.clone())).await {
-                Ok(Ok(())) => {
-                    self.metrics.webhooks_sent.inc();
-                    return;
-                }
-                Ok(Err(failure)) => failure,
-                Err(_) => "no response in time".to_owned(),
+            let began = Instant::now();
+            let result = match timeout(RESPONSE_TIMEOUT, self.request(body.clone())).await {
+                Ok(Ok(status)) if status.is_success() => Ok(()),
+                Ok(Ok(status)) => Err(("status", format!("the response is {status}"))),
+                Ok(Err(failure)) => Err(("unreachable", failure)),
+                Err(_) => Err(("timeout", "no response in time".to_owned())),
+            };
+            let call = WebhookCall::new(None, result.as_ref().err().map_or("ok", |(outcome, _)| outcome));
+            self.metrics.latency.webhook.get_or_create(&call).observe(began.elapsed().as_secs_f64());
+            let Err((_, failure)) = result else {
+                self.metrics.webhooks_sent.inc();
+                return;
             };
             self.metrics.webhooks_failed.inc();
             let host = self.target.url.host().unwrap_or_default();
@@ -83,12 +89,11 @@ impl Delivery {
     }
 
     /// Signs each attempt with its own time, so that a late one is not taken for a replay.
-    async fn request(&self, body: Bytes) -> Result<(), String> {
+    async fn request(&self, body: Bytes) -> Result<StatusCode, String> {
         let mut request = post(&self.target, body.clone())?;
         self.signer.sign(&mut request, &body, unix_time().as_secs());
         let response = self.http.request(request).await.map_err(|error| error.to_string())?;
-        let status = response.status();
-        if status.is_success() { Ok(()) } else { Err(format!("the response is {status}")) }
+        Ok(response.status())
     }
 }
 

@@ -19,7 +19,7 @@ use super::http_client::http_client;
 use super::request_signer::RequestSigner;
 use super::settings::{EventsSettings, NativeWebhookSettings};
 use crate::message::{AppEvent, ChannelName, Event, Position, Sender, UserId};
-use crate::telemetry::Metrics;
+use crate::telemetry::{LevelMetrics, Metrics, WebhookQueueLabel};
 
 pub use event::NativeEventKind;
 pub use event_queue::EventQueue;
@@ -64,6 +64,7 @@ impl NativeEvents {
             receivers.push(Receiver::new(selection, None));
         }
         if !webhooks.is_empty() {
+            metrics.latency.start_webhooks(None);
             let (http, signer) = (http_client(), RequestSigner::new(&events.secret));
             for settings in webhooks {
                 // Loading the settings has checked it.
@@ -180,6 +181,20 @@ impl NativeEvents {
                     "events dropped: not delivered before the shutdown"
                 );
             }
+        }
+    }
+
+    /// Sets how many events wait, those in a request included.
+    pub fn measure(&self) {
+        let waiting = |is_webhook: bool| {
+            let receivers = self.receivers.iter().filter(|receiver| receiver.host.is_some() == is_webhook);
+            receivers.map(|receiver| receiver.queue.len()).sum()
+        };
+        let levels = &self.metrics.levels;
+        LevelMetrics::set(&levels.event_stream_queue_events, waiting(false));
+        if self.receivers.iter().any(|receiver| receiver.host.is_some()) {
+            let gauge = levels.webhook_queue_events.get_or_create(&WebhookQueueLabel::new(None));
+            LevelMetrics::set(&gauge, waiting(true));
         }
     }
 

@@ -1,0 +1,44 @@
+use std::sync::Arc;
+
+use crate::admin::Measure;
+use crate::broker::Broker;
+use crate::channels::Channels;
+use crate::hub::Hub;
+use crate::telemetry::{LevelMetrics, Metrics};
+use crate::webhooks::NativeEvents;
+
+/// Measures what waits in the rooms, for the page of metrics.
+#[derive(Debug, Clone)]
+pub(super) struct Levels {
+    pub(super) hub: Arc<Hub>,
+    pub(super) broker: Arc<Broker>,
+    pub(super) channels: Arc<Channels>,
+    pub(super) events: Option<Arc<NativeEvents>>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Levels {
+    pub(super) fn measure(self) -> Measure {
+        let levels = Arc::new(self);
+        Arc::new(move || {
+            let levels = levels.clone();
+            Box::pin(async move { levels.set().await })
+        })
+    }
+
+    async fn set(&self) {
+        let levels = &self.metrics.levels;
+        let outboxes = self.hub.outbox_levels().await;
+        LevelMetrics::set(&levels.outbox_bytes, outboxes.bytes);
+        LevelMetrics::set(&levels.outbox_largest, outboxes.largest);
+        LevelMetrics::set(&levels.outbox_connections, outboxes.connections);
+        let broker = self.broker.levels();
+        LevelMetrics::set(&levels.broker_inbound_bytes, broker.inbound_bytes);
+        LevelMetrics::set(&levels.broker_outbound_messages, broker.outbound_messages);
+        LevelMetrics::set(&levels.nodes, self.channels.node_count());
+        self.channels.measure_webhooks();
+        if let Some(events) = &self.events {
+            events.measure();
+        }
+    }
+}
