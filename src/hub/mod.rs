@@ -46,6 +46,8 @@ pub use read_proof::ReadProof;
 pub use shard::ListedConnection;
 pub use sink::DirectWrite;
 pub use wire_format::WireFormat;
+#[cfg(test)]
+pub(crate) use wire_format::tests::FORMAT as TEST_FORMAT;
 
 use batch::Delivery;
 use channel_index::{ChannelIndex, ChannelWalk, MAX_SHARDS, Target};

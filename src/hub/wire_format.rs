@@ -63,7 +63,7 @@ pub(super) mod tests {
 
     static GROUPS: [&[&Close]; 1] = [&ALL];
 
-    pub(in crate::hub) static FORMAT: WireFormat = format(0);
+    pub(crate) static FORMAT: WireFormat = format(0);
 
     pub(in crate::hub) const fn format(encoding: u8) -> WireFormat {
         WireFormat {

@@ -111,10 +111,7 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
         let until = now.saturating_add(CLOSE_WITHIN);
         *phase = match (end, *phase) {
             (_, Phase::Closing { cause, .. }) => Phase::Flushing { cause, until },
-            (ReadEnd::Closed(code), _) => {
-                outbox.end();
-                Phase::Flushing { cause: Cause::Client(code), until }
-            }
+            (ReadEnd::Closed(code), _) => Phase::Flushing { cause: Cause::Client(code), until },
             (ReadEnd::Failed(close), _) => {
                 outbox.close(close);
                 Phase::Draining { cause: Cause::Server, until, finished: false }

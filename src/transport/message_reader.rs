@@ -43,7 +43,7 @@ pub(super) enum Incoming {
 /// Why no more messages follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadEnd {
-    /// The peer sent a close frame; ours is in the outbox. The code is the peer's.
+    /// The peer sent a close frame; ours is in the outbox, which accepts nothing more. The code is the peer's.
     Closed(Option<u16>),
     /// The peer broke the protocol.
     Failed(&'static Close),
@@ -179,6 +179,9 @@ struct Adapter<'a> {
 /// The first byte of a pong: FIN and opcode 10.
 const PONG: u8 = 0x8a;
 
+/// The first byte of a close frame: FIN and opcode 8.
+const CLOSE: u8 = 0x88;
+
 impl Read for Adapter<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.input.is_empty() {
@@ -194,8 +197,13 @@ impl Write for Adapter<'_> {
             return Ok(bytes.len());
         }
         let frame = Bytes::copy_from_slice(bytes);
-        if bytes.first() == Some(&PONG) {
-            self.pong = frame.clone();
+        match bytes.first() {
+            Some(&CLOSE) => {
+                self.outbox.end_with(&Frame::from_wire(frame));
+                return Ok(bytes.len());
+            }
+            Some(&PONG) => self.pong = frame.clone(),
+            _ => {}
         }
         // Refused only if the connection is closing already.
         self.outbox.push(&Frame::from_wire(frame), self.outbox_bytes);
@@ -204,5 +212,25 @@ impl Write for Adapter<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Ending, Pushed, TEST_FORMAT};
+
+    #[test]
+    fn nothing_follows_the_reply_to_a_close() {
+        let outbox: Outbox = Outbox::new(&TEST_FORMAT);
+        outbox.cork();
+        let bounds = Bounds { message_bytes: 1 << 10, outbox_bytes: 1 << 10 };
+        let close = [CLOSE, 0x80, 0, 0, 0, 0];
+        let end = MessageReader::default().feed(&close, &mut 1, bounds, &outbox, |_| {});
+        assert_eq!(end, Err(ReadEnd::Closed(None)));
+        // A message that another thread delivers at this moment.
+        assert_eq!(outbox.push(&Frame::ping(), 1 << 10), Pushed::Refused);
+        assert_eq!(outbox.ending(), Some(Ending::Gone));
+        assert_eq!(outbox.queued_bytes(), 2);
     }
 }

@@ -1,10 +1,11 @@
-// The real binary, on free ports.
+// The real binary.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { createServer } from "node:net";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+
+import { ownPort } from "../ports.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const BINARY = process.env.YAMABIKO_BIN ?? resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target", "debug/yamabiko");
@@ -14,11 +15,11 @@ export class Server {
   #process;
   #log = "";
 
-  /** `yamabiko dev` on ports that were free a moment ago. Fails with its log when it does not come up. */
+  /** `yamabiko dev` on ports of its own. Fails with its log when it does not come up. */
   static async start() {
     const server = new Server();
-    server.port = await freePort();
-    server.admin = await freePort();
+    server.port = await ownPort();
+    server.admin = await ownPort();
     await server.start();
     return server;
   }
@@ -79,13 +80,4 @@ export class Server {
   async #answers() {
     return fetch(`${this.url}/console`).then((answer) => answer.ok, () => false);
   }
-}
-
-async function freePort() {
-  const listener = createServer().listen(0, "127.0.0.1");
-  await once(listener, "listening");
-  const { port } = listener.address();
-  listener.close();
-  await once(listener, "close");
-  return port;
 }

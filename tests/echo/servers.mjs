@@ -1,12 +1,14 @@
-// The real binary and a real Redis, on ports that were free a moment ago.
+// The real binary and a real Redis.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import Pusher from "pusher";
+
+import { ownPort } from "../ports.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const BINARY = process.env.YAMABIKO_BIN ?? resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target", "debug/yamabiko");
@@ -85,7 +87,7 @@ class Process {
 export class Redis extends Process {
   static async start() {
     const redis = new Redis();
-    redis.port = await freePort();
+    redis.port = await ownPort();
     await redis.start();
     return redis;
   }
@@ -111,8 +113,8 @@ export class Redis extends Process {
 export class Node extends Process {
   static async start(environment = {}) {
     const node = new Node();
-    node.port = await freePort();
-    node.admin = await freePort();
+    node.port = await ownPort();
+    node.admin = await ownPort();
     node.environment = environment;
     await node.start();
     return node;
@@ -158,13 +160,4 @@ export class Node extends Process {
   async get(path, params) {
     return (await this.sdk().get({ path, params })).json();
   }
-}
-
-async function freePort() {
-  const listener = createServer().listen(0, "127.0.0.1");
-  await once(listener, "listening");
-  const { port } = listener.address();
-  listener.close();
-  await once(listener, "close");
-  return port;
 }

@@ -62,7 +62,7 @@ fn a_server_without_redis_is_healthy_but_not_ready() {
         let ready = server.get_admin("/readyz").json();
         assert_eq!(ready["ready"], status == 200);
         assert_eq!(ready["broker"] == "ready", status == 200, "{ready}");
-        assert_eq!(server.metric("yamabiko_broker_up"), i64::from(status == 200));
+        server.expect_metric("yamabiko_broker_up", i64::from(status == 200));
         healthy(&server);
     };
     becomes(503);
@@ -71,7 +71,7 @@ fn a_server_without_redis_is_healthy_but_not_ready() {
     server.expect_log(|line| line["message"] == "connected to Redis");
     redis.kill();
     becomes(503);
-    assert_eq!(server.metric("yamabiko_broker_interruptions_total"), 1);
+    server.expect_metric("yamabiko_broker_interruptions_total", 1);
     server.expect_log(|line| line["level"] == "WARN" && line["reason"].is_string());
     redis.restart();
     becomes(200);

@@ -1,9 +1,10 @@
 //! Debian's nginx with `deploy/nginx.conf` in front of the real binary, and Debian's Caddy with `deploy/Caddyfile`.
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::support::ports::own_port;
 use crate::support::redis::RedisServer;
 use crate::support::{Client, PATIENCE, Request, Server, claims, token};
 use rustix::process::{Pid, Signal, kill_process};
@@ -97,7 +98,7 @@ fn proxy_logs_contain_no_token() {
 #[test]
 fn a_rolling_restart_behind_nginx_refuses_no_connection() {
     let redis = RedisServer::start();
-    let nodes = [node(&redis, 0), node(&redis, 0)];
+    let nodes = [node(&redis, own_port()), node(&redis, own_port())];
     let nginx = Nginx::balance(&nodes.each_ref().map(|node| node.address));
     // nginx retries on the next node: no client has to reconnect twice.
     rolling_restart(&redis, nodes, nginx.address, |connect, when| {
@@ -108,7 +109,7 @@ fn a_rolling_restart_behind_nginx_refuses_no_connection() {
 #[test]
 fn a_rolling_restart_behind_caddy_refuses_no_connection() {
     let redis = RedisServer::start();
-    let nodes = [node(&redis, 0), node(&redis, 0)];
+    let nodes = [node(&redis, own_port()), node(&redis, own_port())];
     let caddy = Caddy::balance(&nodes.each_ref().map(|node| node.address));
     rolling_restart(&redis, nodes, caddy.address, |connect, when| {
         let mut client = None;
@@ -223,7 +224,7 @@ impl Nginx {
     /// In front of several nodes.
     fn balance(upstreams: &[SocketAddr]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], own_port()));
         let path = |name: &str| folder.path().join(name).display().to_string();
 
         // The shipped file, with nothing changed but addresses and the place of the logs.
@@ -293,7 +294,7 @@ struct Caddy {
 impl Caddy {
     fn balance(upstreams: &[SocketAddr]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], own_port()));
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/Caddyfile");
         let mut file = fs::read_to_string(shipped).unwrap();
         // The shipped file, without TLS and without the port on which Caddy is administered.

@@ -207,6 +207,15 @@ impl<W: DirectWrite> Outbox<W> {
         self.close(self.format.closes.get(reason))
     }
 
+    /// Queues a frame, the reply to the client's close, and accepts nothing more, so that nothing can follow it.
+    pub fn end_with(&self, frame: &Frame) {
+        let mut state = self.lock();
+        if !state.is_ending() {
+            state.append(frame.bytes().clone(), 0);
+            state.gone = true;
+        }
+    }
+
     /// Accepts nothing more. What is queued can still be flushed.
     pub fn end(&self) {
         let mut state = self.lock();

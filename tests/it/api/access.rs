@@ -34,12 +34,9 @@ fn the_public_port_needs_a_key_with_the_scope() {
     assert_eq!(post_with(server.address, PUBLISH, &message, LARAVEL).status, 404);
     // A base URL with a trailing slash yields a doubled one.
     assert_eq!(post_with(server.address, &format!("/yamabiko/{PUBLISH}"), &message, LARAVEL).status, 200);
-    assert_eq!(
-        server.metric(r#"yamabiko_api_requests_total{route="/publish",key="laravel",outcome="ok"}"#),
-        2
-    );
+    server.expect_metric(r#"yamabiko_api_requests_total{route="/publish",key="laravel",outcome="ok"}"#, 2);
     let rejected = r#"yamabiko_api_requests_total{route="/publish",key="",outcome="no_key"}"#;
-    assert_eq!(server.metric(rejected), 1);
+    server.expect_metric(rejected, 1);
     assert!(server.raw_log().iter().all(|line| !line.contains(LARAVEL) && !line.contains(OPERATOR)));
 }
 

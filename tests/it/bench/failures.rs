@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Ran, bench, every_fault_is_found, finish, number, spoiling_server, start, url};
+use crate::support::ports::own_port;
 use crate::support::{SECRET, Server};
 
 #[test]
@@ -78,9 +79,9 @@ fn refusals_are_reported_with_their_reasons() {
     let arguments = ["--connections", "3", "--duration", "100ms", "--secret-file", file.to_str().unwrap()];
     assert_eq!(finish(start(&[url(&server)], &arguments, &stranger)).code, Some(0));
 
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = format!("ws://127.0.0.1:{}", own_port());
     let Ran { code, report, .. } =
-        finish(start(&[format!("ws://{free}")], &["--connections", "3", "--duration", "100ms"], &[]));
+        finish(start(&[nobody], &["--connections", "3", "--duration", "100ms"], &[]));
     assert_eq!(code, Some(1));
     assert_eq!(number(&report, "/connections/refused/connection refused"), 3, "{report:#}");
 }

@@ -6,7 +6,8 @@ use yamabiko::broker::{PublishError, Status};
 use yamabiko::message::Event;
 
 use super::{Node, PATIENCE, PUBLISH_TIMEOUT, SIGNALS, TOPIC, event, ignore, number, wait_for};
-use crate::support::redis::{RedisServer, free_port};
+use crate::support::ports::own_port;
+use crate::support::redis::RedisServer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_reported() {
@@ -77,7 +78,7 @@ async fn a_tls_mismatch_is_reported_with_the_url_to_use() {
     let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
     std::fs::write(path("cert.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
     std::fs::write(path("key.pem"), key.serialize_pem()).unwrap();
-    let port = free_port().to_string();
+    let port = own_port().to_string();
     let (cert, key) = (path("cert.pem"), path("key.pem"));
     let tls = ["--tls-port", &*port, "--tls-cert-file", &*cert, "--tls-key-file", &*key];
     for password in [&[][..], &["--requirepass", "secret"]] {
@@ -122,7 +123,7 @@ async fn tls_with_a_user_and_a_database() {
     std::fs::write(path("key.pem"), key.serialize_pem()).unwrap();
     std::fs::write(path("none.pem"), "").unwrap();
 
-    let port = free_port();
+    let port = own_port();
     let acl = format!(
         "aoi on >p@ss/word resetchannels &{TOPIC} &{SIGNALS} -@all +subscribe +publish +script|load +evalsha +time"
     );

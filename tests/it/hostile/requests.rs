@@ -42,7 +42,7 @@ fn an_unfinished_handshake_times_out() {
     dripping.join().unwrap();
     assert!(started.elapsed() >= Duration::from_secs(1), "closed before the time was up");
     // The admission of connections is not touched by any of them.
-    assert_eq!(server.metric("yamabiko_connections"), 2);
+    server.expect_metric("yamabiko_connections", 2);
     others.talk();
 }
 
@@ -159,8 +159,8 @@ fn health_checks_are_answered_when_websockets_use_all_descriptors() {
     for address in [server.address, server.admin] {
         assert_eq!(Request::get(address, "/healthz").send().status, 200);
     }
-    assert_eq!(server.metric("yamabiko_handshakes_refused_total{reason=\"no_descriptors\"}"), refused);
-    assert_eq!(server.metric("yamabiko_handshakes_refused_total{reason=\"accept_failed\"}"), 0);
+    server.expect_metric("yamabiko_handshakes_refused_total{reason=\"no_descriptors\"}", refused);
+    server.expect_metric("yamabiko_handshakes_refused_total{reason=\"accept_failed\"}", 0);
     let mut first = open.swap_remove(0);
     first.say(&json!({ "message": "hello" }));
     first.expect_sent();

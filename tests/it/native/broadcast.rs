@@ -27,8 +27,8 @@ fn a_message_reaches_every_connection_on_the_channel() {
     for client in &mut here {
         assert_eq!(client.expect_json(), message(8, "Ren", &json!({ "n": 2 })));
     }
-    assert_eq!(server.metric("yamabiko_deliveries_total"), 6);
-    assert_eq!(server.metric("yamabiko_broker_messages_total"), 2);
+    server.expect_metric("yamabiko_deliveries_total", 6);
+    server.expect_metric("yamabiko_broker_messages_total", 2);
     elsewhere.expect_quiet();
 }
 

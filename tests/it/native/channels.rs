@@ -32,7 +32,7 @@ fn channel_names_are_compared_exactly() {
         "notes:\\u0061",
     ];
     let mut clients: Vec<_> = (0..).zip(names).map(|(id, name)| join(&server, id, "x", name)).collect();
-    assert_eq!(server.metric("yamabiko_channels"), i64::try_from(names.len()).unwrap());
+    server.expect_metric("yamabiko_channels", i64::try_from(names.len()).unwrap());
     for (client, name) in clients.iter_mut().zip(names) {
         client.say(&json!({ "on": name }));
         client.expect_sent();

@@ -26,8 +26,8 @@ fn a_close_frame_is_answered_with_its_own_code() {
         assert_eq!(line["reason"], "client_closed");
     }
     eventually("all gone", || server.metric("yamabiko_connections") == 0);
-    assert_eq!(server.metric("yamabiko_connections_closed_total{reason=\"client_closed\"}"), 5);
-    assert_eq!(server.metric("yamabiko_channels"), 0);
+    server.expect_metric("yamabiko_connections_closed_total{reason=\"client_closed\"}", 5);
+    server.expect_metric("yamabiko_channels", 0);
 }
 
 #[test]
@@ -58,8 +58,8 @@ fn protocol_violations_close_with_their_code() {
         assert!(raw.read().is_none(), "{what}");
     }
     eventually("all gone", || server.metric("yamabiko_connections") == 1);
-    assert_eq!(server.metric("yamabiko_connections_closed_total{reason=\"protocol_error\"}"), count - 1);
-    assert_eq!(server.metric("yamabiko_connections_closed_total{reason=\"invalid_utf8\"}"), 1);
+    server.expect_metric("yamabiko_connections_closed_total{reason=\"protocol_error\"}", count - 1);
+    server.expect_metric("yamabiko_connections_closed_total{reason=\"invalid_utf8\"}", 1);
     other.say(&json!({}));
     other.expect_sent();
 }

@@ -72,7 +72,7 @@ fn php_verifies_the_signature_and_allows_refuses_or_rewrites() {
     for client in [&mut aoi, &mut ren] {
         assert_eq!(client.expect_json(), message(7, "Aoi", &json!({ "message": "**** 山", "more": {} })));
     }
-    assert_eq!(server.metric("yamabiko_messages_refused_total{reason=\"refused\"}"), 1);
+    server.expect_metric("yamabiko_messages_refused_total{reason=\"refused\"}", 1);
     for decision in ["allow", "refuse", "rewrite"] {
         let name = format!("yamabiko_gate_decisions_total{{reason=\"{decision}\"}}");
         assert_eq!(server.metric(&name), 1, "{decision}");

@@ -101,7 +101,7 @@ fn a_bad_token_is_refused_before_the_upgrade() {
         .map(|code| server.metric(&format!("yamabiko_handshakes_refused_total{{reason=\"{code}\"}}")))
         .sum();
     assert_eq!(counted, expected);
-    assert_eq!(server.metric("yamabiko_connections_opened_total"), 0);
+    server.expect_metric("yamabiko_connections_opened_total", 0);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn an_upgrade_over_http_1_0_is_refused_with_the_reason() {
         assert_eq!(raw.read_head().status, 426, "{target}");
         server.expect_log(|line| line["message"] == "handshake refused" && line["reason"] == "http_version");
     }
-    assert_eq!(server.metric(r#"yamabiko_handshakes_refused_total{reason="http_version"}"#), 2);
+    server.expect_metric(r#"yamabiko_handshakes_refused_total{reason="http_version"}"#, 2);
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn a_malformed_handshake_is_refused() {
         };
         assert_eq!(request.send_as_is().status, 400, "{key:?}");
     }
-    assert_eq!(server.metric("yamabiko_connections_opened_total"), 0);
+    server.expect_metric("yamabiko_connections_opened_total", 0);
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn a_client_that_never_answers_pings_is_closed() {
     assert!(started.elapsed() > Duration::from_millis(1500), "it had no time to answer");
     let line = server.expect_log(|line| line["message"] == "disconnected");
     assert_eq!((&line["reason"], &line["code"]), (&json!("heartbeat_timeout"), &json!(1006)));
-    assert_eq!(server.metric("yamabiko_connections"), 0);
+    server.expect_metric("yamabiko_connections", 0);
 }
 
 #[test]

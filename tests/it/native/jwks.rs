@@ -173,7 +173,7 @@ fn the_last_good_keys_stay_when_a_fetch_fails() {
     assert_eq!(line["message"], "cannot fetch auth.jwks_url: the last keys stay");
     assert_eq!(line["detail"], "the response is 500 Internal Server Error");
     assert!(accepts(&node, &old.token()) && is_ready(&node));
-    assert_eq!(node.metric("yamabiko_jwks_keys"), 1);
+    node.expect_metric("yamabiko_jwks_keys", 1);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn a_burst_is_accepted_at_once_and_the_rest_at_the_rate() {
     for number in 0..15 {
         assert_eq!(ren.expect_json(), message(7, "Aoi", &json!({ "n": number })));
     }
-    assert_eq!(server.metric("yamabiko_connections_throttled_total"), 1);
+    server.expect_metric("yamabiko_connections_throttled_total", 1);
     let line = server.expect_log(|line| line["message"].as_str().unwrap().starts_with("throttled"));
     assert_eq!((&line["user"], &line["channel"]), (&json!(7), &json!("notes:")));
 }
@@ -125,12 +125,12 @@ fn control_frames_and_small_fragments_count_as_messages() {
             assert_eq!(before, all, "each ping that differs has its pong");
         }
     }
-    assert_eq!(server.metric("yamabiko_connections_throttled_total"), 5);
+    server.expect_metric("yamabiko_connections_throttled_total", 5);
     // A large message in large pieces is one.
     let mut raw = raw(7);
     raw.write(&fragments(40, 1024));
     while raw.read().expect("an answer").payload != OK.as_bytes() {}
-    assert_eq!(server.metric("yamabiko_connections_throttled_total"), 5);
+    server.expect_metric("yamabiko_connections_throttled_total", 5);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn the_default_burst_is_200() {
         }
     };
     answers(&mut aoi, 200);
-    assert_eq!(server.metric("yamabiko_connections_throttled_total"), 0);
+    server.expect_metric("yamabiko_connections_throttled_total", 0);
     pipelined.truncate(pipelined.len() / 2);
     std::io::Write::write_all(aoi.stream(), &pipelined.repeat(3)).unwrap();
     answers(&mut aoi, 300);
@@ -286,7 +286,7 @@ fn a_slow_consumer_closes_with_1013_and_others_miss_nothing() {
     eventually("counted", || {
         server.metric("yamabiko_connections_closed_total{reason=\"slow_consumer\"}") == 1
     });
-    assert_eq!(server.metric("yamabiko_connections"), 2);
+    server.expect_metric("yamabiko_connections", 2);
 }
 
 #[test]

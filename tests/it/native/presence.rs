@@ -282,7 +282,7 @@ fn a_list_that_does_not_fit_says_how_many_it_omits() {
             client
         })
         .collect();
-    assert_eq!(server.metric("yamabiko_presence_users_omitted_total"), (1..=11).sum::<i64>());
+    server.expect_metric("yamabiko_presence_users_omitted_total", (1..=11).sum::<i64>());
     let line = server.expect_log(|line| line["omitted"] == 11);
     assert_eq!((&line["level"], &line["channel"]), (&json!("WARN"), &json!("chat:")));
 }

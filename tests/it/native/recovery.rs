@@ -164,7 +164,7 @@ fn only_who_asks_is_answered_and_everyone_gets_ids() {
     assert!(u64::from_str_radix(epoch, 16).is_ok() && offset == "1", "{id}");
     let mut silent = join(&server, 7, "Aoi", "notes:");
     silent.expect_quiet();
-    assert_eq!(server.metric("yamabiko_recoveries_total"), 0);
+    server.expect_metric("yamabiko_recoveries_total", 0);
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn channels_without_a_history_are_as_before_to_the_byte() {
             r#"{"type":"message","sender":{"name":"Ren","id":8},"data":{"tweet":2}}"#
         );
     }
-    assert_eq!(server.metric("yamabiko_gaps_total{reason=\"no_history\"}"), 3);
+    server.expect_metric("yamabiko_gaps_total{reason=\"no_history\"}", 3);
 }
 
 /// Publishes a stream of messages, while clients are cut and come back, to alternating nodes.

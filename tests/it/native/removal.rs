@@ -43,7 +43,7 @@ fn a_user_is_disconnected_from_one_channel_or_all() {
     assert_eq!(ren.expect_json(), message(8, "Ren", &json!({ "n": 2 })));
 
     eventually("all gone", || server.metric("yamabiko_connections") == 1);
-    assert_eq!(server.metric("yamabiko_connections_closed_total{reason=\"disconnected\"}"), 4);
+    server.expect_metric("yamabiko_connections_closed_total{reason=\"disconnected\"}", 4);
     server.expect_log(|line| line["message"] == "disconnected" && line["code"] == 4403 && line["user"] == 7);
 }
 

@@ -43,7 +43,7 @@ fn a_renewed_connection_outlives_its_first_token() {
     assert_eq!(renewed.expect_text(), RENEWED);
     assert_eq!(renewed.expect_close(), (4401, "token expired".to_owned()));
     assert!(unix_time() >= exp, "closed before its time");
-    assert_eq!(server.metric("yamabiko_tokens_renewed_total"), 2);
+    server.expect_metric("yamabiko_tokens_renewed_total", 2);
     let line = server.expect_log(|line| line["message"] == "token renewed");
     assert_eq!((&line["user"], &line["channel"]), (&json!(7), &json!("notes:")));
 }

@@ -88,7 +88,7 @@ fn a_revocation_closes_the_connections_that_it_names_and_refuses_their_tokens() 
             found["user"] = json!(7);
         }
         assert_eq!(found, listed);
-        assert_eq!(server.metric("yamabiko_revocations"), 1);
+        server.expect_metric("yamabiko_revocations", 1);
         assert_eq!(restore(&server, &revocation).json(), json!({ "ok": true }));
         for claims in all {
             Client::connect(&server, claims).expect("upgraded").close();
@@ -97,9 +97,9 @@ fn a_revocation_closes_the_connections_that_it_names_and_refuses_their_tokens() 
         assert_eq!((gone.status, &gone.json()["code"]), (404, &json!("no_such_revocation")));
     }
     assert_eq!(list(&server), json!([]));
-    assert_eq!(server.metric("yamabiko_handshakes_refused_total{reason=\"revoked\"}"), 12);
-    assert_eq!(server.metric("yamabiko_connections_closed_total{reason=\"token_revoked\"}"), 12);
-    assert_eq!(server.metric("yamabiko_revocations"), 0);
+    server.expect_metric("yamabiko_handshakes_refused_total{reason=\"revoked\"}", 12);
+    server.expect_metric("yamabiko_connections_closed_total{reason=\"token_revoked\"}", 12);
+    server.expect_metric("yamabiko_revocations", 0);
 }
 
 #[test]

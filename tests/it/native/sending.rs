@@ -38,8 +38,8 @@ fn an_invalid_message_is_refused_and_the_connection_stays_open() {
         aoi.send_text(text);
         assert_eq!(refusal(&mut aoi), code, "{text}");
     }
-    assert_eq!(server.metric("yamabiko_messages_refused_total{reason=\"invalid_json\"}"), 9);
-    assert_eq!(server.metric("yamabiko_messages_refused_total{reason=\"invalid_message\"}"), 13);
+    server.expect_metric("yamabiko_messages_refused_total{reason=\"invalid_json\"}", 9);
+    server.expect_metric("yamabiko_messages_refused_total{reason=\"invalid_message\"}", 13);
     aoi.say(&json!({ "message": "still here" }));
     aoi.expect_sent();
     for client in [&mut aoi, &mut ren] {
@@ -147,5 +147,5 @@ fn the_answer_precedes_the_own_copy() {
         assert!(answers >= copies, "copy {copies} came after {answers} answers");
     }
     assert_eq!(answers, COUNT);
-    assert_eq!(server.metric("yamabiko_messages_accepted_total"), i64::try_from(COUNT).unwrap());
+    server.expect_metric("yamabiko_messages_accepted_total", i64::try_from(COUNT).unwrap());
 }

@@ -33,7 +33,7 @@ fn a_message_reaches_both_nodes_once() {
         assert_eq!(client.expect_json(), message(9, "Yui", &json!({ "message": "last" })));
     }
     for node in [&a, &b] {
-        assert_eq!(node.metric("yamabiko_broker_messages_total"), 3);
+        node.expect_metric("yamabiko_broker_messages_total", 3);
     }
     elsewhere.expect_quiet();
 }

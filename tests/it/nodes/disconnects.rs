@@ -55,8 +55,8 @@ fn a_disconnect_reaches_all_nodes() {
         assert_eq!(client.expect_json(), message(8, "Ren", &json!({ "message": "still here" })));
     }
     for node in &nodes {
-        assert_eq!(node.metric("yamabiko_broker_dropped_total{reason=\"invalid_disconnect\"}"), 3);
-        assert_eq!(node.metric("yamabiko_cluster_messages_ignored_total{reason=\"malformed\"}"), 3);
+        node.expect_metric("yamabiko_broker_dropped_total{reason=\"invalid_disconnect\"}", 3);
+        node.expect_metric("yamabiko_cluster_messages_ignored_total{reason=\"malformed\"}", 3);
     }
 }
 

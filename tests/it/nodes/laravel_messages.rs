@@ -65,7 +65,7 @@ fn the_sender_of_an_application_message_is_configured_or_given() {
     }
     laravel.publish(r#"{"channel":"notes:","data":[]}"#);
     assert_eq!(aoi.expect_json(), message(-1, "運営", &json!({})));
-    assert_eq!(node.metric("yamabiko_broker_dropped_total{reason=\"invalid_sender\"}"), 6);
+    node.expect_metric("yamabiko_broker_dropped_total{reason=\"invalid_sender\"}", 6);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_type_of_the_application_is_delivered_without_rules() {
     }
     clients[0].expect_quiet();
     for node in &nodes {
-        assert_eq!(node.metric("yamabiko_broker_dropped_total{reason=\"invalid_type\"}"), 4);
+        node.expect_metric("yamabiko_broker_dropped_total{reason=\"invalid_type\"}", 4);
     }
     // A client cannot choose a type.
     clients[0].send_text(r#"{"type":"userTyping","data":{"message":2}}"#);

@@ -111,7 +111,7 @@ fn a_stopped_node_reads_the_reply_before_it_applies_the_deadline() {
         sender.expect_sent();
         assert_eq!(sender.expect_json(), message(7, "Aoi", &data));
     }
-    assert_eq!(still.metric("yamabiko_broker_interruptions_total"), 0);
+    still.expect_metric("yamabiko_broker_interruptions_total", 0);
 }
 
 #[test]

@@ -214,5 +214,5 @@ fn nodes_with_and_without_presence_share_a_redis() {
     c.close();
     assert_eq!(a.expect_json(), left(3));
     expect_quiet([&mut a, &mut b]);
-    assert_eq!(plain.metric("yamabiko_cluster_messages_ignored_total{reason=\"malformed\"}"), 0);
+    plain.expect_metric("yamabiko_cluster_messages_ignored_total{reason=\"malformed\"}", 0);
 }

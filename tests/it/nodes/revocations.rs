@@ -61,7 +61,7 @@ fn a_revocation_reaches_all_nodes_and_those_that_start_later() {
     // A node that starts is not ready before it knows.
     let later = ready(&redis);
     assert!(is_refused(&later, 7) && is_refused(&later, 8) && !is_refused(&later, 9));
-    assert_eq!(later.metric("yamabiko_revocations"), 2);
+    later.expect_metric("yamabiko_revocations", 2);
     // Taken back by any node, and by the application.
     restore(&later, &json!({ "user": 7 }));
     laravel.publish(r#"{"revoke":{"user":8,"until":0}}"#);
@@ -75,8 +75,8 @@ fn a_revocation_reaches_all_nodes_and_those_that_start_later() {
     }
     join(&nodes[0], 9, "Sora", "chat:").expect_quiet();
     for node in &nodes {
-        assert_eq!(node.metric("yamabiko_broker_dropped_total{reason=\"invalid_revoke\"}"), 4);
-        assert_eq!(node.metric("yamabiko_revocations"), 0);
+        node.expect_metric("yamabiko_broker_dropped_total{reason=\"invalid_revoke\"}", 4);
+        node.expect_metric("yamabiko_revocations", 0);
     }
 }
 
@@ -174,7 +174,7 @@ fn one_revocation_too_many_is_refused() {
         .exec(&mut client)
         .unwrap();
     let node = ready(&redis);
-    assert_eq!(node.metric("yamabiko_revocations"), 9_999);
+    node.expect_metric("yamabiko_revocations", 9_999);
     revoke(&node, &json!({ "jti": "last" }));
     let full = node.post_admin("/api/v1/revocations", r#"{"user":7}"#);
     assert_eq!((full.status, &full.json()["code"]), (507, &json!("too_many_revocations")));

@@ -68,7 +68,7 @@ fn messages_over_the_rate_are_delayed_not_refused() {
         page.expect("pusher:pong", "", &json!({}));
     }
     assert!(started.elapsed() >= Duration::from_millis(900), "20 in {:?}", started.elapsed());
-    assert_eq!(server.metric("yamabiko_connections_throttled_total"), 1);
+    server.expect_metric("yamabiko_connections_throttled_total", 1);
     let line = server.expect_log(|line| line["message"].as_str().unwrap().starts_with("throttled"));
     assert_eq!(line["app"], "1");
 }

@@ -119,7 +119,7 @@ fn a_page_is_told_of_a_gap() {
     page.expect("yamabiko:gap", "private-h.1", &json!({ "channel": "private-h.1" }));
     say(&server, "private-h.1", 102);
     page.expect("E", "private-h.1", &json!(102));
-    assert_eq!(server.metric(r#"yamabiko_pusher_recoveries_total{reason="gap"}"#), 1);
+    server.expect_metric(r#"yamabiko_pusher_recoveries_total{reason="gap"}"#, 1);
 }
 
 #[test]

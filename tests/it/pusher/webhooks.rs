@@ -117,7 +117,7 @@ fn a_webhook_is_retried_until_it_succeeds_and_sent_once() {
     ]);
     assert_eq!(last["events"], events);
     eventually("it is counted", || server.metric("yamabiko_webhooks_sent_total") == 3);
-    assert_eq!(server.metric("yamabiko_webhooks_failed_total"), 1);
+    server.expect_metric("yamabiko_webhooks_failed_total", 1);
     // No other event was pending.
     Page::open(&server).subscribe("last");
     let (_, last) = received.recv_timeout(PATIENCE).unwrap();

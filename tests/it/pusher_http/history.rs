@@ -164,7 +164,7 @@ fn calls_about_histories_that_do_not_exist_name_the_setting() {
     let unsigned = send(&server, "GET", "/apps/1/channels/news/history", "");
     assert_eq!(refused(&unsigned), is(401, "unauthorized"));
     let counted = r#"yamabiko_pusher_calls_total{endpoint="history",outcome="no_history"}"#;
-    assert_eq!(server.metric(counted), 1);
+    server.expect_metric(counted, 1);
 }
 
 #[test]

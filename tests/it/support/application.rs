@@ -7,6 +7,7 @@ use std::thread;
 use serde_json::Value;
 
 use super::eventually;
+use super::ports::own_port;
 
 /// What an [`application`] is asked.
 #[derive(Debug, Clone)]
@@ -78,8 +79,7 @@ pub struct PhpServer {
 impl PhpServer {
     /// `script` is a path in the repository.
     pub fn start(script: &str, env: &[(&str, &str)]) -> Self {
-        // PHP cannot say which free port it has taken.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = own_port();
         let process = Command::new("php")
             .args(["-S", &format!("127.0.0.1:{port}"), script])
             .current_dir(env!("CARGO_MANIFEST_DIR"))

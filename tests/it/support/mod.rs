@@ -15,6 +15,7 @@ pub mod application;
 mod client;
 mod http;
 pub mod line;
+pub mod ports;
 pub mod proxy;
 mod raw;
 pub mod redis;

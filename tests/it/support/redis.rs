@@ -1,15 +1,16 @@
 //! A real Redis of a test's own, gone when it is dropped.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::PATIENCE;
+use super::ports::own_port;
 
-/// One `redis-server` on a free port of 127.0.0.1, without persistence.
+/// One `redis-server` on a port of its own, without persistence.
 pub struct RedisServer {
     child: Option<Child>,
     /// Ends it if the test itself is killed and cannot.
@@ -28,15 +29,8 @@ impl RedisServer {
     /// Starts one with these arguments besides: `["--requirepass", "secret"]`.
     pub fn start_with(arguments: &[&str]) -> Self {
         let mut server = Self::absent(arguments);
-        // Another process can take the port in the moment between.
-        for _ in 0..5 {
-            if server.try_start() {
-                return server;
-            }
-            server.kill();
-            server.port = free_port();
-        }
-        panic!("redis-server does not start: {}", server.log());
+        server.restart();
+        server
     }
 
     /// One that is not running yet: [`RedisServer::restart`] starts it.
@@ -44,7 +38,7 @@ impl RedisServer {
         Self {
             child: None,
             watchdog: None,
-            port: free_port(),
+            port: own_port(),
             directory: TempDir::new().expect("a temporary directory"),
             arguments: arguments.iter().map(ToString::to_string).collect(),
         }
@@ -90,7 +84,13 @@ impl RedisServer {
     /// Starts it again on the same port.
     pub fn restart(&mut self) {
         self.kill();
-        assert!(self.try_start(), "redis-server does not start: {}", self.log());
+        self.run();
+        let deadline = Instant::now() + PATIENCE;
+        while !self.answers() {
+            let ended = self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
+            assert!(!ended && Instant::now() < deadline, "redis-server does not start: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Deletes what it has persisted. It must not be running.
@@ -113,7 +113,7 @@ impl RedisServer {
         unread(|connection| connection.local == self.port)
     }
 
-    fn try_start(&mut self) -> bool {
+    fn run(&mut self) {
         let log = self.directory.path().join("redis.log");
         let child = Command::new("redis-server")
             .args([
@@ -146,18 +146,6 @@ impl RedisServer {
             .expect("a shell");
         self.watchdog = Some(watchdog);
         self.child = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < deadline {
-            if self.answers() {
-                return true;
-            }
-            let ended = self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
-            if ended {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        false
     }
 
     fn answers(&self) -> bool {
@@ -207,10 +195,4 @@ pub fn unread(counted: impl Fn(&Connection) -> bool) -> usize {
         (columns.get(3)? != &"0A" && counted(&connection)).then_some(received)
     });
     rows.sum()
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
 }

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{PATIENCE, Request, Response, SECRET};
+use super::{PATIENCE, Request, Response, SECRET, eventually};
 
 /// The real binary, serving on free ports of its own. Dropping it ends the process, and fails the test if a line
 /// of its log holds a token or a secret.
@@ -174,6 +174,11 @@ impl Server {
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
             .map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a metric has this value: a message can be received before it is counted.
+    pub fn expect_metric(&self, name: &str, value: i64) {
+        eventually(&format!("{name} is {value}"), || self.metric(name) == value);
     }
 
     /// Everything logged so far.

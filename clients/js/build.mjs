@@ -1,0 +1,56 @@
+// Writes dist/ from src/. `node build.mjs` after a change; a test compares.
+
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { build } from "esbuild";
+
+const ROOT = dirname(fileURLToPath(import.meta.url));
+const { name, version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+
+/** Names that are neither on the wire nor in the interface of the core. */
+const INTERNAL = /^(address|receive|failures|probe|changed|ready|check|drop|resume|answer|settle|sentAt|isInFlight|isRepeatable)$/;
+
+const ENTRIES = [
+  { entry: "index", mangleProps: INTERNAL },
+];
+
+/** The files of dist/ by name. */
+export async function files() {
+  const found = {};
+  for (const { entry, ...options } of ENTRIES) {
+    const { outputFiles } = await build({
+      absWorkingDir: ROOT,
+      entryPoints: [`src/${entry}.ts`],
+      bundle: true,
+      minify: true,
+      format: "esm",
+      target: "es2022",
+      write: false,
+      legalComments: "none",
+      banner: { js: `/* ${name} ${version}, MIT */` },
+      ...options,
+    });
+    found[`${entry}.js`] = outputFiles[0].text;
+  }
+  const types = mkdtempSync(join(tmpdir(), "yamabiko-types-"));
+  try {
+    const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
+    execFileSync(process.execPath, [tsc, "-p", ROOT, "--emitDeclarationOnly", "--outDir", types], { stdio: ["ignore", 2, 2] });
+    for (const file of readdirSync(types)) found[file] = readFileSync(join(types, file), "utf8");
+  } finally {
+    rmSync(types, { recursive: true });
+  }
+  return found;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  rmSync(join(ROOT, "dist"), { recursive: true, force: true });
+  for (const [name, text] of Object.entries(await files())) {
+    mkdirSync(dirname(join(ROOT, "dist", name)), { recursive: true });
+    writeFileSync(join(ROOT, "dist", name), text);
+  }
+}

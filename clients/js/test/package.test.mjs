@@ -1,0 +1,57 @@
+// The package as it is published: its files, its sizes, its types, and how tools resolve it.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
+
+import { publint } from "publint";
+
+import { files } from "../build.mjs";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const run = promisify(execFile);
+const output = (error) => assert.fail(error.stdout + error.stderr);
+
+/** How many bytes each entry may take, compressed. */
+const LARGEST = {
+  "index.js": 3 * 1024,
+};
+
+test("dist/ is built from src/", async () => {
+  const built = await files();
+  const found = readdirSync(join(ROOT, "dist"), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(ROOT.length + "dist/".length));
+  assert.deepEqual(found.sort(), Object.keys(built).sort(), "run `npm run build` in clients/js");
+  for (const [name, text] of Object.entries(built)) {
+    assert.equal(readFileSync(join(ROOT, "dist", name), "utf8"), text, `dist/${name} is out of date: run \`npm run build\` in clients/js`);
+  }
+});
+
+test("every entry is small", (context) => {
+  for (const [name, most] of Object.entries(LARGEST)) {
+    const { length } = gzipSync(readFileSync(join(ROOT, "dist", name)), { level: 9 });
+    context.diagnostic(`${name}: ${length} of ${most} bytes`);
+    assert.ok(length <= most, `dist/${name} has ${length} bytes`);
+  }
+});
+
+test("publint finds nothing", async () => {
+  const { messages } = await publint({ pkgDir: ROOT, strict: true });
+  assert.deepEqual(messages, []);
+});
+
+test("the types resolve in every module system", async () => {
+  // The package is ESM: `require` of it is an error that is meant.
+  const attw = join(ROOT, "node_modules/@arethetypeswrong/cli/dist/index.js");
+  await run(process.execPath, [attw, "--pack", ROOT, "--profile", "esm-only"], { cwd: ROOT }).catch(output);
+});
+
+test("the types promise what the documentation says", async () => {
+  await run(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", join(ROOT, "test/types")]).catch(output);
+});
