@@ -28,6 +28,7 @@ mod metrics;
 mod native;
 mod nginx;
 mod nodes;
+mod prometheus;
 mod pusher;
 mod pusher_http;
 mod reload;
