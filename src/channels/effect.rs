@@ -101,6 +101,8 @@ impl Channels {
     }
 
     fn publish_notice(&self, channel: &ChannelName, notice: &Notice<'_>) {
-        self.hub.publish(channel, InFlight::default(), |_| Some((Audience::Everyone, self.dialect.encode(notice))));
+        self.hub.publish(channel, InFlight::default(), |_| {
+            Some((Audience::Everyone, self.dialect.encode(notice)))
+        });
     }
 }

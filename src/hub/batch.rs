@@ -120,7 +120,13 @@ mod tests {
     fn delivery(key: u64, audience: Audience, bytes: &[u8]) -> Arc<Delivery> {
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let frame = Frame::from_wire(Bytes::copy_from_slice(bytes));
-        Arc::new(Delivery { key: ChannelKey(key), audience, frame, position: None, _in_flight: permit.into() })
+        Arc::new(Delivery {
+            key: ChannelKey(key),
+            audience,
+            frame,
+            position: None,
+            _in_flight: permit.into(),
+        })
     }
 
     /// The blocks of each channel, one channel after the other.

@@ -142,13 +142,7 @@ impl Relay {
         }
     }
 
-    fn deliver(
-        &self,
-        event: &Event,
-        entry: Option<&Entry>,
-        in_flight: InFlight,
-        counters: &mut Counters,
-    ) {
+    fn deliver(&self, event: &Event, entry: Option<&Entry>, in_flight: InFlight, counters: &mut Counters) {
         self.native.with_kind(&event.channel, |kind| {
             if let Some(group) = counters.messages.count(kind) {
                 in_flight.set_group(|| group.clone());

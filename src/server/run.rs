@@ -139,7 +139,8 @@ pub async fn run(
     let load = load(context.clone(), authenticator, revoker);
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
     let access = Access::operators(&settings.api.keys, admin_address.ip());
-    let admin_state = AdminState { broker: broker.clone(), metrics: metrics.clone(), measure: levels.measure(), load };
+    let admin_state =
+        AdminState { broker: broker.clone(), metrics: metrics.clone(), measure: levels.measure(), load };
     let operators = admin::routes(admin_state, hosts.clone(), may_disconnect(access.clone()))
         .merge(on_admin_port(api.clone(), &access, hosts));
     let has_console = console.is_some();

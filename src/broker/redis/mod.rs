@@ -43,8 +43,8 @@ use tokio::task::AbortHandle;
 
 use super::budget::Budget;
 use super::{
-    BrokerLevels, Inbound, PublishError, Receipt, Settings, Status, StoreError, StoreRead, StoreState, StoredHistory,
-    SubscribeOutcome, retained,
+    BrokerLevels, Inbound, PublishError, Receipt, Settings, Status, StoreError, StoreRead, StoreState,
+    StoredHistory, SubscribeOutcome, retained,
 };
 use crate::message::{AppMessages, Publication, RetentionRules, Sender};
 use crate::telemetry::Metrics;

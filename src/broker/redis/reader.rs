@@ -206,7 +206,7 @@ async fn handle_reply(
             Push::Message { channel, by_pattern: true, .. } if stream.names.is_reserved(&channel) => {}
             Push::Message { channel, payload, .. } => {
                 return Ok(stream.on_message(&channel, payload, arrived).await);
-            },
+            }
             Push::SubscriptionReply => stream.on_subscribed(reconciler.on_reply(&stream.topics)),
             Push::Pong => {
                 stream.on_fence(reconciler.next_fence());

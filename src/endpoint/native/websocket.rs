@@ -72,7 +72,9 @@ impl NativeEndpoint {
     /// The connection has joined its channel before the response is written, so that a client misses nothing after `open`.
     pub(super) fn connect(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
         let protocol = Protocol::new("native");
-        self.service.context.answer_handshake(protocol, request, |request, client| self.upgrade(request, client))
+        self.service
+            .context
+            .answer_handshake(protocol, request, |request, client| self.upgrade(request, client))
     }
 
     fn upgrade(

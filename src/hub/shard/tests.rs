@@ -25,7 +25,13 @@ fn key(channel: usize) -> ChannelKey {
 
 fn deliver(channel: usize, audience: Audience, text: &str) -> Command {
     let frame = Frame::from_wire(Bytes::copy_from_slice(text.as_bytes()));
-    Command::Deliver(Arc::new(Delivery { key: key(channel), audience, frame, position: None, _in_flight: InFlight::default() }))
+    Command::Deliver(Arc::new(Delivery {
+        key: key(channel),
+        audience,
+        frame,
+        position: None,
+        _in_flight: InFlight::default(),
+    }))
 }
 
 /// A shard whose connections have no sockets, so that tests can inspect what is pushed to them.
