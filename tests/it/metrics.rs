@@ -127,7 +127,6 @@ fn every_metric_in_rules_dashboard_and_docs_is_exported_from_the_start() {
 const EVERYTHING: &str = r#"
     [events]
     secret = "the-secret-of-events-with-32-bytes-or-more"
-    stream = true
     [[webhooks]]
     url = "http://127.0.0.1:9/hook"
     [channels.room]

@@ -12,7 +12,7 @@ use crate::native::join;
 use crate::support::application::application;
 use crate::support::ports::own_port;
 use crate::support::redis::RedisServer;
-use crate::support::{Request, Server, eventually};
+use crate::support::{Request, Response, Server, eventually};
 
 /// Debian's Prometheus, which scrapes one node as the job `yamabiko`.
 struct Prometheus {
@@ -53,7 +53,7 @@ impl Prometheus {
     /// The series that a query returns, or why it cannot be answered.
     fn query(&self, query: &str) -> Vec<Value> {
         let encoded: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
-        let answer = Request::get(self.address, format!("/api/v1/query?query={encoded}")).send().json();
+        let answer = unchunked(&Request::get(self.address, format!("/api/v1/query?query={encoded}")).send());
         assert_eq!(answer["status"], "success", "{query}: {answer}");
         answer["data"]["result"].as_array().unwrap().clone()
     }
@@ -71,6 +71,21 @@ impl Drop for Prometheus {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The JSON of a response, whose body Prometheus sends in chunks if it is long.
+fn unchunked(response: &Response) -> Value {
+    if response.header("transfer-encoding") != Some("chunked") {
+        return response.json();
+    }
+    let (mut body, mut rest) = (String::new(), response.text());
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        let (chunk, after) = after.split_at(size);
+        body.push_str(chunk);
+        rest = after.trim_start_matches("\r\n");
+    }
+    serde_json::from_str(&body).unwrap()
 }
 
 /// A node with Redis on which a message was sent on a channel with a gate.
@@ -123,7 +138,7 @@ fn every_query_of_the_dashboard_and_every_alert_is_evaluated() {
     let second = "histogram_quantile(0.99, sum by (le) (yamabiko_end_to_end_duration_seconds_bucket))";
     prometheus.expect(second, |seconds| seconds > 0.0 && seconds <= 10.0);
     prometheus.expect("yamabiko_channel_messages_total{kind=\"room\"}", |count| count >= 1.0);
-    let answer = Request::get(prometheus.address, "/api/v1/rules").send().json();
+    let answer = unchunked(&Request::get(prometheus.address, "/api/v1/rules").send());
     let rules = answer["data"]["groups"][0]["rules"].as_array().unwrap().clone();
     assert!(rules.len() >= 16, "{answer}");
     for rule in rules {
