@@ -11,8 +11,9 @@ RUN mkdir -p src crates/loadgen/src && echo 'fn main() {}' > src/main.rs && touc
     && cargo build --release --locked --bin yamabiko \
     && rm -r src crates/loadgen/src
 COPY config config
-# The console includes documents and snippets.
+# The console includes documents, snippets and the JavaScript client.
 COPY docs docs
+COPY clients/js/dist clients/js/dist
 COPY crates crates
 COPY src src
 # The sources may be older than the empty crates built above, so touch them.

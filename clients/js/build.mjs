@@ -16,12 +16,49 @@ const INTERNAL = /^(address|receive|failures|probe|changed|ready|check|drop|resu
 
 const ENTRIES = [
   { entry: "index", mangleProps: INTERNAL },
+  { entry: "pusher" },
+  { entry: "echo", external: ["laravel-echo", "./pusher.js"] },
+  { entry: "react", external: ["react", "./index.js"] },
+  { entry: "pusher-recovery" },
+  {
+    entry: "pusher-recovery",
+    file: "umd/pusher-recovery.js",
+    format: "iife",
+    globalName: "made",
+    banner: `(function (root, make) {
+typeof define === "function" && define.amd ? define(make) : typeof module === "object" ? (module.exports = make()) : (root.PusherRecovery = make());
+})(this, function () {`,
+    footer: { js: "return made.default;\n});" },
+  },
 ];
+
+/** What a CommonJS module has beside it. */
+const UMD = {
+  "umd/package.json": '{ "type": "commonjs" }\n',
+  "umd/pusher-recovery.d.ts": `declare namespace recovery {
+  /** A position of a channel, from a frame or from the HTTP API. */
+  type Position = string;
+
+  interface Recovering {
+    /** The next subscription to the channel starts after this position. */
+    startFrom(channel: string, position: Position): void;
+  }
+}
+
+/** A Pusher class whose instances get every message of channels with a history exactly once. */
+declare function recovery<P extends new (...options: any[]) => any>(
+  Pusher: P,
+  positions?: Record<string, recovery.Position>,
+): (new (...options: ConstructorParameters<P>) => InstanceType<P> & recovery.Recovering) & P;
+
+export = recovery;
+`,
+};
 
 /** The files of dist/ by name. */
 export async function files() {
-  const found = {};
-  for (const { entry, ...options } of ENTRIES) {
+  const found = { ...UMD };
+  for (const { entry, file = `${entry}.js`, banner = "", ...options } of ENTRIES) {
     const { outputFiles } = await build({
       absWorkingDir: ROOT,
       entryPoints: [`src/${entry}.ts`],
@@ -31,10 +68,10 @@ export async function files() {
       target: "es2022",
       write: false,
       legalComments: "none",
-      banner: { js: `/* ${name} ${version}, MIT */` },
+      banner: { js: `/* ${name} ${version}, MIT */\n${banner}`.trim() },
       ...options,
     });
-    found[`${entry}.js`] = outputFiles[0].text;
+    found[file] = outputFiles[0].text;
   }
   const types = mkdtempSync(join(tmpdir(), "yamabiko-types-"));
   try {

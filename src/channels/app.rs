@@ -7,7 +7,7 @@ use super::AppRules;
 use super::pending::Termination;
 use crate::history::LastEvents;
 use crate::message::{ChannelInfo, ChannelName, Member, NodeName, SocketId, UserId};
-use crate::presence::Presence;
+use crate::presence::{Change, Presence};
 
 /// The state of an app on this node.
 #[derive(Debug)]
@@ -100,5 +100,16 @@ impl AppState {
     /// The channel's name as the copy that all of its subscribers share.
     pub(super) fn shared_name(&self, channel: &ChannelName) -> ChannelName {
         self.local.get_key_value(channel).map_or_else(|| channel.clone(), |(name, _)| name.clone())
+    }
+
+    /// Gives a change the texts of the member that is on this node.
+    pub(super) fn share_member(&self, channel: &ChannelName, change: &mut Change) {
+        if let Change::Join { connection, member } = change
+            && let Some(Local::Members(members)) = self.local.get(channel)
+            && let Some((_, own)) = members.get(connection)
+            && own == member
+        {
+            *member = own.clone();
+        }
     }
 }

@@ -110,14 +110,15 @@ impl State {
     /// of members as of its own join, and a notice for each later one.
     pub(super) fn apply_change(&mut self, node: &NodeName, change: NumberedChange) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let NumberedChange { app, number, channel, change } = change;
+        let NumberedChange { app, number, channel, mut change } = change;
         let Some(name) = reserved_channels::read(&channel).filter(|_| !self.has_left) else { return effects };
         let is_own = *node == *self.nodes.own();
         let (time, responsibility) = (self.time(), Responsibility::of(self.is_leader()));
         let join = if is_own { self.joins.remove(&number) } else { None };
         let Some(state) = self.apps.get_mut(&app) else { return effects };
-        // One text, shared with what is on this node.
+        // One copy of each text, shared with what is on this node.
         let name = state.shared_name(&name);
+        state.share_member(&name, &mut change);
         let is_count = matches!(change, Change::Count(_));
         let transitions = state.view.change(node, number, &name, change, time);
         // New subscribers receive the notice of this change like all others.

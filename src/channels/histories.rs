@@ -327,12 +327,13 @@ impl State {
     }
 
     fn append(&mut self, channel: &ChannelName, retention: Retention, store: u64, entry: &Arc<Entry>) {
-        if store == self.rings.store() {
-            self.rings.append(channel, retention, entry.clone(), unix_milliseconds());
-        } else {
+        if store != self.rings.store() {
             // It was on its way when another store took over.
             self.rings.forget(channel);
+        } else if entry.number > self.first {
+            self.rings.append(channel, retention, entry.clone(), unix_milliseconds());
         }
+        // Of the others, those that follow on the channel may not arrive: the ring would end with this one.
     }
 
     /// Whether a client has read further than this node has published, by the numbers of the store.
@@ -387,5 +388,47 @@ impl State {
         self.rings.set_continuous_from(current.number);
         (self.seen, self.first) = (Some(current), 0);
         caught_up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+    use crate::message::{Event, Sender, UserId};
+
+    #[test]
+    fn a_message_from_before_the_start_does_not_prove_that_none_follows() {
+        const STORE: u64 = 9;
+        let limits = Limits { channel_bytes: 1 << 20, total_bytes: 1 << 20 };
+        let retention = Retention { messages: 10, age: Duration::from_secs(60) };
+        let channel = ChannelName::scoped("", "chat:");
+        let position = |offset| Position { epoch: 1, offset: NonZeroU64::new(offset).unwrap() };
+        let mut state = State {
+            rings: Rings::new(limits),
+            seen: None,
+            delivered: None,
+            first: 0,
+            is_blind: false,
+            is_catching_up: false,
+        };
+        // Two messages have been stored. The copy of the first arrives late, and that of the second is lost.
+        state.start(StoreState { store: STORE, number: 2 });
+        let mut append = |number| {
+            let sender = Sender { name: "Aoi".into(), id: UserId::from(7) };
+            let event = Event::new(channel.clone(), sender, "{}".into());
+            let stored = Stored {
+                store: STORE,
+                number,
+                at: unix_milliseconds(),
+                positions: vec![(0, position(number))],
+            };
+            let entry = Arc::new(Entry::new(position(number), &stored, Content::Native(event)));
+            state.append(&channel, retention, STORE, &entry);
+            state.rings.missed(&channel, Since::Position(position(1)), unix_milliseconds())
+        };
+        assert!(append(1).is_none(), "the store has to be read");
+        assert!(append(3).is_none());
     }
 }

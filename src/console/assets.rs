@@ -41,6 +41,7 @@ pub(super) async fn asset(Path(name): Path<String>) -> Response {
         "before-paint.js" => file(JS, page!("before-paint.js")),
         "console.js" => file(JS, page!("console.js")),
         "api.js" => file(JS, page!("api.js")),
+        "client.js" => file(JS, include_str!("../../clients/js/dist/index.js")),
         "connection.js" => file(JS, page!("connection.js")),
         "echo.js" => file(JS, page!("echo.js")),
         "echo-tab.js" => file(JS, page!("echo-tab.js")),

@@ -11,6 +11,7 @@ mod batch;
 mod channel_index;
 mod clock;
 mod connection;
+mod connection_map;
 mod fan_out;
 mod gate;
 mod in_flight;

@@ -1,9 +1,7 @@
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use indexmap::IndexMap;
-
 use super::channel_index::ChannelKey;
+use super::connection_map::ConnectionMap;
 use super::users::UserKey;
 use super::{ConnectionId, Outbox};
 
@@ -12,7 +10,7 @@ use super::{ConnectionId, Outbox};
 /// Those that are on other channels too come first, so that each group can be iterated without looking at the other.
 #[derive(Debug, Default)]
 pub(super) struct Subscribers {
-    entries: IndexMap<ConnectionId, Subscriber, RandomState>,
+    entries: ConnectionMap<Subscriber>,
     /// The number of entries, from the first, that are on several channels.
     several: usize,
 }
@@ -70,12 +68,12 @@ pub(super) enum JoinedAs {
 
 impl Subscribers {
     pub(super) fn contains(&self, id: ConnectionId) -> bool {
-        self.entries.contains_key(&id)
+        self.entries.contains(id)
     }
 
     /// The user as whom a connection is subscribed.
     pub(super) fn user(&self, id: ConnectionId) -> Option<UserKey> {
-        self.entries.get(&id).map(|subscriber| subscriber.user)
+        self.entries.get(id).map(|subscriber| subscriber.user)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -84,45 +82,40 @@ impl Subscribers {
 
     /// Adds a connection that is on no other channel, and not subscribed yet.
     pub(super) fn add(&mut self, id: ConnectionId, subscriber: Subscriber) {
-        self.entries.insert(id, subscriber);
+        self.entries.add(id, subscriber);
     }
 
     /// Marks a connection as being on other channels too.
     pub(super) fn mark_several(&mut self, id: ConnectionId) {
-        if let Some(index) = self.entries.get_index_of(&id).filter(|index| *index >= self.several) {
-            self.entries.swap_indices(index, self.several);
+        if let Some(place) = self.entries.place(id).filter(|place| *place >= self.several) {
+            self.entries.swap(place, self.several);
             self.several += 1;
         }
     }
 
     /// Returns whether the connection was subscribed.
     pub(super) fn remove(&mut self, id: ConnectionId) -> bool {
-        let Some(mut index) = self.entries.get_index_of(&id) else { return false };
-        if index < self.several {
+        let Some(place) = self.entries.place(id) else { return false };
+        if place < self.several {
             self.several -= 1;
-            self.entries.swap_indices(index, self.several);
-            index = self.several;
+            self.entries.swap(place, self.several);
         }
-        self.entries.swap_remove_index(index);
-        if self.entries.len() < self.entries.capacity() / 8 {
-            self.entries.shrink_to_fit();
-        }
-        true
+        self.entries.remove(id).is_some()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (ConnectionId, &Subscriber)> {
-        self.entries.iter().map(|(id, subscriber)| (*id, subscriber))
+        self.entries.entries().iter().map(|(id, subscriber)| (*id, subscriber))
     }
 
     /// Those that are on several channels.
     pub(super) fn on_several(&self) -> impl ExactSizeIterator<Item = (ConnectionId, &Subscriber)> {
-        let several = self.entries.get_range(..self.several).unwrap_or_default();
+        let several = self.entries.entries().get(..self.several).unwrap_or_default();
         several.iter().map(|(id, subscriber)| (*id, subscriber))
     }
 
     /// Those that are on no other channel.
     pub(super) fn on_one(&self) -> impl ExactSizeIterator<Item = (ConnectionId, &Subscriber)> {
-        let one = self.entries.get_range(self.several..).unwrap_or_default();
+        let one = self.entries.entries().get(self.several..).unwrap_or_default();
         one.iter().map(|(id, subscriber)| (*id, subscriber))
     }
 }
@@ -147,5 +140,12 @@ mod tests {
             channels.remove();
         }
         assert_eq!(channels.add(ChannelKey(12)), JoinedAs::Only);
+    }
+
+    #[test]
+    fn a_channel_stays_small() {
+        // Many channels have one subscriber.
+        assert!(size_of::<(ChannelKey, Subscribers)>() <= 48);
+        assert!(size_of::<(ConnectionId, Subscriber)>() <= 24);
     }
 }

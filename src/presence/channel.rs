@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
@@ -10,8 +11,14 @@ use crate::message::{ChannelName, Member, NodeName, SocketId, UserId};
 pub(super) struct ChannelView {
     /// Connections that are no members.
     pub(super) count: u64,
-    /// Connections that are members.
-    member_connections: u64,
+    /// Boxed, because most channels have no members.
+    members: Option<Box<Members>>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    /// How many connections they have.
+    connections: u64,
     /// By the text of their ids.
     users: BTreeMap<String, UserView>,
 }
@@ -19,22 +26,23 @@ pub(super) struct ChannelView {
 /// A member, and its connections.
 #[derive(Debug)]
 struct UserView {
-    member: Member,
+    member: Arc<Member>,
     /// Sorted. Few: a set would take ten times as much memory per member.
     connections: Vec<(NodeName, Option<SocketId>)>,
 }
 
 impl ChannelView {
     pub(super) fn connections(&self) -> u64 {
-        self.count.saturating_add(self.member_connections)
+        self.count.saturating_add(self.members.as_ref().map_or(0, |members| members.connections))
     }
 
     pub(super) fn members(&self) -> Vec<Member> {
-        self.users.values().map(|user| user.member.clone()).collect()
+        let users = self.members.iter().flat_map(|members| members.users.values());
+        users.map(|user| (*user.member).clone()).collect()
     }
 
     pub(super) fn member_count(&self) -> usize {
-        self.users.len()
+        self.members.as_ref().map_or(0, |members| members.users.len())
     }
 
     pub(super) fn has(&self, user_id: &UserId) -> bool {
@@ -42,29 +50,31 @@ impl ChannelView {
     }
 
     fn member(&self, user_id: &UserId) -> Option<&Member> {
-        self.users.get(&*user_id.to_text()).map(|user| &user.member)
+        self.members.as_ref()?.users.get(&*user_id.to_text()).map(|user| &*user.member)
     }
 
     /// The data of a user are those of its first connection, until the last one has left.
-    pub(super) fn add(&mut self, node: &NodeName, connection: Option<SocketId>, member: Member) {
+    pub(super) fn add(&mut self, node: &NodeName, connection: Option<SocketId>, member: Arc<Member>) {
         let key = member.user_id.to_text().into_owned();
-        let user =
-            self.users.entry(key).or_insert_with(|| UserView { member, connections: Vec::with_capacity(1) });
+        let members = self.members.get_or_insert_default();
+        let new = || UserView { member, connections: Vec::with_capacity(1) };
+        let user = members.users.entry(key).or_insert_with(new);
         let connection = (node.clone(), connection);
         if let Err(position) = user.connections.binary_search(&connection) {
             user.connections.insert(position, connection);
-            self.member_connections += 1;
+            members.connections += 1;
         }
     }
 
     pub(super) fn remove(&mut self, node: &NodeName, connection: Option<SocketId>, user_id: &UserId) {
-        let Some(user) = self.users.get_mut(&*user_id.to_text()) else { return };
+        let Some(members) = &mut self.members else { return };
+        let Some(user) = members.users.get_mut(&*user_id.to_text()) else { return };
         if let Ok(position) = user.connections.binary_search(&(node.clone(), connection)) {
             user.connections.remove(position);
-            self.member_connections -= 1;
+            members.connections -= 1;
         }
         if user.connections.is_empty() {
-            self.users.remove(&*user_id.to_text());
+            members.users.remove(&*user_id.to_text());
         }
     }
 

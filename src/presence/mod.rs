@@ -10,6 +10,7 @@ mod channel;
 mod transitions;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -101,8 +102,9 @@ struct NodeView {
     unswept: usize,
 }
 
-/// What a change is about: a connection on a presence channel, or all of the node's on another one.
-type Subject = (ChannelName, Option<SocketId>);
+/// What a change is about: a connection on a presence channel, or all of the node's on another one. Boxed, because most channels are
+/// no presence channels.
+type Subject = (ChannelName, Option<Box<SocketId>>);
 
 #[derive(Debug)]
 struct Entry {
@@ -114,7 +116,7 @@ struct Entry {
 enum What {
     /// Remembered until the next snapshot: an older change may still be under way.
     Nobody,
-    Member(Member),
+    Member(Arc<Member>),
     Count(u64),
 }
 
@@ -134,12 +136,12 @@ impl Presence {
         let view = self.nodes.entry(node.clone()).or_default();
         view.heard = view.heard.max(now);
         let (connection, what) = match change {
-            Change::Join { connection, member } => (Some(connection), What::Member(member)),
+            Change::Join { connection, member } => (Some(connection), What::Member(Arc::new(member))),
             Change::Leave { connection } => (Some(connection), What::Nobody),
             Change::Count(0) => (None, What::Nobody),
             Change::Count(count) => (None, What::Count(count)),
         };
-        let subject = (channel.clone(), connection);
+        let subject = (channel.clone(), connection.map(Box::new));
         let before = view.entries.get(&subject).map_or(view.floor, |entry| entry.number);
         if view.is_lost || number <= view.floor || number <= before {
             view.latest = view.latest.max(number);
@@ -168,8 +170,9 @@ impl Presence {
         view.is_lost = false;
         view.latest = view.latest.max(number);
         let members = part.members.into_iter();
-        let members =
-            members.map(|(channel, connection, member)| ((channel, Some(connection)), What::Member(member)));
+        let members = members.map(|(channel, connection, member)| {
+            ((channel, Some(Box::new(connection))), What::Member(Arc::new(member)))
+        });
         let counts = part.counts.into_iter().filter(|(_, count)| *count > 0);
         let counts = counts.map(|(channel, count)| ((channel, None), What::Count(count)));
         let mut transitions = Transitions::new(&mut self.channels);
@@ -258,7 +261,7 @@ impl Presence {
         let entries = self.nodes.get(node).into_iter().flat_map(|view| &view.entries);
         let reported = entries.filter_map(|((channel, connection), entry)| match (&entry.what, connection) {
             (What::Member(member), Some(connection)) => {
-                Some(Reported::Member(channel.clone(), *connection, member.clone()))
+                Some(Reported::Member(channel.clone(), **connection, (**member).clone()))
             }
             (What::Count(count), _) => Some(Reported::Count(channel.clone(), *count)),
             _ => None,

@@ -462,3 +462,9 @@ proptest! {
         prop_assert_eq!(&reported, &ReportedState::from_view(&view));
     }
 }
+
+#[test]
+fn a_channel_without_members_stays_small() {
+    assert!(size_of::<(Subject, Entry)>() <= 48);
+    assert!(size_of::<ChannelView>() <= 16);
+}

@@ -29,7 +29,7 @@ impl<'a> Transitions<'a> {
         if old == new {
             return;
         }
-        let (name, connection) = subject;
+        let (name, connection) = (&subject.0, subject.1.as_deref().copied());
         let view = self.channels.entry(name.clone()).or_default();
         let before = self.touched.entry(name.clone()).or_insert_with(|| view.before());
         for what in [&old, &new] {
@@ -39,12 +39,12 @@ impl<'a> Transitions<'a> {
         }
         // Of a connection that changes its member, the old one goes first.
         match old {
-            What::Member(member) => view.remove(node, *connection, &member.user_id),
+            What::Member(member) => view.remove(node, connection, &member.user_id),
             What::Count(count) => view.count -= count.min(view.count),
             What::Nobody => {}
         }
         match new {
-            What::Member(member) => view.add(node, *connection, member),
+            What::Member(member) => view.add(node, connection, member),
             What::Count(count) => view.count = view.count.saturating_add(count),
             What::Nobody => {}
         }

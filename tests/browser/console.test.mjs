@@ -329,14 +329,14 @@ describe("with the server up", () => {
     assert.equal(await page.locator("#wire .frame").count(), 0);
   });
 
-  test("an expired token is replaced by a new one", async () => {
+  test("a token is renewed before it expires", async () => {
     await page.locator("#lifetime").evaluate((select) => {
-      select.options[1].value = "2";
+      select.options[1].value = "4";
     });
     await page.locator("#lifetime").selectOption({ index: 1 });
     await connected(3);
-    await page.locator("#wire .frame", { hasText: "close 4401 token expired" }).first().waitFor();
-    await connected(3);
+    await page.locator("#wire .frame", { hasText: '{"type":"auth","token":"…"}' }).first().waitFor();
+    await page.locator("#wire .frame", { hasText: '{"type":"auth","ok":true}' }).first().waitFor();
     await page.locator("#lifetime").selectOption({ index: 0 });
     await connected(3);
     await say("Aoi", "with a new token");
@@ -362,7 +362,7 @@ describe("with the server up", () => {
   });
 
   test("the snippets are the files in docs/snippets, and the keyboard reaches them", async () => {
-    await page.locator("#code", { hasText: "function yamabiko" }).waitFor();
+    await page.locator("#code", { hasText: "@yamabiko/client" }).waitFor();
     await page.getByRole("tab", { name: "Browser" }).focus();
     await page.keyboard.press("ArrowRight");
     await page.locator("#code", { hasText: "JWT::encode" }).waitFor();
@@ -375,7 +375,7 @@ describe("with the server up", () => {
     await page.keyboard.press("End");
     await page.locator("#code", { hasText: "yamabiko listen" }).waitFor();
     await page.keyboard.press("Home");
-    await page.locator("#code", { hasText: "function yamabiko" }).waitFor();
+    await page.locator("#code", { hasText: "@yamabiko/client" }).waitFor();
     await page.getByRole("tab", { name: "Laravel: publish" }).click();
     await page.locator("#code", { hasText: "Redis::publish" }).waitFor();
     await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
@@ -617,6 +617,11 @@ describe("with the server up", () => {
   });
 });
 
+test("the page's connections are those of the JavaScript client", async () => {
+  const served = await (await fetch(`${server.url}/console/assets/client.js`)).text();
+  assert.equal(served, await readFile(new URL("../../clients/js/dist/index.js", import.meta.url), "utf8"));
+});
+
 test("language and theme follow the browser", async () => {
   page = await open(browser, { locale: "ja-JP", colorScheme: "dark" });
   await page.goto(`${server.url}/console`);
@@ -639,7 +644,7 @@ test("the page passes the accessibility rules of axe in both themes and language
       await server.post("publish", { channel: "chat:default", sender, data: { message: "for axe" } });
     }
     await messages("Sora").nth(3).waitFor();
-    await page.locator("#code", { hasText: "function yamabiko" }).waitFor();
+    await page.locator("#code", { hasText: "@yamabiko/client" }).waitFor();
     await page.locator("#check textarea").fill((await server.post("token", { id: 7, name: "Aoi", channel: "chat:default" })).token.slice(0, -3));
     await page.locator("#check button").click();
     await page.locator("#checked", { hasText: "bad_signature" }).waitFor();
@@ -688,7 +693,7 @@ test("a failed request is explained in the page's language, and nothing is copie
   page = await open(browser);
   await page.goto(`${server.url}/console`);
   await connected(3);
-  await page.locator("#code", { hasText: "function yamabiko" }).waitFor();
+  await page.locator("#code", { hasText: "@yamabiko/client" }).waitFor();
   for (const path of ["publish", "job", "token/check", "assets/token.php"]) await page.route(`**/console/${path}`, (route) => route.abort());
   await page.getByRole("button", { name: "Publish", exact: true }).click();
   await page.getByRole("button", { name: "Run the job" }).click();
@@ -711,7 +716,7 @@ test("\"Copied\" is shown equally long after each click, in the page's language"
   await page.clock.install();
   await page.goto(`${server.url}/console`);
   await connected(3);
-  await page.locator("#code", { hasText: "function yamabiko" }).waitFor();
+  await page.locator("#code", { hasText: "@yamabiko/client" }).waitFor();
   await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
   const label = page.locator("#copy");
   await page.clock.pauseAt(Date.now() + 3_600_000);

@@ -17,7 +17,7 @@ export const USERS = {
 const FILES = {
   "/": ["text/html", new URL("page.html", import.meta.url)],
   "/pusher.js": ["text/javascript", resolve("pusher-js/dist/web/pusher.min.js")],
-  "/pusher-recovery.js": ["text/javascript", new URL("../../clients/js/pusher-recovery/pusher-recovery.js", import.meta.url)],
+  "/pusher-recovery.js": ["text/javascript", new URL("../../clients/js/dist/umd/pusher-recovery.js", import.meta.url)],
   "/echo.js": ["text/javascript", resolve("laravel-echo/iife")],
 };
 

@@ -1,8 +1,13 @@
 // Laravel Echo and pusher-js, as a browser has them, with their events in inboxes.
 
-
-import Echo from "laravel-echo";
+import LaravelEcho from "laravel-echo";
 import Pusher from "pusher-js";
+import nacl from "tweetnacl";
+
+/** With ECHO_CONNECTOR, pages use the connector of clients/js in place of pusher-js, and the copy of Echo that it extends. */
+const CLIENT = new URL("../../clients/js/", import.meta.url);
+const connector = process.env.ECHO_CONNECTOR && (await import(new URL("dist/echo.js", CLIENT)));
+const Echo = connector ? (await import(new URL("node_modules/laravel-echo/dist/echo.js", CLIENT))).default : LaravelEcho;
 
 // Longer than anything takes on a busy machine: only a failure pays it.
 const PATIENCE_MS = 15_000;
@@ -75,6 +80,7 @@ export function dial(node, application, user, options = {}) {
   const echo = new Echo({
     broadcaster: "pusher",
     Pusher,
+    nacl,
     key: "echo-key",
     cluster: "mt1",
     wsHost: "127.0.0.1",
@@ -87,6 +93,7 @@ export function dial(node, application, user, options = {}) {
     auth: { headers: {} },
     bearerToken: user,
     ...options,
+    ...(connector && !options.Pusher && { broadcaster: connector.default }),
   });
   echo.pusher = echo.connector.pusher;
   echo.errors = new Inbox();

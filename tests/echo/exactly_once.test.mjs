@@ -1,4 +1,4 @@
-// Level 2 of recovery: the plugin of clients/js/pusher-recovery against the real server, in Node.js and in a real Chromium.
+// Level 2 of recovery: the plugin of clients/js against the real server, in Node.js and in a real Chromium.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
@@ -6,7 +6,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 import Pusher8 from "pusher-js";
 import Pusher7 from "pusher-js-7";
 
-import recovery from "../../clients/js/pusher-recovery/pusher-recovery.mjs";
+import recovery from "../../clients/js/dist/pusher-recovery.js";
 import { launch, open } from "../browser/chromium.mjs";
 import { Application } from "./application.mjs";
 import { closeAll, connected, eventually, Inbox, listening, present, tab } from "./client.mjs";

@@ -22,7 +22,7 @@ function authorize({ key, secret, user }, socketId, channel) {
 
 async function open(order) {
   const { page, port, key, token, plugin, channels } = order;
-  const Client = plugin ? (await import("../../clients/js/pusher-recovery/pusher-recovery.mjs")).default(Pusher) : Pusher;
+  const Client = plugin ? (await import("../../clients/js/dist/pusher-recovery.js")).default(Pusher) : Pusher;
   const pusher = new Client(token ? `${key}~${token}` : key, {
     cluster: "mt1",
     wsHost: "127.0.0.1",

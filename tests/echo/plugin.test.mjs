@@ -1,23 +1,22 @@
-// The plugin of clients/js/pusher-recovery with the real pusher-js 7 and 8 and Laravel Echo, against a stand-in of the server.
+// The plugin of clients/js with the real pusher-js 7 and 8 and Laravel Echo, and the client of Echo's connector, against a stand-in of the server.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { afterEach, beforeEach, test } from "node:test";
-import { gzipSync } from "node:zlib";
 
 import Echo from "laravel-echo";
 import Pusher8 from "pusher-js";
 import Pusher7 from "pusher-js-7";
 import nacl from "tweetnacl";
 
-import { files } from "../../clients/js/pusher-recovery/build.mjs";
-import recovery from "../../clients/js/pusher-recovery/pusher-recovery.mjs";
+import recovery from "../../clients/js/dist/pusher-recovery.js";
+import Connector from "../../clients/js/dist/pusher.js";
 import { Inbox, eventually } from "./client.mjs";
 import { StandIn } from "./standin.mjs";
 
-const script = createRequire(import.meta.url)("../../clients/js/pusher-recovery/pusher-recovery.js");
-const VERSIONS = [["7", Pusher7], ["8", Pusher8]];
+const script = createRequire(import.meta.url)("../../clients/js/dist/umd/pusher-recovery.js");
+/** Clients with recovery: the plugin, and the client of Echo's connector, which has it built in. */
+const CLIENTS = [["pusher-js 7", recovery(Pusher7)], ["pusher-js 8", recovery(Pusher8)], ["the connector's client", Connector]];
 
 let server;
 const open = [];
@@ -36,6 +35,7 @@ const options = () => ({
   forceTLS: false,
   enabledTransports: ["ws"],
   authEndpoint: `${server.url}/auth`,
+  nacl,
   userAuthentication: { endpoint: `${server.url}/user`, transport: "ajax", headers: {} },
   auth: { headers: {} },
 });
@@ -63,9 +63,9 @@ async function expect(inbox, ...expected) {
 
 const recovered = (channel, count) => ({ "yamabiko:recovered": { channel, count } });
 
-for (const [version, Pusher] of VERSIONS) {
-  test(`pusher-js ${version}: everything once and in order across reconnections, with the same session`, async () => {
-    const pusher = connect(recovery(Pusher));
+for (const [name, Client] of CLIENTS) {
+  test(`${name}: everything once and in order across reconnections, with the same session`, async () => {
+    const pusher = connect(Client);
     const inbox = await told(pusher, "private-x");
     const first = await server.connections.next();
     assert.match(first.pathname, /^\/app\/echo-key~[0-9a-f]{32}$/);
@@ -90,8 +90,8 @@ for (const [version, Pusher] of VERSIONS) {
     }
   });
 
-  test(`pusher-js ${version}: a reconnection asks for no signature while the socket id is the same`, async () => {
-    const pusher = connect(recovery(Pusher));
+  test(`${name}: a reconnection asks for no signature while the socket id is the same`, async () => {
+    const pusher = connect(Client);
     pusher.signin();
     await told(pusher, "private-x");
     await told(pusher, "presence-y");
@@ -118,8 +118,8 @@ for (const [version, Pusher] of VERSIONS) {
     assert.ok(again.every((text) => !text.startsWith(socket_id)), again);
   });
 
-  test(`pusher-js ${version}: a signature that is refused when it is used again is replaced`, async () => {
-    const pusher = connect(recovery(Pusher));
+  test(`${name}: a signature that is refused when it is used again is replaced`, async () => {
+    const pusher = connect(Client);
     const inbox = await told(pusher, "private-x");
     const errors = new Inbox();
     pusher.channel("private-x").bind("pusher:subscription_error", errors.put);
@@ -148,35 +148,41 @@ for (const [version, Pusher] of VERSIONS) {
   });
 }
 
-test("the page is told of a gap, and goes on from there", async () => {
-  const pusher = connect(recovery(Pusher8));
-  const inbox = await told(pusher, "news");
-  server.publish("news", 1);
-  await expect(inbox, 1);
-  server.loseHistory();
-  server.publish("news", 2, { toNobody: true });
-  server.close();
-  await expect(inbox, { "yamabiko:gap": { channel: "news" } });
-  server.publish("news", 3);
-  await expect(inbox, 3);
-  server.publish("news", 4);
-  await expect(inbox, 4);
-});
+for (const [client, Client] of CLIENTS.slice(1)) {
+  test(`${client}: the page is told of a gap, and goes on from there`, async () => {
+    const pusher = connect(Client);
+    const inbox = await told(pusher, "news");
+    server.publish("news", 1);
+    await expect(inbox, 1);
+    server.loseHistory();
+    server.publish("news", 2, { toNobody: true });
+    server.close();
+    await expect(inbox, { "yamabiko:gap": { channel: "news" } });
+    server.publish("news", 3);
+    await expect(inbox, 3);
+    server.publish("news", 4);
+    await expect(inbox, 4);
+  });
+}
 
-test("the page is told of a gap that leaves its position as it is", async () => {
-  const pusher = connect(recovery(Pusher8));
-  const inbox = await told(pusher, "news");
-  server.send({ event: "yamabiko:gap", channel: "news", id: "s9f3c20-17", data: JSON.stringify({ channel: "news" }) });
-  await expect(inbox, { "yamabiko:gap": { channel: "news" } });
-});
+for (const [client, Client] of CLIENTS.slice(1)) {
+  test(`${client}: the page is told of a gap that leaves its position as it is`, async () => {
+    const pusher = connect(Client);
+    const inbox = await told(pusher, "news");
+    server.send({ event: "yamabiko:gap", channel: "news", id: "s9f3c20-17", data: JSON.stringify({ channel: "news" }) });
+    await expect(inbox, { "yamabiko:gap": { channel: "news" } });
+  });
+}
 
-test("a channel without a message has a position too", async () => {
-  const pusher = connect(recovery(Pusher8));
-  await told(pusher, "news");
-  await server.subscriptions.next();
-  server.close();
-  assert.equal((await server.subscriptions.next()).since, "s9f3c20-17");
-});
+for (const [client, Client] of CLIENTS.slice(1)) {
+  test(`${client}: a channel without a message has a position too`, async () => {
+    const pusher = connect(Client);
+    await told(pusher, "news");
+    await server.subscriptions.next();
+    server.close();
+    assert.equal((await server.subscriptions.next()).since, "s9f3c20-17");
+  });
+}
 
 test("a page can start from a position", async () => {
   for (const data of [1, 2, 3]) server.publish("news", data);
@@ -188,59 +194,65 @@ test("a page can start from a position", async () => {
   await expect(await told(pusher, "private-x"), recovered("private-x", 1), 2);
 });
 
-test("a channel that the page has left is forgotten", async () => {
-  const pusher = connect(recovery(Pusher8));
-  const inbox = await told(pusher, "private-x");
-  server.publish("private-x", 1);
-  await expect(inbox, 1);
-  pusher.unsubscribe("private-x");
-  // On its way when the page has left.
-  server.send({ event: "told", channel: "private-x", data: "2", id: "9f3c20-2" });
-  await told(pusher, "private-x");
-  const subscriptions = [await server.subscriptions.next(), await server.subscriptions.next()];
-  assert.deepEqual(subscriptions.map(({ since }) => since), [undefined, undefined]);
-  assert.notEqual(subscriptions[0].auth, subscriptions[1].auth);
-});
+for (const [client, Client] of CLIENTS.slice(1)) {
+  test(`${client}: a channel that the page has left is forgotten`, async () => {
+    const pusher = connect(Client);
+    const inbox = await told(pusher, "private-x");
+    server.publish("private-x", 1);
+    await expect(inbox, 1);
+    pusher.unsubscribe("private-x");
+    // On its way when the page has left.
+    server.send({ event: "told", channel: "private-x", data: "2", id: "9f3c20-2" });
+    await told(pusher, "private-x");
+    const subscriptions = [await server.subscriptions.next(), await server.subscriptions.next()];
+    assert.deepEqual(subscriptions.map(({ since }) => since), [undefined, undefined]);
+    assert.notEqual(subscriptions[0].auth, subscriptions[1].auth);
+  });
+}
 
-test("a page that disconnects keeps its positions and asks for new signatures", async () => {
-  const pusher = connect(recovery(Pusher8));
-  const inbox = await told(pusher, "private-x");
-  server.publish("private-x", 1);
-  await expect(inbox, 1);
-  const { auth } = await server.subscriptions.next();
-  pusher.disconnect();
-  server.publish("private-x", 2);
-  pusher.connect();
-  const again = await server.subscriptions.next();
-  assert.equal(again.since, "9f3c20-1");
-  assert.notEqual(again.auth, auth);
-  await expect(inbox, recovered("private-x", 1), 2);
-});
+for (const [client, Client] of CLIENTS.slice(1)) {
+  test(`${client}: a page that disconnects keeps its positions and asks for new signatures`, async () => {
+    const pusher = connect(Client);
+    const inbox = await told(pusher, "private-x");
+    server.publish("private-x", 1);
+    await expect(inbox, 1);
+    const { auth } = await server.subscriptions.next();
+    pusher.disconnect();
+    server.publish("private-x", 2);
+    pusher.connect();
+    const again = await server.subscriptions.next();
+    assert.equal(again.since, "9f3c20-1");
+    assert.notEqual(again.auth, auth);
+    await expect(inbox, recovered("private-x", 1), 2);
+  });
+}
 
-test("encrypted channels: kept keys decrypt what was missed, and a new key is asked for", async () => {
-  const name = "private-encrypted-x";
-  const encrypt = (data, key) => {
-    const nonce = nacl.randomBytes(24);
-    const ciphertext = nacl.secretbox(Buffer.from(JSON.stringify(data)), nonce, key);
-    return { nonce: Buffer.from(nonce).toString("base64"), ciphertext: Buffer.from(ciphertext).toString("base64") };
-  };
-  const useKey = (key) => (server.secrets[name] = { shared_secret: Buffer.from(key).toString("base64") });
-  const [key, next] = [nacl.randomBytes(32), nacl.randomBytes(32)];
-  useKey(key);
-  const pusher = connect(recovery(Pusher8));
-  const inbox = await told(pusher, name);
-  server.publish(name, encrypt(1, key));
-  await expect(inbox, 1);
-  await server.signatures.next();
-  server.close();
-  server.publish(name, encrypt(2, key), { toNobody: true });
-  await expect(inbox, recovered(name, 1), 2);
-  assert.deepEqual(server.signatures.waiting, []);
-  useKey(next);
-  server.publish(name, encrypt(3, next));
-  await expect(inbox, 3);
-  await server.signatures.next("the request for the new key");
-});
+for (const [client, Client] of CLIENTS.slice(1)) {
+  test(`${client}: encrypted channels: kept keys decrypt what was missed, and a new key is asked for`, async () => {
+    const name = "private-encrypted-x";
+    const encrypt = (data, key) => {
+      const nonce = nacl.randomBytes(24);
+      const ciphertext = nacl.secretbox(Buffer.from(JSON.stringify(data)), nonce, key);
+      return { nonce: Buffer.from(nonce).toString("base64"), ciphertext: Buffer.from(ciphertext).toString("base64") };
+    };
+    const useKey = (key) => (server.secrets[name] = { shared_secret: Buffer.from(key).toString("base64") });
+    const [key, next] = [nacl.randomBytes(32), nacl.randomBytes(32)];
+    useKey(key);
+    const pusher = connect(Client);
+    const inbox = await told(pusher, name);
+    server.publish(name, encrypt(1, key));
+    await expect(inbox, 1);
+    await server.signatures.next();
+    server.close();
+    server.publish(name, encrypt(2, key), { toNobody: true });
+    await expect(inbox, recovered(name, 1), 2);
+    assert.deepEqual(server.signatures.waiting, []);
+    useKey(next);
+    server.publish(name, encrypt(3, next));
+    await expect(inbox, 3);
+    await server.signatures.next("the request for the new key");
+  });
+}
 
 test("two pages in one window have two sessions, and other instances are left alone", async () => {
   const Recovering = recovery(Pusher8);
@@ -280,12 +292,3 @@ for (const [name, plugin] of [["module", recovery], ["script", script]]) {
     assert.deepEqual(server.signatures.waiting, []);
   });
 }
-
-test("the files are built from the source, and small", () => {
-  for (const [name, text] of Object.entries(files)) {
-    const file = readFileSync(new URL(`../../clients/js/pusher-recovery/${name}`, import.meta.url));
-    assert.equal(file.toString(), text, `${name} is out of date: run node clients/js/pusher-recovery/build.mjs`);
-    const { length } = gzipSync(file, { level: 9 });
-    assert.ok(length <= 1536, `${name} has ${length} bytes`);
-  }
-});

@@ -5,7 +5,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 
 import Pusher from "pusher-js";
 
-import recovery from "../../clients/js/pusher-recovery/pusher-recovery.mjs";
+import recovery from "../../clients/js/dist/pusher-recovery.js";
 import { Application } from "./application.mjs";
 import { closeAll, connected, eventually, present, subscribed, tab } from "./client.mjs";
 import { assertNothingLost, collect, HISTORY, INTERVAL_MS, Line, MESSAGES, publish, withToken } from "./recovery.mjs";

@@ -37,7 +37,7 @@ export interface Link {
     /** The protocol has got its first answer: the connection counts as open. */
     ready(): void;
     /** Reconnects unless the server sends something soon. */
-    check(): void;
+    check(within?: number): void;
     /** Gives up this connection as if it had broken. */
     drop(code: number | undefined, reason: string, error?: unknown): void;
 }

@@ -43,7 +43,7 @@ export interface Link {
   /** The protocol has got its first answer: the connection counts as open. */
   ready(): void;
   /** Reconnects unless the server sends something soon. */
-  check(): void;
+  check(within?: number): void;
   /** Gives up this connection as if it had broken. */
   drop(code: number | undefined, reason: string, error?: unknown): void;
 }
@@ -92,9 +92,9 @@ export function createLink(protocol: Protocol, options: LinkOptions): Link {
       openedAt = Date.now();
       enter("open");
     },
-    check() {
+    check(within = ANSWER) {
       clearTimeout(checking);
-      checking = setTimeout(() => link.drop(1006, "no answer"), ANSWER);
+      checking = setTimeout(() => link.drop(1006, "no answer"), within);
     },
     drop(code: number | undefined, reason: string, error?: unknown) {
       abandon();

@@ -20,6 +20,11 @@ const output = (error) => assert.fail(error.stdout + error.stderr);
 /** How many bytes each entry may take, compressed. */
 const LARGEST = {
   "index.js": 3 * 1024,
+  "pusher.js": 5 * 1024,
+  "echo.js": 512,
+  "react.js": 1024,
+  "pusher-recovery.js": 1536,
+  "umd/pusher-recovery.js": 1536,
 };
 
 test("dist/ is built from src/", async () => {

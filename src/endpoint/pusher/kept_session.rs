@@ -53,6 +53,6 @@ mod tests {
     #[test]
     fn a_kept_session_stays_small() {
         assert!(size_of::<KeptSession>() <= 80, "{}", size_of::<KeptSession>());
-        assert!(size_of::<KeptChannel>() <= 64, "{}", size_of::<KeptChannel>());
+        assert!(size_of::<KeptChannel>() <= 48, "{}", size_of::<KeptChannel>());
     }
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use indexmap::IndexMap;
 use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -16,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::batch::Delivery;
 use super::channel_index::ChannelKey;
+use super::connection_map::ConnectionMap;
 use super::fan_out::{FanOut, WRITES_PER_TURN};
 use super::gate::{Gates, Replay};
 use super::read_proof::{ReadProof, Tracked};
@@ -124,7 +124,7 @@ pub(super) struct Shard {
     outbox_bytes: usize,
     delivered: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
-    connections: IndexMap<ConnectionId, ShardConnection, RandomState>,
+    connections: ConnectionMap<ShardConnection>,
     channels: HashMap<ChannelKey, Subscribers, RandomState>,
     gates: Gates,
     tracked: Tracked,
@@ -161,7 +161,7 @@ impl Shard {
             outbox_bytes,
             delivered,
             metrics,
-            connections: IndexMap::default(),
+            connections: ConnectionMap::default(),
             channels: HashMap::default(),
             gates: Gates::default(),
             tracked: Tracked::default(),
@@ -199,16 +199,12 @@ impl Shard {
             self.deliver(&mut run).await;
             match command {
                 Command::Connect { id, outbox } => {
-                    self.connections
-                        .insert(id, ShardConnection { outbox, channels: ChannelCount::default() });
+                    self.connections.add(id, ShardConnection { outbox, channels: ChannelCount::default() });
                 }
                 Command::Disconnect { id } => {
-                    self.connections.swap_remove(&id);
+                    self.connections.remove(id);
                     self.users.leave(id);
                     self.tracked.remove(id);
-                    if self.connections.len() < self.connections.capacity() / 8 {
-                        self.connections.shrink_to_fit();
-                    }
                 }
                 Command::Join { key, id, user, outbox, gated } => {
                     let user = user.map_or(UserKey::NOBODY, |user| self.users.enter(id, user));
@@ -241,13 +237,12 @@ impl Shard {
                     let _ = answer.send(self.levels(before, most));
                 }
                 Command::FindConnection { id, answer } => {
-                    let _ =
-                        answer.send(self.connections.get(&id).map(|connection| connection.outbox.clone()));
+                    let _ = answer.send(self.connections.get(id).map(|connection| connection.outbox.clone()));
                 }
                 Command::CloseUser { user, keys, reason } => self.close_user(&user, keys.as_deref(), reason),
                 Command::CloseChannel { keys, reason } => self.close_channel(&keys, reason).await,
                 Command::CloseConnection { id, reason } => {
-                    if let Some(connection) = self.connections.get(&id) {
+                    if let Some(connection) = self.connections.get(id) {
                         connection.outbox.close_for(reason);
                     }
                 }
@@ -280,7 +275,7 @@ impl Shard {
         // If the connection has ended already, its leave follows.
         let joined = self
             .connections
-            .get_mut(&id)
+            .get_mut(id)
             .map_or(JoinedAs::Additional, |connection| connection.channels.add(key));
         let subscribers = self.channels.entry(key).or_default();
         subscribers.add(id, subscriber);
@@ -308,7 +303,7 @@ impl Shard {
                 self.channels.shrink_to_fit();
             }
         }
-        if let Some(connection) = self.connections.get_mut(&id) {
+        if let Some(connection) = self.connections.get_mut(id) {
             connection.channels.remove();
         }
     }
@@ -325,7 +320,7 @@ impl Shard {
     fn list(&self, before: usize, most: usize) -> (Vec<ListedConnection>, usize) {
         let end = self.connections.len().min(before);
         let start = end.saturating_sub(most);
-        let range = self.connections.get_range(start..end).into_iter().flatten();
+        let range = self.connections.entries().get(start..end).unwrap_or_default().iter();
         let listed = range.map(|(id, connection)| {
             let only = connection.channels.only().and_then(|key| self.channels.get(&key));
             let user = only.and_then(|subscribers| self.users.id(*id, subscribers.user(*id)?));
@@ -350,7 +345,7 @@ impl Shard {
 
     fn track(&mut self, id: ConnectionId, ticket: u32) {
         // Otherwise it has ended already.
-        if self.connections.contains_key(&id) {
+        if self.connections.contains(id) {
             self.tracked.add(id, ticket);
         }
     }
@@ -359,7 +354,7 @@ impl Shard {
         #[expect(clippy::cast_possible_truncation, reason = "the payload has the low 32 bits")]
         let number = number as u32;
         for (id, ticket) in self.tracked.take_due(&self.channels) {
-            if let Some(connection) = self.connections.get(&id) {
+            if let Some(connection) = self.connections.get(id) {
                 connection.outbox.push(&ReadProof { number, ticket }.ping(), self.outbox_bytes);
             }
             self.writes += 1;

@@ -4,13 +4,10 @@ use thiserror::Error;
 
 use crate::message::{ChannelKind, ChannelName};
 
-/// A channel of the Pusher protocol: its name, and the properties that the prefix of the name determines.
+/// A channel of the Pusher protocol: its name, whose prefix determines its properties. They are not kept, because a connection has one
+/// of these for each subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Channel {
-    name: ChannelName,
-    access: Access,
-    is_cache: bool,
-}
+pub struct Channel(ChannelName);
 
 /// The access control of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,56 +46,59 @@ impl Channel {
     /// Validates a name of at most `max_length` characters against `^#?[-a-zA-Z0-9_=@,.;]+$`. Laravel's Pusher library throws
     /// on any other name.
     pub fn new(name: &str, max_length: usize) -> Result<Self, InvalidChannel> {
-        let (access, is_cache) = check(name, max_length)?;
-        let name = ChannelName::new(name).map_err(|_| InvalidChannel::Character)?;
-        Ok(Self { name, access, is_cache })
+        check(name, max_length)?;
+        ChannelName::new(name).map(Self).map_err(|_| InvalidChannel::Character)
     }
 
     /// The name including its prefix.
     #[must_use]
     pub fn name(&self) -> &ChannelName {
-        &self.name
+        &self.0
     }
 
     #[must_use]
     pub fn access(&self) -> Access {
-        self.access
+        self.properties().0
+    }
+
+    fn properties(&self) -> (Access, bool) {
+        kind(self.0.as_str()).unwrap_or((Access::Public, false))
     }
 
     /// Replaces the name with an equal one, so that all subscribers share one allocation.
     pub(super) fn share(&mut self, name: &ChannelName) {
-        if self.name == *name {
-            self.name = name.clone();
+        if self.0 == *name {
+            self.0 = name.clone();
         }
     }
 
     #[must_use]
     pub fn is_presence(&self) -> bool {
-        self.access == Access::Presence
+        self.access() == Access::Presence
     }
 
     /// Whether a new subscriber receives the last event of the channel.
     #[must_use]
     pub fn is_cache(&self) -> bool {
-        self.is_cache
+        self.properties().1
     }
 
     /// Whether subscribers may publish client events, provided that the app enables them.
     #[must_use]
     pub fn allows_client_events(&self) -> bool {
-        matches!(self.access, Access::Private | Access::Presence)
+        matches!(self.access(), Access::Private | Access::Presence)
     }
 
     /// The user of a `#server-to-user-<id>` channel.
     #[must_use]
     pub fn user_id(&self) -> Option<&str> {
-        self.name.as_str().strip_prefix(USER)
+        self.0.as_str().strip_prefix(USER)
     }
 }
 
 impl fmt::Display for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.name.fmt(f)
+        self.0.fmt(f)
     }
 }
 

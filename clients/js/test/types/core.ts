@@ -6,7 +6,7 @@ import { connect, SendError, type Connection, type Message, type SendErrorCode, 
 
 declare module "@yamabiko/client" {
   interface Kinds {
-    notice: { title: string; body?: string };
+    alert: { level: number };
   }
 }
 
@@ -30,7 +30,7 @@ void chat.send({ name: "Aoi" });
 chat.on("mesage", () => {});
 
 // A kind of the application's own, a type of its own, and anything.
-connect<"notice">(async () => "a.b.c").on("message", ({ data }) => expectTypeOf(data.title).toBeString());
+connect<"alert">(async () => "a.b.c").on("message", ({ data }) => expectTypeOf(data.level).toBeNumber());
 void connect<{ n: number }>(() => ({ url: "wss://ws.example.com/ws", token: "a.b.c" }), { since: "" }).send({ n: 1 });
 connect(() => fetch("/websocket/token")).on("message", ({ data }) => expectTypeOf(data).toEqualTypeOf<Record<string, unknown>>());
 

@@ -25,3 +25,13 @@ impl Named for SessionSubscription {
 }
 
 pub(super) type Subscriptions = ByName<SessionSubscription>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscription_stays_small() {
+        assert!(size_of::<SessionSubscription>() <= 32, "{}", size_of::<SessionSubscription>());
+    }
+}

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -97,18 +97,19 @@ pub(super) fn play(schedule: &Schedule) -> Report {
                 host.open(page, profile, world.lines[page].port(), &token);
             }
         }
-        for publisher in 0..6_u16 {
+        let publishers = (0..6_u16).map(|publisher| {
             let (shared, seed) = (&shared, schedule.seed * 100 + 50 + u64::from(publisher));
             scope.spawn(move || match publisher {
                 0 | 1 => publishers::over_http(shared, publisher, seed),
                 2 => publishers::over_pubsub(shared, publisher, seed),
                 3 => publishers::over_stream(shared, publisher, seed),
                 _ => native_page::send(shared, publisher, NATIVE[usize::from(publisher) % 2], seed),
-            });
-        }
+            })
+        });
+        let publishers: Vec<_> = publishers.collect();
         scope.spawn(|| watch(&shared));
         world.play(schedule);
-        let report = world.finish(schedule);
+        let report = world.finish(schedule, publishers);
         shared.end();
         drop(host);
         report
@@ -423,13 +424,17 @@ impl<'a> World<'a> {
     }
 
     /// Waits until everything works, sends the last messages, and waits until they have come.
-    fn finish(&mut self, schedule: &Schedule) -> Report {
+    fn finish(&mut self, schedule: &Schedule, publishers: Vec<ScopedJoinHandle<'_, ()>>) -> Report {
         let shared = self.shared;
         let is_healed = || shared.record().disturbances.iter().all(|of| of.to.is_some());
         eventually(is_healed);
         eventually(|| shared.record().pages.iter().all(is_subscribed));
         thread::sleep(Duration::from_secs(1));
         shared.quiet();
+        // Whatever they were sending counts as well.
+        for publisher in publishers {
+            publisher.join().unwrap();
+        }
         let mut attempt = 0;
         eventually(|| {
             attempt += 1;

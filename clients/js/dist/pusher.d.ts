@@ -1,0 +1,72 @@
+import { Dispatcher, type Callback } from "./dispatcher.js";
+import { type AuthOptions, type Signature } from "./pusher-auth.js";
+import { Channel, type Nacl } from "./pusher-channels.js";
+export interface PusherOptions extends AuthOptions {
+    /** Default: the host of the page. */
+    wsHost?: string;
+    wsPort?: number | string;
+    wssPort?: number | string;
+    wsPath?: string;
+    forceTLS?: boolean;
+    /** After so many milliseconds of silence, the connection is checked. Default: what the server says. */
+    activityTimeout?: number;
+    /** How long to wait for the answer to a check. */
+    pongTimeout?: number;
+    /** tweetnacl, for encrypted channels. */
+    nacl?: Nacl;
+    WebSocket?: new (url: string) => WebSocket;
+    /** Other options of pusher-js and Echo have no effect. */
+    [option: string]: unknown;
+}
+declare class Connection extends Dispatcher {
+    state: string;
+    socket_id: string | undefined;
+}
+declare class User extends Dispatcher {
+    signin_requested: boolean;
+    user_data: {
+        id: string;
+        [key: string]: unknown;
+    } | null;
+    signinDonePromise: Promise<void> | undefined;
+    readonly watchlist: Dispatcher;
+    /** Events for the user. */
+    channel: Channel | undefined;
+}
+export declare class Pusher {
+    #private;
+    readonly connection: Connection;
+    readonly channels: {
+        channels: Record<string, Channel>;
+    };
+    readonly user: User;
+    readonly config: PusherOptions;
+    readonly key: string;
+    /** The positions of the channels. */
+    readonly session: import("./positions.js").Positions;
+    constructor(key: string, options?: PusherOptions);
+    connect(): void;
+    disconnect(): void;
+    subscribe(name: string): Channel;
+    unsubscribe(name: string): void;
+    channel(name: string): Channel | undefined;
+    allChannels(): Channel[];
+    /** The next subscription to the channel starts after this position. */
+    startFrom(channel: string, position: string): void;
+    signin(): void;
+    /** False: there is no connection. */
+    send_event(event: string, data: unknown, channel?: string): boolean;
+    bind(event: string, callback: Callback, context?: unknown): this;
+    bind_global(callback: Callback): this;
+    unbind(event?: string, callback?: Callback, context?: unknown): this;
+    unbind_global(callback?: Callback): this;
+    unbind_all(): this;
+    /**
+     * The signature of a channel, or of the user. It is used again while the `socket_id` is the same, once on each connection: a second
+     * request is for another one, such as the new key of an encrypted channel.
+     */
+    sign(channel?: Channel): Promise<Signature>;
+    /** Whether the channel is still wanted, on the same connection. */
+    connectionGuard(channel: Channel): () => boolean;
+}
+export default Pusher;

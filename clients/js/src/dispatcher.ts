@@ -1,0 +1,57 @@
+import { guarded } from "./events.js";
+
+export type Callback = (...values: any[]) => void;
+
+interface Binding {
+  /** None: every event. */
+  event: string | undefined;
+  callback: Callback;
+  context: unknown;
+}
+
+/** Bindings by name, as pusher-js has them. */
+export class Dispatcher {
+  #bindings: Binding[] = [];
+
+  bind(event: string, callback: Callback, context?: unknown): this {
+    this.#bindings.push({ event, callback, context });
+    return this;
+  }
+
+  bind_global(callback: Callback): this {
+    this.#bindings.push({ event: undefined, callback, context: undefined });
+    return this;
+  }
+
+  /** Without arguments: everything but the global ones. */
+  unbind(event?: string | null, callback?: Callback | null, context?: unknown): this {
+    return this.#remove(
+      (binding) =>
+        binding.event !== undefined &&
+        (!event || binding.event === event) &&
+        (!callback || binding.callback === callback) &&
+        (!context || binding.context === context),
+    );
+  }
+
+  unbind_global(callback?: Callback): this {
+    return this.#remove((binding) => binding.event === undefined && (!callback || binding.callback === callback));
+  }
+
+  unbind_all(): this {
+    return this.#remove(() => true);
+  }
+
+  emit(event: string, data?: unknown, metadata?: unknown): this {
+    for (const { event: bound, callback, context } of [...this.#bindings]) {
+      if (bound === undefined) guarded(() => callback(event, data));
+      else if (bound === event) guarded(() => callback.call(context, data, metadata));
+    }
+    return this;
+  }
+
+  #remove(matches: (binding: Binding) => boolean): this {
+    this.#bindings = this.#bindings.filter((binding) => !matches(binding));
+    return this;
+  }
+}

@@ -1,0 +1,333 @@
+// The Pusher protocol with the interface of pusher-js, as far as Laravel Echo and its hooks use it, and with recovery: every event once
+// and in order across reconnections, on channels with a history.
+
+import { Dispatcher, type Callback } from "./dispatcher.js";
+import { createLink, type Link, type StateDetail } from "./link.js";
+import { createPositions, type PusherFrame } from "./positions.js";
+import { askForSignature, type AuthOptions, type Signature } from "./pusher-auth.js";
+import { Channel, EncryptedChannel, PresenceChannel, PrivateChannel, type Nacl } from "./pusher-channels.js";
+
+export interface PusherOptions extends AuthOptions {
+  /** Default: the host of the page. */
+  wsHost?: string;
+  wsPort?: number | string;
+  wssPort?: number | string;
+  wsPath?: string;
+  forceTLS?: boolean;
+  /** After so many milliseconds of silence, the connection is checked. Default: what the server says. */
+  activityTimeout?: number;
+  /** How long to wait for the answer to a check. */
+  pongTimeout?: number;
+  /** tweetnacl, for encrypted channels. */
+  nacl?: Nacl;
+  WebSocket?: new (url: string) => WebSocket;
+  /** Other options of pusher-js and Echo have no effect. */
+  [option: string]: unknown;
+}
+
+const PONG_TIMEOUT = 10_000;
+/** How long a client without a connection is said to be connecting. */
+const UNAVAILABLE = 10_000;
+
+class Connection extends Dispatcher {
+  state = "initialized";
+  socket_id: string | undefined;
+}
+
+class User extends Dispatcher {
+  signin_requested = false;
+  user_data: { id: string; [key: string]: unknown } | null = null;
+  signinDonePromise: Promise<void> | undefined;
+  readonly watchlist = new Dispatcher();
+  /** Events for the user. */
+  channel: Channel | undefined;
+}
+
+interface KeptSignature {
+  data: Signature;
+  /** The connection that it was used on last. */
+  connection: number;
+  isReused: boolean;
+}
+
+/** A session of its own keeps the `socket_id`, and with it signatures and presence, across reconnections. */
+const randomToken = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => (byte + 256).toString(16).slice(1)).join("");
+
+export class Pusher {
+  readonly connection = new Connection();
+  readonly channels: { channels: Record<string, Channel> } = { channels: {} };
+  readonly user = new User();
+  readonly config: PusherOptions;
+  readonly key: string;
+  /** The positions of the channels. */
+  readonly session = createPositions();
+  readonly #link: Link;
+  readonly #events = new Dispatcher();
+  #signatures = new Map<string, KeptSignature>();
+  #connections = 0;
+  #idle: ReturnType<typeof setTimeout> | undefined;
+  #activityTimeout = 120_000;
+  #lostAt = 0;
+  #lastError: unknown;
+  #signedIn: () => void = () => {};
+
+  constructor(key: string, options: PusherOptions = {}) {
+    this.key = key.includes("~") ? key : `${key}~${randomToken()}`;
+    this.config = options;
+    this.#link = createLink(
+      {
+        address: () => this.#address(),
+        receive: (text) => this.#receive(text),
+        failures: (code) => {
+          if (code < 4000 || code >= 5000) return 1;
+          if (code < 4100 || code >= 4300) return -1;
+          return code < 4200 ? 2 : 0;
+        },
+        probe: () => void this.send_event("pusher:ping", {}),
+        changed: (state, detail) => this.#changed(state, detail),
+      },
+      options as { WebSocket?: new (url: string) => WebSocket },
+    );
+    this.connect();
+  }
+
+  connect(): void {
+    this.#link.connect();
+  }
+
+  disconnect(): void {
+    this.#link.close();
+    this.#signatures.clear();
+  }
+
+  subscribe(name: string): Channel {
+    const { channels } = this.channels;
+    const channel = (channels[name] ??= this.#create(name));
+    if (!channel.subscriptionPending && this.connection.state === "connected") void channel.subscribe();
+    return channel;
+  }
+
+  unsubscribe(name: string): void {
+    const channel = this.channels.channels[name];
+    if (!channel) return;
+    delete this.channels.channels[name];
+    delete this.session.last[name];
+    this.#signatures.delete(name);
+    if (channel.subscribed || channel.subscriptionPending) this.send_event("pusher:unsubscribe", { channel: name });
+    channel.disconnect();
+  }
+
+  channel(name: string): Channel | undefined {
+    return this.channels.channels[name];
+  }
+
+  allChannels(): Channel[] {
+    return Object.values(this.channels.channels);
+  }
+
+  /** The next subscription to the channel starts after this position. */
+  startFrom(channel: string, position: string): void {
+    this.session.last[channel] = position;
+  }
+
+  signin(): void {
+    if (this.user.signin_requested) return;
+    this.user.signin_requested = true;
+    void this.#signin();
+  }
+
+  /** False: there is no connection. */
+  send_event(event: string, data: unknown, channel?: string): boolean {
+    return this.#link.send(JSON.stringify({ event, data, channel }));
+  }
+
+  bind(event: string, callback: Callback, context?: unknown): this {
+    this.#events.bind(event, callback, context);
+    return this;
+  }
+
+  bind_global(callback: Callback): this {
+    this.#events.bind_global(callback);
+    return this;
+  }
+
+  unbind(event?: string, callback?: Callback, context?: unknown): this {
+    this.#events.unbind(event, callback, context);
+    return this;
+  }
+
+  unbind_global(callback?: Callback): this {
+    this.#events.unbind_global(callback);
+    return this;
+  }
+
+  unbind_all(): this {
+    this.#events.unbind_all();
+    return this;
+  }
+
+  /**
+   * The signature of a channel, or of the user. It is used again while the `socket_id` is the same, once on each connection: a second
+   * request is for another one, such as the new key of an encrypted channel.
+   */
+  async sign(channel?: Channel): Promise<Signature> {
+    const name = channel?.name ?? "";
+    const kept = this.#signatures.get(name);
+    if (kept && kept.connection < this.#connections) {
+      kept.connection = this.#connections;
+      kept.isReused = true;
+      return kept.data;
+    }
+    const socketId = this.connection.socket_id ?? "";
+    const data = await askForSignature(this.config, socketId, channel);
+    if (socketId === this.connection.socket_id)
+      this.#signatures.set(name, { data, connection: this.#connections, isReused: false });
+    return data;
+  }
+
+  /** Whether the channel is still wanted, on the same connection. */
+  connectionGuard(channel: Channel): () => boolean {
+    const connection = this.#connections;
+    return () =>
+      connection === this.#connections &&
+      this.#link.state === "open" &&
+      (channel === this.user.channel || channel === this.channels.channels[channel.name]);
+  }
+
+  #create(name: string): Channel {
+    if (name.startsWith("#")) throw new Error(`Cannot create a channel with name "${name}"`);
+    if (name.startsWith("private-encrypted-")) return new EncryptedChannel(name, this, this.config.nacl);
+    if (name.startsWith("private-")) return new PrivateChannel(name, this);
+    return new (name.startsWith("presence-") ? PresenceChannel : Channel)(name, this);
+  }
+
+  #address(): string {
+    const { wsHost, wsPort = 80, wssPort = 443, wsPath = "", forceTLS } = this.config;
+    const { location } = globalThis;
+    const isSecure = location?.protocol === "https:" || forceTLS !== false;
+    const host = wsHost || location?.hostname;
+    return `${isSecure ? "wss" : "ws"}://${host}:${isSecure ? wssPort : wsPort}${wsPath}/app/${this.key}?protocol=7&client=yamabiko&recovery=2`;
+  }
+
+  #enter(current: string): void {
+    const { connection } = this;
+    const previous = connection.state;
+    if (previous === current) return;
+    connection.state = current;
+    connection.emit("state_change", { previous, current });
+    connection.emit(current);
+  }
+
+  #changed(state: Link["state"], { code = 1000, reason = "" }: StateDetail): void {
+    if (state === "open") {
+      this.#lostAt = 0;
+      this.#lastError = undefined;
+      this.#enter("connected");
+      for (const channel of this.allChannels()) this.subscribe(channel.name);
+      void this.#signin();
+      return;
+    }
+    clearTimeout(this.#idle);
+    if (this.connection.state === "connected") {
+      for (const channel of this.allChannels()) channel.disconnect();
+      this.user.user_data = null;
+      this.user.channel = undefined;
+      this.#signedIn();
+    }
+    this.#lostAt ||= Date.now();
+    if (code !== 1000 && code !== 1001 && code !== this.#lastError) this.#fail({ code, message: reason });
+    if (state === "closed") this.#enter("disconnected");
+    else this.#enter(Date.now() - this.#lostAt > UNAVAILABLE ? "unavailable" : "connecting");
+  }
+
+  #fail(data: { code: number; message: string }): void {
+    this.#lastError = data.code;
+    this.connection.emit("error", { type: "PusherError", data });
+  }
+
+  #receive(text: string): void {
+    this.#awaitActivity();
+    const { data: encoded, ...rest } = JSON.parse(text) as PusherFrame;
+    const frame: PusherFrame = { ...rest, data: parsed(encoded) };
+    const { event, data } = frame;
+    if (event === "pusher:connection_established") {
+      if (this.connection.socket_id !== data.socket_id) this.#signatures.clear();
+      this.connection.socket_id = data.socket_id;
+      this.#connections++;
+      this.#activityTimeout = Math.min(data.activity_timeout * 1000, this.config.activityTimeout ?? Infinity);
+      this.#awaitActivity();
+      this.#link.ready();
+      return;
+    }
+    if (event === "pusher:error") this.#fail(data);
+    if (event === "pusher:ping") this.send_event("pusher:pong", {});
+    if (event === "pusher:signin_success") this.#onSignedIn(data);
+    if (event === "pusher_internal:watchlist_events")
+      for (const change of data.events) this.user.watchlist.emit(change.name, change);
+    if (!this.session.isNew(frame)) return;
+    this.connection.emit("message", frame);
+    // For an encrypted channel, these do not name the channel at the top: pusher-js would try to decrypt them.
+    const name = frame.channel ?? (event.startsWith("yamabiko:") ? data?.channel : undefined);
+    const channel = this.channels.channels[name];
+    if (channel && !this.#signAgain(channel, event)) channel.handle(frame);
+    if (name && name === this.user.channel?.name) this.user.channel?.handle(frame);
+    if (!event.startsWith("pusher_internal:")) this.#events.emit(event, data);
+  }
+
+  /** A signature that was refused when it was used again is replaced. */
+  #signAgain(channel: Channel, event: string): boolean {
+    if (event !== "pusher:subscription_error") return false;
+    channel.subscriptionPending = false;
+    const { isReused } = this.#signatures.get(channel.name) ?? {};
+    this.#signatures.delete(channel.name);
+    if (isReused) void channel.subscribe();
+    return isReused === true;
+  }
+
+  #awaitActivity(): void {
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => {
+      this.send_event("pusher:ping", {});
+      this.#link.check(this.config.pongTimeout ?? PONG_TIMEOUT);
+    }, this.#activityTimeout);
+  }
+
+  async #signin(): Promise<void> {
+    const { user } = this;
+    if (!user.signin_requested) return;
+    this.#signedIn();
+    user.signinDonePromise = new Promise((done) => (this.#signedIn = done));
+    if (this.#link.state !== "open") return;
+    const connection = this.#connections;
+    try {
+      const { auth, user_data } = await this.sign();
+      if (connection === this.#connections) this.send_event("pusher:signin", { auth, user_data });
+    } catch (error) {
+      const { message, status } = error as { message?: string; status?: number };
+      user.emit("pusher:signin_error", { type: "AuthError", error: message ?? String(error), ...(status && { status }) });
+      this.#signedIn();
+    }
+  }
+
+  #onSignedIn({ user_data }: { user_data: string }): void {
+    const { user } = this;
+    user.user_data = JSON.parse(user_data);
+    user.channel = new Channel(`#server-to-user-${user.user_data?.id}`, this);
+    user.channel.bind_global((event, data) => event.startsWith("pusher:") || user.emit(event, data));
+    this.#signedIn();
+    void user.channel.subscribe();
+  }
+}
+
+/** The server's `data` is JSON in a text, or a text. */
+function parsed(data: unknown): any {
+  if (typeof data !== "string") return data;
+  try {
+    return JSON.parse(data);
+  } catch {
+    return data;
+  }
+}
+
+export default Pusher;

@@ -1,0 +1,1 @@
+../../js/dist/index.js

@@ -1,0 +1,29 @@
+<?php
+
+namespace Yamabiko\Laravel\Install;
+
+/** The script `dev` of composer.json, which starts everything with concurrently in Laravel 11 and 12. */
+final class DevScript
+{
+    public static function install(string $basePath): ?string
+    {
+        $path = "{$basePath}/composer.json";
+        $before = is_file($path) ? (string) file_get_contents($path) : '';
+        if (str_contains($before, 'yamabiko:start')) {
+            return null;
+        }
+        // The names and the colours of concurrently are lists, in the order of its commands.
+        $after = (string) preg_replace(
+            '/(concurrently -c \\\\"[^"]*?)(\\\\" .*?) --names=([\w,-]+)/',
+            '$1,#86efac$2 \\"php artisan yamabiko:start\\" --names=$3,yamabiko',
+            $before,
+            1,
+        );
+        if ($after === $before || ! is_array(json_decode($after, true))) {
+            return null;
+        }
+        file_put_contents($path, $after);
+
+        return 'Added php artisan yamabiko:start to the script "dev" of composer.json';
+    }
+}

@@ -1,0 +1,56 @@
+<?php
+
+namespace Yamabiko\Laravel\Redis;
+
+use Illuminate\Redis\Connections\Connection;
+use Redis;
+use RuntimeException;
+
+/**
+ * Commands that phpredis and Predis spell differently, or to which phpredis applies the serializer of the connection: sent
+ * as they are, with the prefix put before keys by hand.
+ */
+final class RawRedis
+{
+    public function __construct(private readonly Connection $connection) {}
+
+    public function key(string $name): string
+    {
+        $client = $this->connection->client();
+        if ($client instanceof Redis) {
+            $prefix = $client->getOption(Redis::OPT_PREFIX);
+
+            return (is_string($prefix) ? $prefix : '').$name;
+        }
+        $prefix = $client->getOptions()->prefix;
+
+        return ($prefix === null ? '' : $prefix->getPrefix()).$name;
+    }
+
+    /**
+     * @return mixed the reply; null for none, such as that of a read that has found nothing
+     *
+     * @throws RuntimeException if Redis answers with an error
+     */
+    public function run(string|int ...$command): mixed
+    {
+        $client = $this->connection->client();
+        $error = null;
+        if ($client instanceof Redis) {
+            $client->clearLastError();
+            // Through the connection, which reconnects after Redis has gone away.
+            $reply = $this->connection->command('rawCommand', $command);
+            $error = $this->connection->client()->getLastError();
+            $reply = $reply === false ? null : $reply;
+        } else {
+            $failed = false;
+            $reply = $client->executeRaw(array_map('strval', $command), $failed);
+            $error = $failed ? $reply : null;
+        }
+        if ($error !== null) {
+            throw new RuntimeException(is_string($error) ? $error : 'unknown error');
+        }
+
+        return $reply;
+    }
+}

@@ -1,0 +1,98 @@
+<?php
+
+namespace Yamabiko\Laravel\Server;
+
+use Illuminate\Http\Client\ConnectionException;
+use Illuminate\Http\Client\Factory;
+use Yamabiko\Laravel\Settings;
+
+/** Downloads the binary of a release for this platform, and checks its checksum before anything of it is run. */
+final class ReleaseDownload
+{
+    private const SECONDS = 300;
+
+    public function __construct(
+        private readonly Settings $settings,
+        private readonly Factory $http,
+    ) {}
+
+    /**
+     * @param  callable(string): void  $tell
+     * @return string the path of the binary
+     *
+     * @throws ServerException
+     */
+    public function to(string $path, string $version, callable $tell): string
+    {
+        $releases = $this->settings->optionalText('server.releases') ?? throw new ServerException(
+            'The binary yamabiko is neither in vendor/bin nor in PATH. Install it, set YAMABIKO_BINARY to its path, '
+            .'or set YAMABIKO_RELEASES_URL to the address of a release.',
+        );
+        $name = "yamabiko-{$version}-".self::platform();
+        $folder = dirname($path);
+        if (! is_dir($folder) && ! mkdir($folder, 0o755, true)) {
+            throw new ServerException("The folder {$folder} cannot be created.");
+        }
+        $archive = "{$folder}/{$name}.tar.gz";
+        $tell("Downloading {$name}.tar.gz");
+        try {
+            $sum = $this->checksum($this->get("{$releases}/SHA256SUMS")->body(), "{$name}.tar.gz");
+            $this->get("{$releases}/{$name}.tar.gz", $archive);
+            $this->check($archive, $sum);
+            // Renamed when it is whole, so that no one runs a part of it.
+            if (! copy("phar://{$archive}/{$name}/yamabiko", "{$path}.part") || ! chmod("{$path}.part", 0o755) || ! rename("{$path}.part", $path)) {
+                throw new ServerException("The binary cannot be written to {$path}.");
+            }
+        } finally {
+            if (file_exists($archive)) {
+                unlink($archive);
+            }
+        }
+
+        return $path;
+    }
+
+    private static function platform(): string
+    {
+        $machine = match (php_uname('m')) {
+            'x86_64', 'amd64' => 'x86_64',
+            'aarch64', 'arm64' => 'aarch64',
+            default => php_uname('m'),
+        };
+        if (PHP_OS_FAMILY !== 'Linux' || ! in_array($machine, ['x86_64', 'aarch64'], true)) {
+            throw new ServerException('Releases have no binary for '.PHP_OS_FAMILY." on {$machine}: build it from the sources, and set YAMABIKO_BINARY to its path.");
+        }
+
+        return "linux-{$machine}";
+    }
+
+    private function get(string $url, ?string $sink = null): \Illuminate\Http\Client\Response
+    {
+        try {
+            $answer = $this->http->timeout(self::SECONDS)->withOptions($sink === null ? [] : ['sink' => $sink])->get($url);
+        } catch (ConnectionException $error) {
+            throw new ServerException("{$url} cannot be downloaded: {$error->getMessage()}", 0, $error);
+        }
+
+        return $answer->successful() ? $answer : throw new ServerException("{$url} cannot be downloaded: the answer is {$answer->status()}.");
+    }
+
+    private function checksum(string $sums, string $file): string
+    {
+        if (preg_match('/^([0-9a-f]{64})[ *]+'.preg_quote($file, '/').'$/m', $sums, $match) !== 1) {
+            throw new ServerException("SHA256SUMS has no checksum of {$file}.");
+        }
+
+        return $match[1];
+    }
+
+    private function check(string $archive, string $expected): void
+    {
+        $sum = (string) hash_file('sha256', $archive);
+        foreach ([$expected, $this->settings->optionalText('server.sha256') ?? $expected] as $wanted) {
+            if (! hash_equals($wanted, $sum)) {
+                throw new ServerException('The checksum of '.basename($archive)." is {$sum} instead of {$wanted}: it was not installed.");
+            }
+        }
+    }
+}
