@@ -7,7 +7,7 @@ impl Shard {
         let end = self.connections.len().min(before);
         let start = end.saturating_sub(most);
         let mut levels = OutboxLevels::default();
-        for (_, connection) in self.connections.get_range(start..end).into_iter().flatten() {
+        for (_, connection) in self.connections.entries().get(start..end).unwrap_or_default() {
             levels.add(connection.outbox.queued_bytes());
         }
         (levels, start)
