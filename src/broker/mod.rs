@@ -32,8 +32,9 @@ use crate::message::{
 use crate::telemetry::{MessageTimes, Metrics};
 
 pub use redis::{
-    EventStream, EventStreamError, REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore, SessionFields,
-    SessionStore, SignOfLife, check_url,
+    EventStream, EventStreamError, LaneEntryId, LaneError, LaneEvent, LaneReader, LaneRequest, LaneState,
+    LaneWriter, LeaseOutcome, REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore, SessionFields,
+    SessionStore, SignOfLife, WEBHOOK_COMMANDS, check_url,
 };
 pub use settings::Settings;
 pub use store::{Head, ReadAfter, StoreError, StoreRead, StoreState, StoredHistory, StoredMessage};
@@ -185,6 +186,15 @@ impl Broker {
         match self {
             Self::Memory(_) => None,
             Self::Redis(redis) => Some(redis.event_stream(max_entries)),
+        }
+    }
+
+    /// Where the events of webhooks wait for their delivery, by the names of the lanes. `None`: without Redis, they wait in memory.
+    #[must_use]
+    pub fn webhook_lanes(&self, names: &[String]) -> Option<(LaneWriter, LaneReader)> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(redis) => Some(redis.webhook_lanes(names)),
         }
     }
 

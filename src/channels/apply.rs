@@ -237,17 +237,17 @@ impl State {
         let was_leader = self.is_leader();
         let Some(lost) = self.nodes.mark_timed_out() else { return effects };
         let own = self.nodes.own().clone();
-        let took_over = (!was_leader).then_some(lost.last_seen);
+        let lost_leader = (!was_leader).then_some(lost.last_seen);
         effects.push(Effect::LogLost);
-        effects.extend(self.lose(took_over, |view, time| view.lose_silent(&own, Lost::AFTER, time)));
+        effects.extend(self.lose(lost_leader, |view, time| view.lose_silent(&own, Lost::AFTER, time)));
         effects
     }
 
-    /// Marks nodes as lost, so that they are swept from the views. `took_over`: one of them was the leader, and this node, if it
-    /// is the leader now, repeats the webhooks since this time.
+    /// Marks nodes as lost, so that they are swept from the views. `lost_leader`: the leader may have been among them, silent
+    /// since this time; then this node, if it is the leader now, queues the webhooks that the other one has not.
     pub(super) fn lose(
         &mut self,
-        took_over: Option<u64>,
+        lost_leader: Option<u64>,
         lose: impl Fn(&mut Presence, u64) -> Vec<NodeName>,
     ) -> Vec<Effect> {
         let (time, is_leader) = (self.time(), self.is_leader());
@@ -257,8 +257,8 @@ impl State {
             for node in lose(&mut app.view, time) {
                 self.sweeps.push_back(Sweep { app: id.clone(), node, responsibility });
             }
-            if let Some(since) = took_over.filter(|_| is_leader) {
-                let events = self.takeover.since(since, id);
+            if let Some(silent_since) = lost_leader.filter(|_| is_leader) {
+                let events = self.recent_events.unqueued(silent_since, id);
                 effects.extend(events.into_iter().map(|event| Effect::Webhook { app: id.clone(), event }));
             }
         }
@@ -350,7 +350,7 @@ impl State {
             match responsibility {
                 Responsibility::Own => effects.push(Effect::Webhook { app, event }),
                 Responsibility::Others if self.apps.get(&app).is_some_and(|app| app.has_webhooks) => {
-                    self.takeover.remember(self.nodes.time(), &app, event);
+                    self.recent_events.remember(self.nodes.time(), &app, event);
                 }
                 Responsibility::Others | Responsibility::None => {}
             }

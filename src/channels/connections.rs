@@ -138,7 +138,7 @@ impl Channels {
             self.outbound.notify_one();
         }
         if is_missed {
-            self.webhooks.push(app, WebhookEvent::CacheMiss { channel: name });
+            self.webhooks.push(app, &WebhookEvent::CacheMiss { channel: name });
         }
     }
 

@@ -7,7 +7,6 @@ use super::snapshot::MAX_PART_BYTES;
 use super::state::State;
 use super::wire::{AppSnapshot, ClusterMessage, OVERHEAD};
 use crate::message::NodeName;
-use crate::webhooks::takeover_start;
 
 /// The longest time that what was on a node stays after it has left, in milliseconds.
 const MAX_LINGER: u64 = 60_000;
@@ -18,13 +17,12 @@ const MAX_HANDED_OVER: usize = 20_000;
 impl State {
     /// Handles the departure of another node. What was on it stays for `linger` milliseconds.
     pub(super) fn node_left(&mut self, node: &NodeName, since: u64, linger: u64) -> Vec<Effect> {
-        let was_leader = self.is_leader();
         self.nodes.left(node, since);
-        let took_over = (!was_leader).then(|| takeover_start(self.time()));
         if linger > 0 {
             self.linger(node, since, linger, false);
         }
-        self.lose(took_over, |view, time| {
+        // It queues the webhooks about everything before its departure itself.
+        self.lose(None, |view, time| {
             if linger > 0 {
                 return Vec::new();
             }

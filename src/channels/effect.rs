@@ -81,7 +81,7 @@ impl Channels {
             Effect::UserOffline { app, user } => {
                 self.publish_notice(&watched(&app, &user), &Notice::UserOffline(&user));
             }
-            Effect::Webhook { app, event } => self.webhooks.push(&app, event),
+            Effect::Webhook { app, event } => self.webhooks.push(&app, &event),
             Effect::Complete(completion, result) => completion(result),
             Effect::Terminate(terminate) => terminate(),
             Effect::Drop(waiting) => {

@@ -21,6 +21,7 @@ mod pending;
 mod probe;
 mod publish;
 mod queries;
+mod recent_events;
 mod recovery;
 mod reserved_channels;
 mod responsibility;

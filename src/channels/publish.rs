@@ -44,7 +44,7 @@ impl Channels {
             let Broadcast { app, channels: names, event, data, except, user_id } = event;
             if let (Ok(()), Some(channel), Some(socket_id)) = (result, names.into_iter().next(), except) {
                 let event = WebhookEvent::ClientEvent { channel, event, data, socket_id, user_id };
-                channels.webhooks.push(&app, event);
+                channels.webhooks.push(&app, &event);
             }
         };
         self.broker.publish(signal, Box::new(receipt));

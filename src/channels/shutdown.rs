@@ -6,14 +6,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Channels;
 use super::wire::ClusterMessage;
-use crate::webhooks::is_taken_over;
 
 /// How often to look whether everything has been sent.
 const UNSENT_POLL: Duration = Duration::from_millis(5);
 
 impl Channels {
-    /// Announces to the other nodes that this one leaves, and delivers the webhooks that no other node will deliver. Takes at
-    /// most `within`; events that have not been delivered then are counted and logged.
+    /// Announces to the other nodes that this one leaves, and queues its last webhooks. If no other node is left, it delivers
+    /// them. Takes about `within` at most.
     ///
     /// `linger` is how long the other nodes keep what is still on this one: the pages of its sessions are expected there. Call it after
     /// the connections are closed and before the broker is.
@@ -67,7 +66,7 @@ impl Channels {
         if is_last {
             while self.sweep_some() {}
         } else {
-            self.webhooks.hand_over(is_taken_over);
+            self.webhooks.hand_over();
         }
     }
 }

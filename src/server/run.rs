@@ -67,8 +67,11 @@ pub async fn run(
     let (broker, inbound) = broker(&settings, &apps, &retention, &metrics)?;
     let shards = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let hub = Hub::start(shards, settings.limits.outbox_bytes, &metrics);
-    let events = native_events(&settings, &broker, &metrics);
-    let webhooks = Webhooks::start(&apps, &metrics).with_native(events.clone());
+    let webhooks = Webhooks::start(&apps, &settings.webhooks, &settings.events, &broker, &metrics);
+    let events = webhooks.native().cloned();
+    if let Some(events) = &events {
+        start_event_stream(&settings, events, &broker, &metrics);
+    }
     let limits = Limits { channel_bytes, total_bytes: settings.recovery.total_bytes };
     let histories = Histories::start(broker.clone(), retention, limits);
     let native = Arc::new(Native::new(&settings.channels));
@@ -224,15 +227,13 @@ fn broker(
     Ok((Arc::new(broker), inbound))
 }
 
-/// What tells the application of native channels, if anything does.
-fn native_events(settings: &Settings, broker: &Broker, metrics: &Arc<Metrics>) -> Option<Arc<NativeEvents>> {
-    let events = NativeEvents::start(&settings.webhooks, &settings.events, metrics);
-    if let Some(queue) = events.as_ref().and_then(|events| events.stream())
+/// Adds the events of native channels to the event stream, if the application wants that.
+fn start_event_stream(settings: &Settings, events: &NativeEvents, broker: &Broker, metrics: &Arc<Metrics>) {
+    if let Some(queue) = events.stream()
         && let Some(stream) = broker.event_stream(settings.events.stream_entries)
     {
         tokio::spawn(fill_event_stream(queue.clone(), stream, metrics.clone()));
     }
-    events
 }
 
 fn gates(settings: &Settings, native: &Arc<Native>, metrics: &Arc<Metrics>) -> Gates {

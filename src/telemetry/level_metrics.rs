@@ -19,7 +19,7 @@ pub struct LevelMetrics {
     pub broker_outbound_messages: Gauge,
     /// Nodes that this node knows, with itself.
     pub nodes: Gauge,
-    /// Events that wait for a webhook.
+    /// Events in the memory of this node that wait for a webhook.
     pub webhook_queue_events: Family<WebhookQueueLabel, Gauge>,
     /// Events that wait for the event stream.
     pub event_stream_queue_events: Gauge,
@@ -54,7 +54,7 @@ impl LevelMetrics {
         );
         registry.register(
             "webhook_queue_events",
-            "Events that wait for a webhook",
+            "Events in the memory of this node that wait for a webhook",
             metrics.webhook_queue_events.clone(),
         );
         metrics

@@ -1,11 +1,12 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::event::{RETURN_WITHIN, Subject, WebhookEvent};
+use super::queued::Queued;
 
 /// Departures that are not final yet, because the channel or member may return.
 #[derive(Debug, Default)]
 pub(super) struct Departures {
-    departed: HashMap<Subject, (u64, WebhookEvent)>,
+    departed: HashMap<Subject, (u64, Queued<WebhookEvent>)>,
     /// In order of the time at which each becomes final. Entries of subjects that have returned stay until then, or
     /// until they are the majority.
     due: VecDeque<(u64, Subject)>,
@@ -21,7 +22,7 @@ impl Departures {
         self.due.front().map(|(at, _)| *at)
     }
 
-    pub(super) fn insert(&mut self, subject: Subject, event: WebhookEvent, now: u64) {
+    pub(super) fn insert(&mut self, subject: Subject, event: Queued<WebhookEvent>, now: u64) {
         let at = now.saturating_add(RETURN_WITHIN);
         self.due.push_back((at, subject.clone()));
         self.departed.insert(subject, (at, event));
@@ -37,7 +38,7 @@ impl Departures {
     }
 
     /// The next departure that is final, with its time.
-    pub(super) fn pop_due(&mut self, now: u64) -> Option<(u64, WebhookEvent)> {
+    pub(super) fn pop_due(&mut self, now: u64) -> Option<(u64, Queued<WebhookEvent>)> {
         while self.due.front().is_some_and(|(at, _)| *at <= now) {
             let (at, subject) = self.due.pop_front()?;
             if let Some(event) = self.take(at, &subject) {
@@ -48,7 +49,7 @@ impl Departures {
     }
 
     /// Removes the latest departure, to make room.
-    pub(super) fn pop_latest(&mut self) -> Option<WebhookEvent> {
+    pub(super) fn pop_latest(&mut self) -> Option<Queued<WebhookEvent>> {
         while let Some((at, subject)) = self.due.pop_back() {
             if let Some(event) = self.take(at, &subject) {
                 return Some(event);
@@ -57,13 +58,8 @@ impl Departures {
         None
     }
 
-    pub(super) fn clear(&mut self) {
-        self.departed.clear();
-        self.due.clear();
-    }
-
     /// The event, unless the subject has returned since, or has departed again: then only the later time counts.
-    fn take(&mut self, at: u64, subject: &Subject) -> Option<WebhookEvent> {
+    fn take(&mut self, at: u64, subject: &Subject) -> Option<Queued<WebhookEvent>> {
         if self.departed.get(subject).is_none_or(|(last, _)| *last != at) {
             return None;
         }

@@ -1,6 +1,8 @@
 //! Webhook events and their encoding as a request body.
 
-use serde::{Serialize, Serializer};
+use bytes::Bytes;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::message::{ChannelName, SocketId, UserId};
 use crate::protocol::pusher::EventKind;
@@ -9,36 +11,36 @@ use crate::protocol::pusher::EventKind;
 pub(super) const RETURN_WITHIN: u64 = 3000;
 
 /// An event that a webhook reports to the application.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum WebhookEvent {
     /// The first subscriber joined the channel.
     ChannelOccupied {
-        #[serde(serialize_with = "as_text")]
+        #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
         channel: ChannelName,
     },
     /// The last subscriber left the channel.
     ChannelVacated {
-        #[serde(serialize_with = "as_text")]
+        #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
         channel: ChannelName,
     },
     /// The first connection of a user joined a presence channel.
     MemberAdded {
-        #[serde(serialize_with = "as_text")]
+        #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
         channel: ChannelName,
         #[serde(serialize_with = "id_as_text")]
         user_id: UserId,
     },
     /// The last connection of a user left a presence channel.
     MemberRemoved {
-        #[serde(serialize_with = "as_text")]
+        #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
         channel: ChannelName,
         #[serde(serialize_with = "id_as_text")]
         user_id: UserId,
     },
     /// A client published an event.
     ClientEvent {
-        #[serde(serialize_with = "as_text")]
+        #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
         channel: ChannelName,
         event: String,
         /// The `data` that the subscribers received.
@@ -46,23 +48,33 @@ pub enum WebhookEvent {
         /// The sender.
         socket_id: SocketId,
         /// The sender's member on a presence channel.
-        #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_id_as_text")]
+        #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "optional_id_as_text")]
         user_id: Option<UserId>,
     },
     /// A cache channel had no event for a new subscriber.
     CacheMiss {
-        #[serde(serialize_with = "as_text")]
+        #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
         channel: ChannelName,
     },
     /// The number of subscribers of the channel changed.
     SubscriptionCount {
-        #[serde(serialize_with = "as_text")]
+        #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
         channel: ChannelName,
         subscription_count: u64,
     },
 }
 
 impl WebhookEvent {
+    /// The event as JSON, as the application receives it.
+    pub(super) fn encode(&self) -> Bytes {
+        // Serializing strings and numbers cannot fail.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+
+    pub(super) fn decode(event: &[u8]) -> Option<Self> {
+        serde_json::from_slice(event).ok()
+    }
+
     #[must_use]
     pub fn kind(&self) -> EventKind {
         match self {
@@ -121,18 +133,23 @@ pub(super) enum Direction {
 }
 
 /// The body of a request: `{"time_ms":…,"events":[…]}`. `time` is in milliseconds since the Unix epoch.
-pub(super) fn webhook_body(time: u64, events: &[WebhookEvent]) -> Vec<u8> {
+pub(super) fn webhook_body<'a>(time: u64, events: impl IntoIterator<Item = &'a WebhookEvent>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Body<'a> {
         time_ms: u64,
-        events: &'a [WebhookEvent],
+        events: Vec<&'a WebhookEvent>,
     }
+    let body = Body { time_ms: time, events: events.into_iter().collect() };
     // Serializing strings and numbers cannot fail.
-    serde_json::to_vec(&Body { time_ms: time, events }).unwrap_or_default()
+    serde_json::to_vec(&body).unwrap_or_default()
 }
 
 fn as_text<S: Serializer>(channel: &ChannelName, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(channel.as_str())
+}
+
+fn from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ChannelName, D::Error> {
+    ChannelName::new(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
 /// Encodes a numeric ID as a string, too: in the Pusher protocol, user IDs are always strings.

@@ -1,26 +1,39 @@
 //! Tells applications what happens on their channels.
 //!
-//! A queue per webhook holds the events, one task per webhook delivers them, signed, one request at a time
-//! and in order. Of all nodes one is responsible for an event; [`takeover`] says what its successor repeats.
+//! Of all nodes, one is responsible for an event and queues it for each webhook that wants it: with Redis in a lane there, without in
+//! memory. A lane is a stream, which one node at a time empties: it holds a lease, and another one takes the lane over if it crashes. One
+//! task per webhook delivers the events, signed, one request at a time and in order.
 
-mod delivery;
+mod app_events;
+mod app_webhook;
+mod clock;
 mod departures;
 mod event;
+mod event_queue;
 mod gate;
 mod http_client;
+mod lane_emptier;
+mod lane_events;
+mod lane_filler;
+mod lanes;
+mod lease;
 mod native;
+mod pending_events;
 mod queue;
+mod queued;
 mod ready;
+mod registry;
 mod request_signer;
+mod retry;
 mod settings;
-mod takeover;
+mod webhook;
 
-pub use delivery::Webhooks;
 pub use event::WebhookEvent;
+pub use event_queue::EventQueue;
 pub use gate::{Gate, GateRefusal, Gates, WaitingRoom};
-pub use native::{EventQueue, NativeEventKind, NativeEvents};
+pub use native::{NativeEventKind, NativeEvents};
+pub use registry::Webhooks;
 pub use settings::{EventsSettings, NativeWebhookSettings};
-pub use takeover::{TakeoverLog, is_taken_over, takeover_start};
 
 #[cfg(test)]
 mod tests;

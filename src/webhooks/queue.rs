@@ -2,6 +2,8 @@ use std::collections::HashMap;
 
 use super::departures::Departures;
 use super::event::{Direction, Subject, WebhookEvent};
+use super::pending_events::Dropped;
+use super::queued::Queued;
 use super::ready::{Ready, weight};
 use crate::message::ChannelName;
 use crate::protocol::pusher::{Access, Channel, EventKind, WebhookFilter, WebhookSettings};
@@ -32,29 +34,18 @@ pub(super) struct WebhookQueue {
     wanted: Vec<EventKind>,
     filter: WebhookFilter,
     capacity: usize,
-    guarded: Lane,
-    public: Lane,
+    guarded: ClassQueue,
+    public: ClassQueue,
     misses: HashMap<ChannelName, u64>,
     /// Nothing can return: departures do not wait, and all of them have room.
     is_last: bool,
 }
 
-/// The events of one class of channels.
+/// The events of one class of channels: guarded or public ones.
 #[derive(Debug, Default)]
-struct Lane {
+struct ClassQueue {
     departures: Departures,
     ready: Ready,
-}
-
-/// Events were dropped: the queue was full, because the application does not accept them fast enough.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Dropped {
-    /// How many.
-    pub(super) events: u64,
-    /// The kind of the last one.
-    pub(super) kind: EventKind,
-    /// The channel of the last one.
-    pub(super) channel: ChannelName,
 }
 
 impl WebhookQueue {
@@ -65,8 +56,8 @@ impl WebhookQueue {
             wanted: settings.events.clone(),
             filter: settings.filter.clone(),
             capacity,
-            guarded: Lane::default(),
-            public: Lane::default(),
+            guarded: ClassQueue::default(),
+            public: ClassQueue::default(),
             misses: HashMap::new(),
             is_last: false,
         }
@@ -80,7 +71,8 @@ impl WebhookQueue {
     /// Queues an event. `now` is in milliseconds and never goes back.
     ///
     /// Fails if there was no room, for this event or for others that it displaced.
-    pub(super) fn push(&mut self, event: WebhookEvent, now: u64) -> Result<(), Dropped> {
+    pub(super) fn push(&mut self, event: impl Into<Queued<WebhookEvent>>, now: u64) -> Result<(), Dropped> {
+        let event = event.into();
         self.settle(now);
         if !self.filter.matches(event.channel()) {
             return Ok(());
@@ -88,7 +80,7 @@ impl WebhookQueue {
         let is_guarded = is_guarded(event.channel());
         let transition = event.transition();
         if let Some((subject, Direction::Arrival)) = &transition
-            && self.lane(is_guarded).departures.remove(subject)
+            && self.class(is_guarded).departures.remove(subject)
         {
             return Ok(());
         }
@@ -116,16 +108,16 @@ impl WebhookQueue {
     }
 
     /// The events of the next request, none if there is nothing to send yet.
-    pub(super) fn take(&mut self, now: u64) -> Vec<WebhookEvent> {
+    pub(super) fn take(&mut self, now: u64) -> Vec<Queued<WebhookEvent>> {
         self.settle(now);
         let (mut events, mut bytes) = (Vec::new(), 0);
-        for lane in [&mut self.guarded, &mut self.public] {
-            while let Some((_, next)) = lane.ready.first() {
+        for class in [&mut self.guarded, &mut self.public] {
+            while let Some((_, next)) = class.ready.first() {
                 bytes += next.text_bytes();
                 if events.len() == MAX_BATCH || (!events.is_empty() && bytes > MAX_REQUEST_BYTES) {
                     return events;
                 }
-                events.extend(lane.ready.pop_first());
+                events.extend(class.ready.pop_first());
             }
         }
         events
@@ -137,36 +129,31 @@ impl WebhookQueue {
         self.is_last = true;
     }
 
-    /// The node shuts down and leaves departures that wait to the others, and those ready events for which `is_theirs` is true. That
-    /// is passed how many milliseconds ago an event happened.
-    pub(super) fn hand_over(&mut self, now: u64, is_theirs: impl Fn(u64, &WebhookEvent) -> bool) {
-        self.settle(now);
-        for lane in [&mut self.guarded, &mut self.public] {
-            lane.departures.clear();
-            lane.ready.retain(|then, event| !is_theirs(now.saturating_sub(then), event));
-        }
-    }
-
-    /// Clears the queue. Returns how many events are lost.
-    pub(super) fn clear(&mut self) -> usize {
+    /// Removes all events that the webhook has still to receive. Departures do not wait for returns.
+    pub(super) fn drain(&mut self) -> Vec<Queued<WebhookEvent>> {
         self.settle(u64::MAX);
-        let left = self.guarded.ready.len() + self.public.ready.len();
-        (self.guarded, self.public) = (Lane::default(), Lane::default());
-        left
+        let mut events = Vec::new();
+        for class in [&mut self.guarded, &mut self.public] {
+            while let Some(event) = class.ready.pop_first() {
+                events.push(event);
+            }
+        }
+        (self.guarded, self.public) = (ClassQueue::default(), ClassQueue::default());
+        events
     }
 
-    fn keep(&mut self, event: WebhookEvent, departure: Option<Subject>, is_guarded: bool, now: u64) {
-        let lane = self.lane(is_guarded);
+    fn keep(&mut self, event: Queued<WebhookEvent>, departure: Option<Subject>, is_guarded: bool, now: u64) {
+        let class = self.class(is_guarded);
         match departure {
-            Some(subject) => lane.departures.insert(subject, event, now),
-            None => lane.ready.push(now, event),
+            Some(subject) => class.departures.insert(subject, event, now),
+            None => class.ready.push(now, event),
         }
     }
 
     /// Makes room for an event if that is fair. Whether there is room; displaced events are counted in `dropped`.
     fn make_room(&mut self, event: &WebhookEvent, is_guarded: bool, dropped: &mut Option<Dropped>) -> bool {
         while !self.is_last && self.is_full(event) {
-            let own = self.lane(is_guarded).ready.weight_of_source(event) + weight(event);
+            let own = self.class(is_guarded).ready.weight_of_source(event) + weight(event);
             let public = &mut self.public;
             let victim = if is_guarded {
                 let of_public = public.ready.pop_heavier_than(0).or_else(|| public.departures.pop_latest());
@@ -181,9 +168,9 @@ impl WebhookQueue {
     }
 
     fn is_full(&self, event: &WebhookEvent) -> bool {
-        let lanes = [&self.guarded, &self.public];
-        let events: usize = lanes.iter().map(|lane| lane.departures.len() + lane.ready.len()).sum();
-        let bytes: usize = lanes.iter().map(|lane| lane.ready.weight()).sum();
+        let classes = [&self.guarded, &self.public];
+        let events: usize = classes.iter().map(|class| class.departures.len() + class.ready.len()).sum();
+        let bytes: usize = classes.iter().map(|class| class.ready.weight()).sum();
         // Only texts can be large, and one event alone has room whatever its size.
         let is_heavy = event.text_bytes() > 0 && bytes > 0 && bytes + weight(event) > MAX_READY_BYTES;
         events >= self.capacity || is_heavy
@@ -192,10 +179,10 @@ impl WebhookQueue {
     /// Moves departures that are final.
     fn settle(&mut self, now: u64) {
         let now = if self.is_last { u64::MAX } else { now };
-        for lane in [&mut self.guarded, &mut self.public] {
-            while let Some((time, event)) = lane.departures.pop_due(now) {
+        for class in [&mut self.guarded, &mut self.public] {
+            while let Some((time, event)) = class.departures.pop_due(now) {
                 if self.wanted.is_empty() || self.wanted.contains(&event.kind()) {
-                    lane.ready.push(time, event);
+                    class.ready.push(time, event);
                 }
             }
         }
@@ -217,7 +204,7 @@ impl WebhookQueue {
         false
     }
 
-    fn lane(&mut self, is_guarded: bool) -> &mut Lane {
+    fn class(&mut self, is_guarded: bool) -> &mut ClassQueue {
         if is_guarded { &mut self.guarded } else { &mut self.public }
     }
 
@@ -227,12 +214,12 @@ impl WebhookQueue {
 }
 
 /// Whether only clients that the application authorizes can cause events of a channel.
-fn is_guarded(channel: &ChannelName) -> bool {
+pub(super) fn is_guarded(channel: &ChannelName) -> bool {
     Channel::new(channel.as_str(), ChannelName::MAX_BYTES)
         .is_ok_and(|channel| channel.access() != Access::Public)
 }
 
 fn count(dropped: &mut Option<Dropped>, event: &WebhookEvent) {
     let events = dropped.as_ref().map_or(0, |dropped| dropped.events) + 1;
-    *dropped = Some(Dropped { events, kind: event.kind(), channel: event.channel().clone() });
+    *dropped = Some(Dropped { events, last: Some((event.kind().name(), event.channel().clone())) });
 }

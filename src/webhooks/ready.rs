@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::event::WebhookEvent;
+use super::queued::Queued;
 use crate::message::ChannelName;
 use crate::protocol::pusher::EventKind;
 
@@ -16,8 +17,8 @@ type Source = (ChannelName, EventKind);
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     /// By sequence number, with the times at which they happened.
-    events: BTreeMap<u64, (u64, WebhookEvent)>,
-    sources: HashMap<Source, Queued>,
+    events: BTreeMap<u64, (u64, Queued<WebhookEvent>)>,
+    sources: HashMap<Source, Share>,
     /// The weight of each source, with its number.
     by_weight: BTreeSet<(usize, u64)>,
     names: HashMap<u64, Source>,
@@ -27,7 +28,7 @@ pub(super) struct Ready {
 
 /// What one source has queued.
 #[derive(Debug)]
-struct Queued {
+struct Share {
     number: u64,
     weight: usize,
     sequence: BTreeSet<u64>,
@@ -50,7 +51,7 @@ impl Ready {
 
     /// Appends an event that happened at `time`. It may cancel an earlier event, or be redundant itself: an application that
     /// has not received that a channel was occupied need not receive that it was vacated, and of counts it needs the latest.
-    pub(super) fn push(&mut self, time: u64, event: WebhookEvent) {
+    pub(super) fn push(&mut self, time: u64, event: Queued<WebhookEvent>) {
         let channel = event.channel();
         let opposite = match event.kind() {
             EventKind::ChannelOccupied => Some(EventKind::ChannelVacated),
@@ -71,13 +72,13 @@ impl Ready {
         self.append(time, source, event);
     }
 
-    fn append(&mut self, time: u64, source: Source, event: WebhookEvent) {
+    fn append(&mut self, time: u64, source: Source, event: Queued<WebhookEvent>) {
         let sequence = self.next;
         self.next += 1;
         let weight = weight(&event);
         let queued = self.sources.entry(source).or_insert_with_key(|source| {
             self.names.insert(sequence, source.clone());
-            Queued { number: sequence, weight: 0, sequence: BTreeSet::new() }
+            Share { number: sequence, weight: 0, sequence: BTreeSet::new() }
         });
         self.by_weight.remove(&(queued.weight, queued.number));
         queued.weight += weight;
@@ -88,11 +89,11 @@ impl Ready {
     }
 
     /// The first event and the time at which it happened.
-    pub(super) fn first(&self) -> Option<&(u64, WebhookEvent)> {
+    pub(super) fn first(&self) -> Option<&(u64, Queued<WebhookEvent>)> {
         self.events.first_key_value().map(|(_, entry)| entry)
     }
 
-    pub(super) fn pop_first(&mut self) -> Option<WebhookEvent> {
+    pub(super) fn pop_first(&mut self) -> Option<Queued<WebhookEvent>> {
         let sequence = *self.events.first_key_value()?.0;
         self.remove(sequence)
     }
@@ -104,25 +105,18 @@ impl Ready {
     }
 
     /// The latest event of the source that weighs most, if it weighs more than `weight`.
-    pub(super) fn pop_heavier_than(&mut self, weight: usize) -> Option<WebhookEvent> {
+    pub(super) fn pop_heavier_than(&mut self, weight: usize) -> Option<Queued<WebhookEvent>> {
         let (_, number) = *self.by_weight.last().filter(|(heaviest, _)| *heaviest > weight)?;
         let source = self.names.get(&number)?.clone();
         self.pop_latest_of(&source)
     }
 
-    pub(super) fn retain(&mut self, keep: impl Fn(u64, &WebhookEvent) -> bool) {
-        let unwanted = self.events.iter().filter(|(_, (time, event))| !keep(*time, event));
-        for sequence in unwanted.map(|(sequence, _)| *sequence).collect::<Vec<_>>() {
-            self.remove(sequence);
-        }
-    }
-
-    fn pop_latest_of(&mut self, source: &Source) -> Option<WebhookEvent> {
+    fn pop_latest_of(&mut self, source: &Source) -> Option<Queued<WebhookEvent>> {
         let sequence = *self.sources.get(source)?.sequence.last()?;
         self.remove(sequence)
     }
 
-    fn remove(&mut self, sequence: u64) -> Option<WebhookEvent> {
+    fn remove(&mut self, sequence: u64) -> Option<Queued<WebhookEvent>> {
         let (_, event) = self.events.remove(&sequence)?;
         let weight = weight(&event);
         self.weight -= weight;

@@ -1,7 +1,12 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::event::*;
+use super::pending_events::Dropped;
 use super::queue::*;
+use super::queued::{Acknowledgement, Acknowledgements, Queued};
+use crate::broker::LaneEntryId;
 use crate::message::{ChannelName, SocketId, UserId};
 use crate::protocol::pusher::{EventKind, WebhookSettings};
 
@@ -22,7 +27,7 @@ fn queue_of(events: &[EventKind], capacity: usize) -> WebhookQueue {
 }
 
 fn dropped(events: u64, event: &WebhookEvent) -> Result<(), Dropped> {
-    Err(Dropped { events, kind: event.kind(), channel: event.channel().clone() })
+    Err(Dropped { events, last: Some((event.kind().name(), event.channel().clone())) })
 }
 
 #[test]
@@ -62,9 +67,9 @@ fn a_return_within_three_seconds_is_not_reported() {
     queue.push(occupied("a"), 0).unwrap();
     assert_eq!(queue.take(0), [occupied("a")]);
     queue.push(vacated("a"), 100).unwrap();
-    assert_eq!((queue.take(3099), queue.next_ready()), (vec![], Some(3100)));
+    assert_eq!((queue.take(3099).len(), queue.next_ready()), (0, Some(3100)));
     queue.push(occupied("a"), 3099).unwrap();
-    assert_eq!((queue.take(9000), queue.next_ready()), (vec![], None));
+    assert_eq!((queue.take(9000).len(), queue.next_ready()), (0, None));
     queue.push(vacated("a"), 9000).unwrap();
     queue.push(occupied("b"), 9000).unwrap();
     assert_eq!(queue.take(12_000), [occupied("b"), vacated("a")]);
@@ -80,7 +85,7 @@ fn a_second_departure_waits_for_the_whole_time_again() {
     queue.push(vacated("a"), 0).unwrap();
     queue.push(occupied("a"), 1000).unwrap();
     queue.push(vacated("a"), 2000).unwrap();
-    assert_eq!([queue.take(3000), queue.take(4999)], [vec![], vec![]]);
+    assert_eq!([queue.take(3000).len(), queue.take(4999).len()], [0, 0]);
     assert_eq!(queue.take(5000), [vacated("a")]);
 }
 
@@ -107,7 +112,7 @@ fn a_webhook_receives_only_the_kinds_it_wants_and_bounded_batches() {
     queue.push(occupied("a"), 0).unwrap();
     queue.push(vacated("a"), 0).unwrap();
     queue.push(occupied("a"), 1).unwrap();
-    assert_eq!(queue.take(9000), []);
+    assert!(queue.take(9000).is_empty());
     queue.push(vacated("a"), 9000).unwrap();
     queue.push(vacated("b"), 9000).unwrap();
     assert_eq!(queue.push(vacated("c"), 9000), dropped(1, &vacated("c")));
@@ -115,7 +120,7 @@ fn a_webhook_receives_only_the_kinds_it_wants_and_bounded_batches() {
     let mut queue = queue_of(&[EventKind::ChannelOccupied], 200);
     queue.push(vacated("a"), 0).unwrap();
     queue.push(occupied("a"), 1).unwrap();
-    assert_eq!(queue.take(9000), [], "a return within three seconds is not reported");
+    assert_eq!(queue.take(9000).len(), 0, "a return within three seconds is not reported");
     for at in 0..150 {
         queue.push(occupied(&format!("c{at}")), 9000).unwrap();
     }
@@ -144,7 +149,7 @@ fn texts_of_clients_are_bounded_per_request_and_in_memory() {
             break;
         }
         sent += events.len();
-        let body = webhook_body(0, &events);
+        let body = webhook_body(0, events.iter().map(|event| &**event));
         assert!(body.len() < 1_000_000, "{}", body.len());
     }
     assert_eq!(sent, taken + 1);
@@ -167,30 +172,75 @@ fn a_closed_queue_reports_departures_at_once() {
     for name in ["c", "d"] {
         queue.push(vacated(name), 3).unwrap();
     }
-    assert_eq!((queue.take(3), queue.next_ready()), (["a", "b", "c", "d"].map(vacated).to_vec(), None));
+    assert_eq!(queue.take(3), ["a", "b", "c", "d"].map(vacated));
+    assert_eq!(queue.next_ready(), None);
     queue.push(vacated("e"), 4).unwrap();
     queue.push(occupied("f"), 4).unwrap();
-    assert_eq!([queue.clear(), queue.clear()], [1, 0]);
+    assert_eq!(queue.drain(), [vacated("e")]);
+    assert!(queue.drain().is_empty());
 }
 
 #[test]
-fn hand_over_removes_events_that_other_nodes_report() {
-    let miss = |text: &str| WebhookEvent::CacheMiss { channel: channel(text) };
+fn a_drained_queue_returns_all_events_once() {
     let mut queue = queue_of(&[], 10);
-    queue.push(vacated("reported"), 1_000).unwrap();
-    queue.push(miss("cache-a"), 1_500).unwrap();
-    queue.push(vacated("waits"), 2_000).unwrap();
-    queue.push(occupied("old"), 3_000).unwrap();
-    queue.push(occupied("new"), 4_000).unwrap();
-    let is_theirs = |age: u64, event: &WebhookEvent| {
-        assert!(*event != vacated("reported") || age == 3_100, "{age}");
-        age < 1_000
+    queue.push(vacated("waits"), 0).unwrap();
+    queue.push(occupied("new"), 1).unwrap();
+    queue.push(occupied("private-a"), 2).unwrap();
+    assert_eq!(queue.drain(), [occupied("private-a"), occupied("new"), vacated("waits")]);
+    assert!(queue.drain().is_empty() && queue.take(9_000).is_empty());
+}
+
+#[test]
+fn an_event_is_acknowledged_when_it_leaves_the_queue() {
+    let list = Arc::new(Acknowledgements::default());
+    let id = |number: u64| -> LaneEntryId { format!("{number}-0").parse().unwrap() };
+    let queued = |number: u64, event: WebhookEvent| {
+        Queued::new(event, Some(Acknowledgement::new(id(number), list.clone())))
     };
-    queue.hand_over(4_100, is_theirs);
-    assert_eq!(queue.next_ready(), None);
-    // Ordered by the time at which each event was ready.
-    assert_eq!(queue.take(9_000), [miss("cache-a"), occupied("old"), vacated("reported")]);
-    assert_eq!(queue.clear(), 0);
+    let mut queue = queue_of(&[], 2);
+    queue.push(queued(1, occupied("a")), 0).unwrap();
+    queue.push(queued(2, occupied("b")), 0).unwrap();
+    assert_eq!(queue.push(queued(3, occupied("c")), 0), dropped(1, &occupied("c")));
+    assert_eq!(list.take(), [id(3)]);
+    let sending = queue.take(0);
+    assert!(list.is_empty());
+    drop(sending);
+    assert_eq!(list.take(), [id(1), id(2)]);
+    // A departure and the return cancel each other.
+    queue.push(queued(4, vacated("a")), 0).unwrap();
+    assert!(list.is_empty());
+    queue.push(queued(5, occupied("a")), 1).unwrap();
+    let mut both = list.take();
+    both.sort();
+    assert_eq!(both, [id(4), id(5)]);
+}
+
+#[test]
+fn every_event_is_read_as_it_was_written() {
+    let (channel, user_id) = (channel("presence-山\""), UserId::new("7"));
+    for event in [
+        occupied("a"),
+        vacated("a"),
+        WebhookEvent::MemberAdded { channel: channel.clone(), user_id: user_id.clone() },
+        WebhookEvent::MemberRemoved { channel: channel.clone(), user_id: user_id.clone() },
+        WebhookEvent::ClientEvent {
+            channel: channel.clone(),
+            event: "client-x".into(),
+            data: "{}".into(),
+            socket_id: SocketId::new(1, 2),
+            user_id: Some(user_id),
+        },
+        WebhookEvent::CacheMiss { channel: channel.clone() },
+        WebhookEvent::SubscriptionCount { channel, subscription_count: 2 },
+    ] {
+        let text = event.encode();
+        let read = WebhookEvent::decode(&text).unwrap();
+        assert_eq!(read.encode(), text);
+        assert_eq!(read, event);
+    }
+    for text in ["", "{}", r#"{"name":"later","channel":"a"}"#, r#"{"name":"cache_miss","channel":""}"#] {
+        assert_eq!(WebhookEvent::decode(text.as_bytes()), None, "{text}");
+    }
 }
 
 #[test]
@@ -207,7 +257,9 @@ fn public_channels_do_not_displace_guarded_ones() {
     // An event of a public channel does not displace another one.
     assert_eq!(queue.push(occupied("late"), 0), dropped(1, &occupied("late")));
     for user in 0..100 {
-        let Err(Dropped { events: 1, channel, .. }) = queue.push(added(user), 0) else { panic!("{user}") };
+        let Err(Dropped { events: 1, last: Some((_, channel)) }) = queue.push(added(user), 0) else {
+            panic!("{user}")
+        };
         assert!(channel.as_str().starts_with(if user < 50 { "made-up-" } else { "gone-" }), "{channel}");
     }
     assert_eq!(queue.push(added(100), 0), dropped(1, &added(100)));
@@ -328,7 +380,7 @@ proptest! {
                 sent += queue.take(now).len() as u64;
             }
         }
-        let left = queue.clear() as u64;
+        let left = queue.drain().len() as u64;
         prop_assert!(left <= 20);
         prop_assert_eq!(pushed, lost + sent + left);
     }
@@ -345,12 +397,12 @@ proptest! {
             is_occupied = !is_occupied;
             queue.push(if is_occupied { occupied("a") } else { vacated("a") }, now).unwrap();
             for event in queue.take(now) {
-                prop_assert_ne!(event == occupied("a"), reported);
+                prop_assert_ne!(*event == occupied("a"), reported);
                 reported = !reported;
             }
         }
         for event in queue.take(now + RETURN_WITHIN) {
-            prop_assert_ne!(event == occupied("a"), reported);
+            prop_assert_ne!(*event == occupied("a"), reported);
             reported = !reported;
         }
         prop_assert_eq!(is_occupied, reported);

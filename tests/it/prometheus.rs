@@ -28,7 +28,8 @@ impl Prometheus {
         let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/yamabiko.rules.yml");
         let target = node.admin;
         let text = format!(
-            "rule_files: [{rules:?}]\nscrape_configs:\n  - job_name: yamabiko\n    scrape_interval: 250ms\n    scrape_timeout: 250ms\n    \
+            "global: {{ evaluation_interval: 1s }}\nrule_files: [{rules:?}]\nscrape_configs:\n  - job_name: yamabiko\n    \
+             scrape_interval: 1s\n    scrape_timeout: 1s\n    \
              static_configs: [{{ targets: [\"{target}\"] }}]\n"
         );
         fs::write(&config, text).unwrap();
@@ -138,11 +139,15 @@ fn every_query_of_the_dashboard_and_every_alert_is_evaluated() {
     let second = "histogram_quantile(0.99, sum by (le) (yamabiko_end_to_end_duration_seconds_bucket))";
     prometheus.expect(second, |seconds| seconds > 0.0 && seconds <= 10.0);
     prometheus.expect("yamabiko_channel_messages_total{kind=\"room\"}", |count| count >= 1.0);
-    let answer = unchunked(&Request::get(prometheus.address, "/api/v1/rules").send());
-    let rules = answer["data"]["groups"][0]["rules"].as_array().unwrap().clone();
-    assert!(rules.len() >= 16, "{answer}");
+    let rules = || {
+        let answer = unchunked(&Request::get(prometheus.address, "/api/v1/rules").send());
+        answer["data"]["groups"][0]["rules"].as_array().unwrap().clone()
+    };
+    eventually("every alert is evaluated", || rules().iter().all(|rule| rule["health"] != "unknown"));
+    let rules = rules();
+    assert!(rules.len() >= 16, "{rules:#?}");
     for rule in rules {
-        assert_eq!(rule["lastError"], Value::Null, "{rule}");
+        assert_eq!(rule["health"], "ok", "{rule}");
     }
 }
 

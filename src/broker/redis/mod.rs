@@ -22,6 +22,7 @@ mod reader;
 mod reconcile;
 mod reply_reader;
 mod revocation_store;
+mod script_connection;
 mod session_store;
 mod session_writer;
 mod store_keys;
@@ -33,6 +34,7 @@ mod supervisor;
 mod timeouts;
 mod topic_names;
 mod url;
+mod webhook_lanes;
 
 use std::fmt;
 use std::sync::Arc;
@@ -67,6 +69,10 @@ pub use session_store::{SessionStore, SignOfLife};
 pub use session_writer::SessionFields;
 pub(super) use url::RedisUrlError;
 pub use url::check_url;
+pub use webhook_lanes::{
+    LaneEntryId, LaneError, LaneEvent, LaneReader, LaneRequest, LaneState, LaneWriter, LeaseOutcome,
+    WEBHOOK_COMMANDS,
+};
 
 /// Deadlines empty the queue. If it is not empty this long after the last one, the task has stopped working.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
@@ -217,6 +223,10 @@ impl Redis {
 
     pub(super) fn event_stream(&self, max_entries: usize) -> EventStream {
         EventStream::new(self.url.clone(), self.keys.clone(), self.timeout, max_entries)
+    }
+
+    pub(super) fn webhook_lanes(&self, names: &[String]) -> (LaneWriter, LaneReader) {
+        webhook_lanes::webhook_lanes(&self.url, &self.keys, self.timeout, names)
     }
 
     pub(super) const fn sessions(&self) -> &SessionStore {

@@ -1,14 +1,11 @@
-use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Value, cmd};
+use redis::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::connection::RedisConnection;
-use super::connection_error::{ConnectionError, error_code};
-use super::publish_script::load;
-use super::timeouts::within;
+use super::connection_error::ConnectionError;
+use super::script_connection::{ScriptConnection, is_denied};
 use super::url::RedisUrl;
 use crate::broker::StoreError;
 use crate::message::Revocation;
@@ -76,7 +73,8 @@ impl RevocationStore {
     ) -> Self {
         let (requests, queue) = mpsc::unbounded_channel();
         let keys = ["revocations", "revocations:id"].map(|name| format!("{prefix}yamabiko:{name}"));
-        tokio::spawn(Store { url, keys, limit }.run(queue));
+        let script = ScriptConnection::new(url, SCRIPT, limit);
+        tokio::spawn(Store { keys, script }.run(queue));
         Self { requests, connections }
     }
 
@@ -97,96 +95,40 @@ impl RevocationStore {
 
 /// Asks Redis over a connection of its own, one request at a time: there are few.
 struct Store {
-    url: RedisUrl,
     keys: [String; 2],
-    limit: Duration,
-}
-
-/// A connection, and the script as loaded there.
-struct OpenStore {
-    connection: RedisConnection,
-    sha: Arc<[u8]>,
+    script: ScriptConnection,
 }
 
 impl Store {
     /// Runs until the requests end.
-    async fn run(self, mut queue: mpsc::UnboundedReceiver<Request>) {
-        let mut open = None;
+    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Request>) {
         loop {
             match timeout(IDLE, queue.recv()).await {
                 Ok(None) => return,
                 Ok(Some((entries, reply))) => {
                     // Fails if nobody waits any more.
-                    let _ = reply.send(self.change(&entries, &mut open).await);
+                    let _ = reply.send(self.change(&entries).await);
                 }
-                Err(_) => open = None,
+                Err(_) => self.script.close(),
             }
         }
     }
 
-    async fn change(
-        &self,
-        entries: &[(String, u64)],
-        open: &mut Option<OpenStore>,
-    ) -> Result<RevocationSnapshot, StoreError> {
-        let was_open = open.is_some();
-        let changed = match self.try_change(entries, open).await {
-            // The connection may have been lost while it was idle. Repeating the change does no harm.
-            Err(_) if was_open => self.try_change(entries, open).await,
-            changed => changed,
-        };
+    async fn change(&mut self, entries: &[(String, u64)]) -> Result<RevocationSnapshot, StoreError> {
+        let keys = &self.keys;
+        let called = self.script.call(|command| {
+            command.arg(keys.len()).arg(keys);
+            command.arg(format!("{:016x}", rand::random::<u64>())).arg(Revocation::MAX);
+            for (text, until) in entries {
+                command.arg(text).arg(until);
+            }
+        });
+        let changed =
+            called.await.and_then(|reply| parse(reply).ok_or(ConnectionError::Unexpected("EVALSHA")));
         changed.map_err(|error| {
             tracing::debug!(%error, "cannot keep revocations in Redis");
-            let is_denied = matches!(&error, ConnectionError::Refused(_, code) if code == "NOPERM");
-            if is_denied { StoreError::Denied } else { StoreError::Unreachable }
+            if is_denied(&error) { StoreError::Denied } else { StoreError::Unreachable }
         })
-    }
-
-    async fn try_change(
-        &self,
-        entries: &[(String, u64)],
-        open: &mut Option<OpenStore>,
-    ) -> Result<RevocationSnapshot, ConnectionError> {
-        // Gone if this fails or is dropped.
-        let mut store = match open.take() {
-            Some(store) => store,
-            None => OpenStore::open(&self.url).await?,
-        };
-        store.connection.write(&self.command(&store.sha, entries));
-        let called = async {
-            store.connection.flush().await?;
-            store.connection.read().await
-        };
-        let reply = within(self.limit, called).await.unwrap_or(Err(ConnectionError::TimedOut("EVALSHA")))?;
-        if let Value::ServerError(error) = &reply {
-            // Inside a script, a denial has another code.
-            let denied = error
-                .details()
-                .is_some_and(|details| details.contains("NOPERM") || details.contains("can't run"));
-            let code = if denied { "NOPERM".to_owned() } else { error_code(error.code()) };
-            return Err(ConnectionError::Refused("EVALSHA", code));
-        }
-        let stored = parse(reply).ok_or(ConnectionError::Unexpected("EVALSHA"))?;
-        *open = Some(store);
-        Ok(stored)
-    }
-
-    fn command(&self, sha: &[u8], entries: &[(String, u64)]) -> Cmd {
-        let mut command = cmd("EVALSHA");
-        command.arg(sha).arg(self.keys.len()).arg(&self.keys);
-        command.arg(format!("{:016x}", rand::random::<u64>())).arg(Revocation::MAX);
-        for (text, until) in entries {
-            command.arg(text).arg(until);
-        }
-        command
-    }
-}
-
-impl OpenStore {
-    async fn open(url: &RedisUrl) -> Result<Self, ConnectionError> {
-        let mut connection = RedisConnection::open_database(url).await?;
-        let sha = load(&mut connection, SCRIPT).await?.into();
-        Ok(Self { connection, sha })
     }
 }
 

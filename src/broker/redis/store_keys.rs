@@ -58,6 +58,13 @@ impl StoreKeys {
         format!("{}events", self.base)
     }
 
+    /// The events that a webhook has still to receive, and the state of that.
+    pub(super) fn webhook(&self, name: &str) -> [String; 2] {
+        let stream = format!("{}webhooks:{name}", self.base);
+        let state = format!("{stream}:state");
+        [stream, state]
+    }
+
     /// Keys for a moment, by which a node learns what Redis permits.
     pub(super) fn probe(&self, node: &NodeId, kind: &str) -> String {
         format!("{}{kind}:probe:{}", self.base, node.as_str())

@@ -8,6 +8,7 @@ use super::app::{AppState, Local};
 use super::changes::Changes;
 use super::lingering_node::LingeringNode;
 use super::pending::PendingJoin;
+use super::recent_events::RecentEvents;
 use super::responsibility::Responsibility;
 use super::snapshot::Walk;
 use super::topics::{PendingTopic, Topics};
@@ -15,7 +16,6 @@ use super::wire::ClusterMessage;
 use crate::cluster::Nodes;
 use crate::message::{ChannelName, Dialect, Member, NodeName, SocketId};
 use crate::presence::Change;
-use crate::webhooks::TakeoverLog;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -25,7 +25,8 @@ pub(super) struct State {
     pub(super) topics: Topics,
     /// Joins that have been sent or wait to be, by their numbers, until they come back.
     pub(super) joins: HashMap<u64, PendingJoin>,
-    pub(super) takeover: TakeoverLog,
+    /// What the successor of a lost node repeats.
+    pub(super) recent_events: RecentEvents,
     /// The stale entries that have to be removed from the views.
     pub(super) sweeps: VecDeque<Sweep>,
     /// Nodes that have left, and whose clients are expected on others.
@@ -70,7 +71,7 @@ impl State {
             nodes,
             topics,
             joins: HashMap::new(),
-            takeover: TakeoverLog::default(),
+            recent_events: RecentEvents::default(),
             sweeps: VecDeque::new(),
             lingering: Vec::new(),
             handovers: VecDeque::new(),

@@ -23,7 +23,7 @@ use crate::message::{Dispatch, Frame, Sender};
 use crate::protocol::pusher::{Apps, ENCODING, PusherDialect, PusherSettings, close};
 use crate::telemetry::Metrics;
 use crate::transport;
-use crate::webhooks::Webhooks;
+use crate::webhooks::{EventsSettings, Webhooks};
 
 static FORMAT: WireFormat = WireFormat {
     encoding: ENCODING,
@@ -69,7 +69,7 @@ impl Node {
         let (broker, inbound) =
             Broker::start(&memory, sender, 1 << 20, Arc::default(), metrics.clone()).unwrap();
         let (hub, broker) = (Hub::start(NonZeroUsize::MIN, 1 << 20, &metrics), Arc::new(broker));
-        let webhooks = Webhooks::start(&apps, &metrics);
+        let webhooks = Webhooks::start(&apps, &[], &EventsSettings::default(), &broker, &metrics);
         let settings = &apps.by_id("1").unwrap().rules;
         let rules = AppRules {
             id: "1".into(),
@@ -289,16 +289,6 @@ async fn a_user_that_is_a_member_already_can_join_a_channel_that_is_over_its_lim
     let mut other = node.open().await;
     other.enter(&node, "presence-a", 9);
     node.until(&mut other, "presence channel is full").await;
-}
-
-#[tokio::test]
-async fn the_successor_of_a_leader_that_leaves_delivers_its_webhooks() {
-    let application = Application::start().await;
-    let node = Node::start(&application.webhooks()).await;
-    // The other node is older and therefore the leader. It leaves before it has delivered anything.
-    node.handle_from_older_node(&changes("a", [count(1), count(0)]));
-    node.handle_from_older_node(&json!("leave"));
-    application.expect_event(r#"{"name":"channel_vacated","channel":"a"}"#).await;
 }
 
 #[tokio::test]

@@ -1,28 +1,26 @@
 //! Tells the application what happens on native channels: webhooks, and a queue for the event stream.
 
-mod delivery;
 mod event;
-mod event_queue;
+mod pending;
 mod selection;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use self::delivery::Delivery;
 use self::event::EventEncoder;
+use self::pending::PendingNativeEvents;
 use self::selection::Selection;
 use super::WebhookEvent;
-use super::http_client::http_client;
-use super::request_signer::RequestSigner;
+use super::event_queue::EventQueue;
+use super::pending_events::PendingEvents;
 use super::settings::{EventsSettings, NativeWebhookSettings};
+use super::webhook::Webhook;
 use crate::message::{AppEvent, ChannelName, Event, Position, Sender, UserId};
-use crate::telemetry::{LevelMetrics, Metrics, WebhookQueueLabel};
+use crate::telemetry::{LevelMetrics, Metrics};
 
 pub use event::NativeEventKind;
-pub use event_queue::EventQueue;
 
 /// Maximum events that wait for one receiver.
 const MAX_EVENTS: usize = 50_000;
@@ -33,72 +31,60 @@ const MAX_BYTES: usize = 32 << 20;
 /// What the application is told of native channels.
 #[derive(Debug)]
 pub struct NativeEvents {
-    receivers: Vec<Receiver>,
+    webhooks: Vec<(Selection, Arc<Webhook>)>,
+    stream: Option<(Selection, Arc<EventQueue>)>,
     /// The kinds of events that any receiver wants, as bits.
     wanted: u8,
     encoder: EventEncoder,
-    tasks: Mutex<JoinSet<()>>,
     metrics: Arc<Metrics>,
 }
 
-/// A webhook, or the stream.
-#[derive(Debug)]
-struct Receiver {
-    selection: Selection,
-    queue: Arc<EventQueue>,
-    /// The host of a webhook.
-    host: Option<String>,
+/// The events that one webhook has still to receive.
+pub(super) fn pending_native_events() -> Box<dyn PendingEvents> {
+    Box::new(PendingNativeEvents::new(MAX_EVENTS, MAX_BYTES))
 }
 
 impl NativeEvents {
-    /// Starts a task for each webhook. Returns `None` if the application wants no events. Needs a tokio runtime.
-    #[must_use]
-    pub fn start(
-        webhooks: &[NativeWebhookSettings],
+    /// Returns `None` if the application wants no events.
+    pub(super) fn new(
+        webhooks: &[(Arc<Webhook>, &NativeWebhookSettings)],
         events: &EventsSettings,
         metrics: &Arc<Metrics>,
     ) -> Option<Arc<Self>> {
-        let (mut receivers, mut tasks) = (Vec::new(), JoinSet::new());
-        if events.stream {
+        let webhooks: Vec<_> = webhooks
+            .iter()
+            .map(|(webhook, settings)| (Selection::new(&settings.kinds, &settings.events), webhook.clone()))
+            .collect();
+        let stream = events.stream.then(|| {
             let selection = Selection::new(&events.stream_kinds, &events.stream_events);
-            receivers.push(Receiver::new(selection, None));
-        }
-        if !webhooks.is_empty() {
-            metrics.latency.start_webhooks(None);
-            let (http, signer) = (http_client(), RequestSigner::new(&events.secret));
-            for settings in webhooks {
-                // Loading the settings has checked it.
-                let Ok(target) = settings.target() else { continue };
-                let selection = Selection::new(&settings.kinds, &settings.events);
-                let receiver = Receiver::new(selection, target.url.host());
-                let delivery = Delivery {
-                    target,
-                    queue: receiver.queue.clone(),
-                    http: http.clone(),
-                    signer: signer.clone(),
-                    metrics: metrics.clone(),
-                };
-                tasks.spawn(delivery.run());
-                receivers.push(receiver);
-            }
-        }
-        let wanted = receivers.iter().fold(0, |all, receiver| all | receiver.selection.events());
-        (!receivers.is_empty()).then(|| {
-            let (encoder, tasks, metrics) = (EventEncoder::new(), Mutex::new(tasks), metrics.clone());
-            Arc::new(Self { receivers, wanted, encoder, tasks, metrics })
+            (selection, Arc::new(EventQueue::new(MAX_EVENTS, MAX_BYTES)))
+        });
+        let selections = webhooks.iter().map(|(selection, _)| selection);
+        let selections = selections.chain(stream.iter().map(|(selection, _)| selection));
+        let wanted = selections.fold(0, |all, selection| all | selection.events());
+        (wanted != 0).then(|| {
+            Arc::new(Self {
+                webhooks,
+                stream,
+                wanted,
+                encoder: EventEncoder::new(),
+                metrics: metrics.clone(),
+            })
         })
     }
 
     /// The events for the stream, if there is one.
     pub fn stream(&self) -> Option<&Arc<EventQueue>> {
-        self.receivers.iter().find(|receiver| receiver.host.is_none()).map(|receiver| &receiver.queue)
+        self.stream.as_ref().map(|(_, queue)| queue)
     }
 
     /// Whether a receiver wants events of this kind on this channel.
     #[must_use]
     pub fn wants(&self, event: NativeEventKind, channel: &ChannelName) -> bool {
+        let wants = |selection: &Selection| selection.wants(event, channel.kind());
         self.wanted & event.bit() != 0
-            && self.receivers.iter().any(|receiver| receiver.selection.wants(event, channel.kind()))
+            && (self.webhooks.iter().any(|(selection, _)| wants(selection))
+                || self.stream.iter().any(|(selection, _)| wants(selection)))
     }
 
     /// Whether a receiver wants events that need presence.
@@ -152,64 +138,39 @@ impl NativeEvents {
             return;
         }
         let event = AppEvent { name: kind.name(), channel: channel.clone(), payload: encode() };
-        for receiver in &self.receivers {
-            if receiver.selection.wants(kind, channel.kind()) && !receiver.queue.push(event.clone()) {
-                self.count_lost(receiver, 1);
-                tracing::warn!(
-                    host = receiver.host,
-                    event = kind.name(),
-                    channel = channel.as_str(),
-                    "event queue full, event dropped"
-                );
+        for (selection, webhook) in &self.webhooks {
+            if selection.wants(kind, channel.kind()) {
+                webhook.push(event.clone(), false);
             }
+        }
+        if let Some((selection, queue)) = &self.stream
+            && selection.wants(kind, channel.kind())
+            && !queue.push(event)
+        {
+            self.metrics.event_stream_dropped.inc();
+            tracing::warn!(
+                event = kind.name(),
+                channel = channel.as_str(),
+                "event queue full, event dropped"
+            );
         }
     }
 
-    /// Delivers what is queued, until `end` at the latest; events that are left then are counted and logged.
+    /// Waits until the stream has what is queued, until `end` at the latest; events that are left then are counted and logged.
     pub(super) async fn finish(&self, end: Instant) {
-        for receiver in &self.receivers {
-            let _ = timeout_at(end, receiver.queue.emptied()).await;
-        }
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        for receiver in &self.receivers {
-            let left = receiver.queue.len();
-            if left > 0 {
-                self.count_lost(receiver, left as u64);
-                tracing::warn!(
-                    host = receiver.host,
-                    events = left,
-                    "events dropped: not delivered before the shutdown"
-                );
-            }
+        let Some((_, queue)) = &self.stream else { return };
+        let _ = timeout_at(end, queue.emptied()).await;
+        let left = queue.len();
+        if left > 0 {
+            self.metrics.event_stream_dropped.inc_by(left as u64);
+            tracing::warn!(events = left, "events dropped: not delivered before the shutdown");
         }
     }
 
-    /// Sets how many events wait, those in a request included.
+    /// Sets how many events wait for the stream, those on their way to Redis included.
     pub fn measure(&self) {
-        let waiting = |is_webhook: bool| {
-            let receivers = self.receivers.iter().filter(|receiver| receiver.host.is_some() == is_webhook);
-            receivers.map(|receiver| receiver.queue.len()).sum()
-        };
-        let levels = &self.metrics.levels;
-        LevelMetrics::set(&levels.event_stream_queue_events, waiting(false));
-        if self.receivers.iter().any(|receiver| receiver.host.is_some()) {
-            let gauge = levels.webhook_queue_events.get_or_create(&WebhookQueueLabel::new(None));
-            LevelMetrics::set(&gauge, waiting(true));
+        if let Some((_, queue)) = &self.stream {
+            LevelMetrics::set(&self.metrics.levels.event_stream_queue_events, queue.len());
         }
-    }
-
-    fn count_lost(&self, receiver: &Receiver, events: u64) {
-        let lost = match receiver.host {
-            Some(_) => &self.metrics.webhooks_dropped,
-            None => &self.metrics.event_stream_dropped,
-        };
-        lost.inc_by(events);
-    }
-}
-
-impl Receiver {
-    fn new(selection: Selection, host: Option<&str>) -> Self {
-        let queue = Arc::new(EventQueue::new(MAX_EVENTS, MAX_BYTES));
-        Self { selection, queue, host: host.map(str::to_owned) }
     }
 }

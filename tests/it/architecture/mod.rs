@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("presence", &["message"]),
     ("history", &["message"]),
     ("tokens", &["protocol", "hub", "broker", "auth", "message", "telemetry"]),
-    ("webhooks", &["protocol", "auth", "message", "telemetry"]),
+    ("webhooks", &["protocol", "broker", "auth", "message", "telemetry"]),
     ("protocol", &["auth", "message"]),
     ("hub", &["message", "telemetry"]),
     ("broker", &["message", "telemetry"]),

@@ -6,6 +6,7 @@ mod contract;
 mod failures;
 mod nodes;
 mod topics;
+mod webhook_lanes;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ mod laravel_messages;
 mod outages;
 mod presence;
 mod revocations;
+mod webhooks;
 
 use serde_json::{Value, json};
 

@@ -341,7 +341,8 @@ fn another_node_takes_over_the_webhooks_of_a_killed_leader() {
         events.push(event);
     }
     // Only what happened shortly before may come twice.
-    assert!(events.iter().filter(|event| **event == added(2)).count() <= 1, "{events:?}");
+    // Its acknowledgement may not have come back, and the successor cannot know that it was queued.
+    assert!(events.iter().filter(|event| **event == added(2)).count() <= 2, "{events:?}");
     events.retain(|event| *event != added(2));
     let (came, mut went): (Vec<_>, Vec<_>) = events.into_iter().partition(|(name, _)| name == "member_added");
     assert_eq!(came, [added(3), added(4), added(5)]);

@@ -79,7 +79,11 @@ pub struct PhpServer {
 impl PhpServer {
     /// `script` is a path in the repository.
     pub fn start(script: &str, env: &[(&str, &str)]) -> Self {
-        let port = own_port();
+        Self::start_on(own_port(), script, env)
+    }
+
+    /// The same on this port.
+    pub fn start_on(port: u16, script: &str, env: &[(&str, &str)]) -> Self {
         let process = Command::new("php")
             .args(["-S", &format!("127.0.0.1:{port}"), script])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
