@@ -10,14 +10,30 @@ use crate::webhooks::NativeEvents;
 /// Measures what waits in the rooms, for the page of metrics.
 #[derive(Debug, Clone)]
 pub(super) struct Levels {
-    pub(super) hub: Arc<Hub>,
-    pub(super) broker: Arc<Broker>,
-    pub(super) channels: Arc<Channels>,
-    pub(super) events: Option<Arc<NativeEvents>>,
-    pub(super) metrics: Arc<Metrics>,
+    hub: Arc<Hub>,
+    broker: Arc<Broker>,
+    channels: Arc<Channels>,
+    events: Option<Arc<NativeEvents>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Levels {
+    pub(super) fn new(
+        hub: &Arc<Hub>,
+        broker: &Arc<Broker>,
+        channels: &Arc<Channels>,
+        events: Option<&Arc<NativeEvents>>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        Self {
+            hub: hub.clone(),
+            broker: broker.clone(),
+            channels: channels.clone(),
+            events: events.cloned(),
+            metrics: metrics.clone(),
+        }
+    }
+
     pub(super) fn measure(self) -> Measure {
         let levels = Arc::new(self);
         Arc::new(move || {

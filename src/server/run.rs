@@ -99,13 +99,7 @@ pub async fn run(
     };
     tokio::spawn(relay.run(inbound));
 
-    let levels = Levels {
-        hub: hub.clone(),
-        broker: broker.clone(),
-        channels: channels.clone(),
-        events: events.clone(),
-        metrics: metrics.clone(),
-    };
+    let measure = Levels::new(&hub, &broker, &channels, events.as_ref(), &metrics).measure();
     let descriptors = Descriptors::of_process();
     let context = context(&settings, &hub, &metrics, &descriptors);
     let service = NativeService {
@@ -142,8 +136,7 @@ pub async fn run(
     let load = load(context.clone(), authenticator, revoker);
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
     let access = Access::operators(&settings.api.keys, admin_address.ip());
-    let admin_state =
-        AdminState { broker: broker.clone(), metrics: metrics.clone(), measure: levels.measure(), load };
+    let admin_state = AdminState { broker: broker.clone(), metrics: metrics.clone(), measure, load };
     let operators = admin::routes(admin_state, hosts.clone(), may_disconnect(access.clone()))
         .merge(on_admin_port(api.clone(), &access, hosts));
     let has_console = console.is_some();

@@ -105,8 +105,7 @@ mod tests {
         let chat = ChannelGroup::of_kind("chat");
         let arrived = Instant::now();
         for has_subscribers in [true, false] {
-            let times = MessageTimes { accepted: None, arrived };
-            let timer = DeliveryTimer::start(metrics.clone(), times);
+            let timer = DeliveryTimer::start(metrics.clone(), MessageTimes { accepted: None, arrived });
             timer.set_group(|| chat.clone());
             if has_subscribers {
                 timer.on_subscribers();

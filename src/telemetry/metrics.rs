@@ -95,12 +95,7 @@ impl Metrics {
         let mut registry = Registry::default();
         register_process(&mut registry);
         let ours = registry.sub_registry_with_prefix("yamabiko");
-        ours.register_collector(Box::new(LogMetrics));
-        ours.register(
-            "build",
-            "The version of the server",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
+        register_server(ours);
         macro_rules! metric {
             ($name:literal, $help:literal) => {{
                 let metric = Default::default();
@@ -108,16 +103,11 @@ impl Metrics {
                 metric
             }};
         }
-        let (tokens, latency, levels) =
-            (TokenMetrics::new(ours), LatencyMetrics::new(ours), LevelMetrics::new(ours));
         let metrics = Self {
-            tokens,
-            latency,
-            levels,
-            channel_messages: metric!(
-                "channel_messages",
-                "Messages received for delivery, by kind of native channels and by app"
-            ),
+            tokens: TokenMetrics::new(ours),
+            latency: LatencyMetrics::new(ours),
+            levels: LevelMetrics::new(ours),
+            channel_messages: metric!("channel_messages", "Messages received for delivery, by kind or app"),
             connections: metric!("connections", "Open connections"),
             channels: metric!("channels", "Channels with a subscriber on this node"),
             connections_opened: metric!("connections_opened", "Connections opened"),
@@ -257,6 +247,7 @@ impl Metrics {
     }
 
     /// Starts the series of these channels at 0, and returns the counter of their messages.
+    #[must_use]
     pub fn start_channels(&self, group: &ChannelGroup) -> Counter {
         self.latency.start_channels(group);
         self.channel_messages.get_or_create(group).clone()
@@ -267,6 +258,12 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn register_server(registry: &mut Registry) {
+    registry.register_collector(Box::new(LogMetrics));
+    let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("build", "The version of the server", version);
 }
 
 fn register<M>(registry: &mut Registry, name: &str, help: &str, metric: &M)

@@ -270,7 +270,7 @@ fn metrics() -> BTreeSet<String> {
     // The kinds are those of an installation.
     metrics.fields_left_out.get_or_create(&KindLabel::new("some")).inc();
     drop(metrics.latency.gate.get_or_create(&KindLabel::new("some")));
-    metrics.start_channels(&ChannelGroup::of_kind("some"));
+    let _ = metrics.start_channels(&ChannelGroup::of_kind("some"));
     metrics.latency.start_webhooks(None);
     drop(metrics.levels.webhook_queue_events.get_or_create(&WebhookQueueLabel::new(None)));
     let page = metrics.render();
