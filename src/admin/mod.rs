@@ -2,6 +2,7 @@
 
 mod disconnect;
 mod guard;
+mod metrics_format;
 mod routes;
 mod settings;
 mod state;
@@ -9,4 +10,4 @@ mod state;
 pub use guard::AdminHosts;
 pub use routes::routes;
 pub use settings::Admin;
-pub use state::{AdminState, Load};
+pub use state::{AdminState, Load, Measure};

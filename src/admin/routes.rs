@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::disconnect::disconnect;
 use super::guard::{self, AdminHosts};
+use super::metrics_format::MetricsFormat;
 use super::state::{AdminState, Load};
 use crate::broker::Status;
-use crate::telemetry::Metrics;
 use crate::transport::{ApiError, not_found};
 
 /// Maximum size of a request body, in bytes.
@@ -68,85 +68,10 @@ async fn ready<L: Fn() -> Load>(State(state): State<AdminState<L>>) -> Response 
 
 async fn metrics<L>(State(state): State<AdminState<L>>, headers: HeaderMap) -> Response {
     let format = MetricsFormat::negotiate(&headers);
+    (state.measure)().await;
     // Counting open files takes a while if there are very many.
     match tokio::task::spawn_blocking(move || format.page(&state.metrics)).await {
-        Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-/// The two formats that Prometheus reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum MetricsFormat {
-    Text,
-    OpenMetrics,
-}
-
-impl MetricsFormat {
-    /// `OpenMetrics` if it is accepted by name, with at least the quality of text.
-    fn negotiate(headers: &HeaderMap) -> Self {
-        let (mut open, mut text) = (0.0_f32, 0.0_f32);
-        let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        for range in accepted.flat_map(|value| value.split(',')) {
-            let mut parts = range.split(';').map(str::trim);
-            let kind = parts.next().unwrap_or_default();
-            let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
-            if kind.eq_ignore_ascii_case("application/openmetrics-text") {
-                open = open.max(quality);
-            } else if ["text/plain", "text/*", "*/*"].iter().any(|known| kind.eq_ignore_ascii_case(known)) {
-                text = text.max(quality);
-            }
-        }
-        if open > 0.0 && open >= text { Self::OpenMetrics } else { Self::Text }
-    }
-
-    fn content_type(self) -> &'static str {
-        match self {
-            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
-    }
-
-    fn page(self, metrics: &Metrics) -> String {
-        match self {
-            Self::Text => metrics.render_text(),
-            Self::OpenMetrics => metrics.render(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_format_of_the_metrics_is_negotiated() {
-        let format = |accept: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT, accept.parse().unwrap());
-            MetricsFormat::negotiate(&headers)
-        };
-        assert_eq!(MetricsFormat::negotiate(&HeaderMap::new()), MetricsFormat::Text);
-        for text in [
-            "*/*",
-            "text/plain",
-            "text/html,application/xhtml+xml,*/*;q=0.8",
-            "text/plain;version=0.0.4;q=1,*/*;q=0.1",
-            "application/openmetrics-text;q=0",
-            "application/openmetrics-text;q=0.2, text/plain;q=0.5",
-            "application/json",
-        ] {
-            assert_eq!(format(text), MetricsFormat::Text, "{text}");
-        }
-        for open in [
-            // Prometheus 2 and 3, and Grafana Alloy.
-            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
-             text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
-             application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
-            "Application/OpenMetrics-Text",
-        ] {
-            assert_eq!(format(open), MetricsFormat::OpenMetrics, "{open}");
-        }
+        Ok(Some(page)) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
+        Ok(None) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

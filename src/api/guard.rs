@@ -5,8 +5,9 @@ use axum::response::{IntoResponse, Response};
 use super::problem::ProblemCode;
 use super::request::discard;
 use super::{Access, Problem, Scope};
-use crate::telemetry::{ApiRequest, Metrics};
+use crate::telemetry::{ApiRequest, Metrics, Route};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Guards routes: a request needs a key with this scope.
 #[derive(Debug, Clone)]
@@ -18,6 +19,7 @@ pub(super) struct Guard {
 
 /// Passes a permitted request on, with its [`Caller`](super::Caller) as an extension. Counts every request.
 pub(super) async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let (key, response) = match guard.access.check(request.headers(), guard.scope) {
         Ok(caller) => {
@@ -34,5 +36,8 @@ pub(super) async fn guard(State(guard): State<Guard>, mut request: Request, next
     let outcome = response.extensions().get::<ProblemCode>().map_or("ok", |code| code.0);
     let route = route.as_deref().and_then(|path| path.split_once("/api/v1")).map_or("", |(_, route)| route);
     guard.metrics.api_requests.get_or_create(&ApiRequest::new(route, &key, outcome)).inc();
+    let durations = guard.metrics.latency.api.get_or_create(&Route::new(route));
+    durations.observe(began.elapsed().as_secs_f64());
+    drop(durations);
     response
 }

@@ -43,6 +43,11 @@ impl Budget {
         Arc::clone(&self.permits).acquire_many_owned(self.share(dispatch)).await.ok()
     }
 
+    /// How many bytes are taken.
+    pub(super) fn taken(&self) -> usize {
+        (self.total as usize).saturating_sub(self.permits.available_permits())
+    }
+
     fn share(&self, dispatch: &Dispatch) -> u32 {
         u32::try_from(cost(dispatch)).unwrap_or(u32::MAX).min(self.total)
     }

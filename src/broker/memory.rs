@@ -5,9 +5,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::budget::Budget;
 use super::memory_store::MemoryStore;
-use super::{Inbound, PublishError, Receipt, Status, StoreState, SubscribeOutcome, retained};
+use super::{BrokerLevels, Inbound, PublishError, Receipt, Status, StoreState, SubscribeOutcome, retained};
 use crate::message::{Dispatch, Publication, RetentionRules};
-use crate::telemetry::Metrics;
+use crate::telemetry::{MessageTimes, Metrics};
 
 /// The broker of a single node: an accepted dispatch is inbound at once.
 #[derive(Debug)]
@@ -19,8 +19,15 @@ pub struct Memory {
     state: Mutex<MemoryState>,
 }
 
+struct Accepted {
+    publication: Publication,
+    permit: OwnedSemaphorePermit,
+    receipt: Receipt,
+    times: MessageTimes,
+}
+
 struct MemoryState {
-    accepted: VecDeque<(Publication, OwnedSemaphorePermit, Receipt)>,
+    accepted: VecDeque<Accepted>,
     /// A thread is draining `accepted`, including what other threads add meanwhile. So receipts and the inbound stream
     /// have one order without a lock around the receipts.
     is_draining: bool,
@@ -59,13 +66,14 @@ impl Memory {
         let Some(permit) = self.budget.try_take(&publication.dispatch) else {
             return receipt(Err(PublishError::QueueFull));
         };
+        let times = MessageTimes::now();
         let sender = {
             let mut state = self.lock();
             let Some(sender) = state.inbound.clone() else {
                 drop(state);
                 return receipt(Err(PublishError::Unreachable));
             };
-            state.accepted.push_back((publication, permit, receipt));
+            state.accepted.push_back(Accepted { publication, permit, receipt, times });
             if state.is_draining {
                 return;
             }
@@ -108,6 +116,10 @@ impl Memory {
         self.metrics.broker_up.set(0);
     }
 
+    pub(super) fn levels(&self) -> BrokerLevels {
+        BrokerLevels { inbound_bytes: self.budget.taken(), outbound_messages: 0 }
+    }
+
     pub(super) fn store_state(&self) -> StoreState {
         self.lock().store.state()
     }
@@ -122,13 +134,13 @@ impl Memory {
     fn drain(&self, sender: &mpsc::UnboundedSender<Inbound>) {
         let _resumable = StopDraining(self);
         loop {
-            let (publication, permit, receipt, store) = {
+            let (Accepted { publication, permit, receipt, times }, store) = {
                 let mut state = self.lock();
                 let next = state.accepted.pop_front();
                 state.is_draining = next.is_some();
-                let Some((publication, permit, receipt)) = next else { return };
-                let stored = state.store.store(&publication);
-                (publication, permit, receipt, stored)
+                let Some(next) = next else { return };
+                let stored = state.store.store(&next.publication);
+                (next, stored)
             };
             let stored = match store {
                 Ok(stored) => stored,
@@ -144,7 +156,7 @@ impl Memory {
             }
             self.metrics.broker_messages.inc();
             // Fails only while the node shuts down.
-            let _ = sender.send(Inbound::Dispatch { dispatch, stored: stored.map(Box::new), permit });
+            let _ = sender.send(Inbound::Dispatch { dispatch, stored: stored.map(Box::new), permit, times });
         }
     }
 

@@ -30,7 +30,7 @@ use crate::message::{
     AppMessages, ChannelPattern, Dispatch, NoApps, Position, Publication, Retained, RetentionRules, Sender,
     Stored,
 };
-use crate::telemetry::Metrics;
+use crate::telemetry::{MessageTimes, Metrics};
 
 pub use redis::{
     EventStream, EventStreamError, LaneEntryId, LaneError, LaneEvent, LaneReader, LaneRequest, LaneState,
@@ -58,6 +58,8 @@ pub enum Inbound {
         stored: Option<Box<Stored>>,
         /// Its share of the queue budget. Drop it once the dispatch has been fanned out on this node.
         permit: OwnedSemaphorePermit,
+        /// For the metrics.
+        times: MessageTimes,
     },
     /// Completes a [`SubscribeOutcome::Pending`]: everything published on the topic from now on follows.
     ///
@@ -79,6 +81,15 @@ pub struct SubscriptionId {
     /// The topic, without the prefix.
     pub topic: Arc<str>,
     pub number: u64,
+}
+
+/// What waits in a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrokerLevels {
+    /// Bytes of the budget that dispatches hold until they have been fanned out.
+    pub inbound_bytes: usize,
+    /// Dispatches of this node that have not come back from Redis.
+    pub outbound_messages: usize,
 }
 
 /// What a [`Broker::subscribe`] led to.
@@ -312,6 +323,15 @@ impl Broker {
         match self {
             Self::Memory(_) => None,
             Self::Redis(redis) => Some(redis.revocations()),
+        }
+    }
+
+    /// What waits in it.
+    #[must_use]
+    pub fn levels(&self) -> BrokerLevels {
+        match self {
+            Self::Memory(memory) => memory.levels(),
+            Self::Redis(redis) => redis.levels(),
         }
     }
 

@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::app::AppState;
 use super::effect::Effect;
@@ -7,6 +7,7 @@ use super::pending::Joined;
 use super::state::State;
 use super::{AppRules, Channels};
 use crate::message::ChannelName;
+use crate::telemetry::{ChannelGroup, Counter, Metrics};
 
 impl Channels {
     /// Takes over the apps of changed settings, the default one first, and which of all have webhooks. What has been joined stays.
@@ -15,6 +16,11 @@ impl Channels {
     /// may still serve it.
     pub fn set_apps(&self, apps: Vec<AppRules>) {
         let default_app = default_app(&apps);
+        let mut counters = self.events_of_apps.write().unwrap_or_else(PoisonError::into_inner);
+        for app in apps.iter().filter(|app| app.member_encoder.is_none()) {
+            counters.entry(app.id.clone()).or_insert_with(|| count_events(&self.metrics, app));
+        }
+        drop(counters);
         let mut is_any_new = false;
         self.update(|state| {
             for rules in apps {
@@ -51,6 +57,11 @@ impl Channels {
             }
         }
     }
+}
+
+/// The counter of an app's events.
+pub(super) fn count_events(metrics: &Metrics, app: &AppRules) -> Counter {
+    metrics.start_channels(&ChannelGroup::of_app(&app.id))
 }
 
 /// The first app that speaks the dialect.

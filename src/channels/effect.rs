@@ -6,6 +6,7 @@ use super::Channels;
 use super::pending::{Completion, JoinError, Joined, Termination};
 use super::reserved_channels::watched;
 use super::topics::PendingTopic;
+use crate::hub::InFlight;
 use crate::message::{Audience, ChannelName, Frame, Member, Notice, UserId};
 use crate::webhooks::WebhookEvent;
 
@@ -96,10 +97,12 @@ impl Channels {
 
     fn publish_encoded(&self, app: &str, channel: &ChannelName, encode: impl Fn() -> Frame) {
         let channel = ChannelName::scoped(app, channel.as_str());
-        self.hub.publish(&channel, None, |_| Some((Audience::Everyone, encode())));
+        self.hub.publish(&channel, InFlight::default(), |_| Some((Audience::Everyone, encode())));
     }
 
     fn publish_notice(&self, channel: &ChannelName, notice: &Notice<'_>) {
-        self.hub.publish(channel, None, |_| Some((Audience::Everyone, self.dialect.encode(notice))));
+        self.hub.publish(channel, InFlight::default(), |_| {
+            Some((Audience::Everyone, self.dialect.encode(notice)))
+        });
     }
 }

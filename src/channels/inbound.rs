@@ -1,9 +1,8 @@
 //! Handles what the broker delivers for the channels of apps, in its order.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Channels;
 use super::apply::Now;
@@ -13,20 +12,21 @@ use super::wire::ClusterMessage;
 use crate::broker::SubscriptionId;
 use crate::cluster::{Decoded, Envelope, decode};
 use crate::history::{Content, Entry, Kept};
+use crate::hub::InFlight;
 use crate::message::{
     Audience, Broadcast, ChannelName, CloseReason, Encoding, Frame, InvalidBroadcast, Notice, Position,
     Revocation, Signal, Stored,
 };
-use crate::telemetry::{Reason, logged};
+use crate::telemetry::{ChannelGroup, Reason, logged};
 
 impl Channels {
-    /// Handles a signal. `stored` says where it was stored, `hold` is its share of the broker's budget. Returns a revocation, which is
+    /// Handles a signal. `stored` says where it was stored. Returns a revocation, which is
     /// not about channels.
     pub fn handle_signal(
         &self,
         signal: &Bytes,
         stored: Option<&Stored>,
-        hold: OwnedSemaphorePermit,
+        hold: InFlight,
     ) -> Option<Revocation> {
         let envelope = match decode::<ClusterMessage>(signal) {
             Ok(Decoded::Message(envelope)) => envelope,
@@ -71,7 +71,7 @@ impl Channels {
     }
 
     /// Handles a signal that was delivered when this node caught up, on the channels with a history. The others have not seen it.
-    pub fn handle_repeated(&self, signal: &Bytes, stored: &Stored, hold: OwnedSemaphorePermit) {
+    pub fn handle_repeated(&self, signal: &Bytes, stored: &Stored, hold: InFlight) {
         let Ok(Decoded::Message(Envelope { message: ClusterMessage::Event(mut event), .. })) = decode(signal)
         else {
             return;
@@ -99,7 +99,7 @@ impl Channels {
     }
 
     /// Handles what Laravel's `redis` broadcaster has published on a channel. Every node receives it directly.
-    pub fn handle_topic(&self, topic: &str, payload: &Bytes, hold: OwnedSemaphorePermit) {
+    pub fn handle_topic(&self, topic: &str, payload: &Bytes, hold: InFlight) {
         let Ok(channel) = ChannelName::new(topic) else { return };
         let state = self.state();
         let Some(app) = state.topics.app().cloned() else { return };
@@ -192,15 +192,17 @@ impl Channels {
         &self,
         event: Broadcast,
         stored: Option<&Stored>,
-        mut hold: OwnedSemaphorePermit,
+        mut hold: InFlight,
         by_topic: bool,
     ) {
-        self.metrics.pusher_events.inc();
-        charge(&mut hold, &event);
-        let share = hold.num_permits() / event.channels.len().max(1);
+        self.count_event(&event.app);
+        hold.set_group(|| ChannelGroup::of_app(&event.app));
+        // Each channel has frames with their own copy of the data.
+        hold.grow(event.channels.len().saturating_sub(1).saturating_mul(event.data.len()));
+        let count = event.channels.len();
         let event = Arc::new(event);
         for (index, channel) in (0..).zip(&event.channels) {
-            let hold = hold.split(share);
+            let hold = hold.split(count - usize::from(index));
             let scoped = ChannelName::scoped(&event.app, channel.as_str());
             let last_events = self.lock_last_events(&event, channel, by_topic);
             let place = stored.and_then(|stored| Some((stored, stored.position(index)?)));
@@ -220,9 +222,17 @@ impl Channels {
     /// Delivers a message that this node had missed.
     pub fn deliver_missed(&self, scoped: &ChannelName, event: &Broadcast, entry: &Entry) {
         if let Some(channel) = event.channels.iter().find(|channel| channel.as_str() == scoped.unscoped()) {
-            self.metrics.pusher_events.inc();
+            self.count_event(&event.app);
             let last_events = self.lock_last_events(event, channel, false);
-            self.publish(event, channel, scoped, Some(entry), None, last_events);
+            self.publish(event, channel, scoped, Some(entry), InFlight::default(), last_events);
+        }
+    }
+
+    fn count_event(&self, app: &str) {
+        self.metrics.pusher_events.inc();
+        let counters = self.events_of_apps.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(events) = counters.get(app) {
+            events.inc();
         }
     }
 
@@ -232,7 +242,7 @@ impl Channels {
         channel: &ChannelName,
         scoped: &ChannelName,
         entry: Option<&Entry>,
-        hold: Option<OwnedSemaphorePermit>,
+        hold: InFlight,
         last_events: Option<LastEventsGuard<'_>>,
     ) {
         self.metrics.traffic.count(scoped.as_str(), || sender(event));
@@ -319,19 +329,4 @@ struct LastEventsGuard<'a> {
 fn sender(event: &Broadcast) -> Option<String> {
     let user = event.user_id.as_ref()?;
     Some(format!("{}{}{}", event.app, ChannelName::SCOPE_END, user.to_text()))
-}
-
-/// Takes a share of the byte budget for all frames of an event: each channel has one with its own copy of the data. Waiting
-/// is not possible here; if not enough is left, the broker accepts nothing until it is.
-fn charge(hold: &mut OwnedSemaphorePermit, event: &Broadcast) {
-    let copies = event.channels.len().saturating_sub(1);
-    if copies == 0 {
-        return;
-    }
-    let budget = hold.semaphore().clone();
-    let wanted = copies.saturating_mul(event.data.len()).min(budget.available_permits());
-    let more = u32::try_from(wanted).ok().and_then(|wanted| budget.try_acquire_many_owned(wanted).ok());
-    if let Some(more) = more {
-        hold.merge(more);
-    }
 }

@@ -12,6 +12,17 @@ use crate::message::{ChannelInfo, ChannelName, LastEvent, Member, SocketId, User
 const STEP: usize = 512;
 
 impl Channels {
+    /// The nodes that this one knows, with itself.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        1 + self.state().nodes.others().count()
+    }
+
+    /// Sets how many events wait for webhooks and for the event stream.
+    pub fn measure_webhooks(&self) {
+        self.webhooks.measure();
+    }
+
     /// An app's channels in the cluster that have a subscriber and whose names start with this, by name. Unlisted channels are
     /// included only if the prefix is theirs.
     pub async fn channels(&self, app: &str, prefix: &str) -> Vec<(ChannelName, ChannelInfo)> {

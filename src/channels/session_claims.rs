@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::Channels;
 use super::wire::ClusterMessage;
 use crate::broker::SessionStore;
+use crate::hub::InFlight;
 use crate::message::{Audience, ChannelName, NodeName};
 
 /// How long the other node may take: it may ask its client first.
@@ -65,7 +66,7 @@ impl Channels {
     pub fn tell_gap(&self, scoped: &ChannelName) {
         let Some((app, name)) = scoped.as_str().split_once(ChannelName::SCOPE_END) else { return };
         let Ok(channel) = ChannelName::new(name) else { return };
-        self.hub.publish(scoped, None, |encoding| {
+        self.hub.publish(scoped, InFlight::default(), |encoding| {
             Some((Audience::Everyone, self.dialect.gap(&channel, encoding)?))
         });
         if let Some(host) = self.session_claims.host.get() {

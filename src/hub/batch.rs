@@ -3,8 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
-
+use super::InFlight;
 use super::channel_index::ChannelKey;
 use crate::message::{Audience, Frame, Position};
 
@@ -16,8 +15,8 @@ pub(super) struct Delivery {
     pub(super) frame: Frame,
     /// Where the message is in the history of its channel.
     pub(super) position: Option<Position>,
-    /// The message's share of the broker's byte budget, returned when the last shard is done.
-    pub(super) _permit: Option<OwnedSemaphorePermit>,
+    /// Dropped when the last shard is done.
+    pub(super) _in_flight: InFlight,
 }
 
 /// Neighbouring messages with the same audience.
@@ -121,7 +120,13 @@ mod tests {
     fn delivery(key: u64, audience: Audience, bytes: &[u8]) -> Arc<Delivery> {
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let frame = Frame::from_wire(Bytes::copy_from_slice(bytes));
-        Arc::new(Delivery { key: ChannelKey(key), audience, frame, position: None, _permit: Some(permit) })
+        Arc::new(Delivery {
+            key: ChannelKey(key),
+            audience,
+            frame,
+            position: None,
+            _in_flight: permit.into(),
+        })
     }
 
     /// The blocks of each channel, one channel after the other.

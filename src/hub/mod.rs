@@ -14,7 +14,10 @@ mod connection;
 mod connection_map;
 mod fan_out;
 mod gate;
+mod in_flight;
+mod levels;
 mod outbox;
+mod outbox_levels;
 mod read_proof;
 mod shard;
 mod sink;
@@ -27,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
 use crate::message::{
@@ -38,7 +41,9 @@ use crate::telemetry::Metrics;
 pub use clock::Clock;
 pub use connection::{Connection, ConnectionHandle, GatedSubscription, Subscription};
 pub use gate::Replay;
+pub use in_flight::InFlight;
 pub use outbox::{Ending, Flushed, Outbox, Pushed};
+pub use outbox_levels::OutboxLevels;
 pub use read_proof::ReadProof;
 pub use shard::ListedConnection;
 pub use sink::DirectWrite;
@@ -105,15 +110,15 @@ impl Hub {
 
     /// Delivers a message to those subscribers of a channel that its audience includes.
     ///
-    /// `encode` is called once for each encoding that has a subscriber on this node. The permit is dropped when every
+    /// `encode` is called once for each encoding that has a subscriber on this node. `in_flight` is dropped when every
     /// shard has handed the frame to its sockets.
     pub fn publish(
         &self,
         channel: &ChannelName,
-        permit: impl Into<Option<OwnedSemaphorePermit>>,
+        in_flight: impl Into<InFlight>,
         encode: impl FnMut(Encoding) -> Option<(Audience, Frame)>,
     ) {
-        self.publish_at(channel, None, permit, encode);
+        self.publish_at(channel, None, in_flight, encode);
     }
 
     /// [Publishes](Self::publish) a message that has a position in the history of its channel.
@@ -121,19 +126,18 @@ impl Hub {
         &self,
         channel: &ChannelName,
         position: Option<Position>,
-        permit: impl Into<Option<OwnedSemaphorePermit>>,
+        in_flight: impl Into<InFlight>,
         mut encode: impl FnMut(Encoding) -> Option<(Audience, Frame)>,
     ) {
         let Some((first, others)) = self.index.find(channel) else { return };
-        let mut permit = permit.into();
+        let mut in_flight = in_flight.into();
         for (number, target) in others.iter().enumerate() {
             let Some(message) = encode(target.encoding) else { continue };
-            let shares = others.len() + 1 - number;
-            let share = permit.as_mut().and_then(|permit| permit.split(permit.num_permits() / shares));
+            let share = in_flight.split(others.len() + 1 - number);
             self.deliver(*target, position, message, share);
         }
         if let Some(message) = encode(first.encoding) {
-            self.deliver(first, position, message, permit);
+            self.deliver(first, position, message, in_flight);
         }
     }
 
@@ -142,9 +146,11 @@ impl Hub {
         target: Target,
         position: Option<Position>,
         (audience, frame): (Audience, Frame),
-        permit: Option<OwnedSemaphorePermit>,
+        in_flight: InFlight,
     ) {
-        let delivery = Arc::new(Delivery { key: target.key, audience, frame, position, _permit: permit });
+        in_flight.on_subscribers();
+        let delivery =
+            Arc::new(Delivery { key: target.key, audience, frame, position, _in_flight: in_flight });
         for (shard, commands) in self.shards.iter().enumerate() {
             if target.shards.contains(shard) {
                 // A shard ends only with the runtime.

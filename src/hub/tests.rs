@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::wire_format::tests::{FORMAT, format};
@@ -152,7 +152,7 @@ async fn a_handle_subscribes_from_any_task_until_the_subscription_is_dropped() {
     assert_eq!(subscription.channel(), &scoped);
     let publish = |text: &str| {
         let frame = Frame::from_wire(Bytes::copy_from_slice(text.as_bytes()));
-        node.hub.publish(&scoped, None, |_| Some((Audience::Everyone, frame.clone())));
+        node.hub.publish(&scoped, InFlight::default(), |_| Some((Audience::Everyone, frame.clone())));
     };
     publish("first ");
     // No message is addressed to the users of such a subscription.
@@ -233,7 +233,7 @@ async fn a_gated_subscription_replays_first_and_misses_nothing() {
     let frame = |offset: u64| Frame::from_wire(format!("{offset} ").into());
     let publish = |offset: u64| {
         let message = |_| Some((Audience::Everyone, frame(offset)));
-        node.hub.publish_at(&name("a"), Some(position(offset)), None, message);
+        node.hub.publish_at(&name("a"), Some(position(offset)), InFlight::default(), message);
     };
     publish(1);
     let gated = connection.handle().subscribe_gated(&name("a"), Some(&7.into()));

@@ -5,6 +5,7 @@ mod apps;
 mod drain;
 mod event_stream;
 mod laravel_messages;
+mod levels;
 mod public;
 mod relay;
 mod reload;

@@ -1,19 +1,21 @@
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::broker::Inbound;
 use crate::channels::{Arrival, CaughtUp, Channels, Histories};
 use crate::history::{Content, Entry};
-use crate::hub::Hub;
+use crate::hub::{Hub, InFlight};
 use crate::message::{Audience, ChannelName, Dispatch, Event, Frame, Position, Stored};
 use crate::protocol::native::{ENCODING, Native, WITH_GAPS, encode_gap_while_connected};
-use crate::telemetry::{Metrics, Reason, RemovedKeys, logged};
+use crate::telemetry::{DeliveryTimer, KindMessages, Metrics, Reason, RemovedKeys, logged};
 use crate::tokens::Revoker;
 
 /// Maximum dispatches taken from the broker at a time.
 const BATCH: usize = 256;
+
+/// One of this many dispatches of a batch is timed, from the first one on: each one as long as few arrive.
+const TIMED: usize = 16;
 
 /// Carries what the broker delivers through the protocol's encoding into the hub: the one way to a subscriber.
 #[derive(Debug)]
@@ -29,34 +31,34 @@ pub(super) struct Relay {
 impl Relay {
     /// Ends with the broker's stream.
     pub(super) async fn run(self, mut inbound: UnboundedReceiver<Inbound>) {
-        let mut removed_keys = RemovedKeys::new(
-            self.metrics.clone(),
-            self.native.kinds_with_fields().iter().map(String::as_str),
-        );
+        let mut counters = Counters::new(&self.native, &self.metrics);
         let mut batch = Vec::with_capacity(BATCH);
         while inbound.recv_many(&mut batch, BATCH).await > 0 {
-            for inbound in batch.drain(..) {
+            for (index, inbound) in batch.drain(..).enumerate() {
                 match inbound {
-                    Inbound::Dispatch { dispatch, stored, permit } => {
+                    Inbound::Dispatch { dispatch, stored, permit, times } => {
+                        let is_timed = index % TIMED == 0;
+                        let timer = is_timed.then(|| DeliveryTimer::start(self.metrics.clone(), times));
+                        let in_flight = InFlight::new(permit, timer);
                         if let Some(stored) = &stored
-                            && !self.is_next(stored, &mut removed_keys).await
+                            && !self.is_next(stored, &mut counters).await
                         {
                             if let Dispatch::Signal(signal) = dispatch {
-                                self.channels.handle_repeated(&signal, stored, permit);
+                                self.channels.handle_repeated(&signal, stored, in_flight);
                             }
                             continue;
                         }
-                        self.handle(dispatch, stored.as_deref(), permit, &mut removed_keys);
+                        self.handle(dispatch, stored.as_deref(), in_flight, &mut counters);
                         if stored.is_some() {
                             self.set_delivered();
                         }
                     }
                     Inbound::Subscribed(subscription) => self.channels.handle_subscribed(&subscription),
-                    Inbound::Connected => self.catch_up(&mut removed_keys).await,
+                    Inbound::Connected => self.catch_up(&mut counters).await,
                     Inbound::Resumed => {
                         self.channels.handle_resumed();
                         if self.histories.is_on() {
-                            self.catch_up(&mut removed_keys).await;
+                            self.catch_up(&mut counters).await;
                         }
                     }
                     Inbound::Fence(handled) => {
@@ -69,10 +71,10 @@ impl Relay {
     }
 
     /// Whether a stored dispatch is new. Delivers what is missing before it.
-    async fn is_next(&self, stored: &Stored, removed_keys: &mut RemovedKeys) -> bool {
+    async fn is_next(&self, stored: &Stored, counters: &mut Counters) -> bool {
         let mut arrival = self.histories.arrive(stored);
         if matches!(arrival, Arrival::TooEarly | Arrival::OfAnotherStore) {
-            self.catch_up(removed_keys).await;
+            self.catch_up(counters).await;
             arrival = self.histories.arrive(stored);
         }
         if arrival == Arrival::OfAnotherStore {
@@ -85,7 +87,7 @@ impl Relay {
         matches!(arrival, Arrival::Next | Arrival::TooEarly)
     }
 
-    async fn catch_up(&self, removed_keys: &mut RemovedKeys) {
+    async fn catch_up(&self, counters: &mut Counters) {
         let CaughtUp { missed, gaps } = self.histories.catch_up(|| self.hub.channels()).await;
         for channel in &gaps {
             self.tell_gap(channel);
@@ -94,7 +96,7 @@ impl Relay {
         for (channel, entry) in missed {
             self.histories.set_delivered_before(entry.number);
             match &entry.content {
-                Content::Native(event) => self.deliver(event, Some(&entry), None, removed_keys),
+                Content::Native(event) => self.deliver(event, Some(&entry), InFlight::default(), counters),
                 Content::App(event) => self.channels.deliver_missed(&channel, event, &entry),
             }
         }
@@ -109,7 +111,7 @@ impl Relay {
 
     /// Tells the native clients that want to know.
     fn tell_gap(&self, channel: &ChannelName) {
-        self.hub.publish(channel, None, |encoding| {
+        self.hub.publish(channel, InFlight::default(), |encoding| {
             (encoding == WITH_GAPS).then(|| {
                 self.metrics.gaps.get_or_create(&Reason::new("lost")).inc();
                 (Audience::Everyone, encode_gap_while_connected())
@@ -121,39 +123,38 @@ impl Relay {
         &self,
         dispatch: Dispatch,
         stored: Option<&Stored>,
-        permit: OwnedSemaphorePermit,
-        removed_keys: &mut RemovedKeys,
+        in_flight: InFlight,
+        counters: &mut Counters,
     ) {
         match dispatch {
             Dispatch::Event(event) => {
                 let position = stored.and_then(|stored| Some((stored, stored.position(0)?)));
-                let publish = |entry: Option<&Entry>| self.deliver(&event, entry, Some(permit), removed_keys);
+                let publish = |entry: Option<&Entry>| self.deliver(&event, entry, in_flight, counters);
                 let Some((stored, position)) = position else { return publish(None) };
                 let content = Content::Native(event.clone());
                 self.histories.append_and_publish(&event.channel, stored, position, content, publish);
             }
             Dispatch::Signal(signal) => {
-                if let Some(revocation) = self.channels.handle_signal(&signal, stored, permit) {
+                if let Some(revocation) = self.channels.handle_signal(&signal, stored, in_flight) {
                     self.revoker.apply(revocation);
                 }
             }
-            Dispatch::Topic { topic, payload } => self.channels.handle_topic(&topic, &payload, permit),
+            Dispatch::Topic { topic, payload } => self.channels.handle_topic(&topic, &payload, in_flight),
         }
     }
 
-    fn deliver(
-        &self,
-        event: &Event,
-        entry: Option<&Entry>,
-        permit: Option<OwnedSemaphorePermit>,
-        removed_keys: &mut RemovedKeys,
-    ) {
+    fn deliver(&self, event: &Event, entry: Option<&Entry>, in_flight: InFlight, counters: &mut Counters) {
         self.metrics.traffic.count(event.channel.as_str(), || Some(event.sender.id.to_text().into_owned()));
+        self.native.with_kind(&event.channel, |kind| {
+            if let Some(group) = counters.messages.count(kind) {
+                in_flight.set_group(|| group.clone());
+            }
+        });
         let position = entry.map(|entry| entry.position);
-        self.hub.publish_at(&event.channel, position, permit, |_| match entry {
+        self.hub.publish_at(&event.channel, position, in_flight, |_| match entry {
             // All native encodings of a message are the same.
-            Some(entry) => entry.frame(ENCODING, || self.encode(event, position, removed_keys)),
-            None => self.encode(event, None, removed_keys),
+            Some(entry) => entry.frame(ENCODING, || self.encode(event, position, &mut counters.removed_keys)),
+            None => self.encode(event, None, &mut counters.removed_keys),
         });
     }
 
@@ -184,5 +185,21 @@ impl Relay {
             "message dropped"
         );
         None
+    }
+}
+
+/// What the relay counts by kind.
+struct Counters {
+    messages: KindMessages,
+    removed_keys: RemovedKeys,
+}
+
+impl Counters {
+    fn new(native: &Native, metrics: &Arc<Metrics>) -> Self {
+        let with_fields = native.kinds_with_fields();
+        Self {
+            messages: KindMessages::new(metrics.clone(), native.kinds().iter().map(String::as_str)),
+            removed_keys: RemovedKeys::new(metrics.clone(), with_fields.iter().map(String::as_str)),
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::api::{api_state, may_disconnect, on_admin_port, on_public_port};
 use super::apps::{apps, rules};
 use super::drain::Drain;
 use super::laravel_messages::LaravelMessages;
+use super::levels::Levels;
 use super::public::{landing, public};
 use super::relay::Relay;
 use super::reload::{Parts, Reloader, Reloads};
@@ -96,6 +97,7 @@ pub async fn run(
     };
     tokio::spawn(relay.run(inbound));
 
+    let measure = Levels::new(&hub, &broker, &channels, &metrics).measure();
     let descriptors = Descriptors::of_process();
     let context = context(&settings, &hub, &metrics, &descriptors);
     let service =
@@ -131,7 +133,7 @@ pub async fn run(
     let load = load(context.clone(), authenticator, revoker);
     let hosts = AdminHosts::new(admin_address.ip(), &settings.admin.hosts);
     let access = Access::operators(api_keys.clone(), admin_address.ip());
-    let admin_state = AdminState { broker: broker.clone(), metrics: metrics.clone(), load };
+    let admin_state = AdminState { broker: broker.clone(), metrics: metrics.clone(), measure, load };
     let operators = admin::routes(admin_state, hosts.clone(), may_disconnect(access.clone()))
         .merge(on_admin_port(api.clone(), &access, hosts));
     let has_console = console.is_some();

@@ -135,3 +135,8 @@ pub(super) const ENDPOINTS: &[&str] =
 pub(super) const OUTCOMES: &[&str] = &["ok", "unauthorized", "unavailable"];
 /// The outcomes of requests to `/api/v1` that no key belongs to.
 pub(super) const WITHOUT_KEY: &[&str] = &["no_key", "unknown_key"];
+
+pub(super) const PROTOCOLS: &[&str] = &["native", "pusher"];
+
+/// How a webhook request ends.
+pub(super) const WEBHOOK_OUTCOMES: &[&str] = &["ok", "status", "timeout", "unreachable"];

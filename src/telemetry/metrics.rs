@@ -1,4 +1,4 @@
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{prometheus_protobuf, prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -6,10 +6,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::known_labels;
-use super::labels::{ApiCall, ApiRequest, KindLabel, Reason};
+use super::labels::{ApiCall, ApiRequest, ChannelGroup, KindLabel, Reason};
+use super::latency_metrics::LatencyMetrics;
+use super::level_metrics::LevelMetrics;
 use super::log_metrics::LogMetrics;
 use super::process_metrics::ProcessMetrics;
-use super::text_format::to_text_format;
 use super::token_metrics::TokenMetrics;
 use super::traffic::Traffic;
 use crate::unix_time::unix_time;
@@ -37,6 +38,10 @@ pub struct Metrics {
     /// Client messages that were refused, by the error code that the sender received.
     pub messages_refused: Family<Reason, Counter>,
     pub tokens: TokenMetrics,
+    pub latency: LatencyMetrics,
+    pub levels: LevelMetrics,
+    /// Messages for the channels of a kind, or of an app, that arrived from the broker.
+    pub channel_messages: Family<ChannelGroup, Counter>,
     pub broker_messages: Counter,
     pub broker_dropped: Family<Reason, Counter>,
     /// Messages between nodes that were ignored, by reason.
@@ -95,12 +100,7 @@ impl Metrics {
         let mut registry = Registry::default();
         register_process(&mut registry);
         let ours = registry.sub_registry_with_prefix("yamabiko");
-        ours.register_collector(Box::new(LogMetrics));
-        ours.register(
-            "build",
-            "The version of the server",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
+        register_server(ours);
         macro_rules! metric {
             ($name:literal, $help:literal) => {{
                 let metric = Default::default();
@@ -108,10 +108,12 @@ impl Metrics {
                 metric
             }};
         }
-        let tokens = TokenMetrics::new(ours);
         let metrics = Self {
-            tokens,
+            tokens: TokenMetrics::new(ours),
             traffic: Traffic::default(),
+            latency: LatencyMetrics::new(ours),
+            levels: LevelMetrics::new(ours),
+            channel_messages: metric!("channel_messages", "Messages received for delivery, by kind or app"),
             connections: metric!("connections", "Open connections"),
             connections_limit: metric!(
                 "connections_limit",
@@ -236,14 +238,29 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = text::encode(&mut text, &self.registry);
         text
     }
 
     /// The page in the text format 0.0.4, for clients that do not accept `OpenMetrics`.
     #[must_use]
     pub fn render_text(&self) -> String {
-        to_text_format(&self.render())
+        let mut text = String::new();
+        let _ = prometheus_text::encode(&mut text, &self.registry);
+        text
+    }
+
+    /// The page as messages of Prometheus's Protocol Buffers, the only format with native histograms.
+    #[must_use]
+    pub fn render_protobuf(&self) -> Option<Vec<u8>> {
+        prometheus_protobuf::encode_to_vec(&self.registry).ok()
+    }
+
+    /// Starts the series of these channels at 0, and returns the counter of their messages.
+    #[must_use]
+    pub fn start_channels(&self, group: &ChannelGroup) -> Counter {
+        self.latency.start_channels(group);
+        self.channel_messages.get_or_create(group).clone()
     }
 }
 
@@ -251,6 +268,12 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn register_server(registry: &mut Registry) {
+    registry.register_collector(Box::new(LogMetrics));
+    let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("build", "The version of the server", version);
 }
 
 fn register<M>(registry: &mut Registry, name: &str, help: &str, metric: &M)
@@ -290,6 +313,15 @@ mod tests {
         assert!(page.ends_with("# EOF\n"), "{page}");
     }
 
+    /// The formats have labels in another order, and write whole bounds of buckets differently.
+    fn sample(line: &str) -> String {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap_or((series, ""));
+        let mut labels: Vec<&str> = labels.split(',').collect();
+        labels.sort_unstable();
+        format!("{name}{labels:?} {value}").replace(".0\\\"", "\\\"")
+    }
+
     #[test]
     fn both_formats_have_the_same_samples() {
         let metrics = Metrics::new();
@@ -297,7 +329,9 @@ mod tests {
         let (open, text) = (metrics.render(), metrics.render_text());
         let samples = |page: &str| -> Vec<String> {
             let lines = page.lines().filter(|line| !line.starts_with('#') && !line.starts_with("process_"));
-            lines.map(str::to_owned).collect()
+            let mut samples: Vec<String> = lines.map(sample).collect();
+            samples.sort();
+            samples
         };
         assert_eq!(samples(&open), samples(&text));
         for line in [

@@ -1,7 +1,11 @@
 //! Metrics and logs. A leaf: it imports no other room.
 
+mod delivery_timer;
+mod kind_messages;
 mod known_labels;
 mod labels;
+mod latency_metrics;
+mod level_metrics;
 mod log_metrics;
 mod log_rate_limit;
 mod log_writer;
@@ -13,15 +17,23 @@ mod process_metrics;
 mod removed_keys;
 mod settings;
 mod text_fields;
-mod text_format;
 mod token_metrics;
 mod traffic;
 
-pub use labels::{ApiCall, ApiRequest, KindLabel, Reason};
+pub use delivery_timer::{DeliveryTimer, MessageTimes};
+pub use kind_messages::KindMessages;
+pub use labels::{
+    ApiCall, ApiRequest, ChannelGroup, Endpoint, KindLabel, Protocol, Reason, Route, WebhookCall,
+    WebhookQueueLabel,
+};
+pub use latency_metrics::{DurationHistogram, Durations, LatencyMetrics};
+pub use level_metrics::LevelMetrics;
 pub use log_writer::flush_logs;
 pub use logs::{init_logs, log_suppressed_lines, logged, set_log_level, validate_filter};
 pub use metric_samples::MetricSamples;
 pub use metrics::Metrics;
+pub use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::histogram::Histogram;
 pub use removed_keys::RemovedKeys;
 pub use settings::{LogFormat, Settings};
 pub use token_metrics::TokenMetrics;

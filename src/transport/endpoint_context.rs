@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
@@ -12,7 +13,7 @@ use super::inquiries::Inquiries;
 use super::{
     ConnectionOptions, DisconnectReason, Limits, OriginPolicy, PeerAddress, Rejection, TrustedProxies,
 };
-use crate::telemetry::{Metrics, Reason};
+use crate::telemetry::{Metrics, Protocol, Reason};
 
 /// What the WebSocket endpoints of a server share.
 #[derive(Debug)]
@@ -117,12 +118,15 @@ impl EndpointContext {
         self.new_connections() != NewConnections::Serve
     }
 
-    /// Answers a handshake with what `upgrade` makes of it for the client at this address. Counts and logs a rejection.
+    /// Answers a handshake with what `upgrade` makes of it for the client at this address. Counts and logs a rejection, and measures an
+    /// acceptance.
     pub fn answer_handshake(
         &self,
+        protocol: Protocol,
         mut request: Request<Body>,
         upgrade: impl FnOnce(&mut Request<Body>, Option<IpAddr>) -> Result<Response<Body>, Rejection>,
     ) -> Response<Body> {
+        let began = Instant::now();
         let client = self.client_address(request.extensions().get::<PeerAddress>(), request.headers());
         let upgraded = if !asks_for_upgrade(&request) {
             Err(Rejection::UPGRADE_REQUIRED)
@@ -133,6 +137,10 @@ impl EndpointContext {
         } else {
             upgrade(&mut request, client)
         };
+        if upgraded.is_ok() {
+            let durations = self.metrics.latency.handshake.get_or_create(&protocol);
+            durations.observe(began.elapsed().as_secs_f64());
+        }
         upgraded.unwrap_or_else(|rejection| {
             self.on_rejected(&rejection, client);
             rejection.response()

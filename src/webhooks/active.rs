@@ -72,6 +72,15 @@ impl ActiveWebhooks {
         self.current.load().native().cloned()
     }
 
+    /// Sets how many events wait in the memory of this node, for webhooks and for the event stream.
+    pub fn measure(&self) {
+        let current = self.current.load();
+        current.measure();
+        if let Some(native) = current.native() {
+            native.measure();
+        }
+    }
+
     /// Queues an event for the webhooks of an app.
     pub fn push(&self, app: &str, event: &WebhookEvent) {
         self.current.load().push(app, event);

@@ -53,6 +53,10 @@ impl PendingEvents for AppEvents {
         self.queue.next_ready()
     }
 
+    fn len(&self) -> usize {
+        self.sending.len() + self.queue.len()
+    }
+
     fn room(&self) -> usize {
         // The queue has rules of its own for what loses if it is full.
         1_000

@@ -27,6 +27,9 @@ pub(super) trait PendingEvents: Send + Debug {
     /// When to ask for a [`request`](Self::request) again, in milliseconds, although no event has been added.
     fn next_ready(&self) -> Option<u64>;
 
+    /// How many events wait, those of the request included.
+    fn len(&self) -> usize;
+
     /// How many more events may be read from the lane.
     fn room(&self) -> usize;
 

@@ -63,6 +63,11 @@ impl WebhookQueue {
         }
     }
 
+    /// How many events it holds.
+    pub(super) fn len(&self) -> usize {
+        [&self.guarded, &self.public].iter().map(|lane| lane.departures.len() + lane.ready.len()).sum()
+    }
+
     /// Queues an event. `now` is in milliseconds and never goes back.
     ///
     /// Fails if there was no room, for this event or for others that it displaced.

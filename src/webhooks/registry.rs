@@ -24,7 +24,7 @@ use crate::broker::Broker;
 use crate::message::AppEvent;
 use crate::protocol::native::PRESENCE_APP;
 use crate::protocol::pusher::{Apps, WebhookSettings};
-use crate::telemetry::Metrics;
+use crate::telemetry::{LevelMetrics, Metrics, WebhookQueueLabel};
 use crate::webhook_target::WebhookTarget;
 
 /// The webhooks of all apps and of native channels.
@@ -74,6 +74,11 @@ impl Webhooks {
         let mut http = None;
         for (index, Plan { receives, signer, target, pending }) in plans.into_iter().enumerate() {
             let lane = lane_events.clone().map(|events| (events, index));
+            if let Receives::App(app, _) = &receives {
+                metrics.latency.start_webhooks(Some(app));
+            } else {
+                metrics.latency.start_webhooks(None);
+            }
             let webhook = Webhook::new(signer, target, pending, metrics, &clock, lane);
             let http = http.get_or_insert_with(http_client).clone();
             tasks.spawn(webhook.clone().run(http, end.subscribe()));
@@ -121,6 +126,18 @@ impl Webhooks {
             for webhook in webhooks {
                 webhook.push(event, &encoded);
             }
+        }
+    }
+
+    /// Sets how many events wait in the memory of this node.
+    pub fn measure(&self) {
+        let mut waiting = HashMap::<_, usize>::new();
+        for webhook in &self.all {
+            *waiting.entry(webhook.app()).or_default() += webhook.pending().len();
+        }
+        for (app, events) in waiting {
+            let gauges = &self.metrics.levels.webhook_queue_events;
+            LevelMetrics::set(&gauges.get_or_create_owned(&WebhookQueueLabel::new(app)), events);
         }
     }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::Request;
 use hyper::header::HeaderName;
+use hyper::{Request, StatusCode};
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::clock::Clock;
 use super::http_client::{HttpClient, header_value, post};
@@ -20,9 +20,12 @@ use super::request_signer::RequestSigner;
 use super::retry::{End, RetryOutcome, retry};
 use crate::message::AppEvent;
 use crate::protocol::pusher::App;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, WebhookCall};
 use crate::unix_time::unix_time;
 use crate::webhook_target::WebhookTarget;
+
+/// How long a response may take.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Events that happen within this time go into one request.
 const GATHER: Duration = Duration::from_millis(50);
@@ -203,11 +206,24 @@ impl Webhook {
     }
 
     async fn attempt(&self, http: &HttpClient, body: Bytes) -> Result<(), String> {
+        let began = Instant::now();
+        let (outcome, result) = match timeout(RESPONSE_TIMEOUT, self.request(http, body)).await {
+            Ok(Ok(status)) if status.is_success() => ("ok", Ok(())),
+            Ok(Ok(status)) => ("status", Err(format!("the response is {status}"))),
+            Ok(Err(failure)) => ("unreachable", Err(failure)),
+            Err(_) => ("timeout", Err("no response in time".to_owned())),
+        };
+        let durations = &self.metrics.latency.webhook;
+        let duration = durations.get_or_create_owned(&WebhookCall::new(self.app(), outcome));
+        duration.observe(began.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn request(&self, http: &HttpClient, body: Bytes) -> Result<StatusCode, String> {
         let mut request = post(&self.target, body.clone())?;
         self.signer.sign(&mut request, &body)?;
         let response = http.request(request).await.map_err(|error| error.to_string())?;
-        let status = response.status();
-        if status.is_success() { Ok(()) } else { Err(format!("the response is {status}")) }
+        Ok(response.status())
     }
 
     pub(super) fn pending(&self) -> MutexGuard<'_, Box<dyn PendingEvents>> {
@@ -220,7 +236,7 @@ impl Webhook {
     }
 
     /// The app whose events it receives.
-    fn app(&self) -> Option<&str> {
+    pub(super) fn app(&self) -> Option<&str> {
         if let Signer::App(app) = &self.signer { Some(app.credentials.id()) } else { None }
     }
 }

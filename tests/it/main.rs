@@ -29,6 +29,7 @@ mod native;
 mod nginx;
 mod nodes;
 mod packaging;
+mod prometheus;
 mod pusher;
 mod pusher_http;
 mod reload;

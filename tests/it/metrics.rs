@@ -1,10 +1,12 @@
-//! The metrics page, and the alerting rules in `deploy/yamabiko.rules.yml`.
+//! The metrics page, the alerting rules in `deploy/yamabiko.rules.yml`, and the dashboard in `deploy/grafana.json`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use serde_json::Value;
 
 use crate::support::{Request, Server};
 
@@ -44,8 +46,10 @@ fn each_alert_fires_exactly_when_it_should() {
 
 /// Also what an expression or a document names with its labels.
 #[test]
-fn every_metric_in_rules_and_docs_is_exported_from_the_start() {
-    let server = Server::start(|_| {});
+fn every_metric_in_rules_dashboard_and_docs_is_exported_from_the_start() {
+    let server = Server::start(|options| {
+        options.config(EVERYTHING);
+    });
     let page = server.get_admin("/metrics");
     promtool(&["check", "metrics"], page.text());
     let series: BTreeSet<&str> = page
@@ -54,9 +58,14 @@ fn every_metric_in_rules_and_docs_is_exported_from_the_start() {
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split(' ').next())
         .collect();
-    let names: BTreeSet<&str> = series.iter().map(|series| series.split('{').next().unwrap()).collect();
+    let histograms =
+        page.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" histogram"));
+    let names: BTreeSet<&str> =
+        series.iter().map(|series| series.split('{').next().unwrap()).chain(histograms).collect();
     for (file, text) in [
         ("deploy/yamabiko.rules.yml", read("deploy/yamabiko.rules.yml")),
+        ("deploy/grafana.json", dashboard_queries().join("\n")),
+        ("docs/metrics.md", read("docs/metrics.md")),
         ("docs/deploy.md", read("docs/deploy.md")),
     ] {
         let mut found = 0;
@@ -72,15 +81,23 @@ fn every_metric_in_rules_and_docs_is_exported_from_the_start() {
                 found += 1;
                 let labels =
                     text[at + name.len()..].strip_prefix('{').and_then(|rest| rest.split('}').next());
-                let Some((label, value)) = labels.and_then(|labels| labels.split_once("=\"")) else {
-                    continue;
-                };
-                // `!=` names one that is there as well.
-                let wanted = format!("{name}{{{}=\"{value}}}", label.trim_end_matches('!'));
-                assert!(
-                    label == "job" || series.contains(&*wanted),
-                    "{file}: {wanted} is not in {series:#?}"
-                );
+                for matcher in labels.into_iter().flat_map(|labels| labels.split(',')) {
+                    // What Prometheus adds, and what a document names without a value.
+                    let (label, value) = matcher.split_once('=').unwrap_or((matcher, ""));
+                    let label = label.trim_end_matches('!').trim();
+                    if ["job", "instance", "le"].contains(&label) {
+                        continue;
+                    }
+                    let wanted = format!("{label}={}", if value.is_empty() { "\"" } else { value });
+                    assert!(
+                        series.iter().any(|series| {
+                            series.starts_with(&format!("{name}{{")) && series.contains(&wanted)
+                                || series.starts_with(&format!("{name}_count{{")) && series.contains(&wanted)
+                                || file == "docs/metrics.md" && label == "key"
+                        }),
+                        "{file}: {name} with {wanted} is not in {series:#?}"
+                    );
+                }
             }
         }
         assert!(found >= 8, "{file}: {found}");
@@ -104,6 +121,30 @@ fn every_metric_in_rules_and_docs_is_exported_from_the_start() {
             }
         }
     }
+}
+
+/// Settings with which every metric has a series.
+const EVERYTHING: &str = r#"
+    [events]
+    secret = "the-secret-of-events-with-32-bytes-or-more"
+    [[webhooks]]
+    url = "http://127.0.0.1:9/hook"
+    [channels.room]
+    gate = { url = "http://127.0.0.1:9/gate" }
+    fields = ["message"]
+    [[apps]]
+    id = "1"
+    key = "a-key"
+    secret = "a-secret-with-at-least-32-characters"
+    webhooks = [{ url = "http://127.0.0.1:9/app" }]
+"#;
+
+/// The expressions of the panels of `deploy/grafana.json`.
+pub(crate) fn dashboard_queries() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(&read("deploy/grafana.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
 }
 
 fn promtool(arguments: &[&str], input: &str) {

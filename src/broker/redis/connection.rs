@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use redis::{Cmd, ServerError, Value, cmd};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -101,6 +103,11 @@ impl RedisConnection {
     /// The next reply. Cancel-safe.
     pub(super) async fn read(&mut self) -> Result<Value, ConnectionError> {
         self.replies.next(&mut self.stream).await
+    }
+
+    /// When the last reply had been read.
+    pub(super) fn read_at(&self) -> Instant {
+        self.replies.read_at()
     }
 
     /// Sends one command and awaits its reply. Sending and awaiting may take a setup step each.

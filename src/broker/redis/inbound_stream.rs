@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -13,7 +14,7 @@ use crate::broker::budget::Budget;
 use crate::broker::envelope::{self, Decoded, InvalidPayload};
 use crate::broker::{Inbound, SubscriptionId};
 use crate::message::{ChannelName, Dispatch, Sender};
-use crate::telemetry::{Metrics, Reason};
+use crate::telemetry::{MessageTimes, Metrics, Reason};
 
 /// Turns messages from Redis into the inbound stream. Outlives the connections.
 pub(super) struct InboundStream {
@@ -69,11 +70,11 @@ impl InboundStream {
 
     /// Delivers a message. Returns whether it had to wait for the queue budget; meanwhile nothing is read from Redis, so
     /// that nothing is dropped.
-    pub(super) async fn on_message(&self, channel: &[u8], payload: Bytes) -> bool {
+    pub(super) async fn on_message(&self, channel: &[u8], payload: Bytes, arrived: Instant) -> bool {
         let has_runs = *channel == *self.names.events || *channel == *self.names.signals;
         if !has_runs || !envelope::is_run(&payload) {
             let decoded = self.decode(channel, payload.clone());
-            return self.on_decoded(channel, &payload, decoded).await;
+            return self.on_decoded(channel, &payload, decoded, arrived).await;
         }
         match envelope::split_run(&payload) {
             Ok(run) => {
@@ -81,15 +82,21 @@ impl InboundStream {
                 for (message, stored) in run {
                     let decoded = self.decode(channel, message.clone());
                     let decoded = decoded.map(|one| one.map(|one| Decoded { stored: Some(stored), ..one }));
-                    has_waited |= self.on_decoded(channel, &message, decoded).await;
+                    has_waited |= self.on_decoded(channel, &message, decoded, arrived).await;
                 }
                 has_waited
             }
-            Err(error) => self.on_decoded(channel, &payload, Err(error.into())).await,
+            Err(error) => self.on_decoded(channel, &payload, Err(error.into()), arrived).await,
         }
     }
 
-    async fn on_decoded(&self, channel: &[u8], payload: &Bytes, decoded: DecodedMessage) -> bool {
+    async fn on_decoded(
+        &self,
+        channel: &[u8],
+        payload: &Bytes,
+        decoded: DecodedMessage,
+        arrived: Instant,
+    ) -> bool {
         let decoded = match &self.intake {
             None => decoded,
             Some(intake) => match intake.receive(channel, payload, decoded) {
@@ -107,7 +114,8 @@ impl InboundStream {
         };
         // This calls the receipt, before the sender's own copy is delivered.
         let position = stored.as_ref().and_then(|stored| Some(stored.positions.first()?.1));
-        if seq.is_some_and(|seq| self.queue.on_copy(seq, position) == OwnCopy::Discard) {
+        let own_copy = seq.map(|seq| self.queue.on_copy(seq, position));
+        if let Some(OwnCopy::Discard) = own_copy {
             let of = if let Dispatch::Event(event) = &dispatch { Some(&event.channel) } else { None };
             self.drop_message("refused", channel, of);
             return false;
@@ -121,7 +129,9 @@ impl InboundStream {
             None => (self.budget.take(&dispatch).await, true),
         };
         if let Some(permit) = permit {
-            self.send(Inbound::Dispatch { dispatch, stored, permit });
+            let accepted = own_copy.and_then(OwnCopy::accepted);
+            let times = MessageTimes { accepted, arrived };
+            self.send(Inbound::Dispatch { dispatch, stored, permit, times });
         }
         has_waited
     }

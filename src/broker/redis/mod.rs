@@ -45,8 +45,8 @@ use tokio::task::AbortHandle;
 
 use super::budget::Budget;
 use super::{
-    Inbound, PublishError, Receipt, Settings, Status, StoreError, StoreRead, StoreState, StoredHistory,
-    SubscribeOutcome, retained,
+    BrokerLevels, Inbound, PublishError, Receipt, Settings, Status, StoreError, StoreRead, StoreState,
+    StoredHistory, SubscribeOutcome, retained,
 };
 use crate::message::{AppMessages, ChannelPattern, Publication, RetentionRules, Sender};
 use crate::telemetry::Metrics;
@@ -80,6 +80,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 /// The broker of several nodes.
 pub struct Redis {
     queue: Arc<PublishQueue>,
+    budget: Budget,
     topics: Arc<DesiredTopics>,
     health: Arc<Health>,
     timeout: Duration,
@@ -143,6 +144,7 @@ impl Redis {
                 metrics: metrics.clone(),
             })
         });
+        let budget = Budget::new(queue_bytes);
         let stream = InboundStream {
             intake: ingest.as_ref().map(|(intake, _)| intake.clone()),
             queue: queue.clone(),
@@ -151,7 +153,7 @@ impl Redis {
             fences: fences.clone(),
             seen: seen.clone(),
             sender_default,
-            budget: Budget::new(queue_bytes),
+            budget: budget.clone(),
             inbound,
             has_subscribed: false,
             metrics,
@@ -168,6 +170,7 @@ impl Redis {
         let task = tokio::spawn(supervisor.run(stream)).abort_handle();
         let redis = Self {
             queue,
+            budget,
             topics,
             health,
             timeout,
@@ -198,6 +201,10 @@ impl Redis {
 
     pub(super) async fn store_state(&self, seen: Option<StoreState>) -> Result<StoreState, StoreError> {
         self.ask_store(|reply| StoreRequest::State(seen, reply)).await
+    }
+
+    pub(super) fn levels(&self) -> BrokerLevels {
+        BrokerLevels { inbound_bytes: self.budget.taken(), outbound_messages: self.queue.len() }
     }
 
     pub(super) fn fence(&self, handled: oneshot::Sender<()>) {

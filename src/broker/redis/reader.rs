@@ -111,7 +111,9 @@ async fn read_until_disconnected<'o>(
             }
             reply = connection.read() => {
                 let handled = match reply {
-                    Ok(reply) => handle_reply(reply, stream, &mut reconciler).await,
+                    Ok(reply) => {
+                        handle_reply(reply, connection.read_at(), stream, &mut reconciler).await
+                    }
                     Err(error) => Err(error),
                 };
                 match handled {
@@ -194,6 +196,7 @@ impl Standby<'_> {
 /// Returns whether a message had to wait for the queue budget.
 async fn handle_reply(
     reply: Value,
+    arrived: std::time::Instant,
     stream: &InboundStream,
     reconciler: &mut Reconciler,
 ) -> Result<bool, ConnectionError> {
@@ -201,7 +204,9 @@ async fn handle_reply(
         Value::Array(values) => match Push::parse(values) {
             // These topics are subscribed by name as well.
             Push::Message { channel, by_pattern: true, .. } if stream.names.is_reserved(&channel) => {}
-            Push::Message { channel, payload, .. } => return Ok(stream.on_message(&channel, payload).await),
+            Push::Message { channel, payload, .. } => {
+                return Ok(stream.on_message(&channel, payload, arrived).await);
+            }
             Push::SubscriptionReply => stream.on_subscribed(reconciler.on_reply(&stream.topics)),
             Push::Pong => {
                 stream.on_fence(reconciler.next_fence());

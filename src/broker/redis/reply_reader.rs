@@ -2,6 +2,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use redis::{Parser, Value};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -24,11 +25,18 @@ pub(super) struct ReplyReader {
     max_bytes: usize,
     /// The first byte of the connection.
     first: Option<u8>,
+    /// When bytes were last read from the connection.
+    read_at: Instant,
 }
 
 impl ReplyReader {
     pub(super) fn new(max_bytes: usize) -> Self {
-        Self { parser: Parser::new(), pending: 0, max_bytes, first: None }
+        Self { parser: Parser::new(), pending: 0, max_bytes, first: None, read_at: Instant::now() }
+    }
+
+    /// When the last bytes of the last reply were read. The clock is read once for each read of the connection.
+    pub(super) fn read_at(&self) -> Instant {
+        self.read_at
     }
 
     /// The next reply. Cancel-safe.
@@ -37,9 +45,9 @@ impl ReplyReader {
         S: AsyncRead + Unpin,
     {
         poll_fn(|context| {
-            let Self { parser, pending, max_bytes, first } = self;
+            let Self { parser, pending, max_bytes, first, read_at } = self;
             let mut source =
-                ReplySource { stream, context, pending, max_bytes: *max_bytes, first, stop: None };
+                ReplySource { stream, context, pending, max_bytes: *max_bytes, first, read_at, stop: None };
             let parsed = parser.parse_value(&mut source);
             match (parsed, source.stop) {
                 (Ok(reply), _) => {
@@ -66,6 +74,7 @@ struct ReplySource<'a, 'c, S> {
     pending: &'a mut usize,
     max_bytes: usize,
     first: &'a mut Option<u8>,
+    read_at: &'a mut Instant,
     stop: Option<Stop>,
 }
 
@@ -83,6 +92,7 @@ impl<S: AsyncRead + Unpin> ReplySource<'_, '_, S> {
             Poll::Ready(Err(error)) => return Err(Stop::Failed(error.into())),
             Poll::Ready(Ok(())) => {}
         }
+        *self.read_at = Instant::now();
         let length = buffer.filled().len();
         if self.first.is_none() {
             *self.first = buffer.filled().first().copied();

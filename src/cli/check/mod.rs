@@ -41,7 +41,7 @@ pub(super) struct Args {
     #[command(flatten)]
     operator: OperatorArgs,
 
-    /// The address that browsers use, such as wss://ws.example.com; may be repeated
+    /// The address that browsers use, such as `wss://ws.example.com`; may be repeated
     #[arg(long, value_name = "URL", value_parser = ServerUrl::parse)]
     public_url: Vec<ServerUrl>,
 

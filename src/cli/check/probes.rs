@@ -30,14 +30,12 @@ pub(super) async fn operators(client: &HttpClient, args: &Args) -> Vec<Finding> 
         Err(error) => return vec![unreachable("server", client, &error)],
     };
     let time = Figure::new("time", started.elapsed().as_secs_f64(), "s");
-    let mut findings = match serde_json::from_slice::<Readiness>(&answer.body) {
-        Ok(readiness) => vec![server(&readiness).with(time), broker(&readiness)],
-        Err(_) => {
-            let text =
-                format!("{} answered {} to /readyz: is it the operators' port?", client.url, answer.status);
-            return vec![Finding::new("server", Health::Unknown, text)];
-        }
+    let Ok(readiness) = serde_json::from_slice::<Readiness>(&answer.body) else {
+        let text =
+            format!("{} answered {} to /readyz: is it the operators' port?", client.url, answer.status);
+        return vec![Finding::new("server", Health::Unknown, text)];
     };
+    let mut findings = vec![server(&readiness).with(time), broker(&readiness)];
     findings.extend(certificate(client, &answer, args));
     match client.get("/metrics").await {
         Ok(Answer { status: 200, body, .. }) => {

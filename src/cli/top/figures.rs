@@ -33,7 +33,7 @@ pub(super) fn nodes(before: Option<&Poll>, now: &Poll) -> Vec<Vec<Cell>> {
 pub(super) fn channels(channels: &[BusyChannel]) -> Vec<Vec<Cell>> {
     let row = |channel: &BusyChannel| {
         vec![
-            Cell::text(in_app(channel.app.as_deref(), &channel.name)),
+            Cell::text(&in_app(channel.app.as_deref(), &channel.name)),
             Cell::number(channel.messages_per_second, rate(channel.messages_per_second)),
             count(channel.subscribers),
         ]
@@ -44,7 +44,7 @@ pub(super) fn channels(channels: &[BusyChannel]) -> Vec<Vec<Cell>> {
 pub(super) fn users(senders: &[BusySender]) -> Vec<Vec<Cell>> {
     let row = |sender: &BusySender| {
         vec![
-            Cell::text(in_app(sender.app.as_deref(), &sender.id)),
+            Cell::text(&in_app(sender.app.as_deref(), &sender.id)),
             Cell::number(sender.messages_per_second, rate(sender.messages_per_second)),
         ]
     };
@@ -88,7 +88,7 @@ fn node_row(before: Option<&Node>, elapsed: Option<Duration>, node: &Node) -> Ve
     };
     let state = match node.broker.as_str() {
         _ if node.draining => Cell::alarm("drain"),
-        "ready" => Cell::text("ready".to_owned()),
+        "ready" => Cell::text("ready"),
         _ => Cell::alarm("broker"),
     };
     let cpu = match (before, elapsed) {
@@ -102,7 +102,7 @@ fn node_row(before: Option<&Node>, elapsed: Option<Duration>, node: &Node) -> Ve
     let up = unix_time().as_secs().saturating_sub(node.started_at);
     let name = if node.host.is_empty() { node.name.clone() } else { format!("{} {}", node.host, node.name) };
     vec![
-        Cell::text(name),
+        Cell::text(&name),
         state,
         count(node.connections),
         Cell::number(full, format!("{full:.0}%")),

@@ -28,8 +28,8 @@ pub(super) struct Table {
 }
 
 impl Cell {
-    pub(super) fn text(text: String) -> Self {
-        Self { text: printable(&text), number: None, is_alarm: false }
+    pub(super) fn text(text: &str) -> Self {
+        Self { text: printable(text), number: None, is_alarm: false }
     }
 
     pub(super) fn alarm(text: &str) -> Self {
@@ -147,8 +147,7 @@ mod tests {
 
     fn table() -> Table {
         let mut table = Table::new("users", &[("USER", 0), ("MSG/s", 6)], 1);
-        let row =
-            |name: &str, rate: f64| vec![Cell::text(name.to_owned()), Cell::number(rate, String::new())];
+        let row = |name: &str, rate: f64| vec![Cell::text(name), Cell::number(rate, String::new())];
         table.set_rows(vec![row("b", 1.0), row("c", 9.0), row("a", 1.0)]);
         table
     }
@@ -175,6 +174,6 @@ mod tests {
 
     #[test]
     fn names_cannot_control_the_terminal() {
-        assert_eq!(Cell::text("a\u{1b}[2J\u{9b}".to_owned()).text, "a\u{fffd}[2J\u{fffd}");
+        assert_eq!(Cell::text("a\u{1b}[2J\u{9b}").text, "a\u{fffd}[2J\u{fffd}");
     }
 }

@@ -1,7 +1,7 @@
 //! Connections that come back and ask for what they have missed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -34,6 +34,7 @@ pub(super) struct Recovery {
 
 /// A connection that has joined its channel, whose messages are held.
 struct Returning {
+    asked_at: Instant,
     handle: ConnectionHandle,
     channel: ChannelName,
     user: UserId,
@@ -88,6 +89,7 @@ impl Recovery {
     ) {
         connection.join_gated(channel, user);
         let returning = Returning {
+            asked_at: Instant::now(),
             handle: connection.handle(),
             channel: channel.clone(),
             user: user.clone(),
@@ -156,6 +158,7 @@ impl Recovery {
             entries.iter().filter_map(|entry| self.frame(entry, &returning.user)).collect();
         self.metrics.recoveries.inc();
         self.metrics.messages_recovered.inc_by(frames.len() as u64);
+        self.metrics.latency.recovered(returning.asked_at, frames.len());
         let answer = if frames.is_empty() {
             encode_up_to_date(&end.map_or(since, Since::Position))
         } else {

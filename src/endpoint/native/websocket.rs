@@ -15,7 +15,7 @@ use crate::auth::{Identity, Settings, TokenRejectReason};
 use crate::hub::{Connection, Hub, Outbox, WireFormat};
 use crate::message::{Frame, Sender};
 use crate::protocol::native::{ENCODING, WITH_GAPS, close};
-use crate::telemetry::logged;
+use crate::telemetry::{Protocol, logged};
 use crate::transport::{self, NewConnections, Rejection, accept, serve};
 use crate::unix_time::unix_time;
 
@@ -69,7 +69,10 @@ impl NativeEndpoint {
     ///
     /// The connection has joined its channel before the response is written, so that a client misses nothing after `open`.
     pub(super) fn connect(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
-        self.service.context.answer_handshake(request, |request, client| self.upgrade(request, client))
+        let protocol = Protocol::new("native");
+        self.service
+            .context
+            .answer_handshake(protocol, request, |request, client| self.upgrade(request, client))
     }
 
     fn upgrade(

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use crate::broker::StoreState;
 use crate::history::Since;
 use crate::message::{ChannelName, Frame};
@@ -7,6 +9,7 @@ use crate::protocol::pusher::Action;
 #[derive(Debug)]
 pub(super) struct Recovering {
     pub(super) channel: ChannelName,
+    pub(super) asked_at: Instant,
     /// How far the client has read. `None`: it is not known.
     pub(super) since: Option<Since>,
     /// How far everything was delivered when the subscription began.

@@ -1,7 +1,7 @@
 //! Sends a client what it has missed on a channel of its session.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::time::sleep;
@@ -18,6 +18,8 @@ use crate::telemetry::Reason;
 struct Recovered {
     /// The first one says how many follow.
     frames: Vec<Frame>,
+    /// How many follow the first one.
+    messages: usize,
     end: Option<Position>,
 }
 
@@ -59,7 +61,8 @@ impl PusherConnection {
         let since = if has_position { wanted } else { read.map(number) };
         recovery.subscribe(channel, read);
         let since = since.filter(|_| has_history);
-        let recovering = Recovering { channel: channel.clone(), since, delivered, cached: Vec::new() };
+        let (channel, asked_at) = (channel.clone(), Instant::now());
+        let recovering = Recovering { channel, asked_at, since, delivered, cached: Vec::new() };
         (Some(recovering), position(since))
     }
 
@@ -116,8 +119,9 @@ impl PusherConnection {
         let frames = missed.entries.iter();
         let frames = frames.filter_map(|entry| self.channels().missed_frame(entry, channel, encoding, to));
         let mut frames: Vec<Frame> = frames.collect();
-        frames.insert(0, server_message::recovered(channel.as_str(), frames.len()));
-        Recovered { frames, end: missed.end }
+        let messages = frames.len();
+        frames.insert(0, server_message::recovered(channel.as_str(), messages));
+        Recovered { frames, messages, end: missed.end }
     }
 
     /// Sends the last part, or tells the client of a gap, and lets it have what is published. `None`: a gap.
@@ -128,9 +132,12 @@ impl PusherConnection {
         if !recovery.is_sending(channel) {
             return;
         }
-        let recoveries = &self.channels().metrics().pusher_recoveries;
-        let replay = if let Some(Recovered { frames, end }) = recovered {
+        let metrics = self.channels().metrics();
+        let recoveries = &metrics.pusher_recoveries;
+        let replay = if let Some(Recovered { frames, messages, end }) = recovered {
             recoveries.get_or_create(&Reason::new("recovered")).inc();
+            metrics.messages_recovered.inc_by(messages as u64);
+            metrics.latency.recovered(recovering.asked_at, messages);
             Replay { frames, end }
         } else {
             recoveries.get_or_create(&Reason::new("gap")).inc();

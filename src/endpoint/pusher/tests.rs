@@ -111,7 +111,7 @@ impl Node {
 
     fn handle(&self, signal: &Bytes) {
         let hold = self.budget.clone().try_acquire_many_owned(u32::try_from(signal.len()).unwrap()).unwrap();
-        let _ = self.channels.handle_signal(signal, None, hold);
+        let _ = self.channels.handle_signal(signal, None, hold.into());
     }
 
     /// Handles a message of another node that was started long before.

@@ -16,6 +16,7 @@ use crate::message::{CloseReason, Frame};
 use crate::protocol::pusher::{
     App, Apps, ENCODING, ENCODING_WITH_IDS, Fatal, InvalidToken, SessionKey, close, server_message,
 };
+use crate::telemetry::Protocol;
 use crate::transport::{
     self, ConnectionOptions, EndpointContext, NewConnections, OriginPolicy, Rejection, accept,
     retries_on_503, serve,
@@ -153,7 +154,8 @@ impl PusherEndpoint {
     ///
     /// A fatal error is sent after the upgrade, as an error frame and a close code: a page cannot see any other.
     pub(super) fn connect(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
-        self.context.answer_handshake(request, |request, client| self.upgrade(request, client))
+        let protocol = Protocol::new("pusher");
+        self.context.answer_handshake(protocol, request, |request, client| self.upgrade(request, client))
     }
 
     fn upgrade(

@@ -1,4 +1,5 @@
 mod closing;
+mod levels;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -20,7 +21,7 @@ use super::gate::{Gates, Replay};
 use super::read_proof::{ReadProof, Tracked};
 use super::subscribers::{ChannelCount, JoinedAs, Subscriber, Subscribers};
 use super::users::{UserKey, Users};
-use super::{Clock, ConnectionId, Outbox};
+use super::{Clock, ConnectionId, Outbox, OutboxLevels};
 use crate::message::{Close, CloseReason, RevokedTokens, UserId};
 use crate::telemetry::Metrics;
 
@@ -66,6 +67,12 @@ pub(super) enum Command {
         reason: CloseReason,
     },
     CountUnflushed(oneshot::Sender<usize>),
+    /// Like `ListConnections`, but only sums up.
+    MeasureOutboxes {
+        before: usize,
+        most: usize,
+        answer: oneshot::Sender<(OutboxLevels, usize)>,
+    },
     /// Lists at most `most` connections, of those before a place, and says where to go on: 0 if these were the last.
     ListConnections {
         before: usize,
@@ -225,6 +232,9 @@ impl Shard {
                 Command::ListConnections { before, most, answer } => {
                     // Fails if nobody waits any more.
                     let _ = answer.send(self.list(before, most));
+                }
+                Command::MeasureOutboxes { before, most, answer } => {
+                    let _ = answer.send(self.levels(before, most));
                 }
                 Command::FindConnection { id, answer } => {
                     let _ = answer.send(self.connections.get(id).map(|connection| connection.outbox.clone()));

@@ -6,6 +6,7 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
+use crate::hub::InFlight;
 use crate::hub::wire_format::tests::{CLOSES, FORMAT};
 use crate::message::{Audience, Frame, Position};
 
@@ -24,7 +25,13 @@ fn key(channel: usize) -> ChannelKey {
 
 fn deliver(channel: usize, audience: Audience, text: &str) -> Command {
     let frame = Frame::from_wire(Bytes::copy_from_slice(text.as_bytes()));
-    Command::Deliver(Arc::new(Delivery { key: key(channel), audience, frame, position: None, _permit: None }))
+    Command::Deliver(Arc::new(Delivery {
+        key: key(channel),
+        audience,
+        frame,
+        position: None,
+        _in_flight: InFlight::default(),
+    }))
 }
 
 /// A shard whose connections have no sockets, so that tests can inspect what is pushed to them.
@@ -261,7 +268,7 @@ proptest! {
                     let frame = message(channel, offset);
                     let delivery = Delivery {
                         key: key(channel), audience: Audience::Everyone, frame,
-                        position: Some(position(offset)), _permit: None,
+                        position: Some(position(offset)), _in_flight: InFlight::default(),
                     };
                     bench.commands.push(Command::Deliver(Arc::new(delivery)));
                 }

@@ -143,6 +143,17 @@ impl Native {
         self.rules.load().iter().any(|rule| rule.presence)
     }
 
+    /// The kinds that have rules, as the settings name them.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<String> {
+        self.rules.load().iter().map(|rule| rule.kind.clone()).collect()
+    }
+
+    /// Calls `with` with the kind of a channel, as the settings name it.
+    pub fn with_kind<T>(&self, channel: &ChannelName, with: impl FnOnce(&str) -> T) -> T {
+        with(&self.rules.load().of(channel).kind)
+    }
+
     /// The kinds that deliver only some keys, as the settings name them.
     pub fn kinds_with_fields(&self) -> Vec<String> {
         let rules = self.rules.load();

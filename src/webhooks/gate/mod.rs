@@ -22,7 +22,7 @@ use super::request_signer::RequestSigner;
 use crate::message::Event;
 use crate::message::json::quoted;
 use crate::protocol::native::{GateSettings, Native, OnFailure};
-use crate::telemetry::{Metrics, Reason};
+use crate::telemetry::{Histogram, KindLabel, Metrics, Reason};
 use crate::unix_time::unix_time;
 use crate::webhook_target::WebhookTarget;
 
@@ -53,6 +53,8 @@ pub struct Gate {
     message_bytes: usize,
     native: Arc<Native>,
     metrics: Arc<Metrics>,
+    /// Of requests to the application.
+    duration: Histogram,
 }
 
 /// Room for a message that waits at the gate.
@@ -92,6 +94,7 @@ impl Gate {
             signer,
             message_bytes,
             native,
+            duration: metrics.latency.gate.get_or_create_owned(&KindLabel::new(kind)),
             metrics,
         })
     }
@@ -117,10 +120,12 @@ impl Gate {
         if !self.breaker().try_pass(Instant::now()) {
             return self.fail(event, GateFailure::CircuitOpen);
         }
+        let began = Instant::now();
         let answer = match timeout(self.settings.timeout, self.ask(&event)).await {
             Ok(answer) => answer,
             Err(_) => Err(GateFailure::Timeout),
         };
+        self.duration.observe(began.elapsed().as_secs_f64());
         let decided = answer.and_then(|body| self.apply(&event, &body));
         match &decided {
             Ok(_) if self.breaker().on_success() => {

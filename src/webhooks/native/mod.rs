@@ -19,7 +19,7 @@ use super::pending_events::PendingEvents;
 use super::settings::{EventsSettings, NativeWebhookSettings};
 use super::webhook::Webhook;
 use crate::message::{AppEvent, ChannelName, Event, Position, Sender, UserId};
-use crate::telemetry::Metrics;
+use crate::telemetry::{LevelMetrics, Metrics};
 
 pub use event::NativeEventKind;
 
@@ -173,6 +173,13 @@ impl NativeEvents {
         if left > 0 {
             self.metrics.event_stream_dropped.inc_by(left as u64);
             tracing::warn!(events = left, "events dropped: not delivered before the shutdown");
+        }
+    }
+
+    /// Sets how many events wait for the stream, those on their way to Redis included.
+    pub fn measure(&self) {
+        if let Some((_, queue)) = &self.stream {
+            LevelMetrics::set(&self.metrics.levels.event_stream_queue_events, queue.len());
         }
     }
 }

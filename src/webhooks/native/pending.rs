@@ -80,6 +80,10 @@ impl PendingEvents for PendingNativeEvents {
         None
     }
 
+    fn len(&self) -> usize {
+        self.events.len()
+    }
+
     fn room(&self) -> usize {
         MAX_READ.saturating_sub(self.events.len())
     }

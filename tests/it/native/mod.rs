@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 const OK: &str = r#"{"type":"sended","ok":true}"#;
 
 /// A connected user.
-fn join(server: &Server, id: i64, name: &str, channel: &str) -> Client {
+pub(crate) fn join(server: &Server, id: i64, name: &str, channel: &str) -> Client {
     Client::connect(server, &claims(id, name, channel)).expect("upgraded")
 }
 

@@ -96,9 +96,21 @@ pub(super) struct QueuedMessage {
 /// What to do with the copy of a message of this node's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OwnCopy {
-    Deliver,
+    Deliver {
+        /// When this node accepted the message.
+        accepted: Option<std::time::Instant>,
+    },
     /// Its sender was informed that it was not sent.
     Discard,
+}
+
+impl OwnCopy {
+    pub(super) fn accepted(self) -> Option<std::time::Instant> {
+        match self {
+            Self::Deliver { accepted } => accepted,
+            Self::Discard => None,
+        }
+    }
 }
 
 impl PublishQueue {
@@ -241,8 +253,11 @@ impl PublishQueue {
 
     /// The message's copy has arrived, which proves that Redis has published it.
     pub(super) fn on_copy(&self, seq: u64, position: Option<Position>) -> OwnCopy {
-        self.settle(seq, Ok(position), true);
-        if self.lock().timed_out.remove(&seq) { OwnCopy::Discard } else { OwnCopy::Deliver }
+        let deadline = self.settle(seq, Ok(position), true);
+        if self.lock().timed_out.remove(&seq) {
+            return OwnCopy::Discard;
+        }
+        OwnCopy::Deliver { accepted: deadline.and_then(|at| at.into_std().checked_sub(self.timeout)) }
     }
 
     /// Refuses the messages that the publisher has not taken yet.
@@ -285,6 +300,11 @@ impl PublishQueue {
         }
     }
 
+    /// How many messages have not been settled, or whose copies are not back.
+    pub(super) fn len(&self) -> usize {
+        self.lock().entries.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.lock().entries.is_empty()
     }
@@ -315,10 +335,17 @@ impl PublishQueue {
         }
     }
 
-    fn settle(&self, seq: u64, outcome: Result<Option<Position>, PublishError>, is_done: bool) {
-        let (receipt, emptied) = {
+    /// Returns the deadline of the message, if it is in the queue.
+    fn settle(
+        &self,
+        seq: u64,
+        outcome: Result<Option<Position>, PublishError>,
+        is_done: bool,
+    ) -> Option<Instant> {
+        let (receipt, emptied, deadline) = {
             let mut state = self.lock();
-            let Some(entry) = state.entry(seq) else { return };
+            let entry = state.entry(seq)?;
+            let deadline = entry.deadline;
             entry.is_done |= is_done || !entry.has_copy;
             let receipt = entry.receipt.take();
             if receipt.is_some() {
@@ -330,7 +357,7 @@ impl PublishQueue {
                 state.first += 1;
             }
             state.unsent = state.unsent.max(state.first);
-            (receipt, state.entries.is_empty())
+            (receipt, state.entries.is_empty(), deadline)
         };
         if let Some(receipt) = receipt {
             receipt(outcome);
@@ -338,6 +365,7 @@ impl PublishQueue {
         if emptied {
             self.emptied.notify_waiters();
         }
+        Some(deadline)
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {

@@ -7,6 +7,7 @@ mod handlers;
 mod response;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -19,7 +20,7 @@ use crate::auth::pusher::SignedRequest;
 use crate::protocol::pusher::http::{
     HttpError, Target, authorize, authorize_head, health, max_body_bytes, parse, route,
 };
-use crate::telemetry::ApiCall;
+use crate::telemetry::{ApiCall, Endpoint};
 use crate::transport::{BodyError, RequestBody, RequestedUri};
 use crate::unix_time::unix_time;
 use response::{json, rejection};
@@ -36,6 +37,7 @@ pub(super) fn routes(endpoint: Arc<PusherEndpoint>) -> Router {
 }
 
 async fn call(State(pusher): State<Arc<PusherEndpoint>>, request: Request) -> Response {
+    let began = Instant::now();
     let (head, body) = request.into_parts();
     let mut body = RequestBody::new(body);
     let (method, path) = (head.method.as_str(), head.uri.path());
@@ -54,7 +56,10 @@ async fn call(State(pusher): State<Arc<PusherEndpoint>>, request: Request) -> Re
         Err(error) => Err(error),
     };
     let outcome = answered.as_ref().err().map_or("ok", |error| error.code);
-    pusher.channels().metrics().pusher_calls.get_or_create(&ApiCall::new(endpoint, outcome)).inc();
+    let metrics = pusher.channels().metrics();
+    metrics.pusher_calls.get_or_create(&ApiCall::new(endpoint, outcome)).inc();
+    let durations = metrics.latency.pusher_call.get_or_create_owned(&Endpoint::new(endpoint));
+    durations.observe(began.elapsed().as_secs_f64());
     match answered {
         Ok(answered) => json(answered),
         Err(error) => {
