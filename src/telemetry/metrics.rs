@@ -115,10 +115,7 @@ impl Metrics {
             levels: LevelMetrics::new(ours),
             channel_messages: metric!("channel_messages", "Messages received for delivery, by kind or app"),
             connections: metric!("connections", "Open connections"),
-            connections_limit: metric!(
-                "connections_limit",
-                "The most connections that this node takes, by limits.connections and its file descriptors"
-            ),
+            connections_limit: metric!("connections_limit", "The most connections that this node takes"),
             channels: metric!("channels", "Channels with a subscriber on this node"),
             connections_opened: metric!("connections_opened", "Connections opened"),
             connections_closed: metric!("connections_closed", "Connections closed, by reason"),
