@@ -229,7 +229,9 @@ fn webhook_events_of_public_channels_do_not_displace_those_of_guarded_ones() {
         (&json!("WARN"), &json!("1"), &json!("channel_occupied"))
     );
     assert!(line["channel"].as_str().unwrap().starts_with("made-up-"), "{line}");
-    assert!(server.metric("yamabiko_webhooks_dropped_total") >= 12_000 - QUEUE - 200);
+    eventually("the others are dropped", || {
+        server.metric("yamabiko_webhooks_dropped_total") >= 12_000 - QUEUE - 200
+    });
 
     // The request under way was made before; the next one has what matters.
     for _ in 0..2 {
