@@ -109,8 +109,8 @@ impl Root {
         for entry in fs::read_dir("/var/lib/dpkg/info").unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
             let is_copied = names.iter().any(|package| {
-                name.strip_prefix(package)
-                    .is_some_and(|rest| rest.ends_with(".list") && rest.starts_with(['.', ':']))
+                let rest = name.strip_prefix(package).and_then(|rest| rest.strip_suffix(".list"));
+                rest.is_some_and(|architecture| architecture.is_empty() || architecture.starts_with(':'))
             });
             if is_copied || name == "format" {
                 fs::copy(entry.path(), database.join("info").join(name)).unwrap();
@@ -125,14 +125,14 @@ fn essential_packages() -> BTreeSet<String> {
         "${db:Status-Abbrev}\t${Package}\t${Essential}\t${Pre-Depends}, ${Depends}\t${Provides}\n";
     let list = output(&mut command("dpkg-query", &["--show", "--showformat", FORMAT]));
     let mut depends: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut provided: BTreeMap<String, &str> = BTreeMap::new();
+    let mut providers: BTreeMap<String, &str> = BTreeMap::new();
     let mut open: Vec<&str> = Vec::new();
     for line in list.lines().filter(|line| line.starts_with("ii")) {
         let [_, package, essential, needed, provides] = line.split('\t').collect::<Vec<_>>()[..] else {
             panic!("{line}")
         };
         depends.insert(package, needed);
-        provided.extend(names(provides).into_iter().map(|name| (name, package)));
+        providers.extend(names(provides).into_iter().map(|name| (name, package)));
         if essential == "yes" {
             open.push(package);
         }
@@ -142,7 +142,7 @@ fn essential_packages() -> BTreeSet<String> {
         if found.insert(package.to_owned()) {
             for name in names(depends[package]) {
                 let known = depends.get_key_value(name.as_str()).map(|(name, _)| *name);
-                open.extend(known.or_else(|| provided.get(&name).copied()));
+                open.extend(known.or_else(|| providers.get(&name).copied()));
             }
         }
     }

@@ -23,7 +23,7 @@ impl TlsProxy {
     /// One before `upstream`, with a certificate for `localhost` that expires after this time. `None`: it has expired.
     pub fn start(upstream: SocketAddr, life: Option<Duration>) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let end = life.map_or(now - Duration::from_secs(60), |life| now + life);
+        let end = life.map_or(now.saturating_sub(Duration::from_secs(60)), |life| now + life);
         let mut parameters = CertificateParams::new(["localhost".to_owned()]).unwrap();
         parameters.not_after = date_time_ymd(1970, 1, 1) + end;
         let key = KeyPair::generate().unwrap();
