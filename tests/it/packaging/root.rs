@@ -128,11 +128,11 @@ fn essential_packages() -> BTreeSet<String> {
     let mut providers: BTreeMap<String, &str> = BTreeMap::new();
     let mut open: Vec<&str> = Vec::new();
     for line in list.lines().filter(|line| line.starts_with("ii")) {
-        let [_, package, essential, needed, provides] = line.split('\t').collect::<Vec<_>>()[..] else {
+        let [_, package, essential, needed, virtual_names] = line.split('\t').collect::<Vec<_>>()[..] else {
             panic!("{line}")
         };
         depends.insert(package, needed);
-        providers.extend(names(provides).into_iter().map(|name| (name, package)));
+        providers.extend(names(virtual_names).into_iter().map(|name| (name, package)));
         if essential == "yes" {
             open.push(package);
         }
