@@ -11,7 +11,7 @@ use crate::history::{Content, Entry, Limits, Missed, Since};
 use crate::message::{ChannelName, Position, Retention, RetentionRules, Stored};
 use crate::unix_time::unix_milliseconds;
 
-use super::history_state::{HistoryState, Missing, Reading};
+use super::history_state::{CaughtUp, HistoryState, Missing, Reading};
 use super::stored_entries::{entry, proven};
 
 /// How long to wait before the store is read again after a failure.
@@ -41,15 +41,6 @@ pub enum Arrival {
     TooEarly,
     /// Another store has stored it: [catch up](Histories::catch_up) first, and ask again. After that, it is one that has been lost.
     OfAnotherStore,
-}
-
-/// What a node has missed, for the channels that it asked about.
-#[derive(Debug, Default)]
-pub struct CaughtUp {
-    /// In the order of the store.
-    pub missed: Vec<(ChannelName, Arc<Entry>)>,
-    /// The channels that may have lost messages: neither this node nor the store has them.
-    pub gaps: Vec<ChannelName>,
 }
 
 impl Histories {

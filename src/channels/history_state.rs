@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::histories::CaughtUp;
 use super::stored_entries::entry;
 use crate::broker::{StoreState, StoredHistory, StoredMessage};
 use crate::history::{Entry, Limits, Rings, Since};
@@ -35,6 +34,15 @@ pub(super) struct Reading {
     pub(super) channels: HashSet<ChannelName>,
     /// What the store had before the channels were listed.
     pub(super) until: StoreState,
+}
+
+/// What a node has missed, for the channels that it asked about.
+#[derive(Debug, Default)]
+pub struct CaughtUp {
+    /// In the order of the store.
+    pub missed: Vec<(ChannelName, Arc<Entry>)>,
+    /// The channels that may have lost messages: neither this node nor the store has them.
+    pub gaps: Vec<ChannelName>,
 }
 
 /// What a node has missed of the store.

@@ -54,8 +54,9 @@ use crate::unix_time::unix_milliseconds;
 use crate::webhooks::ActiveWebhooks;
 
 pub use connections::{Attachment, OverQuota};
-pub use histories::{Arrival, CaughtUp, Histories};
+pub use histories::{Arrival, Histories};
 pub use history::HistoryPage;
+pub use history_state::CaughtUp;
 pub use node_queries::{NodeReplies, QueryHost};
 pub use pending::{Completion, JoinError, Joined, Termination};
 pub use publish::event_signal;

@@ -23,7 +23,7 @@ mod tests {
 
     #[test]
     fn the_end_of_the_validity_is_read() {
-        for (year, expected) in [(2031, 1_925_078_400), (2061, 2_871_763_200)] {
+        for (year, expected) in [(2031, 1_924_992_000), (2061, 2_871_763_200)] {
             let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
             parameters.not_after = rcgen::date_time_ymd(year, 1, 1);
             let key = rcgen::KeyPair::generate().unwrap();

@@ -10,7 +10,7 @@ use crate::unix_time::unix_time;
 pub(super) const NODES: &[(&str, u16)] = &[
     ("NODE", 0),
     ("STATE", 6),
-    ("CONN", 6),
+    ("CONN", 5),
     ("FULL", 4),
     ("CHAN", 6),
     ("IN/s", 6),

@@ -32,10 +32,12 @@ fn connections_are_compared_with_the_limit() {
     let (code, line) = check(&["--url", &url]);
     assert_eq!(code, 0, "{line}");
     assert!(
-        line.starts_with("YAMABIKO OK: ready, broker ready, 0 of 10 connections (0%) | 'time'=0"),
+        line.starts_with(
+            "YAMABIKO OK: ready, broker ready, 0 of 10 connections (0%), 0 messages wait for Redis | 'time'=0"
+        ),
         "{line}"
     );
-    assert!(line.ends_with(" 'connections'=0;8;9.5;0;10"), "{line}");
+    assert!(line.ends_with(" 'connections'=0;8;9.5;0;10 'lag'=0;1000;10000;0"), "{line}");
 
     let mut clients = Vec::new();
     for (count, expected, word) in [(8, 1, "WARNING"), (10, 2, "CRITICAL")] {
