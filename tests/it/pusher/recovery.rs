@@ -85,7 +85,10 @@ fn what_was_not_proven_to_be_read_is_sent_again() {
     say(&server, "private-h.1", 0);
     let mut page = Page::of_session(&server, TOKEN);
     page.subscribe("private-h.1");
+    let mut watcher = Page::open(&server);
+    watcher.subscribe("private-h.1");
     say(&server, "private-h.1", 1);
+    watcher.expect("E", "private-h.1", &json!(1));
     // The server has written it, and the page is gone before it answers.
     page.expect("E", "private-h.1", &json!(1));
     page.client.vanish();
@@ -95,6 +98,7 @@ fn what_was_not_proven_to_be_read_is_sent_again() {
     page.client.vanish();
     let mut page = Page::of_session(&server, TOKEN);
     say(&server, "private-h.1", 2);
+    watcher.expect("E", "private-h.1", &json!(2));
     assert_eq!(page.recover("private-h.1", None), [json!(1), json!(2)]);
     page.prove(1);
     page.client.vanish();
