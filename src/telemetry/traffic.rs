@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The most names that are counted at a time, of channels and of senders each. Those with more than one in so many of all messages are
-/// always among them.
+/// How many names are counted at most, of channels and of senders each. A name that has more than 1/1024 of all messages is always
+/// among them.
 const NAMES: usize = 1024;
 
 /// The shortest time over which messages are counted.

@@ -21,7 +21,7 @@ use super::url::RedisUrl;
 pub const WEBHOOK_COMMANDS: &str =
     "+xadd +xrange +xdel +xlen +hset +hsetnx +hget +hmget +hdel +hincrby +expire +time +script|load +evalsha";
 
-/// How long a lane that nobody uses is kept, in seconds.
+/// How long an unused lane is kept, in seconds.
 const KEEP: u32 = 24 * 60 * 60;
 
 /// Adds events in their order, and returns the indexes, from 1, of those for which there was no room.

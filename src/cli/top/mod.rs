@@ -107,7 +107,7 @@ fn text(screen: &mut Screen) -> anyhow::Result<String> {
     Ok(lines.collect::<Vec<String>>().join("\n").trim_end().to_owned())
 }
 
-/// Ends when nobody receives the updates any more, or at a signal.
+/// Ends when the receiver of the updates is dropped, or at a signal.
 async fn keep_polling(client: &HttpClient, interval: Duration, updates: &mpsc::Sender<Update>) {
     let end = super::signals::any_end();
     tokio::pin!(end);
