@@ -30,8 +30,13 @@ pub(super) enum NodeQuery {
     Connections { after: String, limit: usize, filter: ConnectionFilter },
     /// One connection.
     Connection { id: SocketId },
-    /// The users of its connections.
-    Users { after: String, limit: usize },
+    /// The users of its connections. Nodes of earlier versions list all, whatever the prefix.
+    Users {
+        after: String,
+        #[serde(default)]
+        prefix: String,
+        limit: usize,
+    },
     /// The node itself.
     Node {},
     /// Its busiest channels and senders.
@@ -45,6 +50,8 @@ pub(super) enum ConnectionFilter {
     All,
     User(UserId),
     SignedIn { app: String, user: UserId },
+    /// On a channel. `app` is missing for a native one.
+    Channel { app: Option<String>, name: String },
 }
 
 impl ApiState {
@@ -97,8 +104,8 @@ impl ApiState {
                 serde_json::to_string(&self.own_connections(&after, bounded(limit), &filter).await)
             }
             NodeQuery::Connection { id } => serde_json::to_string(&self.own_connection(id).await),
-            NodeQuery::Users { after, limit } => {
-                serde_json::to_string(&self.own_users(&after, bounded(limit)).await)
+            NodeQuery::Users { after, prefix, limit } => {
+                serde_json::to_string(&self.own_users(&after, &prefix, bounded(limit)).await)
             }
             NodeQuery::Node {} => serde_json::to_string(&self.own_node().await),
             NodeQuery::Traffic { limit } => serde_json::to_string(&self.own_traffic(bounded(limit))),
