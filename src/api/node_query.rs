@@ -9,6 +9,8 @@ use tokio::time::timeout;
 
 use super::ApiState;
 use super::listing::{Entry, Part};
+use super::log_level::SetLogLevel;
+use super::tail_line::TailFilter;
 use crate::message::{NodeName, SocketId, UserId};
 
 /// How long a node may take for its own part.
@@ -41,6 +43,10 @@ pub(super) enum NodeQuery {
     Node {},
     /// Its busiest channels and senders.
     Traffic { limit: usize },
+    /// What has happened on it since the last question of this name.
+    Tail { by: NodeName, name: String, filter: TailFilter },
+    /// Its log level, after it has been set if `set` says so.
+    LogLevel { set: Option<SetLogLevel> },
 }
 
 /// Whose connections to list.
@@ -108,6 +114,10 @@ impl ApiState {
                 serde_json::to_string(&self.own_users(&after, &prefix, bounded(limit)).await)
             }
             NodeQuery::Node {} => serde_json::to_string(&self.own_node().await),
+            NodeQuery::Tail { by, name, filter } => {
+                serde_json::to_string(&self.own_tail(&by, &name, &filter).await?)
+            }
+            NodeQuery::LogLevel { set } => serde_json::to_string(&self.own_log_level(set)?),
             NodeQuery::Traffic { limit } => serde_json::to_string(&self.own_traffic(bounded(limit))),
         };
         text.ok()

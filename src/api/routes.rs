@@ -15,8 +15,8 @@ use super::document::{self, Document};
 use super::guard::{Guard, guard};
 use super::request::discard;
 use super::{
-    Access, ApiState, Problem, Scope, channels, connections, disconnect, history, key, members, nodes, page,
-    publish, publish_batch, reload, revocations, traffic, users,
+    Access, ApiState, Problem, Scope, channels, connections, disconnect, history, key, log_level, members, nodes, page,
+    publish, publish_batch, reload, revocations, tail, traffic, users,
 };
 
 /// The path of the API below the prefix of its port.
@@ -36,7 +36,9 @@ pub fn routes(state: Arc<ApiState>, access: &Access, prefix: &str) -> Router {
     let closing = OpenApiRouter::new().routes(routes!(disconnect::disconnect));
     let revoking =
         OpenApiRouter::new().routes(routes!(revocations::list, revocations::revoke, revocations::restore));
-    let reloading = OpenApiRouter::new().routes(routes!(reload::reload));
+    let reloading = OpenApiRouter::new()
+        .routes(routes!(reload::reload))
+        .routes(routes!(log_level::change, log_level::restore));
     let reading = OpenApiRouter::new()
         .routes(routes!(channels::channels))
         .routes(routes!(channels::channel))
@@ -47,7 +49,9 @@ pub fn routes(state: Arc<ApiState>, access: &Access, prefix: &str) -> Router {
         .routes(routes!(users::users))
         .routes(routes!(users::user))
         .routes(routes!(nodes::nodes))
-        .routes(routes!(traffic::traffic));
+        .routes(routes!(tail::tail))
+        .routes(routes!(traffic::traffic))
+        .routes(routes!(log_level::show));
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
         .merge(guarded(Some(Scope::Publish), publishing))
         .merge(guarded(Some(Scope::Disconnect), closing))

@@ -35,6 +35,8 @@ export function signOut() {
 
 export const get = (path, query, signal) => request(path, { query, signal });
 export const post = (path, body) => request(path, { method: "POST", body });
+export const put = (path, body) => request(path, { method: "PUT", body });
+export const remove = (path, body) => request(path, { method: "DELETE", body });
 
 /** The path of a resource, from its parts. */
 export const path = (...parts) => parts.map(encodeURIComponent).join("/");

@@ -8,7 +8,7 @@ import { text } from "./texts.js";
 export function disconnectButton(label, question, target, done) {
   return may("disconnect") && button(label, question, text("disconnectNote"), async () => {
     await post("disconnect", target);
-    notify(text("disconnected"));
+    notify(text("closing"));
     done?.();
   });
 }

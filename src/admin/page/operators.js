@@ -5,8 +5,10 @@ import { channel } from "./channel.js";
 import { address, h, heading, svg } from "./elements.js";
 import { follow, short } from "./figures.js";
 import { channels, connections, users } from "./lists.js";
+import { logs } from "./logs.js";
 import { overview } from "./overview.js";
 import { publish } from "./publish.js";
+import { tail } from "./tail.js";
 import { applyTexts, language, remember, text } from "./texts.js";
 import { user } from "./user.js";
 
@@ -16,7 +18,9 @@ const VIEWS = {
   channels: { view: channels, one: channel, title: "channels" },
   connections: { view: connections, title: "connections" },
   users: { view: users, one: user, title: "users" },
+  tail: { view: tail, title: "tail" },
   publish: { view: publish, title: "publish", scope: "publish" },
+  logs: { view: logs, title: "logs" },
 };
 
 const $ = (id) => document.getElementById(id);

@@ -43,7 +43,7 @@ export function publish({ main, query }) {
     try {
       const app = apps?.value ? { app: apps.value, event: event.value } : {};
       const { position, omitted = [] } = await post("publish", { ...app, channel: channel.value, data: value });
-      const words = omitted.length ? text("publishedWithout", { keys: omitted.join(", ") }) : text("published");
+      const words = omitted.length ? text("publishedWithout", { keys: omitted.join(", ") }) : text("publishedNow");
       say(position ? `${words} ${position}` : words, true);
       const link = h("a", { href: address("channels", channel.value, { app: apps?.value }) }, text("showChannel"));
       result.append(" ", link);
