@@ -118,14 +118,13 @@ impl Operation<'_> {
             path = path.replace(&format!("{{{}}}", text(at(parameter, "/name"))), &example);
         }
         let mut command = format!("curl \"$URL{base}{path}\" -H \"Authorization: Bearer $KEY\"");
-        if self.method == "DELETE" {
-            command.push_str(" -X DELETE");
-        }
         let example = at(self.described, "/requestBody/content/application~1json/example");
+        // curl sends a GET, and with a body a POST.
+        if self.method != if example.is_null() { "GET" } else { "POST" } {
+            let _ = write!(command, " -X {}", self.method);
+        }
         if !example.is_null() {
             let _ = write!(command, " \\\n  --json '{example}'");
-        } else if self.method != "GET" {
-            let _ = write!(command, " -X {}", self.method);
         }
         command
     }
