@@ -34,7 +34,7 @@ function show({ takesFocus = true } = {}) {
   leave.abort();
   leave = new AbortController();
   if (!session) return askForKey();
-  const { view, name, query } = address_();
+  const { view, name, query } = place();
   const known = VIEWS[view] ?? VIEWS[""];
   for (const link of $("nav").querySelectorAll("a")) {
     if (link.dataset.view === (known.nav ?? view)) link.setAttribute("aria-current", "page");
@@ -53,7 +53,7 @@ function show({ takesFocus = true } = {}) {
   }
 }
 
-function address_() {
+function place() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   const [view, name] = path.split("/").map((part) => {
     try {

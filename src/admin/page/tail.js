@@ -1,7 +1,7 @@
 // The live tail: what happens on all nodes, as it happens.
 
 import { open, may, session } from "./api.js";
-import { appChoice, appTag, channelLink, field, h, heading, userLink } from "./elements.js";
+import { address, appChoice, appTag, channelLink, field, h, heading, userLink } from "./elements.js";
 import { bytes, number, short } from "./figures.js";
 import { text } from "./texts.js";
 
@@ -10,7 +10,7 @@ const TYPES = ["connected", "disconnected", "subscribed", "unsubscribed", "publi
 const LIMIT = 500;
 const RETRY_MS = 2_000;
 
-export function tail({ main, query, signal, go }) {
+export function tail({ main, query, signal }) {
   const chosen = query.types ? query.types.split(",") : TYPES;
   const boxes = TYPES.map((type) => {
     const box = h("input", { type: "checkbox", name: "types", value: type });
@@ -27,7 +27,7 @@ export function tail({ main, query, signal, go }) {
   const empty = h("p", { class: "empty" }, text("nothingYet"));
   const filter = h(
     "form",
-    { class: "filter", role: "search", onsubmit: (event) => { event.preventDefault(); apply(); }, onchange: ({ target }) => target.name === "types" && apply() },
+    { class: "filter", role: "search", onsubmit: (event) => { event.preventDefault(); apply(); }, onchange: () => apply() },
     h("fieldset", { class: "types" }, h("legend", { class: "visually-hidden" }, text("types")), TYPES.map((type, index) => h("label", { class: type }, boxes[index], h("span", {}, text(type))))),
     apps && field(text("app"), apps),
     field(text("channelPattern"), channel, { grow: true }),
@@ -46,6 +46,7 @@ export function tail({ main, query, signal, go }) {
   let waiting = [];
   let isPaused = false;
   let state = null;
+  let arrived = [];
   const label = () => {
     pause.textContent = text(isPaused ? "resume" : "pause");
     pause.setAttribute("aria-pressed", String(isPaused));
@@ -59,15 +60,16 @@ export function tail({ main, query, signal, go }) {
     }
     label();
   });
-  clear.addEventListener("click", () => {
+  const empties = () => {
     waiting = [];
+    arrived = [];
     list.replaceChildren();
     empty.hidden = false;
     label();
-  });
+  };
+  clear.addEventListener("click", empties);
 
   // Lines come in bursts: they are drawn once per frame.
-  let arrived = [];
   const draw = () => {
     const lines = arrived;
     arrived = [];
@@ -88,25 +90,33 @@ export function tail({ main, query, signal, go }) {
     // Who has scrolled down goes on reading there.
     if (!atTop) list.scrollTop += list.scrollHeight - before;
   };
-  read();
+  let reading = new AbortController();
+  signal.addEventListener("abort", () => reading.abort());
+  read(reading.signal);
 
-  function apply() {
+  /** What is asked for. In the address of the page, what is native is `-`, because an empty value is left out. */
+  function wanted() {
     const types = boxes.filter((box) => box.checked).map((box) => box.value);
-    go("tail", undefined, {
-      types: types.length === TYPES.length ? "" : types.join(","),
-      app: !apps || apps.value === "*" ? "" : apps.value || "-",
-      channel: channel.value,
-      user: user.value,
-    });
+    const app = !apps || apps.value === "*" ? undefined : apps.value || "-";
+    return { types: types.length === TYPES.length ? undefined : types.join(","), app, channel: channel.value || undefined, user: user.value || undefined };
   }
 
-  async function read() {
+  function apply() {
+    // None would be nothing to see.
+    if (!boxes.some((box) => box.checked)) boxes.forEach((box) => { box.checked = true; });
+    history.replaceState(null, "", address("tail", undefined, wanted()));
+    reading.abort();
+    reading = new AbortController();
+    state = null;
+    empties();
+    read(reading.signal);
+  }
+
+  async function read(signal) {
     while (!signal.aborted) {
       try {
-        const response = await open("tail", {
-          query: { types: query.types, app: query.app === "-" ? "" : query.app, channel: query.channel, user: query.user },
-          signal,
-        });
+        const { app, ...query } = wanted();
+        const response = await open("tail", { query: { ...query, app: app === "-" ? "" : app }, signal });
         for await (const event of lines(response.body)) {
           if (event.type === "nodes") {
             state = text("follows", { count: event.nodes.length, nodes: event.nodes.map(short).join(", ") });
