@@ -101,7 +101,10 @@ pub(super) async fn change(
     ApiJson(LogLevelBody { level, seconds }): ApiJson<LogLevelBody>,
 ) -> Result<Json<LogLevels>, Problem> {
     if level.len() > MAX_LEVEL_BYTES {
-        return Err(Problem::invalid("invalid_level", format!("`level` has more than {MAX_LEVEL_BYTES} bytes")));
+        return Err(Problem::invalid(
+            "invalid_level",
+            format!("`level` has more than {MAX_LEVEL_BYTES} bytes"),
+        ));
     }
     telemetry::validate_filter(&level)
         .map_err(|error| Problem::invalid("invalid_level", format!("`level` {error}")))?;

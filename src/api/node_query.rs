@@ -55,9 +55,15 @@ pub(super) enum NodeQuery {
 pub(super) enum ConnectionFilter {
     All,
     User(UserId),
-    SignedIn { app: String, user: UserId },
+    SignedIn {
+        app: String,
+        user: UserId,
+    },
     /// On a channel. `app` is missing for a native one.
-    Channel { app: Option<String>, name: String },
+    Channel {
+        app: Option<String>,
+        name: String,
+    },
 }
 
 impl ApiState {

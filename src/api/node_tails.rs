@@ -86,7 +86,12 @@ async fn forget(followed: Weak<Mutex<HashMap<String, Followed>>>) {
 
 impl ApiState {
     /// What has happened on this node, for another one. Its own tail has no part in it: `by` reads that itself.
-    pub(super) async fn own_tail(&self, by: &NodeName, name: &str, filter: &TailFilter) -> Option<Part<TailLine>> {
+    pub(super) async fn own_tail(
+        &self,
+        by: &NodeName,
+        name: &str,
+        filter: &TailFilter,
+    ) -> Option<Part<TailLine>> {
         let node = self.channels.node();
         if by == node {
             return Some(Part::new(None, None));
@@ -130,8 +135,11 @@ impl ApiState {
             line.user = info.user.map(|user| user.to_text().into_owned());
             line.app = info.app;
             // A connection of an app may be on several.
-            line.channel =
-                info.channels.first().filter(|_| info.channels.len() == 1).map(|name| name.unscoped().to_owned());
+            line.channel = info
+                .channels
+                .first()
+                .filter(|_| info.channels.len() == 1)
+                .map(|name| name.unscoped().to_owned());
         }
         line
     }

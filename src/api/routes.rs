@@ -15,8 +15,8 @@ use super::document::{self, Document};
 use super::guard::{Guard, guard};
 use super::request::discard;
 use super::{
-    Access, ApiState, Problem, Scope, channels, connections, disconnect, history, key, log_level, members, nodes, page,
-    publish, publish_batch, reload, revocations, tail, traffic, users,
+    Access, ApiState, Problem, Scope, channels, connections, disconnect, history, key, log_level, members,
+    nodes, page, publish, publish_batch, reload, revocations, tail, traffic, users,
 };
 
 /// The path of the API below the prefix of its port.

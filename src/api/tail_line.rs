@@ -139,7 +139,12 @@ pub(super) const fn name(kind: TailKind) -> &'static str {
 
 impl TailLine {
     /// The line of an event. `connection` is the name of its connection in the cluster.
-    pub(super) fn new(event: &TailEvent, node: &NodeName, connection: Option<String>, with_data: bool) -> Self {
+    pub(super) fn new(
+        event: &TailEvent,
+        node: &NodeName,
+        connection: Option<String>,
+        with_data: bool,
+    ) -> Self {
         let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
         let data = event.data.as_ref();
         Self {
@@ -218,7 +223,12 @@ mod tests {
         assert!(only(&[TailKind::Published]).for_other_nodes().is_none());
         let others = only(&[]).for_other_nodes().unwrap();
         assert!(!others.wants(TailKind::Published) && others.wants(TailKind::Dropped));
-        assert!(!only(&[TailKind::Published, TailKind::Refused]).for_other_nodes().unwrap().wants(TailKind::Connected));
+        assert!(
+            !only(&[TailKind::Published, TailKind::Refused])
+                .for_other_nodes()
+                .unwrap()
+                .wants(TailKind::Connected)
+        );
     }
 
     #[test]

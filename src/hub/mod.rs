@@ -206,7 +206,12 @@ impl Hub {
         const STEP: usize = 512;
         let shard = self.shards.get(walk.shard)?;
         let (answer, listed) = oneshot::channel();
-        let _ = shard.send(Command::ListConnections { before: walk.before, most: STEP, on: walk.on.clone(), answer });
+        let _ = shard.send(Command::ListConnections {
+            before: walk.before,
+            most: STEP,
+            on: walk.on.clone(),
+            answer,
+        });
         let (connections, before) = listed.await.unwrap_or_default();
         (walk.shard, walk.before) = match before {
             0 => (walk.shard + 1, usize::MAX),

@@ -30,11 +30,11 @@ pub use labels::{
 };
 pub use latency_metrics::{DurationHistogram, Durations, LatencyMetrics};
 pub use level_metrics::LevelMetrics;
-pub use log_writer::flush_logs;
 pub use log_level::{
     LogFilterError, LogLevel, end_temporary_log_level, log_level, set_log_level, set_temporary_log_level,
     validate_filter,
 };
+pub use log_writer::flush_logs;
 pub use logs::{init_logs, log_suppressed_lines, logged};
 pub use metric_samples::MetricSamples;
 pub use metrics::Metrics;

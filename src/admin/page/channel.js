@@ -96,6 +96,8 @@ function messages(all) {
   )));
 }
 
+/** The name of a native user is all that is said of them; applications say what they like. */
 function nameIn(info) {
-  return typeof info?.name === "string" ? info.name : "";
+  const name = typeof info === "string" ? info : info?.name;
+  return typeof name === "string" ? name : "";
 }

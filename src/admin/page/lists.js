@@ -94,7 +94,7 @@ export function connectionColumns({ withUser = true, actions } = {}) {
     { label: text("app"), cell: ({ app }) => appTag(app) },
     { label: text("node"), cell: ({ node }) => h("code", { title: node }, short(node)) },
     { label: text("unread"), numeric: true, cell: ({ queued_bytes: queued }) => bytes(queued) },
-    ...(actions ? [{ label: "", cell: actions }] : []),
+    ...(actions ? [{ label: text("actions"), cell: actions }] : []),
   ];
 }
 

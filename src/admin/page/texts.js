@@ -109,6 +109,7 @@ const TEXTS = {
   noConnections: ["No connection is open.", "接続はありません。"],
   onChannel: ["On channel", "チャンネル名"],
   unread: ["Unread", "未読"],
+  actions: ["Actions", "操作"],
 
   user: ["User", "ユーザー"],
   users: ["Users", "ユーザー"],

@@ -302,7 +302,13 @@ impl PusherConnection {
             self.write_channel(inner, &channel);
         }
         self.channels().metrics().pusher_subscriptions.inc();
-        tell_subscription(self.channels().metrics(), TailKind::Subscribed, &inner.session, self.handle.id(), &channel);
+        tell_subscription(
+            self.channels().metrics(),
+            TailKind::Subscribed,
+            &inner.session,
+            self.handle.id(),
+            &channel,
+        );
         true
     }
 

@@ -23,7 +23,9 @@ pub(super) fn tell_subscription(
 
 /// A message of a client was refused.
 pub(super) fn tell_refused(metrics: &Metrics, connection: ConnectionId, reason: &'static str) {
-    metrics.tail.tell(|| TailEvent { reason: Some(reason.into()), ..tail_event(TailKind::Refused, connection) });
+    metrics
+        .tail
+        .tell(|| TailEvent { reason: Some(reason.into()), ..tail_event(TailKind::Refused, connection) });
 }
 
 /// An event of a connection.

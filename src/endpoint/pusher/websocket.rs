@@ -133,12 +133,7 @@ impl PusherEndpoint {
     }
 
     /// Tells operators who watch.
-    fn tell(
-        &self,
-        served: &Result<Option<Served>, Fatal>,
-        connection: ConnectionId,
-        client: Option<IpAddr>,
-    ) {
+    fn tell(&self, served: &Result<Option<Served>, Fatal>, connection: ConnectionId, client: Option<IpAddr>) {
         self.context.metrics.tail.tell(|| {
             let (kind, app, reason) = match served {
                 Ok(Some(served)) => (TailKind::Connected, Some(served.app.credentials.id().clone()), None),

@@ -325,8 +325,7 @@ impl Shard {
         let range = self.connections.entries().get(start..end).unwrap_or_default().iter();
         let channels: Option<Vec<&Subscribers>> =
             on.map(|keys| keys.iter().filter_map(|key| self.channels.get(key)).collect());
-        let is_wanted =
-            |id| channels.as_ref().is_none_or(|on| on.iter().any(|channel| channel.contains(id)));
+        let is_wanted = |id| channels.as_ref().is_none_or(|on| on.iter().any(|channel| channel.contains(id)));
         let listed = range.filter(|(id, _)| is_wanted(*id)).map(|(id, connection)| {
             let only = connection.channels.only().and_then(|key| self.channels.get(&key));
             let user = only.and_then(|subscribers| self.users.id(*id, subscribers.user(*id)?));

@@ -20,7 +20,9 @@ fn get(server: &Server, path: &str) -> Value {
 /// The values of a field of a list.
 fn values(list: &Value, field: &str) -> BTreeSet<String> {
     let entries = list.as_array().unwrap().iter();
-    entries.map(|entry| entry[field].as_str().map_or_else(|| entry[field].to_string(), str::to_owned)).collect()
+    entries
+        .map(|entry| entry[field].as_str().map_or_else(|| entry[field].to_string(), str::to_owned))
+        .collect()
 }
 
 #[test]
@@ -34,8 +36,11 @@ fn a_channel_has_its_connections_and_members_on_all_nodes() {
     for node in &nodes {
         eventually("the node is ready", || node.get_admin("/readyz").status == 200);
     }
-    let _native =
-        [join(&nodes[0], 7, "Aoi", "room"), join(&nodes[1], 7, "Aoi", "room"), join(&nodes[1], 71, "Ren", "room")];
+    let _native = [
+        join(&nodes[0], 7, "Aoi", "room"),
+        join(&nodes[1], 7, "Aoi", "room"),
+        join(&nodes[1], 71, "Ren", "room"),
+    ];
     let _other = join(&nodes[0], 8, "Sora", "room:b");
     let mut pages = nodes.each_ref().map(Page::open);
     pages[0].subscribe("room");

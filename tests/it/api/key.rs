@@ -6,14 +6,16 @@ use super::{KEYS, LARAVEL, OPERATOR, SETTINGS, problem, serve};
 use crate::support::{Request, Server};
 
 fn key(server: &Server, secret: &str) -> Value {
-    let response = Request::get(server.admin, "/api/v1/key").header("Authorization", format!("Bearer {secret}")).send();
+    let response =
+        Request::get(server.admin, "/api/v1/key").header("Authorization", format!("Bearer {secret}")).send();
     assert_eq!(response.status, 200, "{response:?}");
     response.json()
 }
 
 #[test]
 fn every_key_learns_its_own_scopes() {
-    let all = "[[api.keys]]\nname = \"all\"\nsecret = \"all-scopes-key-of-the-tests-32-bytes\"\nscopes = [\"*\"]\n";
+    let all =
+        "[[api.keys]]\nname = \"all\"\nsecret = \"all-scopes-key-of-the-tests-32-bytes\"\nscopes = [\"*\"]\n";
     let server = Server::start(|options| {
         options.config(&format!("{all}{KEYS}{SETTINGS}"));
     });

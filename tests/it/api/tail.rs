@@ -23,7 +23,8 @@ fn serve() -> Server {
 /// Follows the tail. What happens from now on is in it.
 fn follow(server: &Server, query: &str, secret: &str) -> Lines {
     let request = Request::get(server.admin, format!("/api/v1/tail{query}"));
-    let request = if secret.is_empty() { request } else { request.header("Authorization", format!("Bearer {secret}")) };
+    let request =
+        if secret.is_empty() { request } else { request.header("Authorization", format!("Bearer {secret}")) };
     let mut lines = request.lines();
     assert_eq!(lines.next().unwrap()["type"], "nodes");
     lines
@@ -69,7 +70,11 @@ fn connections_of_all_nodes_are_told_with_their_reasons() {
     join(&nodes[0], 8, "Sora", "chat:a").close();
     let mut here = join(&nodes[0], 7, "Aoi", "chat:b");
     let connected = next(&mut tail);
-    assert_eq!((&connected["node"], &connected["channel"]), (&name(&nodes[0]), &json!("chat:b")), "{connected}");
+    assert_eq!(
+        (&connected["node"], &connected["channel"]),
+        (&name(&nodes[0]), &json!("chat:b")),
+        "{connected}"
+    );
     assert_eq!(super::post(&nodes[1], "/disconnect", &json!({ "user": 7 })).status, 200);
     let mut closed = [next(&mut tail), next(&mut tail)];
     closed.sort_by_key(|line| line["channel"].to_string());
@@ -94,7 +99,10 @@ fn messages_and_refusals_are_told_and_their_data_only_to_a_key_for_it() {
     assert_eq!(next(&mut all)["type"], "connected");
     publish(&server, "news:1", &json!({ "message": "elsewhere" }));
     let elsewhere = next(&mut all);
-    assert_eq!((&elsewhere["channel"], &elsewhere["data"]), (&json!("news:1"), &json!(r#"{"message":"elsewhere"}"#)));
+    assert_eq!(
+        (&elsewhere["channel"], &elsewhere["data"]),
+        (&json!("news:1"), &json!(r#"{"message":"elsewhere"}"#))
+    );
 
     aoi.say(&json!({ "message": "x".repeat(3000) }));
     aoi.expect_sent();
@@ -200,7 +208,10 @@ fn a_tail_ends_with_its_key_and_there_are_not_too_many() {
     server.signal(Signal::HUP);
     for mut tail in tails {
         let ended = next(&mut tail);
-        assert_eq!((&ended["type"], &ended["reason"]), (&json!("ended"), &json!("the key is not valid any more")));
+        assert_eq!(
+            (&ended["type"], &ended["reason"]),
+            (&json!("ended"), &json!("the key is not valid any more"))
+        );
         assert!(tail.next().is_none());
     }
 }
