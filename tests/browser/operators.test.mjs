@@ -258,7 +258,7 @@ test("every view passes axe in both themes and languages, and fits a phone", asy
     await check(`${where}, overview`);
     for (const [hash, shown] of [
       ["#/channels", "tbody a"],
-      ["#/channels/chat%3Alobby", ".messages li"],
+      ["#/channels/chat%3Alobby", ".stored li"],
       ["#/connections", "tbody a"],
       ["#/users", "tbody a"],
       ["#/users/9", "tbody a"],

@@ -81,7 +81,7 @@ class Part {
 /** The latest messages, the newest first. */
 function messages(all) {
   if (!all.length) return h("p", { class: "empty" }, text("noMessageYet"));
-  return h("ol", { class: "messages", tabindex: "0", "aria-label": text("history") }, all.toReversed().map((message) => h(
+  return h("ol", { class: "stored", tabindex: "0", "aria-label": text("history") }, all.toReversed().map((message) => h(
     "li",
     {},
     h(
