@@ -204,6 +204,15 @@ final class InstallTest extends TestCase
         $this->assertFileExists("{$this->folder}/resources/js/components/YamabikoChat.jsx");
     }
 
+    public function test_the_port_of_the_old_server_stays(): void
+    {
+        $this->files(['.env' => "APP_WS_HOST=127.0.0.1\nAPP_WS_PORT=9001\nAPP_WS_JWT_SECRET='a&secret\$of#the old server of 32 bytes'\n"]);
+        $this->install('--stack=none');
+        $env = Dotenv::parse($this->read('.env'));
+        $this->assertSame(['ws://localhost:9001/ws', '9001'], [$env['APP_WS_URL'], $env['PUSHER_PORT']]);
+        $this->assertSame('a&secret$of#the old server of 32 bytes', $env['APP_WS_JWT_SECRET']);
+    }
+
     public function test_without_redis_the_application_publishes_over_http(): void
     {
         $this->files(['.env' => 'REDIS_PORT='.Ports::free()."\n"]);

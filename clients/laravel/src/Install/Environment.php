@@ -44,7 +44,7 @@ final class Environment
     private function values(EnvFile $env, bool $http): array
     {
         $values = [
-            'APP_WS_URL' => 'ws://localhost:8080/ws',
+            'APP_WS_URL' => 'ws://localhost:'.self::port($env).'/ws',
             'APP_WS_JWT_SECRET' => bin2hex(random_bytes(32)),
             'YAMABIKO__EVENTS__SECRET' => bin2hex(random_bytes(32)),
         ];
@@ -64,7 +64,8 @@ final class Environment
         }
         if ($env->get('PUSHER_APP_KEY') !== null) {
             if ($env->get('PUSHER_HOST') === null) {
-                $this->project->note('Kept the app of pusher.com in .env: set PUSHER_HOST=localhost, PUSHER_PORT=8080 and PUSHER_SCHEME=http to use it with Yamabiko');
+                $this->project->note('Kept the app of pusher.com in .env: set PUSHER_HOST=localhost, PUSHER_PORT='
+                    .self::port($env).' and PUSHER_SCHEME=http to use it with Yamabiko');
             }
 
             return $pages;
@@ -81,9 +82,15 @@ final class Environment
             'PUSHER_APP_KEY' => bin2hex(random_bytes(10)),
             'PUSHER_APP_SECRET' => bin2hex(random_bytes(20)),
             'PUSHER_HOST' => 'localhost',
-            'PUSHER_PORT' => '8080',
+            'PUSHER_PORT' => self::port($env),
             'PUSHER_SCHEME' => 'http',
             ...$pages,
         ];
+    }
+
+    /** The port of the server: that of the old server, or of Reverb, if .env has one. */
+    private static function port(EnvFile $env): string
+    {
+        return $env->get('YAMABIKO__SERVER__PORT') ?? $env->get('APP_WS_PORT') ?? $env->get('REVERB_SERVER_PORT') ?? '8080';
     }
 }
