@@ -149,7 +149,8 @@ impl ApiState {
         match set {
             None => {}
             Some(SetLogLevel::Configured) => {
-                if end_temporary_log_level(u64::MAX) {
+                let has_changed = end_temporary_log_level(u64::MAX);
+                if has_changed {
                     tracing::warn!("log.level is in force again");
                 }
             }
