@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::event::WebhookEvent;
 use super::{NativeEvents, Webhooks};
+use crate::message::ChannelName;
 
 /// How long webhooks that were replaced deliver what they have queued.
 const FINISH_WITHIN: Duration = Duration::from_secs(5 * 60);
@@ -70,6 +71,12 @@ impl ActiveWebhooks {
     #[must_use]
     pub fn native(&self) -> Option<Arc<NativeEvents>> {
         self.current.load().native().cloned()
+    }
+
+    /// Whether the application wants to know who is on a native channel.
+    #[must_use]
+    pub fn wants_users(&self, channel: &ChannelName) -> bool {
+        self.current.load().native().is_some_and(|native| native.wants_users(channel))
     }
 
     /// Sets how many events wait in the memory of this node, for webhooks and for the event stream.

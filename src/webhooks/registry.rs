@@ -109,7 +109,7 @@ impl Webhooks {
     /// Whether an app has a webhook.
     pub fn has(&self, app: &str) -> bool {
         match &self.native {
-            Some(native) if app == PRESENCE_APP => native.wants_presence(),
+            Some(native) if app == PRESENCE_APP => native.wants_any_users(),
             _ => self.of_apps.contains_key(app),
         }
     }
