@@ -37,6 +37,8 @@ impl ActiveWebhooks {
 
     /// Queues events for these webhooks from now on. The previous ones deliver what they have. Needs a tokio runtime.
     pub fn replace(&self, webhooks: Webhooks) {
+        self.current.load().replace_by(&webhooks);
+        webhooks.forget_measured();
         let before = self.current.swap(Arc::new(webhooks));
         let mut replaced = self.replaced();
         while replaced.tasks.try_join_next().is_some() {}
