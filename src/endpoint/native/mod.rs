@@ -10,6 +10,7 @@ mod replay_writer;
 mod reply;
 mod service;
 mod silent_presence;
+mod tail;
 mod websocket;
 
 use std::future::ready;
