@@ -148,11 +148,10 @@ impl ApiState {
     pub(super) fn own_log_level(&self, set: Option<SetLogLevel>) -> Option<Part<NodeLogLevel>> {
         match set {
             None => {}
-            Some(SetLogLevel::Configured) => {
-                if end_temporary_log_level(u64::MAX) {
-                    tracing::warn!("log.level is in force again");
-                }
+            Some(SetLogLevel::Configured) if end_temporary_log_level(u64::MAX) => {
+                tracing::warn!("log.level is in force again");
             }
+            Some(SetLogLevel::Configured) => {}
             Some(SetLogLevel::Until { level, until }) => {
                 // Before, so that it is logged whatever the new level is.
                 tracing::warn!(level, until, "the log level changes");

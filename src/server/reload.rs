@@ -144,7 +144,7 @@ impl Parts {
         self.retention.set(retention(&settings.channels, &apps, self.retention.channel_bytes()));
         self.laravel_messages.set_apps(apps.clone());
         self.broker.keep_topics(self.laravel_messages.topics());
-        let had_members = self.webhooks.has(PRESENCE_APP);
+        let told_of_users = self.webhooks.has(PRESENCE_APP);
         if replaces_webhooks {
             let before = self.webhooks.native();
             let new = start_webhooks(settings, &apps, &self.broker, &self.metrics, before.as_deref());
@@ -154,7 +154,7 @@ impl Parts {
         // Before connections of new apps come.
         let has_members = self.webhooks.has(PRESENCE_APP);
         self.channels.set_apps(rules(&apps, has_members.then_some(&self.encoder)));
-        if replaces_webhooks && (had_members || has_members) {
+        if replaces_webhooks && (told_of_users || has_members) {
             self.native.silent_presence.review();
         }
         self.api.apps.store(Arc::new(apps.clone()));

@@ -88,15 +88,7 @@ pub async fn run(
     refresh_keys(&authenticator, &metrics);
     let max_token_age = settings.auth.max_token_age;
     let revoker = Revoker::start(&authenticator, broker.clone(), hub.clone(), metrics.clone(), max_token_age);
-    let relay = Relay {
-        native: native.clone(),
-        hub: hub.clone(),
-        channels: channels.clone(),
-        histories: histories.clone(),
-        revoker: revoker.clone(),
-        metrics: metrics.clone(),
-    };
-    tokio::spawn(relay.run(inbound));
+    start_relay(inbound, &native, &hub, &channels, &histories, &revoker, &metrics);
 
     let measure = Levels::new(&hub, &broker, &channels, &metrics).measure();
     let descriptors = Descriptors::of_process();
@@ -226,6 +218,27 @@ fn broker(
         metrics.clone(),
     )?;
     Ok((Arc::new(broker), inbound))
+}
+
+/// Delivers what the broker has.
+fn start_relay(
+    inbound: UnboundedReceiver<Inbound>,
+    native: &Arc<Native>,
+    hub: &Arc<Hub>,
+    channels: &Arc<Channels>,
+    histories: &Arc<Histories>,
+    revoker: &Arc<Revoker>,
+    metrics: &Arc<Metrics>,
+) {
+    let relay = Relay {
+        native: native.clone(),
+        hub: hub.clone(),
+        channels: channels.clone(),
+        histories: histories.clone(),
+        revoker: revoker.clone(),
+        metrics: metrics.clone(),
+    };
+    tokio::spawn(relay.run(inbound));
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is a room that the endpoint works with")]
