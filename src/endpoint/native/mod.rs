@@ -9,6 +9,8 @@ mod renewal;
 mod replay_writer;
 mod reply;
 mod service;
+mod silent_presence;
+mod tail;
 mod websocket;
 
 use std::future::ready;
@@ -23,6 +25,7 @@ use axum::routing::get;
 pub use gate_queues::GateQueues;
 pub use presence::Presence;
 pub use service::NativeService;
+pub use silent_presence::SilentPresence;
 pub use websocket::NativeEndpoint;
 
 /// `/ws` and `/`. `landing` answers those who open `/` without a WebSocket client.
