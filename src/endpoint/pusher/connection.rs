@@ -277,6 +277,10 @@ impl PusherConnection {
         if !inner.session.is_joining(&channel, ticket) {
             return false;
         }
+        if self.begins_nowhere(inner, &channel) {
+            self.handle.outbox().close(&close::UNAVAILABLE);
+            return false;
+        }
         let position;
         (*recovering, position) = self.begin_recovery(inner, &channel);
         let joined = Joined { members, cached: last_event, position };

@@ -66,6 +66,14 @@ impl PusherConnection {
         (Some(recovering), position(since))
     }
 
+    /// Whether nobody can say where a client that subscribes to a channel now would begin: this node has not asked the store yet. If the
+    /// client came back elsewhere, it would miss something and nobody would know.
+    pub(super) fn begins_nowhere(&self, inner: &Inner, channel: &ChannelName) -> bool {
+        (inner.recovery.is_some() || self.tells_positions())
+            && self.channels().has_history(inner.app_id(), channel)
+            && self.channels().delivered_on(inner.app_id(), channel).is_none()
+    }
+
     pub(super) fn tells_positions(&self) -> bool {
         self.handle.outbox().format().encoding == ENCODING_WITH_IDS
     }

@@ -87,6 +87,28 @@ fn a_session_is_not_begun_anew_while_it_cannot_be_looked_up() {
 }
 
 #[test]
+fn nobody_begins_on_a_node_that_has_not_reached_redis() {
+    let apps = apps("").replace("\"private-h.*\"", "\"private-h.*\", \"h.*\"");
+    let server = Server::start(|options| {
+        options.set("redis.url", "redis://127.0.0.1:1").config(&apps);
+    });
+    let subscribe = |path: &str, query: &str| {
+        let target = format!("/app/{path}?protocol=7&client=js&version=8.4.0&flash=false{query}");
+        let mut client = connect(&server, &target);
+        assert_eq!(client.expect_json()["event"], "pusher:connection_established");
+        client.send_json(&json!({ "event": "pusher:subscribe", "data": { "channel": "h.1" } }));
+        client
+    };
+    // Elsewhere it would not be known what this page has missed.
+    assert_eq!(
+        subscribe("page", "&recovery=2").expect_close(),
+        (4100, "unavailable, reconnect later".to_owned())
+    );
+    // Nothing is promised to this one.
+    assert_eq!(subscribe("page", "").expect_json()["event"], "pusher_internal:subscription_succeeded");
+}
+
+#[test]
 fn the_session_that_was_begun_last_counts_after_an_outage() {
     let redis = RedisServer::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
