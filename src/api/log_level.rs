@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use utoipa::ToSchema;
 
 use super::listing::{Entry, PageEnd, Part, merge};
-use super::node_query::NodeQuery;
+use super::node_query::{NodeQuery, SetLogLevel};
 use super::problem::Problems;
 use super::request::ApiJson;
 use super::{ApiState, Caller, Problem};
@@ -53,14 +53,6 @@ pub(super) struct NodeLogLevel {
     /// The Unix second at which `log.level` of the settings returns. It is missing while that is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<u64>,
-}
-
-/// What a node sets.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum SetLogLevel {
-    Until { level: String, until: u64 },
-    Configured,
 }
 
 impl Entry for NodeLogLevel {

@@ -18,6 +18,7 @@ mod members;
 mod node_query;
 mod node_tails;
 mod nodes;
+mod own_tail;
 mod page;
 mod problem;
 mod publish;

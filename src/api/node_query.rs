@@ -9,7 +9,6 @@ use tokio::time::timeout;
 
 use super::ApiState;
 use super::listing::{Entry, Part};
-use super::log_level::SetLogLevel;
 use super::tail_line::TailFilter;
 use crate::message::{NodeName, SocketId, UserId};
 
@@ -64,6 +63,14 @@ pub(super) enum ConnectionFilter {
         app: Option<String>,
         name: String,
     },
+}
+
+/// The log level that a node sets.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SetLogLevel {
+    Until { level: String, until: u64 },
+    Configured,
 }
 
 impl ApiState {
