@@ -1,4 +1,4 @@
-//! Metrics and logs. A leaf: it imports no other room.
+//! Metrics, logs and traces. A leaf: it imports no other room.
 
 mod delivery_timer;
 mod kind_messages;
@@ -18,6 +18,7 @@ mod removed_keys;
 mod settings;
 mod text_fields;
 mod token_metrics;
+mod traces;
 mod traffic;
 
 pub use delivery_timer::{DeliveryTimer, MessageTimes};
@@ -37,4 +38,5 @@ pub use prometheus_client::metrics::histogram::Histogram;
 pub use removed_keys::RemovedKeys;
 pub use settings::{LogFormat, Settings};
 pub use token_metrics::TokenMetrics;
+pub use traces::{Span, SpanKind, Tracer, TracingSettings};
 pub use traffic::{BusiestNames, Rate, Traffic};
