@@ -21,7 +21,7 @@ pub struct TraceContext {
 pub struct InvalidTraceContext;
 
 /// The name of the header, and of the key in JSON.
-pub const TRACEPARENT: &str = "traceparent";
+pub(crate) const TRACEPARENT: &str = "traceparent";
 
 impl TraceContext {
     /// A new trace that is recorded.
@@ -96,7 +96,7 @@ impl Serialize for TraceContext {
 }
 
 /// Reads a field that may have a `traceparent`, as [`TraceContext::read_sampled`] does.
-pub fn deserialize_sampled<'de, D: Deserializer<'de>>(
+pub(crate) fn deserialize_sampled<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Box<TraceContext>>, D::Error> {
     let text = Option::<Cow<'de, str>>::deserialize(deserializer)?;

@@ -80,7 +80,7 @@ mod tests {
         let [of_node] = &request.resource_spans[..] else { panic!("{request:?}") };
         let names = of_node.resource.as_ref().unwrap().attributes.iter().map(|attribute| &*attribute.key);
         assert!(names.eq(["service.name", "service.version", "service.instance.id"]));
-        assert_eq!(of_node.scope_spans[0].spans[0].parent_span_id, []);
+        assert!(of_node.scope_spans[0].spans[0].parent_span_id.is_empty());
     }
 
     const GOLDEN: &str = concat!(
