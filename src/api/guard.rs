@@ -16,25 +16,31 @@ use crate::trace_context::{TRACEPARENT, TraceContext};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RequestTrace(pub(super) Option<TraceContext>);
 
-/// Guards routes: a request needs a key with this scope.
+/// Guards routes: a request needs a key with this scope. `None`: any key.
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     pub(super) access: Access,
-    pub(super) scope: Scope,
+    pub(super) scope: Option<Scope>,
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// Passes a permitted request on, with its [`Caller`](super::Caller) and its [`RequestTrace`] as extensions. Counts every request.
+/// Passes a permitted request on, with its [`Caller`](super::Caller), the [`Access`] and its [`RequestTrace`] as extensions. Counts every
+/// request.
 pub(super) async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = matched.as_deref().and_then(|path| path.split_once("/api/v1")).map_or("", |(_, route)| route);
-    let (key, response) = match guard.access.check(request.headers(), guard.scope) {
+    let checked = match guard.scope {
+        Some(scope) => guard.access.check(request.headers(), scope),
+        None => guard.access.identify(request.headers()),
+    };
+    let (key, response) = match checked {
         Ok(caller) => {
             let key = caller.name().to_owned();
             let span = start_span(&guard.metrics, &request, route, &key);
             request.extensions_mut().insert(RequestTrace(span.as_ref().map(Span::context)));
             request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(guard.access);
             let response = next.run(request).await;
             end_span(span, &response);
             (key, response)

@@ -8,7 +8,9 @@ use crate::history::{Content, Entry};
 use crate::hub::{Hub, InFlight};
 use crate::message::{Audience, ChannelName, Dispatch, Event, Frame, Position, Stored};
 use crate::protocol::native::{ENCODING, Native, WITH_GAPS, encode_gap_while_connected};
-use crate::telemetry::{DeliveryTimer, KindMessages, Metrics, Reason, RemovedKeys, Span, SpanKind, logged};
+use crate::telemetry::{
+    DeliveryTimer, KindMessages, Metrics, Reason, RemovedKeys, Span, SpanKind, TailEvent, TailKind, logged,
+};
 use crate::tokens::Revoker;
 
 /// Maximum dispatches taken from the broker at a time.
@@ -151,6 +153,7 @@ impl Relay {
         counters: &mut Counters,
     ) {
         self.metrics.traffic.count(event.channel.as_str(), || Some(event.sender.id.to_text().into_owned()));
+        self.metrics.tail.tell(|| tail_event(TailKind::Published, event).with_data(&event.data));
         self.native.with_kind(&event.channel, |kind| {
             if let Some(group) = counters.messages.count(kind) {
                 in_flight.set_group(|| group.clone());
@@ -201,6 +204,8 @@ impl Relay {
             Err(_) => "invalid_target",
         };
         self.metrics.broker_dropped.get_or_create(&Reason::new(dropped)).inc();
+        let reason = Some(dropped.into());
+        self.metrics.tail.tell(|| TailEvent { reason, ..tail_event(TailKind::Dropped, event) });
         tracing::warn!(
             channel = event.channel.as_str(),
             sender = logged(event.sender.id.form()),
@@ -208,6 +213,17 @@ impl Relay {
             "message dropped"
         );
         None
+    }
+}
+
+/// For operators who watch.
+fn tail_event(kind: TailKind, event: &Event) -> TailEvent {
+    TailEvent {
+        kind,
+        protocol: "native",
+        channel: Some(event.channel.as_str().into()),
+        user: Some(event.sender.id.to_text().into()),
+        ..TailEvent::default()
     }
 }
 

@@ -13,6 +13,7 @@ use super::latency_metrics::LatencyMetrics;
 use super::level_metrics::LevelMetrics;
 use super::log_metrics::LogMetrics;
 use super::process_metrics::ProcessMetrics;
+use super::tail::Tail;
 use super::token_metrics::TokenMetrics;
 use super::traces::{Tracer, TracingSettings};
 use super::traffic::Traffic;
@@ -26,6 +27,8 @@ pub struct Metrics {
     pub traffic: Traffic,
     /// Empty until traces are started.
     tracer: OnceLock<Tracer>,
+    /// What `/api/v1/events` shows.
+    pub tail: Tail,
     pub connections: Gauge,
     /// The most connections that this node takes.
     pub connections_limit: Gauge,
@@ -120,6 +123,7 @@ impl Metrics {
         let metrics = Self {
             tokens: TokenMetrics::new(ours),
             traffic: Traffic::default(),
+            tail: Tail::default(),
             latency: LatencyMetrics::new(ours),
             levels: LevelMetrics::new(ours),
             channel_messages: metric!("channel_messages", "Messages received for delivery, by kind or app"),

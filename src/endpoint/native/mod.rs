@@ -9,6 +9,7 @@ mod renewal;
 mod replay_writer;
 mod reply;
 mod service;
+mod tail;
 mod websocket;
 
 use std::future::ready;

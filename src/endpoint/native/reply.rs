@@ -1,12 +1,14 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::hub::Outbox;
+use crate::hub::{ConnectionId, Outbox};
 use crate::protocol::native::{Acknowledgement, MessageRef, REFUSED, encode_acknowledgement, encode_refused};
-use crate::telemetry::{Metrics, Reason};
+use crate::telemetry::{Metrics, Reason, TailEvent, TailKind};
 
 /// The answer that a client's message waits for.
 #[derive(Debug)]
 pub(super) struct Reply {
+    connection: ConnectionId,
     outbox: Arc<Outbox>,
     limit: usize,
     message_ref: Option<MessageRef>,
@@ -17,6 +19,7 @@ pub(super) struct Reply {
 impl Reply {
     /// From now on, a message of this many bytes is unanswered. `limit`: see [`Outbox::push`].
     pub(super) fn new(
+        connection: ConnectionId,
         outbox: Arc<Outbox>,
         limit: usize,
         message_ref: Option<MessageRef>,
@@ -24,7 +27,7 @@ impl Reply {
         metrics: Arc<Metrics>,
     ) -> Self {
         outbox.asked(bytes);
-        Self { outbox, limit, message_ref, bytes, metrics }
+        Self { connection, outbox, limit, message_ref, bytes, metrics }
     }
 
     pub(super) fn message_ref(&self) -> Option<&MessageRef> {
@@ -33,6 +36,9 @@ impl Reply {
 
     pub(super) fn acknowledge(self, acknowledgement: Acknowledgement) {
         self.outbox.answered(self.bytes);
+        if let Err(reason) = acknowledgement {
+            self.tell_refused(|| reason.code().into());
+        }
         acknowledge(acknowledgement, self.message_ref(), &self.outbox, self.limit, &self.metrics);
     }
 
@@ -40,7 +46,19 @@ impl Reply {
     pub(super) fn refuse(self, message: &str) {
         self.outbox.answered(self.bytes);
         self.metrics.messages_refused.get_or_create(&Reason::new(REFUSED)).inc();
+        self.tell_refused(|| format!("{REFUSED}: {message}").into());
         self.outbox.push(&encode_refused(message, self.message_ref()), self.limit);
+    }
+
+    /// Tells operators who watch. What the message was about, the connection says.
+    fn tell_refused(&self, reason: impl FnOnce() -> Cow<'static, str>) {
+        self.metrics.tail.tell(|| TailEvent {
+            kind: TailKind::Refused,
+            protocol: "native",
+            connection: Some(self.connection),
+            reason: Some(reason()),
+            ..TailEvent::default()
+        });
     }
 }
 

@@ -11,11 +11,12 @@ use super::presence::{Membership, Presence};
 use super::presence_handler::PresenceHandler;
 use super::recovery::Recovery;
 use super::service::NativeService;
+use super::tail::tail_event;
 use crate::auth::{Identity, Settings, TokenRejectReason};
 use crate::hub::{Connection, Hub, Outbox, WireFormat};
 use crate::message::{Frame, Sender};
 use crate::protocol::native::{ENCODING, WITH_GAPS, close};
-use crate::telemetry::{Protocol, logged};
+use crate::telemetry::{Protocol, TailEvent, TailKind, logged};
 use crate::transport::{self, NewConnections, Rejection, accept, serve};
 use crate::unix_time::unix_time;
 
@@ -103,6 +104,10 @@ impl NativeEndpoint {
             connection.outbox().close(&close::REVOKED);
         }
         context.on_connected();
+        context.metrics.tail.tell(|| TailEvent {
+            address: client,
+            ..tail_event(TailKind::Connected, connection.id(), &identity.id, Some(&identity.channel))
+        });
         tracing::info!(
             connection = connection.id(),
             user = logged(identity.id.form()),

@@ -24,7 +24,7 @@ pub mod tls_proxy;
 mod token;
 
 pub use client::Client;
-pub use http::{Request, Response};
+pub use http::{Lines, Request, Response};
 pub use raw::{Frame, Raw};
 pub use server::{Exit, Options, Server};
 pub use token::{SECRET, claims, token};
