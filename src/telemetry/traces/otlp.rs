@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use crate::telemetry::SpanKind;
 
-    /// As the project of OpenTelemetry encodes the same span with its own types.
+    /// Written field by field, with the tags of the specification.
     #[test]
     fn golden_request() {
         let parent: TraceContext = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();
