@@ -147,12 +147,10 @@ impl ApiState {
     /// Sets and tells the level of this node. `None`: it is not valid here.
     pub(super) fn own_log_level(&self, set: Option<SetLogLevel>) -> Option<Part<NodeLogLevel>> {
         match set {
-            None => {}
-            Some(SetLogLevel::Configured) => {
-                if end_temporary_log_level(u64::MAX) {
-                    tracing::warn!("log.level is in force again");
-                }
+            Some(SetLogLevel::Configured) if end_temporary_log_level(u64::MAX) => {
+                tracing::warn!("log.level is in force again");
             }
+            None | Some(SetLogLevel::Configured) => {}
             Some(SetLogLevel::Until { level, until }) => {
                 // Before, so that it is logged whatever the new level is.
                 tracing::warn!(level, until, "the log level changes");

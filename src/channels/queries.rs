@@ -123,6 +123,12 @@ impl Channels {
         self.state().apps.get(app).map_or_else(Vec::new, |state| state.view.members(channel))
     }
 
+    /// Whether the application wants events of the users on a native channel, so that the engine knows them.
+    #[must_use]
+    pub fn knows_users(&self, native: &ChannelName) -> bool {
+        self.webhooks.wants_users(native)
+    }
+
     /// An app's connections in the cluster.
     #[must_use]
     pub fn connections(&self, app: &str) -> u64 {

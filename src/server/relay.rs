@@ -95,13 +95,10 @@ impl Relay {
             self.tell_gap(channel);
             self.channels.tell_gap(channel);
         }
-        for (channel, entry) in missed {
-            self.histories.set_delivered_before(entry.number);
-            match &entry.content {
-                Content::Native(event) => self.deliver(event, Some(&entry), InFlight::default(), counters),
-                Content::App(event) => self.channels.deliver_missed(&channel, event, &entry),
-            }
-        }
+        self.histories.publish_missed(missed, |channel, entry| match &entry.content {
+            Content::Native(event) => self.deliver(event, Some(entry), InFlight::default(), counters),
+            Content::App(event) => self.channels.deliver_missed(channel, event, entry),
+        });
         self.set_delivered();
     }
 

@@ -71,6 +71,7 @@ pub fn set_temporary_log_level(level: &str, until: u64) -> Result<(), LogFilterE
 }
 
 /// Returns to `log.level`, unless what replaces it lasts longer than this Unix second. Returns whether anything has changed.
+#[must_use]
 pub fn end_temporary_log_level(now: u64) -> bool {
     let mut levels = levels();
     if levels.temporary.as_ref().is_none_or(|(_, until)| *until > now) {

@@ -27,7 +27,7 @@ pub use delivery_timer::{DeliveryTimer, MessageTimes};
 pub use kind_messages::KindMessages;
 pub use labels::{
     ApiCall, ApiRequest, ChannelGroup, Endpoint, KindLabel, Protocol, Reason, Route, WebhookCall,
-    WebhookQueueLabel,
+    WebhookLabel, WebhookQueueLabel,
 };
 pub use latency_metrics::{DurationHistogram, Durations, LatencyMetrics};
 pub use level_metrics::LevelMetrics;

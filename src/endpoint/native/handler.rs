@@ -169,6 +169,14 @@ impl ConnectionHandler for NativeHandler {
     }
 }
 
+impl Drop for NativeHandler {
+    fn drop(&mut self) {
+        if let Some(channel) = self.channel() {
+            self.service.silent_presence.withdraw(self.connection.id(), channel);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ mod renewal;
 mod replay_writer;
 mod reply;
 mod service;
+mod silent_presence;
 mod tail;
 mod websocket;
 
@@ -24,6 +25,7 @@ use axum::routing::get;
 pub use gate_queues::GateQueues;
 pub use presence::Presence;
 pub use service::NativeService;
+pub use silent_presence::SilentPresence;
 pub use websocket::NativeEndpoint;
 
 /// `/ws` and `/`. `landing` answers those who open `/` without a WebSocket client.

@@ -118,6 +118,7 @@ impl NativeEndpoint {
         let sender = Sender { name: identity.name, id: identity.id };
         if let (Some(events), true) = (&*self.service.events.load(), admitted.is_some()) {
             events.connected(connection.id(), &identity.channel, &sender);
+            self.service.silent_presence.announce(connection.id(), &identity.channel, &sender);
         }
         let handler = NativeHandler::new(self.service.clone(), connection, sender, admitted);
         let expires_at = self.service.close_on_expiry.then_some(identity.expires_at);
