@@ -1,4 +1,4 @@
-//! Where the requests of a webhook or a gate go.
+//! Where the requests of a webhook, a gate or the exporter of traces go.
 
 use std::collections::BTreeMap;
 

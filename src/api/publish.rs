@@ -6,12 +6,15 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::guard::RequestTrace;
 use super::problem::Problems;
 use super::published_message::{Checked, Message};
 use super::request::ApiJson;
 use super::{ApiState, Caller, Problem};
 use crate::broker::PublishError;
-use crate::message::Position;
+use crate::message::{Dispatch, Position, Publication};
+use crate::telemetry::{Span, SpanKind};
+use crate::trace_context::TraceContext;
 
 /// The message has been accepted. If the channel has a history, it is stored.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,23 +44,27 @@ pub(super) struct Published {
 pub(super) async fn publish(
     State(state): State<Arc<ApiState>>,
     Extension(caller): Extension<Caller>,
+    Extension(RequestTrace(trace)): Extension<RequestTrace>,
     ApiJson(message): ApiJson<Box<RawValue>>,
 ) -> Result<Json<Published>, Problem> {
     let message = Checked::read(&message, &state)?;
     tracing::debug!(key = caller.name(), channel = message.channel(), "publishing over the API");
-    Ok(Json(send(message, &state).await?))
+    Ok(Json(send(message, &state, trace).await?))
 }
 
 /// Queues a message at once. The future waits until the broker has accepted it.
 pub(super) fn send(
     message: Checked,
     state: &ApiState,
+    trace: Option<TraceContext>,
 ) -> impl Future<Output = Result<Published, PublishError>> + Send + use<> {
     let (accepted, omitted) = match message {
-        Checked::Native { publication, omitted } => {
-            (Accepted::Native(state.broker.publish_and_wait(publication)), omitted)
+        Checked::Native { mut publication, omitted } => {
+            let span = trace_native(&mut publication, state, trace);
+            (Accepted::Native(state.broker.publish_and_wait(publication), span), omitted)
         }
-        Checked::App { event, idempotency_key } => {
+        Checked::App { mut event, idempotency_key } => {
+            event.trace = trace.map(Box::new);
             let is_single = event.channels.len() == 1;
             let accepted = state.channels.broadcast(&event, idempotency_key.as_deref());
             (Accepted::App(accepted, is_single), Vec::new())
@@ -65,15 +72,34 @@ pub(super) fn send(
     };
     async move {
         let position = match accepted {
-            Accepted::Native(accepted) => accepted.await?,
+            Accepted::Native(accepted, span) => {
+                let accepted = accepted.await;
+                Span::end(span, accepted.as_ref().err());
+                accepted?
+            }
             Accepted::App(accepted, is_single) => accepted.await?.filter(|_| is_single),
         };
         Ok(Published { ok: true, position: position.as_ref().map(Position::to_string), omitted })
     }
 }
 
+/// Makes a native message a part of the trace of its request. Returns the span of its publication.
+fn trace_native(
+    publication: &mut Publication,
+    state: &ApiState,
+    trace: Option<TraceContext>,
+) -> Option<Span> {
+    let Dispatch::Event(event) = &mut publication.dispatch else { return None };
+    let tracer = state.context.metrics.tracer();
+    let mut span = tracer.child(SpanKind::Producer, "publish", trace.as_ref())?;
+    state.native.with_kind(&event.channel, |kind| span.set("yamabiko.kind", kind));
+    span.set_channel(event.channel.as_str());
+    event.trace = Some(Box::new(span.context()));
+    Some(span)
+}
+
 /// The two ways to publish.
 enum Accepted<N, A> {
-    Native(N),
+    Native(N, Option<Span>),
     App(A, bool),
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::guard::RequestTrace;
 use super::problem::Problems;
 use super::publish::{Published, send};
 use super::published_message::{Checked, Message};
@@ -59,6 +60,7 @@ pub(super) enum BatchResult {
 pub(super) async fn publish_batch(
     State(state): State<Arc<ApiState>>,
     Extension(caller): Extension<Caller>,
+    Extension(RequestTrace(trace)): Extension<RequestTrace>,
     ApiJson(Batch { messages }): ApiJson<Batch>,
 ) -> Result<Json<BatchResults>, Problem> {
     if !(1..=MAX_MESSAGES).contains(&messages.len()) {
@@ -70,7 +72,7 @@ pub(super) async fn publish_batch(
     let sent: Vec<_> = messages
         .iter()
         .map(|message| match Checked::read(message, &state) {
-            Ok(message) => Either::Left(send(message, &state)),
+            Ok(message) => Either::Left(send(message, &state, trace)),
             Err(problem) => Either::Right(ready(problem)),
         })
         .collect();

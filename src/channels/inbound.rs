@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::Channels;
 use super::apply::Now;
 use super::pending::Joined;
+use super::publish::describe;
 use super::state::State;
 use super::wire::ClusterMessage;
 use crate::broker::SubscriptionId;
@@ -17,7 +18,7 @@ use crate::message::{
     Audience, Broadcast, ChannelName, CloseReason, Encoding, Frame, InvalidBroadcast, Notice, Position,
     Revocation, Signal, Stored,
 };
-use crate::telemetry::{ChannelGroup, Reason, TailEvent, TailKind, logged};
+use crate::telemetry::{ChannelGroup, Reason, Span, SpanKind, TailEvent, TailKind, logged};
 
 impl Channels {
     /// Handles a signal. `stored` says where it was stored. Returns a revocation, which is
@@ -81,6 +82,8 @@ impl Channels {
             index += 1;
             stored.position(index - 1).is_none()
         });
+        // The first channel has the span of the event.
+        event.trace = event.trace.filter(|_| stored.position(0).is_none());
         if !event.channels.is_empty() {
             self.deliver(event, None, hold, false);
         }
@@ -206,6 +209,9 @@ impl Channels {
         hold.set_group(|| ChannelGroup::of_app(&event.app));
         // Each channel has frames with their own copy of the data.
         hold.grow(event.channels.len().saturating_sub(1).saturating_mul(event.data.len()));
+        if let Some(span) = self.span(&event) {
+            hold.set_span(span);
+        }
         let count = event.channels.len();
         let event = Arc::new(event);
         for (index, channel) in (0..).zip(&event.channels) {
@@ -231,8 +237,28 @@ impl Channels {
         if let Some(channel) = event.channels.iter().find(|channel| channel.as_str() == scoped.unscoped()) {
             self.count_event(&event.app);
             let last_events = self.lock_last_events(event, channel, false);
-            self.publish(event, channel, scoped, Some(entry), InFlight::default(), last_events);
+            let mut hold = InFlight::default();
+            if event.channels.first() == Some(channel)
+                && let Some(span) = self.span(event)
+            {
+                hold.set_span(span);
+            }
+            self.publish(event, channel, scoped, Some(entry), hold, last_events);
         }
+    }
+
+    /// The span of the delivery on this node, if the event is traced and has a subscriber here.
+    fn span(&self, event: &Broadcast) -> Option<Span> {
+        let parent = event.trace.as_deref()?;
+        let scoped = event.channels.iter().map(|channel| ChannelName::scoped(&event.app, channel.as_str()));
+        let subscribers: usize = scoped.map(|channel| self.hub.subscribers(&channel)).sum();
+        if subscribers == 0 {
+            return None;
+        }
+        let mut span = self.metrics.tracer().child(SpanKind::Consumer, "deliver", Some(parent))?;
+        describe(event, &mut span);
+        span.set_number("yamabiko.subscribers", subscribers);
+        Some(span)
     }
 
     fn count_event(&self, app: &str) {

@@ -6,6 +6,7 @@ use super::wire::{ClusterMessage, EventMessage};
 use crate::broker::PublishError;
 use crate::cluster::encode;
 use crate::message::{Broadcast, ChannelName, Dispatch, Position, Publication, Retained, UserId};
+use crate::telemetry::{Span, SpanKind};
 use crate::webhooks::WebhookEvent;
 
 /// The signal that delivers an event on all nodes, whichever node publishes it. Equal events have equal signals.
@@ -25,9 +26,16 @@ impl Channels {
         event: &Broadcast,
         idempotency_key: Option<&str>,
     ) -> impl Future<Output = Result<Option<Position>, PublishError>> + Send + use<> {
-        let mut publication = self.encode_event(event);
+        let tracer = self.metrics.tracer();
+        let span = tracer.child(SpanKind::Producer, "publish", event.trace.as_deref());
+        let (mut publication, span) = self.encode_traced(event, span);
         publication.idempotency_key = idempotency_key.map(|key| scoped_key(&event.app, key));
-        self.broker.publish_and_wait(publication)
+        let accepted = self.broker.publish_and_wait(publication);
+        async move {
+            let result = accepted.await;
+            Span::end(span, result.as_ref().err());
+            result
+        }
     }
 
     /// Publishes a client event to all subscribers except its sender, and queues its webhook if the broker accepts it. `answer`
@@ -37,13 +45,17 @@ impl Channels {
         event: Broadcast,
         answer: impl FnOnce(Result<(), PublishError>) + Send + 'static,
     ) {
-        let (channels, signal) = (self.clone(), self.encode_event(&event));
+        let span = self.metrics.tracer().root(SpanKind::Producer, "publish");
+        let trace = span.as_ref().map(|span| Box::new(span.context()));
+        let (signal, span) = self.encode_traced(&event, span);
+        let channels = self.clone();
         let receipt = move |result: Result<_, PublishError>| {
             let result = result.map(drop);
+            Span::end(span, result.as_ref().err());
             answer(result);
-            let Broadcast { app, channels: names, event, data, except, user_id } = event;
+            let Broadcast { app, channels: names, event, data, except, user_id, .. } = event;
             if let (Ok(()), Some(channel), Some(socket_id)) = (result, names.into_iter().next(), except) {
-                let event = WebhookEvent::ClientEvent { channel, event, data, socket_id, user_id };
+                let event = WebhookEvent::ClientEvent { channel, event, data, socket_id, user_id, trace };
                 channels.webhooks.push(&app, &event);
             }
         };
@@ -57,6 +69,14 @@ impl Channels {
         user: &UserId,
     ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
         self.send(&ClusterMessage::Terminate { app: app.clone(), user: user.clone() })
+    }
+
+    /// The event as it is published, as a part of the span of its publication, if there is one.
+    fn encode_traced(&self, event: &Broadcast, span: Option<Span>) -> (Publication, Option<Span>) {
+        let Some(mut span) = span else { return (self.encode_event(event), None) };
+        describe(event, &mut span);
+        let trace = Some(Box::new(span.context()));
+        (self.encode_event(&Broadcast { trace, ..event.clone() }), Some(span))
     }
 
     fn encode_event(&self, event: &Broadcast) -> Publication {
@@ -73,6 +93,15 @@ impl Channels {
             Some(Retained { index, channel, retention })
         });
         retained.collect()
+    }
+}
+
+/// Says in the span of an event where it goes.
+pub(super) fn describe(event: &Broadcast, span: &mut Span) {
+    span.set("yamabiko.app", &*event.app);
+    span.set_channel(event.channels.first().map_or("", ChannelName::as_str));
+    if event.channels.len() > 1 {
+        span.set_number("yamabiko.channels", event.channels.len());
     }
 }
 

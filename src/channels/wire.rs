@@ -219,6 +219,7 @@ mod tests {
             data: "{}".into(),
             except: None,
             user_id: None,
+            trace: None,
         };
         let last = LastEventOf {
             app: "1".into(),

@@ -12,6 +12,7 @@ use crate::message::ChannelName;
 use crate::protocol::pusher::Apps;
 use crate::telemetry;
 use crate::transport::OriginPattern;
+use crate::webhook_target::InvalidWebhook;
 
 const NO_CREDENTIALS: &str = "is not set and there is no Pusher app, so no client could connect; set \
                               YAMABIKO__AUTH__SECRET or APP_WS_JWT_SECRET to the secret that Laravel signs with, or, \
@@ -32,6 +33,7 @@ pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     checks.pusher();
     checks.events();
     checks.log();
+    checks.tracing();
     let problems = checks.problems;
     let warnings = warnings::of(config);
     config.warnings.extend(warnings);
@@ -218,6 +220,27 @@ impl Checks<'_> {
         }
         if server.events.stream_entries == 0 {
             self.problem("events", "stream_entries", "must be at least 1");
+        }
+    }
+
+    fn tracing(&mut self) {
+        let tracing = &self.config.settings.server.tracing;
+        if let Some(Err(error)) = tracing.target() {
+            match error {
+                InvalidWebhook::Url => {
+                    let message = "is not a URL of http or https; write it as \"http://127.0.0.1:4318\"";
+                    self.problem("tracing", "endpoint", message);
+                }
+                InvalidWebhook::TwoAuthorizations => {
+                    let message =
+                        "has user:password@ beside an Authorization in tracing.headers; remove one of them";
+                    self.problem("tracing", "endpoint", message);
+                }
+                other => self.problem("tracing", "headers", other.to_string()),
+            }
+        }
+        if !(0.0..=1.0).contains(&tracing.sample) {
+            self.problem("tracing", "sample", format!("must be from 0 to 1, not {}", tracing.sample));
         }
     }
 

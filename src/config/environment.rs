@@ -234,6 +234,10 @@ fn parse(kind: SettingType, text: &str) -> Result<ValueKind, String> {
         SettingType::Integer => {
             text.trim().parse::<i64>().map(ValueKind::from).map_err(|_| "a whole number".to_owned())
         }
+        SettingType::Number => {
+            let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+            number.map(ValueKind::from).ok_or_else(|| "a number".to_owned())
+        }
         SettingType::Boolean => match text.trim().to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Ok(ValueKind::from(true)),
             "false" | "0" | "no" | "off" => Ok(ValueKind::from(false)),

@@ -39,6 +39,7 @@ impl Key {
                 | ("", "apps" | "webhooks")
                 | ("pusher", "webhooks")
                 | ("events", "secret")
+                | ("tracing", "endpoint" | "headers")
                 | ("channels", "gate")
         )
     }

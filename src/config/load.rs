@@ -142,7 +142,7 @@ fn entries(tables: Tables) -> Vec<SettingEntry> {
         };
         for (name, value) in table {
             match &value.kind {
-                ValueKind::Table(rules) => {
+                ValueKind::Table(rules) if section == "channels" => {
                     rules.iter().for_each(|(rule, value)| push(Key::of_channel(&name, rule), value));
                 }
                 _ => push(Key::new(&section, &name), &value),

@@ -22,6 +22,8 @@ const CHANNEL_SETTINGS: [(&str, SettingType); 6] = [
 pub(super) enum SettingType {
     Boolean,
     Integer,
+    /// A number that need not be whole.
+    Number,
     Text,
     List,
     /// A table of strings.
@@ -83,6 +85,8 @@ impl Setting {
             ValueKind::Boolean(_) => SettingType::Boolean,
             ValueKind::String(_) => SettingType::Text,
             ValueKind::Array(_) => TableType::of(&key).map_or(SettingType::List, SettingType::Tables),
+            ValueKind::Table(_) => SettingType::Texts,
+            ValueKind::Float(_) => SettingType::Number,
             _ => SettingType::Integer,
         };
         Self { key, kind, default }

@@ -30,6 +30,7 @@ impl Settings {
                 recovery: section(sections, "recovery")?,
                 webhooks: section(sections, "webhooks")?,
                 events: section(sections, "events")?,
+                tracing: section(sections, "tracing")?,
             },
             log: section(sections, "log")?,
         })

@@ -36,6 +36,8 @@ fn masked(entry: &SettingEntry) -> Json {
         }
         ("channels", "gate", gate) => masked_webhook(gate),
         ("redis", "url", Json::String(url)) => Json::from(masked_url(url)),
+        ("tracing", "endpoint", Json::String(url)) if !url.is_empty() => Json::from(masked_webhook_url(url)),
+        ("tracing", "headers", headers) => masked_headers(headers),
         (_, _, value) => value.clone(),
     }
 }
@@ -65,12 +67,15 @@ fn masked_webhook(webhook: &Json) -> Json {
     if let Some(Json::String(url)) = webhook.get_mut("url") {
         *url = masked_webhook_url(url);
     }
-    match webhook.get_mut("headers") {
-        Some(Json::Object(headers)) => headers.values_mut().for_each(|value| *value = Json::from(HIDDEN)),
-        Some(headers) => *headers = Json::from(HIDDEN),
-        None => {}
+    if let Some(headers) = webhook.get_mut("headers") {
+        *headers = masked_headers(headers);
     }
     webhook
+}
+
+fn masked_headers(headers: &Json) -> Json {
+    let Json::Object(headers) = headers else { return Json::from(HIDDEN) };
+    headers.keys().map(|name| (name.clone(), Json::from(HIDDEN))).collect()
 }
 
 /// Keeps only the scheme, the host and the port.
@@ -108,6 +113,7 @@ fn masked_url(url: &str) -> String {
 fn to_toml(value: &Json) -> String {
     match value {
         Json::Array(items) => format!("[{}]", items.iter().map(to_toml).collect::<Vec<_>>().join(", ")),
+        Json::Object(table) if table.is_empty() => "{}".to_owned(),
         Json::Object(table) => {
             let pairs: Vec<_> =
                 table.iter().map(|(name, value)| format!("{name} = {}", to_toml(value))).collect();

@@ -65,10 +65,12 @@ pub(super) fn wrong_type(kind: SettingType, json: &Json) -> Option<&'static str>
     match (kind, json) {
         (SettingType::Boolean, Json::Bool(_)) | (SettingType::Text, Json::String(_)) => None,
         (SettingType::Integer, Json::Number(number)) if !number.is_f64() => None,
+        (SettingType::Number, Json::Number(_)) => None,
         (SettingType::List, Json::Array(items)) if items.iter().all(Json::is_string) => None,
         (SettingType::Texts, Json::Object(table)) if table.values().all(Json::is_string) => None,
         (SettingType::Boolean, _) => Some("true or false"),
         (SettingType::Integer, _) => Some("a whole number"),
+        (SettingType::Number, _) => Some("a number"),
         (SettingType::List, _) => Some("a list of strings"),
         (SettingType::Texts, _) => Some("a table of strings, such as { name = \"value\" }"),
         (SettingType::Text, _) => Some("a string"),

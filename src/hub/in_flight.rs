@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::telemetry::{ChannelGroup, DeliveryTimer};
+use crate::telemetry::{ChannelGroup, DeliveryTimer, Span};
 
-/// What a message holds until its last copy is written: its share of the broker's byte budget, and the timer that measures it, if one
-/// does.
+/// What a message holds until its last copy is written: its share of the broker's byte budget, and what measures and traces it, if
+/// anything does.
 #[derive(Debug, Default)]
 pub struct InFlight {
     permit: Option<OwnedSemaphorePermit>,
@@ -41,6 +41,11 @@ impl InFlight {
         if let Some(timer) = &self.timer {
             timer.set_group(group);
         }
+    }
+
+    /// The message is traced. Its span ends with the last copy.
+    pub fn set_span(&mut self, span: Span) {
+        self.timer.get_or_insert_default().set_span(span);
     }
 
     pub(super) fn on_subscribers(&self) {

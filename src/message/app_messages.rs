@@ -25,6 +25,7 @@ pub struct AppEntry<'a> {
     pub event: Option<&'a str>,
     pub data: Option<&'a str>,
     pub socket_id: Option<&'a str>,
+    pub traceparent: Option<&'a str>,
 }
 
 /// Why an entry of the ingest stream cannot be delivered, in one word.

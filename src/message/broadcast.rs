@@ -5,6 +5,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ChannelName, SocketId, UserId};
+use crate::trace_context::{TraceContext, deserialize_sampled};
 
 /// An event on its way to the subscribers of its channels, on all nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,14 @@ pub struct Broadcast {
     /// The member that sent it, if it is a client event on a presence channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
+    /// The trace that it belongs to, if it is traced. Nodes without traces pass it on, and older ones ignore it.
+    #[serde(
+        rename = "traceparent",
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "deserialize_sampled"
+    )]
+    pub trace: Option<Box<TraceContext>>,
 }
 
 fn write_names<S: Serializer>(names: &[ChannelName], serializer: S) -> Result<S::Ok, S::Error> {
@@ -51,10 +60,27 @@ mod tests {
             data: r#"{"a":1}"#.into(),
             except: Some(SocketId::new(1, 2)),
             user_id: Some(UserId::new("7")),
+            trace: None,
         };
         let text = r#"{"app":"1","channels":["presence-a","b"],"event":"App\\E","data":"{\"a\":1}","socket_id":"1.2","user_id":"7"}"#;
         assert_eq!(serde_json::to_string(&broadcast).unwrap(), text);
         assert_eq!(serde_json::from_str::<Broadcast>(text).unwrap(), broadcast);
+    }
+
+    #[test]
+    fn a_trace_that_cannot_be_read_does_no_harm() {
+        let read = |trace: &str| {
+            let text =
+                format!(r#"{{"app":"1","channels":["a"],"event":"e","data":"{{}}","traceparent":{trace}}}"#);
+            serde_json::from_str::<Broadcast>(&text).unwrap()
+        };
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let event = read(&format!("{trace:?}"));
+        assert_eq!(event.trace.as_ref().unwrap().to_string(), trace);
+        let text = serde_json::to_string(&event).unwrap();
+        assert!(text.ends_with(&format!(r#","traceparent":"{trace}"}}"#)), "{text}");
+        assert_eq!(read("\"00-0-0-0\"").trace, None);
+        assert_eq!(read("null").trace, None);
     }
 
     #[test]
@@ -87,6 +113,7 @@ mod tests {
                 data,
                 except: Some(SocketId::new(node, socket)),
                 user_id: Some(UserId::new(&user)),
+                trace: None,
             };
             let text = serde_json::to_string(&event).unwrap();
             prop_assert_eq!(serde_json::from_str::<Broadcast>(&text).unwrap(), event);

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{ChannelName, UserId};
+use crate::trace_context::TraceContext;
 
 /// The author of an event: a user, as named by the token, or the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,18 +22,26 @@ pub struct Event {
     pub data: Bytes,
     /// The `type` that an application has given the message. `None`: it is a plain message.
     pub message_type: Option<Arc<str>>,
+    /// The trace that it belongs to. `None`: it is not decided whether it is traced, or it is not.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 impl Event {
     #[must_use]
     pub fn new(channel: ChannelName, sender: Sender, data: Bytes) -> Self {
-        Self { channel, sender, data, message_type: None }
+        Self { channel, sender, data, message_type: None, trace: None }
     }
 
     /// The same with a `type`, which the clients receive in place of `message`.
     #[must_use]
     pub fn with_type(self, message_type: Option<Arc<str>>) -> Self {
         Self { message_type, ..self }
+    }
+
+    /// The same as a part of a trace.
+    #[must_use]
+    pub fn with_trace(self, trace: Option<TraceContext>) -> Self {
+        Self { trace: trace.map(Box::new), ..self }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::hub::{Hub, InFlight};
 use crate::message::{Audience, ChannelName, Dispatch, Event, Frame, Position, Stored};
 use crate::protocol::native::{ENCODING, Native, WITH_GAPS, encode_gap_while_connected};
 use crate::telemetry::{
-    DeliveryTimer, KindMessages, Metrics, Reason, RemovedKeys, TailEvent, TailKind, logged,
+    DeliveryTimer, KindMessages, Metrics, Reason, RemovedKeys, Span, SpanKind, TailEvent, TailKind, logged,
 };
 use crate::tokens::Revoker;
 
@@ -130,7 +130,7 @@ impl Relay {
                 let position = stored.and_then(|stored| Some((stored, stored.position(0)?)));
                 let publish = |entry: Option<&Entry>| self.deliver(&event, entry, in_flight, counters);
                 let Some((stored, position)) = position else { return publish(None) };
-                let content = Content::Native(event.clone());
+                let content = Content::Native(Event { trace: None, ..event.clone() });
                 self.histories.append_and_publish(&event.channel, stored, position, content, publish);
             }
             Dispatch::Signal(signal) => {
@@ -142,7 +142,13 @@ impl Relay {
         }
     }
 
-    fn deliver(&self, event: &Event, entry: Option<&Entry>, in_flight: InFlight, counters: &mut Counters) {
+    fn deliver(
+        &self,
+        event: &Event,
+        entry: Option<&Entry>,
+        mut in_flight: InFlight,
+        counters: &mut Counters,
+    ) {
         self.metrics.traffic.count(event.channel.as_str(), || Some(event.sender.id.to_text().into_owned()));
         self.metrics.tail.tell(|| tail_event(TailKind::Published, event).with_data(&event.data));
         self.native.with_kind(&event.channel, |kind| {
@@ -150,12 +156,29 @@ impl Relay {
                 in_flight.set_group(|| group.clone());
             }
         });
+        if let Some(span) = self.span(event) {
+            in_flight.set_span(span);
+        }
         let position = entry.map(|entry| entry.position);
         self.hub.publish_at(&event.channel, position, in_flight, |_| match entry {
             // All native encodings of a message are the same.
             Some(entry) => entry.frame(ENCODING, || self.encode(event, position, &mut counters.removed_keys)),
             None => self.encode(event, None, &mut counters.removed_keys),
         });
+    }
+
+    /// The span of the delivery on this node, if the message is traced and has a subscriber here.
+    fn span(&self, event: &Event) -> Option<Span> {
+        let parent = event.trace.as_deref().filter(|trace| trace.is_sampled)?;
+        let subscribers = self.hub.subscribers(&event.channel);
+        if subscribers == 0 {
+            return None;
+        }
+        let mut span = self.metrics.tracer().child(SpanKind::Consumer, "deliver", Some(parent))?;
+        self.native.with_kind(&event.channel, |kind| span.set("yamabiko.kind", kind));
+        span.set_channel(event.channel.as_str());
+        span.set_number("yamabiko.subscribers", subscribers);
+        Some(span)
     }
 
     fn encode(

@@ -46,6 +46,9 @@ use crate::webhooks::ActiveWebhooks;
 /// have used up.
 const LAST_WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the collector may take for the last spans. Nothing else waits for it.
+const LAST_SPANS_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Serves until `shutdown` completes, then drains. `reloads` changes the settings meanwhile. Needs a multi-threaded tokio runtime.
 ///
 /// Fails if it cannot start: a port that is in use, a key that cannot be read. Warnings about the settings are up to the caller, who loads
@@ -85,6 +88,7 @@ pub async fn run(
         webhooks.clone(),
         metrics.clone(),
     );
+    metrics.start_traces(&settings.tracing, channels.node());
     refresh_keys(&authenticator, &metrics);
     let max_token_age = settings.auth.max_token_age;
     let revoker = Revoker::start(&authenticator, broker.clone(), hub.clone(), metrics.clone(), max_token_age);
@@ -147,13 +151,15 @@ pub async fn run(
     let everyone = public(routes);
     let timeouts = timeouts(&settings);
     tokio::spawn(accept_http(admin_listener, operators, timeouts, descriptors.admin, metrics.clone()));
-    let accepting = tokio::spawn(accept_http(listener, everyone, timeouts, descriptors.public, metrics));
+    let accepting =
+        tokio::spawn(accept_http(listener, everyone, timeouts, descriptors.public, metrics.clone()));
     log_listening(address, admin_address, &broker, &channels);
 
     shutdown.await;
     let drain = Drain { context, hub };
     stop(&drain, &channels, &pusher_endpoint, &broker, settings.server.shutdown_grace).await;
     accepting.abort();
+    metrics.tracer().finish(LAST_SPANS_TIMEOUT).await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::broker;
 use crate::console::Console;
 use crate::protocol::native::{ChannelsSettings, SenderSettings};
 use crate::protocol::pusher::{AppSettings, PusherSettings};
+use crate::telemetry::TracingSettings;
 use crate::transport::{Heartbeat, Limits};
 use crate::webhooks::{EventsSettings, NativeWebhookSettings};
 
@@ -48,6 +49,8 @@ pub struct Settings {
     pub webhooks: Vec<NativeWebhookSettings>,
     /// `[events]`
     pub events: EventsSettings,
+    /// `[tracing]`
+    pub tracing: TracingSettings,
 }
 
 /// `[recovery]`: what a client finds when it comes back.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::labels::ChannelGroup;
 use super::metrics::Metrics;
+use super::traces::Span;
 
 /// When a message was accepted, if this node accepted it, and when it arrived from the broker.
 #[derive(Debug, Clone, Copy)]
@@ -21,11 +22,12 @@ impl MessageTimes {
     }
 }
 
-/// Measures one message until its last copy is written. The last one who holds it drops it then.
-#[derive(Debug)]
+/// Measures one message until its last copy is written, and has its span, if it is traced. The last one who holds it drops it then.
+#[derive(Debug, Default)]
 pub struct DeliveryTimer {
-    metrics: Arc<Metrics>,
-    times: MessageTimes,
+    /// `None`: the message is traced, but not measured.
+    measured: Option<(Arc<Metrics>, MessageTimes)>,
+    span: OnceLock<Span>,
     group: OnceLock<ChannelGroup>,
     has_subscribers: AtomicBool,
 }
@@ -38,7 +40,18 @@ impl DeliveryTimer {
             let round_trip = times.arrived.duration_since(accepted);
             metrics.latency.broker_round_trip.observe(round_trip.as_secs_f64());
         }
-        Self { metrics, times, group: OnceLock::new(), has_subscribers: AtomicBool::new(false) }
+        Self {
+            measured: Some((metrics, times)),
+            span: OnceLock::new(),
+            group: OnceLock::new(),
+            has_subscribers: AtomicBool::new(false),
+        }
+    }
+
+    /// The message is traced. Its span ends with the last copy.
+    pub fn set_span(&self, span: Span) {
+        // A second span would end at once.
+        let _ = self.span.set(span);
     }
 
     /// The message is for channels of this group.
@@ -54,12 +67,14 @@ impl DeliveryTimer {
 
 impl Drop for DeliveryTimer {
     fn drop(&mut self) {
-        let Some(group) = self.group.get().filter(|_| *self.has_subscribers.get_mut()) else { return };
+        let has_subscribers = *self.has_subscribers.get_mut();
+        let group = self.group.get().filter(|_| has_subscribers);
+        let (Some(group), Some((metrics, times))) = (group, &self.measured) else { return };
         let now = Instant::now();
-        let latency = &self.metrics.latency;
+        let latency = &metrics.latency;
         let since = |moment: Instant| now.saturating_duration_since(moment).as_secs_f64();
-        latency.delivery.get_or_create(group).observe(since(self.times.arrived));
-        if let Some(accepted) = self.times.accepted {
+        latency.delivery.get_or_create(group).observe(since(times.arrived));
+        if let Some(accepted) = times.accepted {
             latency.end_to_end.get_or_create(group).observe(since(accepted));
         }
     }

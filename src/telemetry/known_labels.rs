@@ -140,3 +140,7 @@ pub(super) const PROTOCOLS: &[&str] = &["native", "pusher"];
 
 /// How a webhook request ends.
 pub(super) const WEBHOOK_OUTCOMES: &[&str] = &["ok", "status", "timeout", "unreachable"];
+
+/// Why spans are dropped.
+pub(super) const SPANS_DROPPED: &[&str] =
+    &["queue_full", "rejected", "shutdown", "status", "timeout", "unreachable"];

@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use prometheus_client::encoding::{prometheus_protobuf, prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -13,15 +15,18 @@ use super::log_metrics::LogMetrics;
 use super::process_metrics::ProcessMetrics;
 use super::tail::Tail;
 use super::token_metrics::TokenMetrics;
+use super::traces::{Tracer, TracingSettings};
 use super::traffic::Traffic;
 use crate::unix_time::unix_time;
 
-/// All metrics of the server, under the names that Prometheus shows.
+/// All metrics of the server, under the names that Prometheus shows, and the tracer: what is measured is also what can be traced.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     /// What `/api/v1/traffic` shows, not a metric: names have no bound.
     pub traffic: Traffic,
+    /// Empty until traces are started.
+    tracer: OnceLock<Tracer>,
     /// What `/api/v1/events` shows.
     pub tail: Tail,
     pub connections: Gauge,
@@ -95,6 +100,10 @@ pub struct Metrics {
     pub event_stream_entries: Counter,
     /// Events that were not added to the stream: the queue was full, or the node shut down.
     pub event_stream_dropped: Counter,
+    /// Spans that the collector has taken.
+    pub spans_sent: Counter,
+    /// Spans that were not sent, or not taken, by reason.
+    pub spans_dropped: Family<Reason, Counter>,
 }
 
 impl Metrics {
@@ -195,7 +204,10 @@ impl Metrics {
                 "event_stream_dropped",
                 "Events that were never added to the event stream"
             ),
+            spans_sent: metric!("spans_sent", "Spans that the collector of traces has taken"),
+            spans_dropped: metric!("spans_dropped", "Spans that were dropped, by reason"),
             registry,
+            tracer: OnceLock::new(),
         };
         metrics.start_at_zero();
         metrics
@@ -218,6 +230,7 @@ impl Metrics {
             (&self.gate_decisions, known_labels::GATE_DECISIONS),
             (&self.gate_failures, known_labels::GATE_FAILURES),
             (&self.pusher_recoveries, known_labels::PUSHER_RECOVERIES),
+            (&self.spans_dropped, known_labels::SPANS_DROPPED),
         ] {
             for reason in reasons {
                 drop(family.get_or_create(&Reason::new(reason)));
@@ -232,6 +245,19 @@ impl Metrics {
                 drop(self.pusher_calls.get_or_create(&ApiCall::new(endpoint, outcome)));
             }
         }
+    }
+
+    /// Starts traces, if the settings name a collector. `node` is this node in them. Needs a tokio runtime, if so.
+    pub fn start_traces(&self, settings: &TracingSettings, node: &str) {
+        let (sent, dropped) = (self.spans_sent.clone(), self.spans_dropped.clone());
+        self.tracer.get_or_init(|| Tracer::start(settings, node, sent, dropped));
+    }
+
+    /// Starts spans, if traces are on.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        static OFF: Tracer = Tracer::off();
+        self.tracer.get().unwrap_or(&OFF)
     }
 
     /// The page in the `OpenMetrics` format.

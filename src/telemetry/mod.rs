@@ -1,4 +1,4 @@
-//! Metrics and logs. A leaf: it imports no other room.
+//! Metrics, logs and traces. A leaf: it imports no other room.
 
 mod delivery_timer;
 mod kind_messages;
@@ -20,6 +20,7 @@ mod settings;
 mod tail;
 mod text_fields;
 mod token_metrics;
+mod traces;
 mod traffic;
 
 pub use delivery_timer::{DeliveryTimer, MessageTimes};
@@ -44,4 +45,5 @@ pub use removed_keys::RemovedKeys;
 pub use settings::{LogFormat, Settings};
 pub use tail::{Tail, TailEvent, TailKind, TailReader, Tailed};
 pub use token_metrics::TokenMetrics;
+pub use traces::{Span, SpanKind, Tracer, TracingSettings};
 pub use traffic::{BusiestNames, Rate, Traffic};

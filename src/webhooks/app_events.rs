@@ -5,6 +5,7 @@ use super::pending_events::{Dropped, PendingEvents};
 use super::queue::WebhookQueue;
 use super::queued::{Acknowledgement, Queued};
 use crate::protocol::pusher::WebhookSettings;
+use crate::trace_context::TraceContext;
 use crate::unix_time::unix_milliseconds;
 
 /// Maximum events that wait for one webhook of an app.
@@ -41,6 +42,10 @@ impl PendingEvents for AppEvents {
         }
         (!self.sending.is_empty())
             .then(|| webhook_body(unix_milliseconds(), self.sending.iter().map(|event| &**event)).into())
+    }
+
+    fn traces(&self) -> Vec<TraceContext> {
+        self.sending.iter().filter_map(|event| event.trace()).collect()
     }
 
     fn finish_request(&mut self) -> usize {

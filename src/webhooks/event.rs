@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::message::{ChannelName, SocketId, UserId};
 use crate::protocol::pusher::EventKind;
+use crate::trace_context::{TraceContext, deserialize_sampled};
 
 /// How long a channel or member may take to return before its departure is reported, in milliseconds.
 pub(super) const RETURN_WITHIN: u64 = 3000;
@@ -50,6 +51,14 @@ pub enum WebhookEvent {
         /// The sender's member on a presence channel.
         #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "optional_id_as_text")]
         user_id: Option<UserId>,
+        /// The trace of the event, if it is traced.
+        #[serde(
+            rename = "traceparent",
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "deserialize_sampled"
+        )]
+        trace: Option<Box<TraceContext>>,
     },
     /// A cache channel had no event for a new subscriber.
     CacheMiss {
@@ -104,6 +113,11 @@ impl WebhookEvent {
     /// The size of the strings that a client controls, in bytes.
     pub(super) fn text_bytes(&self) -> usize {
         if let Self::ClientEvent { event, data, .. } = self { event.len() + data.len() } else { 0 }
+    }
+
+    /// The trace that it belongs to.
+    pub(super) fn trace(&self) -> Option<TraceContext> {
+        if let Self::ClientEvent { trace, .. } = self { trace.as_deref().copied() } else { None }
     }
 
     /// The channel or member that arrived or departed. `None` for the other kinds of events.

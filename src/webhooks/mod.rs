@@ -12,7 +12,6 @@ mod departures;
 mod event;
 mod event_queue;
 mod gate;
-mod http_client;
 mod lane_emptier;
 mod lane_events;
 mod lane_filler;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::queued::Acknowledgement;
 use crate::message::ChannelName;
+use crate::trace_context::TraceContext;
 
 /// The events that one webhook has still to receive, in the memory of this node.
 ///
@@ -20,6 +21,9 @@ pub(super) trait PendingEvents: Send + Debug {
 
     /// The body of the next request, or of the same as before if that is not finished.
     fn request(&mut self, now: u64) -> Option<Bytes>;
+
+    /// The traces of the events of the request.
+    fn traces(&self) -> Vec<TraceContext>;
 
     /// Removes the events of the request. Returns how many there were.
     fn finish_request(&mut self) -> usize;

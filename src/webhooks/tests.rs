@@ -43,6 +43,7 @@ fn golden_body() {
             data: "{}".into(),
             socket_id: SocketId::new(1, 2),
             user_id: None,
+            trace: None,
         },
         WebhookEvent::CacheMiss { channel: channel("cache-a") },
         WebhookEvent::SubscriptionCount { channel: channel("a"), subscription_count: 2 },
@@ -135,6 +136,7 @@ fn texts_of_clients_are_bounded_per_request_and_in_memory() {
         data: "\"".repeat(bytes),
         socket_id: SocketId::new(1, 2),
         user_id: None,
+        trace: None,
     };
     let mut queue = queue_of(&[], 10_000);
     let taken = (0..10_000).filter(|_| queue.push(event(10_240), 0).is_ok()).count();
@@ -229,6 +231,7 @@ fn every_event_is_read_as_it_was_written() {
             data: "{}".into(),
             socket_id: SocketId::new(1, 2),
             user_id: Some(user_id),
+            trace: None,
         },
         WebhookEvent::CacheMiss { channel: channel.clone() },
         WebhookEvent::SubscriptionCount { channel, subscription_count: 2 },
@@ -283,6 +286,7 @@ fn a_full_queue_drops_from_the_source_with_the_most_events() {
         data: "{}".into(),
         socket_id: SocketId::new(1, 2),
         user_id: None,
+        trace: None,
     };
     let mut queue = queue_of(&[], 10);
     for number in 0..9 {
@@ -371,6 +375,7 @@ proptest! {
                 data: "x".repeat(name * 100),
                 socket_id: SocketId::new(1, 2),
                 user_id: None,
+                trace: None,
             };
             pushed += 1;
             if let Err(dropped) = queue.push(event, now) {

@@ -13,15 +13,16 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::clock::Clock;
-use super::http_client::{HttpClient, header_value, post};
 use super::lane_events::{LaneEvents, PendingLaneEvent};
 use super::lease::{Lease, expired};
 use super::pending_events::{Dropped, PendingEvents};
 use super::request_signer::RequestSigner;
 use super::retry::{End, RetryOutcome, retry};
+use crate::http_client::{HttpClient, header_value, post, set_trace};
 use crate::message::AppEvent;
 use crate::protocol::pusher::App;
-use crate::telemetry::{Metrics, WebhookCall, WebhookLabel};
+use crate::telemetry::{Metrics, Span, SpanKind, WebhookCall, WebhookLabel};
+use crate::trace_context::TraceContext;
 use crate::unix_time::unix_time;
 use crate::webhook_target::WebhookTarget;
 
@@ -212,7 +213,8 @@ impl Webhook {
     /// Delivers the current request while the lease is valid.
     async fn deliver(&self, http: &HttpClient, end: &End, lease: Lease, body: Bytes) {
         let host = self.host();
-        let attempt = || self.attempt(http, body.clone());
+        let traces = if self.metrics.tracer().is_on() { self.pending().traces() } else { Vec::new() };
+        let attempt = || self.attempt(http, body.clone(), &traces);
         let outcome = tokio::select! {
             outcome = retry(host, &self.metrics, end.clone(), || self.is_in_redis(), attempt) => outcome,
             () = expired(self.lease.subscribe(), lease.term) => {
@@ -235,9 +237,11 @@ impl Webhook {
         }
     }
 
-    async fn attempt(&self, http: &HttpClient, body: Bytes) -> Result<(), String> {
+    async fn attempt(&self, http: &HttpClient, body: Bytes, traces: &[TraceContext]) -> Result<(), String> {
         let began = Instant::now();
-        let (outcome, result) = match timeout(RESPONSE_TIMEOUT, self.request(http, body)).await {
+        let span = self.start_span(traces);
+        let request = self.request(http, body, span.as_ref());
+        let (outcome, result) = match timeout(RESPONSE_TIMEOUT, request).await {
             Ok(Ok(status)) if status.is_success() => ("ok", Ok(())),
             Ok(Ok(status)) => ("status", Err(format!("the response is {status}"))),
             Ok(Err(failure)) => ("unreachable", Err(failure)),
@@ -246,12 +250,32 @@ impl Webhook {
         let durations = &self.metrics.latency.webhook;
         let duration = durations.get_or_create_owned(&WebhookCall::new(self.app(), outcome));
         duration.observe(began.elapsed().as_secs_f64());
+        Span::end(span, result.is_err().then_some(outcome));
         result
     }
 
-    async fn request(&self, http: &HttpClient, body: Bytes) -> Result<StatusCode, String> {
+    /// The span of a request. Its events can belong to several traces: it is a part of the first one, and linked to the others.
+    fn start_span(&self, traces: &[TraceContext]) -> Option<Span> {
+        let mut span = self.metrics.tracer().span(SpanKind::Client, "webhook", traces.first())?;
+        span.link(traces.get(1..).unwrap_or_default());
+        span.set("server.address", self.host());
+        if let Some(app) = self.app() {
+            span.set("yamabiko.app", app);
+        }
+        Some(span)
+    }
+
+    async fn request(
+        &self,
+        http: &HttpClient,
+        body: Bytes,
+        span: Option<&Span>,
+    ) -> Result<StatusCode, String> {
         let mut request = post(&self.target, body.clone())?;
         self.signer.sign(&mut request, &body)?;
+        if let Some(span) = span {
+            set_trace(&mut request, &span.context());
+        }
         let response = http.request(request).await.map_err(|error| error.to_string())?;
         Ok(response.status())
     }

@@ -37,4 +37,5 @@ mod settings_page;
 mod shutdown;
 mod startup;
 mod support;
+mod traces;
 mod walks;

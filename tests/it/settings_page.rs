@@ -129,6 +129,10 @@ impl Setting {
         match self.default.as_bytes() {
             _ if self.description.contains("[[") => "list of tables",
             [b'[', ..] => "list of strings",
+            [b'{', ..] => "table of strings",
+            default if default.contains(&b'.') && default.iter().all(|c| b"0123456789.".contains(c)) => {
+                "number"
+            }
             [b't' | b'f', ..] => "boolean",
             [b'"', b'0'..=b'9', .., b's' | b'm' | b'h', b'"'] => "duration",
             [b'"', ..] => "string",

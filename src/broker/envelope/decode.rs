@@ -7,6 +7,7 @@ use super::NodeId;
 use super::stored_text::parse_stored;
 use crate::message::json::{members, string};
 use crate::message::{ChannelName, Dispatch, Event, Sender, Signal, Stored, UserId};
+use crate::trace_context::{TRACEPARENT, TraceContext};
 
 /// The `type` of a message that has none.
 const PLAIN_TYPE: &str = "message";
@@ -86,9 +87,20 @@ pub(in crate::broker) fn decode_event(
     node: &NodeId,
     sender_default: &Sender,
 ) -> Result<Decoded, InvalidPayload> {
-    let names =
-        ["channel", "data", "sender", "type", "disconnect", "revoke", "node", "seq", "stored", "plain"];
-    let [channel, data, sender, message_type, disconnect, revoke, from, seq, stored, plain] =
+    let names = [
+        "channel",
+        "data",
+        "sender",
+        "type",
+        "disconnect",
+        "revoke",
+        "node",
+        "seq",
+        "stored",
+        "plain",
+        TRACEPARENT,
+    ];
+    let [channel, data, sender, message_type, disconnect, revoke, from, seq, stored, plain, trace] =
         envelope_members(payload, names)?;
     if channel.is_none() && (disconnect.is_some() || revoke.is_some()) {
         let error = if disconnect.is_some() { EnvelopeError::Disconnect } else { EnvelopeError::Revoke };
@@ -104,7 +116,10 @@ pub(in crate::broker) fn decode_event(
     };
     match (data, sender, decode_type(message_type)) {
         (Ok(data), Ok(sender), Ok(message_type)) => Ok(Decoded {
-            dispatch: Event::new(channel, sender, data).with_type(message_type).into(),
+            dispatch: Event::new(channel, sender, data)
+                .with_type(message_type)
+                .with_trace(trace.and_then(string).and_then(|trace| TraceContext::read_sampled(&trace)))
+                .into(),
             seq: own_seq(node, from, seq),
             stored: stored.and_then(parse_stored),
             plain: plain.and_then(string).map(Into::into),

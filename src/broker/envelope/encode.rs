@@ -1,5 +1,6 @@
 use super::NodeId;
 use crate::message::Event;
+use crate::trace_context::TRACEPARENT;
 
 /// The envelope of an event up to its number, which [`finish`] appends once it is assigned.
 pub(in crate::broker) fn begin_event(event: &Event, node: &NodeId) -> Vec<u8> {
@@ -17,6 +18,9 @@ pub(in crate::broker) fn begin_event(event: &Event, node: &NodeId) -> Vec<u8> {
     if let Some(message_type) = &event.message_type {
         out.extend_from_slice(b",\"type\":");
         push_string(&mut out, message_type);
+    }
+    if let Some(trace) = event.trace.as_deref().filter(|trace| trace.is_sampled) {
+        out.extend_from_slice(format!(",\"{TRACEPARENT}\":\"{trace}\"").as_bytes());
     }
     out.extend_from_slice(format!(",\"node\":\"{}\",\"seq\":", node.0).as_bytes());
     out

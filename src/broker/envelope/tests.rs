@@ -80,6 +80,7 @@ fn events_have_golden_bytes() {
         sender: Sender { name: "Aoi \\ 1".into(), id: (-7).into() },
         data: Bytes::from_static(br#"{"message": "hi"}"#),
         message_type: None,
+        trace: None,
     };
     let mut envelope = begin_event(&event, &NodeId::from_number(0xab));
     finish(&mut envelope, 12);
@@ -158,6 +159,29 @@ fn a_type_is_optional_and_travels_between_nodes() {
 }
 
 #[test]
+fn a_trace_travels_between_nodes_if_it_is_sampled() {
+    let sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let read = |trace: &str| {
+        let (event, _) = read(format!(r#"{{"channel":"a","data":{{}},"traceparent":{trace}}}"#)).unwrap();
+        event
+    };
+    let written = |event: &Event| {
+        let mut envelope = begin_event(event, &NodeId::from_number(0xab));
+        finish(&mut envelope, 12);
+        String::from_utf8(envelope).unwrap()
+    };
+    let event = read(&format!("{sampled:?}"));
+    assert_eq!(event.trace.as_ref().unwrap().to_string(), sampled);
+    let expected = format!(r#","traceparent":"{sampled}","node":"00000000000000ab","seq":12}}"#);
+    assert!(written(&event).ends_with(&expected), "{}", written(&event));
+    for none in ["null", "7", "{}", "\"nonsense\"", &format!("{:?}", sampled.replace("-01", "-00"))] {
+        assert_eq!(read(none).trace, None, "{none}");
+    }
+    let unsampled = sampled.replace("-01", "-00").parse().unwrap();
+    assert!(!written(&event.with_trace(Some(unsampled))).contains("traceparent"));
+}
+
+#[test]
 fn every_invalid_payload_has_its_error() {
     for (payload, reason) in [
         (&b""[..], EnvelopeError::Json),
@@ -215,6 +239,7 @@ proptest! {
             sender: Sender { name: name.as_str().into(), id: UserId::from_json(&id).unwrap() },
             data: data.clone(),
             message_type: message_type.map(Into::into),
+            trace: None,
         };
         let mut envelope = begin_event(&event, &NodeId::from_number(0xab));
         finish(&mut envelope, seq);

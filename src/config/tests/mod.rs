@@ -13,6 +13,7 @@ mod history;
 mod layers;
 mod problems;
 mod secrets;
+mod tracing;
 
 const SECRET: (&str, &str) = ("YAMABIKO__AUTH__SECRET", "a secret of thirty-two bytes or so");
 

@@ -18,6 +18,9 @@ fn shown_settings_are_toml_with_origins_and_without_secrets() {
         secret = "hunter2-in-an-app"
         previous_secrets = ["hunter2-before", "hunter2-long-ago"]
         webhooks = [{ url = "https://hunter2@b.example?token=hunter2" }, { url = "https://c.example/" }]
+        [tracing]
+        endpoint = "https://hunter2@d.example/hunter2"
+        headers = { X-Key = "hunter2" }
     "#;
     let config = with(
         text,
@@ -45,10 +48,17 @@ fn shown_settings_are_toml_with_origins_and_without_secrets() {
         ),
         "{shown}"
     );
-    for url in ["********@a.example:8443/********", "********@b.example/********", "c.example/"] {
+    for url in [
+        "********@a.example:8443/********",
+        "********@b.example/********",
+        "c.example/",
+        "********@d.example/********",
+    ] {
         assert!(shown.contains(&format!("\"https://{url}\"")), "{url}\n{shown}");
     }
-    assert!(shown.contains("headers = { x-token = \"********\" }"), "{shown}");
+    for headers in ["{ x-token = \"********\" }", "{ X-Key = \"********\" }"] {
+        assert!(shown.contains(&format!("headers = {headers}")), "{headers}\n{shown}");
+    }
     // The output is a valid settings file.
     let again = with(&shown, &[]).unwrap();
     assert_eq!(again.entries.len(), config.entries.len());

@@ -10,6 +10,7 @@ use crate::broker::{Broker, PublishError};
 use crate::channels::Histories;
 use crate::message::{ChannelName, Event, Position, Publication};
 use crate::protocol::native::{ChannelsSettings, Native, RejectReason};
+use crate::telemetry::{Span, SpanKind};
 use crate::transport::EndpointContext;
 use crate::webhooks::{EventsSettings, Gate, Gates, NativeEventKind, NativeEvents};
 
@@ -45,8 +46,9 @@ impl NativeService {
     }
 
     /// Publishes a message of a client, and answers it when the broker has.
-    pub(super) fn publish(&self, event: Event, reply: Reply) {
+    pub(super) fn publish(&self, mut event: Event, reply: Reply) {
         let key = reply.message_ref().map(|found| found.idempotency_key(&event.channel, &event.sender));
+        let span = self.trace(&mut event);
         let reported = self.events.load().as_ref().and_then(|events| {
             events.wants(NativeEventKind::Message, &event.channel).then(|| (events.clone(), event.clone()))
         });
@@ -56,8 +58,19 @@ impl NativeService {
             if let (Some((events, event)), Ok(position)) = (reported, &published) {
                 events.message(&event, *position);
             }
+            Span::end(span, published.as_ref().err());
             reply.acknowledge(published.map(drop).map_err(|_| RejectReason::Unavailable));
         };
         self.broker.publish(publication, Box::new(receipt));
+    }
+
+    /// Makes the message a part of a trace, if it is to be traced. Returns the span of its publication.
+    fn trace(&self, event: &mut Event) -> Option<Span> {
+        let tracer = self.context.metrics.tracer();
+        let mut span = tracer.span(SpanKind::Producer, "publish", event.trace.as_deref())?;
+        self.native.with_kind(&event.channel, |kind| span.set("yamabiko.kind", kind));
+        span.set_channel(event.channel.as_str());
+        event.trace = Some(Box::new(span.context()));
+        Some(span)
     }
 }

@@ -344,6 +344,7 @@ impl PusherConnection {
             data: event.data,
             except: Some(inner.session.socket_id()),
             user_id: event.user_id,
+            trace: None,
         };
         let (context, handle) = (self.context.clone(), self.handle.clone());
         let bytes = broadcast.data.len();

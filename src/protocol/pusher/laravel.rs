@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::message::json::{members_not_null, string};
 use crate::message::{Broadcast, ChannelName, InvalidBroadcast};
+use crate::trace_context::{TRACEPARENT, TraceContext};
 
 /// Decodes a payload. `data` keeps its own copy of `socket`, which browsers have always received. A `socket` that is not a
 /// socket ID excludes no connection.
@@ -19,8 +20,8 @@ pub(super) fn decode(
     if text.is_empty() {
         return Ok(None);
     }
-    let [event, data, except] =
-        members_not_null(text, ["event", "data", "socket"]).map_err(|_| InvalidBroadcast::NotAnObject)?;
+    let [event, data, except, trace] = members_not_null(text, ["event", "data", "socket", TRACEPARENT])
+        .map_err(|_| InvalidBroadcast::NotAnObject)?;
     let event: Cow<'_, str> = event.and_then(string).ok_or(InvalidBroadcast::Member("event"))?;
     if is_reserved(&event) {
         return Err(InvalidBroadcast::Reserved);
@@ -32,6 +33,7 @@ pub(super) fn decode(
         data: data.unwrap_or("null").to_owned(),
         except: except.and_then(string).and_then(|socket| socket.parse().ok()),
         user_id: None,
+        trace: trace.and_then(string).and_then(|trace| TraceContext::read_sampled(&trace)).map(Box::new),
     }))
 }
 

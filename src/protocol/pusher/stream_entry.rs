@@ -1,4 +1,4 @@
-//! Entries of the ingest stream: `{"app":…,"channel":…,"event":…,"data":…,"socket_id":…}`.
+//! Entries of the ingest stream: `{"app":…,"channel":…,"event":…,"data":…,"socket_id":…,"traceparent":…}`.
 
 use std::borrow::Cow;
 
@@ -6,6 +6,7 @@ use super::laravel::is_reserved;
 use super::{App, Channel};
 use crate::message::json::string;
 use crate::message::{AppEntry, Broadcast, InvalidEntry};
+use crate::trace_context::TraceContext;
 
 /// Reads an entry for a channel of this app. A text is passed on as it is, like `data` in the HTTP API; any other JSON value as JSON.
 pub fn decode_entry(app: &App, entry: &AppEntry<'_>) -> Result<Broadcast, InvalidEntry> {
@@ -41,6 +42,11 @@ pub fn decode_entry(app: &App, entry: &AppEntry<'_>) -> Result<Broadcast, Invali
         data: data.into_owned(),
         except,
         user_id: None,
+        trace: entry
+            .traceparent
+            .and_then(string)
+            .and_then(|text| TraceContext::read_sampled(&text))
+            .map(Box::new),
     })
 }
 
@@ -58,6 +64,7 @@ mod tests {
         event: Some("\"E\""),
         data: Some("{}"),
         socket_id: None,
+        traceparent: None,
     };
 
     fn decode(entry: AppEntry<'_>) -> Result<Broadcast, &'static str> {
@@ -81,6 +88,17 @@ mod tests {
         let event = decode(AppEntry { socket_id: Some("\"1.2\""), ..GOOD }).unwrap();
         assert_eq!((&*event.app, event.channels[0].as_str(), &*event.event), ("1", "room", "E"));
         assert_eq!(event.except, Some(SocketId::new(1, 2)));
+    }
+
+    #[test]
+    fn a_trace_is_followed_if_it_is_sampled() {
+        let sampled = "\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\"";
+        for (text, is_traced) in
+            [(sampled, true), (&sampled.replace("-01", "-00"), false), ("\"nonsense\"", false), ("7", false)]
+        {
+            let event = decode(AppEntry { traceparent: Some(text), ..GOOD }).unwrap();
+            assert_eq!(event.trace.is_some(), is_traced, "{text}");
+        }
     }
 
     #[test]

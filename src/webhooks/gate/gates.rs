@@ -5,10 +5,10 @@ use foldhash::fast::RandomState;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Gate;
+use crate::http_client::http_client;
 use crate::message::ChannelName;
 use crate::protocol::native::{ChannelSettings, ChannelsSettings, Native};
 use crate::telemetry::Metrics;
-use crate::webhooks::http_client::http_client;
 use crate::webhooks::request_signer::RequestSigner;
 use crate::webhooks::settings::EventsSettings;
 

@@ -17,12 +17,13 @@ use tokio::time::{Instant, timeout};
 use self::answer::Answer;
 use self::circuit_breaker::CircuitBreaker;
 use self::failure::GateFailure;
-use super::http_client::{HttpClient, post};
 use super::request_signer::RequestSigner;
+use crate::http_client::{HttpClient, post, set_trace};
 use crate::message::Event;
 use crate::message::json::quoted;
 use crate::protocol::native::{GateSettings, Native, OnFailure};
-use crate::telemetry::{Histogram, KindLabel, Metrics, Reason};
+use crate::telemetry::{Histogram, KindLabel, Metrics, Reason, Span, SpanKind};
+use crate::trace_context::TraceContext;
 use crate::unix_time::unix_time;
 use crate::webhook_target::WebhookTarget;
 
@@ -111,7 +112,7 @@ impl Gate {
 
     /// Asks the application about a message. Returns what is to be published: the message itself, or what the application has made of
     /// it.
-    pub async fn decide(&self, event: Event) -> Result<Event, GateRefusal> {
+    pub async fn decide(&self, mut event: Event) -> Result<Event, GateRefusal> {
         // A message that does not find a place is refused at once: its sender may send it again, and those of others do not wait.
         let Ok(_place) = self.in_flight.try_acquire() else {
             self.on_overload();
@@ -120,6 +121,13 @@ impl Gate {
         if !self.breaker().try_pass(Instant::now()) {
             return self.fail(event, GateFailure::CircuitOpen);
         }
+        let tracer = self.metrics.tracer();
+        let mut span = tracer.root(SpanKind::Client, "gate");
+        if tracer.is_on() {
+            // What follows from the decision belongs to the same trace, or to none.
+            let trace = span.as_ref().map_or_else(TraceContext::unsampled, Span::context);
+            event.trace = Some(Box::new(trace));
+        }
         let began = Instant::now();
         let answer = match timeout(self.settings.timeout, self.ask(&event)).await {
             Ok(answer) => answer,
@@ -127,6 +135,15 @@ impl Gate {
         };
         self.duration.observe(began.elapsed().as_secs_f64());
         let decided = answer.and_then(|body| self.apply(&event, &body));
+        if let Some(span) = &mut span {
+            span.set("yamabiko.kind", &*self.kind);
+            span.set("server.address", self.host().unwrap_or_default());
+            match &decided {
+                Ok(Decision::Publish(_)) => span.set("yamabiko.decision", "publish"),
+                Ok(Decision::Refuse(_)) => span.set("yamabiko.decision", "refuse"),
+                Err(failure) => span.fail(failure.label()),
+            }
+        }
         match &decided {
             Ok(_) if self.breaker().on_success() => {
                 tracing::info!(kind = self.kind, host = self.host(), "the gate answers again");
@@ -153,6 +170,9 @@ impl Gate {
         let mut request = post(&self.target, body.clone()).map_err(|_| GateFailure::Unreachable)?;
         request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static("application/json"));
         self.signer.sign(&mut request, &body, unix_time().as_secs());
+        if let Some(trace) = event.trace.as_deref().filter(|trace| trace.is_sampled) {
+            set_trace(&mut request, trace);
+        }
         let response = self.http.request(request).await.map_err(|_| GateFailure::Unreachable)?;
         if response.status() != StatusCode::OK {
             return Err(GateFailure::Status(response.status().as_u16()));

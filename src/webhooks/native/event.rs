@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::message::json::quoted;
+use crate::message::json::{members, quoted, string};
 use crate::message::{ChannelName, Position, Sender, UserId};
+use crate::trace_context::{TRACEPARENT, TraceContext};
 use crate::unix_time::unix_time;
 
 /// The kind of an event of native channels.
@@ -102,9 +103,11 @@ impl EventEncoder {
         sender: &Sender,
         data: &[u8],
         position: Option<Position>,
+        trace: Option<&TraceContext>,
     ) -> Bytes {
         let id = position.map(|position| format!(r#""id":"{position}","#)).unwrap_or_default();
-        let start = format!(r#"{id}"sender":{},"data":"#, encode_user(sender));
+        let trace = trace.map(|trace| format!(r#""{TRACEPARENT}":"{trace}","#)).unwrap_or_default();
+        let start = format!(r#"{id}{trace}"sender":{},"data":"#, encode_user(sender));
         self.encode(NativeEventKind::Message, channel, &[start.as_bytes(), data])
     }
 
@@ -143,6 +146,12 @@ impl EventEncoder {
         text.push(b'}');
         text.into()
     }
+}
+
+/// The trace that an encoded event belongs to, if it is traced.
+pub(super) fn trace_of(event: &[u8]) -> Option<TraceContext> {
+    let [trace] = members(std::str::from_utf8(event).ok()?, [TRACEPARENT]).ok()?;
+    TraceContext::read_sampled(&string(trace?)?)
 }
 
 fn encode_user(user: &Sender) -> String {
@@ -184,12 +193,12 @@ mod tests {
         );
         check(
             3,
-            &encoder.message(&channel, &user, b"{\"a\":1}", None),
+            &encoder.message(&channel, &user, b"{\"a\":1}", None, None),
             json!({ "event": "message", "sender": named, "data": { "a": 1 } }),
         );
         check(
             4,
-            &encoder.message(&channel, &user, b"{}", "9f3c20-17".parse().ok()),
+            &encoder.message(&channel, &user, b"{}", "9f3c20-17".parse().ok(), None),
             json!({ "event": "message", "id": "9f3c20-17", "sender": named, "data": {} }),
         );
         check(
@@ -202,6 +211,19 @@ mod tests {
             &encoder.presence(NativeEventKind::UserOnline, &channel, Some(&UserId::new("x"))),
             json!({ "event": "user_online", "user": { "id": "x" } }),
         );
+    }
+
+    #[test]
+    fn a_traced_message_names_its_trace() {
+        let encoder = EventEncoder::new();
+        let (channel, user) = (ChannelName::new("a").unwrap(), Sender { name: "A".into(), id: 7.into() });
+        let trace = TraceContext::root();
+        let event = encoder.message(&channel, &user, b"{\"traceparent\":\"7\"}", None, Some(&trace));
+        let read: Value = serde_json::from_slice(&event).unwrap();
+        assert_eq!(read["traceparent"], trace.to_string());
+        assert_eq!(trace_of(&event), Some(trace));
+        let event = encoder.message(&channel, &user, b"{\"traceparent\":\"7\"}", None, None);
+        assert_eq!(trace_of(&event), None);
     }
 
     #[test]

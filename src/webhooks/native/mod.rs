@@ -130,9 +130,10 @@ impl NativeEvents {
 
     /// A client's message was accepted, at this position if its channel has a history.
     pub fn message(&self, event: &Event, position: Option<Position>) {
-        let Event { channel, sender, data, .. } = event;
+        let Event { channel, sender, data, trace, .. } = event;
+        let trace = trace.as_deref().filter(|trace| trace.is_sampled);
         self.push(NativeEventKind::Message, channel, || {
-            self.encoder.message(channel, sender, data, position)
+            self.encoder.message(channel, sender, data, position, trace)
         });
     }
 

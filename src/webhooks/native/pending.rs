@@ -2,6 +2,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::event::trace_of;
+use crate::trace_context::TraceContext;
 use crate::webhooks::pending_events::{Dropped, PendingEvents};
 use crate::webhooks::queued::{Acknowledgement, Queued};
 
@@ -63,6 +65,10 @@ impl PendingEvents for PendingNativeEvents {
             self.sending = self.batch();
         }
         (self.sending > 0).then(|| encode(self.events.iter().take(self.sending)))
+    }
+
+    fn traces(&self) -> Vec<TraceContext> {
+        self.events.iter().take(self.sending).filter_map(|event| trace_of(event)).collect()
     }
 
     fn finish_request(&mut self) -> usize {

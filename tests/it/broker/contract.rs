@@ -57,6 +57,7 @@ async fn an_event_arrives_unchanged(mut node: Node) {
             sender: Sender { name: "あおい \"A\" \u{2028}".into(), id: i64::MIN.into() },
             data: Bytes::from_static(data.as_bytes()),
             message_type: Some("job\\ \"1\"".into()),
+            trace: None,
         };
         assert_eq!(node.publish(sent.clone()).await, Ok(()));
         let arrived = node.next().await;

@@ -41,7 +41,7 @@ fn join_as(server: &Server, id: &Value, channel: &str) -> Client {
 }
 
 /// The message that every subscriber receives.
-fn message(id: i64, name: &str, data: &Value) -> Value {
+pub(crate) fn message(id: i64, name: &str, data: &Value) -> Value {
     json!({ "type": "message", "sender": { "name": name, "id": id }, "data": data })
 }
 

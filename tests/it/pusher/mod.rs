@@ -9,7 +9,7 @@ pub(crate) mod page;
 mod presence;
 mod recovery;
 mod recovery_nodes;
-mod redis_broadcaster;
+pub(crate) mod redis_broadcaster;
 mod shutdown;
 mod users;
 mod webhooks;
@@ -19,7 +19,7 @@ use crate::support::redis::RedisServer;
 use crate::support::{Server, eventually};
 
 /// One app with client events, and one of another kind.
-const APPS: &str = r#"
+pub(crate) const APPS: &str = r#"
 [[apps]]
 id = "1"
 key = "page"

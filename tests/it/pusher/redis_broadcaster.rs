@@ -8,7 +8,7 @@ use crate::support::eventually;
 use crate::support::redis::RedisServer;
 
 /// Publishes on a topic until a node receives it: subscribing takes Redis a moment.
-fn publish(redis: &RedisServer, topic: &str, payload: &str, receivers: i64) {
+pub(crate) fn publish(redis: &RedisServer, topic: &str, payload: &str, receivers: i64) {
     let mut connection = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
     let count = || -> i64 {
         let mut connection = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();

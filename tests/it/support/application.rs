@@ -15,6 +15,8 @@ pub struct Asked {
     /// The request line and the headers, in lower case.
     pub head: String,
     pub body: String,
+    /// The same, if it is not a text.
+    pub bytes: Vec<u8>,
 }
 
 impl Asked {
@@ -62,7 +64,8 @@ fn read(stream: &mut TcpStream) -> Option<Asked> {
         bytes.extend_from_slice(&chunk[..count]);
         let Some(end) = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { continue };
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_ascii_lowercase();
-        let asked = Asked { head, body: String::from_utf8_lossy(&bytes[end + 4..]).into_owned() };
+        let body = &bytes[end + 4..];
+        let asked = Asked { head, body: String::from_utf8_lossy(body).into_owned(), bytes: body.to_vec() };
         let length: usize = asked.header("content-length").unwrap().parse().unwrap();
         if bytes.len() == end + 4 + length {
             return Some(asked);

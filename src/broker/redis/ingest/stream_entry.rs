@@ -5,6 +5,7 @@ use crate::broker::envelope::{EnvelopeError, NodeId, decode_event};
 use crate::broker::retained;
 use crate::message::json::{members_not_null, string};
 use crate::message::{AppEntry, AppMessages, Dispatch, InvalidEntry, Publication, RetentionRules, Sender};
+use crate::trace_context::TRACEPARENT;
 
 /// The largest payload, in bytes.
 const MAX_PAYLOAD_BYTES: usize = 1 << 20;
@@ -62,8 +63,9 @@ impl EntryReader<'_> {
             return Err("too_large");
         }
         let text = std::str::from_utf8(payload).map_err(|_| EnvelopeError::Json.reason())?;
-        let [app, channel, event, data, socket_id] =
-            members_not_null(text, ["app", "channel", "event", "data", "socket_id"]).map_err(|error| {
+        let names = ["app", "channel", "event", "data", "socket_id", TRACEPARENT];
+        let [app, channel, event, data, socket_id, traceparent] =
+            members_not_null(text, names).map_err(|error| {
                 let error = if error.is_data() { EnvelopeError::Envelope } else { EnvelopeError::Json };
                 error.reason()
             })?;
@@ -71,7 +73,7 @@ impl EntryReader<'_> {
             let id = string(app);
             // Its ID may be written as a number.
             let app = id.as_deref().unwrap_or(app);
-            let entry = AppEntry { app, channel, event, data, socket_id };
+            let entry = AppEntry { app, channel, event, data, socket_id, traceparent };
             return self.apps.read_entry(&entry).map_err(|InvalidEntry(reason)| reason);
         }
         let decoded = decode_event(payload, self.node, self.sender_default);

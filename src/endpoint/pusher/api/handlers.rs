@@ -7,23 +7,29 @@ use tokio::time::timeout;
 use crate::broker::{PublishError, StoreError};
 use crate::channels::{Channels, HistoryPage};
 use crate::history::{Content, Since};
-use crate::message::{ChannelInfo, ChannelName};
+use crate::message::{Broadcast, ChannelInfo, ChannelName};
 use crate::protocol::pusher::http::{
     ChannelReport, Command, HistoryMessage, HistoryReport, HttpError, Info, Trigger, batch, channel,
     channels, connections, empty, history, triggered, users,
 };
 use crate::protocol::pusher::{App, Channel};
+use crate::trace_context::TraceContext;
 
 /// How long a call waits until this node has delivered the event whose position it returns.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Carries out a call of an app. Returns the body of the response.
-pub(super) async fn handle(engine: &Channels, app: &App, command: Command) -> Result<Vec<u8>, HttpError> {
+pub(super) async fn handle(
+    engine: &Channels,
+    app: &App,
+    command: Command,
+    trace: Option<TraceContext>,
+) -> Result<Vec<u8>, HttpError> {
     let id = app.credentials.id();
     match command {
         Command::Trigger(trigger) => {
             let (asked, info) = (trigger.channels.clone(), trigger.info);
-            publish(engine, id, vec![trigger]).await.map_err(unavailable)?;
+            publish(engine, id, vec![trigger], trace).await.map_err(unavailable)?;
             if info.position {
                 wait_for_delivery(engine).await;
             }
@@ -35,7 +41,7 @@ pub(super) async fn handle(engine: &Channels, app: &App, command: Command) -> Re
                 .iter()
                 .filter_map(|trigger| Some((trigger.channels.first()?.clone(), trigger.info)))
                 .collect();
-            publish(engine, id, triggers).await.map_err(unavailable)?;
+            publish(engine, id, triggers, trace).await.map_err(unavailable)?;
             if asked.iter().any(|(_, info)| info.position) {
                 wait_for_delivery(engine).await;
             }
@@ -83,12 +89,18 @@ pub(super) async fn handle(engine: &Channels, app: &App, command: Command) -> Re
 }
 
 /// Publishes all events before it waits for the first receipt, so that a batch costs one round trip. Their order is kept.
-async fn publish(engine: &Channels, app: &Arc<str>, triggers: Vec<Trigger>) -> Result<(), PublishError> {
+async fn publish(
+    engine: &Channels,
+    app: &Arc<str>,
+    triggers: Vec<Trigger>,
+    trace: Option<TraceContext>,
+) -> Result<(), PublishError> {
     let accepted: Vec<_> = triggers
         .into_iter()
         .map(|mut trigger| {
             let key = trigger.idempotency_key.take();
-            engine.broadcast(&trigger.into_broadcast(app), key.as_deref())
+            let event = Broadcast { trace: trace.map(Box::new), ..trigger.into_broadcast(app) };
+            engine.broadcast(&event, key.as_deref())
         })
         .collect();
     join_all(accepted).await.into_iter().try_for_each(|accepted| accepted.map(drop))

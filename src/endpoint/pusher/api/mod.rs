@@ -20,7 +20,8 @@ use crate::auth::pusher::SignedRequest;
 use crate::protocol::pusher::http::{
     HttpError, Target, authorize, authorize_head, health, max_body_bytes, parse, route,
 };
-use crate::telemetry::{ApiCall, Endpoint};
+use crate::telemetry::{ApiCall, Endpoint, Span};
+use crate::trace_context::TRACEPARENT;
 use crate::transport::{BodyError, RequestBody, RequestedUri};
 use crate::unix_time::unix_time;
 use response::{json, rejection};
@@ -50,8 +51,9 @@ async fn call(State(pusher): State<Arc<PusherEndpoint>>, request: Request) -> Re
     let request = SignedRequest { method, path: signed_path, query, body: b"" };
     let answered = match target {
         Ok(target) => {
-            let key = head.headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
-            answer(&pusher, &target, request, key, &mut body).await
+            let header = |name| head.headers.get(name).map(HeaderValue::as_bytes);
+            let key = header(IDEMPOTENCY_KEY);
+            answer(&pusher, &target, request, key, header(TRACEPARENT), &mut body).await
         }
         Err(error) => Err(error),
     };
@@ -75,6 +77,7 @@ async fn answer(
     target: &Target<'_>,
     request: SignedRequest<'_>,
     idempotency_key: Option<&[u8]>,
+    traceparent: Option<&[u8]>,
     body: &mut RequestBody,
 ) -> Result<Vec<u8>, HttpError> {
     let now = unix_time().as_secs();
@@ -83,8 +86,26 @@ async fn answer(
     let body = body.read(max_body_bytes(&app.rules)).await.map_err(unreadable)?;
     let request = SignedRequest { body: &body, ..request };
     let app = authorize(&served.apps, target, &request, now)?;
-    let command = parse(&target.route, request.query, idempotency_key, &body, &app.rules)?;
-    handlers::handle(pusher.channels(), app, command).await
+    // Only those with a valid signature can make the node send spans.
+    let mut span = pusher.channels().metrics().tracer().request(target.route.endpoint(), traceparent);
+    let trace = span.as_ref().map(Span::context);
+    let answered = match parse(&target.route, request.query, idempotency_key, &body, &app.rules) {
+        Ok(command) => handlers::handle(pusher.channels(), app, command, trace).await,
+        Err(error) => Err(error),
+    };
+    if let Some(span) = &mut span {
+        span.set("http.request.method", request.method);
+        span.set("http.route", target.route.endpoint());
+        span.set("yamabiko.app", &**app.credentials.id());
+        span.set_number(
+            "http.response.status_code",
+            answered.as_ref().map_or_else(|error| error.status, |_| 200),
+        );
+        if let Err(error) = &answered {
+            span.fail(error.code);
+        }
+    }
+    answered
 }
 
 fn unreadable(error: BodyError) -> HttpError {

@@ -117,6 +117,7 @@ impl Trigger {
             data: self.data,
             except: self.except,
             user_id: None,
+            trace: None,
         }
     }
 }

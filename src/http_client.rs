@@ -1,3 +1,5 @@
+//! A client for the few requests that a node makes itself: to applications, and to the collector of traces.
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,20 +12,21 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::tls;
+use crate::trace_context::{TRACEPARENT, TraceContext};
 use crate::webhook_target::WebhookTarget;
 
-/// Requests to applications. Cloning shares the connections.
-pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// Makes requests. Cloning shares the connections.
+pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection is kept for the next request.
 const KEEP_IDLE: Duration = Duration::from_secs(30);
 
-pub(super) fn http_client() -> HttpClient {
+pub(crate) fn http_client() -> HttpClient {
     let roots = tls::native_roots();
     if roots.is_empty() {
-        tracing::warn!("no CA certificates are installed: requests to applications over https will fail");
+        tracing::warn!("no CA certificates are installed: requests over https will fail");
     }
     let tls = tls::client_config(roots);
     let mut tcp = HttpConnector::new();
@@ -38,7 +41,7 @@ pub(super) fn http_client() -> HttpClient {
 }
 
 /// A POST of JSON with the headers of the target.
-pub(super) fn post(target: &WebhookTarget, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
+pub(crate) fn post(target: &WebhookTarget, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
     let mut request = Request::builder()
         .method(Method::POST)
         .uri(target.url.clone())
@@ -50,6 +53,13 @@ pub(super) fn post(target: &WebhookTarget, body: Bytes) -> Result<Request<Full<B
     Ok(request)
 }
 
-pub(super) fn header_value(text: &str) -> Result<HeaderValue, String> {
+pub(crate) fn header_value(text: &str) -> Result<HeaderValue, String> {
     text.parse().map_err(|_| "a value cannot be a header".to_owned())
+}
+
+/// Makes a request a part of a trace.
+pub(crate) fn set_trace<B>(request: &mut Request<B>, trace: &TraceContext) {
+    if let Ok(value) = trace.to_string().parse() {
+        request.headers_mut().insert(TRACEPARENT, value);
+    }
 }
