@@ -5,6 +5,14 @@ use crate::protocol::native::{Acknowledgement, MessageRef, REFUSED, encode_ackno
 use crate::telemetry::{Metrics, Reason};
 
 /// The answer that a client's message waits for.
+pub(super) trait Answer: Send + 'static {
+    fn message_ref(&self) -> Option<&MessageRef>;
+    fn acknowledge(self, acknowledgement: Acknowledgement);
+    /// The application has refused the message.
+    fn refuse(self, message: &str);
+}
+
+/// An answer on the connection of the message.
 #[derive(Debug)]
 pub(super) struct Reply {
     outbox: Arc<Outbox>,
@@ -26,25 +34,26 @@ impl Reply {
         outbox.asked(bytes);
         Self { outbox, limit, message_ref, bytes, metrics }
     }
+}
 
-    pub(super) fn message_ref(&self) -> Option<&MessageRef> {
+impl Answer for Reply {
+    fn message_ref(&self) -> Option<&MessageRef> {
         self.message_ref.as_ref()
     }
 
-    pub(super) fn acknowledge(self, acknowledgement: Acknowledgement) {
+    fn acknowledge(self, acknowledgement: Acknowledgement) {
         self.outbox.answered(self.bytes);
         acknowledge(acknowledgement, self.message_ref(), &self.outbox, self.limit, &self.metrics);
     }
 
-    /// The application has refused the message.
-    pub(super) fn refuse(self, message: &str) {
+    fn refuse(self, message: &str) {
         self.outbox.answered(self.bytes);
-        self.metrics.messages_refused.get_or_create(&Reason::new(REFUSED)).inc();
+        count_refused(&self.metrics);
         self.outbox.push(&encode_refused(message, self.message_ref()), self.limit);
     }
 }
 
-/// Answers a message, and counts it.
+/// Answers a message on its connection, and counts it.
 pub(super) fn acknowledge(
     acknowledgement: Acknowledgement,
     message_ref: Option<&MessageRef>,
@@ -52,6 +61,11 @@ pub(super) fn acknowledge(
     limit: usize,
     metrics: &Metrics,
 ) {
+    count(acknowledgement, metrics);
+    outbox.push(&encode_acknowledgement(acknowledgement, message_ref), limit);
+}
+
+pub(super) fn count(acknowledgement: Acknowledgement, metrics: &Metrics) {
     match acknowledgement {
         Ok(()) => {
             metrics.messages_accepted.inc();
@@ -60,5 +74,8 @@ pub(super) fn acknowledge(
             metrics.messages_refused.get_or_create(&Reason::new(reason.code())).inc();
         }
     }
-    outbox.push(&encode_acknowledgement(acknowledgement, message_ref), limit);
+}
+
+pub(super) fn count_refused(metrics: &Metrics) {
+    metrics.messages_refused.get_or_create(&Reason::new(REFUSED)).inc();
 }

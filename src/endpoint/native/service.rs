@@ -1,14 +1,15 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 
 use super::gate_queues::GateQueues;
-use super::reply::Reply;
+use super::reply::Answer;
 use crate::auth::Authenticator;
 use crate::broker::{Broker, PublishError};
 use crate::channels::Histories;
-use crate::message::{ChannelName, Event, Position, Publication};
-use crate::protocol::native::{ChannelsSettings, Native, RejectReason};
+use crate::message::{ChannelName, Event, Position, Publication, Sender};
+use crate::protocol::native::{ChannelsSettings, MessageRef, Native, RejectReason};
 use crate::transport::EndpointContext;
 use crate::webhooks::{EventsSettings, Gate, Gates, NativeEventKind, NativeEvents};
 
@@ -42,9 +43,23 @@ impl NativeService {
         self.gates.load().as_ref()?.of(channel).cloned()
     }
 
+    /// Reads a message of a client, and its `ref`, which only channels with a history know.
+    pub(super) fn receive(
+        &self,
+        channel: &ChannelName,
+        sender: &Sender,
+        message: &Bytes,
+    ) -> (Option<MessageRef>, Result<Event, RejectReason>) {
+        if self.histories.is_on() && self.histories.retention(channel).is_some() {
+            self.native.receive_with_ref(channel, sender, message)
+        } else {
+            (None, self.native.receive(channel, sender, message))
+        }
+    }
+
     /// Publishes a message of a client, and answers it when the broker has.
-    pub(super) fn publish(&self, event: Event, reply: Reply) {
-        let key = reply.message_ref().map(|found| found.idempotency_key(&event.channel, &event.sender));
+    pub(super) fn publish(&self, event: Event, answer: impl Answer) {
+        let key = answer.message_ref().map(|found| found.idempotency_key(&event.channel, &event.sender));
         let reported = self.events.load().as_ref().and_then(|events| {
             events.wants(NativeEventKind::Message, &event.channel).then(|| (events.clone(), event.clone()))
         });
@@ -54,7 +69,7 @@ impl NativeService {
             if let (Some((events, event)), Ok(position)) = (reported, &published) {
                 events.message(&event, *position);
             }
-            reply.acknowledge(published.map(drop).map_err(|_| RejectReason::Unavailable));
+            answer.acknowledge(published.map(drop).map_err(|_| RejectReason::Unavailable));
         };
         self.broker.publish(publication, Box::new(receipt));
     }
