@@ -16,6 +16,7 @@ const INTERNAL = /^(address|receive|failures|probe|changed|ready|check|drop|resu
 
 const ENTRIES = [
   { entry: "index", mangleProps: INTERNAL },
+  { entry: "sse" },
   { entry: "pusher" },
   { entry: "echo", external: ["laravel-echo", "./pusher.js"] },
   { entry: "react", external: ["react", "./index.js"] },
