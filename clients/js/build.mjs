@@ -11,15 +11,16 @@ import { build } from "esbuild";
 const ROOT = dirname(fileURLToPath(import.meta.url));
 const { name, version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
 
-/** Names that are neither on the wire nor in the interface of the core. */
-const INTERNAL = /^(address|receive|failures|probe|changed|ready|check|drop|resume|answer|settle|sentAt|isInFlight|isRepeatable)$/;
+/** Names that are neither on the wire nor in an interface. */
+const INTERNAL = /^(_.*|address|receive|failures|probe|changed|ready|check|drop|resume|answer|settle|sentAt|isInFlight|isRepeatable)$/;
 
 const ENTRIES = [
   { entry: "index", mangleProps: INTERNAL },
   { entry: "sse" },
-  { entry: "pusher" },
+  { entry: "pusher", mangleProps: INTERNAL },
   { entry: "echo", external: ["laravel-echo", "./pusher.js"] },
   { entry: "react", external: ["react", "./index.js"] },
+  { entry: "vue", external: ["vue", "./index.js"] },
   { entry: "pusher-recovery" },
   {
     entry: "pusher-recovery",

@@ -1,7 +1,7 @@
 export type Callback = (...values: any[]) => void;
 /** Bindings by name, as pusher-js has them. */
 export declare class Dispatcher {
-    #private;
+    private _bindings;
     bind(event: string, callback: Callback, context?: unknown): this;
     bind_global(callback: Callback): this;
     /** Without arguments: everything but the global ones. */
@@ -9,4 +9,5 @@ export declare class Dispatcher {
     unbind_global(callback?: Callback): this;
     unbind_all(): this;
     emit(event: string, data?: unknown, metadata?: unknown): this;
+    private _remove;
 }

@@ -33,6 +33,8 @@ export declare class AuthError extends Error {
     readonly status: number;
     constructor(message: string, status: number);
 }
+/** What pusher-js tells of an error. */
+export declare function described(error: unknown): object;
 /** Asks for the signature of a channel, or of the user. */
 export declare function askForSignature(options: AuthOptions, socketId: string, channel?: {
     name: string;

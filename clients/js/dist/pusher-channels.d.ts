@@ -1,6 +1,6 @@
 import { Dispatcher } from "./dispatcher.js";
 import type { PusherFrame } from "./positions.js";
-import type { Signature } from "./pusher-auth.js";
+import { type Signature } from "./pusher-auth.js";
 import type { Pusher } from "./pusher.js";
 export declare class Channel extends Dispatcher {
     readonly name: string;
@@ -54,9 +54,11 @@ export interface Nacl {
     };
 }
 export declare class EncryptedChannel extends PrivateChannel {
-    #private;
+    private _key;
+    private readonly _nacl;
     constructor(name: string, pusher: Pusher, nacl: Nacl | undefined);
     trigger(): boolean;
     protected sign(): Promise<Signature>;
     handle(frame: PusherFrame): void;
+    private _decrypt;
 }

@@ -1,4 +1,4 @@
-import { Dispatcher, type Callback } from "./dispatcher.js";
+import { Dispatcher } from "./dispatcher.js";
 import { type AuthOptions, type Signature } from "./pusher-auth.js";
 import { Channel, type Nacl } from "./pusher-channels.js";
 export interface PusherOptions extends AuthOptions {
@@ -33,8 +33,8 @@ declare class User extends Dispatcher {
     /** Events for the user. */
     channel: Channel | undefined;
 }
-export declare class Pusher {
-    #private;
+/** The events of all channels, as a dispatcher. */
+export declare class Pusher extends Dispatcher {
     readonly connection: Connection;
     readonly channels: {
         channels: Record<string, Channel>;
@@ -44,6 +44,14 @@ export declare class Pusher {
     readonly key: string;
     /** The positions of the channels. */
     readonly session: import("./positions.js").Positions;
+    private readonly _link;
+    private _signatures;
+    private _connections;
+    private _idle;
+    private _activityTimeout;
+    private _lostAt;
+    private _lastError;
+    private _signedIn;
     constructor(key: string, options?: PusherOptions);
     connect(): void;
     disconnect(): void;
@@ -56,11 +64,6 @@ export declare class Pusher {
     signin(): void;
     /** False: there is no connection. */
     send_event(event: string, data: unknown, channel?: string): boolean;
-    bind(event: string, callback: Callback, context?: unknown): this;
-    bind_global(callback: Callback): this;
-    unbind(event?: string, callback?: Callback, context?: unknown): this;
-    unbind_global(callback?: Callback): this;
-    unbind_all(): this;
     /**
      * The signature of a channel, or of the user. It is used again while the `socket_id` is the same, once on each connection: a second
      * request is for another one, such as the new key of an encrypted channel.
@@ -68,5 +71,16 @@ export declare class Pusher {
     sign(channel?: Channel): Promise<Signature>;
     /** Whether the channel is still wanted, on the same connection. */
     connectionGuard(channel: Channel): () => boolean;
+    private _create;
+    private _address;
+    private _enter;
+    private _changed;
+    private _fail;
+    private _receive;
+    /** A signature that was refused when it was used again is replaced. */
+    private _signAgain;
+    private _awaitActivity;
+    private _signin;
+    private _onSignedIn;
 }
 export default Pusher;

@@ -11,21 +11,21 @@ interface Binding {
 
 /** Bindings by name, as pusher-js has them. */
 export class Dispatcher {
-  #bindings: Binding[] = [];
+  private _bindings: Binding[] = [];
 
   bind(event: string, callback: Callback, context?: unknown): this {
-    this.#bindings.push({ event, callback, context });
+    this._bindings.push({ event, callback, context });
     return this;
   }
 
   bind_global(callback: Callback): this {
-    this.#bindings.push({ event: undefined, callback, context: undefined });
+    this._bindings.push({ event: undefined, callback, context: undefined });
     return this;
   }
 
   /** Without arguments: everything but the global ones. */
   unbind(event?: string | null, callback?: Callback | null, context?: unknown): this {
-    return this.#remove(
+    return this._remove(
       (binding) =>
         binding.event !== undefined &&
         (!event || binding.event === event) &&
@@ -35,23 +35,23 @@ export class Dispatcher {
   }
 
   unbind_global(callback?: Callback): this {
-    return this.#remove((binding) => binding.event === undefined && (!callback || binding.callback === callback));
+    return this._remove((binding) => binding.event === undefined && (!callback || binding.callback === callback));
   }
 
   unbind_all(): this {
-    return this.#remove(() => true);
+    return this._remove(() => true);
   }
 
   emit(event: string, data?: unknown, metadata?: unknown): this {
-    for (const { event: bound, callback, context } of [...this.#bindings]) {
+    for (const { event: bound, callback, context } of [...this._bindings]) {
       if (bound === undefined) guarded(() => callback(event, data));
       else if (bound === event) guarded(() => callback.call(context, data, metadata));
     }
     return this;
   }
 
-  #remove(matches: (binding: Binding) => boolean): this {
-    this.#bindings = this.#bindings.filter((binding) => !matches(binding));
+  private _remove(matches: (binding: Binding) => boolean): this {
+    this._bindings = this._bindings.filter((binding) => !matches(binding));
     return this;
   }
 }

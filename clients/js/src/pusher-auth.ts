@@ -35,6 +35,12 @@ export class AuthError extends Error {
   }
 }
 
+/** What pusher-js tells of an error. */
+export function described(error: unknown): object {
+  const { message, status } = error as { message?: string; status?: number };
+  return { type: "AuthError", error: message ?? String(error), ...(status && { status }) };
+}
+
 /** Asks for the signature of a channel, or of the user. */
 export function askForSignature(options: AuthOptions, socketId: string, channel?: { name: string }): Promise<Signature> {
   const { endpoint, customHandler, ...request }: AuthRequest = channel

@@ -2,7 +2,7 @@
 
 import { Dispatcher } from "./dispatcher.js";
 import type { PusherFrame } from "./positions.js";
-import type { Signature } from "./pusher-auth.js";
+import { described, type Signature } from "./pusher-auth.js";
 import type { Pusher } from "./pusher.js";
 
 export class Channel extends Dispatcher {
@@ -35,8 +35,7 @@ export class Channel extends Dispatcher {
     } catch (error) {
       if (!isCurrent()) return;
       this.subscriptionPending = false;
-      const { message, status } = error as { message?: string; status?: number };
-      this.emit("pusher:subscription_error", { type: "AuthError", error: message ?? String(error), ...(status && { status }) });
+      this.emit("pusher:subscription_error", described(error));
     }
   }
 
@@ -148,13 +147,13 @@ export interface Nacl {
 const bytes = (base64: string) => Uint8Array.from(atob(base64), (sign) => sign.charCodeAt(0));
 
 export class EncryptedChannel extends PrivateChannel {
-  #key: Uint8Array | undefined;
-  readonly #nacl: Nacl;
+  private _key: Uint8Array | undefined;
+  private readonly _nacl: Nacl;
 
   constructor(name: string, pusher: Pusher, nacl: Nacl | undefined) {
     super(name, pusher);
     if (!nacl) throw new Error("Encrypted channels need the option `nacl`: tweetnacl");
-    this.#nacl = nacl;
+    this._nacl = nacl;
   }
 
   override trigger(): boolean {
@@ -164,19 +163,19 @@ export class EncryptedChannel extends PrivateChannel {
   protected override async sign(): Promise<Signature> {
     const { shared_secret, ...signature } = await super.sign();
     if (!shared_secret) throw new Error(`No shared_secret key in auth payload for encrypted channel: ${this.name}`);
-    this.#key = bytes(shared_secret);
+    this._key = bytes(shared_secret);
     return signature;
   }
 
   override handle(frame: PusherFrame): void {
     if (/^(pusher|pusher_internal|yamabiko):/.test(frame.event)) super.handle(frame);
-    else void this.#decrypt(frame);
+    else void this._decrypt(frame);
   }
 
-  async #decrypt({ event, data }: PusherFrame): Promise<void> {
+  private async _decrypt({ event, data }: PusherFrame): Promise<void> {
     const open = () => {
       const { ciphertext, nonce } = data ?? {};
-      return this.#key && ciphertext && nonce ? this.#nacl.secretbox.open(bytes(ciphertext), bytes(nonce), this.#key) : null;
+      return this._key && ciphertext && nonce ? this._nacl.secretbox.open(bytes(ciphertext), bytes(nonce), this._key) : null;
     };
     let plain = open();
     if (!plain) {

@@ -1,10 +1,10 @@
 // The Pusher protocol with the interface of pusher-js, as far as Laravel Echo and its hooks use it, and with recovery: every event once
 // and in order across reconnections, on channels with a history.
 
-import { Dispatcher, type Callback } from "./dispatcher.js";
+import { Dispatcher } from "./dispatcher.js";
 import { createLink, type Link, type StateDetail } from "./link.js";
 import { createPositions, type PusherFrame } from "./positions.js";
-import { askForSignature, type AuthOptions, type Signature } from "./pusher-auth.js";
+import { askForSignature, described, type AuthOptions, type Signature } from "./pusher-auth.js";
 import { Channel, EncryptedChannel, PresenceChannel, PrivateChannel, type Nacl } from "./pusher-channels.js";
 
 export interface PusherOptions extends AuthOptions {
@@ -54,7 +54,8 @@ interface KeptSignature {
 const randomToken = () =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => (byte + 256).toString(16).slice(1)).join("");
 
-export class Pusher {
+/** The events of all channels, as a dispatcher. */
+export class Pusher extends Dispatcher {
   readonly connection = new Connection();
   readonly channels: { channels: Record<string, Channel> } = { channels: {} };
   readonly user = new User();
@@ -62,30 +63,30 @@ export class Pusher {
   readonly key: string;
   /** The positions of the channels. */
   readonly session = createPositions();
-  readonly #link: Link;
-  readonly #events = new Dispatcher();
-  #signatures = new Map<string, KeptSignature>();
-  #connections = 0;
-  #idle: ReturnType<typeof setTimeout> | undefined;
-  #activityTimeout = 120_000;
-  #lostAt = 0;
-  #lastError: unknown;
-  #signedIn: () => void = () => {};
+  private readonly _link: Link;
+  private _signatures = new Map<string, KeptSignature>();
+  private _connections = 0;
+  private _idle: ReturnType<typeof setTimeout> | undefined;
+  private _activityTimeout = 120_000;
+  private _lostAt = 0;
+  private _lastError: unknown;
+  private _signedIn: () => void = () => {};
 
   constructor(key: string, options: PusherOptions = {}) {
+    super();
     this.key = key.includes("~") ? key : `${key}~${randomToken()}`;
     this.config = options;
-    this.#link = createLink(
+    this._link = createLink(
       {
-        address: () => this.#address(),
-        receive: (text) => this.#receive(text),
+        address: () => this._address(),
+        receive: (text) => this._receive(text),
         failures: (code) => {
           if (code < 4000 || code >= 5000) return 1;
           if (code < 4100 || code >= 4300) return -1;
           return code < 4200 ? 2 : 0;
         },
         probe: () => void this.send_event("pusher:ping", {}),
-        changed: (state, detail) => this.#changed(state, detail),
+        changed: (state, detail) => this._changed(state, detail),
       },
       options as { WebSocket?: new (url: string) => WebSocket },
     );
@@ -93,17 +94,17 @@ export class Pusher {
   }
 
   connect(): void {
-    this.#link.connect();
+    this._link.connect();
   }
 
   disconnect(): void {
-    this.#link.close();
-    this.#signatures.clear();
+    this._link.close();
+    this._signatures.clear();
   }
 
   subscribe(name: string): Channel {
     const { channels } = this.channels;
-    const channel = (channels[name] ??= this.#create(name));
+    const channel = (channels[name] ??= this._create(name));
     if (!channel.subscriptionPending && this.connection.state === "connected") void channel.subscribe();
     return channel;
   }
@@ -113,7 +114,7 @@ export class Pusher {
     if (!channel) return;
     delete this.channels.channels[name];
     delete this.session.last[name];
-    this.#signatures.delete(name);
+    this._signatures.delete(name);
     if (channel.subscribed || channel.subscriptionPending) this.send_event("pusher:unsubscribe", { channel: name });
     channel.disconnect();
   }
@@ -134,37 +135,12 @@ export class Pusher {
   signin(): void {
     if (this.user.signin_requested) return;
     this.user.signin_requested = true;
-    void this.#signin();
+    void this._signin();
   }
 
   /** False: there is no connection. */
   send_event(event: string, data: unknown, channel?: string): boolean {
-    return this.#link.send(JSON.stringify({ event, data, channel }));
-  }
-
-  bind(event: string, callback: Callback, context?: unknown): this {
-    this.#events.bind(event, callback, context);
-    return this;
-  }
-
-  bind_global(callback: Callback): this {
-    this.#events.bind_global(callback);
-    return this;
-  }
-
-  unbind(event?: string, callback?: Callback, context?: unknown): this {
-    this.#events.unbind(event, callback, context);
-    return this;
-  }
-
-  unbind_global(callback?: Callback): this {
-    this.#events.unbind_global(callback);
-    return this;
-  }
-
-  unbind_all(): this {
-    this.#events.unbind_all();
-    return this;
+    return this._link.send(JSON.stringify({ event, data, channel }));
   }
 
   /**
@@ -173,36 +149,36 @@ export class Pusher {
    */
   async sign(channel?: Channel): Promise<Signature> {
     const name = channel?.name ?? "";
-    const kept = this.#signatures.get(name);
-    if (kept && kept.connection < this.#connections) {
-      kept.connection = this.#connections;
+    const kept = this._signatures.get(name);
+    if (kept && kept.connection < this._connections) {
+      kept.connection = this._connections;
       kept.isReused = true;
       return kept.data;
     }
     const socketId = this.connection.socket_id ?? "";
     const data = await askForSignature(this.config, socketId, channel);
     if (socketId === this.connection.socket_id)
-      this.#signatures.set(name, { data, connection: this.#connections, isReused: false });
+      this._signatures.set(name, { data, connection: this._connections, isReused: false });
     return data;
   }
 
   /** Whether the channel is still wanted, on the same connection. */
   connectionGuard(channel: Channel): () => boolean {
-    const connection = this.#connections;
+    const connection = this._connections;
     return () =>
-      connection === this.#connections &&
-      this.#link.state === "open" &&
+      connection === this._connections &&
+      this._link.state === "open" &&
       (channel === this.user.channel || channel === this.channels.channels[channel.name]);
   }
 
-  #create(name: string): Channel {
+  private _create(name: string): Channel {
     if (name.startsWith("#")) throw new Error(`Cannot create a channel with name "${name}"`);
     if (name.startsWith("private-encrypted-")) return new EncryptedChannel(name, this, this.config.nacl);
     if (name.startsWith("private-")) return new PrivateChannel(name, this);
     return new (name.startsWith("presence-") ? PresenceChannel : Channel)(name, this);
   }
 
-  #address(): string {
+  private _address(): string {
     const { wsHost, wsPort = 80, wssPort = 443, wsPath = "", forceTLS } = this.config;
     const { location } = globalThis;
     const isSecure = location?.protocol === "https:" || forceTLS !== false;
@@ -210,7 +186,7 @@ export class Pusher {
     return `${isSecure ? "wss" : "ws"}://${host}:${isSecure ? wssPort : wsPort}${wsPath}/app/${this.key}?protocol=7&client=yamabiko&recovery=2`;
   }
 
-  #enter(current: string): void {
+  private _enter(current: string): void {
     const { connection } = this;
     const previous = connection.state;
     if (previous === current) return;
@@ -219,50 +195,50 @@ export class Pusher {
     connection.emit(current);
   }
 
-  #changed(state: Link["state"], { code = 1000, reason = "" }: StateDetail): void {
+  private _changed(state: Link["state"], { code = 1000, reason = "" }: StateDetail): void {
     if (state === "open") {
-      this.#lostAt = 0;
-      this.#lastError = undefined;
-      this.#enter("connected");
+      this._lostAt = 0;
+      this._lastError = undefined;
+      this._enter("connected");
       for (const channel of this.allChannels()) this.subscribe(channel.name);
-      void this.#signin();
+      void this._signin();
       return;
     }
-    clearTimeout(this.#idle);
+    clearTimeout(this._idle);
     if (this.connection.state === "connected") {
       for (const channel of this.allChannels()) channel.disconnect();
       this.user.user_data = null;
       this.user.channel = undefined;
-      this.#signedIn();
+      this._signedIn();
     }
-    this.#lostAt ||= Date.now();
-    if (code !== 1000 && code !== 1001 && code !== this.#lastError) this.#fail({ code, message: reason });
-    if (state === "closed") this.#enter("disconnected");
-    else this.#enter(Date.now() - this.#lostAt > UNAVAILABLE ? "unavailable" : "connecting");
+    this._lostAt ||= Date.now();
+    if (code !== 1000 && code !== 1001 && code !== this._lastError) this._fail({ code, message: reason });
+    if (state === "closed") this._enter("disconnected");
+    else this._enter(Date.now() - this._lostAt > UNAVAILABLE ? "unavailable" : "connecting");
   }
 
-  #fail(data: { code: number; message: string }): void {
-    this.#lastError = data.code;
+  private _fail(data: { code: number; message: string }): void {
+    this._lastError = data.code;
     this.connection.emit("error", { type: "PusherError", data });
   }
 
-  #receive(text: string): void {
-    this.#awaitActivity();
+  private _receive(text: string): void {
+    this._awaitActivity();
     const { data: encoded, ...rest } = JSON.parse(text) as PusherFrame;
     const frame: PusherFrame = { ...rest, data: parsed(encoded) };
     const { event, data } = frame;
     if (event === "pusher:connection_established") {
-      if (this.connection.socket_id !== data.socket_id) this.#signatures.clear();
+      if (this.connection.socket_id !== data.socket_id) this._signatures.clear();
       this.connection.socket_id = data.socket_id;
-      this.#connections++;
-      this.#activityTimeout = Math.min(data.activity_timeout * 1000, this.config.activityTimeout ?? Infinity);
-      this.#awaitActivity();
-      this.#link.ready();
+      this._connections++;
+      this._activityTimeout = Math.min(data.activity_timeout * 1000, this.config.activityTimeout ?? Infinity);
+      this._awaitActivity();
+      this._link.ready();
       return;
     }
-    if (event === "pusher:error") this.#fail(data);
+    if (event === "pusher:error") this._fail(data);
     if (event === "pusher:ping") this.send_event("pusher:pong", {});
-    if (event === "pusher:signin_success") this.#onSignedIn(data);
+    if (event === "pusher:signin_success") this._onSignedIn(data);
     if (event === "pusher_internal:watchlist_events")
       for (const change of data.events) this.user.watchlist.emit(change.name, change);
     if (!this.session.isNew(frame)) return;
@@ -270,52 +246,51 @@ export class Pusher {
     // For an encrypted channel, these do not name the channel at the top: pusher-js would try to decrypt them.
     const name = frame.channel ?? (event.startsWith("yamabiko:") ? data?.channel : undefined);
     const channel = this.channels.channels[name];
-    if (channel && !this.#signAgain(channel, event)) channel.handle(frame);
+    if (channel && !this._signAgain(channel, event)) channel.handle(frame);
     if (name && name === this.user.channel?.name) this.user.channel?.handle(frame);
-    if (!event.startsWith("pusher_internal:")) this.#events.emit(event, data);
+    if (!event.startsWith("pusher_internal:")) this.emit(event, data);
   }
 
   /** A signature that was refused when it was used again is replaced. */
-  #signAgain(channel: Channel, event: string): boolean {
+  private _signAgain(channel: Channel, event: string): boolean {
     if (event !== "pusher:subscription_error") return false;
     channel.subscriptionPending = false;
-    const { isReused } = this.#signatures.get(channel.name) ?? {};
-    this.#signatures.delete(channel.name);
+    const { isReused } = this._signatures.get(channel.name) ?? {};
+    this._signatures.delete(channel.name);
     if (isReused) void channel.subscribe();
     return isReused === true;
   }
 
-  #awaitActivity(): void {
-    clearTimeout(this.#idle);
-    this.#idle = setTimeout(() => {
+  private _awaitActivity(): void {
+    clearTimeout(this._idle);
+    this._idle = setTimeout(() => {
       this.send_event("pusher:ping", {});
-      this.#link.check(this.config.pongTimeout ?? PONG_TIMEOUT);
-    }, this.#activityTimeout);
+      this._link.check(this.config.pongTimeout ?? PONG_TIMEOUT);
+    }, this._activityTimeout);
   }
 
-  async #signin(): Promise<void> {
+  private async _signin(): Promise<void> {
     const { user } = this;
     if (!user.signin_requested) return;
-    this.#signedIn();
-    user.signinDonePromise = new Promise((done) => (this.#signedIn = done));
-    if (this.#link.state !== "open") return;
-    const connection = this.#connections;
+    this._signedIn();
+    user.signinDonePromise = new Promise((done) => (this._signedIn = done));
+    if (this._link.state !== "open") return;
+    const connection = this._connections;
     try {
       const { auth, user_data } = await this.sign();
-      if (connection === this.#connections) this.send_event("pusher:signin", { auth, user_data });
+      if (connection === this._connections) this.send_event("pusher:signin", { auth, user_data });
     } catch (error) {
-      const { message, status } = error as { message?: string; status?: number };
-      user.emit("pusher:signin_error", { type: "AuthError", error: message ?? String(error), ...(status && { status }) });
-      this.#signedIn();
+      user.emit("pusher:signin_error", described(error));
+      this._signedIn();
     }
   }
 
-  #onSignedIn({ user_data }: { user_data: string }): void {
+  private _onSignedIn({ user_data }: { user_data: string }): void {
     const { user } = this;
     user.user_data = JSON.parse(user_data);
     user.channel = new Channel(`#server-to-user-${user.user_data?.id}`, this);
     user.channel.bind_global((event, data) => event.startsWith("pusher:") || user.emit(event, data));
-    this.#signedIn();
+    this._signedIn();
     void user.channel.subscribe();
   }
 }

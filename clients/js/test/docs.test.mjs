@@ -8,6 +8,7 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { build } from "esbuild";
+import { compileScript, parse } from "vue/compiler-sfc";
 
 import { launch, open } from "../../../tests/browser/chromium.mjs";
 import { credentials, ENVIRONMENT, Node } from "./support.mjs";
@@ -82,8 +83,20 @@ test("the client's snippets", async () => {
 
 test("the hook's snippet", async () => {
   const page = await visit("/hook", `import { createRoot } from "react-dom/client";
-${code("jsx", "React", "Laravel Echo")}
+${code("jsx", "React", "Vue")}
 createRoot(document.body).render(<Room />);`);
+  await page.getByText("open: 葵").waitFor();
+  await page.getByRole("button", { name: "Say hello" }).click();
+  await page.getByText("葵: Hello").waitFor();
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("the composable's snippet", async () => {
+  const { descriptor } = parse(code("vue", "Vue", "Laravel Echo"));
+  const page = await visit("/composable", `import { createApp } from "vue";
+${compileScript(descriptor, { id: "docs", inlineTemplate: true, genDefaultAs: "Room" }).content}
+createApp(Room).mount(document.body);`, { __VUE_OPTIONS_API__: "false", __VUE_PROD_DEVTOOLS__: "false", __VUE_PROD_HYDRATION_MISMATCH_DETAILS__: "false" });
   await page.getByText("open: 葵").waitFor();
   await page.getByRole("button", { name: "Say hello" }).click();
   await page.getByText("葵: Hello").waitFor();

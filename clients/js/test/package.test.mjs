@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 
+import { build } from "esbuild";
 import { publint } from "publint";
 
 import { files } from "../build.mjs";
@@ -24,6 +25,7 @@ const LARGEST = {
   "pusher.js": 5 * 1024,
   "echo.js": 512,
   "react.js": 1024,
+  "vue.js": 1024,
   "pusher-recovery.js": 1536,
   "umd/pusher-recovery.js": 1536,
 };
@@ -45,6 +47,28 @@ test("every entry is small", (context) => {
     context.diagnostic(`${name}: ${length} of ${most} bytes`);
     assert.ok(length <= most, `dist/${name} has ${length} bytes`);
   }
+});
+
+test("Laravel Echo with the connector takes 14 KB less of a page than with pusher-js", async (context) => {
+  const options = "key: env.KEY, wsHost: env.HOST, wsPort: env.PORT, wssPort: env.PORT, forceTLS: true";
+  const size = async (contents) => {
+    const { outputFiles } = await build({
+      stdin: { contents: `import Echo from "laravel-echo";\n${contents}`, resolveDir: ROOT },
+      bundle: true,
+      minify: true,
+      write: false,
+      format: "esm",
+      target: "es2020", // which many pages still are built for
+    });
+    return gzipSync(outputFiles[0].contents, { level: 9 }).length;
+  };
+  const before = await size(`import Pusher from "pusher-js";
+    window.Pusher = Pusher;
+    window.Echo = new Echo({ broadcaster: "reverb", ${options}, enabledTransports: ["ws", "wss"] });`);
+  const after = await size(`import YamabikoConnector from "@yamabiko/client/echo";
+    window.Echo = new Echo({ broadcaster: YamabikoConnector, ${options} });`);
+  context.diagnostic(`${before} bytes with pusher-js, ${after} with the connector`);
+  assert.ok(before - after >= 14_000, `${before} - ${after} = ${before - after} bytes`);
 });
 
 test("publint finds nothing", async () => {

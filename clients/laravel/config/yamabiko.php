@@ -55,7 +55,8 @@ return [
 
     /*
      * The server that yamabiko:start runs. Without `binary`, it is vendor/bin/yamabiko, the one in PATH, or the release of
-     * this version, downloaded from `releases` (the address of the folder that has SHA256SUMS) to storage/app/yamabiko.
+     * this version, downloaded from `releases` to storage/app/yamabiko: the address of the folder that has SHA256SUMS, with
+     * {version} in it, such as https://github.com/OWNER/REPOSITORY/releases/download/v{version}.
      */
     'server' => [
         'binary' => env('YAMABIKO_BINARY'),

@@ -44,6 +44,8 @@ final class InstallTest extends TestCase
 
         JSON;
 
+    private const PACKAGE = "{\n  \"type\": \"module\",\n  \"files\": {},\n  \"devDependencies\": {\n    \"axios\": \"^1.7.4\"\n  }\n}\n";
+
     private function files(array $files): void
     {
         foreach ($files as $name => $text) {
@@ -99,8 +101,85 @@ final class InstallTest extends TestCase
         $this->assertSame(0, $code, implode("\n", $check));
 
         $before = $this->snapshot();
-        $this->assertStringContainsString('.env has everything', $this->install());
+        $this->assertStringContainsString('Nothing to do', $this->install());
         $this->assertSame($before, $this->snapshot());
+    }
+
+    public function test_a_dry_run_says_what_the_run_does_and_writes_nothing(): void
+    {
+        $this->files(['.env.example' => self::ENV, 'bootstrap/app.php' => self::BOOTSTRAP, 'composer.json' => self::COMPOSER, 'package.json' => self::PACKAGE]);
+        $before = $this->snapshot();
+        $said = $this->install('--dry-run', '--echo');
+        $this->assertSame($before, $this->snapshot());
+        $this->assertStringContainsString('Nothing was written', $said);
+        $done = $this->install('--echo');
+        $steps = fn (string $text) => preg_replace('/^(?:Would (create|change)|(Create|Change)d) /mi', '', implode("\n", preg_grep('/^(Would|Created|Changed)/', explode("\n", $text))));
+        $this->assertSame($steps($done), $steps($said));
+        $this->assertSame(10, substr_count($steps($said), "\n") + 1, $said);
+        $this->assertStringNotContainsString(Dotenv::parse($this->read('.env'))['APP_WS_JWT_SECRET'], $done);
+    }
+
+    public function test_what_was_changed_by_hand_stays_unless_it_is_forced(): void
+    {
+        $this->files(['.env' => self::ENV, 'package.json' => self::PACKAGE]);
+        $this->install('--stack=react', '--echo');
+        $mine = ['resources/js/components/YamabikoChat.jsx', 'resources/js/echo.js', 'config/yamabiko.php'];
+        foreach ($mine as $file) {
+            file_put_contents("{$this->folder}/{$file}", '/* mine */', FILE_APPEND);
+        }
+        file_put_contents("{$this->folder}/routes/channels.php", str_replace("'chat:{room}', fn", "'chat:staff', fn", $this->read('routes/channels.php')));
+        $before = $this->snapshot();
+        $said = $this->install('--stack=react', '--echo');
+        $this->assertSame($before, $this->snapshot());
+        foreach ($mine as $file) {
+            $this->assertStringContainsString("Kept {$file}", $said);
+        }
+        $this->install('--stack=react', '--echo', '--force');
+        foreach ($mine as $file) {
+            $this->assertStringNotContainsString('mine', $this->read($file));
+        }
+        $this->assertStringContainsString('chat:staff', $this->read('routes/channels.php'));
+    }
+
+    public function test_pages_get_the_client_in_the_way_of_npm(): void
+    {
+        $this->files(['.env' => self::ENV, 'package.json' => self::PACKAGE, 'pnpm-lock.yaml' => '', 'resources/js/app.js' => "import axios from 'axios';\n"]);
+        $this->assertStringContainsString('pnpm install', $this->install('--echo'));
+        $expected = str_replace('"axios": "^1.7.4"', "\"@yamabiko/client\": \"^0.1.0\",\n    \"axios\": \"^1.7.4\",\n    \"laravel-echo\": \"^2.0.0\"", self::PACKAGE);
+        $this->assertSame($expected, $this->read('package.json'));
+        $this->assertSame("import axios from 'axios';\n\nimport './echo';\n", $this->read('resources/js/app.js'));
+        $this->assertStringContainsString('from "@yamabiko/client/echo"', $this->read('resources/js/echo.js'));
+        $this->assertStringContainsString('VITE_PUSHER_APP_KEY', $this->read('resources/js/echo.js'));
+    }
+
+    public function test_pages_with_pusher_js_stay_as_they_are(): void
+    {
+        $echo = "window.Pusher = Pusher;\n";
+        $this->files(['.env' => self::ENV, 'package.json' => str_replace('axios', 'pusher-js', self::PACKAGE), 'resources/js/echo.js' => $echo]);
+        $this->assertStringContainsString('Kept pusher-js', $this->install());
+        $this->assertStringContainsString('Kept resources/js/echo.js', $this->install('--echo'));
+        $this->assertSame($echo, $this->read('resources/js/echo.js'));
+        $this->install('--echo=pusher', '--force');
+        $this->assertStringContainsString('import Pusher from "pusher-js"', $this->read('resources/js/echo.js'));
+        // The hooks of @laravel/echo-react configure Echo in the application's own script.
+        $this->files(['package.json' => '{"dependencies":{"@laravel/echo-react":"^2.0","react":"^19.0"}}', 'resources/js/echo.js' => $echo]);
+        $this->assertStringContainsString('configureEcho', $this->install('--echo', '--force'));
+        $this->assertSame($echo, $this->read('resources/js/echo.js'));
+    }
+
+    public function test_the_app_of_laravel_10_gets_values_and_that_of_pusher_com_stays(): void
+    {
+        $this->files(['.env' => "BROADCAST_DRIVER=log\nPUSHER_APP_ID=\nPUSHER_APP_KEY=\nPUSHER_APP_SECRET=\nPUSHER_HOST=\nPUSHER_PORT=443\nPUSHER_SCHEME=https\n"]);
+        $this->install('--stack=none');
+        $env = Dotenv::parse($this->read('.env'));
+        $this->assertSame(['localhost', '8080', 'http'], [$env['PUSHER_HOST'], $env['PUSHER_PORT'], $env['PUSHER_SCHEME']]);
+        $this->assertMatchesRegularExpression('/^[0-9a-f]{20}$/', $env['PUSHER_APP_KEY']);
+
+        $this->files(['.env' => "BROADCAST_CONNECTION=pusher\nPUSHER_APP_KEY=key-of-pusher-com\nPUSHER_HOST=\nPUSHER_PORT=443\n"]);
+        $this->assertStringContainsString('Kept the app of pusher.com', $this->install('--stack=none'));
+        $env = Dotenv::parse($this->read('.env'));
+        $this->assertSame(['key-of-pusher-com', '', '443'], [$env['PUSHER_APP_KEY'], $env['PUSHER_HOST'], $env['PUSHER_PORT']]);
+        $this->assertArrayNotHasKey('PUSHER_APP_SECRET', $env);
     }
 
     public function test_an_application_of_laravel_10_with_reverb_and_channels_of_its_own(): void
@@ -112,17 +191,26 @@ final class InstallTest extends TestCase
             'config/app.php' => "<?php\n\nreturn [\n    'providers' => [\n        // App\\Providers\\BroadcastServiceProvider::class,\n    ],\n];\n",
             'package.json' => '{"devDependencies":{"vue":"^3.5"}}',
         ]);
-        $this->assertStringContainsString('BROADCAST_DRIVER is reverb and stays so', $this->install());
+        $this->assertStringContainsString('Kept BROADCAST_DRIVER=reverb', $this->install('--echo'));
         $env = Dotenv::parse($this->read('.env'));
         $this->assertSame(['reverb', 'a-secret-of-the-old-server-that-stays'], [$env['BROADCAST_DRIVER'], $env['APP_WS_JWT_SECRET']]);
         $this->assertSame('', $env['PUSHER_APP_KEY']);
         $this->assertStringStartsWith($channels, $this->read('routes/channels.php'));
         $this->assertStringContainsString("\n        App\\Providers\\BroadcastServiceProvider::class,", $this->read('config/app.php'));
         $this->assertFileExists("{$this->folder}/resources/js/components/YamabikoChat.vue");
-        $this->assertFileExists("{$this->folder}/resources/js/echo.js");
+        $this->assertStringContainsString('key: import.meta.env.VITE_REVERB_APP_KEY', $this->read('resources/js/echo.js'));
         $this->install('--force', '--stack=react');
         $this->assertSame('yamabiko', Dotenv::parse($this->read('.env'))['BROADCAST_DRIVER']);
         $this->assertFileExists("{$this->folder}/resources/js/components/YamabikoChat.jsx");
+    }
+
+    public function test_the_port_of_the_old_server_stays(): void
+    {
+        $this->files(['.env' => "APP_WS_HOST=127.0.0.1\nAPP_WS_PORT=9001\nAPP_WS_JWT_SECRET='a&secret\$of#the old server of 32 bytes'\n"]);
+        $this->install('--stack=none');
+        $env = Dotenv::parse($this->read('.env'));
+        $this->assertSame(['ws://localhost:9001/ws', '9001'], [$env['APP_WS_URL'], $env['PUSHER_PORT']]);
+        $this->assertSame('a&secret$of#the old server of 32 bytes', $env['APP_WS_JWT_SECRET']);
     }
 
     public function test_without_redis_the_application_publishes_over_http(): void
@@ -131,7 +219,10 @@ final class InstallTest extends TestCase
         [, $output] = Artisan::run($this->folder, [], 'yamabiko:install', '--stack=none');
         $this->assertStringContainsString('Redis does not answer', $output);
         $this->assertStringContainsString("\nYAMABIKO_VIA=http\n", $this->read('.env'));
-        [$code] = Artisan::run($this->folder, [], 'yamabiko:install', '--stack=angular');
-        $this->assertSame(1, $code);
+        foreach (['--stack=angular', '--echo=ably'] as $option) {
+            [$code, $output] = Artisan::run($this->folder, [], 'yamabiko:install', $option);
+            $this->assertSame(1, $code);
+            $this->assertStringContainsString(' is one of ', $output);
+        }
     }
 }

@@ -102,22 +102,23 @@ final class StartTest extends TestCase
     {
         $machine = php_uname('m');
         $name = "yamabiko-0.1.0-linux-{$machine}";
-        mkdir("{$this->folder}/releases/{$name}", recursive: true);
-        file_put_contents("{$this->folder}/releases/{$name}/yamabiko", "#!/bin/sh\nexec ".Server::binary().' "$@"');
-        exec('tar -C '.escapeshellarg("{$this->folder}/releases")." -czf {$this->folder}/releases/{$name}.tar.gz {$name}");
-        $sum = hash_file('sha256', "{$this->folder}/releases/{$name}.tar.gz");
+        $folder = "{$this->folder}/releases/v0.1.0";
+        mkdir("{$folder}/{$name}", recursive: true);
+        file_put_contents("{$folder}/{$name}/yamabiko", "#!/bin/sh\nexec ".Server::binary().' "$@"');
+        exec('tar -C '.escapeshellarg($folder)." -czf {$folder}/{$name}.tar.gz {$name}");
+        $sum = hash_file('sha256', "{$folder}/{$name}.tar.gz");
         file_put_contents("{$this->folder}/router.php", "<?php\nreturn false;");
         $web = new WebServer("{$this->folder}/router.php", [], "{$this->folder}/releases");
-        $run = fn (string ...$more) => Artisan::run($this->folder, ['YAMABIKO_RELEASES_URL' => $web->url, 'PATH' => '/usr/bin:/bin'] + $more, 'yamabiko:start', '--', '--version');
+        $run = fn (string ...$more) => Artisan::run($this->folder, ['YAMABIKO_RELEASES_URL' => "{$web->url}/v{version}/", 'PATH' => '/usr/bin:/bin'] + $more, 'yamabiko:start', '--', '--version');
         $installed = "{$this->folder}/storage/app/yamabiko/0.1.0/yamabiko";
 
-        file_put_contents("{$this->folder}/releases/SHA256SUMS", str_repeat('0', 64)."  {$name}.tar.gz\n");
+        file_put_contents("{$folder}/SHA256SUMS", str_repeat('0', 64)."  {$name}.tar.gz\n");
         [$code, $output] = $run();
         $this->assertSame(1, $code);
         $this->assertStringContainsString("is {$sum} instead of 0000", $output);
-        file_put_contents("{$this->folder}/releases/SHA256SUMS", "{$sum}  another-{$name}.tar.gz\n");
+        file_put_contents("{$folder}/SHA256SUMS", "{$sum}  another-{$name}.tar.gz\n");
         $this->assertStringContainsString('has no checksum', $run()[1]);
-        file_put_contents("{$this->folder}/releases/SHA256SUMS", "{$sum}  {$name}.tar.gz\n");
+        file_put_contents("{$folder}/SHA256SUMS", "{$sum}  {$name}.tar.gz\n");
         $this->assertStringContainsString('instead of abc', $run(YAMABIKO_SHA256: 'abc')[1]);
         $this->assertSame([], glob("{$this->folder}/storage/app/yamabiko/0.1.0/*"));
 
@@ -132,7 +133,21 @@ final class StartTest extends TestCase
         [$code, $output] = $run();
         $this->assertSame(1, $code);
         $this->assertStringContainsString('cannot be downloaded', $output);
-        $this->assertStringContainsString('YAMABIKO_BINARY', Artisan::run($this->folder, ['PATH' => '/usr/bin:/bin'], 'yamabiko:start')[1]);
+    }
+
+    public function test_without_a_binary_it_says_what_to_do_and_downloads_from_nowhere(): void
+    {
+        $start = fn (array $environment) => Artisan::run($this->folder, $environment + ['PATH' => '/usr/bin:/bin'], 'yamabiko:start');
+        [$code, $output] = $start([]);
+        $this->assertSame(1, $code);
+        foreach (['into PATH', 'YAMABIKO_BINARY=', 'YAMABIKO_RELEASES_URL=https://'] as $remedy) {
+            $this->assertStringContainsString($remedy, $output);
+        }
+        // There, the checksums would come over the same line as the archive, and prove nothing.
+        [$code, $output] = $start(['YAMABIKO_RELEASES_URL' => 'http://releases.invalid/v{version}']);
+        $this->assertSame(1, $code);
+        $this->assertStringContainsString('must begin with https://', $output);
+        $this->assertDirectoryDoesNotExist("{$this->folder}/storage");
     }
 
     public function test_the_health_check_names_what_is_wrong(): void

@@ -6,7 +6,10 @@ use Illuminate\Console\Command;
 use Illuminate\Contracts\Redis\Factory as Redis;
 use Throwable;
 use Yamabiko\Laravel\Install\DevScript;
-use Yamabiko\Laravel\Install\EnvFile;
+use Yamabiko\Laravel\Install\Environment;
+use Yamabiko\Laravel\Install\FrontEnd;
+use Yamabiko\Laravel\Install\PackageFile;
+use Yamabiko\Laravel\Install\Project;
 use Yamabiko\Laravel\Install\RouteFiles;
 use Yamabiko\Laravel\Redis\RawRedis;
 use Yamabiko\Laravel\Settings;
@@ -14,81 +17,75 @@ use Yamabiko\Laravel\Settings;
 /** Prepares an application. Run again, it adds what is missing and changes nothing else. */
 class InstallCommand extends Command
 {
-    private const PACKAGE = __DIR__.'/../..';
+    private const CONFIG = __DIR__.'/../../config/yamabiko.php';
+
+    private const STACKS = ['blade', 'react', 'vue', 'none'];
+
+    private const CONNECTORS = ['yamabiko', 'pusher'];
 
     protected $signature = 'yamabiko:install
         {--stack= : Example of a chat for "blade", "react", "vue" or "none"; by default, what package.json depends on}
+        {--echo= : Set Laravel Echo up, with the connector "yamabiko" (by default) or with "pusher", which is pusher-js}
         {--http : Publish over HTTP, without Redis}
-        {--force : Overwrite files of an earlier run, and the broadcast connection}';
+        {--force : Replace files of an earlier run, and the broadcast connection}
+        {--dry-run : Say what would be done, and write nothing}';
 
     protected $description = 'Prepare .env, routes, configuration and an example page for Yamabiko';
 
     public function handle(Redis $redis, Settings $settings): int
     {
-        $stack = $this->stack();
-        if (! in_array($stack, ['blade', 'react', 'vue', 'none'], true)) {
-            $this->error("The stack must be blade, react, vue or none, not {$stack}.");
-
+        $force = (bool) $this->option('force');
+        $dryRun = (bool) $this->option('dry-run');
+        $project = new Project($this->laravel->basePath(), $dryRun);
+        $frontEnd = new FrontEnd($project, $settings->text('server.version'), $force);
+        $stack = $this->option('stack') ?? $frontEnd->stack();
+        $echo = $this->option('echo') ?? ($this->input->hasParameterOption('--echo') ? self::CONNECTORS[0] : null);
+        if (! $this->isOneOf('stack', $stack, self::STACKS) || ($echo !== null && ! $this->isOneOf('echo', $echo, self::CONNECTORS))) {
             return self::FAILURE;
         }
-        $base = $this->laravel->basePath();
-        $this->copy(self::PACKAGE.'/config/yamabiko.php', 'config/yamabiko.php');
-        $this->environment($base, $this->option('http') || ! $this->hasRedis($redis, $settings));
-        array_map($this->line(...), [...(new RouteFiles($base))->install(), ...array_filter([DevScript::install($base)])]);
-        $this->frontEnd($stack);
-        $this->info('Done. Start the server with php artisan yamabiko:start, and open /yamabiko of the application in two browsers.');
+        $environment = new Environment($project);
+        $project->publish('config/yamabiko.php', (string) file_get_contents(self::CONFIG), $force);
+        $environment->install($this->option('http') || ! $this->hasRedis($redis, $settings), $force);
+        (new RouteFiles($project))->install();
+        DevScript::install($project);
+        if ($stack !== 'none') {
+            $frontEnd->example($stack);
+        }
+        $frontEnd->echo($echo, $environment->namesOfApp());
+        array_map($this->line(...), $project->log());
+        $this->next($project, $dryRun);
 
         return self::SUCCESS;
     }
 
-    private function environment(string $base, bool $http): void
+    /** @param  list<string>  $values */
+    private function isOneOf(string $option, mixed $value, array $values): bool
     {
-        if (! is_file("{$base}/.env") && is_file("{$base}/.env.example")) {
-            copy("{$base}/.env.example", "{$base}/.env");
+        if (! in_array($value, $values, true)) {
+            $this->error("--{$option} is one of ".implode(', ', $values).', not '.(is_string($value) ? $value : '').'.');
+
+            return false;
         }
-        $env = new EnvFile("{$base}/.env");
-        $this->broadcastConnection($env);
-        $values = [
-            'APP_WS_URL' => 'ws://localhost:8080/ws',
-            'APP_WS_JWT_SECRET' => bin2hex(random_bytes(32)),
-            'YAMABIKO__EVENTS__SECRET' => bin2hex(random_bytes(32)),
-        ];
-        if ($http) {
-            $values['YAMABIKO_VIA'] = 'http';
-        }
-        if ($env->get('REVERB_APP_KEY') === null) {
-            $values += [
-                'PUSHER_APP_ID' => (string) random_int(100_000, 999_999),
-                'PUSHER_APP_KEY' => bin2hex(random_bytes(10)),
-                'PUSHER_APP_SECRET' => bin2hex(random_bytes(20)),
-                'PUSHER_HOST' => 'localhost',
-                'PUSHER_PORT' => '8080',
-                'PUSHER_SCHEME' => 'http',
-                'VITE_PUSHER_APP_KEY' => '"${PUSHER_APP_KEY}"',
-                'VITE_PUSHER_HOST' => '"${PUSHER_HOST}"',
-                'VITE_PUSHER_PORT' => '"${PUSHER_PORT}"',
-                'VITE_PUSHER_SCHEME' => '"${PUSHER_SCHEME}"',
-            ];
-        }
-        $added = $env->fill($values);
-        $env->save();
-        $this->line($added === [] ? '.env has everything' : 'Added to .env: '.implode(', ', $added));
+
+        return true;
     }
 
-    private function broadcastConnection(EnvFile $env): void
+    private function next(Project $project, bool $dryRun): void
     {
-        // Before Laravel 11, the variable has another name.
-        $name = $env->has('BROADCAST_DRIVER') ? 'BROADCAST_DRIVER' : 'BROADCAST_CONNECTION';
-        $value = $env->get($name);
-        if ($value === 'yamabiko') {
+        if ($dryRun) {
+            $this->info('Nothing was written: this was a dry run.');
+
             return;
         }
-        if ($this->option('force') || in_array($value, [null, 'log'], true)) {
-            $env->set($name, 'yamabiko');
-            $this->line("Set {$name}=yamabiko in .env");
-        } else {
-            $this->warn("{$name} is {$value} and stays so. With yamabiko, Laravel broadcasts without an SDK.");
+        if (! $project->isChanged()) {
+            $this->info('Nothing to do: everything is there.');
+        } elseif (method_exists($this->laravel, 'configurationIsCached') && $this->laravel->configurationIsCached()) {
+            $this->line('The configuration is cached: run php artisan config:clear.');
         }
+        if ($project->isChanged(PackageFile::FILE)) {
+            $this->line('Run '.PackageFile::installCommand($project).' for what package.json now depends on.');
+        }
+        $this->info('Start the server with php artisan yamabiko:start, and open /yamabiko of the application in two browsers.');
     }
 
     private function hasRedis(Redis $redis, Settings $settings): bool
@@ -102,51 +99,5 @@ class InstallCommand extends Command
 
             return false;
         }
-    }
-
-    private function stack(): string
-    {
-        $stack = $this->option('stack');
-        if (is_string($stack) && $stack !== '') {
-            return $stack;
-        }
-        $file = $this->laravel->basePath('package.json');
-        $package = is_file($file) ? json_decode((string) file_get_contents($file), true) : [];
-        $dependencies = is_array($package) ? array_merge((array) ($package['dependencies'] ?? []), (array) ($package['devDependencies'] ?? [])) : [];
-
-        return match (true) {
-            isset($dependencies['react']) => 'react',
-            isset($dependencies['vue']) => 'vue',
-            default => 'blade',
-        };
-    }
-
-    private function frontEnd(string $stack): void
-    {
-        if ($stack === 'none') {
-            return;
-        }
-        if (is_file($this->laravel->basePath('package.json'))) {
-            $this->copy(self::PACKAGE.'/stubs/js/echo.js', 'resources/js/echo.js');
-        }
-        match ($stack) {
-            'react' => $this->copy(self::PACKAGE.'/stubs/js/YamabikoChat.jsx', 'resources/js/components/YamabikoChat.jsx'),
-            'vue' => $this->copy(self::PACKAGE.'/stubs/js/YamabikoChat.vue', 'resources/js/components/YamabikoChat.vue'),
-            default => $this->copy(self::PACKAGE.'/resources/views/chat.blade.php', 'resources/views/vendor/yamabiko/chat.blade.php'),
-        };
-        if ($stack !== 'blade') {
-            $this->line('The example needs npm install @yamabiko/client; Echo needs npm install laravel-echo pusher-js.');
-        }
-    }
-
-    private function copy(string $from, string $to): void
-    {
-        $path = $this->laravel->basePath($to);
-        if (is_file($path) && ! $this->option('force')) {
-            return;
-        }
-        is_dir(dirname($path)) || mkdir(dirname($path), 0o755, true);
-        copy($from, $path);
-        $this->line("Created {$to}");
     }
 }

@@ -28,7 +28,9 @@ class StartCommand extends Command
         try {
             $binary = $binaries->locate($this->laravel->basePath(), rtrim($this->laravel->storagePath(), '/'), fn (string $text) => $this->info($text));
         } catch (ServerException $error) {
-            $this->error($error->getMessage());
+            [$what, $remedy] = [...explode("\n", $error->getMessage(), 2), ''];
+            $this->error($what);
+            $remedy === '' || $this->line($remedy);
 
             return self::FAILURE;
         }

@@ -5,12 +5,11 @@ namespace Yamabiko\Laravel\Install;
 /** The script `dev` of composer.json, which starts everything with concurrently in Laravel 11 and 12. */
 final class DevScript
 {
-    public static function install(string $basePath): ?string
+    public static function install(Project $project): void
     {
-        $path = "{$basePath}/composer.json";
-        $before = is_file($path) ? (string) file_get_contents($path) : '';
+        $before = $project->read('composer.json');
         if (str_contains($before, 'yamabiko:start')) {
-            return null;
+            return;
         }
         // The names and the colours of concurrently are lists, in the order of its commands.
         $after = (string) preg_replace(
@@ -19,11 +18,8 @@ final class DevScript
             $before,
             1,
         );
-        if ($after === $before || ! is_array(json_decode($after, true))) {
-            return null;
+        if ($after !== $before && is_array(json_decode($after, true))) {
+            $project->write('composer.json', $after, 'php artisan yamabiko:start in the script "dev"');
         }
-        file_put_contents($path, $after);
-
-        return 'Added php artisan yamabiko:start to the script "dev" of composer.json';
     }
 }

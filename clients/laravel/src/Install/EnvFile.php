@@ -2,14 +2,14 @@
 
 namespace Yamabiko\Laravel\Install;
 
-/** A .env file, of which only the lines change that are set. */
+/** The text of a .env file, of which only the lines change that are set. */
 final class EnvFile
 {
-    private string $text;
+    public function __construct(private string $text) {}
 
-    public function __construct(private readonly string $path)
+    public function text(): string
     {
-        $this->text = is_file($path) ? (string) file_get_contents($path) : '';
+        return $this->text;
     }
 
     /** The value as it is written, or null if it is empty or there is none. */
@@ -54,11 +54,6 @@ final class EnvFile
         }
 
         return array_keys($missing);
-    }
-
-    public function save(): void
-    {
-        file_put_contents($this->path, $this->text);
     }
 
     private function line(string $name): string

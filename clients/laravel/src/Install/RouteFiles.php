@@ -5,31 +5,28 @@ namespace Yamabiko\Laravel\Install;
 /** The routes and channels of the application. What is there already stays. */
 final class RouteFiles
 {
-    public function __construct(private readonly string $basePath) {}
+    public function __construct(private readonly Project $project) {}
 
-    /** @return list<string> what was done */
-    public function install(): array
+    public function install(): void
     {
-        return array_values(array_filter([
-            $this->channels(),
-            $this->bootstrap(),
-            $this->provider(),
-            $this->web(),
-        ]));
+        $this->channels();
+        $this->bootstrap();
+        $this->provider();
+        $this->web();
     }
 
-    private function channels(): ?string
+    private function channels(): void
     {
-        return $this->append('routes/channels.php', 'Yamabiko::authorize', "<?php\n", <<<'PHP'
+        $this->append('routes/channels.php', 'Yamabiko::authorize', "<?php\n", <<<'PHP'
 
             // Who gets a token for which native channel. What no rule admits is refused.
             Yamabiko\Laravel\Facades\Yamabiko::authorize('chat:{room}', fn ($user, string $room) => true);
             PHP);
     }
 
-    private function web(): ?string
+    private function web(): void
     {
-        return $this->append('routes/web.php', 'yamabikoToken', "<?php\n\nuse Illuminate\\Support\\Facades\\Route;\n", <<<'PHP'
+        $this->append('routes/web.php', 'yamabikoToken', "<?php\n\nuse Illuminate\\Support\\Facades\\Route;\n", <<<'PHP'
 
             // Tokens for native channels, to those whom routes/channels.php admits
             Route::middleware('auth')->group(fn () => Route::yamabikoToken());
@@ -38,47 +35,35 @@ final class RouteFiles
             PHP);
     }
 
-    private function append(string $file, string $mark, string $head, string $text): ?string
+    private function append(string $file, string $mark, string $head, string $text): void
     {
-        $path = "{$this->basePath}/{$file}";
-        $before = is_file($path) ? (string) file_get_contents($path) : null;
-        if ($before !== null && str_contains($before, $mark)) {
-            return null;
+        $before = $this->project->read($file);
+        if (! str_contains($before, $mark)) {
+            $this->project->write($file, rtrim($before === '' ? $head : $before)."\n{$text}\n");
         }
-        is_dir(dirname($path)) || mkdir(dirname($path), 0o755, true);
-        file_put_contents($path, rtrim($before ?? $head)."\n{$text}\n");
-
-        return ($before === null ? 'Created ' : 'Added to ').$file;
     }
 
     /** Laravel 11 and newer: as `install:broadcasting` does. */
-    private function bootstrap(): ?string
+    private function bootstrap(): void
     {
-        $path = "{$this->basePath}/bootstrap/app.php";
-        $before = is_file($path) ? (string) file_get_contents($path) : '';
+        $before = $this->project->read('bootstrap/app.php');
         if (! str_contains($before, '->withRouting(') || preg_match('~^\s*channels: ~m', $before) === 1) {
-            return null;
+            return;
         }
         $line = "channels: __DIR__.'/../routes/channels.php',";
         $after = str_contains($before, '// channels: ')
             ? str_replace('// channels: ', 'channels: ', $before)
             : (string) preg_replace('/->withRouting\(\n?/', "->withRouting(\n        {$line}\n", $before, 1);
-        file_put_contents($path, $after);
-
-        return 'Registered routes/channels.php in bootstrap/app.php';
+        $this->project->write('bootstrap/app.php', $after, 'routes/channels.php');
     }
 
     /** Laravel 10: the provider that loads routes/channels.php is there, but not registered. */
-    private function provider(): ?string
+    private function provider(): void
     {
-        $path = "{$this->basePath}/config/app.php";
-        $before = is_file($path) ? (string) file_get_contents($path) : '';
-        $after = str_replace('// App\\Providers\\BroadcastServiceProvider::class', 'App\\Providers\\BroadcastServiceProvider::class', $before);
-        if ($after === $before) {
-            return null;
+        $provider = 'App\\Providers\\BroadcastServiceProvider';
+        $before = $this->project->read('config/app.php');
+        if (str_contains($before, "// {$provider}::class")) {
+            $this->project->write('config/app.php', str_replace("// {$provider}::class", "{$provider}::class", $before), $provider);
         }
-        file_put_contents($path, $after);
-
-        return 'Registered App\\Providers\\BroadcastServiceProvider in config/app.php';
     }
 }

@@ -24,10 +24,7 @@ final class ReleaseDownload
      */
     public function to(string $path, string $version, callable $tell): string
     {
-        $releases = $this->settings->optionalText('server.releases') ?? throw new ServerException(
-            'The binary yamabiko is neither in vendor/bin nor in PATH. Install it, set YAMABIKO_BINARY to its path, '
-            .'or set YAMABIKO_RELEASES_URL to the address of a release.',
-        );
+        $releases = $this->releases($version);
         $name = "yamabiko-{$version}-".self::platform();
         $folder = dirname($path);
         if (! is_dir($folder) && ! mkdir($folder, 0o755, true)) {
@@ -39,17 +36,50 @@ final class ReleaseDownload
             $sum = $this->checksum($this->get("{$releases}/SHA256SUMS")->body(), "{$name}.tar.gz");
             $this->get("{$releases}/{$name}.tar.gz", $archive);
             $this->check($archive, $sum);
-            // Renamed when it is whole, so that no one runs a part of it.
-            if (! copy("phar://{$archive}/{$name}/yamabiko", "{$path}.part") || ! chmod("{$path}.part", 0o755) || ! rename("{$path}.part", $path)) {
-                throw new ServerException("The binary cannot be written to {$path}.");
-            }
+            self::unpack("phar://{$archive}/{$name}/yamabiko", $path);
         } finally {
-            if (file_exists($archive)) {
-                unlink($archive);
-            }
+            array_map('unlink', array_filter([$archive, "{$path}.part"], 'file_exists'));
         }
 
         return $path;
+    }
+
+    /** The folder of the release. It has no default: this package does not choose for you where programs come from. */
+    private function releases(string $version): string
+    {
+        $url = $this->settings->optionalText('server.releases') ?? throw new ServerException(self::missing($version));
+        $url = rtrim(str_replace('{version}', $version, $url), '/');
+        $host = parse_url($url, PHP_URL_HOST);
+        $isLocal = in_array($host, ['localhost', '127.0.0.1', '[::1]'], true);
+        // Over HTTP, whoever can change the archive can change SHA256SUMS too.
+        if (parse_url($url, PHP_URL_SCHEME) !== 'https' && ! $isLocal && $this->settings->optionalText('server.sha256') === null) {
+            throw new ServerException('YAMABIKO_RELEASES_URL must begin with https://, or YAMABIKO_SHA256 be the checksum of the archive.');
+        }
+
+        return $url;
+    }
+
+    private static function missing(string $version): string
+    {
+        return <<<TEXT
+            There is no binary yamabiko in vendor/bin or in PATH. Do one of these, and start again:
+              - Put the binary of version {$version} into PATH: from the archive or the Debian package of the release, or from the
+                sources with cargo install --path . --locked
+              - YAMABIKO_BINARY=/path/to/yamabiko in .env, if it is elsewhere
+              - YAMABIKO_RELEASES_URL=https://github.com/OWNER/REPOSITORY/releases/download/v{version} in .env: the archive for this
+                machine is downloaded from there, and installed if its checksum is that of SHA256SUMS
+            TEXT;
+    }
+
+    private static function unpack(string $binary, string $path): void
+    {
+        if (! extension_loaded('phar') || ! extension_loaded('zlib')) {
+            throw new ServerException('The archive cannot be unpacked: PHP needs the extensions phar and zlib.');
+        }
+        // Renamed when it is whole, so that no one runs a part of it.
+        if (! copy($binary, "{$path}.part") || ! chmod("{$path}.part", 0o755) || ! rename("{$path}.part", $path)) {
+            throw new ServerException("The binary cannot be written to {$path}.");
+        }
     }
 
     private static function platform(): string
@@ -69,7 +99,10 @@ final class ReleaseDownload
     private function get(string $url, ?string $sink = null): \Illuminate\Http\Client\Response
     {
         try {
-            $answer = $this->http->timeout(self::SECONDS)->withOptions($sink === null ? [] : ['sink' => $sink])->get($url);
+            $answer = $this->http->timeout(self::SECONDS)->withOptions([
+                'allow_redirects' => ['protocols' => [(string) parse_url($url, PHP_URL_SCHEME), 'https']],
+                ...($sink === null ? [] : ['sink' => $sink]),
+            ])->get($url);
         } catch (ConnectionException $error) {
             throw new ServerException("{$url} cannot be downloaded: {$error->getMessage()}", 0, $error);
         }

@@ -1,28 +1,26 @@
-// npm install @yamabiko/client
+import { useYamabiko } from "@yamabiko/client/react";
+import { useState } from "react";
 
-import { connect } from "@yamabiko/client";
-import { useEffect, useRef, useState } from "react";
-
+// Channels and who may join them: routes/channels.php. Tokens: Route::yamabikoToken() in routes/web.php.
 export default function YamabikoChat({ channel = "chat:default" }) {
-  const connection = useRef(null);
-  const [messages, setMessages] = useState([]);
+  const { messages, state, send } = useYamabiko(channel);
   const [text, setText] = useState("");
+  const [error, setError] = useState("");
 
-  useEffect(() => {
-    const chat = connect(`/websocket/token?channel=${encodeURIComponent(channel)}`);
-    connection.current = chat;
-    chat.on("message", (message) => setMessages((shown) => [...shown, message]));
-    return () => chat.close();
-  }, [channel]);
-
-  async function send(event) {
+  async function submit(event) {
     event.preventDefault();
-    await connection.current.send({ message: text, name: connection.current.user.name });
-    setText("");
+    try {
+      await send({ message: text });
+      setText("");
+      setError("");
+    } catch (refusal) {
+      setError(refusal.message);
+    }
   }
 
   return (
     <section>
+      <p role="status">{state}</p>
       <ol>
         {messages.map(({ sender, data }, index) => (
           <li key={index}>
@@ -30,10 +28,11 @@ export default function YamabikoChat({ channel = "chat:default" }) {
           </li>
         ))}
       </ol>
-      <form onSubmit={send}>
+      <form onSubmit={submit}>
         <input aria-label="Message" value={text} onChange={(event) => setText(event.target.value)} required />
         <button>Send</button>
       </form>
+      <p role="alert">{error}</p>
     </section>
   );
 }
