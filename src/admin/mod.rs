@@ -1,8 +1,9 @@
-//! The operators' port: health, metrics, and the operators' API.
+//! The operators' port: health, metrics, the operators' API and page.
 
 mod disconnect;
 mod guard;
 mod metrics_format;
+mod page;
 mod routes;
 mod settings;
 mod state;

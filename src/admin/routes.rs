@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::disconnect::disconnect;
 use super::guard::{self, AdminHosts};
 use super::metrics_format::MetricsFormat;
+use super::page;
 use super::state::{AdminState, Load};
 use crate::broker::Status;
 use crate::transport::{ApiError, not_found};
@@ -36,6 +37,9 @@ where
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<L>))
         .route("/metrics", get(metrics::<L>))
+        .route("/", get(page::redirect))
+        .route("/operators", get(page::page))
+        .route("/operators/assets/{name}", get(page::asset))
         .route("/disconnect", post(disconnect::<L>).route_layer(from_fn(permit)))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(state)

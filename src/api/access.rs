@@ -27,14 +27,22 @@ pub struct Access {
 struct ApiKey {
     name: Arc<str>,
     digest: [u8; 32],
-    scopes: Vec<Scope>,
+    scopes: Arc<[Scope]>,
 }
 
 /// The key of a permitted request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// `None`: there are no keys, and the port is on a loopback address.
-    name: Option<Arc<str>>,
+    key: Option<CallerKey>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct CallerKey {
+    name: Arc<str>,
+    /// Of its secret.
+    digest: [u8; 32],
+    scopes: Arc<[Scope]>,
 }
 
 /// Why a request is rejected.
@@ -69,7 +77,7 @@ fn api_keys(keys: &[ApiKeySettings]) -> Vec<ApiKey> {
         .map(|key| ApiKey {
             name: key.name.as_str().into(),
             digest: sha256(key.secret.expose_secret().as_bytes()),
-            scopes: key.scopes.clone(),
+            scopes: key.scopes.as_slice().into(),
         })
         .collect()
 }
@@ -89,6 +97,16 @@ impl Access {
 
     /// Permits a request, or says why not.
     pub fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<Caller, AccessError> {
+        let caller = self.identify(headers)?;
+        if caller.permits(scope) {
+            return Ok(caller);
+        }
+        let name = caller.key.map_or_else(|| "".into(), |key| key.name);
+        Err(AccessError::MissingScope { name, scope: scope.to_string() })
+    }
+
+    /// Who sends a request, whatever their scopes.
+    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Caller, AccessError> {
         let keys = self.keys.0.load();
         let secret = bearer(headers);
         if keys.is_empty() {
@@ -96,14 +114,22 @@ impl Access {
                 _ if !self.is_open_without_keys => Err(AccessError::NoKeys),
                 // Whoever sends a key expects that it counts.
                 Some(_) => Err(AccessError::UnknownKey),
-                None => Ok(Caller { name: None }),
+                None => Ok(Caller { key: None }),
             };
         }
         let key = find(&keys, secret.ok_or(AccessError::NoKey)?).ok_or(AccessError::UnknownKey)?;
-        if key.scopes.iter().any(|own| own.permits(scope)) {
-            Ok(Caller { name: Some(key.name.clone()) })
-        } else {
-            Err(AccessError::MissingScope { name: key.name.clone(), scope: scope.to_string() })
+        let ApiKey { name, digest, scopes } = key;
+        Ok(Caller { key: Some(CallerKey { name: name.clone(), digest: *digest, scopes: scopes.clone() }) })
+    }
+
+    /// Whether a caller of before would still be permitted: keys can be replaced while a response is sent.
+    pub(super) fn still_permits(&self, caller: &Caller, scope: Scope) -> bool {
+        let keys = self.keys.0.load();
+        match &caller.key {
+            None => keys.is_empty() && self.is_open_without_keys,
+            Some(of) => keys
+                .iter()
+                .any(|key| key.digest == of.digest && key.scopes.iter().any(|own| own.permits(scope))),
         }
     }
 }
@@ -126,7 +152,12 @@ impl Caller {
     /// The name of the key, for logs and metrics. Empty without a key.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or_default()
+        self.key.as_ref().map_or("", |key| &*key.name)
+    }
+
+    /// Whether the key has this scope.
+    pub(super) fn permits(&self, scope: Scope) -> bool {
+        self.key.as_ref().is_none_or(|key| key.scopes.iter().any(|own| own.permits(scope)))
     }
 }
 
@@ -148,6 +179,12 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
         *to = *from;
     }
     hash
+}
+
+impl fmt::Debug for CallerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallerKey").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for ApiKey {
@@ -239,6 +276,25 @@ mod tests {
                 assert_eq!(check(&access, authorization, Scope::Read), Err(AccessError::NoKey));
             }
         }
+    }
+
+    #[test]
+    fn a_caller_of_before_is_permitted_as_long_as_the_key_has_the_scope() {
+        let keys = keys();
+        let access = Access::operators(keys.clone(), [127, 0, 0, 1].into());
+        let mut headers = HeaderMap::new();
+        headers.append(header::AUTHORIZATION, format!("Bearer {SECRET}").parse().unwrap());
+        let caller = access.identify(&headers).unwrap();
+        assert!(caller.permits(Scope::Read) && !caller.permits(Scope::Tail));
+        assert!(access.still_permits(&caller, Scope::Read) && !access.still_permits(&caller, Scope::Tail));
+        keys.set(&settings()[1..]);
+        assert!(!access.still_permits(&caller, Scope::Read));
+        keys.set(&[]);
+        assert!(!access.still_permits(&caller, Scope::Read));
+        let anyone = access.identify(&HeaderMap::new()).unwrap();
+        assert!(access.still_permits(&anyone, Scope::Read));
+        keys.set(&settings());
+        assert!(!access.still_permits(&anyone, Scope::Read));
     }
 
     #[test]

@@ -54,7 +54,8 @@ pub(super) struct ChannelEntry {
     name: String,
     /// The number of connections.
     subscribers: u64,
-    /// The number of members of a presence channel, or of users on a native channel whose kind has `presence`.
+    /// The number of members of a presence channel, or of users on a native channel whose kind has `presence`, or of
+    /// whose users the application wants events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     members: Option<usize>,
 }
@@ -206,10 +207,11 @@ impl ApiState {
         smallest.into()
     }
 
-    /// The users on a native channel whose kind has `presence`.
+    /// The users on a native channel, if the nodes tell each other of them.
     fn native_members(&self, name: &str) -> Option<usize> {
         let name = ChannelName::new(name).ok()?;
-        self.native.has_presence(&name).then(|| self.channels.channel(PRESENCE_APP, &name).members)
+        let is_known = self.native.has_presence(&name) || self.channels.knows_users(&name);
+        is_known.then(|| self.channels.channel(PRESENCE_APP, &name).members)
     }
 
     /// The channel as histories and the hub name it.

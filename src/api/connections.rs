@@ -13,13 +13,17 @@ use super::published_message::User;
 use super::request::{ApiPath, ApiQuery};
 use super::{ApiState, Problem};
 use crate::hub::{ConnectionId, ConnectionWalk, ListedConnection, Outbox};
-use crate::message::{SocketId, UserId};
+use crate::message::{ChannelName, SocketId, UserId};
 use crate::transport::ConnectionInfo;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ConnectionsParams {
+    /// Only those on this channel.
+    channel: Option<String>,
+    /// The ID of the app that the channel belongs to. Without it, the channel is native.
+    app: Option<String>,
     /// The `next` of the page before.
     cursor: Option<String>,
     /// 1 to 500; 100 if it is missing. A page may have fewer entries and a `next` nevertheless.
@@ -86,7 +90,18 @@ pub(super) async fn connections(
     ApiQuery(params): ApiQuery<ConnectionsParams>,
 ) -> Result<Json<ConnectionList>, Problem> {
     let (after, limit) = read_page(params.cursor.as_deref(), params.limit)?;
-    let (connections, end) = state.connections(after, limit, ConnectionFilter::All).await;
+    let filter = match (params.channel, params.app) {
+        (Some(name), app) => {
+            let name = ChannelName::new(&name)?.to_string();
+            app.as_deref().map(|app| state.app(app)).transpose()?;
+            ConnectionFilter::Channel { app, name }
+        }
+        (None, None) => ConnectionFilter::All,
+        (None, Some(_)) => {
+            return Err(Problem::bad_request("invalid_query", "`app` says whose `channel` it is: give both"));
+        }
+    };
+    let (connections, end) = state.connections(after, limit, filter).await;
     Ok(Json(ConnectionList { connections, end }))
 }
 
@@ -148,10 +163,19 @@ impl ApiState {
             _ => HashSet::new(),
         };
         let mut smallest = Smallest::new(after, limit);
-        let mut walk = ConnectionWalk::default();
+        let mut walk = match filter {
+            ConnectionFilter::Channel { app: Some(app), name } => {
+                self.hub.walk_channel(&ChannelName::scoped(app, name))
+            }
+            ConnectionFilter::Channel { app: None, name } => match ChannelName::new(name) {
+                Ok(name) => self.hub.walk_channel(&name),
+                Err(_) => return Part::new(None, None),
+            },
+            _ => ConnectionWalk::default(),
+        };
         while let Some(listed) = self.hub.next_connections(&mut walk).await {
             let wanted = match filter {
-                ConnectionFilter::All => listed,
+                ConnectionFilter::All | ConnectionFilter::Channel { .. } => listed,
                 ConnectionFilter::User(user) => {
                     let known = self.with_users(listed).await.into_iter();
                     known.filter(|connection| connection.user.as_ref() == Some(user)).collect()

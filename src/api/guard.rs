@@ -9,22 +9,27 @@ use crate::telemetry::{ApiRequest, Metrics, Route};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Guards routes: a request needs a key with this scope.
+/// Guards routes: a request needs a key with this scope. `None`: any key.
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     pub(super) access: Access,
-    pub(super) scope: Scope,
+    pub(super) scope: Option<Scope>,
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// Passes a permitted request on, with its [`Caller`](super::Caller) as an extension. Counts every request.
+/// Passes a permitted request on, with its [`Caller`](super::Caller) and the [`Access`] as extensions. Counts every request.
 pub(super) async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let (key, response) = match guard.access.check(request.headers(), guard.scope) {
+    let checked = match guard.scope {
+        Some(scope) => guard.access.check(request.headers(), scope),
+        None => guard.access.identify(request.headers()),
+    };
+    let (key, response) = match checked {
         Ok(caller) => {
             let key = caller.name().to_owned();
             request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(guard.access);
             (key, next.run(request).await)
         }
         Err(error) => {

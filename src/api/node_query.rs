@@ -9,6 +9,8 @@ use tokio::time::timeout;
 
 use super::ApiState;
 use super::listing::{Entry, Part};
+use super::log_level::SetLogLevel;
+use super::tail_line::TailFilter;
 use crate::message::{NodeName, SocketId, UserId};
 
 /// How long a node may take for its own part.
@@ -30,12 +32,21 @@ pub(super) enum NodeQuery {
     Connections { after: String, limit: usize, filter: ConnectionFilter },
     /// One connection.
     Connection { id: SocketId },
-    /// The users of its connections.
-    Users { after: String, limit: usize },
+    /// The users of its connections. Nodes of earlier versions list all, whatever the prefix.
+    Users {
+        after: String,
+        #[serde(default)]
+        prefix: String,
+        limit: usize,
+    },
     /// The node itself.
     Node {},
     /// Its busiest channels and senders.
     Traffic { limit: usize },
+    /// What has happened on it since the last question of this name.
+    Tail { by: NodeName, name: String, filter: TailFilter },
+    /// Its log level, after it has been set if `set` says so.
+    LogLevel { set: Option<SetLogLevel> },
 }
 
 /// Whose connections to list.
@@ -44,7 +55,15 @@ pub(super) enum NodeQuery {
 pub(super) enum ConnectionFilter {
     All,
     User(UserId),
-    SignedIn { app: String, user: UserId },
+    SignedIn {
+        app: String,
+        user: UserId,
+    },
+    /// On a channel. `app` is missing for a native one.
+    Channel {
+        app: Option<String>,
+        name: String,
+    },
 }
 
 impl ApiState {
@@ -97,10 +116,14 @@ impl ApiState {
                 serde_json::to_string(&self.own_connections(&after, bounded(limit), &filter).await)
             }
             NodeQuery::Connection { id } => serde_json::to_string(&self.own_connection(id).await),
-            NodeQuery::Users { after, limit } => {
-                serde_json::to_string(&self.own_users(&after, bounded(limit)).await)
+            NodeQuery::Users { after, prefix, limit } => {
+                serde_json::to_string(&self.own_users(&after, &prefix, bounded(limit)).await)
             }
             NodeQuery::Node {} => serde_json::to_string(&self.own_node().await),
+            NodeQuery::Tail { by, name, filter } => {
+                serde_json::to_string(&self.own_tail(&by, &name, &filter).await?)
+            }
+            NodeQuery::LogLevel { set } => serde_json::to_string(&self.own_log_level(set)?),
             NodeQuery::Traffic { limit } => serde_json::to_string(&self.own_traffic(bounded(limit))),
         };
         text.ok()

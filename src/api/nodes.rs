@@ -51,7 +51,7 @@ pub(super) struct NodeEntry {
     messages_accepted: u64,
     /// Messages of clients that were refused.
     messages_refused: u64,
-    /// Messages that arrived from the broker: those of clients and applications, and those between nodes. Every node receives all of them.
+    /// Messages that arrived for delivery, of clients and applications. Every node receives all of them.
     messages_received: u64,
     /// Copies written to connections.
     deliveries: u64,
@@ -126,7 +126,7 @@ fn figures(samples: &MetricSamples) -> NodeEntry {
         handshakes_refused: sum(&["yamabiko_handshakes_refused_total"]),
         messages_accepted: sum(&["yamabiko_messages_accepted_total"]),
         messages_refused: sum(&["yamabiko_messages_refused_total"]),
-        messages_received: sum(&["yamabiko_broker_messages_total"]),
+        messages_received: sum(&["yamabiko_channel_messages_total"]),
         deliveries: sum(&["yamabiko_deliveries_total"]),
         dropped: sum(&[
             "yamabiko_broker_dropped_total",
@@ -150,4 +150,41 @@ fn host() -> String {
 #[cfg(not(unix))]
 fn host() -> String {
     std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_those_of_their_metrics() {
+        let page = "process_start_time_seconds 1\nyamabiko_connections 2\nyamabiko_connections_limit 3\nyamabiko_channels 4\n\
+                    yamabiko_connections_opened_total 5\nyamabiko_handshakes_refused_total{reason=\"a\"} 6\n\
+                    yamabiko_messages_accepted_total 7\nyamabiko_messages_refused_total{reason=\"a\"} 8\n\
+                    yamabiko_broker_messages_total 100\nyamabiko_channel_messages_total{kind=\"chat\"} 4\n\
+                    yamabiko_channel_messages_total{app=\"1\"} 5\nyamabiko_deliveries_total 10\n\
+                    yamabiko_broker_dropped_total{reason=\"a\"} 1\nyamabiko_event_stream_dropped_total 1\n\
+                    yamabiko_ingest_lost_total{reason=\"a\"} 2\nyamabiko_ingest_rejected_total{reason=\"a\"} 3\n\
+                    yamabiko_webhooks_dropped_total 4\n\
+                    yamabiko_connections_closed_total{reason=\"slow_consumer\"} 12\n\
+                    yamabiko_connections_closed_total{reason=\"going_away\"} 100\nprocess_cpu_seconds_total 13.5\n\
+                    process_resident_memory_bytes 14\n";
+        let node = figures(&MetricSamples::parse(page));
+        let counts = [
+            node.started_at,
+            node.connections,
+            node.connections_limit,
+            node.channels,
+            node.connections_opened,
+            node.handshakes_refused,
+            node.messages_accepted,
+            node.messages_refused,
+            node.messages_received,
+            node.deliveries,
+            node.dropped,
+            node.slow_consumers,
+        ];
+        assert_eq!(counts.to_vec(), (1..=12).collect::<Vec<u64>>());
+        assert_eq!((node.cpu_seconds.to_string(), node.resident_bytes), ("13.5".to_owned(), 14));
+    }
 }

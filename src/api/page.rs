@@ -80,19 +80,23 @@ impl Operation<'_> {
         escaped(text(at(self.described, "/operationId")))
     }
 
-    fn scope(&self) -> &str {
-        text(at(self.described, "/security/0/key/0"))
+    /// What a key needs, as HTML.
+    fn scope(&self) -> String {
+        match text(at(self.described, "/security/0/key/0")) {
+            "" => "any key".to_owned(),
+            scope => format!("scope <code>{}</code>", escaped(scope)),
+        }
     }
 
     fn write(&self, html: &mut String) {
         let _ = write!(
             html,
-            "<section id=\"{}\">\n<h3>{}</h3>\n<p class=\"route\"><b>{}</b> <code>{}</code> <span>scope <code>{}</code></span></p>\n",
+            "<section id=\"{}\">\n<h3>{}</h3>\n<p class=\"route\"><b>{}</b> <code>{}</code> <span>{}</span></p>\n",
             self.id(),
             escaped(text(at(self.described, "/summary"))),
             self.method,
             escaped(self.path),
-            escaped(self.scope()),
+            self.scope(),
         );
         let _ = writeln!(html, "<p>{}</p>", prose(text(at(self.described, "/description"))));
         let _ = writeln!(html, "<pre>{}</pre>", escaped(&self.curl()));
@@ -114,14 +118,13 @@ impl Operation<'_> {
             path = path.replace(&format!("{{{}}}", text(at(parameter, "/name"))), &example);
         }
         let mut command = format!("curl \"$URL{base}{path}\" -H \"Authorization: Bearer $KEY\"");
-        if self.method == "DELETE" {
-            command.push_str(" -X DELETE");
-        }
         let example = at(self.described, "/requestBody/content/application~1json/example");
+        // curl sends a GET, and with a body a POST.
+        if self.method != if example.is_null() { "GET" } else { "POST" } {
+            let _ = write!(command, " -X {}", self.method);
+        }
         if !example.is_null() {
             let _ = write!(command, " \\\n  --json '{example}'");
-        } else if self.method != "GET" {
-            let _ = write!(command, " -X {}", self.method);
         }
         command
     }

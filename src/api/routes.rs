@@ -15,8 +15,8 @@ use super::document::{self, Document};
 use super::guard::{Guard, guard};
 use super::request::discard;
 use super::{
-    Access, ApiState, Problem, Scope, channels, connections, disconnect, history, nodes, page, publish,
-    publish_batch, reload, revocations, traffic, users,
+    Access, ApiState, Problem, Scope, channels, connections, disconnect, history, key, log_level, members,
+    nodes, page, publish, publish_batch, reload, revocations, tail, traffic, users,
 };
 
 /// The path of the API below the prefix of its port.
@@ -27,7 +27,7 @@ pub fn routes(state: Arc<ApiState>, access: &Access, prefix: &str) -> Router {
     let prefix = prefix.trim_end_matches('/');
     let base = format!("{prefix}{ROOT}");
     let metrics = state.channels.shared_metrics();
-    let guarded = |scope: Scope, routes: OpenApiRouter<Arc<ApiState>>| {
+    let guarded = |scope: Option<Scope>, routes: OpenApiRouter<Arc<ApiState>>| {
         let access = access.clone();
         routes.route_layer(from_fn_with_state(Guard { access, scope, metrics: metrics.clone() }, guard))
     };
@@ -36,23 +36,29 @@ pub fn routes(state: Arc<ApiState>, access: &Access, prefix: &str) -> Router {
     let closing = OpenApiRouter::new().routes(routes!(disconnect::disconnect));
     let revoking =
         OpenApiRouter::new().routes(routes!(revocations::list, revocations::revoke, revocations::restore));
-    let reloading = OpenApiRouter::new().routes(routes!(reload::reload));
+    let reloading = OpenApiRouter::new()
+        .routes(routes!(reload::reload))
+        .routes(routes!(log_level::change, log_level::restore));
     let reading = OpenApiRouter::new()
         .routes(routes!(channels::channels))
         .routes(routes!(channels::channel))
+        .routes(routes!(members::members))
         .routes(routes!(history::history))
         .routes(routes!(connections::connections))
         .routes(routes!(connections::connection))
         .routes(routes!(users::users))
         .routes(routes!(users::user))
         .routes(routes!(nodes::nodes))
-        .routes(routes!(traffic::traffic));
+        .routes(routes!(tail::tail))
+        .routes(routes!(traffic::traffic))
+        .routes(routes!(log_level::show));
     let (router, api) = OpenApiRouter::with_openapi(Document::openapi())
-        .merge(guarded(Scope::Publish, publishing))
-        .merge(guarded(Scope::Disconnect, closing))
-        .merge(guarded(Scope::Read, reading))
-        .merge(guarded(Scope::Revoke, revoking))
-        .merge(guarded(Scope::Reload, reloading))
+        .merge(guarded(Some(Scope::Publish), publishing))
+        .merge(guarded(Some(Scope::Disconnect), closing))
+        .merge(guarded(Some(Scope::Read), reading))
+        .merge(guarded(Some(Scope::Revoke), revoking))
+        .merge(guarded(Some(Scope::Reload), reloading))
+        .merge(guarded(None, OpenApiRouter::new().routes(routes!(key::key))))
         .split_for_parts();
     let document: Arc<str> = document::text(api, &base).into();
     let page: Arc<str> = page::render(&document).into();

@@ -10,6 +10,8 @@ pub enum Scope {
     Publish,
     /// Reading channels, histories, connections and users.
     Read,
+    /// The data of messages in the live tail.
+    Tail,
     /// Closing connections.
     Disconnect,
     /// Revoking tokens.
@@ -22,6 +24,10 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// All but `*`.
+    pub(super) const EACH: [Self; 6] =
+        [Self::Read, Self::Tail, Self::Publish, Self::Disconnect, Self::Revoke, Self::Reload];
+
     /// Whether a key with this scope permits what `wanted` is about.
     #[must_use]
     pub fn permits(self, wanted: Self) -> bool {
@@ -34,6 +40,7 @@ impl fmt::Display for Scope {
         f.write_str(match self {
             Self::Publish => "publish",
             Self::Read => "read",
+            Self::Tail => "tail",
             Self::Disconnect => "disconnect",
             Self::Revoke => "revoke",
             Self::Reload => "reload",

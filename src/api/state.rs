@@ -4,6 +4,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::Problem;
+use super::node_tails::Tails;
 use super::reload_report::{Reload, ReloadReport};
 use crate::broker::Broker;
 use crate::channels::Channels;
@@ -37,6 +38,8 @@ pub struct ApiState {
     pub reload: OnceLock<Reload>,
     /// Bounds the lists that are made at a time.
     pub lists: Semaphore,
+    /// Who follows what happens.
+    pub tails: Tails,
 }
 
 impl ApiState {

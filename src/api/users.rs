@@ -19,6 +19,8 @@ use crate::message::UserId;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UsersParams {
+    /// Only users whose IDs start with this.
+    prefix: Option<String>,
     /// The `next` of the page before.
     cursor: Option<String>,
     /// 1 to 500; 100 if it is missing. A page may have fewer entries and a `next` nevertheless.
@@ -95,8 +97,11 @@ pub(super) async fn users(
     ApiQuery(params): ApiQuery<UsersParams>,
 ) -> Result<Json<UserList>, Problem> {
     let (after, limit) = read_page(params.cursor.as_deref(), params.limit)?;
-    let (parts, missing) = state.gather(&NodeQuery::Users { after, limit }).await;
-    let (users, end) = merge(parts, limit, missing);
+    let prefix = params.prefix.unwrap_or_default();
+    let query = NodeQuery::Users { after, prefix: prefix.clone(), limit };
+    let (parts, missing) = state.gather(&query).await;
+    let (mut users, end) = merge::<UserEntry>(parts, limit, missing);
+    users.retain(|user| user.id.to_text().starts_with(&prefix));
     Ok(Json(UserList { users, end }))
 }
 
@@ -133,11 +138,13 @@ pub(super) async fn user(
 
 impl ApiState {
     /// The users of this node.
-    pub(super) async fn own_users(&self, after: &str, limit: usize) -> Part<UserEntry> {
+    pub(super) async fn own_users(&self, after: &str, prefix: &str, limit: usize) -> Part<UserEntry> {
         let mut smallest = Smallest::new(after, limit);
         let mut count = |app: Option<&str>, user: UserId| {
-            let key = entry_key(app.unwrap_or_default(), &user.to_text());
-            if smallest.wants(&key) {
+            let id = user.to_text();
+            let key = entry_key(app.unwrap_or_default(), &id);
+            if id.starts_with(prefix) && smallest.wants(&key) {
+                drop(id);
                 let new = || UserEntry { app: app.map(str::to_owned), id: user, connections: 0 };
                 smallest.entry(&key, new).connections += 1;
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::app::SignedIn;
+use super::app::{Local, SignedIn};
 use super::pending::PendingJoin;
 use super::reserved_channels::{CONNECTIONS, USERS, watched};
 use super::{Channels, Completion, JoinError, Termination};
@@ -86,6 +86,27 @@ impl Channels {
         drop(state);
         self.outbound.notify_one();
         Ok(())
+    }
+
+    /// Makes a connection a member of a channel, unless it is one already. Nobody waits for that, and no client is told: what the broker
+    /// does not accept, the next snapshot contains.
+    pub fn add_member(
+        &self,
+        app: &Arc<str>,
+        channel: &ChannelName,
+        connection: SocketId,
+        member: impl FnOnce() -> Member,
+    ) {
+        let mut state = self.state();
+        let Some(app_state) = state.apps.get(app) else { return };
+        if let Some(Local::Members(members)) = app_state.local.get(channel)
+            && members.contains_key(&connection)
+        {
+            return;
+        }
+        state.enter_as(app, channel, connection, member());
+        drop(state);
+        self.outbound.notify_one();
     }
 
     /// Adds a connection to a channel without members. Its subscribers do not see each other, so that the connection does not

@@ -87,9 +87,16 @@ impl Histories {
         self.lock().delivered_on(channel)
     }
 
-    /// Everything before this number has been published in the hub, while this node catches up.
-    pub fn set_delivered_before(&self, number: u64) {
-        self.lock().set_delivered_before(number);
+    /// Publishes what was missed, in its order. Whoever subscribes meanwhile begins where this node is by then.
+    pub fn publish_missed(
+        &self,
+        missed: Vec<(ChannelName, Arc<Entry>)>,
+        mut publish: impl FnMut(&ChannelName, &Entry),
+    ) {
+        for (channel, entry) in missed {
+            self.lock().set_delivered_before(entry.number);
+            publish(&channel, &entry);
+        }
     }
 
     /// Everything that has [arrived](Self::arrive), or was missing before it, has been published in the hub. Returns the last number.

@@ -17,7 +17,7 @@ use crate::message::{
     Audience, Broadcast, ChannelName, CloseReason, Encoding, Frame, InvalidBroadcast, Notice, Position,
     Revocation, Signal, Stored,
 };
-use crate::telemetry::{ChannelGroup, Reason, logged};
+use crate::telemetry::{ChannelGroup, Reason, TailEvent, TailKind, logged};
 
 impl Channels {
     /// Handles a signal. `stored` says where it was stored. Returns a revocation, which is
@@ -184,6 +184,13 @@ impl Channels {
 
     fn dropped(&self, channel: &ChannelName, reason: &'static str) {
         self.metrics.broker_dropped.get_or_create(&Reason::new(reason)).inc();
+        self.metrics.tail.tell(|| TailEvent {
+            kind: TailKind::Dropped,
+            protocol: "pusher",
+            channel: Some(channel.as_str().into()),
+            reason: Some(reason.into()),
+            ..TailEvent::default()
+        });
         tracing::warn!(channel = channel.as_str(), reason, "message dropped");
     }
 
@@ -246,6 +253,7 @@ impl Channels {
         last_events: Option<LastEventsGuard<'_>>,
     ) {
         self.metrics.traffic.count(scoped.as_str(), || sender(event));
+        self.metrics.tail.tell(|| tail_event(event, channel));
         let position = entry.map(|entry| entry.position);
         let encode = |encoding| match entry {
             Some(entry) => entry.frame(encoding, || self.message(event, channel, Some(entry), encoding)),
@@ -323,6 +331,21 @@ struct LastEventsGuard<'a> {
     state: MutexGuard<'a, State>,
     /// The event has arrived by the topic of the channel.
     by_topic: bool,
+}
+
+/// An event on a channel, for operators who watch.
+fn tail_event(event: &Broadcast, channel: &ChannelName) -> TailEvent {
+    let Broadcast { app, event, data, user_id, .. } = event;
+    let told = TailEvent {
+        kind: TailKind::Published,
+        protocol: "pusher",
+        app: Some(app.clone()),
+        channel: Some(channel.as_str().into()),
+        user: user_id.as_ref().map(|user| user.to_text().into()),
+        event: Some(event.as_str().into()),
+        ..TailEvent::default()
+    };
+    told.with_data(data.as_bytes())
 }
 
 /// The member that has sent a client event, in the scope of the app.

@@ -6,13 +6,22 @@ use super::Channels;
 use super::app::Local;
 use super::reserved_channels::{CONNECTIONS, USERS};
 use crate::hub::ConnectionId;
-use crate::message::{ChannelInfo, ChannelName, LastEvent, Member, SocketId, UserId};
+use crate::message::{ChannelInfo, ChannelName, LastEvent, Member, NodeName, SocketId, UserId};
 
 /// The entries that are visited while the state is locked.
 const STEP: usize = 512;
 
 impl Channels {
-    /// The nodes that this one knows, with itself.
+    /// The nodes that this one knows, itself first.
+    #[must_use]
+    pub fn known_nodes(&self) -> Vec<NodeName> {
+        let mut others: Vec<NodeName> = self.state().nodes.others().cloned().collect();
+        others.sort_unstable();
+        others.insert(0, self.node.clone());
+        others
+    }
+
+    /// The number of nodes that this one knows, with itself.
     #[must_use]
     pub fn node_count(&self) -> usize {
         1 + self.state().nodes.others().count()
@@ -112,6 +121,12 @@ impl Channels {
     #[must_use]
     pub fn users(&self, app: &str, channel: &ChannelName) -> Vec<Member> {
         self.state().apps.get(app).map_or_else(Vec::new, |state| state.view.members(channel))
+    }
+
+    /// Whether the application wants events of the users on a native channel, so that the engine knows them.
+    #[must_use]
+    pub fn knows_users(&self, native: &ChannelName) -> bool {
+        self.webhooks.wants_users(native)
     }
 
     /// An app's connections in the cluster.

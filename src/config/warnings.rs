@@ -5,7 +5,6 @@ use secrecy::ExposeSecret;
 
 use super::{Config, Key, Problem};
 use crate::message::Retention;
-use crate::protocol::native::ChannelSettings;
 use crate::protocol::pusher::{AppSettings, PusherSettings};
 use crate::transport::Limits;
 
@@ -13,7 +12,6 @@ pub(super) fn of(config: &Config) -> Vec<Problem> {
     let mut warnings = odd_secrets(config);
     warnings.extend(api_without_keys(config));
     warnings.extend(exceeded_limits(config));
-    warnings.extend(events_without_presence(config));
     warnings.extend(short_histories(config));
     warnings
 }
@@ -48,33 +46,6 @@ fn api_without_keys(config: &Config) -> Option<Problem> {
             "is empty, so the API and POST /disconnect answer 403: admin.listen is not a loopback address";
         Problem::new("api.keys", config.origin(&Key::new("admin", "listen")), message)
     })
-}
-
-/// Events that never happen, because no kind has the presence that they need.
-fn events_without_presence(config: &Config) -> Vec<Problem> {
-    let server = &config.settings.server;
-    let webhooks = server.webhooks.iter().enumerate().map(|(index, webhook)| {
-        (format!("webhooks[{index}].events"), Key::top("webhooks"), &webhook.kinds, &webhook.events)
-    });
-    let (kinds, events) = (&server.events.stream_kinds, &server.events.stream_events);
-    let stream = ("events.stream_events".to_owned(), Key::new("events", "stream_events"), kinds, events);
-    let has_presence = |kinds: &[String]| {
-        let mut with = server.channels.iter().filter(|(_, rules)| rules.presence);
-        // A kind without rules has those of "*".
-        with.any(|(kind, _)| kinds.is_empty() || kind == ChannelSettings::OTHERS || kinds.contains(kind))
-    };
-    webhooks
-        .chain([stream])
-        .filter(|(_, _, kinds, _)| !has_presence(kinds))
-        .filter_map(|(at, key, _, events)| {
-            let event = events.iter().find(|event| event.needs_presence())?;
-            let message = format!(
-                "{} never happens: set presence = true for a kind of channel that it is wanted of",
-                event.name()
-            );
-            Some(Problem::new(at, config.origin(&key), message))
-        })
-        .collect()
 }
 
 /// How a secret looks as if another syntax for variable files was expected.

@@ -52,7 +52,7 @@ pub use wire_format::WireFormat;
 pub(crate) use wire_format::tests::FORMAT as TEST_FORMAT;
 
 use batch::Delivery;
-use channel_index::{ChannelIndex, ChannelWalk, MAX_SHARDS, Target};
+use channel_index::{ChannelIndex, ChannelKey, ChannelWalk, MAX_SHARDS, Target};
 use shard::{Command, Shard};
 
 /// Identifies a connection of this node; never used twice.
@@ -63,11 +63,13 @@ pub type ConnectionId = u64;
 pub struct ConnectionWalk {
     shard: usize,
     before: usize,
+    /// Only connections that have joined one of these channels.
+    on: Option<Vec<ChannelKey>>,
 }
 
 impl Default for ConnectionWalk {
     fn default() -> Self {
-        Self { shard: 0, before: usize::MAX }
+        Self { shard: 0, before: usize::MAX, on: None }
     }
 }
 
@@ -193,16 +195,27 @@ impl Hub {
         }
     }
 
+    /// A walk over the connections that are on a channel.
+    #[must_use]
+    pub fn walk_channel(&self, channel: &ChannelName) -> ConnectionWalk {
+        ConnectionWalk { on: Some(self.index.keys(channel)), ..ConnectionWalk::default() }
+    }
+
     /// The next connections of this node, in no order. `None`: these were all. A walk visits all that stay.
     pub async fn next_connections(&self, walk: &mut ConnectionWalk) -> Option<Vec<ListedConnection>> {
         const STEP: usize = 512;
         let shard = self.shards.get(walk.shard)?;
         let (answer, listed) = oneshot::channel();
-        let _ = shard.send(Command::ListConnections { before: walk.before, most: STEP, answer });
+        let _ = shard.send(Command::ListConnections {
+            before: walk.before,
+            most: STEP,
+            on: walk.on.clone(),
+            answer,
+        });
         let (connections, before) = listed.await.unwrap_or_default();
-        *walk = match before {
-            0 => ConnectionWalk { shard: walk.shard + 1, before: usize::MAX },
-            before => ConnectionWalk { before, ..*walk },
+        (walk.shard, walk.before) = match before {
+            0 => (walk.shard + 1, usize::MAX),
+            before => (walk.shard, before),
         };
         Some(connections)
     }

@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 
 use super::Settings;
 use crate::admin::AdminHosts;
-use crate::api::{self, Access, Api, ApiKeys, ApiState, Problem, Scope};
+use crate::api::{self, Access, Api, ApiKeys, ApiState, Problem, Scope, Tails};
 use crate::broker::Broker;
 use crate::channels::Channels;
 use crate::hub::Hub;
@@ -45,6 +45,7 @@ pub(super) fn api_state(
         context: context.clone(),
         hub: hub.clone(),
         lists: ApiState::lists(),
+        tails: Tails::default(),
     })
 }
 

@@ -18,8 +18,9 @@ pub(super) fn apps(settings: &Settings) -> anyhow::Result<Apps> {
     })
 }
 
-/// What the engine has to know of the apps, the default one first, and of the native channels whose clients see each other.
-pub(super) fn rules(apps: &Apps, presence: Option<&Arc<PresenceEncoder>>) -> Vec<AppRules> {
+/// What the engine has to know of the apps, the default one first, and of native channels, if it has to know who is
+/// there.
+pub(super) fn rules(apps: &Apps, native: Option<&Arc<PresenceEncoder>>) -> Vec<AppRules> {
     let first = apps.first().into_iter();
     let others = apps.iter().filter(|app| apps.first().is_none_or(|first| !Arc::ptr_eq(first, app)));
     let rules = |app: &Arc<App>| AppRules {
@@ -31,7 +32,7 @@ pub(super) fn rules(apps: &Apps, presence: Option<&Arc<PresenceEncoder>>) -> Vec
         cache_ttl: u64::try_from(app.rules.cache_ttl.as_millis()).unwrap_or(u64::MAX),
         event_bytes: app.rules.event_bytes,
     };
-    let native = presence.map(|encoder| AppRules {
+    let native = native.map(|encoder| AppRules {
         id: PRESENCE_APP.into(),
         connections: 0,
         presence_members: usize::MAX,

@@ -8,7 +8,9 @@ use crate::history::{Content, Entry};
 use crate::hub::{Hub, InFlight};
 use crate::message::{Audience, ChannelName, Dispatch, Encoding, Event, Frame, Position, Stored};
 use crate::protocol::native::{Native, encode_gap_while_connected, message_encoding, tells_gaps};
-use crate::telemetry::{DeliveryTimer, KindMessages, Metrics, Reason, RemovedKeys, logged};
+use crate::telemetry::{
+    DeliveryTimer, KindMessages, Metrics, Reason, RemovedKeys, TailEvent, TailKind, logged,
+};
 use crate::tokens::Revoker;
 
 /// Maximum dispatches taken from the broker at a time.
@@ -93,13 +95,10 @@ impl Relay {
             self.tell_gap(channel);
             self.channels.tell_gap(channel);
         }
-        for (channel, entry) in missed {
-            self.histories.set_delivered_before(entry.number);
-            match &entry.content {
-                Content::Native(event) => self.deliver(event, Some(&entry), InFlight::default(), counters),
-                Content::App(event) => self.channels.deliver_missed(&channel, event, &entry),
-            }
-        }
+        self.histories.publish_missed(missed, |channel, entry| match &entry.content {
+            Content::Native(event) => self.deliver(event, Some(entry), InFlight::default(), counters),
+            Content::App(event) => self.channels.deliver_missed(channel, event, entry),
+        });
         self.set_delivered();
     }
 
@@ -148,6 +147,7 @@ impl Relay {
 
     fn deliver(&self, event: &Event, entry: Option<&Entry>, in_flight: InFlight, counters: &mut Counters) {
         self.metrics.traffic.count(event.channel.as_str(), || Some(event.sender.id.to_text().into_owned()));
+        self.metrics.tail.tell(|| tail_event(TailKind::Published, event).with_data(&event.data));
         self.native.with_kind(&event.channel, |kind| {
             if let Some(group) = counters.messages.count(kind) {
                 in_flight.set_group(|| group.clone());
@@ -191,6 +191,8 @@ impl Relay {
             Err(_) => "invalid_target",
         };
         self.metrics.broker_dropped.get_or_create(&Reason::new(dropped)).inc();
+        let reason = Some(dropped.into());
+        self.metrics.tail.tell(|| TailEvent { reason, ..tail_event(TailKind::Dropped, event) });
         tracing::warn!(
             channel = event.channel.as_str(),
             sender = logged(event.sender.id.form()),
@@ -198,6 +200,17 @@ impl Relay {
             "message dropped"
         );
         None
+    }
+}
+
+/// For operators who watch.
+fn tail_event(kind: TailKind, event: &Event) -> TailEvent {
+    TailEvent {
+        kind,
+        protocol: "native",
+        channel: Some(event.channel.as_str().into()),
+        user: Some(event.sender.id.to_text().into()),
+        ..TailEvent::default()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::endpoint::native::NativeService;
 use crate::endpoint::pusher::PusherEndpoint;
 use crate::hub::Clock;
 use crate::message::{AppMessages as _, RetentionRules};
+use crate::protocol::native::{PRESENCE_APP, PresenceEncoder};
 use crate::telemetry::Metrics;
 use crate::transport::{ConnectionOptions, EndpointContext, Limits, OriginPolicy};
 use crate::webhooks::ActiveWebhooks;
@@ -64,6 +65,7 @@ pub(super) struct Parts {
     pub(super) retention: Arc<RetentionRules>,
     pub(super) laravel_messages: Arc<LaravelMessages>,
     pub(super) webhooks: Arc<ActiveWebhooks>,
+    pub(super) encoder: Arc<PresenceEncoder>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
 }
@@ -142,6 +144,7 @@ impl Parts {
         self.retention.set(retention(&settings.channels, &apps, self.retention.channel_bytes()));
         self.laravel_messages.set_apps(apps.clone());
         self.broker.keep_topics(self.laravel_messages.topics());
+        let told_of_users = self.webhooks.has(PRESENCE_APP);
         if replaces_webhooks {
             let before = self.webhooks.native();
             let new = start_webhooks(settings, &apps, &self.broker, &self.metrics, before.as_deref());
@@ -149,7 +152,11 @@ impl Parts {
             self.webhooks.replace(new);
         }
         // Before connections of new apps come.
-        self.channels.set_apps(rules(&apps, None));
+        let has_members = self.webhooks.has(PRESENCE_APP);
+        self.channels.set_apps(rules(&apps, has_members.then_some(&self.encoder)));
+        if replaces_webhooks && (told_of_users || has_members) {
+            self.native.silent_presence.review();
+        }
         self.api.apps.store(Arc::new(apps.clone()));
         self.pusher.set_apps(apps);
         Ok(())

@@ -27,12 +27,12 @@ use crate::auth::{Authenticator, TokenIssuer};
 use crate::broker::{Broker, Inbound, Status};
 use crate::channels::{Channels, Histories};
 use crate::console::{self, ConsoleState};
-use crate::endpoint::native::{self, NativeEndpoint, NativeService, Presence};
+use crate::endpoint::native::{self, NativeEndpoint, NativeService, Presence, SilentPresence};
 use crate::endpoint::pusher::{self, PusherEndpoint};
 use crate::history::Limits;
 use crate::hub::Hub;
 use crate::message::{RetentionRules, Sender};
-use crate::protocol::native::{Native, PresenceEncoder};
+use crate::protocol::native::{Native, PRESENCE_APP, PresenceEncoder};
 use crate::protocol::pusher::{App, PusherDialect};
 use crate::telemetry::Metrics;
 use crate::tokens::{Revoker, refresh_keys};
@@ -73,10 +73,11 @@ pub async fn run(
     let limits = Limits { channel_bytes, total_bytes: settings.recovery.total_bytes };
     let histories = Histories::start(broker.clone(), retention.clone(), limits);
     let native = Arc::new(Native::new(&settings.channels));
-    let presence =
-        native.has_any_presence().then(|| Arc::new(PresenceEncoder::new(&(&settings.sender).into())));
+    let encoder = Arc::new(PresenceEncoder::new(&(&settings.sender).into()));
+    let has_presence = native.has_any_presence();
+    let has_members = has_presence || webhooks.has(PRESENCE_APP);
     let channels = Channels::start(
-        rules(&apps, presence.as_ref()),
+        rules(&apps, has_members.then_some(&encoder)),
         &PusherDialect,
         hub.clone(),
         broker.clone(),
@@ -87,23 +88,24 @@ pub async fn run(
     refresh_keys(&authenticator, &metrics);
     let max_token_age = settings.auth.max_token_age;
     let revoker = Revoker::start(&authenticator, broker.clone(), hub.clone(), metrics.clone(), max_token_age);
-    let relay = Relay {
-        native: native.clone(),
-        hub: hub.clone(),
-        channels: channels.clone(),
-        histories: histories.clone(),
-        revoker: revoker.clone(),
-        metrics: metrics.clone(),
-    };
-    tokio::spawn(relay.run(inbound));
+    start_relay(inbound, &native, &hub, &channels, &histories, &revoker, &metrics);
 
     let measure = Levels::new(&hub, &broker, &channels, &metrics).measure();
     let descriptors = Descriptors::of_process();
     let context = context(&settings, &hub, &metrics, &descriptors);
-    let service =
-        native_service(&settings, &context, &native, &broker, &histories, &authenticator, &webhooks);
+    let silent_presence = SilentPresence::new(channels.clone(), native.clone(), hub.clone(), context.clone());
+    let service = native_service(
+        &settings,
+        &context,
+        &native,
+        &broker,
+        &histories,
+        &authenticator,
+        &webhooks,
+        silent_presence,
+    );
     let endpoint = NativeEndpoint::new(service.clone(), hub.clone(), &settings.auth)
-        .with_presence(presence.map(|encoder| Presence::new(channels.clone(), encoder)));
+        .with_presence(has_presence.then(|| Presence::new(channels.clone(), encoder.clone())));
 
     let api_keys = Arc::new(ApiKeys::new(&settings.api.keys));
     let api = api_state(&settings, &broker, &channels, &native, &apps, &context, &hub, &revoker);
@@ -123,6 +125,7 @@ pub async fn run(
             retention,
             laravel_messages,
             webhooks,
+            encoder,
             metrics: metrics.clone(),
             clock: hub.clock(),
         };
@@ -220,6 +223,28 @@ fn broker(
     Ok((Arc::new(broker), inbound))
 }
 
+/// Delivers what the broker has.
+fn start_relay(
+    inbound: UnboundedReceiver<Inbound>,
+    native: &Arc<Native>,
+    hub: &Arc<Hub>,
+    channels: &Arc<Channels>,
+    histories: &Arc<Histories>,
+    revoker: &Arc<Revoker>,
+    metrics: &Arc<Metrics>,
+) {
+    let relay = Relay {
+        native: native.clone(),
+        hub: hub.clone(),
+        channels: channels.clone(),
+        histories: histories.clone(),
+        revoker: revoker.clone(),
+        metrics: metrics.clone(),
+    };
+    tokio::spawn(relay.run(inbound));
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is a room that the endpoint works with")]
 fn native_service(
     settings: &Settings,
     context: &Arc<EndpointContext>,
@@ -228,6 +253,7 @@ fn native_service(
     histories: &Arc<Histories>,
     authenticator: &Arc<Authenticator>,
     webhooks: &ActiveWebhooks,
+    silent_presence: Arc<SilentPresence>,
 ) -> Arc<NativeService> {
     let service = Arc::new(NativeService {
         context: context.clone(),
@@ -238,6 +264,7 @@ fn native_service(
         close_on_expiry: settings.auth.close_on_expiry,
         gates: ArcSwapOption::empty(),
         events: ArcSwapOption::from(webhooks.native()),
+        silent_presence,
         gate_queues: Arc::default(),
     });
     service.set_gates(&settings.channels, &settings.events, settings.limits.message_bytes);

@@ -177,6 +177,28 @@ impl EncodeLabelSet for WebhookQueueLabel {
     }
 }
 
+/// The labels of a webhook: its app, and its place in the settings of the app. One about native channels has no app.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WebhookLabel {
+    queue: WebhookQueueLabel,
+    index: usize,
+}
+
+impl WebhookLabel {
+    /// `index` is counted from 0, as in the problems of settings.
+    #[must_use]
+    pub fn new(app: Option<&str>, index: usize) -> Self {
+        Self { queue: WebhookQueueLabel::new(app), index }
+    }
+}
+
+impl EncodeLabelSet for WebhookLabel {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        self.queue.encode(encoder)?;
+        ("webhook", self.index.to_string().as_str()).encode(encoder.encode_label())
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Word(&'static str);
 

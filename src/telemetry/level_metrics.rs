@@ -2,7 +2,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::labels::WebhookQueueLabel;
+use super::labels::{WebhookLabel, WebhookQueueLabel};
 
 /// What is measured when the page of metrics is read, and costs nothing before. Part of [`Metrics`](super::Metrics).
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub struct LevelMetrics {
     pub nodes: Gauge,
     /// Events in the memory of this node that wait for a webhook.
     pub webhook_queue_events: Family<WebhookQueueLabel, Gauge>,
+    /// Events in Redis that wait for a webhook, of all nodes.
+    pub webhook_redis_events: Family<WebhookLabel, Gauge>,
     /// Events that wait for the event stream.
     pub event_stream_queue_events: Gauge,
 }
@@ -57,7 +59,18 @@ impl LevelMetrics {
             "Events in the memory of this node that wait for a webhook",
             metrics.webhook_queue_events.clone(),
         );
+        registry.register(
+            "webhook_redis_events",
+            "Events in Redis that wait for a webhook, of all nodes",
+            metrics.webhook_redis_events.clone(),
+        );
         metrics
+    }
+
+    /// Forgets the series of webhooks that there may not be any more. They are back with the next measurement.
+    pub fn forget_webhooks(&self) {
+        self.webhook_queue_events.clear();
+        self.webhook_redis_events.clear();
     }
 
     /// Sets a gauge to a size.

@@ -11,6 +11,7 @@ use super::latency_metrics::LatencyMetrics;
 use super::level_metrics::LevelMetrics;
 use super::log_metrics::LogMetrics;
 use super::process_metrics::ProcessMetrics;
+use super::tail::Tail;
 use super::token_metrics::TokenMetrics;
 use super::traffic::Traffic;
 use crate::unix_time::unix_time;
@@ -21,6 +22,8 @@ pub struct Metrics {
     registry: Registry,
     /// What `/api/v1/traffic` shows, not a metric: names have no bound.
     pub traffic: Traffic,
+    /// What `/api/v1/events` shows.
+    pub tail: Tail,
     pub connections: Gauge,
     /// The most connections that this node takes.
     pub connections_limit: Gauge,
@@ -111,6 +114,7 @@ impl Metrics {
         let metrics = Self {
             tokens: TokenMetrics::new(ours),
             traffic: Traffic::default(),
+            tail: Tail::default(),
             latency: LatencyMetrics::new(ours),
             levels: LevelMetrics::new(ours),
             channel_messages: metric!("channel_messages", "Messages received for delivery, by kind or app"),

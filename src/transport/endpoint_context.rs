@@ -13,7 +13,7 @@ use super::inquiries::Inquiries;
 use super::{
     ConnectionOptions, DisconnectReason, Limits, OriginPolicy, PeerAddress, Rejection, TrustedProxies,
 };
-use crate::telemetry::{Metrics, Protocol, Reason};
+use crate::telemetry::{Metrics, Protocol, Reason, TailEvent, TailKind};
 
 /// What the WebSocket endpoints of a server share.
 #[derive(Debug)]
@@ -201,6 +201,12 @@ impl EndpointContext {
 
     fn on_rejected(&self, rejection: &Rejection, client: Option<IpAddr>) {
         self.metrics.handshakes_refused.get_or_create(&Reason::new(rejection.code)).inc();
+        self.metrics.tail.tell(|| TailEvent {
+            kind: TailKind::Refused,
+            address: client,
+            reason: Some(rejection.code.into()),
+            ..TailEvent::default()
+        });
         tracing::info!(
             reason = rejection.code,
             detail = &*rejection.message,

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::event::WebhookEvent;
 use super::{NativeEvents, Webhooks};
+use crate::message::ChannelName;
 
 /// How long webhooks that were replaced deliver what they have queued.
 const FINISH_WITHIN: Duration = Duration::from_secs(5 * 60);
@@ -36,6 +37,8 @@ impl ActiveWebhooks {
 
     /// Queues events for these webhooks from now on. The previous ones deliver what they have. Needs a tokio runtime.
     pub fn replace(&self, webhooks: Webhooks) {
+        self.current.load().replace_by(&webhooks);
+        webhooks.forget_measured();
         let before = self.current.swap(Arc::new(webhooks));
         let mut replaced = self.replaced();
         while replaced.tasks.try_join_next().is_some() {}
@@ -70,6 +73,12 @@ impl ActiveWebhooks {
     #[must_use]
     pub fn native(&self) -> Option<Arc<NativeEvents>> {
         self.current.load().native().cloned()
+    }
+
+    /// Whether the application wants to know who is on a native channel.
+    #[must_use]
+    pub fn wants_users(&self, channel: &ChannelName) -> bool {
+        self.current.load().native().is_some_and(|native| native.wants_users(channel))
     }
 
     /// Sets how many events wait in the memory of this node, for webhooks and for the event stream.

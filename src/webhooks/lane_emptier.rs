@@ -128,6 +128,9 @@ impl LaneEmptier {
                 return Err(error);
             }
         };
+        for (lane, state) in self.lanes.iter().zip(&states) {
+            lane.webhook.set_in_lane(state.length);
+        }
         if !wants || self.events.is_denied() {
             return Ok(Progress::default());
         }

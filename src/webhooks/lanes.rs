@@ -55,9 +55,7 @@ impl Lanes {
     /// left, waits until everything was read.
     pub(super) async fn flush(&self, is_last: bool, end: Instant) {
         if self.events.flush(end.min(Instant::now() + FLUSH_TIMEOUT)).await > 0 {
-            tracing::warn!(
-                "Redis does not accept webhook events: they are sent from memory before the shutdown"
-            );
+            tracing::warn!("Redis does not accept webhook events: they are sent from memory");
             take(&self.filler).shutdown().await;
             keep_in_memory(&self.events, self.webhooks.iter());
             move_to_memory(&self.events, &self.webhooks);

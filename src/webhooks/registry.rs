@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ring::digest;
 use tokio::sync::watch;
@@ -35,6 +35,10 @@ pub struct Webhooks {
     native: Option<Arc<NativeEvents>>,
     all: Vec<Arc<Webhook>>,
     lanes: Option<Lanes>,
+    /// The names of the lanes of all webhooks, if their events wait in Redis.
+    lane_names: Vec<String>,
+    /// The lanes that the webhooks have that have replaced these.
+    replaced_by: OnceLock<Vec<String>>,
     /// A task without events left ends before the deadline.
     tasks: Mutex<JoinSet<()>>,
     end: watch::Sender<Option<Ending>>,
@@ -47,6 +51,8 @@ struct Plan<'a> {
     receives: Receives<'a>,
     signer: Signer,
     target: WebhookTarget,
+    /// Its place in the settings of its app, or of native channels.
+    index: usize,
     pending: Box<dyn PendingEvents>,
 }
 
@@ -69,17 +75,18 @@ impl Webhooks {
         let (mut of_apps, mut of_native): (HashMap<Arc<str>, Vec<AppWebhook>>, _) =
             (HashMap::new(), Vec::new());
         let (mut all, mut tasks, clock) = (Vec::new(), JoinSet::new(), Clock::start());
-        let opened = if plans.is_empty() { None } else { broker.webhook_lanes(&lane_names(&plans)) };
+        let lane_names = lane_names(&plans);
+        let opened = if plans.is_empty() { None } else { broker.webhook_lanes(&lane_names) };
         let lane_events = opened.is_some().then(|| Arc::new(LaneEvents::new()));
         let mut http = None;
-        for (index, Plan { receives, signer, target, pending }) in plans.into_iter().enumerate() {
-            let lane = lane_events.clone().map(|events| (events, index));
+        for (number, Plan { receives, signer, target, index, pending }) in plans.into_iter().enumerate() {
+            let lane = lane_events.clone().map(|events| (events, number));
             if let Receives::App(app, _) = &receives {
                 metrics.latency.start_webhooks(Some(app));
             } else {
                 metrics.latency.start_webhooks(None);
             }
-            let webhook = Webhook::new(signer, target, pending, metrics, &clock, lane);
+            let webhook = Webhook::new(signer, (target, index), pending, metrics, &clock, lane);
             let http = http.get_or_insert_with(http_client).clone();
             tasks.spawn(webhook.clone().run(http, end.subscribe()));
             match receives {
@@ -93,7 +100,8 @@ impl Webhooks {
         let lanes = opened.zip(lane_events).map(|(opened, events)| Lanes::start(events, opened, &all));
         let native = NativeEvents::new(&of_native, events, metrics);
         let (tasks, is_handed_over, metrics) = (Mutex::new(tasks), AtomicBool::new(false), metrics.clone());
-        Self { of_apps, native, all, lanes, tasks, end, is_handed_over, metrics }
+        let replaced_by = OnceLock::new();
+        Self { of_apps, native, all, lanes, lane_names, replaced_by, tasks, end, is_handed_over, metrics }
     }
 
     /// Takes the events of native channels, if the application wants any.
@@ -109,7 +117,7 @@ impl Webhooks {
     /// Whether an app has a webhook.
     pub fn has(&self, app: &str) -> bool {
         match &self.native {
-            Some(native) if app == PRESENCE_APP => native.wants_presence(),
+            Some(native) if app == PRESENCE_APP => native.wants_any_users(),
             _ => self.of_apps.contains_key(app),
         }
     }
@@ -129,7 +137,7 @@ impl Webhooks {
         }
     }
 
-    /// Sets how many events wait in the memory of this node.
+    /// Sets how many events wait, in the memory of this node and in Redis.
     pub fn measure(&self) {
         let mut waiting = HashMap::<_, usize>::new();
         for webhook in &self.all {
@@ -139,6 +147,15 @@ impl Webhooks {
             let gauges = &self.metrics.levels.webhook_queue_events;
             LevelMetrics::set(&gauges.get_or_create_owned(&WebhookQueueLabel::new(app)), events);
         }
+        for webhook in &self.all {
+            let gauges = &self.metrics.levels.webhook_redis_events;
+            LevelMetrics::set(&gauges.get_or_create_owned(&webhook.label()), webhook.in_redis());
+        }
+    }
+
+    /// Forgets what was measured of other webhooks.
+    pub fn forget_measured(&self) {
+        self.metrics.levels.forget_webhooks();
     }
 
     /// No connection returns, and no other node is left to deliver: departures do not wait.
@@ -147,6 +164,12 @@ impl Webhooks {
             webhook.pending().close();
             webhook.changed.notify_one();
         }
+    }
+
+    /// Other webhooks take the place of these, and go on with what is queued in Redis.
+    pub fn replace_by(&self, webhooks: &Self) {
+        // Once, for these are not in force afterwards.
+        let _ = self.replaced_by.set(webhooks.lane_names.clone());
     }
 
     /// The node shuts down and leaves to the others what is queued in Redis.
@@ -185,16 +208,27 @@ impl Webhooks {
                 tracing::warn!(events = lost, "webhook events dropped: Redis has not accepted them");
             }
         }
-        for webhook in &self.all {
-            webhook.on_end();
+        match self.replaced_by.get() {
+            None => self.all.iter().for_each(|webhook| webhook.on_end()),
+            Some(kept) => {
+                let names = self.lane_names.iter();
+                for (webhook, name) in self.all.iter().zip(names) {
+                    if !webhook.is_in_redis() {
+                        webhook.on_end();
+                    } else if !kept.contains(name) {
+                        webhook.on_removed();
+                    }
+                }
+            }
         }
     }
 }
 
 fn plans<'a>(apps: &'a Apps, native: &'a [NativeWebhookSettings], events: &EventsSettings) -> Vec<Plan<'a>> {
     let of_apps = apps.iter().filter(|app| app.enabled).flat_map(|app| {
-        app.rules.webhooks.iter().filter_map(move |settings| {
+        app.rules.webhooks.iter().enumerate().filter_map(move |(index, settings)| {
             Some(Plan {
+                index,
                 receives: Receives::App(app.credentials.id().clone(), settings),
                 signer: Signer::App(app.clone()),
                 // Loading the settings has checked it.
@@ -203,8 +237,9 @@ fn plans<'a>(apps: &'a Apps, native: &'a [NativeWebhookSettings], events: &Event
             })
         })
     });
-    let of_native = native.iter().filter_map(|settings| {
+    let of_native = native.iter().enumerate().filter_map(|(index, settings)| {
         Some(Plan {
+            index,
             receives: Receives::Native(settings),
             signer: Signer::Native(RequestSigner::new(&events.secret)),
             target: settings.target().ok()?,

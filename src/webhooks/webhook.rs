@@ -1,6 +1,7 @@
 //! One webhook: its events, and their delivery, one request at a time, in order, retried until it is accepted or too old.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::request_signer::RequestSigner;
 use super::retry::{End, RetryOutcome, retry};
 use crate::message::AppEvent;
 use crate::protocol::pusher::App;
-use crate::telemetry::{Metrics, WebhookCall};
+use crate::telemetry::{Metrics, WebhookCall, WebhookLabel};
 use crate::unix_time::unix_time;
 use crate::webhook_target::WebhookTarget;
 
@@ -34,10 +35,14 @@ const GATHER: Duration = Duration::from_millis(50);
 pub(super) struct Webhook {
     pub(super) signer: Signer,
     pub(super) target: WebhookTarget,
+    /// Its place in the settings of its app, or of native channels.
+    index: usize,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
-    /// Whether its events wait in Redis, and the name and the index of their lane there.
+    /// Whether its events wait in Redis, and the index of their lane there.
     pub(super) lane: Option<(Arc<LaneEvents>, usize)>,
+    /// How many events the lane has, of all nodes, as far as this node has been told.
+    in_lane: AtomicUsize,
     pub(super) lease: watch::Sender<Lease>,
     pub(super) pending: Mutex<Box<dyn PendingEvents>>,
     /// There may be another request.
@@ -53,7 +58,7 @@ pub(super) enum Signer {
 impl Webhook {
     pub(super) fn new(
         signer: Signer,
-        target: WebhookTarget,
+        (target, index): (WebhookTarget, usize),
         pending: Box<dyn PendingEvents>,
         metrics: &Arc<Metrics>,
         clock: &Clock,
@@ -63,9 +68,11 @@ impl Webhook {
         Arc::new(Self {
             signer,
             target,
+            index,
             clock: clock.clone(),
             metrics: metrics.clone(),
             lane,
+            in_lane: AtomicUsize::new(0),
             lease: watch::Sender::new(lease),
             pending: Mutex::new(pending),
             changed: Notify::new(),
@@ -113,6 +120,29 @@ impl Webhook {
         tokio::select! {
             () = self.deliver_all(&http, end.clone()) => {}
             () = deadline(end) => {}
+        }
+    }
+
+    /// How many events wait in Redis, of all nodes.
+    pub(super) fn in_redis(&self) -> usize {
+        if self.is_in_redis() { self.in_lane.load(Ordering::Relaxed) } else { 0 }
+    }
+
+    pub(super) fn set_in_lane(&self, events: usize) {
+        self.in_lane.store(events, Ordering::Relaxed);
+    }
+
+    /// The settings lack it now. What waits for it in Redis is not lost yet.
+    pub(super) fn on_removed(&self) {
+        let events = self.in_redis();
+        if events > 0 {
+            tracing::warn!(
+                app = self.app(),
+                host = self.host(),
+                events,
+                hint = "add it again to the settings to have them delivered, with the same URL",
+                "webhook removed: its events stay in Redis for a day"
+            );
         }
     }
 
@@ -228,6 +258,11 @@ impl Webhook {
 
     pub(super) fn pending(&self) -> MutexGuard<'_, Box<dyn PendingEvents>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How metrics name it.
+    pub(super) fn label(&self) -> WebhookLabel {
+        WebhookLabel::new(self.app(), self.index)
     }
 
     /// The path of a URL is often a secret.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use yamabiko::message::Reconnect;
 use yamabiko::protocol::{native, pusher};
-use yamabiko::telemetry::{ChannelGroup, KindLabel, Metrics, WebhookQueueLabel};
+use yamabiko::telemetry::{ChannelGroup, KindLabel, Metrics, WebhookLabel, WebhookQueueLabel};
 use yamabiko::transport;
 
 const READMES: [&str; 2] = ["README.md", "README.ja.md"];
@@ -273,6 +273,7 @@ fn metrics() -> BTreeSet<String> {
     let _ = metrics.start_channels(&ChannelGroup::of_kind("some"));
     metrics.latency.start_webhooks(None);
     drop(metrics.levels.webhook_queue_events.get_or_create(&WebhookQueueLabel::new(None)));
+    drop(metrics.levels.webhook_redis_events.get_or_create(&WebhookLabel::new(None, 0)));
     let page = metrics.render();
     // A histogram is named without its parts as well.
     let histograms = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" histogram"));

@@ -8,8 +8,8 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::pusher::page::{Page, connect, trigger_other};
-use crate::support::application::application;
+use crate::pusher::page::{Page, connect, sign, trigger_other};
+use crate::support::application::{Asked, application};
 use crate::support::redis::RedisServer;
 use crate::support::{Client, PATIENCE, Request, Server, claims, eventually};
 
@@ -478,4 +478,181 @@ fn of_changes_with_one_mistake_none_is_taken_over() {
         assert_eq!(server.get_admin("/api/v1/users").status, 200);
     }
     assert!(server.log().iter().all(|line| line["level"] != "DEBUG"));
+}
+
+/// Nodes on Redis whose settings are in their files.
+fn nodes<const N: usize>(redis: &RedisServer, settings: &str) -> [Server; N] {
+    std::array::from_fn(|_| {
+        let server = Server::start(|options| {
+            options
+                .unset("auth.secret")
+                .set("redis.url", redis.url())
+                .set("redis.prefix", "app-database-")
+                .config(&file(OLD, settings));
+        });
+        eventually("the node is ready", || server.get_admin("/readyz").status == 200);
+        server
+    })
+}
+
+/// An application that hands each request to the test, once it is up.
+struct Receiver {
+    port: u16,
+    is_up: Arc<AtomicBool>,
+    asked: std::sync::mpsc::Receiver<Asked>,
+}
+
+impl Receiver {
+    fn start(is_up: bool) -> Self {
+        let (sent, asked) = channel();
+        let is_up = Arc::new(AtomicBool::new(is_up));
+        let (sent, up) = (Mutex::new(sent), is_up.clone());
+        let port = application(move |asked| {
+            if !up.load(Ordering::Relaxed) {
+                return Some((503, String::new()));
+            }
+            sent.lock().unwrap().send(asked).ok()?;
+            Some((200, String::new()))
+        });
+        Self { port, is_up, asked }
+    }
+
+    fn webhook(&self, more: &str) -> String {
+        format!("[[webhooks]]\nurl = \"http://127.0.0.1:{}/s3cret\"\n{more}\n", self.port)
+    }
+
+    /// The events of the next request, which must be signed with this secret.
+    fn events(&self, secret: &str) -> Vec<Value> {
+        let asked = self.asked.recv_timeout(PATIENCE).unwrap();
+        let signed = format!("{}.{}", asked.header("yamabiko-timestamp").unwrap(), asked.body);
+        assert_eq!(asked.header("yamabiko-signature"), Some(&*sign(secret, &signed)));
+        asked.json()["events"].as_array().unwrap().clone()
+    }
+}
+
+const FIRST: &str = "the-first-secret-of-events-with-32-bytes";
+const SECOND: &str = "the-second-secret-of-events-with-32-bytes";
+
+fn with_secret(secret: &str, webhooks: &[String]) -> String {
+    format!("{}[events]\nsecret = \"{secret}\"\n", webhooks.concat())
+}
+
+#[test]
+fn what_waits_in_redis_survives_a_reload_and_of_a_removed_webhook_stays() {
+    let redis = RedisServer::start();
+    let [stays, goes, comes] = [(); 3].map(|()| Receiver::start(false));
+    let messages = "events = [\"message\"]";
+    let before = [stays.webhook(messages), goes.webhook(messages)];
+    let [server] = nodes(&redis, &with_secret(FIRST, &before));
+    let mut aoi = join(&server, OLD, 7, "chat:1").unwrap();
+    let mut say = |numbers: std::ops::Range<i64>| {
+        for number in numbers {
+            aoi.say(&json!({ "message": number }));
+            aoi.expect_sent();
+            aoi.expect_json();
+        }
+    };
+    say(0..120);
+    let waiting = |index: usize| format!("yamabiko_webhook_redis_events{{webhook=\"{index}\"}}");
+    server.expect_metric(&waiting(0), 120);
+    server.expect_metric(&waiting(1), 120);
+
+    let after = [stays.webhook("events = [\"message\", \"connected\"]"), comes.webhook(messages)];
+    reload(&server, &file(OLD, &with_secret(SECOND, &after)));
+    let line =
+        server.expect_log(|line| line["message"] == "webhook removed: its events stay in Redis for a day");
+    assert_eq!(
+        (&line["level"], &line["events"], &line["host"]),
+        (&json!("WARN"), &json!(120), &json!("127.0.0.1"))
+    );
+    say(120..125);
+    let _ren = join(&server, OLD, 8, "chat:1").unwrap();
+    server.expect_metric(&waiting(0), 126);
+    server.expect_metric(&waiting(1), 5);
+    for webhook in [&stays, &comes, &goes] {
+        webhook.is_up.store(true, Ordering::Relaxed);
+    }
+    let numbers =
+        |events: &[Value]| events.iter().map(|event| event["data"]["message"].clone()).collect::<Vec<_>>();
+    let until = |webhook: &Receiver, count: usize| {
+        let mut events = Vec::new();
+        while events.len() < count {
+            events.extend(webhook.events(SECOND));
+        }
+        events
+    };
+    let told = until(&stays, 126);
+    assert_eq!(numbers(&told[..125]), (0..125).map(Value::from).collect::<Vec<_>>());
+    assert_eq!((told.len(), &told[125]["event"]), (126, &json!("connected")));
+    assert_eq!(numbers(&until(&comes, 5)), (120..125).map(Value::from).collect::<Vec<_>>());
+    assert!(goes.asked.try_recv().is_err(), "it is not in the settings");
+
+    let back = [after.as_slice(), &[goes.webhook(messages)]].concat();
+    reload(&server, &file(OLD, &with_secret(SECOND, &back)));
+    assert_eq!(numbers(&until(&goes, 120)), (0..120).map(Value::from).collect::<Vec<_>>());
+    for index in 0..3 {
+        server.expect_metric(&waiting(index), 0);
+    }
+    assert_eq!(server.metric("yamabiko_webhooks_dropped_total"), 0);
+    assert!(!server.raw_log().iter().any(|line| line.contains("s3cret")));
+}
+
+/// Also of those that were there before.
+#[test]
+fn events_of_users_begin_and_end_with_a_reload() {
+    let redis = RedisServer::start();
+    let application = Receiver::start(true);
+    let of_users = "kinds = [\"room\"]\nevents = [\"channel_occupied\", \"channel_vacated\", \"user_online\", \"user_offline\"]";
+    let on = file(OLD, &with_secret(FIRST, &[application.webhook(of_users)]));
+    let off = file(OLD, "");
+    let mut told: Vec<String> = Vec::new();
+    let mut expect = |wanted: &[&str]| {
+        while told.len() < wanted.len() {
+            let events = application.events(FIRST);
+            told.extend(events.iter().map(|event| {
+                let user = &event["user"]["id"];
+                let user = if user.is_null() { String::new() } else { format!(" {user}") };
+                format!("{}{user}", event["event"].as_str().unwrap())
+            }));
+        }
+        assert_eq!(told, wanted);
+        told.clear();
+    };
+    let nodes: [Server; 2] = nodes(&redis, "");
+    let mut aoi = join(&nodes[0], OLD, 7, "room:1").unwrap();
+    let mut ren = join(&nodes[1], OLD, 8, "room:1").unwrap();
+    let tab = join(&nodes[1], OLD, 7, "room:1").unwrap();
+    let _other = join(&nodes[0], OLD, 7, "chat:1").unwrap();
+    let members = |node: &Server| node.get_admin("/api/v1/channels/room:1").json()["members"].clone();
+    reload(&nodes[0], &on);
+    expect(&["channel_occupied", "user_online 7"]);
+    reload(&nodes[1], &on);
+    expect(&["user_online 8"]);
+    for node in &nodes {
+        eventually("both users are known", || members(node) == 2);
+    }
+    // Clients are told nothing.
+    ren.expect_quiet();
+    assert_eq!(aoi.expect_json()["data"]["message"], "marker");
+    ren.close();
+    expect(&["user_offline 8"]);
+
+    for node in &nodes {
+        reload(node, &off);
+        assert_eq!(members(node), Value::Null);
+    }
+    tab.close();
+    let mui = join(&nodes[1], OLD, 9, "room:1").unwrap();
+    aoi.expect_quiet();
+    for node in &nodes {
+        reload(node, &on);
+    }
+    // The nodes have forgotten who was there, and the application is told of those who are.
+    for node in &nodes {
+        eventually("both users are known", || members(node) == 2);
+    }
+    aoi.close();
+    expect(&["channel_occupied", "user_online 7", "user_online 9", "user_offline 7"]);
+    mui.close();
+    expect(&["user_offline 9", "channel_vacated"]);
 }

@@ -165,6 +165,12 @@ final class StartTest extends TestCase
         [$code, $output] = $health(['APP_WS_JWT_SECRET' => 'short']);
         $this->assertSame(1, $code);
         $this->assertStringContainsString('less than 32 bytes', $output);
+        // Echo alone needs no tokens.
+        [$code, $output] = $health(['APP_WS_JWT_SECRET' => '']);
+        $this->assertSame(1, $code);
+        $this->assertStringContainsString('No secret for tokens', $output);
+        [$code, $output] = $health(['APP_WS_JWT_SECRET' => '', 'REVERB_APP_KEY' => 'echo-key']);
+        $this->assertSame(0, $code, $output);
         $http = ['YAMABIKO_VIA' => 'http', 'REDIS_PORT' => '1'];
         $this->assertSame(0, $health($http + ['YAMABIKO_API_URL' => 'http://127.0.0.1:'.self::$server->admin])[0]);
         $this->assertSame(1, $health($http + ['YAMABIKO_API_URL' => 'http://127.0.0.1:'.Ports::free()])[0]);

@@ -14,7 +14,7 @@ use crate::broker::budget::Budget;
 use crate::broker::envelope::{self, Decoded, InvalidPayload};
 use crate::broker::{Inbound, SubscriptionId};
 use crate::message::{ChannelName, Dispatch, Sender};
-use crate::telemetry::{MessageTimes, Metrics, Reason};
+use crate::telemetry::{MessageTimes, Metrics, Reason, TailEvent, TailKind};
 
 /// Turns messages from Redis into the inbound stream. Outlives the connections.
 pub(super) struct InboundStream {
@@ -151,6 +151,12 @@ impl InboundStream {
 
     fn drop_message(&self, reason: &'static str, topic: &[u8], channel: Option<&ChannelName>) {
         self.metrics.broker_dropped.get_or_create(&Reason::new(reason)).inc();
+        self.metrics.tail.tell(|| TailEvent {
+            kind: TailKind::Dropped,
+            channel: channel.map(|channel| channel.as_str().into()),
+            reason: Some(reason.into()),
+            ..TailEvent::default()
+        });
         let (topic, channel) = (String::from_utf8_lossy(topic), channel.map(ChannelName::as_str));
         tracing::warn!(channel, topic = &*topic, reason, "dropped a message from Redis");
     }

@@ -29,7 +29,7 @@ Monitoring Plugins do. Wrong usage is 3. It checks:
   server       the operators' port answers, and the server serves new connections; WARNING while it shuts down
   broker       messages can be published; with Redis, the subscription is in place
   connections  against limits.connections, or what the file descriptors leave room for
-  lag          messages that the node has accepted and that wait for Redis
+  lag          messages that the node has accepted and that wait for the broker (none without Redis)
   public       the address of --public-url answers
   certificate  the certificates of https:// and wss:// addresses are valid, and for how long
 

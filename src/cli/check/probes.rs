@@ -107,13 +107,13 @@ fn connections(samples: &MetricSamples, args: &Args) -> Finding {
     Finding::new("connections", figure.health(), text).with(figure)
 }
 
-/// Messages that wait for Redis, or for its copy of them. There are none to speak of unless Redis or the node cannot keep up. A node of
-/// an older version does not tell.
+/// Messages that wait for Redis, or for its copy of them: none without Redis. There are none to speak of unless Redis or the node cannot
+/// keep up. A node of an older version does not tell.
 fn lag(samples: &MetricSamples, args: &Args) -> Option<Finding> {
     let waiting = samples.get("yamabiko_broker_outbound_messages")?;
     let figure =
         Figure::new("lag", waiting, "").at_most(args.lag_warning.into(), args.lag_critical.into(), None);
-    Some(Finding::new("lag", figure.health(), format!("{waiting} messages wait for Redis")).with(figure))
+    Some(Finding::new("lag", figure.health(), format!("{waiting} messages wait for the broker")).with(figure))
 }
 
 /// An expired certificate fails the request: this tells how long it is valid still.

@@ -12,9 +12,9 @@ pub(super) const NODES: &[(&str, u16)] = &[
     ("STATE", 6),
     ("CONN", 5),
     ("FULL", 4),
-    ("CHAN", 6),
-    ("IN/s", 6),
-    ("OUT/s", 6),
+    ("CHAN", 5),
+    ("IN/s", 5),
+    ("OUT/s", 5),
     ("REF/s", 5),
     ("DROP/s", 6),
     ("SLOW/s", 6),
@@ -22,6 +22,8 @@ pub(super) const NODES: &[(&str, u16)] = &[
     ("MEM", 5),
     ("UP", 4),
 ];
+/// The columns that give way where the names of nodes would be cut, the first one first.
+pub(super) const NODES_OPTIONAL: &[&str] = &["UP", "SLOW/s"];
 pub(super) const CHANNELS: &[(&str, u16)] = &[("CHANNEL", 0), ("MSG/s", 6), ("SUBS", 6)];
 pub(super) const USERS: &[(&str, u16)] = &[("USER", 0), ("MSG/s", 6)];
 

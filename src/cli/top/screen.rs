@@ -25,7 +25,7 @@ const FOOTER: &str = " q quit  Tab table  s/S sort  r reverse  ↑↓ scroll  p 
 impl Screen {
     pub(super) fn new(url: String) -> Self {
         let tables = [
-            Table::new("nodes", figures::NODES, 0),
+            Table::new("nodes", figures::NODES, 0).with_optional(figures::NODES_OPTIONAL),
             Table::new("channels", figures::CHANNELS, 1),
             Table::new("users", figures::USERS, 1),
         ];
@@ -205,9 +205,9 @@ mod tests {
                 "yamabiko top  http://127.0.0.1:8081  2 nodes  1 not answering",
                 "805 connections   messages 2000/s   copies 20.1k/s   refused 0/s   dropped 0/s",
                 "",
-                "NODE   STATE  CONN FULL   CHAN   IN/s  OUT/s REF/s DROP/s SLOW/s  CPU   MEM   UP",
-                "web a ready      5   0%      0     10    100     0      0      0   1%   42M   1d",
-                "web b broker   800  80%      0   2000  20.0k     0      0      0 200%   42M   1d",
+                "NODE      STATE  CONN FULL  CHAN  IN/s OUT/s REF/s DROP/s SLOW/s  CPU   MEM   UP",
+                "web a    ready      5   0%     0    10   100     0      0      0   1%   42M   1d",
+                "web b    broker   800  80%     0  2000 20.0k     0      0      0 200%   42M   1d",
                 "",
                 "CHANNEL                            MSG/s   SUBS  USER                      MSG/s",
                 "chat:2                                50      3  shop/7                       50",
@@ -217,6 +217,55 @@ mod tests {
             ]
         );
         assert_eq!(lines[23].trim(), FOOTER.trim());
+    }
+
+    #[test]
+    fn the_name_of_a_node_is_not_cut_for_its_age() {
+        let mut screen = screen();
+        let node = Node { host: "web-1".to_owned(), ..node("0123456789abcd", 5, 200) };
+        let poll =
+            Poll { at: Instant::now(), nodes: vec![node], channels: vec![], senders: vec![], missing: 0 };
+        screen.add(poll);
+        let lines = lines(&mut screen, 80, 24);
+        let row = &lines[4];
+        assert_eq!(
+            lines[3],
+            "NODE                  STATE  CONN FULL  CHAN  IN/s OUT/s REF/s DROP/s  CPU   MEM"
+        );
+        assert!(row.starts_with("web-1 0123456789abcd ready      5   0%     0 "), "{row}");
+        assert!(super::tests::lines(&mut screen, 92, 24)[3].ends_with("SLOW/s  CPU   MEM   UP"));
+    }
+
+    #[test]
+    fn each_figure_is_in_its_column() {
+        let mut screen = Screen::new(String::new());
+        let at = Instant::now();
+        let poll = |seconds, node| Poll {
+            at: at + Duration::from_secs(seconds),
+            nodes: vec![node],
+            channels: vec![],
+            senders: vec![],
+            missing: 0,
+        };
+        screen.add(poll(0, node("a", 3, 0)));
+        let later = Node {
+            channels: 13,
+            messages_received: 40,
+            handshakes_refused: 24,
+            messages_refused: 26,
+            dropped: 60,
+            slow_consumers: 70,
+            cpu_seconds: 1.0,
+            ..node("a", 300, 80)
+        };
+        screen.add(poll(2, later));
+        let lines = lines(&mut screen, 120, 24);
+        let cells: Vec<&str> = lines[4].split_whitespace().collect();
+        let expected =
+            ["web", "a", "ready", "300", "30%", "13", "20", "40", "25", "30", "35", "50%", "42M", "1d"];
+        assert_eq!(cells, expected);
+        let sums = "300 connections   messages 20/s   copies 40/s   refused 25/s   dropped 30/s";
+        assert_eq!(lines[1], sums);
     }
 
     #[test]

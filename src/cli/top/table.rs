@@ -20,6 +20,8 @@ pub(super) struct Cell {
 pub(super) struct Table {
     name: &'static str,
     columns: &'static [(&'static str, u16)],
+    /// The titles of columns that are left out while the first column is narrower than its texts, the first one first.
+    optional: &'static [&'static str],
     rows: Vec<Vec<Cell>>,
     sorted_by: usize,
     is_reversed: bool,
@@ -51,7 +53,12 @@ impl Cell {
 
 impl Table {
     pub(super) fn new(name: &'static str, columns: &'static [(&'static str, u16)], sorted_by: usize) -> Self {
-        Self { name, columns, rows: Vec::new(), sorted_by, is_reversed: false, offset: 0 }
+        Self { name, columns, optional: &[], rows: Vec::new(), sorted_by, is_reversed: false, offset: 0 }
+    }
+
+    /// The same, with columns that give way to the first one.
+    pub(super) fn with_optional(self, optional: &'static [&'static str]) -> Self {
+        Self { optional, ..self }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -107,10 +114,29 @@ impl Table {
         });
     }
 
+    /// The columns that are shown in this width, by their places.
+    fn shown(&self, width: u16) -> Vec<usize> {
+        let names = self.rows.iter().filter_map(|row| row.first());
+        let longest = names.map(|name| name.text.chars().count()).max().unwrap_or_default();
+        let mut shown: Vec<usize> = (0..self.columns.len()).collect();
+        for optional in self.optional {
+            let others =
+                shown.iter().filter_map(|index| self.columns.get(*index)).filter(|(_, width)| *width > 0);
+            let taken: usize = others.map(|(_, width)| usize::from(*width) + 1).sum();
+            if usize::from(width).saturating_sub(taken) >= longest {
+                break;
+            }
+            shown.retain(|index| self.columns.get(*index).is_none_or(|(title, _)| title != optional));
+        }
+        shown
+    }
+
     pub(super) fn draw(&mut self, frame: &mut Frame<'_>, area: Rect, has_focus: bool) {
         let space = usize::from(area.height.saturating_sub(1));
         self.offset = self.offset.min(self.rows.len().saturating_sub(space));
-        let titles = self.columns.iter().enumerate().map(|(index, (title, width))| {
+        let shown = self.shown(area.width);
+        let columns = || shown.iter().filter_map(|index| Some((*index, self.columns.get(*index)?)));
+        let titles = columns().map(|(index, (title, width))| {
             let line = if *width == 0 { Line::from(*title) } else { Line::from(*title).right_aligned() };
             if index == self.sorted_by { line.underlined() } else { line }
         });
@@ -120,7 +146,7 @@ impl Table {
             Style::new().bold().reversed()
         });
         let rows = self.rows.iter().skip(self.offset).take(space).map(|row| {
-            let cells = row.iter().map(|cell| {
+            let cells = shown.iter().filter_map(|index| row.get(*index)).map(|cell| {
                 let line = Line::from(cell.text.as_str());
                 let line = if cell.number.is_some() { line.right_aligned() } else { line };
                 let text = Text::from(if cell.is_alarm { line.bold().fg(Color::Red) } else { line });
@@ -128,7 +154,7 @@ impl Table {
             });
             Row::new(cells)
         });
-        let widths = self.columns.iter().map(|(_, width)| match width {
+        let widths = columns().map(|(_, (_, width))| match width {
             0 => Constraint::Fill(1),
             width => Constraint::Length(*width),
         });
@@ -170,6 +196,15 @@ mod tests {
         table.sort_by("user").unwrap();
         assert_eq!(names(&table), "abc");
         assert_eq!(table.sort_by("x").unwrap_err(), "users has no column \"x\"; it has user, msg/s");
+    }
+
+    #[test]
+    fn columns_give_way_to_long_names() {
+        const COLUMNS: &[(&str, u16)] = &[("NODE", 0), ("MEM", 5), ("UP", 4)];
+        let mut table = Table::new("nodes", COLUMNS, 0).with_optional(&["UP", "MEM"]);
+        table.set_rows(vec![vec![Cell::text("0123456789")]]);
+        let shown = [21, 20, 16, 15, 1].map(|width| table.shown(width).len());
+        assert_eq!(shown, [3, 2, 2, 1, 1]);
     }
 
     #[test]

@@ -10,11 +10,12 @@ use super::handler::NativeHandler;
 use super::presence::{Membership, Presence};
 use super::recovery::Recovery;
 use super::service::NativeService;
+use super::tail::tail_event;
 use crate::auth::{Identity, Settings, TokenRejectReason};
 use crate::hub::{Connection, Hub, Outbox, WireFormat};
 use crate::message::Sender;
 use crate::protocol::native::close;
-use crate::telemetry::logged;
+use crate::telemetry::{TailEvent, TailKind, logged};
 use crate::transport::{ConnectionOptions, NewConnections, Rejection};
 use crate::unix_time::unix_time;
 
@@ -106,6 +107,10 @@ impl NativeEndpoint {
             connection.outbox().close(&close::REVOKED);
         }
         context.on_connected();
+        context.metrics.tail.tell(|| TailEvent {
+            address: client,
+            ..tail_event(TailKind::Connected, connection.id(), &identity.id, Some(&identity.channel))
+        });
         tracing::info!(
             connection = connection.id(),
             user = logged(identity.id.form()),
@@ -116,6 +121,7 @@ impl NativeEndpoint {
         let sender = Sender { name: identity.name, id: identity.id };
         if let (Some(events), true) = (&*self.service.events.load(), admitted.is_some()) {
             events.connected(connection.id(), &identity.channel, &sender);
+            self.service.silent_presence.announce(connection.id(), &identity.channel, &sender);
         }
         let handler = NativeHandler::new(self.service.clone(), connection, sender, admitted);
         let expires_at = self.service.close_on_expiry.then_some(identity.expires_at);

@@ -5,11 +5,12 @@ use bytes::Bytes;
 use super::renewal::renew;
 use super::reply::{Reply, acknowledge};
 use super::service::NativeService;
+use super::tail::tail_event;
 use crate::hub::{Connection, Outbox};
 use crate::message::Sender;
 use crate::message::{ChannelName, Event};
 use crate::protocol::native::{MessageRef, RejectReason, RenewalRequest, close};
-use crate::telemetry::logged;
+use crate::telemetry::{TailEvent, TailKind, logged};
 use crate::transport::{Admitted, ConnectionHandler, ConnectionInfo, DisconnectReason, Message};
 
 /// What a client has sent.
@@ -61,7 +62,17 @@ impl NativeHandler {
     /// What answers a message of this many bytes.
     fn reply(&self, message_ref: Option<MessageRef>, bytes: usize) -> Reply {
         let metrics = self.service.context.metrics.clone();
-        Reply::new(self.outbox().clone(), self.connection.outbox_bytes(), message_ref, bytes, metrics)
+        let limit = self.connection.outbox_bytes();
+        Reply::new(self.connection.id(), self.outbox().clone(), limit, message_ref, bytes, metrics)
+    }
+
+    /// Tells operators who watch.
+    fn tell(&self, kind: TailKind, reason: Option<&'static str>, code: Option<u16>) {
+        self.service.context.metrics.tail.tell(|| TailEvent {
+            reason: reason.map(Into::into),
+            code,
+            ..tail_event(kind, self.connection.id(), &self.sender.id, self.channel())
+        });
     }
 
     fn channel(&self) -> Option<&ChannelName> {
@@ -92,6 +103,7 @@ impl ConnectionHandler for NativeHandler {
             Err(reason) => {
                 let (metrics, limit) = (&self.service.context.metrics, self.connection.outbox_bytes());
                 acknowledge(Err(reason), message_ref.as_ref(), self.outbox(), limit, metrics);
+                self.tell(TailKind::Refused, Some(reason.code()), None);
             }
         }
         None
@@ -111,6 +123,7 @@ impl ConnectionHandler for NativeHandler {
 
     fn on_throttled(&self) {
         self.service.context.on_throttled();
+        self.tell(TailKind::Throttled, None, None);
         tracing::info!(
             connection = self.connection.id(),
             user = logged(self.sender.id.form()),
@@ -123,6 +136,7 @@ impl ConnectionHandler for NativeHandler {
         // Also if the upgrade was never completed: a replay may be waiting for its turn.
         self.outbox().end();
         self.service.context.on_disconnected(reason);
+        self.tell(TailKind::Disconnected, Some(reason.label()), Some(reason.code()));
         if let (Some(events), Some(channel), true) =
             (&*self.service.events.load(), self.channel(), self.admitted.is_some())
         {
@@ -146,6 +160,14 @@ impl ConnectionHandler for NativeHandler {
             code = reason.code(),
             "disconnected"
         );
+    }
+}
+
+impl Drop for NativeHandler {
+    fn drop(&mut self) {
+        if let Some(channel) = self.channel() {
+            self.service.silent_presence.withdraw(self.connection.id(), channel);
+        }
     }
 }
 

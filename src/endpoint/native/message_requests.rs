@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,9 @@ use super::service::NativeService;
 use crate::auth::Identity;
 use crate::message::{ChannelName, Sender, UserId};
 use crate::protocol::native::{
-    Acknowledgement, MessageRef, RejectReason, acknowledgement_text, refused_text,
+    Acknowledgement, MessageRef, REFUSED, RejectReason, acknowledgement_text, refused_text,
 };
-use crate::telemetry::{Metrics, Reason, logged};
+use crate::telemetry::{Metrics, Reason, TailEvent, TailKind, logged};
 use crate::transport::{BodyError, Rejection, RequestBody, RequestRates};
 use crate::webhooks::GateRefusal;
 
@@ -33,6 +34,8 @@ pub(super) struct MessageRequests {
 struct RequestAnswer {
     to: oneshot::Sender<Response<Body>>,
     message_ref: Option<MessageRef>,
+    channel: ChannelName,
+    user: UserId,
     metrics: Arc<Metrics>,
 }
 
@@ -69,6 +72,7 @@ impl MessageRequests {
                     "message refused"
                 );
                 count(Err(reason), metrics);
+                tell_refused(metrics, &channel, &sender.id, || reason.code().into());
                 body.discard().await;
                 let mut response = acknowledged(Err(reason), None);
                 if let Some(wait) = wait {
@@ -102,7 +106,13 @@ impl MessageRequests {
     async fn publish(&self, channel: &ChannelName, sender: &Sender, message: Bytes) -> Response<Body> {
         let (message_ref, event) = self.service.receive(channel, sender, &message);
         let (to, response) = oneshot::channel();
-        let answer = RequestAnswer { to, message_ref, metrics: self.service.context.metrics.clone() };
+        let answer = RequestAnswer {
+            to,
+            message_ref,
+            channel: channel.clone(),
+            user: sender.id.clone(),
+            metrics: self.service.context.metrics.clone(),
+        };
         match (event, self.service.gate(channel)) {
             (Err(reason), _) => answer.acknowledge(Err(reason)),
             (Ok(event), None) => self.service.publish(event, answer),
@@ -136,15 +146,36 @@ impl Answer for RequestAnswer {
 
     fn acknowledge(self, acknowledgement: Acknowledgement) {
         count(acknowledgement, &self.metrics);
+        if let Err(reason) = acknowledgement {
+            tell_refused(&self.metrics, &self.channel, &self.user, || reason.code().into());
+        }
         // Fails if the client has gone.
         let _ = self.to.send(acknowledged(acknowledgement, self.message_ref.as_ref()));
     }
 
     fn refuse(self, message: &str) {
         count_refused(&self.metrics);
+        tell_refused(&self.metrics, &self.channel, &self.user, || format!("{REFUSED}: {message}").into());
         let text = refused_text(message, self.message_ref.as_ref());
         let _ = self.to.send(response(StatusCode::FORBIDDEN, text));
     }
+}
+
+/// Tells operators who watch.
+fn tell_refused(
+    metrics: &Metrics,
+    channel: &ChannelName,
+    user: &UserId,
+    reason: impl FnOnce() -> Cow<'static, str>,
+) {
+    metrics.tail.tell(|| TailEvent {
+        kind: TailKind::Refused,
+        protocol: "native",
+        user: Some(user.to_text().into()),
+        channel: Some(channel.as_str().into()),
+        reason: Some(reason()),
+        ..TailEvent::default()
+    });
 }
 
 fn acknowledged(acknowledgement: Acknowledgement, message_ref: Option<&MessageRef>) -> Response<Body> {

@@ -11,7 +11,9 @@ mod renewal;
 mod replay_writer;
 mod reply;
 mod service;
+mod silent_presence;
 mod sse;
+mod tail;
 mod websocket;
 
 use std::future::ready;
@@ -27,6 +29,7 @@ pub use endpoint::NativeEndpoint;
 pub use gate_queues::GateQueues;
 pub use presence::Presence;
 pub use service::NativeService;
+pub use silent_presence::SilentPresence;
 pub use sse::sse_routes;
 
 /// `/ws` and `/`. `landing` answers those who open `/` without a WebSocket client.

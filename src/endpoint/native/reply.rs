@@ -1,8 +1,9 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::hub::Outbox;
+use crate::hub::{ConnectionId, Outbox};
 use crate::protocol::native::{Acknowledgement, MessageRef, REFUSED, encode_acknowledgement, encode_refused};
-use crate::telemetry::{Metrics, Reason};
+use crate::telemetry::{Metrics, Reason, TailEvent, TailKind};
 
 /// The answer that a client's message waits for.
 pub(super) trait Answer: Send + 'static {
@@ -15,6 +16,7 @@ pub(super) trait Answer: Send + 'static {
 /// An answer on the connection of the message.
 #[derive(Debug)]
 pub(super) struct Reply {
+    connection: ConnectionId,
     outbox: Arc<Outbox>,
     limit: usize,
     message_ref: Option<MessageRef>,
@@ -25,6 +27,7 @@ pub(super) struct Reply {
 impl Reply {
     /// From now on, a message of this many bytes is unanswered. `limit`: see [`Outbox::push`].
     pub(super) fn new(
+        connection: ConnectionId,
         outbox: Arc<Outbox>,
         limit: usize,
         message_ref: Option<MessageRef>,
@@ -32,7 +35,7 @@ impl Reply {
         metrics: Arc<Metrics>,
     ) -> Self {
         outbox.asked(bytes);
-        Self { outbox, limit, message_ref, bytes, metrics }
+        Self { connection, outbox, limit, message_ref, bytes, metrics }
     }
 }
 
@@ -43,13 +46,28 @@ impl Answer for Reply {
 
     fn acknowledge(self, acknowledgement: Acknowledgement) {
         self.outbox.answered(self.bytes);
+        if let Err(reason) = acknowledgement {
+            self.tell_refused(|| reason.code().into());
+        }
         acknowledge(acknowledgement, self.message_ref(), &self.outbox, self.limit, &self.metrics);
     }
 
     fn refuse(self, message: &str) {
         self.outbox.answered(self.bytes);
         count_refused(&self.metrics);
+        self.tell_refused(|| format!("{REFUSED}: {message}").into());
         self.outbox.push(&encode_refused(message, self.message_ref()), self.limit);
+    }
+
+    /// Tells operators who watch. What the message was about, the connection says.
+    fn tell_refused(&self, reason: impl FnOnce() -> Cow<'static, str>) {
+        self.metrics.tail.tell(|| TailEvent {
+            kind: TailKind::Refused,
+            protocol: "native",
+            connection: Some(self.connection),
+            reason: Some(reason()),
+            ..TailEvent::default()
+        });
     }
 }
 

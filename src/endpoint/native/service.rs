@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::gate_queues::GateQueues;
 use super::reply::Answer;
+use super::silent_presence::SilentPresence;
 use crate::auth::Authenticator;
 use crate::broker::{Broker, PublishError};
 use crate::channels::Histories;
@@ -26,6 +27,7 @@ pub struct NativeService {
     pub gates: ArcSwapOption<Gates>,
     /// If the application wants to be told of anything.
     pub events: ArcSwapOption<NativeEvents>,
+    pub silent_presence: Arc<SilentPresence>,
     pub gate_queues: Arc<GateQueues>,
 }
 

@@ -6,6 +6,7 @@ use super::context::PusherContext;
 use super::leave::{AT_ONCE, Ended};
 use super::recovering::{Recovering, parse_since};
 use super::recovery::Recovery;
+use super::tail::{tell_refused, tell_subscription};
 use crate::channels::{Attachment, Channels, Completion, JoinError, OverQuota};
 use crate::hub::{Connection, ConnectionHandle, ReadProof};
 use crate::message::{Broadcast, ChannelName, Close, Frame, SocketId, UserId};
@@ -13,7 +14,7 @@ use crate::protocol::pusher::{
     Action, App, Channel, ClientEvent, Fatal, Joined, RejectReason, Session, SessionKey, Subscribe,
     SubscriptionError, Ticket, Unsubscribed, close, server_message,
 };
-use crate::telemetry::Reason;
+use crate::telemetry::{Reason, TailKind};
 use crate::transport::DisconnectReason;
 
 /// A connection's place on its channels. Dropping it leaves all of them, so that every admitted connection leaves.
@@ -301,6 +302,13 @@ impl PusherConnection {
             self.write_channel(inner, &channel);
         }
         self.channels().metrics().pusher_subscriptions.inc();
+        tell_subscription(
+            self.channels().metrics(),
+            TailKind::Subscribed,
+            &inner.session,
+            self.handle.id(),
+            &channel,
+        );
         true
     }
 
@@ -320,6 +328,8 @@ impl PusherConnection {
     pub(super) fn leave_hub(&self, inner: &Inner, channel: &ChannelName) {
         self.handle.leave(&inner.scoped(channel));
         self.channels().metrics().pusher_subscriptions.dec();
+        let kind = TailKind::Unsubscribed;
+        tell_subscription(self.channels().metrics(), kind, &inner.session, self.handle.id(), channel);
     }
 
     fn publish(&self, inner: &Inner, event: ClientEvent) {
@@ -341,6 +351,7 @@ impl PusherConnection {
                 metrics.messages_accepted.inc();
             } else {
                 metrics.messages_refused.get_or_create(&Reason::new("unavailable")).inc();
+                tell_refused(metrics, handle.id(), "unavailable");
                 handle.push(&server_message::rejection(&RejectReason::Unavailable));
             }
         });

@@ -1,8 +1,10 @@
 use std::sync::Arc;
 
 use super::connection::ConnectionGuard;
+use super::tail::tail_event;
 use crate::hub::{Connection, Outbox};
 use crate::protocol::pusher::{App, close};
+use crate::telemetry::{TailEvent, TailKind};
 use crate::transport::{
     Admitted, ConnectionHandler, ConnectionInfo, DisconnectReason, EndpointContext, Message,
 };
@@ -33,6 +35,16 @@ impl PusherHandler {
 
     fn client(&self) -> Option<&ConnectionGuard> {
         self.served.as_ref()?.client.as_ref()
+    }
+
+    /// Tells operators who watch.
+    fn tell(&self, kind: TailKind, reason: Option<DisconnectReason>) {
+        self.context.metrics.tail.tell(|| TailEvent {
+            app: self.served.as_ref().map(|served| served.app.credentials.id().clone()),
+            reason: reason.map(|reason| reason.label().into()),
+            code: reason.map(DisconnectReason::code),
+            ..tail_event(kind, self.connection.id())
+        });
     }
 
     fn app(&self) -> Option<&str> {
@@ -100,6 +112,7 @@ impl ConnectionHandler for PusherHandler {
 
     fn on_throttled(&self) {
         self.context.on_throttled();
+        self.tell(TailKind::Throttled, None);
         tracing::info!(
             connection = self.connection.id(),
             app = self.app(),
@@ -109,6 +122,7 @@ impl ConnectionHandler for PusherHandler {
 
     fn on_disconnect(&self, reason: DisconnectReason) {
         self.context.on_disconnected(reason);
+        self.tell(TailKind::Disconnected, Some(reason));
         let (connection, app) = (self.connection.id(), self.app());
         if reason == DisconnectReason::Server(&close::CLOSES.slow_consumer) {
             tracing::warn!(

@@ -17,16 +17,27 @@ use super::connection::ConnectionGuard;
 use super::context::PusherContext;
 use crate::broker::{Broker, Inbound, Settings};
 use crate::channels::{AppRules, Channels, Histories};
-use crate::history::Limits;
+use crate::history::{Content, Entry, Limits, Since};
 use crate::hub::{Connection, Hub, Outbox, WireFormat};
-use crate::message::{Dispatch, Frame, Sender};
-use crate::protocol::pusher::{Apps, ENCODING, PusherDialect, PusherSettings, close};
+use crate::message::{
+    Broadcast, ChannelName, ChannelPattern, Dispatch, Frame, Position, Retention, RetentionRules,
+    RetentionTable, Sender, Stored,
+};
+use crate::protocol::pusher::{Apps, ENCODING, ENCODING_WITH_IDS, PusherDialect, PusherSettings, close};
 use crate::telemetry::Metrics;
 use crate::transport;
 use crate::webhooks::{ActiveWebhooks, EventsSettings, Webhooks};
 
 static FORMAT: WireFormat = WireFormat {
     encoding: ENCODING,
+    closes: &close::CLOSES,
+    all_closes: &[&close::ALL, &transport::close::ALL],
+    encode_close: Frame::close,
+};
+
+/// The same for pages that are told positions.
+static FORMAT_WITH_IDS: WireFormat = WireFormat {
+    encoding: ENCODING_WITH_IDS,
     closes: &close::CLOSES,
     all_closes: &[&close::ALL, &transport::close::ALL],
     encode_close: Frame::close,
@@ -40,6 +51,7 @@ struct Node {
     hub: Arc<Hub>,
     broker: Arc<Broker>,
     channels: Arc<Channels>,
+    histories: Arc<Histories>,
     context: Arc<PusherContext>,
     inbound: UnboundedReceiver<Inbound>,
     listener: TcpListener,
@@ -57,6 +69,10 @@ struct Page {
 impl Node {
     /// Starts a node with one app, to which these settings are added.
     async fn start(more: &str) -> Self {
+        Self::start_with(more, Arc::default()).await
+    }
+
+    async fn start_with(more: &str, retention: Arc<RetentionRules>) -> Self {
         let metrics = Arc::new(Metrics::new());
         let app = serde_json::from_str(&format!("{APP}{more}}}")).unwrap();
         let apps = Apps::new(&PusherSettings::default(), &[app]).unwrap();
@@ -67,7 +83,7 @@ impl Node {
         };
         let sender = Sender { name: "System".into(), id: 0.into() };
         let (broker, inbound) =
-            Broker::start(&memory, sender, 1 << 20, Arc::default(), metrics.clone()).unwrap();
+            Broker::start(&memory, sender, 1 << 20, retention.clone(), metrics.clone()).unwrap();
         let (hub, broker) = (Hub::start(NonZeroUsize::MIN, 1 << 20, &metrics), Arc::new(broker));
         let webhooks = Webhooks::start(&apps, &[], &EventsSettings::default(), &broker, &metrics);
         let webhooks = Arc::new(ActiveWebhooks::new(webhooks));
@@ -82,26 +98,30 @@ impl Node {
             event_bytes: 10_000,
         };
         let limits = Limits { channel_bytes: 1 << 20, total_bytes: 1 << 20 };
-        let histories = Histories::start(broker.clone(), Arc::default(), limits);
+        let histories = Histories::start(broker.clone(), retention, limits);
         let channels = Channels::start(
             vec![rules],
             &PusherDialect,
             hub.clone(),
             broker.clone(),
-            histories,
+            histories.clone(),
             webhooks,
             metrics,
         );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let budget = Arc::new(Semaphore::new(1 << 20));
         let context = PusherContext::start(channels.clone(), Duration::ZERO);
-        Self { apps, hub, broker, channels, context, inbound, listener, budget }
+        Self { apps, hub, broker, channels, histories, context, inbound, listener, budget }
     }
 
     async fn open(&self) -> Page {
+        self.open_as(&FORMAT).await
+    }
+
+    async fn open_as(&self, format: &'static WireFormat) -> Page {
         let socket = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = self.listener.accept().await.unwrap();
-        let outbox = Arc::new(Outbox::new(&FORMAT));
+        let outbox = Arc::new(Outbox::new(format));
         outbox.attach(server);
         let connection = self.hub.connect(outbox);
         let app = self.apps.by_id("1").unwrap();
@@ -411,4 +431,47 @@ async fn messages_that_this_version_does_not_know_are_ignored_and_counted() {
         assert!(page.contains(&line), "{line} is not in {page}");
     }
     assert!(!node.channels.knows_others());
+}
+
+/// A page that subscribes while its node has still to publish what it had missed is not sent that: its position is after it.
+#[tokio::test]
+async fn a_subscription_begins_where_the_node_catches_up() {
+    let retention = Retention { messages: 10, age: Duration::from_secs(60) };
+    let apps = [("1".into(), vec![(ChannelPattern::new("news"), retention)])].into();
+    let rules = RetentionRules::new(RetentionTable { apps, ..RetentionTable::default() });
+    let node = Node::start_with("", Arc::new(rules)).await;
+    node.histories.catch_up(Vec::new).await;
+    node.histories.set_delivered();
+    let news = ChannelName::new("news").unwrap();
+    let event = Broadcast {
+        app: "1".into(),
+        channels: vec![news.clone()],
+        event: "E".into(),
+        data: "{}".into(),
+        except: None,
+        user_id: None,
+    };
+    let mut positions = Vec::new();
+    for _ in 0..3 {
+        positions.extend(node.channels.broadcast(&event, None).await.unwrap());
+    }
+    // What has arrived is not handled: the node finds out what it has missed.
+    node.histories.catch_up(Vec::new).await;
+    let current = node.broker.store_state(None).await.unwrap();
+    assert_eq!((positions.len(), current.number), (3, 3));
+    let mut page = node.open_as(&FORMAT_WITH_IDS).await;
+    page.client.receive(br#"{"event":"pusher:subscribe","data":{"channel":"news"}}"#);
+    page.until(&Since::Number { store: current.store, number: 3 }.to_string()).await;
+
+    // The channels that it has read go on where it is.
+    let entry = |(position, number): (Position, u64)| {
+        let stored = Stored { store: current.store, number, at: 0, positions: vec![(0, position)] };
+        (news.clone(), Arc::new(Entry::new(position, &stored, Content::App(Arc::new(event.clone())))))
+    };
+    let missed = positions.into_iter().zip(1..).map(entry).collect();
+    let mut delivered = Vec::new();
+    node.histories.publish_missed(missed, |_, _| {
+        delivered.extend(node.histories.delivered().map(|delivered| delivered.number));
+    });
+    assert_eq!(delivered, [0, 1, 2]);
 }

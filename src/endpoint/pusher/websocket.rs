@@ -10,13 +10,14 @@ use axum::http::{HeaderMap, HeaderValue, Request, Response, header};
 use super::connection::ConnectionGuard;
 use super::context::PusherContext;
 use super::handler::{PusherHandler, Served};
+use super::tail::tail_event;
 use crate::channels::Channels;
-use crate::hub::{Connection, ConnectionWalk, Hub, Outbox, WireFormat};
+use crate::hub::{Connection, ConnectionId, ConnectionWalk, Hub, Outbox, WireFormat};
 use crate::message::{CloseReason, Frame};
 use crate::protocol::pusher::{
     App, Apps, ENCODING, ENCODING_WITH_IDS, Fatal, InvalidToken, SessionKey, close, server_message,
 };
-use crate::telemetry::Protocol;
+use crate::telemetry::{Protocol, TailEvent, TailKind};
 use crate::transport::{
     self, ConnectionOptions, EndpointContext, NewConnections, OriginPolicy, Rejection, accept,
     retries_on_503, serve,
@@ -131,6 +132,18 @@ impl PusherEndpoint {
         );
     }
 
+    /// Tells operators who watch.
+    fn tell(&self, served: &Result<Option<Served>, Fatal>, connection: ConnectionId, client: Option<IpAddr>) {
+        self.context.metrics.tail.tell(|| {
+            let (kind, app, reason) = match served {
+                Ok(Some(served)) => (TailKind::Connected, Some(served.app.credentials.id().clone()), None),
+                Ok(None) => (TailKind::Refused, None, Some("going_away".into())),
+                Err(fatal) => (TailKind::Refused, None, Some(fatal.to_string().into())),
+            };
+            TailEvent { app, reason, address: client, ..tail_event(kind, connection) }
+        });
+    }
+
     fn refuse(&self, outbox: &Outbox, fatal: Fatal) {
         outbox.push(&server_message::fatal(fatal), self.hub.outbox_bytes());
         outbox.close(fatal.close());
@@ -172,7 +185,6 @@ impl PusherEndpoint {
         let (response, upgrade) = accept(request)?;
         let connection = self.hub.connect(Arc::new(Outbox::new(format(request.uri().query()))));
         self.context.on_connected();
-        let ip = client.map(tracing::field::display);
         let served = match new_connections {
             NewConnections::Serve | NewConnections::ServeWhileDraining => {
                 app.and_then(|(app, session)| self.admit(&app, &connection, session)).map(Some)
@@ -183,6 +195,8 @@ impl PusherEndpoint {
             }
             NewConnections::Hold => app.map(|_| None),
         };
+        self.tell(&served, connection.id(), client);
+        let ip = client.map(tracing::field::display);
         match &served {
             Ok(Some(Served { app, client, .. })) => tracing::info!(
                 connection = connection.id(),

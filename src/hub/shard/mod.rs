@@ -77,6 +77,8 @@ pub(super) enum Command {
     ListConnections {
         before: usize,
         most: usize,
+        /// Only those that have joined one of these channels.
+        on: Option<Vec<ChannelKey>>,
         answer: oneshot::Sender<(Vec<ListedConnection>, usize)>,
     },
     FindConnection {
@@ -229,9 +231,9 @@ impl Shard {
                     let _ = answer.send(unflushed);
                 }
                 Command::CloseRevoked { tokens, close } => self.close_revoked(&tokens, close),
-                Command::ListConnections { before, most, answer } => {
+                Command::ListConnections { before, most, on, answer } => {
                     // Fails if nobody waits any more.
-                    let _ = answer.send(self.list(before, most));
+                    let _ = answer.send(self.list(before, most, on.as_deref()));
                 }
                 Command::MeasureOutboxes { before, most, answer } => {
                     let _ = answer.send(self.levels(before, most));
@@ -317,11 +319,14 @@ impl Shard {
     }
 
     /// From the last to the first, because a connection that is removed leaves its place to the last one.
-    fn list(&self, before: usize, most: usize) -> (Vec<ListedConnection>, usize) {
+    fn list(&self, before: usize, most: usize, on: Option<&[ChannelKey]>) -> (Vec<ListedConnection>, usize) {
         let end = self.connections.len().min(before);
         let start = end.saturating_sub(most);
         let range = self.connections.entries().get(start..end).unwrap_or_default().iter();
-        let listed = range.map(|(id, connection)| {
+        let channels: Option<Vec<&Subscribers>> =
+            on.map(|keys| keys.iter().filter_map(|key| self.channels.get(key)).collect());
+        let is_wanted = |id| channels.as_ref().is_none_or(|on| on.iter().any(|channel| channel.contains(id)));
+        let listed = range.filter(|(id, _)| is_wanted(*id)).map(|(id, connection)| {
             let only = connection.channels.only().and_then(|key| self.channels.get(&key));
             let user = only.and_then(|subscribers| self.users.id(*id, subscribers.user(*id)?));
             ListedConnection { id: *id, outbox: connection.outbox.clone(), user }

@@ -47,11 +47,11 @@ impl NativeEventKind {
         }
     }
 
-    /// Whether only the engine knows it, which it does on kinds with `presence`.
-    #[must_use]
-    pub const fn needs_presence(self) -> bool {
-        matches!(self, Self::ChannelOccupied | Self::ChannelVacated | Self::UserOnline | Self::UserOffline)
-    }
+    /// Those that only the engine notices, as bits.
+    pub(super) const OF_ENGINE: u8 = Self::ChannelOccupied.bit()
+        | Self::ChannelVacated.bit()
+        | Self::UserOnline.bit()
+        | Self::UserOffline.bit();
 
     pub(super) const fn bit(self) -> u8 {
         1 << self as u8

@@ -89,15 +89,25 @@ impl NativeEvents {
     /// Whether a receiver wants events of this kind on this channel.
     #[must_use]
     pub fn wants(&self, event: NativeEventKind, channel: &ChannelName) -> bool {
-        let wants = |selection: &Selection| selection.wants(event, channel.kind());
-        self.wanted & event.bit() != 0
-            && (self.webhooks.iter().any(|(selection, _)| wants(selection))
-                || self.stream.iter().any(|(selection, _)| wants(selection)))
+        self.wants_any(event.bit(), channel)
     }
 
-    /// Whether a receiver wants events that need presence.
-    pub(super) fn wants_presence(&self) -> bool {
-        NativeEventKind::ALL.iter().any(|kind| kind.needs_presence() && self.wanted & kind.bit() != 0)
+    /// Whether a receiver wants events of this channel that only the engine notices: who is there, on all nodes.
+    #[must_use]
+    pub fn wants_users(&self, channel: &ChannelName) -> bool {
+        self.wants_any(NativeEventKind::OF_ENGINE, channel)
+    }
+
+    /// Whether a receiver wants such events of any channel.
+    pub(super) const fn wants_any_users(&self) -> bool {
+        self.wanted & NativeEventKind::OF_ENGINE != 0
+    }
+
+    fn wants_any(&self, events: u8, channel: &ChannelName) -> bool {
+        let wants = |selection: &Selection| selection.wants_any(events, channel.kind());
+        self.wanted & events != 0
+            && (self.webhooks.iter().any(|(selection, _)| wants(selection))
+                || self.stream.iter().any(|(selection, _)| wants(selection)))
     }
 
     pub fn connected(&self, connection: u64, channel: &ChannelName, user: &Sender) {
@@ -126,7 +136,7 @@ impl NativeEvents {
         });
     }
 
-    /// What the engine has noticed on a channel with presence.
+    /// What the engine has noticed on a channel.
     pub(super) fn presence(&self, event: &WebhookEvent) {
         let (kind, user): (_, Option<&UserId>) = match event {
             WebhookEvent::ChannelOccupied { .. } => (NativeEventKind::ChannelOccupied, None),

@@ -24,7 +24,12 @@ impl Selection {
 
     /// `kind` is the kind of the channel.
     pub(super) fn wants(&self, event: NativeEventKind, kind: &str) -> bool {
-        self.events & event.bit() != 0 && (self.kinds.is_empty() || self.kinds.iter().any(|own| own == kind))
+        self.wants_any(event.bit(), kind)
+    }
+
+    /// The same for any of these events, given as bits.
+    pub(super) fn wants_any(&self, events: u8, kind: &str) -> bool {
+        self.events & events != 0 && (self.kinds.is_empty() || self.kinds.iter().any(|own| own == kind))
     }
 }
 
@@ -43,5 +48,8 @@ mod tests {
         assert!(
             !some.wants(NativeEventKind::Message, "chats") && !some.wants(NativeEventKind::Connected, "chat")
         );
+        assert!(some.wants_any(NativeEventKind::OF_ENGINE, "chat"));
+        assert!(!some.wants_any(NativeEventKind::OF_ENGINE, "chats"));
+        assert!(!some.wants_any(NativeEventKind::Connected.bit(), "chat"));
     }
 }

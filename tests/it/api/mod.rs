@@ -4,10 +4,14 @@ mod access;
 mod curl;
 mod disconnect;
 mod document;
+mod filters;
+mod key;
 mod lists;
+mod log_level;
 mod nodes;
 mod problems;
 mod publish;
+mod tail;
 
 use std::net::SocketAddr;
 

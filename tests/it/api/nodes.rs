@@ -32,7 +32,9 @@ fn nodes_are_listed_with_their_figures() {
     eventually("both nodes answer with the message", || {
         list = get(&servers[1], "/nodes");
         let nodes = list["nodes"].as_array().unwrap();
-        nodes.len() == 2 && nodes.iter().any(|node| node["deliveries"] == 1)
+        // Those between nodes are not counted.
+        let all_have = nodes.iter().all(|node| node["messages_received"] == 1);
+        nodes.len() == 2 && all_have && nodes.iter().any(|node| node["deliveries"] == 1)
     });
     assert_eq!(list["incomplete"], false);
     let [first, second] = servers.each_ref().map(|server| entry(&list["nodes"], "name", &name(server)));
@@ -44,8 +46,6 @@ fn nodes_are_listed_with_their_figures() {
             "{node}"
         );
         assert_eq!((&node["broker"], &node["draining"]), (&"ready".into(), &false.into()), "{node}");
-        // Also those between nodes.
-        assert!(node["messages_received"].as_u64().unwrap() >= 1, "{node}");
         assert_eq!(node["version"], env!("CARGO_PKG_VERSION"));
         assert!(!node["host"].as_str().unwrap().is_empty(), "{node}");
         for positive in ["connections_limit", "started_at", "resident_bytes"] {

@@ -33,7 +33,7 @@ fn connections_are_compared_with_the_limit() {
     assert_eq!(code, 0, "{line}");
     assert!(
         line.starts_with(
-            "YAMABIKO OK: ready, broker ready, 0 of 10 connections (0%), 0 messages wait for Redis | 'time'=0"
+            "YAMABIKO OK: ready, broker ready, 0 of 10 connections (0%), 0 messages wait for the broker | 'time'=0"
         ),
         "{line}"
     );

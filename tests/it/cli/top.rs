@@ -57,7 +57,7 @@ fn a_frame_shows_who_floods_which_channel() {
     assert!(lines.len() <= 24 && lines.iter().all(|line| line.chars().count() <= 80), "{frame}");
     assert!(lines[0].starts_with(&format!("yamabiko top  {url}  1 node")), "{frame}");
     assert!(lines[1].starts_with("2 connections   messages "), "{frame}");
-    assert!(lines.iter().any(|line| line.contains(" ready      2   0%      2 ")), "{frame}");
+    assert!(lines.iter().any(|line| line.contains(" ready      2   0%     2 ")), "{frame}");
     assert!(lines.iter().any(|line| line.starts_with("chat:flooded ") && line.contains(" 4711 ")), "{frame}");
     assert!(!frame.contains("chat:quiet"), "{frame}");
 

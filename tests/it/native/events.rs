@@ -103,7 +103,8 @@ fn php_verifies_a_webhook_and_receives_connections_and_messages() {
         "docs/snippets/webhook.php",
         &[("YAMABIKO_EVENTS_SECRET", "another"), ("EVENTS_FILE", file.to_str().unwrap())],
     );
-    let server = serve(&(webhook(php.port, "") + &webhook(stranger.port, "") + &events("")));
+    let wanted = "events = [\"connected\", \"message\", \"disconnected\"]\n";
+    let server = serve(&(webhook(php.port, wanted) + &webhook(stranger.port, wanted) + &events("")));
     let mut aoi = join(&server, 7, "Aoi", "chat:1");
     aoi.say(&json!({ "message": "山", "extra": 1 }));
     aoi.expect_sent();
@@ -187,7 +188,8 @@ fn refused_messages_and_connections_are_no_events() {
     let (port, received) = receiver(|| 200);
     let limit = "[limits]\nconnections_per_user = 1\n";
     let rules = "[channels.news]\nclient_send = false\n";
-    let server = serve(&(webhook(port, "") + &events("") + limit + rules));
+    let wanted = "events = [\"connected\", \"message\", \"disconnected\"]\n";
+    let server = serve(&(webhook(port, wanted) + &events("") + limit + rules));
     let mut events = Events(received, Vec::new());
     let mut aoi = join(&server, 7, "Aoi", "news:1");
     aoi.say(&json!({ "message": "refused" }));
@@ -199,6 +201,43 @@ fn refused_messages_and_connections_are_no_events() {
     join(&server, 8, "Ren", "news:1").vanish();
     let (connected, lost) = (events.next(), events.next());
     assert_eq!((name(&connected), &lost["reason"]), ("connected".to_owned(), &json!("connection_lost")));
+}
+
+/// The events that only the engine notices.
+const OF_USERS: &str =
+    "events = [\"channel_occupied\", \"channel_vacated\", \"user_online\", \"user_offline\"]\n";
+
+#[test]
+fn users_are_told_of_kinds_without_presence_and_clients_are_told_nothing() {
+    let (port, received) = receiver(|| 200);
+    let kinds = format!("kinds = [\"room\"]\n{OF_USERS}");
+    let server = serve(&(webhook(port, &kinds) + &events("")));
+    let mut events = Events(received, Vec::new());
+    let mut expect = |wanted: &[(&str, Value)]| {
+        for (wanted, user) in wanted {
+            let event = events.next();
+            assert_eq!((&*name(&event), &event["channel"]), (*wanted, &json!("room:1")), "{event}");
+            assert_eq!(&event["user"]["id"], user, "{event}");
+        }
+    };
+    // Of other kinds, nobody is told.
+    let mut other = join(&server, 9, "Yui", "chat:1");
+    let mut aoi = join(&server, 7, "Aoi", "room:1");
+    expect(&[("channel_occupied", Value::Null), ("user_online", json!(7))]);
+    let tab = join(&server, 7, "Aoi", "room:1");
+    let ren = join(&server, 8, "Ren", "room:1");
+    expect(&[("user_online", json!(8))]);
+    other.expect_quiet();
+    let channel = |name: &str| server.get_admin(&format!("/api/v1/channels/{name}")).json();
+    assert_eq!((&channel("room:1")["members"], &channel("room:1")["subscribers"]), (&json!(2), &json!(3)));
+    assert_eq!(channel("chat:1").get("members"), None);
+    ren.close();
+    expect(&[("user_offline", json!(8))]);
+    tab.vanish();
+    eventually("the tab is gone", || channel("room:1")["subscribers"] == 1);
+    aoi.expect_quiet();
+    aoi.close();
+    expect(&[("user_offline", json!(7)), ("channel_vacated", Value::Null)]);
 }
 
 #[test]

@@ -1,26 +1,62 @@
 //! Who is on a channel, on all nodes.
 
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{join, message, start};
+use crate::support::application::application;
 use crate::support::redis::RedisServer;
-use crate::support::{Client, Server, eventually};
+use crate::support::{Client, PATIENCE, Server, eventually};
 
 /// A node that is silent for so long is lost.
 const LOST_AFTER: Duration = Duration::from_secs(15);
 
 fn node(redis: &RedisServer) -> Server {
+    node_with(redis, "")
+}
+
+fn node_with(redis: &RedisServer, toml: &str) -> Server {
     let node = start(&redis.url(), |options| {
         options
-            .config("[channels.chat]\npresence = true\n")
+            .config(&format!("[channels.chat]\npresence = true\n{toml}"))
             .set("redis.publish_timeout", "2s")
             .set("server.shutdown_grace", "1s");
     });
     eventually("Redis is there", || node.get_admin("/readyz").status == 200);
     node
+}
+
+/// Settings of a webhook about the users on channels of the kind `tweet`, and what it is told.
+fn of_users() -> (String, Told) {
+    let (sent, received) = channel();
+    let sent = Mutex::new(sent);
+    let port = application(move |asked| {
+        for event in asked.json()["events"].as_array()? {
+            let about = if event["user"].is_null() { &event["channel"] } else { &event["user"]["id"] };
+            let about = about.as_str().map_or_else(|| about.to_string(), str::to_owned);
+            sent.lock().unwrap().send(format!("{} {about}", event["event"].as_str()?)).ok()?;
+        }
+        Some((200, String::new()))
+    });
+    let settings = format!(
+        "[[webhooks]]\nurl = \"http://127.0.0.1:{port}/\"\nkinds = [\"tweet\"]\n\
+         events = [\"channel_occupied\", \"channel_vacated\", \"user_online\", \"user_offline\"]\n\
+         [events]\nsecret = \"the-secret-of-events-with-32-bytes-or-more\"\n"
+    );
+    (settings, Told(received))
+}
+
+struct Told(Receiver<String>);
+
+impl Told {
+    /// The next events, each with its user or its channel.
+    fn next(&self, count: usize) -> Vec<String> {
+        (0..count).map(|_| self.0.recv_timeout(PATIENCE).unwrap()).collect()
+    }
 }
 
 fn came(id: i64) -> Value {
@@ -99,7 +135,14 @@ fn users_of_all_nodes_see_each_other() {
 #[test]
 fn the_users_of_a_killed_node_leave_after_a_while() {
     let redis = RedisServer::start();
-    let (one, two) = (node(&redis), node(&redis));
+    let (webhooks, told) = of_users();
+    let (one, two) = (node_with(&redis, &webhooks), node_with(&redis, &webhooks));
+    // Of a kind without presence, only the application is told.
+    let _stays = join(&one, 5, "A", "tweet:1");
+    assert_eq!(told.next(2), ["channel_occupied tweet:1", "user_online 5"]);
+    let _there =
+        [(5, "tweet:1"), (6, "tweet:1"), (6, "tweet:2")].map(|(id, channel)| join(&two, id, "A", channel));
+    assert_eq!(told.next(3), ["user_online 6", "channel_occupied tweet:2", "user_online 6"]);
     let mut a = arrive(&one, 1, &[]);
     let mut b = arrive(&two, 2, &[1]);
     assert_eq!(a.expect_json(), came(2));
@@ -114,6 +157,9 @@ fn the_users_of_a_killed_node_leave_after_a_while() {
     assert_eq!(a.expect_json(), message(1, "A", &json!({ "message": 1 })));
     assert_eq!(a.expect_json(), left(2));
     assert!(killed.elapsed() * 2 > LOST_AFTER, "{:?}", killed.elapsed());
+    let mut gone = told.next(3);
+    gone.sort();
+    assert_eq!(gone, ["channel_vacated tweet:2", "user_offline 6", "user_offline 6"]);
     a.expect_quiet();
     // The user can come back on another node.
     let _b = arrive(&one, 2, &[1]);
@@ -188,13 +234,15 @@ fn nobody_leaves_or_comes_because_redis_restarts() {
 #[test]
 fn a_node_without_redis_asks_clients_to_come_back() {
     let mut redis = RedisServer::absent(&[]);
+    let (webhooks, told) = of_users();
     let node = start(&redis.url(), |options| {
-        options.config("[channels.chat]\npresence = true\n");
+        options.config(&format!("[channels.chat]\npresence = true\n{webhooks}"));
     });
     assert_eq!(join(&node, 1, "A", "chat:").expect_close().0, 1013);
-    // Other kinds do not wait for anything.
+    // Other kinds do not wait for anything, also if the application wants to know who is there.
     let mut other = join(&node, 1, "A", "tweet:");
     redis.restart();
+    assert_eq!(told.next(2), ["channel_occupied tweet:", "user_online 1"]);
     eventually("Redis is there", || node.get_admin("/readyz").status == 200);
     arrive(&node, 1, &[]).close();
     other.say(&json!({ "tweet": 1 }));

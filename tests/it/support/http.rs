@@ -68,6 +68,13 @@ impl Request {
         response
     }
 
+    /// Sends it, for a response that has lines of JSON and goes on.
+    pub fn lines(self) -> Lines {
+        let (stream, head) = self.open();
+        assert_eq!((head.status, head.header("transfer-encoding")), (200, Some("chunked")), "{head:?}");
+        Lines { stream, raw: head.body, text: Vec::new() }
+    }
+
     /// Sends it without another header and reads the answer, whose head names its length.
     pub fn send_as_is(self) -> Response {
         let (mut stream, mut response) = self.open();
@@ -76,7 +83,7 @@ impl Request {
     }
 
     /// Sends it and reads the head of the answer, and as much of the body as came with it.
-    pub(super) fn open(&self) -> (TcpStream, Response) {
+    pub fn open(&self) -> (TcpStream, Response) {
         let mut stream = connect(self.address, self.from);
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         for (name, value) in &self.headers {
@@ -87,6 +94,55 @@ impl Request {
         stream.write_all(head.as_bytes()).unwrap();
         let response = Response::read(&mut stream);
         (stream, response)
+    }
+}
+
+/// A response with lines of JSON that goes on.
+#[derive(Debug)]
+pub struct Lines {
+    stream: TcpStream,
+    /// Chunks that have arrived.
+    raw: Vec<u8>,
+    text: Vec<u8>,
+}
+
+impl Iterator for Lines {
+    type Item = Value;
+
+    /// The next line that is not empty. `None`: the response has ended.
+    fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = find(&self.text, b"\n") {
+                let line: Vec<u8> = self.text.drain(..=end).collect();
+                if end > 0 {
+                    return Some(serde_json::from_slice(&line).unwrap());
+                }
+                continue;
+            }
+            let size = self.chunk(|raw| find(raw, b"\r\n"));
+            let size = usize::from_str_radix(std::str::from_utf8(&size).unwrap(), 16).unwrap();
+            let chunk = self.chunk(|raw| (raw.len() >= size + 2).then_some(size));
+            if size == 0 {
+                return None;
+            }
+            self.text.extend(chunk);
+        }
+    }
+}
+
+impl Lines {
+    /// Reads until `end` says how long a part is, which a line break follows.
+    fn chunk(&mut self, end: impl Fn(&[u8]) -> Option<usize>) -> Vec<u8> {
+        loop {
+            if let Some(end) = end(&self.raw) {
+                let part: Vec<u8> = self.raw.drain(..end + 2).collect();
+                return part[..end].to_vec();
+            }
+            let mut bytes = [0; 16 * 1024];
+            let read = self.stream.read(&mut bytes).unwrap();
+            assert_ne!(read, 0, "closed before the end of the response");
+            self.raw.extend_from_slice(&bytes[..read]);
+        }
     }
 }
 

@@ -26,7 +26,7 @@ mod token;
 
 pub use client::Client;
 pub use event_source::EventSource;
-pub use http::{Request, Response};
+pub use http::{Lines, Request, Response};
 pub use raw::{Frame, Raw};
 pub use server::{Exit, Options, Server};
 pub use token::{SECRET, claims, token};

@@ -2,5 +2,5 @@
 
 namespace Yamabiko\Laravel\Events;
 
-/** The first connection is on the channel, on all nodes. The kind needs `presence`. */
+/** The first connection is on the channel, on all nodes. */
 final class ChannelOccupied extends ChannelEvent {}

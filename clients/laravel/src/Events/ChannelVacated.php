@@ -2,5 +2,5 @@
 
 namespace Yamabiko\Laravel\Events;
 
-/** The last connection has left the channel, on all nodes. The kind needs `presence`. */
+/** The last connection has left the channel, on all nodes. */
 final class ChannelVacated extends ChannelEvent {}

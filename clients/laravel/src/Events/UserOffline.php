@@ -2,7 +2,7 @@
 
 namespace Yamabiko\Laravel\Events;
 
-/** The last connection of a user has left the channel, on all nodes. The kind needs `presence`. */
+/** The last connection of a user has left the channel, on all nodes. */
 final class UserOffline extends ChannelEvent
 {
     public function __construct(

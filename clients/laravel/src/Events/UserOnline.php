@@ -2,7 +2,7 @@
 
 namespace Yamabiko\Laravel\Events;
 
-/** The first connection of a user is on the channel, on all nodes. The kind needs `presence`. */
+/** The first connection of a user is on the channel, on all nodes. */
 final class UserOnline extends ChannelEvent
 {
     public function __construct(

@@ -5,7 +5,10 @@ namespace Yamabiko\Laravel\Health;
 use Illuminate\Contracts\Redis\Factory as Redis;
 use Illuminate\Http\Client\ConnectionException;
 use Illuminate\Http\Client\Factory as Http;
+use Illuminate\Routing\Route;
+use Illuminate\Routing\Router;
 use Throwable;
+use Yamabiko\Laravel\Http\TokenController;
 use Yamabiko\Laravel\Redis\RawRedis;
 use Yamabiko\Laravel\Settings;
 
@@ -18,6 +21,7 @@ final class HealthCheck
         private readonly Settings $settings,
         private readonly Redis $redis,
         private readonly Http $http,
+        private readonly Router $router,
     ) {}
 
     /** @return list<string> what is wrong; empty if nothing is */
@@ -25,13 +29,21 @@ final class HealthCheck
     {
         $problems = [];
         $secret = $this->settings->optionalText('tokens.secret');
-        if ($secret === null) {
+        if ($secret === null && $this->needsSecret()) {
             $problems[] = 'No secret for tokens: set APP_WS_JWT_SECRET in .env.';
-        } elseif (strlen($secret) < self::SECRET_BYTES) {
+        } elseif ($secret !== null && strlen($secret) < self::SECRET_BYTES) {
             $problems[] = 'The secret of the tokens has less than '.self::SECRET_BYTES.' bytes.';
         }
 
         return [...$problems, ...($this->settings->text('via') === 'http' ? $this->http() : $this->redis())];
+    }
+
+    /** An application that only has Laravel Echo, as one that comes from Reverb, signs no tokens. */
+    private function needsSecret(): bool
+    {
+        $tokens = array_filter($this->router->getRoutes()->getRoutes(), fn (Route $route) => $route->getActionName() === TokenController::class);
+
+        return $tokens !== [] || $this->settings->optionalText('app.key') === null;
     }
 
     /** @return list<string> */

@@ -7,8 +7,11 @@ final class FrontEnd
 {
     private const PACKAGE = __DIR__.'/../..';
 
-    /** What Laravel puts above the import of Echo, and pages that have Echo contain. */
+    /** As Laravel's install:broadcasting writes it. */
     private const ECHO_IMPORT = "import './echo';";
+
+    /** Where it may be, in the order in which the import is looked for. */
+    private const SCRIPTS = ['resources/js/bootstrap.js', 'resources/js/app.js', 'resources/js/app.ts', 'resources/js/app.tsx', 'resources/js/app.jsx'];
 
     /** @var array<string, string> */
     private array $packages;
@@ -70,10 +73,9 @@ final class FrontEnd
         $connector === 'pusher' ? $this->require('pusher-js', '^8.0.0') : $this->require('@yamabiko/client', "^{$this->version}");
     }
 
-    /** Where Laravel's install:broadcasting imports it. */
     private function import(): void
     {
-        foreach (['resources/js/bootstrap.js', 'resources/js/app.js', 'resources/js/app.ts'] as $file) {
+        foreach (self::SCRIPTS as $file) {
             if ($this->project->has($file)) {
                 $text = $this->project->read($file);
                 if (! str_contains($text, './echo')) {

@@ -19,8 +19,11 @@ const PLAIN_WAITS: Micros = 4 * SECOND;
 /// What an unmodified page may receive twice: what came within this time before its connection ended.
 const REPEATED: Micros = SECOND;
 
-/// The same where the node was killed: since its last sign of life, less two seconds.
-const REPEATED_AFTER_KILL: Micros = 8 * SECOND;
+/// How much longer that is where the node was killed: since its last sign of life, which is one a second, less two seconds.
+const REPEATED_AFTER_KILL: Micros = 3 * SECOND;
+
+/// How long before the end of a connection its node may have subscribed it without having written that.
+const UNWRITTEN: Micros = SECOND;
 
 /// A violation, with the part of the record that shows it.
 #[derive(Debug, Clone)]
@@ -199,7 +202,7 @@ impl<'a> Checker<'a> {
                     before.node.is_some_and(|node| of.target.touches(node))
                 }
                 Target::Lines | Target::Redis | Target::Store => true,
-                Target::Stopped(_) | Target::Link(_) => {
+                Target::Stopped(_) | Target::Link(_) | Target::Overflow(_) => {
                     before.node.is_some_and(|node| of.target.touches(node))
                 }
             };
@@ -497,12 +500,12 @@ impl<'a> Checker<'a> {
                 let is_too_old = kept.is_some_and(|kept| to - read + SLACK >= kept.age);
                 let is_forgotten =
                     view.page.level == Level::Unmodified && to - gap.since + SLACK >= self.record.window;
-                let is_unreadable = node.is_none_or(|node| !self.record.is_calm(node, from, to));
-                // The node may have subscribed the page without being able to write it.
-                let may_be_unwritten = view
-                    .unwritten_on(gap.index)
-                    .iter()
-                    .any(|(node, since)| node.is_none_or(|node| !self.record.is_calm(node, *since, to)));
+                let is_unreadable = node.is_none_or(|node| !self.record.reaches_store(node, from, to));
+                // The node may have subscribed the page at the end of its connection without being able to write it.
+                let may_be_unwritten = view.unwritten_on(gap.index).iter().any(|(node, from, end)| {
+                    let from = end.saturating_sub(UNWRITTEN + SLACK).max(*from);
+                    node.is_none_or(|node| !self.record.reaches_store(node, from, end.saturating_add(SLACK)))
+                });
                 if !(self.record.is_lost(from, to)
                     || is_too_much
                     || is_too_old
@@ -552,8 +555,9 @@ impl<'a> Checker<'a> {
                         let away = event.at - ended.unwrap_or(event.at);
                         let is_excused = away + SLACK >= self.record.window
                             || self.record.is_lost(began, event.at)
-                            || !node
-                                .is_some_and(|node| self.record.is_calm(node, event.at - SLACK, event.at))
+                            || !node.is_some_and(|node| {
+                                self.record.reaches_store(node, event.at - SLACK, event.at)
+                            })
                             || of.is_some_and(|of| self.is_unwritten(of, began, event.at));
                         if !is_excused {
                             let text = format!(
@@ -1013,6 +1017,7 @@ mod tests {
         assert_eq!(because(&|record| disturb(record, Target::Store, 6, 7)), NONE);
         assert_eq!(because(&|record| disturb(record, Target::Link(1), 6, 7)), NONE);
         assert_eq!(because(&|record| disturb(record, Target::Link(2), 6, 7)), ["gap"]);
+        assert_eq!(because(&|record| disturb(record, Target::Overflow(1), 6, 7)), ["gap"]);
         assert_eq!(because(&|record| disturb(record, Target::Store, 8, 9)), ["gap"]);
         assert_eq!(because(&|record| record.kept.get_mut("a").unwrap().age = 4 * SECOND), NONE);
         assert_eq!(because(&|record| record.kept.get_mut("a").unwrap().messages = 2), NONE);
@@ -1044,6 +1049,9 @@ mod tests {
         assert_eq!(told(&|_| ()), ["gap"]);
         assert_eq!(told(&|record| disturb(record, Target::Killed(1), 2, 4)), NONE);
         assert_eq!(told(&|record| disturb(record, Target::Killed(2), 2, 4)), ["gap"]);
+        // It has long been written, and is there when the page is back.
+        assert_eq!(told(&|record| disturb(record, Target::Link(1), 0, 1)), ["gap"]);
+        assert_eq!(told(&|record| disturb(record, Target::Overflow(1), 2, 4)), ["gap"]);
     }
 
     #[test]

@@ -136,6 +136,8 @@ pub(super) enum Target {
     Frozen(usize),
     /// A node's connections to Redis.
     Link(usize),
+    /// A node that Redis disconnects because it has read too slowly: it can connect again at once.
+    Overflow(usize),
     /// Redis, with what it keeps.
     Redis,
     /// What Redis keeps.
@@ -214,7 +216,9 @@ impl Target {
     /// Whether it disturbs what this node does.
     pub(super) fn touches(self, node: usize) -> bool {
         match self {
-            Self::Killed(of) | Self::Stopped(of) | Self::Frozen(of) | Self::Link(of) => of == node,
+            Self::Killed(of) | Self::Stopped(of) | Self::Frozen(of) | Self::Link(of) | Self::Overflow(of) => {
+                of == node
+            }
             Self::Redis | Self::Store => true,
             Self::Line(_) | Self::Lines => false,
         }
@@ -262,6 +266,14 @@ impl Record {
     /// Whether what a node does is undisturbed all the time.
     pub(super) fn is_calm(&self, node: usize, from: Micros, to: Micros) -> bool {
         !self.disturbances.iter().any(|of| of.target.touches(node) && of.overlaps(from, to))
+    }
+
+    /// Whether a node could read and write what Redis keeps all the time. It has connections of its own for that.
+    pub(super) fn reaches_store(&self, node: usize, from: Micros, to: Micros) -> bool {
+        !self
+            .disturbances
+            .iter()
+            .any(|of| of.target.touches(node) && of.target != Target::Overflow(node) && of.overlaps(from, to))
     }
 
     /// Whether any node is.

@@ -128,26 +128,29 @@ impl<'a> View<'a> {
         self.gaps.iter().any(|gap| gap.index > from && gap.index <= to)
     }
 
-    /// If an event is of the first connection of a session that has subscribed to the channel: the nodes of the connections before, and
-    /// since when.
-    pub(super) fn unwritten_on(&self, index: usize) -> Vec<(Option<usize>, Micros)> {
-        let mut connections: Vec<(Option<usize>, Micros)> = Vec::new();
+    /// If an event is of the first connection of a session that has subscribed to the channel: the nodes of the connections before, since
+    /// when, and until when.
+    pub(super) fn unwritten_on(&self, index: usize) -> Vec<(Option<usize>, Micros, Micros)> {
+        let mut connections: Vec<(Option<usize>, Micros, Micros)> = Vec::new();
         let (mut session, mut is_new) = (None, true);
         for event in self.page.events.iter().take(index) {
+            if let (What::Disconnected(_), Some((_, _, end))) = (&event.what, connections.last_mut()) {
+                *end = event.at;
+            }
             let What::Connected { node, socket_id } = &event.what else { continue };
             if session.replace(socket_id) != Some(socket_id) {
                 (connections, is_new) = (Vec::new(), true);
             } else if self.has_subscribed(&connections, event.at) {
                 is_new = false;
             }
-            connections.push((*node, event.at));
+            connections.push((*node, event.at, Micros::MAX));
         }
         connections.pop();
         if is_new && self.page.level != Level::Native { connections } else { Vec::new() }
     }
 
-    fn has_subscribed(&self, connections: &[(Option<usize>, Micros)], until: Micros) -> bool {
-        let since = connections.first().map_or(until, |(_, since)| *since);
+    fn has_subscribed(&self, connections: &[(Option<usize>, Micros, Micros)], until: Micros) -> bool {
+        let since = connections.first().map_or(until, |(_, since, _)| *since);
         self.stays.iter().any(|stay| stay.from >= since && stay.from < until)
     }
 

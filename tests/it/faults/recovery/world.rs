@@ -549,7 +549,7 @@ fn watch(shared: &Shared, redis_log: &Path) {
         let now = overflowed(&std::fs::read_to_string(redis_log).unwrap_or_default());
         for node in (0..NODES).filter(|node| now[*node] > overflows[*node]) {
             let (fault, healed) = ("its buffer in Redis is full".to_owned(), Some(shared.now()));
-            let of = Disturbance { target: Target::Link(node), fault, from, healed, to: None };
+            let of = Disturbance { target: Target::Overflow(node), fault, from, healed, to: None };
             shared.record().disturbances.push(of);
         }
         overflows = now;
