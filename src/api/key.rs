@@ -43,10 +43,13 @@ pub(super) async fn key(
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<KeyInfo>, Problem> {
     let scopes = Scope::EACH.into_iter().filter(|scope| caller.permits(*scope));
+    let mut apps: Vec<String> =
+        state.apps.load().iter().map(|app| app.credentials.id().to_string()).collect();
+    apps.sort_unstable();
     Ok(Json(KeyInfo {
         name: Some(caller.name().to_owned()).filter(|name| !name.is_empty()),
         scopes: scopes.map(|scope| scope.to_string()).collect(),
-        apps: state.apps.load().iter().map(|app| app.credentials.id().to_string()).collect(),
+        apps,
         node: state.channels.node().clone(),
         version: env!("CARGO_PKG_VERSION"),
     }))

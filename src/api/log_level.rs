@@ -114,7 +114,7 @@ pub(super) async fn change(
         return Err(Problem::invalid("invalid_request", detail));
     }
     let until = unix_time().as_secs().saturating_add(seconds);
-    tracing::info!(key = caller.name(), level, seconds, "API: changing the log level");
+    tracing::info!(key = caller.name(), to = level, seconds, "API: changing the log level");
     Ok(Json(state.log_levels(Some(SetLogLevel::Until { level, until })).await))
 }
 
@@ -153,7 +153,8 @@ impl ApiState {
             None | Some(SetLogLevel::Configured) => {}
             Some(SetLogLevel::Until { level, until }) => {
                 // Before, so that it is logged whatever the new level is.
-                tracing::warn!(level, until, "the log level changes");
+                // Not called `level`, which is the level of the line.
+                tracing::warn!(to = level, until, "the log level changes");
                 set_temporary_log_level(&level, until).ok()?;
                 tokio::spawn(expire(until));
             }

@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
@@ -25,6 +26,11 @@ use crate::telemetry::{Metrics, Reason};
 
 /// Connections that the kernel queues until they are accepted.
 const BACKLOG: u32 = 4096;
+
+/// Connections that are accepted at a time. After a restart or an outage thousands of clients connect in the same moment, and the
+/// scheduler runs tasks in the order in which they became ready: if all of them were accepted at once, a message on an established
+/// connection would wait for all of their handshakes. They wait in the kernel's queue instead.
+const ACCEPTED_AT_A_TIME: usize = 8;
 
 /// The pause after `accept` failed, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -92,7 +98,7 @@ pub async fn accept_http(
         .header_read_timeout(timeouts.keep_alive)
         .half_close(false)
         .max_buf_size(16 * 1024);
-    loop {
+    for accepted in 1.. {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 // Small frames must not wait for a TCP acknowledgement.
@@ -102,6 +108,10 @@ pub async fn accept_http(
                 let known = Arc::downgrade(&progress);
                 let serving = serve(stream, peer, &http, router.clone(), timeouts, metrics.clone(), progress);
                 connections.opened(tokio::spawn(serving).abort_handle(), known);
+                if accepted % ACCEPTED_AT_A_TIME == 0 {
+                    // Continues when nothing else is ready, or after some dozens of tasks.
+                    yield_now().await;
+                }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
