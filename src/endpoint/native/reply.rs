@@ -58,7 +58,9 @@ impl Answer for Reply {
         self.tell_refused(|| format!("{REFUSED}: {message}").into());
         self.outbox.push(&encode_refused(message, self.message_ref()), self.limit);
     }
+}
 
+impl Reply {
     /// Tells operators who watch. What the message was about, the connection says.
     fn tell_refused(&self, reason: impl FnOnce() -> Cow<'static, str>) {
         self.metrics.tail.tell(|| TailEvent {
