@@ -11,7 +11,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use yamabiko::auth::{Authenticator, TokenIssuer};
 use yamabiko::config::{AuthKeys, Config, Environment, load};
 use yamabiko::message::{ChannelName, Event, Sender};
-use yamabiko::protocol::native::Native;
+use yamabiko::protocol::native::{ENCODING, Native};
 
 /// The settings as they are shipped, with this secret.
 fn config(secret: &str, algorithm: &str) -> Config {
@@ -37,7 +37,7 @@ fn native(c: &mut Criterion) {
             });
             let event: Event = native.receive(&channel, &sender, &message).unwrap();
             group.bench_function(format!("encode, {rules}, {bytes} bytes"), |b| {
-                b.iter(|| native.deliver(black_box(&event), None, |_, _| ()).unwrap());
+                b.iter(|| native.deliver(black_box(&event), None, ENCODING, |_, _| ()).unwrap());
             });
         }
     }

@@ -16,6 +16,7 @@ const INTERNAL = /^(_.*|address|receive|failures|probe|changed|ready|check|drop|
 
 const ENTRIES = [
   { entry: "index", mangleProps: INTERNAL },
+  { entry: "sse" },
   { entry: "pusher", mangleProps: INTERNAL },
   { entry: "echo", external: ["laravel-echo", "./pusher.js"] },
   { entry: "react", external: ["react", "./index.js"] },

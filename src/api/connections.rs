@@ -213,7 +213,7 @@ impl ApiState {
     pub(super) async fn with_users(&self, listed: Vec<ListedConnection>) -> Vec<ListedConnection> {
         let is_native = |connection: &ListedConnection| {
             let encoding = connection.outbox.format().encoding;
-            [crate::protocol::native::ENCODING, crate::protocol::native::WITH_GAPS].contains(&encoding)
+            crate::protocol::native::ENCODINGS.contains(&encoding)
         };
         let mut native: Vec<ListedConnection> = listed.into_iter().filter(is_native).collect();
         let unknown: Vec<(ConnectionId, Arc<Outbox>)> = native

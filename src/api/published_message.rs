@@ -12,6 +12,7 @@ use super::request::from_json;
 use super::{ApiState, Problem};
 use crate::message::json::{members, string};
 use crate::message::{Broadcast, ChannelName, Event, Publication, Sender, SocketId, UserId};
+use crate::protocol::native::ENCODING;
 use crate::protocol::pusher::http::Trigger;
 
 /// The longest idempotency key, in bytes.
@@ -162,7 +163,7 @@ impl NativeMessage {
         let mut omitted = Vec::new();
         let (_, frame) = state
             .native
-            .deliver(&event, None, |_, key| omitted.push(key.to_owned()))
+            .deliver(&event, None, ENCODING, |_, key| omitted.push(key.to_owned()))
             .map_err(|error| Problem::invalid("invalid_target", error.to_string()))?;
         let bytes = frame.bytes().len();
         if bytes > state.outbox_bytes {

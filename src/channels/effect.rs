@@ -7,7 +7,7 @@ use super::pending::{Completion, JoinError, Joined, Termination};
 use super::reserved_channels::watched;
 use super::topics::PendingTopic;
 use crate::hub::InFlight;
-use crate::message::{Audience, ChannelName, Frame, Member, Notice, UserId};
+use crate::message::{Audience, ChannelName, Encoding, Frame, Member, Notice, UserId};
 use crate::webhooks::WebhookEvent;
 
 /// An action to perform after a state change, when the state is unlocked.
@@ -58,14 +58,14 @@ impl Channels {
     pub(super) fn perform(&self, effect: Effect) {
         match effect {
             Effect::MemberAdded { app, channel, member } => {
-                self.publish_encoded(&app, &channel, || match self.member_encoders.get(&app) {
-                    Some(encoder) => encoder.member_added(&member),
+                self.publish_encoded(&app, &channel, |encoding| match self.member_encoders.get(&app) {
+                    Some(encoder) => encoder.member_added(&member, encoding),
                     None => self.dialect.encode(&Notice::MemberAdded { channel: &channel, member: &member }),
                 });
             }
             Effect::MemberRemoved { app, channel, member } => {
-                self.publish_encoded(&app, &channel, || match self.member_encoders.get(&app) {
-                    Some(encoder) => encoder.member_removed(&member),
+                self.publish_encoded(&app, &channel, |encoding| match self.member_encoders.get(&app) {
+                    Some(encoder) => encoder.member_removed(&member, encoding),
                     None => {
                         self.dialect.encode(&Notice::MemberRemoved { channel: &channel, member: &member })
                     }
@@ -95,9 +95,10 @@ impl Channels {
         }
     }
 
-    fn publish_encoded(&self, app: &str, channel: &ChannelName, encode: impl Fn() -> Frame) {
+    fn publish_encoded(&self, app: &str, channel: &ChannelName, encode: impl Fn(Encoding) -> Frame) {
         let channel = ChannelName::scoped(app, channel.as_str());
-        self.hub.publish(&channel, InFlight::default(), |_| Some((Audience::Everyone, encode())));
+        self.hub
+            .publish(&channel, InFlight::default(), |encoding| Some((Audience::Everyone, encode(encoding))));
     }
 
     fn publish_notice(&self, channel: &ChannelName, notice: &Notice<'_>) {

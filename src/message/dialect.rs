@@ -37,10 +37,10 @@ pub trait Dialect: fmt::Debug + Send + Sync {
 /// Encodes what the subscribers of an app are told of its members, where their protocol is not the engine's.
 pub trait MemberEncoder: fmt::Debug + Send + Sync {
     /// The first connection of a user has joined.
-    fn member_added(&self, member: &Member) -> Frame;
+    fn member_added(&self, member: &Member, encoding: Encoding) -> Frame;
 
     /// The last connection of a user has left.
-    fn member_removed(&self, member: &Member) -> Frame;
+    fn member_removed(&self, member: &Member, encoding: Encoding) -> Frame;
 }
 
 /// The properties that a channel's name implies.

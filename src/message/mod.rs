@@ -20,6 +20,7 @@ mod position;
 mod publication;
 mod retention;
 mod revocation;
+mod server_sent_event;
 mod signal;
 mod socket_id;
 mod token_bucket;

@@ -69,6 +69,12 @@ impl TokenBucket {
         taken
     }
 
+    /// Whether nothing has been taken for so long that this bucket is like a new one.
+    pub fn is_full(&mut self, rate: Rate, now: u64) -> bool {
+        self.available(rate, now);
+        self.thousandths >= rate.capacity()
+    }
+
     /// How long to let an empty bucket fill: until it holds a token, and long enough that an endless flood is checked only
     /// twenty times a second.
     #[must_use]

@@ -8,7 +8,11 @@ mod tests {
 
     #[test]
     fn encodings_are_distinct() {
-        assert_ne!(native::ENCODING, pusher::ENCODING);
+        let all: Vec<_> =
+            native::ENCODINGS.into_iter().chain([pusher::ENCODING, pusher::ENCODING_WITH_IDS]).collect();
+        for (number, encoding) in all.iter().enumerate() {
+            assert!(!all[number + 1..].contains(encoding), "{encoding:?}");
+        }
     }
 
     #[test]

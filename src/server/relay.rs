@@ -6,8 +6,8 @@ use crate::broker::Inbound;
 use crate::channels::{Arrival, CaughtUp, Channels, Histories};
 use crate::history::{Content, Entry};
 use crate::hub::{Hub, InFlight};
-use crate::message::{Audience, ChannelName, Dispatch, Event, Frame, Position, Stored};
-use crate::protocol::native::{ENCODING, Native, WITH_GAPS, encode_gap_while_connected};
+use crate::message::{Audience, ChannelName, Dispatch, Encoding, Event, Frame, Position, Stored};
+use crate::protocol::native::{Native, encode_gap_while_connected, message_encoding, tells_gaps};
 use crate::telemetry::{
     DeliveryTimer, KindMessages, Metrics, Reason, RemovedKeys, Span, SpanKind, TailEvent, TailKind, logged,
 };
@@ -110,10 +110,13 @@ impl Relay {
 
     /// Tells the native clients that want to know.
     fn tell_gap(&self, channel: &ChannelName) {
+        let mut is_counted = false;
         self.hub.publish(channel, InFlight::default(), |encoding| {
-            (encoding == WITH_GAPS).then(|| {
-                self.metrics.gaps.get_or_create(&Reason::new("lost")).inc();
-                (Audience::Everyone, encode_gap_while_connected())
+            tells_gaps(encoding).then(|| {
+                if !std::mem::replace(&mut is_counted, true) {
+                    self.metrics.gaps.get_or_create(&Reason::new("lost")).inc();
+                }
+                (Audience::Everyone, encode_gap_while_connected(encoding))
             })
         });
     }
@@ -160,10 +163,15 @@ impl Relay {
             in_flight.set_span(span);
         }
         let position = entry.map(|entry| entry.position);
-        self.hub.publish_at(&event.channel, position, in_flight, |_| match entry {
-            // All native encodings of a message are the same.
-            Some(entry) => entry.frame(ENCODING, || self.encode(event, position, &mut counters.removed_keys)),
-            None => self.encode(event, None, &mut counters.removed_keys),
+        // Its rules are applied for each encoding, and counted once.
+        let mut removed_keys = Some(&mut counters.removed_keys);
+        self.hub.publish_at(&event.channel, position, in_flight, |encoding| {
+            let encoding = message_encoding(encoding);
+            let mut encode = || self.encode(event, position, encoding, removed_keys.take());
+            match entry {
+                Some(entry) => entry.frame(encoding, encode),
+                None => encode(),
+            }
         });
     }
 
@@ -181,23 +189,28 @@ impl Relay {
         Some(span)
     }
 
+    /// `removed_keys`: unless the message has been encoded before.
     fn encode(
         &self,
         event: &Event,
         position: Option<Position>,
-        removed_keys: &mut RemovedKeys,
+        encoding: Encoding,
+        mut removed_keys: Option<&mut RemovedKeys>,
     ) -> Option<(Audience, Frame)> {
         let mut removed_by = None;
-        let delivery = self.native.deliver(event, position, |kind, key| {
-            removed_keys.count(kind, key);
-            removed_by.get_or_insert_with(|| kind.to_owned());
+        let delivery = self.native.deliver(event, position, encoding, |kind, key| {
+            if let Some(removed_keys) = &mut removed_keys {
+                removed_keys.count(kind, key);
+                removed_by.get_or_insert_with(|| kind.to_owned());
+            }
         });
-        if let Some(kind) = removed_by {
+        if let (Some(removed_keys), Some(kind)) = (&mut removed_keys, removed_by) {
             removed_keys.log(&kind, event.channel.as_str());
         }
         let dropped = match delivery {
             Ok((_, frame)) if frame.bytes().len() > self.hub.outbox_bytes() => "too_large",
             Ok(delivery) => return Some(delivery),
+            Err(_) if removed_keys.is_none() => return None,
             Err(_) => "invalid_target",
         };
         self.metrics.broker_dropped.get_or_create(&Reason::new(dropped)).inc();

@@ -144,7 +144,10 @@ pub async fn run(
     let operators = admin::routes(admin_state, hosts.clone(), may_disconnect(access.clone()))
         .merge(on_admin_port(api.clone(), &access, hosts));
     let has_console = console.is_some();
-    let routes = native::routes(Arc::new(endpoint), move || landing(has_console))
+    let endpoint = Arc::new(endpoint);
+    let sse = settings.server.sse.then(|| native::sse_routes(endpoint.clone()));
+    let routes = native::routes(endpoint, move || landing(has_console))
+        .merge(sse.unwrap_or_default())
         .merge(pusher::routes(pusher_endpoint.clone()))
         .merge(on_public_port(api, api_keys, &settings.api))
         .merge(console.unwrap_or_default());

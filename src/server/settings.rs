@@ -76,6 +76,8 @@ pub struct Listen {
     pub port: u16,
     /// Allowed web origins, such as `https://app.example.com`. Empty: any.
     pub origins: Vec<String>,
+    /// Whether clients may use server-sent events where WebSocket is blocked.
+    pub sse: bool,
     /// Reverse proxies whose `X-Forwarded-For` is trusted, as addresses or networks.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,

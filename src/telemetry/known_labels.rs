@@ -43,8 +43,16 @@ pub(super) const JWKS_FAILURES: &[&str] =
 
 pub(super) const HTTP_DROPPED: &[&str] = &["no_room", "write_timeout"];
 
-pub(super) const MESSAGES_REFUSED: &[&str] =
-    &["internal", "invalid_json", "invalid_message", "not_allowed", "refused", "unavailable"];
+pub(super) const MESSAGES_REFUSED: &[&str] = &[
+    "internal",
+    "invalid_json",
+    "invalid_message",
+    "message_too_large",
+    "not_allowed",
+    "rate_limited",
+    "refused",
+    "unavailable",
+];
 
 pub(super) const BROKER_DROPPED: &[&str] = &[
     "empty",

@@ -33,6 +33,18 @@ impl ConnectionOptions {
         }
     }
 
+    /// How many messages a client may send; `None`: without a limit.
+    #[must_use]
+    pub fn rate(&self) -> Option<Rate> {
+        self.rate
+    }
+
+    /// The largest message of a client, in bytes.
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        self.bounds.message_bytes
+    }
+
     /// For a protocol with its own pings: the protocol decides when a client is gone, because an answer to either ping
     /// counts.
     #[must_use]

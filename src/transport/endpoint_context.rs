@@ -123,28 +123,58 @@ impl EndpointContext {
     pub fn answer_handshake(
         &self,
         protocol: Protocol,
-        mut request: Request<Body>,
+        request: Request<Body>,
         upgrade: impl FnOnce(&mut Request<Body>, Option<IpAddr>) -> Result<Response<Body>, Rejection>,
+    ) -> Response<Body> {
+        self.answer(protocol, request, |request, client| {
+            if !asks_for_upgrade(request) {
+                return Err(Rejection::UPGRADE_REQUIRED);
+            }
+            if request.version() < Version::HTTP_11 {
+                return Err(Rejection::HTTP_VERSION);
+            }
+            self.check_descriptors()?;
+            upgrade(request, client)
+        })
+    }
+
+    /// The same for a connection that needs no upgrade.
+    pub fn answer_connect(
+        &self,
+        protocol: Protocol,
+        request: Request<Body>,
+        connect: impl FnOnce(&mut Request<Body>, Option<IpAddr>) -> Result<Response<Body>, Rejection>,
+    ) -> Response<Body> {
+        self.answer(protocol, request, |request, client| {
+            self.check_descriptors()?;
+            connect(request, client)
+        })
+    }
+
+    fn answer(
+        &self,
+        protocol: Protocol,
+        mut request: Request<Body>,
+        connect: impl FnOnce(&mut Request<Body>, Option<IpAddr>) -> Result<Response<Body>, Rejection>,
     ) -> Response<Body> {
         let began = Instant::now();
         let client = self.client_address(request.extensions().get::<PeerAddress>(), request.headers());
-        let upgraded = if !asks_for_upgrade(&request) {
-            Err(Rejection::UPGRADE_REQUIRED)
-        } else if request.version() < Version::HTTP_11 {
-            Err(Rejection::HTTP_VERSION)
-        } else if usize::try_from(self.metrics.connections.get()).is_ok_and(|open| open >= self.descriptors) {
-            Err(Rejection::NO_DESCRIPTORS)
-        } else {
-            upgrade(&mut request, client)
-        };
-        if upgraded.is_ok() {
+        let connected = connect(&mut request, client);
+        if connected.is_ok() {
             let durations = self.metrics.latency.handshake.get_or_create(&protocol);
             durations.observe(began.elapsed().as_secs_f64());
         }
-        upgraded.unwrap_or_else(|rejection| {
+        connected.unwrap_or_else(|rejection| {
             self.on_rejected(&rejection, client);
             rejection.response()
         })
+    }
+
+    /// Whether the process has a file descriptor for one more connection.
+    fn check_descriptors(&self) -> Result<(), Rejection> {
+        let is_full =
+            usize::try_from(self.metrics.connections.get()).is_ok_and(|open| open >= self.descriptors);
+        if is_full { Err(Rejection::NO_DESCRIPTORS) } else { Ok(()) }
     }
 
     /// Counts a connection that was accepted.

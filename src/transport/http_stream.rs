@@ -1,12 +1,15 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
 /// The first byte of a TLS handshake. No HTTP request starts with it.
@@ -17,6 +20,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 pub(super) struct HttpStream {
     stream: TcpStream,
     is_new: bool,
+    is_endless: bool,
     progress: Arc<HttpProgress>,
     write_timeout: Duration,
     /// Runs while the client does not read; when it elapses, the connection is closed.
@@ -29,9 +33,29 @@ pub(super) struct HttpProgress {
     is_tls: AtomicBool,
     has_request: AtomicBool,
     is_stuck: AtomicBool,
+    /// The place among the connections that speak HTTP.
+    place: Mutex<Option<OwnedSemaphorePermit>>,
+    /// Set when the response has no end: how long the client may take to acknowledge what it is sent.
+    endless: OnceLock<Duration>,
 }
 
 impl HttpProgress {
+    pub(super) fn new(place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { place: Mutex::new(place), ..Self::default() }
+    }
+
+    /// The response has no end, so that its connection counts as the WebSockets do.
+    pub(super) fn on_endless(&self, acknowledge_within: Duration) {
+        let _ = self.endless.set(acknowledge_within);
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Whether the response has no end.
+    #[must_use]
+    pub(super) fn is_endless(&self) -> bool {
+        self.endless.get().is_some()
+    }
+
     /// Whether the client started a TLS handshake.
     #[must_use]
     pub(super) fn is_tls(&self) -> bool {
@@ -60,12 +84,28 @@ impl HttpStream {
     /// Wraps an accepted connection. The client must read each response within `write_timeout`.
     #[must_use]
     pub(super) fn new(stream: TcpStream, progress: Arc<HttpProgress>, write_timeout: Duration) -> Self {
-        Self { stream, is_new: true, progress, write_timeout, blocked: None }
+        Self { stream, is_new: true, is_endless: false, progress, write_timeout, blocked: None }
     }
 
     #[must_use]
     pub(super) fn into_inner(self) -> TcpStream {
         self.stream
+    }
+
+    /// Makes the kernel end the connection of an endless response when the client is gone: it sends no pongs.
+    fn watch(&mut self) {
+        if self.is_endless {
+            return;
+        }
+        if let Some(within) = self.progress.endless.get() {
+            self.is_endless = true;
+            #[cfg(target_os = "linux")]
+            if let Err(error) = SockRef::from(&self.stream).set_tcp_user_timeout(Some(*within)) {
+                tracing::debug!(%error, "cannot set TCP_USER_TIMEOUT");
+            }
+            #[cfg(not(target_os = "linux"))]
+            let _ = within;
+        }
     }
 
     /// Bounds how long a write may wait. Reset only when everything is flushed, so that a client that reads a byte now and then does
@@ -106,6 +146,7 @@ impl AsyncWrite for HttpStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.watch();
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.in_time(context, written)
     }
@@ -115,6 +156,7 @@ impl AsyncWrite for HttpStream {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.watch();
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
         self.in_time(context, written)
     }
@@ -131,5 +173,30 @@ impl AsyncWrite for HttpStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endless_response_gives_its_place_up_and_is_watched_by_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let places = Arc::new(Semaphore::new(1));
+        let progress = Arc::new(HttpProgress::new(Some(places.clone().try_acquire_owned().unwrap())));
+        let mut stream = HttpStream::new(stream, progress.clone(), Duration::from_secs(10));
+        stream.write_all(b"x").await.unwrap();
+        assert!(!progress.is_endless() && places.available_permits() == 0);
+        progress.on_endless(Duration::from_secs(7));
+        assert!(progress.is_endless() && places.available_permits() == 1);
+        stream.write_all(b"x").await.unwrap();
+        #[cfg(target_os = "linux")]
+        assert_eq!(SockRef::from(&stream.stream).tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
     }
 }

@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -19,6 +20,7 @@ use tower::ServiceExt as _;
 use super::PeerAddress;
 use super::http_connections::HttpConnections;
 use super::http_stream::{HttpProgress, HttpStream};
+use super::sse::Endless;
 use super::timed_body::within;
 use crate::telemetry::{Metrics, Reason};
 
@@ -102,12 +104,10 @@ pub async fn accept_http(
                 // Small frames must not wait for a TCP acknowledgement.
                 let _ = stream.set_nodelay(true);
                 let room = connections.room().await;
-                let serving = serve(stream, peer, &http, router.clone(), timeouts, metrics.clone());
-                let task = tokio::spawn(async move {
-                    serving.await;
-                    drop(room);
-                });
-                connections.opened(task.abort_handle());
+                let progress = Arc::new(HttpProgress::new(room));
+                let known = Arc::downgrade(&progress);
+                let serving = serve(stream, peer, &http, router.clone(), timeouts, metrics.clone(), progress);
+                connections.opened(tokio::spawn(serving).abort_handle(), known);
                 if accepted % ACCEPTED_AT_A_TIME == 0 {
                     // Continues when nothing else is ready, or after some dozens of tasks.
                     yield_now().await;
@@ -130,15 +130,22 @@ fn serve(
     router: Router,
     timeouts: HttpTimeouts,
     metrics: Arc<Metrics>,
+    progress: Arc<HttpProgress>,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let progress = Arc::new(HttpProgress::default());
     let stream = HttpStream::new(stream, progress.clone(), timeouts.handshake);
     let requests = progress.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         requests.on_request();
         let mut request = request.map(|body| within(timeouts.handshake, body));
         request.extensions_mut().insert(PeerAddress(peer));
-        router.clone().oneshot(request)
+        let (response, requests) = (router.clone().oneshot(request), requests.clone());
+        async move {
+            let response = response.await?;
+            if let Some(Endless { acknowledge_within }) = response.extensions().get() {
+                requests.on_endless(*acknowledge_within);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     async move {

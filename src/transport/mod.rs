@@ -1,5 +1,5 @@
-//! How bytes travel: TCP, HTTP/1.1 and WebSocket. Accepts connections, checks handshakes, and runs one task per
-//! WebSocket connection. What the messages mean is up to a [`ConnectionHandler`].
+//! How bytes travel: TCP, HTTP/1.1, WebSocket and server-sent events. Accepts connections, checks handshakes, and runs one task per
+//! WebSocket connection, or one response per stream of events. What the messages mean is up to a [`ConnectionHandler`].
 
 mod admission;
 mod client_address;
@@ -8,6 +8,7 @@ mod connection;
 mod connection_handler;
 mod connection_options;
 mod connection_phase;
+mod cors;
 mod descriptors;
 mod disconnect_reason;
 mod endpoint_context;
@@ -24,14 +25,17 @@ mod path;
 mod read_buffer;
 mod request_body;
 mod request_host;
+mod request_rates;
 mod serve;
 mod settings;
+mod sse;
 mod timed_body;
 
 pub use admission::{Admission, Admitted, Full};
 pub use client_address::{PeerAddress, TrustedProxies};
 pub use connection_handler::{ConnectionHandler, Message};
 pub use connection_options::ConnectionOptions;
+pub use cors::{allow_origin, preflight};
 pub use descriptors::Descriptors;
 pub use disconnect_reason::DisconnectReason;
 pub use endpoint_context::{EndpointContext, NewConnections};
@@ -43,5 +47,7 @@ pub use origin::{InvalidOrigin, OriginPattern, OriginPolicy};
 pub use path::{RequestedUri, normalize, not_found};
 pub use request_body::{BodyError, RequestBody};
 pub use request_host::{Host, check_origin, single_header};
+pub use request_rates::RequestRates;
 pub use serve::serve;
 pub use settings::{Heartbeat, Limits};
+pub use sse::stream_events;

@@ -23,7 +23,7 @@ use yamabiko::auth::{Authenticator, Jwks};
 use yamabiko::config::{self, AuthKeys, Environment, Settings};
 use yamabiko::history::Since;
 use yamabiko::message::{Audience, ChannelName, Revocation, Sender};
-use yamabiko::protocol::native::{Native, RejectReason, RenewalRequest};
+use yamabiko::protocol::native::{ENCODING, Native, RejectReason, RenewalRequest};
 
 #[test]
 fn random_native_messages_are_accepted_or_rejected_never_misread() {
@@ -54,7 +54,7 @@ fn random_native_messages_are_accepted_or_rejected_never_misread() {
         prop_assert_eq!((&event.channel, &event.sender), (&channel, &sender));
 
         // And it can be delivered: one whole text frame of JSON, without what the rules take away.
-        let (audience, frame) = native.deliver(&event, None, |_, _| ()).unwrap();
+        let (audience, frame) = native.deliver(&event, None, ENCODING, |_, _| ()).unwrap();
         let mut wire = Cursor::new(frame.bytes());
         let (header, length) = FrameHeader::parse(&mut wire).unwrap().unwrap();
         prop_assert!(header.is_final && header.mask.is_none() && header.opcode == OpCode::Data(Data::Text));

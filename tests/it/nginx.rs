@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::ports::own_port;
 use crate::support::redis::RedisServer;
-use crate::support::{Client, PATIENCE, Request, Server, claims, token};
+use crate::support::{Client, EventSource, PATIENCE, Request, Server, claims, token};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
@@ -29,6 +29,22 @@ fn messages_pass_through_the_proxy_both_ways() {
 
     server.signal(Signal::TERM);
     assert_eq!(aoi.expect_close(), (1001, "going away".to_owned()));
+}
+
+#[test]
+fn server_sent_events_stream_through_the_proxy() {
+    let server = Server::start(|options| {
+        options.set("server.trusted_proxies", "127.0.0.1");
+    });
+    let nginx = Nginx::start(server.address);
+    let mut stream = EventSource::open(nginx.request("/sse")).expect("a stream");
+    let post = Request::post_json(nginx.address, target("/sse"), r#"{"data":{"message":"hello"}}"#).send();
+    assert_eq!((post.status, &post.json()["ok"]), (200, &json!(true)));
+    // While the response is going on.
+    assert_eq!(stream.expect_json()["data"], json!({ "message": "hello" }));
+    assert_eq!(connected_from(&server, 1), [BROWSER.to_string()]);
+    server.signal(Signal::TERM);
+    assert_eq!(stream.expect_close(), (1001, "going away".to_owned()));
 }
 
 #[test]

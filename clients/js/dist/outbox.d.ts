@@ -1,5 +1,5 @@
 import type { SendOptions } from "./types.js";
-export type SendErrorCode = "invalid_json" | "invalid_message" | "not_allowed" | "refused" | "unavailable" | "internal" | "timeout" | "disconnected" | "closed";
+export type SendErrorCode = "invalid_json" | "invalid_message" | "not_allowed" | "refused" | "message_too_large" | "unavailable" | "internal" | "timeout" | "disconnected" | "closed";
 export declare class SendError extends Error {
     name: string;
     /** The server's code, or `timeout`, `disconnected` or `closed` if there was no answer. */

@@ -7,6 +7,7 @@ export type SendErrorCode =
   | "invalid_message"
   | "not_allowed"
   | "refused"
+  | "message_too_large"
   | "unavailable"
   | "internal"
   | "timeout"

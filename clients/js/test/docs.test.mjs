@@ -62,13 +62,17 @@ async function visit(path, contents, options = {}) {
 }
 
 test("the client's snippets", async () => {
-  const page = await visit("/client", `${code("js", "Connecting", "React")}\nObject.assign(globalThis, { chat, tweets });`);
+  const page = await visit("/client", `${code("js", "Connecting", "React")}\nObject.assign(globalThis, { chat, tweets, news });`);
   await page.getByText("葵: Hello, mountains").waitFor();
   await page.locator("p", { hasText: "葵" }).waitFor();
   await page.waitForFunction(() => globalThis.tweets?.state === "open");
   const said = page.waitForEvent("console", (message) => message.text() === "やっほー");
   await page.evaluate(() => tweets.send({ tweet: { id: 1, content: "やっほー", created_at: "", user: { id: 7, name: "葵" } } }));
   await said;
+  await page.waitForFunction(() => globalThis.news?.state === "open");
+  const told = page.waitForEvent("console", (message) => message.text() === "山彦");
+  await page.evaluate(() => news.send({ title: "山彦" }));
+  await told;
   // The message for another user was accepted, and does not arrive here.
   assert.equal(await page.getByText("Only for 8").count(), 0);
   await page.evaluate(() => chat.close());

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::reply::Reply;
+use super::reply::{Answer as _, Reply};
 use crate::hub::ConnectionId;
 use crate::message::Event;
 use crate::protocol::native::RejectReason;

@@ -41,17 +41,11 @@ impl NativeHandler {
         Self { connection, service, sender, admitted }
     }
 
-    /// Reads a message. Only channels with a history know a `ref`.
     fn receive<'a>(&self, message: &'a Bytes) -> Received<'a> {
-        let NativeService { native, histories, .. } = &*self.service;
         let Some(channel) = self.channel() else {
             return Received::Message(None, Err(RejectReason::Internal));
         };
-        let (message_ref, event) = if histories.is_on() && histories.retention(channel).is_some() {
-            native.receive_with_ref(channel, &self.sender, message)
-        } else {
-            (None, native.receive(channel, &self.sender, message))
-        };
+        let (message_ref, event) = self.service.receive(channel, &self.sender, message);
         if matches!(event, Err(RejectReason::InvalidMessage))
             && let Some(request) = RenewalRequest::decode(message)
         {

@@ -1,7 +1,9 @@
-//! The native protocol over WebSocket.
+//! The native protocol over WebSocket and server-sent events.
 
+mod endpoint;
 mod gate_queues;
 mod handler;
+mod message_requests;
 mod presence;
 mod presence_handler;
 mod recovery;
@@ -10,6 +12,7 @@ mod replay_writer;
 mod reply;
 mod service;
 mod silent_presence;
+mod sse;
 mod tail;
 mod websocket;
 
@@ -22,11 +25,12 @@ use axum::http::header;
 use axum::response::Response;
 use axum::routing::get;
 
+pub use endpoint::NativeEndpoint;
 pub use gate_queues::GateQueues;
 pub use presence::Presence;
 pub use service::NativeService;
 pub use silent_presence::SilentPresence;
-pub use websocket::NativeEndpoint;
+pub use sse::sse_routes;
 
 /// `/ws` and `/`. `landing` answers those who open `/` without a WebSocket client.
 pub fn routes(

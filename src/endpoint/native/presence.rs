@@ -129,10 +129,11 @@ impl Place {
     /// others were told of its own arrival.
     fn arrive(&self, Joined { is_first }: Joined) -> Subscription {
         let Presence { channels, app, encoder } = &*self.presence;
+        let encoding = self.handle.outbox().format().encoding;
         let members = channels.users(app, &self.channel);
         // Half of the outbox is for what else is queued.
         let (frame, omitted) =
-            encode_connected(&members, &self.member.user_id, self.handle.outbox_bytes() / 2);
+            encode_connected(&members, &self.member.user_id, self.handle.outbox_bytes() / 2, encoding);
         self.handle.push(&frame);
         if omitted > 0 {
             channels.metrics().presence_users_omitted.inc_by(omitted as u64);
@@ -144,7 +145,7 @@ impl Place {
             );
         }
         if is_first {
-            self.handle.push(&encoder.member_added(&self.member));
+            self.handle.push(&encoder.member_added(&self.member, encoding));
         }
         self.handle.subscribe(&ChannelName::scoped(app, self.channel.as_str()))
     }

@@ -11,8 +11,8 @@ use super::replay_writer::ReplayWriter;
 use crate::channels::Histories;
 use crate::history::{Content, Entry, Missed, Since};
 use crate::hub::{Connection, ConnectionHandle, Replay};
-use crate::message::{Audience, ChannelName, Frame, Position, UserId};
-use crate::protocol::native::{ENCODING, Native, encode_gap, encode_recovered, encode_up_to_date};
+use crate::message::{Audience, ChannelName, Encoding, Frame, Position, UserId};
+use crate::protocol::native::{Native, encode_gap, encode_recovered, encode_up_to_date, message_encoding};
 use crate::telemetry::{Metrics, Reason, logged};
 
 /// Maximum connections for which the store is read at the same time.
@@ -97,8 +97,11 @@ impl Recovery {
             presence,
         };
         if since.is_empty() {
-            let answer =
-                returning.position.map_or_else(|| encode_gap(None::<&Since>), |id| encode_up_to_date(&id));
+            let encoding = returning.encoding();
+            let answer = match returning.position {
+                Some(id) => encode_up_to_date(&id, encoding),
+                None => encode_gap(None::<&Since>, encoding),
+            };
             return returning.open(&answer);
         }
         let Ok(since) = since.parse() else { return self.tell_gap(returning, None, GapReason::Unreadable) };
@@ -116,7 +119,8 @@ impl Recovery {
         user: &UserId,
     ) {
         self.metrics.gaps.get_or_create(&Reason::new(GapReason::NoHistory.label())).inc();
-        connection.handle().push(&encode_gap(None::<&Since>));
+        let encoding = connection.outbox().format().encoding;
+        connection.handle().push(&encode_gap(None::<&Since>, encoding));
         connection.join(channel, user);
     }
 
@@ -154,15 +158,16 @@ impl Recovery {
     }
 
     fn replay(&self, returning: Returning, since: Since, Missed { entries, end }: Missed) {
+        let (encoding, user) = (returning.encoding(), &returning.user);
         let frames: Vec<Frame> =
-            entries.iter().filter_map(|entry| self.frame(entry, &returning.user)).collect();
+            entries.iter().filter_map(|entry| self.frame(entry, user, encoding)).collect();
         self.metrics.recoveries.inc();
         self.metrics.messages_recovered.inc_by(frames.len() as u64);
         self.metrics.latency.recovered(returning.asked_at, frames.len());
         let answer = if frames.is_empty() {
-            encode_up_to_date(&end.map_or(since, Since::Position))
+            encode_up_to_date(&end.map_or(since, Since::Position), encoding)
         } else {
-            encode_recovered(frames.len())
+            encode_recovered(frames.len(), encoding)
         };
         let Returning { handle, channel, presence, .. } = returning;
         ReplayWriter::new(handle, channel, frames, end, self.metrics.clone(), presence).start(&answer);
@@ -187,23 +192,24 @@ impl Recovery {
             // What it has read elsewhere may be held here.
             (returning.position, end) = (since, Some(read));
         }
-        let answer = encode_gap(returning.position.as_ref());
+        let answer = encode_gap(returning.position.as_ref(), returning.encoding());
         returning.open_after(&answer, end);
     }
 
     /// The frame of a message, if it is for this user.
-    fn frame(&self, entry: &Entry, user: &UserId) -> Option<Frame> {
-        let (audience, frame) = entry.frame(ENCODING, || self.encode(entry))?;
+    fn frame(&self, entry: &Entry, user: &UserId, encoding: Encoding) -> Option<Frame> {
+        let encoding = message_encoding(encoding);
+        let (audience, frame) = entry.frame(encoding, || self.encode(entry, encoding))?;
         match audience {
             Audience::User(target) if target != *user => None,
             Audience::User(_) | Audience::Everyone | Audience::Except(_) => Some(frame),
         }
     }
 
-    /// Encodes a message that had no subscriber on this node when it was published.
-    fn encode(&self, entry: &Entry) -> Option<(Audience, Frame)> {
+    /// Encodes a message that had no subscriber of this encoding on this node when it was published.
+    fn encode(&self, entry: &Entry, encoding: Encoding) -> Option<(Audience, Frame)> {
         let Content::Native(event) = &entry.content else { return None };
-        let dropped = match self.native.deliver(event, Some(entry.position), |_, _| ()) {
+        let dropped = match self.native.deliver(event, Some(entry.position), encoding, |_, _| ()) {
             Ok((_, frame)) if frame.bytes().len() > self.outbox_bytes => "too_large",
             Ok(encoded) => return Some(encoded),
             Err(_) => "invalid_target",
@@ -220,6 +226,10 @@ impl Recovery {
 }
 
 impl Returning {
+    fn encoding(&self) -> Encoding {
+        self.handle.outbox().format().encoding
+    }
+
     fn open(self, answer: &Frame) {
         self.open_after(answer, None);
     }

@@ -6,6 +6,14 @@ use crate::protocol::native::{Acknowledgement, MessageRef, REFUSED, encode_ackno
 use crate::telemetry::{Metrics, Reason, TailEvent, TailKind};
 
 /// The answer that a client's message waits for.
+pub(super) trait Answer: Send + 'static {
+    fn message_ref(&self) -> Option<&MessageRef>;
+    fn acknowledge(self, acknowledgement: Acknowledgement);
+    /// The application has refused the message.
+    fn refuse(self, message: &str);
+}
+
+/// An answer on the connection of the message.
 #[derive(Debug)]
 pub(super) struct Reply {
     connection: ConnectionId,
@@ -29,12 +37,14 @@ impl Reply {
         outbox.asked(bytes);
         Self { connection, outbox, limit, message_ref, bytes, metrics }
     }
+}
 
-    pub(super) fn message_ref(&self) -> Option<&MessageRef> {
+impl Answer for Reply {
+    fn message_ref(&self) -> Option<&MessageRef> {
         self.message_ref.as_ref()
     }
 
-    pub(super) fn acknowledge(self, acknowledgement: Acknowledgement) {
+    fn acknowledge(self, acknowledgement: Acknowledgement) {
         self.outbox.answered(self.bytes);
         if let Err(reason) = acknowledgement {
             self.tell_refused(|| reason.code().into());
@@ -42,14 +52,15 @@ impl Reply {
         acknowledge(acknowledgement, self.message_ref(), &self.outbox, self.limit, &self.metrics);
     }
 
-    /// The application has refused the message.
-    pub(super) fn refuse(self, message: &str) {
+    fn refuse(self, message: &str) {
         self.outbox.answered(self.bytes);
-        self.metrics.messages_refused.get_or_create(&Reason::new(REFUSED)).inc();
+        count_refused(&self.metrics);
         self.tell_refused(|| format!("{REFUSED}: {message}").into());
         self.outbox.push(&encode_refused(message, self.message_ref()), self.limit);
     }
+}
 
+impl Reply {
     /// Tells operators who watch. What the message was about, the connection says.
     fn tell_refused(&self, reason: impl FnOnce() -> Cow<'static, str>) {
         self.metrics.tail.tell(|| TailEvent {
@@ -62,7 +73,7 @@ impl Reply {
     }
 }
 
-/// Answers a message, and counts it.
+/// Answers a message on its connection, and counts it.
 pub(super) fn acknowledge(
     acknowledgement: Acknowledgement,
     message_ref: Option<&MessageRef>,
@@ -70,6 +81,11 @@ pub(super) fn acknowledge(
     limit: usize,
     metrics: &Metrics,
 ) {
+    count(acknowledgement, metrics);
+    outbox.push(&encode_acknowledgement(acknowledgement, message_ref), limit);
+}
+
+pub(super) fn count(acknowledgement: Acknowledgement, metrics: &Metrics) {
     match acknowledgement {
         Ok(()) => {
             metrics.messages_accepted.inc();
@@ -78,5 +94,8 @@ pub(super) fn acknowledge(
             metrics.messages_refused.get_or_create(&Reason::new(reason.code())).inc();
         }
     }
-    outbox.push(&encode_acknowledgement(acknowledgement, message_ref), limit);
+}
+
+pub(super) fn count_refused(metrics: &Metrics) {
+    metrics.messages_refused.get_or_create(&Reason::new(REFUSED)).inc();
 }

@@ -1,15 +1,16 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 
 use super::gate_queues::GateQueues;
-use super::reply::Reply;
+use super::reply::Answer;
 use super::silent_presence::SilentPresence;
 use crate::auth::Authenticator;
 use crate::broker::{Broker, PublishError};
 use crate::channels::Histories;
-use crate::message::{ChannelName, Event, Position, Publication};
-use crate::protocol::native::{ChannelsSettings, Native, RejectReason};
+use crate::message::{ChannelName, Event, Position, Publication, Sender};
+use crate::protocol::native::{ChannelsSettings, MessageRef, Native, RejectReason};
 use crate::telemetry::{Span, SpanKind};
 use crate::transport::EndpointContext;
 use crate::webhooks::{EventsSettings, Gate, Gates, NativeEventKind, NativeEvents};
@@ -45,9 +46,23 @@ impl NativeService {
         self.gates.load().as_ref()?.of(channel).cloned()
     }
 
+    /// Reads a message of a client, and its `ref`, which only channels with a history know.
+    pub(super) fn receive(
+        &self,
+        channel: &ChannelName,
+        sender: &Sender,
+        message: &Bytes,
+    ) -> (Option<MessageRef>, Result<Event, RejectReason>) {
+        if self.histories.is_on() && self.histories.retention(channel).is_some() {
+            self.native.receive_with_ref(channel, sender, message)
+        } else {
+            (None, self.native.receive(channel, sender, message))
+        }
+    }
+
     /// Publishes a message of a client, and answers it when the broker has.
-    pub(super) fn publish(&self, mut event: Event, reply: Reply) {
-        let key = reply.message_ref().map(|found| found.idempotency_key(&event.channel, &event.sender));
+    pub(super) fn publish(&self, mut event: Event, answer: impl Answer) {
+        let key = answer.message_ref().map(|found| found.idempotency_key(&event.channel, &event.sender));
         let span = self.trace(&mut event);
         let reported = self.events.load().as_ref().and_then(|events| {
             events.wants(NativeEventKind::Message, &event.channel).then(|| (events.clone(), event.clone()))
@@ -59,7 +74,7 @@ impl NativeService {
                 events.message(&event, *position);
             }
             Span::end(span, published.as_ref().err());
-            reply.acknowledge(published.map(drop).map_err(|_| RejectReason::Unavailable));
+            answer.acknowledge(published.map(drop).map_err(|_| RejectReason::Unavailable));
         };
         self.broker.publish(publication, Box::new(receipt));
     }

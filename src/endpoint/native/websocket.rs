@@ -1,75 +1,28 @@
-use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+use axum::http::{Request, Response};
 
-use super::handler::NativeHandler;
-use super::presence::{Membership, Presence};
+use super::endpoint::{Arrival, Formats, NativeEndpoint, parameter};
 use super::presence_handler::PresenceHandler;
-use super::recovery::Recovery;
-use super::service::NativeService;
-use super::tail::tail_event;
-use crate::auth::{Identity, Settings, TokenRejectReason};
-use crate::hub::{Connection, Hub, Outbox, WireFormat};
-use crate::message::{Frame, Sender};
+use crate::hub::WireFormat;
+use crate::message::{Close, Encoding, Frame};
 use crate::protocol::native::{ENCODING, WITH_GAPS, close};
-use crate::telemetry::{Protocol, TailEvent, TailKind, logged};
-use crate::transport::{self, NewConnections, Rejection, accept, serve};
-use crate::unix_time::unix_time;
+use crate::telemetry::Protocol;
+use crate::transport::{self, Rejection, accept, serve};
 
-/// The native protocol over WebSocket.
-static FORMAT: WireFormat = WireFormat {
-    encoding: ENCODING,
-    closes: &close::CLOSES,
-    all_closes: &[&close::ALL, &transport::close::ALL],
-    encode_close: Frame::close,
-};
+static FORMATS: Formats = Formats { plain: format(ENCODING), with_gaps: format(WITH_GAPS) };
 
-/// The same for clients that ask for what they have missed.
-static FORMAT_WITH_GAPS: WireFormat = WireFormat {
-    encoding: WITH_GAPS,
-    closes: &close::CLOSES,
-    all_closes: &[&close::ALL, &transport::close::ALL],
-    encode_close: Frame::close,
-};
+static CLOSES: [&[&Close]; 2] = [&close::ALL, &transport::close::ALL];
 
-/// Where native clients connect.
-#[derive(Debug)]
-pub struct NativeEndpoint {
-    service: Arc<NativeService>,
-    hub: Arc<Hub>,
-    recovery: Arc<Recovery>,
-    /// If a kind has it.
-    presence: Option<Arc<Presence>>,
-    /// In seconds.
-    max_token_age: u64,
-    /// Of a token that lives longer.
-    has_warned: AtomicBool,
+const fn format(encoding: Encoding) -> WireFormat {
+    WireFormat { encoding, closes: &close::CLOSES, all_closes: &CLOSES, encode_close: Frame::close }
 }
 
+/// Clients that speak WebSocket.
 impl NativeEndpoint {
-    #[must_use]
-    pub fn new(service: Arc<NativeService>, hub: Arc<Hub>, settings: &Settings) -> Self {
-        let (histories, native) = (service.histories.clone(), service.native.clone());
-        let metrics = service.context.metrics.clone();
-        let recovery = Recovery::new(histories, native, metrics, hub.outbox_bytes());
-        let max_token_age = settings.max_token_age.as_secs();
-        Self { service, hub, recovery, presence: None, max_token_age, has_warned: AtomicBool::new(false) }
-    }
-
-    /// The same, for an installation with channels whose clients see each other.
-    #[must_use]
-    pub fn with_presence(self, presence: Option<Arc<Presence>>) -> Self {
-        Self { presence, ..self }
-    }
-
     /// Answers a handshake: 101, or why not.
-    ///
-    /// The connection has joined its channel before the response is written, so that a client misses nothing after `open`.
-    pub(super) fn connect(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
+    pub(super) fn connect(&self, request: Request<Body>) -> Response<Body> {
         let protocol = Protocol::new("native");
         self.service
             .context
@@ -77,52 +30,15 @@ impl NativeEndpoint {
     }
 
     fn upgrade(
-        self: &Arc<Self>,
+        &self,
         request: &mut Request<Body>,
         client: Option<IpAddr>,
     ) -> Result<Response<Body>, Rejection> {
-        let context = &self.service.context;
-        if matches!(context.new_connections(), NewConnections::Reject | NewConnections::Hold) {
-            return Err(Rejection::DRAINING);
-        }
-        if !context.admits_origin(request.headers()) {
-            return Err(Rejection::ORIGIN);
-        }
-        let identity = self.authenticate(request)?;
+        let identity = self.admit(request)?;
         let (response, upgrade) = accept(request)?;
-        let admitted = context.admission.admit_user(&identity.id).ok();
-        let (connection, membership) = if admitted.is_some() {
-            self.join(&identity, request.uri().query())
-        } else {
-            let connection = self.hub.connect(Arc::new(Outbox::new(&FORMAT)));
-            // A page cannot see why a handshake was rejected, but it can see a close code.
-            connection.outbox().close(&close::OVER_CAPACITY);
-            (connection, None)
-        };
-        if self.service.authenticator.is_revoked(&identity, unix_time().as_secs()) {
-            // Since it was verified.
-            connection.outbox().close(&close::REVOKED);
-        }
-        context.on_connected();
-        context.metrics.tail.tell(|| TailEvent {
-            address: client,
-            ..tail_event(TailKind::Connected, connection.id(), &identity.id, Some(&identity.channel))
-        });
-        tracing::info!(
-            connection = connection.id(),
-            user = logged(identity.id.form()),
-            channel = identity.channel.as_str(),
-            ip = client.map(tracing::field::display),
-            "connected"
-        );
-        let sender = Sender { name: identity.name, id: identity.id };
-        if let (Some(events), true) = (&*self.service.events.load(), admitted.is_some()) {
-            events.connected(connection.id(), &identity.channel, &sender);
-            self.service.silent_presence.announce(connection.id(), &identity.channel, &sender);
-        }
-        let handler = NativeHandler::new(self.service.clone(), connection, sender, admitted);
-        let expires_at = self.service.close_on_expiry.then_some(identity.expires_at);
-        let options = context.options();
+        let since = parameter(request.uri().query(), "since");
+        let Arrival { handler, membership, options, expires_at } =
+            self.enter(identity, since.as_deref(), client, &FORMATS);
         match membership {
             None => serve(upgrade, handler, options, expires_at),
             Some(membership) => {
@@ -131,78 +47,4 @@ impl NativeEndpoint {
         }
         Ok(response)
     }
-
-    /// Connects, and joins the channel of the token.
-    fn join(&self, identity: &Identity, query: Option<&str>) -> (Connection, Option<Membership>) {
-        let since = parameter(query, "since");
-        let has_history = since.is_some() && self.service.histories.retention(&identity.channel).is_some();
-        let format = if has_history { &FORMAT_WITH_GAPS } else { &FORMAT };
-        let outbox = Outbox::new(format);
-        outbox.set_token(identity.fingerprint());
-        let mut connection = self.hub.connect(Arc::new(outbox));
-        let membership = self.membership(&connection, identity);
-        match since {
-            Some(since) if has_history => {
-                // What the client has missed follows the answer without anything in between.
-                let presence = membership.as_ref().map(Membership::joiner);
-                self.recovery.join(&mut connection, &identity.channel, &identity.id, &since, presence);
-                return (connection, membership);
-            }
-            Some(_) => self.recovery.join_without_history(&mut connection, &identity.channel, &identity.id),
-            None => connection.join(&identity.channel, &identity.id),
-        }
-        if let Some(membership) = &membership {
-            membership.join();
-        }
-        (connection, membership)
-    }
-
-    /// The place of a connection on a channel whose clients see each other.
-    fn membership(&self, connection: &Connection, identity: &Identity) -> Option<Membership> {
-        let presence = self.presence.as_ref()?;
-        self.service.native.has_presence(&identity.channel).then(|| {
-            let user = Sender { name: identity.name.clone(), id: identity.id.clone() };
-            presence.membership(connection.handle(), &identity.channel, &user)
-        })
-    }
-
-    /// A revocation may end before such a token.
-    fn check_life(&self, identity: &Identity, now: u64) {
-        let is_long = identity.expires_at.saturating_sub(now) > self.max_token_age;
-        if is_long && !self.has_warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                user = logged(identity.id.form()),
-                hint = "set auth.max_token_age to the longest life that the application gives to tokens",
-                "a token lives longer than auth.max_token_age: when it is revoked, it becomes valid again"
-            );
-        }
-    }
-
-    fn authenticate(&self, request: &Request<Body>) -> Result<Identity, Rejection> {
-        let now = unix_time().as_secs();
-        let identity = match token(request.uri().query(), request.headers()) {
-            Some(token) => self.service.authenticator.verify(&token, now),
-            None => Err(TokenRejectReason::Missing),
-        };
-        identity.inspect(|identity| self.check_life(identity, now)).map_err(|refusal| Rejection {
-            status: StatusCode::UNAUTHORIZED,
-            code: refusal.code(),
-            message: refusal.to_string().into(),
-        })
-    }
-}
-
-/// The token in the query string, or in the `Authorization` header.
-fn token<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
-    parameter(query, "token").or_else(|| {
-        let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, token) = authorization.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
-    })
-}
-
-/// The first parameter of this name in the query string.
-fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
-    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    pairs.find(|(key, _)| key == name).map(|(_, value)| value)
 }

@@ -7,6 +7,7 @@
 //! * The queue is bounded by the limit (plus the rest of a block that is partly written, plus a close frame).
 //! * Nothing follows the bytes of a close.
 
+mod deferred;
 mod token;
 mod unanswered;
 

@@ -211,6 +211,35 @@ fn a_slow_consumer_behind_a_deferred_sink_is_closed() {
 }
 
 #[test]
+fn whole_blocks_are_taken_in_order_and_share_their_bytes() {
+    let outbox = Outbox::<Scripted>::new(&FORMAT);
+    outbox.defer();
+    let first = frame(b"first");
+    outbox.push(&first, 10);
+    outbox.push(&frame(b"other"), 10);
+    assert_eq!(outbox.take().unwrap().as_ptr(), first.bytes().as_ptr(), "no copy");
+    assert_eq!(outbox.queued_bytes(), 5);
+    assert_eq!(outbox.push(&frame(b"third"), 10), Pushed::Taken, "there is room again");
+    outbox.close(&CLOSES.going_away);
+    assert_eq!(outbox.take().as_deref(), Some(&b"other"[..]));
+    assert_eq!(outbox.take().as_deref(), Some(&b"third"[..]));
+    assert_eq!(outbox.take().as_ref(), Some(Frame::close(&CLOSES.going_away).bytes()));
+    assert_eq!((outbox.take(), outbox.queued_bytes()), (None, 0));
+}
+
+#[test]
+fn a_slow_consumer_whose_blocks_are_taken_keeps_what_was_taken_and_is_closed() {
+    let outbox = Outbox::<Scripted>::new(&FORMAT);
+    outbox.defer();
+    outbox.push(&frame(b"first"), 10);
+    assert!(outbox.take().is_some());
+    outbox.push(&frame(b"second"), 10);
+    assert_eq!(outbox.push(&frame(b"third"), 10), Pushed::Overflow);
+    assert_eq!(outbox.take().as_ref(), Some(Frame::close(&CLOSES.slow_consumer).bytes()));
+    assert_eq!(outbox.take(), None);
+}
+
+#[test]
 fn the_transport_decides_how_a_close_is_written() {
     static SILENT: WireFormat = WireFormat { encode_close: |_| Frame::from_wire(Bytes::new()), ..format(0) };
     let outbox = Outbox::<Scripted>::new(&SILENT);

@@ -28,6 +28,12 @@ pub enum RejectReason {
     /// Clients may not send on this kind of channel.
     #[error("this channel takes no messages from clients")]
     NotAllowed,
+    /// A request is over the message rate. A WebSocket is read more slowly instead.
+    #[error("too many messages; the message was not sent")]
+    RateLimited,
+    /// A request is larger than a message may be. A WebSocket is closed instead.
+    #[error("the message is larger than limits.message_bytes; it was not sent")]
+    TooLarge,
     /// The broker is unreachable, or its queue is full.
     #[error("the message was not sent; try again later")]
     Unavailable,
@@ -36,12 +42,14 @@ pub enum RejectReason {
     Internal,
 }
 
-const ALL: [RejectReason; 7] = [
+const ALL: [RejectReason; 9] = [
     RejectReason::InvalidJson,
     RejectReason::InvalidMessage,
     RejectReason::InvalidTarget,
     RejectReason::InvalidRef,
     RejectReason::NotAllowed,
+    RejectReason::RateLimited,
+    RejectReason::TooLarge,
     RejectReason::Unavailable,
     RejectReason::Internal,
 ];
@@ -54,13 +62,15 @@ impl RejectReason {
             Self::InvalidJson => "invalid_json",
             Self::InvalidMessage | Self::InvalidTarget | Self::InvalidRef => "invalid_message",
             Self::NotAllowed => "not_allowed",
+            Self::RateLimited => "rate_limited",
+            Self::TooLarge => "message_too_large",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }
     }
 
     fn encode(self, end: &str) -> Frame {
-        encode_error(self.code(), &self.to_string(), end)
+        write_error(self.code(), &self.to_string(), end, Frame::text)
     }
 }
 
@@ -70,29 +80,52 @@ pub const REFUSED: &str = "refused";
 /// The `sended` frame of such a message, with the application's text.
 #[must_use]
 pub fn encode_refused(message: &str, message_ref: Option<&MessageRef>) -> Frame {
-    let message_ref = message_ref.map(|message_ref| format!(r#","ref":{}"#, message_ref.to_json()));
-    encode_error(REFUSED, message, &format!("{}}}", message_ref.unwrap_or_default()))
+    write_error(REFUSED, message, &end(message_ref), Frame::text)
 }
 
-fn encode_error(code: &str, message: &str, end: &str) -> Frame {
+/// The text of that frame.
+#[must_use]
+pub fn refused_text(message: &str, message_ref: Option<&MessageRef>) -> Vec<u8> {
+    write_error(REFUSED, message, &end(message_ref), |parts| parts.concat())
+}
+
+/// The text of the frame that [`encode_acknowledgement`] returns.
+#[must_use]
+pub fn acknowledgement_text(acknowledgement: Acknowledgement, message_ref: Option<&MessageRef>) -> Vec<u8> {
+    let end = end(message_ref);
+    match acknowledgement {
+        Ok(()) => [OK, end.as_bytes()].concat(),
+        Err(reason) => write_error(reason.code(), &reason.to_string(), &end, |parts| parts.concat()),
+    }
+}
+
+/// How the frame of an accepted message begins.
+const OK: &[u8] = br#"{"type":"sended","ok":true"#;
+
+fn write_error<T>(code: &str, message: &str, end: &str, write: impl FnOnce(&[&[u8]]) -> T) -> T {
     let error = serde_json::json!({ "code": code, "message": message }).to_string();
-    Frame::text(&[br#"{"type":"sended","ok":false,"error":"#, error.as_bytes(), end.as_bytes()])
+    write(&[br#"{"type":"sended","ok":false,"error":"#, error.as_bytes(), end.as_bytes()])
+}
+
+/// How such a frame ends.
+fn end(message_ref: Option<&MessageRef>) -> String {
+    message_ref.map_or_else(|| "}".to_owned(), |found| format!(r#","ref":{}}}"#, found.to_json()))
 }
 
 /// The `sended` frame, for the message with this `ref` if it has one. The spelling is part of the protocol.
 #[must_use]
 pub fn encode_acknowledgement(acknowledgement: Acknowledgement, message_ref: Option<&MessageRef>) -> Frame {
-    static OK: LazyLock<Frame> = LazyLock::new(|| Frame::text(&[br#"{"type":"sended","ok":true}"#]));
+    static ACCEPTED: LazyLock<Frame> = LazyLock::new(|| Frame::text(&[OK, b"}"]));
     static REJECTIONS: LazyLock<[Frame; ALL.len()]> = LazyLock::new(|| ALL.map(|reason| reason.encode("}")));
-    if let Some(message_ref) = message_ref {
-        let end = format!(r#","ref":{}}}"#, message_ref.to_json());
+    if message_ref.is_some() {
+        let end = end(message_ref);
         return match acknowledgement {
-            Ok(()) => Frame::text(&[br#"{"type":"sended","ok":true"#, end.as_bytes()]),
+            Ok(()) => Frame::text(&[OK, end.as_bytes()]),
             Err(reason) => reason.encode(&end),
         };
     }
     match acknowledgement {
-        Ok(()) => OK.clone(),
+        Ok(()) => ACCEPTED.clone(),
         Err(reason) => REJECTIONS.get(reason as usize).map_or_else(|| reason.encode("}"), Clone::clone),
     }
 }
@@ -116,6 +149,18 @@ mod tests {
             &frame.bytes()[2..],
             br#"{"type":"sended","ok":false,"error":{"code":"not_allowed","message":"this channel takes no messages from clients"}}"#
         );
+    }
+
+    #[test]
+    fn the_text_is_that_of_the_frame() {
+        let message_ref = MessageRef::from_json(r#""1""#).unwrap();
+        for found in [None, message_ref.as_ref()] {
+            for acknowledgement in [Ok(()), Err(RejectReason::NotAllowed)] {
+                let frame = Frame::text(&[&acknowledgement_text(acknowledgement, found)]);
+                assert_eq!(frame, encode_acknowledgement(acknowledgement, found));
+            }
+            assert_eq!(Frame::text(&[&refused_text("no", found)]), encode_refused("no", found));
+        }
     }
 
     #[test]

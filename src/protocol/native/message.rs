@@ -1,8 +1,11 @@
+use std::fmt::Display;
+
 use bytes::Bytes;
 
+use super::encodings::frame;
 use super::{MessageRef, RejectReason};
 use crate::message::json::{members, quoted};
-use crate::message::{Frame, Position, Sender};
+use crate::message::{Encoding, Frame, Position, Sender};
 
 /// The text of the object under `data`, the last one if there are several, like `JSON.parse`.
 pub(super) fn decode(message: &Bytes) -> Result<Bytes, RejectReason> {
@@ -44,13 +47,14 @@ pub(super) fn encode(
     position: Option<Position>,
     sender: &Sender,
     data: &[u8],
+    encoding: Encoding,
 ) -> Frame {
     let message_type = message_type.map(quoted);
     let message_type = message_type.as_deref().unwrap_or(r#""message""#);
     let name = quoted(&sender.name);
     let message_id = position.map(|position| format!(r#""id":"{position}","#)).unwrap_or_default();
     sender.id.with_json(|id| {
-        Frame::text(&[
+        let text: [&[u8]; 11] = [
             br#"{"type":"#,
             message_type.as_bytes(),
             b",",
@@ -62,7 +66,8 @@ pub(super) fn encode(
             br#"},"data":"#,
             data,
             b"}",
-        ])
+        ];
+        frame(encoding, position.as_ref().map(|position| position as &dyn Display), &text)
     })
 }
 
@@ -74,6 +79,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::protocol::native::{ENCODING, SSE};
 
     fn decoded(text: &str) -> Result<String, RejectReason> {
         decode(&Bytes::copy_from_slice(text.as_bytes())).map(|data| String::from_utf8(data.to_vec()).unwrap())
@@ -126,17 +132,21 @@ mod tests {
     fn golden_broadcast() {
         let sender = Sender { name: Arc::from("A\"oi"), id: 7.into() };
         assert_eq!(
-            &encode(None, None, &sender, br#"{"message":"hi"}"#).bytes()[2..],
+            &encode(None, None, &sender, br#"{"message":"hi"}"#, ENCODING).bytes()[2..],
             br#"{"type":"message","sender":{"name":"A\"oi","id":7},"data":{"message":"hi"}}"#
         );
         let position = "9f3c20-17".parse().ok();
         assert_eq!(
-            &encode(None, position, &sender, br#"{"message":"hi"}"#).bytes()[2..],
+            &encode(None, position, &sender, br#"{"message":"hi"}"#, ENCODING).bytes()[2..],
             br#"{"type":"message","id":"9f3c20-17","sender":{"name":"A\"oi","id":7},"data":{"message":"hi"}}"#
         );
         assert_eq!(
-            &encode(Some("job\"s"), position, &sender, b"{}").bytes()[2..],
+            &encode(Some("job\"s"), position, &sender, b"{}", ENCODING).bytes()[2..],
             br#"{"type":"job\"s","id":"9f3c20-17","sender":{"name":"A\"oi","id":7},"data":{}}"#
+        );
+        assert_eq!(
+            encode(None, position, &sender, b"{}", SSE).bytes().as_ref(),
+            b"id: 9f3c20-17\ndata: {\"type\":\"message\",\"id\":\"9f3c20-17\",\"sender\":{\"name\":\"A\\\"oi\",\"id\":7},\"data\":{}}\n\n"
         );
     }
 
@@ -178,7 +188,7 @@ mod tests {
             let taken = decoded(&format!(r#"{{"data":{data}}}"#)).unwrap();
             prop_assert_eq!(&taken, &data);
             let name: Arc<str> = text.into();
-            let frame = encode(None, None, &Sender { name: name.clone(), id: (-1).into() }, taken.as_bytes());
+            let frame = encode(None, None, &Sender { name: name.clone(), id: (-1).into() }, taken.as_bytes(), ENCODING);
             let json = std::str::from_utf8(&frame.bytes()[if frame.bytes()[1] == 126 { 4 } else { 2 }..]).unwrap();
             let value: Value = serde_json::from_str(json).unwrap();
             prop_assert_eq!(value["sender"]["name"].as_str(), Some(&*name));

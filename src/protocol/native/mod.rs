@@ -4,6 +4,7 @@
 
 mod acknowledgement;
 pub mod close;
+mod encodings;
 mod gate_settings;
 mod json_object;
 mod message;
@@ -22,7 +23,11 @@ use bytes::Bytes;
 
 use crate::message::{Audience, ChannelName, Encoding, Event, Frame, Position, Sender};
 
-pub use acknowledgement::{Acknowledgement, REFUSED, RejectReason, encode_acknowledgement, encode_refused};
+pub use acknowledgement::{
+    Acknowledgement, REFUSED, RejectReason, acknowledgement_text, encode_acknowledgement, encode_refused,
+    refused_text,
+};
+pub use encodings::{ENCODING, ENCODINGS, SSE, SSE_WITH_GAPS, WITH_GAPS, message_encoding, tells_gaps};
 pub use gate_settings::{GateSettings, OnFailure};
 pub use message_ref::MessageRef;
 pub use omitted_keys::OmittedKeys;
@@ -33,12 +38,6 @@ pub use rules::InvalidTarget;
 pub use settings::{ChannelSettings, ChannelsSettings, SenderSettings};
 
 use rules::Rules;
-
-/// Text messages in WebSocket frames.
-pub const ENCODING: Encoding = Encoding::new(0);
-
-/// The same frames, for connections that are also told of gaps.
-pub const WITH_GAPS: Encoding = Encoding::new(4);
 
 /// The native protocol with the rules of an installation.
 #[derive(Debug)]
@@ -96,23 +95,24 @@ impl Native {
         self.rules.load().of(&event.channel).check(&event.data)
     }
 
-    /// Encodes an event for its receivers by the rules of its channel's kind. `position` is its place in the history of the channel.
+    /// Encodes an event for its receivers of an encoding by the rules of its channel's kind. `position` is its place in the history of the channel.
     /// `omitted` is called with the kind, as the settings name it, and each key that is not delivered. An event with a `type` is
     /// delivered to everyone, with all of its data.
     pub fn deliver(
         &self,
         event: &Event,
         position: Option<Position>,
+        encoding: Encoding,
         mut omitted: impl FnMut(&str, &str),
     ) -> Result<(Audience, Frame), InvalidTarget> {
         if let Some(message_type) = &event.message_type {
-            let frame = message::encode(Some(message_type), position, &event.sender, &event.data);
+            let frame = message::encode(Some(message_type), position, &event.sender, &event.data, encoding);
             return Ok((Audience::Everyone, frame));
         }
         let rules = self.rules.load();
         let rule = rules.of(&event.channel);
         let (audience, data) = rule.apply(&event.data, |key| omitted(&rule.kind, key))?;
-        Ok((audience, message::encode(None, position, &event.sender, &data)))
+        Ok((audience, message::encode(None, position, &event.sender, &data, encoding)))
     }
 
     /// Whether a message on this channel can be addressed to one user.

@@ -1,7 +1,8 @@
 //! What clients are told of the users on their channel.
 
+use super::encodings::frame;
 use crate::message::json::quoted;
-use crate::message::{Frame, Member, MemberEncoder, Sender, UserId};
+use crate::message::{Encoding, Frame, Member, MemberEncoder, Sender, UserId};
 
 /// The engine's app for the users on native channels. No app of the Pusher protocol has an empty ID.
 pub const PRESENCE_APP: &str = "";
@@ -20,9 +21,9 @@ impl PresenceEncoder {
         Self { sender: sender.id.with_json(|id| format!(r#"{{"name":{name},"id":{id}}}"#)) }
     }
 
-    fn encode(&self, message_type: &str, member: &Member) -> Frame {
+    fn encode(&self, message_type: &str, member: &Member, encoding: Encoding) -> Frame {
         member.user_id.with_json(|id| {
-            Frame::text(&[
+            let text: [&[u8]; 9] = [
                 br#"{"type":""#,
                 message_type.as_bytes(),
                 br#"","sender":"#,
@@ -32,18 +33,19 @@ impl PresenceEncoder {
                 br#","id":"#,
                 id.as_bytes(),
                 b"}}}",
-            ])
+            ];
+            frame(encoding, None, &text)
         })
     }
 }
 
 impl MemberEncoder for PresenceEncoder {
-    fn member_added(&self, member: &Member) -> Frame {
-        self.encode("connectOther", member)
+    fn member_added(&self, member: &Member, encoding: Encoding) -> Frame {
+        self.encode("connectOther", member, encoding)
     }
 
-    fn member_removed(&self, member: &Member) -> Frame {
-        self.encode("disconnectOther", member)
+    fn member_removed(&self, member: &Member, encoding: Encoding) -> Frame {
+        self.encode("disconnectOther", member, encoding)
     }
 }
 
@@ -55,7 +57,12 @@ pub fn member(user: &Sender) -> Member {
 
 /// The frame that tells a client who else is on its channel, of about `max_bytes` at most, and how many users did not fit into it.
 #[must_use]
-pub fn encode_connected(members: &[Member], own: &UserId, max_bytes: usize) -> (Frame, usize) {
+pub fn encode_connected(
+    members: &[Member],
+    own: &UserId,
+    max_bytes: usize,
+    encoding: Encoding,
+) -> (Frame, usize) {
     let mut text = br#"{"type":"connected","users":["#.to_vec();
     let (start, mut omitted) = (text.len(), 0);
     for member in members.iter().filter(|member| member.user_id != *own) {
@@ -78,7 +85,7 @@ pub fn encode_connected(members: &[Member], own: &UserId, max_bytes: usize) -> (
         text.extend_from_slice(format!(r#","omitted":{omitted}"#).as_bytes());
     }
     text.push(b'}');
-    (Frame::text(&[&text]), omitted)
+    (frame(encoding, None, &[&text]), omitted)
 }
 
 /// The name as JSON.
@@ -89,6 +96,7 @@ fn name(member: &Member) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::native::ENCODING;
 
     fn user(id: &str, name: &str) -> Member {
         member(&Sender { name: name.into(), id: UserId::from_json(id).unwrap() })
@@ -104,28 +112,31 @@ mod tests {
     fn golden_frames() {
         let encoder = PresenceEncoder::new(&Sender { name: "System".into(), id: 0.into() });
         assert_eq!(
-            text(&encoder.member_added(&user("7", "Aoi"))),
+            text(&encoder.member_added(&user("7", "Aoi"), ENCODING)),
             r#"{"type":"connectOther","sender":{"name":"System","id":0},"data":{"user":{"name":"Aoi","id":7}}}"#
         );
         assert_eq!(
-            text(&encoder.member_removed(&user(r#""u\"1""#, "A\"oi\u{2028}\n"))),
+            text(&encoder.member_removed(&user(r#""u\"1""#, "A\"oi\u{2028}\n"), ENCODING)),
             "{\"type\":\"disconnectOther\",\"sender\":{\"name\":\"System\",\"id\":0},\"data\":{\"user\":{\"name\":\"A\\\"oi\u{2028}\\n\",\"id\":\"u\\\"1\"}}}"
         );
         let members = [user("7", "Aoi"), user("8", "Ren"), user(r#""x""#, "")];
         assert_eq!(
-            text(&encode_connected(&members, &7.into(), 1000).0),
+            text(&encode_connected(&members, &7.into(), 1000, ENCODING).0),
             r#"{"type":"connected","users":[{"id":8,"name":"Ren"},{"id":"x","name":""}]}"#
         );
-        assert_eq!(text(&encode_connected(&[], &7.into(), 1000).0), r#"{"type":"connected","users":[]}"#);
+        assert_eq!(
+            text(&encode_connected(&[], &7.into(), 1000, ENCODING).0),
+            r#"{"type":"connected","users":[]}"#
+        );
     }
 
     #[test]
     fn a_list_that_is_too_long_says_how_many_it_omits() {
         let members = [user("1", &"x".repeat(500)), user("2", "Ren"), user("3", "Yui"), user("4", "Mio")];
-        let (frame, omitted) = encode_connected(&members, &2.into(), 64);
+        let (frame, omitted) = encode_connected(&members, &2.into(), 64, ENCODING);
         assert_eq!(text(&frame), r#"{"type":"connected","users":[{"id":3,"name":"Yui"}],"omitted":2}"#);
         assert_eq!(omitted, 2);
-        let (frame, omitted) = encode_connected(&members, &9.into(), 0);
+        let (frame, omitted) = encode_connected(&members, &9.into(), 0, ENCODING);
         assert_eq!((text(&frame), omitted), (r#"{"type":"connected","users":[],"omitted":4}"#, 4));
     }
 }

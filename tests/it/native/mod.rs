@@ -18,6 +18,7 @@ mod renewal;
 mod revocation;
 mod rules;
 mod sending;
+mod sse;
 mod targeting;
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -13,6 +13,7 @@
 
 pub mod application;
 mod client;
+mod event_source;
 mod http;
 pub mod line;
 pub mod ports;
@@ -24,6 +25,7 @@ pub mod tls_proxy;
 mod token;
 
 pub use client::Client;
+pub use event_source::EventSource;
 pub use http::{Lines, Request, Response};
 pub use raw::{Frame, Raw};
 pub use server::{Exit, Options, Server};

@@ -3,6 +3,7 @@
 import { expectTypeOf } from "expect-type";
 
 import { connect, SendError, type Connection, type Message, type SendErrorCode, type State, type User } from "@yamabiko/client";
+import { withSse } from "@yamabiko/client/sse";
 
 declare module "@yamabiko/client" {
   interface Kinds {
@@ -39,3 +40,7 @@ if (error instanceof SendError) {
   expectTypeOf(error.code).toEqualTypeOf<SendErrorCode>();
   expectTypeOf(error.uncertain).toBeBoolean();
 }
+
+// The class that falls back to server-sent events.
+void connect("/websocket/token", { WebSocket: withSse() });
+void connect("/websocket/token", { WebSocket: withSse({ WebSocket, attempts: 1, retry: 60_000 }) });
