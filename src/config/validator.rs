@@ -63,9 +63,10 @@ impl Validator<'_> {
 /// The expected type, if the value has another one.
 pub(super) fn wrong_type(kind: SettingType, json: &Json) -> Option<&'static str> {
     match (kind, json) {
-        (SettingType::Boolean, Json::Bool(_)) | (SettingType::Text, Json::String(_)) => None,
+        (SettingType::Boolean, Json::Bool(_))
+        | (SettingType::Text, Json::String(_))
+        | (SettingType::Number, Json::Number(_)) => None,
         (SettingType::Integer, Json::Number(number)) if !number.is_f64() => None,
-        (SettingType::Number, Json::Number(_)) => None,
         (SettingType::List, Json::Array(items)) if items.iter().all(Json::is_string) => None,
         (SettingType::Texts, Json::Object(table)) if table.values().all(Json::is_string) => None,
         (SettingType::Boolean, _) => Some("true or false"),

@@ -100,7 +100,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_data_arrive_with_other_line_breaks_at_most(parts in prop::collection::vec("[a-z:\n\r 山]{0,9}", 0..5)) {
-            let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+            let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
             let frame = Frame::event(None, &parts);
             let whole = String::from_utf8(parts.concat()).unwrap();
             prop_assert_eq!(data(&frame), whole.replace('\r', "\n"));

@@ -143,11 +143,7 @@ pub async fn run(
     let admin_state = AdminState { broker: broker.clone(), metrics: metrics.clone(), measure, load };
     let operators = admin::routes(admin_state, hosts.clone(), may_disconnect(access.clone()))
         .merge(on_admin_port(api.clone(), &access, hosts));
-    let has_console = console.is_some();
-    let endpoint = Arc::new(endpoint);
-    let sse = settings.server.sse.then(|| native::sse_routes(endpoint.clone()));
-    let routes = native::routes(endpoint, move || landing(has_console))
-        .merge(sse.unwrap_or_default())
+    let routes = native_routes(endpoint, settings.server.sse, console.is_some())
         .merge(pusher::routes(pusher_endpoint.clone()))
         .merge(on_public_port(api, api_keys, &settings.api))
         .merge(console.unwrap_or_default());
@@ -248,6 +244,12 @@ fn start_relay(
         metrics: metrics.clone(),
     };
     tokio::spawn(relay.run(inbound));
+}
+
+fn native_routes(endpoint: NativeEndpoint, has_sse: bool, has_console: bool) -> Router {
+    let endpoint = Arc::new(endpoint);
+    let sse = has_sse.then(|| native::sse_routes(endpoint.clone()));
+    native::routes(endpoint, move || landing(has_console)).merge(sse.unwrap_or_default())
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is a room that the endpoint works with")]

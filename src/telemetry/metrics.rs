@@ -1,5 +1,3 @@
-use std::sync::OnceLock;
-
 use prometheus_client::encoding::{prometheus_protobuf, prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,6 +13,7 @@ use super::log_metrics::LogMetrics;
 use super::process_metrics::ProcessMetrics;
 use super::tail::Tail;
 use super::token_metrics::TokenMetrics;
+use super::trace_metrics::TraceMetrics;
 use super::traces::{Tracer, TracingSettings};
 use super::traffic::Traffic;
 use crate::unix_time::unix_time;
@@ -25,8 +24,7 @@ pub struct Metrics {
     registry: Registry,
     /// What `/api/v1/traffic` shows, not a metric: names have no bound.
     pub traffic: Traffic,
-    /// Empty until traces are started.
-    tracer: OnceLock<Tracer>,
+    traces: TraceMetrics,
     /// What `/api/v1/events` shows.
     pub tail: Tail,
     pub connections: Gauge,
@@ -100,10 +98,6 @@ pub struct Metrics {
     pub event_stream_entries: Counter,
     /// Events that were not added to the stream: the queue was full, or the node shut down.
     pub event_stream_dropped: Counter,
-    /// Spans that the collector has taken.
-    pub spans_sent: Counter,
-    /// Spans that were not sent, or not taken, by reason.
-    pub spans_dropped: Family<Reason, Counter>,
 }
 
 impl Metrics {
@@ -123,6 +117,7 @@ impl Metrics {
         let metrics = Self {
             tokens: TokenMetrics::new(ours),
             traffic: Traffic::default(),
+            traces: TraceMetrics::new(ours),
             tail: Tail::default(),
             latency: LatencyMetrics::new(ours),
             levels: LevelMetrics::new(ours),
@@ -204,10 +199,7 @@ impl Metrics {
                 "event_stream_dropped",
                 "Events that were never added to the event stream"
             ),
-            spans_sent: metric!("spans_sent", "Spans that the collector of traces has taken"),
-            spans_dropped: metric!("spans_dropped", "Spans that were dropped, by reason"),
             registry,
-            tracer: OnceLock::new(),
         };
         metrics.start_at_zero();
         metrics
@@ -230,7 +222,7 @@ impl Metrics {
             (&self.gate_decisions, known_labels::GATE_DECISIONS),
             (&self.gate_failures, known_labels::GATE_FAILURES),
             (&self.pusher_recoveries, known_labels::PUSHER_RECOVERIES),
-            (&self.spans_dropped, known_labels::SPANS_DROPPED),
+            (&self.traces.spans_dropped, known_labels::SPANS_DROPPED),
         ] {
             for reason in reasons {
                 drop(family.get_or_create(&Reason::new(reason)));
@@ -249,15 +241,13 @@ impl Metrics {
 
     /// Starts traces, if the settings name a collector. `node` is this node in them. Needs a tokio runtime, if so.
     pub fn start_traces(&self, settings: &TracingSettings, node: &str) {
-        let (sent, dropped) = (self.spans_sent.clone(), self.spans_dropped.clone());
-        self.tracer.get_or_init(|| Tracer::start(settings, node, sent, dropped));
+        self.traces.start(settings, node);
     }
 
     /// Starts spans, if traces are on.
     #[must_use]
     pub fn tracer(&self) -> &Tracer {
-        static OFF: Tracer = Tracer::off();
-        self.tracer.get().unwrap_or(&OFF)
+        self.traces.tracer()
     }
 
     /// The page in the `OpenMetrics` format.

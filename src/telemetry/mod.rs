@@ -20,6 +20,7 @@ mod settings;
 mod tail;
 mod text_fields;
 mod token_metrics;
+mod trace_metrics;
 mod traces;
 mod traffic;
 

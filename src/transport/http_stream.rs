@@ -44,7 +44,7 @@ impl HttpProgress {
         Self { place: Mutex::new(place), ..Self::default() }
     }
 
-    /// The response has no end, so that its connection counts as the WebSockets do.
+    /// The response has no end, so that its connection counts as one that is upgraded does.
     pub(super) fn on_endless(&self, acknowledge_within: Duration) {
         let _ = self.endless.set(acknowledge_within);
         self.place.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -37,7 +37,8 @@ fn server_sent_events_stream_through_the_proxy() {
         options.set("server.trusted_proxies", "127.0.0.1");
     });
     let nginx = Nginx::start(server.address);
-    let mut stream = EventSource::open(nginx.request("/sse")).expect("a stream");
+    let mut stream =
+        EventSource::open(nginx.request("/sse").header("Connection", "close")).expect("a stream");
     let post = Request::post_json(nginx.address, target("/sse"), r#"{"data":{"message":"hello"}}"#).send();
     assert_eq!((post.status, &post.json()["ok"]), (200, &json!(true)));
     // While the response is going on.

@@ -450,6 +450,7 @@ async fn a_subscription_begins_where_the_node_catches_up() {
         data: "{}".into(),
         except: None,
         user_id: None,
+        trace: None,
     };
     let mut positions = Vec::new();
     for _ in 0..3 {

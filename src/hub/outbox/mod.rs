@@ -8,6 +8,7 @@
 //! * Nothing follows the bytes of a close.
 
 mod deferred;
+mod state;
 mod token;
 mod unanswered;
 
@@ -17,10 +18,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
-use bytes::{Buf as _, Bytes};
 use futures_util::task::AtomicWaker;
 use tokio::net::TcpStream;
 
+use state::OutboxState;
 use unanswered::Unanswered;
 
 use super::WireFormat;
@@ -40,20 +41,6 @@ pub struct Outbox<W = TcpStream> {
     unanswered: Unanswered,
     /// The token of the client.
     token: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct OutboxState {
-    queue: VecDeque<Bytes>,
-    /// The length of `queue` in bytes. Small, because an idle connection has one: see [`MAX_BYTES`].
-    bytes: u32,
-    /// The first bytes of the first block are written.
-    partly_written: bool,
-    /// The task of the connection is running and will flush: pushes only append.
-    corked: bool,
-    /// The number of the close in the format; 0: it is open. Small for the same reason.
-    closed: u8,
-    gone: bool,
 }
 
 /// Why nothing more is accepted.
@@ -345,51 +332,6 @@ impl<W: DirectWrite> Outbox<W> {
         // No code between lock and unlock can panic half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl OutboxState {
-    fn is_ending(&self) -> bool {
-        self.gone || self.closed != 0
-    }
-
-    /// Queues bytes of which the first `written` are written.
-    fn append(&mut self, mut bytes: Bytes, written: usize) {
-        bytes.advance(written);
-        self.partly_written |= written > 0;
-        self.bytes = self.bytes.saturating_add(length(&bytes));
-        self.queue.push_back(bytes);
-    }
-
-    fn close(&mut self, number: u8, bytes: Bytes) {
-        self.closed = number;
-        if !bytes.is_empty() {
-            self.append(bytes, 0);
-        }
-    }
-
-    /// Discards what is queued, except for the rest of a block that is partly written.
-    fn drop_queue(&mut self) {
-        self.queue.truncate(usize::from(self.partly_written));
-        self.bytes = self.queue.iter().map(length).sum();
-    }
-
-    fn advance(&mut self, mut count: usize) {
-        self.bytes = self.bytes.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
-        while let Some(first) = self.queue.front_mut() {
-            if count < first.len() {
-                first.advance(count);
-                self.partly_written |= count > 0;
-                return;
-            }
-            count -= first.len();
-            self.partly_written = false;
-            self.queue.pop_front();
-        }
-    }
-}
-
-fn length(bytes: &Bytes) -> u32 {
-    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
 fn max_blocks(limit: usize) -> usize {

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::Wake;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;

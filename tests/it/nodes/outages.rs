@@ -92,11 +92,16 @@ fn a_wrong_password_is_an_outage_until_it_is_corrected() {
 #[test]
 fn a_stopped_node_reads_the_reply_before_it_applies_the_deadline() {
     let redis = RedisServer::start();
-    let (still, other) = (impatient(&redis.url()), ready(&redis));
+    // The node must be stopped before this has passed.
+    let deadline = Duration::from_secs(5);
+    let still = start(&redis.url(), |options| {
+        options.set("redis.publish_timeout", format!("{}s", deadline.as_secs()));
+    });
+    let other = ready(&redis);
     eventually("Redis is there", || still.get_admin("/readyz").status == 200);
     let mut sender = join(&still, 7, "Aoi", "notes:");
     let mut receiver = join(&other, 8, "Ren", "notes:");
-    for round in 0..3 {
+    for round in 0..2 {
         let data = json!({ "n": round, "blob": "x".repeat(10_000) });
         redis.pause();
         sender.say(&data);
@@ -106,7 +111,7 @@ fn a_stopped_node_reads_the_reply_before_it_applies_the_deadline() {
         redis.resume();
         assert_eq!(receiver.expect_json(), message(7, "Aoi", &data));
         // Until the deadline of the message has passed by the clock.
-        thread::sleep(2 * PUBLISH_TIMEOUT);
+        thread::sleep(deadline + Duration::from_secs(1));
         still.signal(Signal::CONT);
         sender.expect_sent();
         assert_eq!(sender.expect_json(), message(7, "Aoi", &data));

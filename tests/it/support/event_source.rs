@@ -61,7 +61,7 @@ impl EventSource {
                     }
                     event.data.push_str(text);
                 }
-                ("event", name) => event.name = name.to_owned(),
+                ("event", name) => name.clone_into(&mut event.name),
                 ("id", id) => event.id = Some(id.to_owned()),
                 ("", "") if has_data => return Some(event),
                 ("", "") => {}
