@@ -8,7 +8,7 @@ use super::known_labels;
 use super::labels::{ChannelGroup, Endpoint, KindLabel, Protocol, Route, WebhookCall};
 
 /// The upper bounds of the classic buckets, in seconds.
-const SECONDS: [f64; 16] =
+pub(super) const SECONDS: [f64; 16] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The upper bounds of the classic buckets of numbers of messages.

@@ -94,6 +94,7 @@ fn node_with_traffic(redis: &RedisServer, messages: usize) -> Server {
     let gate = application(|_| Some((200, r#"{"decision":"allow"}"#.to_owned())));
     let config = format!(
         "[events]\nsecret = \"the-secret-of-events-with-32-bytes-or-more\"\n\
+         [tracing]\nendpoint = \"http://127.0.0.1:1\"\nsample = 1\n\
          [channels.room]\ngate = {{ url = \"http://127.0.0.1:{gate}/gate\" }}\n"
     );
     let node = Server::start(|options| {
@@ -152,10 +153,10 @@ fn every_query_of_the_dashboard_and_every_alert_is_evaluated() {
 }
 
 #[test]
-fn native_histograms_are_scraped_by_a_prometheus_that_stores_them() {
+fn native_histograms_and_exemplars_are_scraped_by_a_prometheus_that_stores_them() {
     let redis = RedisServer::start();
     let node = node_with_traffic(&redis, 3);
-    let prometheus = Prometheus::start(&node, &["--enable-feature=native-histograms"]);
+    let prometheus = Prometheus::start(&node, &["--enable-feature=native-histograms,exemplar-storage"]);
     let histogram = "yamabiko_end_to_end_duration_seconds{kind=\"room\"}";
     prometheus.expect(&format!("histogram_count({histogram})"), |count| (count - 3.0).abs() < 0.1);
     prometheus.expect(&format!("histogram_quantile(0.5, {histogram})"), |half| half > 0.0 && half < 10.0);
@@ -163,4 +164,20 @@ fn native_histograms_are_scraped_by_a_prometheus_that_stores_them() {
     prometheus.expect("yamabiko_messages_accepted_total", |count| count >= 3.0);
     prometheus.expect("yamabiko_connections_closed_total{reason=\"client_closed\"}", |count| count <= 1.0);
     prometheus.expect("yamabiko_build_info", |value| (value - 1.0).abs() < 0.1);
+
+    let span = "yamabiko_span_duration_seconds_bucket{span=\"deliver\"}";
+    let is_trace = |text: &str| text.len() == 32 && text.bytes().all(|c| c.is_ascii_hexdigit());
+    let encoded: String = form_urlencoded::byte_serialize(span.as_bytes()).collect();
+    let target = format!("/api/v1/query_exemplars?query={encoded}&start=0&end=99999999999");
+    eventually("exemplars", || {
+        let answer = unchunked(&Request::get(prometheus.address, &target).send());
+        let exemplar = &answer["data"][0]["exemplars"][0];
+        exemplar["labels"]["trace_id"].as_str().is_some_and(is_trace)
+    });
+    let page = node.get_admin("/metrics").text().to_owned();
+    let of_span = |line: &&str| {
+        line.starts_with("yamabiko_span_duration_seconds_bucket") && line.contains("\"deliver\"")
+    };
+    let exemplar = page.lines().filter(of_span).find_map(|line| line.split_once(" # {trace_id=\""));
+    assert!(exemplar.is_some_and(|(_, exemplar)| exemplar.get(..32).is_some_and(is_trace)), "{page}");
 }

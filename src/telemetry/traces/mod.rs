@@ -10,6 +10,7 @@ mod otlp_messages;
 mod settings;
 mod span;
 mod span_counts;
+mod span_durations;
 mod span_queue;
 mod span_record;
 
@@ -32,6 +33,7 @@ use span_queue::SpanQueue;
 
 pub use settings::TracingSettings;
 pub use span::Span;
+pub(super) use span_durations::SpanDurations;
 pub use span_record::SpanKind;
 
 /// Starts spans, if traces are on.
@@ -57,10 +59,11 @@ impl Tracer {
         node: &str,
         sent: Counter,
         dropped: Family<Reason, Counter>,
+        durations: SpanDurations,
     ) -> Self {
         // Loading the settings has checked it.
         let Some(Ok(target)) = settings.target() else { return Self::default() };
-        let counts = Arc::new(SpanCounts::new(sent, dropped));
+        let counts = Arc::new(SpanCounts::new(sent, dropped, durations));
         let (queue, spans) = SpanQueue::new(counts.clone());
         let end = watch::Sender::new(false);
         let exporter = Exporter::new(Collector::new(target), node, counts.clone(), end.subscribe());

@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
+use super::span_durations::SpanDurations;
+use super::span_record::SpanRecord;
 use crate::telemetry::Reason;
 
 /// What has become of spans.
@@ -10,6 +12,7 @@ use crate::telemetry::Reason;
 pub(super) struct SpanCounts {
     sent: Counter,
     dropped: Family<Reason, Counter>,
+    durations: SpanDurations,
     /// Those that are neither sent nor dropped.
     pending: AtomicU64,
     /// Those for which there was no room since this was last asked for.
@@ -18,11 +21,12 @@ pub(super) struct SpanCounts {
 
 impl SpanCounts {
     /// Counts in these metrics.
-    pub(super) fn new(sent: Counter, dropped: Family<Reason, Counter>) -> Self {
-        Self { sent, dropped, ..Self::default() }
+    pub(super) fn new(sent: Counter, dropped: Family<Reason, Counter>, durations: SpanDurations) -> Self {
+        Self { sent, dropped, durations, ..Self::default() }
     }
 
-    pub(super) fn on_ended(&self) {
+    pub(super) fn on_ended(&self, span: &SpanRecord) {
+        self.durations.observe(span);
         self.pending.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -24,7 +24,7 @@ impl SpanQueue {
     }
 
     pub(super) fn push(&self, span: SpanRecord) {
-        self.counts.on_ended();
+        self.counts.on_ended(&span);
         match self.sender.try_send(span) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.counts.on_overflow(),
@@ -39,6 +39,7 @@ mod tests {
     use prometheus_client::metrics::counter::Counter;
     use prometheus_client::metrics::family::Family;
 
+    use super::super::span_durations::SpanDurations;
     use super::super::span_record::SpanKind;
     use super::*;
     use crate::telemetry::Reason;
@@ -47,7 +48,7 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_and_every_span_is_counted() {
         let (sent, dropped) = (Counter::default(), Family::<Reason, Counter>::default());
-        let counts = Arc::new(SpanCounts::new(sent.clone(), dropped.clone()));
+        let counts = Arc::new(SpanCounts::new(sent.clone(), dropped.clone(), SpanDurations::default()));
         let (queue, mut spans) = SpanQueue::new(counts.clone());
         let push = || queue.push(SpanRecord::new(SpanKind::Server, "a", TraceContext::root(), None, 7));
         let count = |reason| dropped.get_or_create(&Reason::new(reason)).get();
