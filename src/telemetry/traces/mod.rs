@@ -54,7 +54,7 @@ struct ActiveTracer {
 impl Tracer {
     /// Starts the task that sends spans, if the settings name a collector. `node` is this node in the spans. Needs a tokio runtime, if so.
     #[must_use]
-    pub fn start(
+    pub(super) fn start(
         settings: &TracingSettings,
         node: &str,
         sent: Counter,
