@@ -92,17 +92,18 @@ pub async fn run(
     refresh_keys(&authenticator, &metrics);
     let max_token_age = settings.auth.max_token_age;
     let revoker = Revoker::start(&authenticator, broker.clone(), hub.clone(), metrics.clone(), max_token_age);
-    start_relay(inbound, &native, &hub, &channels, &histories, &revoker, &metrics);
-
-    let measure = Levels::new(&hub, &broker, &channels, &metrics).measure();
     let descriptors = Descriptors::of_process();
     let context = context(&settings, &hub, &metrics, &descriptors);
+    start_relay(inbound, &native, &hub, &channels, &histories, &revoker, &context);
+
+    let measure = Levels::new(&hub, &broker, &channels, &metrics).measure();
     let silent_presence = SilentPresence::new(channels.clone(), native.clone(), hub.clone(), context.clone());
     let service = native_service(
         &settings,
         &context,
         &native,
         &broker,
+        &channels,
         &histories,
         &authenticator,
         &webhooks,
@@ -233,7 +234,7 @@ fn start_relay(
     channels: &Arc<Channels>,
     histories: &Arc<Histories>,
     revoker: &Arc<Revoker>,
-    metrics: &Arc<Metrics>,
+    context: &EndpointContext,
 ) {
     let relay = Relay {
         native: native.clone(),
@@ -241,7 +242,8 @@ fn start_relay(
         channels: channels.clone(),
         histories: histories.clone(),
         revoker: revoker.clone(),
-        metrics: metrics.clone(),
+        streams: context.streams.clone(),
+        metrics: context.metrics.clone(),
     };
     tokio::spawn(relay.run(inbound));
 }
@@ -258,6 +260,7 @@ fn native_service(
     context: &Arc<EndpointContext>,
     native: &Arc<Native>,
     broker: &Arc<Broker>,
+    channels: &Arc<Channels>,
     histories: &Arc<Histories>,
     authenticator: &Arc<Authenticator>,
     webhooks: &ActiveWebhooks,
@@ -267,6 +270,7 @@ fn native_service(
         context: context.clone(),
         native: native.clone(),
         broker: broker.clone(),
+        channels: channels.clone(),
         histories: histories.clone(),
         authenticator: authenticator.clone(),
         close_on_expiry: settings.auth.close_on_expiry,
