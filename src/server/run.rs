@@ -97,17 +97,16 @@ pub async fn run(
     start_relay(inbound, &native, &hub, &channels, &histories, &revoker, &context);
 
     let measure = Levels::new(&hub, &broker, &channels, &metrics).measure();
-    let silent_presence = SilentPresence::new(channels.clone(), native.clone(), hub.clone(), context.clone());
     let service = native_service(
         &settings,
         &context,
         &native,
         &broker,
+        &hub,
         &channels,
         &histories,
         &authenticator,
         &webhooks,
-        silent_presence,
     );
     let endpoint = NativeEndpoint::new(service.clone(), hub.clone(), &settings.auth)
         .with_presence(has_presence.then(|| Presence::new(channels.clone(), encoder.clone())));
@@ -260,12 +259,13 @@ fn native_service(
     context: &Arc<EndpointContext>,
     native: &Arc<Native>,
     broker: &Arc<Broker>,
+    hub: &Arc<Hub>,
     channels: &Arc<Channels>,
     histories: &Arc<Histories>,
     authenticator: &Arc<Authenticator>,
     webhooks: &ActiveWebhooks,
-    silent_presence: Arc<SilentPresence>,
 ) -> Arc<NativeService> {
+    let silent_presence = SilentPresence::new(channels.clone(), native.clone(), hub.clone(), context.clone());
     let service = Arc::new(NativeService {
         context: context.clone(),
         native: native.clone(),
