@@ -528,19 +528,18 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// An unmodified page that comes back within the window has its session, unless what Redis has of it may be lost or outdated.
+    /// An unmodified page that comes back within the window has its session, unless what Redis has of it may be lost.
     fn sessions_are_resumed(&mut self) {
         let mut wrong = Vec::new();
         for (number, page) in self.record.pages.iter().enumerate() {
-            // Of the session: its id, when it began and when its last connection ended, and on which node.
-            let mut last: Option<(&Option<String>, Micros, Option<usize>)> = None;
+            // The id of the session, when it began, and when its last connection ended.
+            let mut last: Option<&Option<String>> = None;
             // Without a channel there is nothing to resume.
             let (mut began, mut ended, mut has_channels) = (0, None, false);
             for event in &page.events {
                 match &event.what {
                     What::Connected { node, socket_id } => {
-                        let before = last.replace((socket_id, event.at, *node));
-                        let Some((id, _, of)) = before else {
+                        let Some(id) = last.replace(socket_id) else {
                             began = event.at;
                             continue;
                         };
@@ -557,8 +556,7 @@ impl<'a> Checker<'a> {
                             || self.record.is_lost(began, event.at)
                             || !node.is_some_and(|node| {
                                 self.record.reaches_store(node, event.at - SLACK, event.at)
-                            })
-                            || of.is_some_and(|of| self.is_unwritten(of, began, event.at));
+                            });
                         if !is_excused {
                             let text = format!(
                                 "{} came back at {} and lost its session",
@@ -610,12 +608,6 @@ impl<'a> Checker<'a> {
         for (page, text) in wrong {
             self.violation("signature", &text, &[], &[page]);
         }
-    }
-
-    /// Whether a node has ended that could not reach Redis meanwhile.
-    fn is_unwritten(&self, node: usize, from: Micros, to: Micros) -> bool {
-        let mut record = self.record.disturbances.iter().filter(|of| of.overlaps(from, to));
-        record.any(|of| matches!(of.target, Target::Redis | Target::Store) || of.target == Target::Link(node))
     }
 
     /// No member is reported gone that comes back within the window.
