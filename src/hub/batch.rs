@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::InFlight;
 use super::channel_index::ChannelKey;
-use super::gate::Place;
+use super::place::Place;
 use crate::message::{Audience, Frame};
 
 /// A frame on its way to the shards.

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 
 use super::batch::{Delivery, Run, merge};
 use super::channel_index::ChannelKey;
+use super::place::Place;
 use super::subscribers::Subscriber;
 use super::users::{AudienceMatcher, Users};
 use super::{ConnectionId, Pushed};
@@ -18,24 +19,6 @@ pub struct Replay {
     pub frames: Vec<Frame>,
     /// How far the history has been read, or the client has. Held messages up to here are not sent again.
     pub end: Option<Position>,
-}
-
-/// What a delivery is to the history of its channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// It is not in the history.
-    None,
-    At(Position),
-    /// It tells that messages may be missing before it.
-    Gap,
-    /// The same, but all gated subscribers are answered by what is read later: they are told then if messages are missing.
-    GapForOpen,
-}
-
-impl From<Option<Position>> for Place {
-    fn from(position: Option<Position>) -> Self {
-        position.map_or(Self::None, Self::At)
-    }
 }
 
 impl Replay {

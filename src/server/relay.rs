@@ -6,12 +6,13 @@ use crate::broker::Inbound;
 use crate::channels::{Arrival, CaughtUp, Channels, Gap, Histories};
 use crate::history::{Content, Entry};
 use crate::hub::{Hub, InFlight, Place};
-use crate::message::{Audience, Dispatch, Encoding, Event, Frame, Position, Stored};
+use crate::message::{Audience, Dispatch, Encoding, Event, Frame, Position, Renewal, Signal, Stored};
 use crate::protocol::native::{Native, encode_gap_while_connected, message_encoding, tells_gaps};
 use crate::telemetry::{
     DeliveryTimer, KindMessages, Metrics, Reason, RemovedKeys, Span, SpanKind, TailEvent, TailKind, logged,
 };
 use crate::tokens::Revoker;
+use crate::transport::Streams;
 
 /// Maximum dispatches taken from the broker at a time.
 const BATCH: usize = 256;
@@ -27,6 +28,7 @@ pub(super) struct Relay {
     pub(super) channels: Arc<Channels>,
     pub(super) histories: Arc<Histories>,
     pub(super) revoker: Arc<Revoker>,
+    pub(super) streams: Arc<Streams>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -137,12 +139,19 @@ impl Relay {
                 let content = Content::Native(Event { trace: None, ..event.clone() });
                 self.histories.append_and_publish(&event.channel, stored, position, content, publish);
             }
-            Dispatch::Signal(signal) => {
-                if let Some(revocation) = self.channels.handle_signal(&signal, stored, in_flight) {
-                    self.revoker.apply(revocation);
-                }
-            }
+            Dispatch::Signal(signal) => match self.channels.handle_signal(&signal, stored, in_flight) {
+                Some(Signal::Revoke(revocation)) => self.revoker.apply(revocation),
+                Some(Signal::Renew(renewal)) => self.renew(*renewal),
+                _ => {}
+            },
             Dispatch::Topic { topic, payload } => self.channels.handle_topic(&topic, &payload, in_flight),
+        }
+    }
+
+    /// Another node has verified a token for a stream that is on this node, or was.
+    fn renew(&self, renewal: Renewal) {
+        if let Some(connection) = self.channels.connection(renewal.connection) {
+            self.streams.renew(connection, renewal);
         }
     }
 
