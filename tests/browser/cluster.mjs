@@ -13,7 +13,7 @@ import { ownPort } from "../ports.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const BINARY = process.env.YAMABIKO_BIN ?? resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target", "debug/yamabiko");
-const START_MS = 15_000;
+const START_MS = 30_000;
 const SECRET = "a secret of 32 bytes for the tests";
 
 export class Cluster {

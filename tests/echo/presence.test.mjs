@@ -117,7 +117,7 @@ describe("when a node is lost", () => {
     await present(echo, "Room.2");
     assert.equal(await haru.joining.next(), "Aoi");
     await a.stop("SIGTERM");
-    assert.equal(await haru.leaving.next("Aoi's leaving", 5_000), "Aoi");
+    assert.equal(await haru.leaving.next("Aoi's leaving", 10_000), "Aoi");
     await a.start();
   });
 });

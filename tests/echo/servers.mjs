@@ -12,7 +12,8 @@ import { ownPort } from "../ports.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const BINARY = process.env.YAMABIKO_BIN ?? resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target", "debug/yamabiko");
-const START_MS = 15_000;
+const START_MS = 30_000;
+const CALL_MS = 30_000;
 
 export const APP = { appId: "1001", key: "echo-key", secret: "echo-secret-of-the-tests" };
 /** What Laravel calls a new application's Redis prefix. */
@@ -151,6 +152,7 @@ export class Node extends Process {
       host: "127.0.0.1",
       port: String(this.port),
       useTLS: false,
+      timeout: CALL_MS,
       encryptionMasterKeyBase64: MASTER_KEY,
       ...changes,
     });

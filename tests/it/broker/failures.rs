@@ -140,12 +140,19 @@ async fn without_scripts_a_node_drops_its_own_late_copies() {
     let server = RedisServer::start_with(&arguments);
     let mut node = Node::start(&server.url_as("aoi:pass"), 1 << 20, Duration::from_secs(1));
     node.ready().await;
-    server.pause();
-    assert_eq!(node.publish(event("chat:", 1)).await, Err(PublishError::TimedOut));
-    server.resume();
-    wait_for("the late copy", || node.dropped("refused") == 1).await;
-    node.publish_when_up(event("chat:", 2)).await;
-    assert_eq!(number(&node.next().await), 2);
+    // A message that waits for the answer to a heartbeat is not sent, so it has no copy.
+    for _ in 0..10 {
+        server.pause();
+        assert_eq!(node.publish(event("chat:", 1)).await, Err(PublishError::TimedOut));
+        server.resume();
+        // The copies of what was sent before come before this one.
+        node.publish_when_up(event("chat:", 2)).await;
+        assert_eq!(number(&node.next().await), 2);
+        if node.dropped("refused") > 0 {
+            return;
+        }
+    }
+    panic!("no late copy was dropped");
 }
 
 #[tokio::test(flavor = "multi_thread")]

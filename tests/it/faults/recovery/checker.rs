@@ -484,12 +484,16 @@ impl<'a> Checker<'a> {
         let mut wrong = Vec::new();
         for view in &self.views {
             for gap in &view.gaps {
-                let (from, to) = (gap.since.saturating_sub(SLACK), gap.at);
-                let node = gap.node;
+                let (node, to) = (gap.node, gap.at);
                 // What the page has read last may have been on its way for long.
                 let read = view.receipts.iter().rfind(|receipt| receipt.index < gap.index);
                 let read = read.and_then(|receipt| self.sent.get(&receipt.id)).map(|sent| sent.at);
                 let read = read.map_or(gap.since, |read| read.min(gap.since));
+                // So may the gap, behind that, on a line that stands still.
+                let is_late = self.record.disturbances.iter().any(|of| {
+                    matches!(of.target, Target::Line(page) if page == view.number) && of.overlaps(read, to)
+                });
+                let from = if is_late { read } else { gap.since }.saturating_sub(SLACK);
                 let kept = self.record.kept.get(view.channel);
                 let missed = self.record.sent.iter().filter(|sent| {
                     sent.at >= read.saturating_sub(SLACK)
@@ -1022,6 +1026,15 @@ mod tests {
             NONE
         );
         assert_eq!(because(&|record| record.kept.get_mut("a").unwrap().age = 8 * SECOND), ["gap"]);
+        // The gap had been on its way as long, because the page's line stood still.
+        let is_late = |line| {
+            because(&|record| {
+                record.sent[4].at = SECOND;
+                disturb(record, Target::Link(1), 1, 2);
+                disturb(record, Target::Line(line), 6, 7);
+            })
+        };
+        assert_eq!((is_late(0), is_late(1)), (NONE.to_vec(), vec!["gap"]));
         // The window is for those who have no position.
         assert_eq!(because(&|record| record.window = SECOND), ["gap"]);
     }
