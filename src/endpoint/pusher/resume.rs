@@ -138,18 +138,15 @@ impl PusherConnection {
     /// The client has not waited, or is gone.
     fn give_back(self: &Arc<Self>, key: SessionKey, claimed_at: u64, resumed: Option<KeptSession>) {
         let sessions = &self.context.sessions;
-        match resumed {
-            Some(session) => {
-                let session = KeptSession { claimed_at, ..session };
-                // It has not been anywhere since: other nodes may go on with it for as long as before.
-                self.context.write_kept(key, &session, sessions.window());
-                let until = self.channels().clock() + milliseconds(KEPT_AFTER_CLOSE);
-                self.keep_again(key, session, until);
-            }
-            None => {
-                self.context.unwrite(key, claimed_at);
-                sessions.forget(key, self);
-            }
+        if let Some(session) = resumed {
+            let session = KeptSession { claimed_at, ..session };
+            // It has not been anywhere since: other nodes may go on with it for as long as before.
+            self.context.write_kept(key, &session, sessions.window());
+            let until = self.channels().clock() + milliseconds(KEPT_AFTER_CLOSE);
+            self.keep_again(key, session, until);
+        } else {
+            self.context.unwrite(key, claimed_at);
+            sessions.forget(key, self);
         }
     }
 
