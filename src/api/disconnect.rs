@@ -106,8 +106,8 @@ impl Target {
             Self::Signal(Signal::DisconnectConnection { connection }) => {
                 tracing::info!(key, %connection, "API: closing connections");
             }
-            // Not a target of this resource.
-            Self::Signal(Signal::Revoke(_)) => {}
+            // Not targets of this resource.
+            Self::Signal(Signal::Revoke(_) | Signal::Renew(_)) => {}
             Self::SignedIn { app, user } => {
                 tracing::info!(key, app = &**app, user = logged(user.form()), "API: closing connections");
             }

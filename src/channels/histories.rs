@@ -11,11 +11,14 @@ use crate::history::{Content, Entry, Limits, Missed, Since};
 use crate::message::{ChannelName, Position, Retention, RetentionRules, Stored};
 use crate::unix_time::unix_milliseconds;
 
-use super::history_state::{CaughtUp, HistoryState, Missing, Reading};
+use super::history_state::{CaughtUp, Gap, HistoryState, Missing, Reading};
 use super::stored_entries::{entry, proven};
 
 /// How long to wait before the store is read again after a failure.
 const READ_AGAIN: Duration = Duration::from_millis(50);
+
+/// How often to look whether what has arrived proves what a client has missed.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// How long the node handles nothing newer because the store cannot be read. Afterwards what it has missed counts as lost.
 const GIVE_UP: Duration = Duration::from_secs(10);
@@ -175,10 +178,12 @@ impl Histories {
         let current = self.broker.store_state(seen).await?;
         let Some(seen) = seen else {
             // Those who have subscribed already may have missed what was stored before.
-            let mut gaps = channels();
-            gaps.retain(|channel| self.rules.of(channel).is_some());
-            self.lock().start(current);
-            return Ok(CaughtUp { missed: Vec::new(), gaps });
+            let StoreState { store, number } = current;
+            let gaps = self.gaps(channels(), Some(Since::Number { store, number }));
+            let mut state = self.lock();
+            let is_first = state.starts == 0;
+            state.start(current);
+            return Ok(CaughtUp { missed: Vec::new(), gaps, is_first });
         };
         if current == seen {
             let mut state = self.lock();
@@ -204,13 +209,19 @@ impl Histories {
     }
 
     /// Continues with the next message that arrives.
-    fn give_up(&self, mut channels: Vec<ChannelName>) -> CaughtUp {
+    fn give_up(&self, channels: Vec<ChannelName>) -> CaughtUp {
         let mut state = self.lock();
         let has_seen = state.seen.take().is_some();
         state.rings.restart(0, 0);
+        state.starts += 1;
         (state.is_blind, state.is_catching_up, state.reading) = (true, false, None);
-        channels.retain(|channel| has_seen && self.rules.of(channel).is_some());
-        CaughtUp { missed: Vec::new(), gaps: channels }
+        let gaps = if has_seen { self.gaps(channels, None) } else { Vec::new() };
+        CaughtUp { gaps, ..CaughtUp::default() }
+    }
+
+    fn gaps(&self, channels: Vec<ChannelName>, position: Option<Since>) -> Vec<Gap> {
+        let retained = channels.into_iter().filter(|channel| self.rules.of(channel).is_some());
+        retained.map(|channel| Gap { channel, position }).collect()
     }
 
     /// What a client of a channel has missed, if this node knows. The client must be [gated](crate::hub::ConnectionHandle::subscribe_gated)
@@ -224,31 +235,67 @@ impl Histories {
         state.rings.missed(channel, since, unix_milliseconds())
     }
 
-    /// What a client of a channel has missed, from the store, once this node has handled everything up to there. `None`: a gap. Waits
-    /// while the store cannot be reached, so that the caller has to bound it.
+    /// What a client of a channel has missed, from the store, once this node has handled everything up to there, or from what arrives
+    /// meanwhile. `None`: a gap. Waits while the store cannot be reached, so that the caller has to bound it.
     pub async fn read_missed(&self, channel: &ChannelName, since: Since) -> Option<Missed> {
         self.rules.of(channel)?;
+        tokio::select! {
+            missed = self.read_store(channel, since) => missed,
+            missed = self.await_missed(channel, since) => Some(missed),
+        }
+    }
+
+    async fn read_store(&self, channel: &ChannelName, since: Since) -> Option<Missed> {
         let after = match since {
             Since::Position(position) => ReadAfter::Offset(position.offset.get()),
             Since::Number { number, .. } => ReadAfter::Number(number),
         };
         let reads = [StoreRead { channel: channel.clone(), after }];
-        let history = loop {
-            match self.broker.read_histories(&reads).await {
-                Ok(mut histories) => break histories.pop()?,
-                Err(StoreError::Unreachable) => sleep(READ_AGAIN).await,
-                Err(StoreError::Denied) => return None,
+        loop {
+            let starts = self.lock().starts;
+            let history = match self.broker.read_histories(&reads).await {
+                Ok(mut histories) => histories.pop(),
+                Err(StoreError::Denied) => None,
+                Err(StoreError::Unreachable) => {
+                    sleep(READ_AGAIN).await;
+                    continue;
+                }
+            };
+            // What the store has may still be on its way to this node, also what the client has read already.
+            self.broker.fence().await;
+            if let Some(missed) = self.missed(channel, since) {
+                return Some(missed);
             }
-        };
-        // What the store has may still be on its way to this node.
-        self.broker.fence().await;
-        if let Some(missed) = self.missed(channel, since) {
-            return Some(missed);
+            let history = history?;
+            let state = self.lock();
+            if state.starts != starts {
+                // What was published after the store was read, and before this node began, does not arrive.
+                continue;
+            }
+            return if state.is_behind(since) { None } else { proven(history, since) };
         }
-        if self.lock().is_behind(since) {
-            return None;
+    }
+
+    /// A node that was behind may receive what proves it, also while the store cannot be reached.
+    async fn await_missed(&self, channel: &ChannelName, since: Since) -> Missed {
+        loop {
+            if let Some(missed) = self.missed(channel, since) {
+                return missed;
+            }
+            sleep(LOOK_AGAIN).await;
         }
-        proven(history, since)
+    }
+
+    /// Where a client goes on that is told of a gap: after which position, and which of the messages that are held for it are old.
+    /// `joined` is how far this node had published the channel when they began to be held, `since` how far the client has read.
+    #[must_use]
+    pub fn after_gap(
+        &self,
+        channel: &ChannelName,
+        joined: Option<Since>,
+        since: Option<Since>,
+    ) -> (Option<Since>, Option<Position>) {
+        self.lock().after_gap(channel, joined, since)
     }
 
     /// Waits until this node has handled everything that Redis has published before, as far as it can.

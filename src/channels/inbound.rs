@@ -16,22 +16,16 @@ use crate::history::{Content, Entry, Kept};
 use crate::hub::InFlight;
 use crate::message::{
     Audience, Broadcast, ChannelName, CloseReason, Encoding, Frame, InvalidBroadcast, Notice, Position,
-    Revocation, Signal, Stored,
+    Signal, Stored,
 };
 use crate::telemetry::{ChannelGroup, Reason, Span, SpanKind, TailEvent, TailKind, logged};
 
 impl Channels {
-    /// Handles a signal. `stored` says where it was stored. Returns a revocation, which is
-    /// not about channels.
-    pub fn handle_signal(
-        &self,
-        signal: &Bytes,
-        stored: Option<&Stored>,
-        hold: InFlight,
-    ) -> Option<Revocation> {
+    /// Handles a signal. `stored` says where it was stored. Returns one about tokens.
+    pub fn handle_signal(&self, signal: &Bytes, stored: Option<&Stored>, hold: InFlight) -> Option<Signal> {
         let envelope = match decode::<ClusterMessage>(signal) {
             Ok(Decoded::Message(envelope)) => envelope,
-            Ok(Decoded::Signal(Signal::Revoke(revocation))) => return Some(revocation),
+            Ok(Decoded::Signal(signal @ (Signal::Revoke(_) | Signal::Renew(_)))) => return Some(signal),
             Ok(Decoded::Signal(signal)) => {
                 self.handle_disconnect(signal);
                 return None;
@@ -181,7 +175,7 @@ impl Channels {
                 }
             }
             // See `handle_signal`.
-            Signal::Revoke(_) => {}
+            Signal::Revoke(_) | Signal::Renew(_) => {}
         }
     }
 

@@ -56,7 +56,7 @@ use crate::webhooks::ActiveWebhooks;
 pub use connections::{Attachment, OverQuota};
 pub use histories::{Arrival, Histories};
 pub use history::HistoryPage;
-pub use history_state::CaughtUp;
+pub use history_state::{CaughtUp, Gap};
 pub use node_queries::{NodeReplies, QueryHost};
 pub use pending::{Completion, JoinError, Joined, Termination};
 pub use publish::event_signal;

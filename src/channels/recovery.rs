@@ -4,7 +4,7 @@ use super::Channels;
 use crate::broker::StoreState;
 use crate::history::{Content, Entry, Missed, Since};
 use crate::hub::ConnectionId;
-use crate::message::{ChannelName, Encoding, Frame, SocketId};
+use crate::message::{ChannelName, Encoding, Frame, Position, SocketId};
 
 impl Channels {
     /// Whether a channel of an app has a history.
@@ -40,9 +40,19 @@ impl Channels {
         let channel = scoped(app, channel);
         if self.histories.missed(&channel, since).is_some() {
             self.broker.fence().await;
-            return self.histories.missed(&channel, since);
         }
         self.histories.read_missed(&channel, since).await
+    }
+
+    /// Where a client goes on that is told of a gap: see [`Histories::after_gap`](super::Histories::after_gap).
+    #[must_use]
+    pub fn after_gap(
+        &self,
+        scoped: &ChannelName,
+        joined: Option<Since>,
+        since: Option<Since>,
+    ) -> (Option<Since>, Option<Position>) {
+        self.histories.after_gap(scoped, joined, since)
     }
 
     /// The frame of a message that was missed. `None`: it is not for this connection, or cannot be delivered.

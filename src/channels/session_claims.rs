@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::Channels;
 use super::wire::ClusterMessage;
+use super::{Channels, Gap};
 use crate::broker::SessionStore;
-use crate::hub::InFlight;
+use crate::hub::{InFlight, Place};
 use crate::message::{Audience, ChannelName, NodeName};
 
 /// How long the other node may take: it may ask its client first.
@@ -63,11 +63,12 @@ impl Channels {
 
     /// Tells the clients of a channel that this node may have missed messages for good: those with a session, and those that
     /// are told positions. The others cannot tell what they have missed anyway.
-    pub fn tell_gap(&self, scoped: &ChannelName) {
+    pub fn tell_gap(&self, Gap { channel: scoped, position }: &Gap, place: Place) {
         let Some((app, name)) = scoped.as_str().split_once(ChannelName::SCOPE_END) else { return };
         let Ok(channel) = ChannelName::new(name) else { return };
-        self.hub.publish(scoped, InFlight::default(), |encoding| {
-            Some((Audience::Everyone, self.dialect.gap(&channel, encoding)?))
+        let id = position.map(|position| position.to_string());
+        self.hub.publish_at(scoped, place, InFlight::default(), |encoding| {
+            Some((Audience::Everyone, self.dialect.gap(&channel, id.as_deref(), encoding)?))
         });
         if let Some(host) = self.session_claims.host.get() {
             host.on_gap(app, &channel);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use super::{AuthKeys, Config, Key, Problem, warnings};
+use super::{AuthKeys, Config, Key, Problem, secrets, warnings};
 use crate::auth::Authenticator;
 use crate::broker;
 use crate::message::ChannelName;
@@ -19,10 +19,14 @@ const NO_CREDENTIALS: &str = "is not set and there is no Pusher app, so no clien
                               for Laravel Echo, PUSHER_APP_ID, PUSHER_APP_KEY and PUSHER_APP_SECRET (`yamabiko dev` \
                               generates its own)";
 
+const PLACEHOLDER: &str = "is the placeholder of an example, which everyone knows; set it to the output of `openssl rand -hex 32`, and \
+                           give Laravel the same one";
+
 /// Returns the problems of the settings and adds warnings to `config.warnings`.
 pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     let mut checks = Checks { config, problems: Vec::new() };
     checks.ports();
+    checks.secrets();
     checks.api();
     checks.origins();
     checks.durations();
@@ -75,6 +79,13 @@ impl Checks<'_> {
             );
             self.problem("admin", "hosts", message);
         }
+    }
+
+    fn secrets(&mut self) {
+        let placeholders = secrets::of(self.config).filter(secrets::NamedSecret::is_placeholder);
+        let problems = placeholders
+            .map(|secret| Problem::new(&*secret.at, self.config.origin(&secret.key), PLACEHOLDER));
+        self.problems.extend(problems);
     }
 
     fn api(&mut self) {

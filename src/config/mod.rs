@@ -17,6 +17,7 @@ mod problem;
 mod pusher_app;
 mod redis_url;
 mod schema;
+mod secrets;
 mod settings;
 mod show;
 mod tables;

@@ -1,9 +1,8 @@
 //! Settings that work, but probably not as intended.
 
 use humantime::format_duration;
-use secrecy::ExposeSecret;
 
-use super::{Config, Key, Problem};
+use super::{Config, Key, Problem, secrets};
 use crate::message::Retention;
 use crate::protocol::pusher::{AppSettings, PusherSettings};
 use crate::transport::Limits;
@@ -18,21 +17,10 @@ pub(super) fn of(config: &Config) -> Vec<Problem> {
 
 /// Secrets with characters that were probably not meant to be part of them.
 fn odd_secrets(config: &Config) -> Vec<Problem> {
-    let server = &config.settings.server;
-    let of_tokens = (Key::new("auth", "secret"), "auth.secret".to_owned(), &server.auth.secret);
-    let of_events = (Key::new("events", "secret"), "events.secret".to_owned(), &server.events.secret);
-    let of_apps = server.apps.iter().enumerate();
-    let of_apps =
-        of_apps.map(|(index, app)| (Key::top("apps"), format!("apps[{index}].secret"), &app.secret));
-    let of_api = server.api.keys.iter().enumerate();
-    let of_api = of_api
-        .map(|(index, key)| (Key::new("api", "keys"), format!("api.keys[{index}].secret"), &key.secret));
-    [of_tokens, of_events]
-        .into_iter()
-        .chain(of_apps)
-        .chain(of_api)
-        .filter_map(|(key, at, secret)| {
-            Some(Problem::new(at, config.origin(&key), oddity(secret.expose_secret())?))
+    secrets::of(config)
+        .filter_map(|secret| {
+            let message = oddity(secret.text())?;
+            Some(Problem::new(&*secret.at, config.origin(&secret.key), message))
         })
         .collect()
 }

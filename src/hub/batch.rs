@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::InFlight;
 use super::channel_index::ChannelKey;
-use crate::message::{Audience, Frame, Position};
+use super::place::Place;
+use crate::message::{Audience, Frame};
 
 /// A frame on its way to the shards.
 #[derive(Debug)]
@@ -13,8 +14,7 @@ pub(super) struct Delivery {
     pub(super) key: ChannelKey,
     pub(super) audience: Audience,
     pub(super) frame: Frame,
-    /// Where the message is in the history of its channel.
-    pub(super) position: Option<Position>,
+    pub(super) place: Place,
     /// Dropped when the last shard is done.
     pub(super) _in_flight: InFlight,
 }
@@ -124,7 +124,7 @@ mod tests {
             key: ChannelKey(key),
             audience,
             frame,
-            position: None,
+            place: Place::None,
             _in_flight: permit.into(),
         })
     }

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 
 use super::batch::{Delivery, Run, merge};
 use super::channel_index::ChannelKey;
+use super::place::Place;
 use super::subscribers::Subscriber;
 use super::users::{AudienceMatcher, Users};
 use super::{ConnectionId, Pushed};
@@ -16,8 +17,17 @@ use crate::message::{Frame, Position};
 #[derive(Debug, Default)]
 pub struct Replay {
     pub frames: Vec<Frame>,
-    /// How far the history has been read. Live messages up to here are in `frames` and are not sent again.
+    /// How far the history has been read, or the client has. Held messages up to here are not sent again.
     pub end: Option<Position>,
+}
+
+impl Replay {
+    fn covers(&self, place: Place) -> bool {
+        match (place, self.end) {
+            (Place::At(position), Some(end)) => position.is_covered_by(end),
+            _ => false,
+        }
+    }
 }
 
 /// The gated subscribers of a shard. They are not among its [`Subscribers`](super::subscribers::Subscribers), so that fan-out
@@ -62,6 +72,9 @@ impl Gates {
     /// Holds the messages of a run that are for gated subscribers, `limit` bytes for each at most.
     pub(super) fn hold(&mut self, run: &Run, users: &Users, limit: usize) {
         for delivery in run {
+            if delivery.place == Place::GapForOpen {
+                continue;
+            }
             let Some(gates) = self.0.get_mut(&delivery.key) else { continue };
             let audience = AudienceMatcher::from(&delivery.audience);
             for gate in gates.iter_mut() {
@@ -96,13 +109,15 @@ impl Gate {
         self.held.push(delivery.clone());
     }
 
-    /// Writes the replay, and then what was held and is not in it. Returns the subscriber and how many messages were accepted.
+    /// Writes the replay, and then what was held and comes after it. Returns the subscriber and how many messages were accepted.
     pub(super) fn open(self, replay: &Replay, limit: usize) -> (Subscriber, u64) {
-        let is_covered = |delivery: &&Arc<Delivery>| match (delivery.position, replay.end) {
-            (Some(position), Some(end)) => position.is_covered_by(end),
-            _ => false,
-        };
-        let held = self.held.iter().filter(|delivery| !is_covered(delivery)).map(|delivery| &delivery.frame);
+        // Everything of the history before the last message that is covered is older, also gaps, and messages of a store that
+        // has been lost.
+        let covered = self.held.iter().rposition(|delivery| replay.covers(delivery.place));
+        let covered = covered.map_or(0, |last| last + 1);
+        let (old, new) = self.held.split_at_checked(covered).unwrap_or_default();
+        let old = old.iter().filter(|delivery| delivery.place == Place::None);
+        let held = old.chain(new).map(|delivery| &delivery.frame);
         let mut accepted = 0;
         for (block, messages) in merge(replay.frames.iter().chain(held)) {
             if self.subscriber.outbox.push(&block, limit) == Pushed::Taken {

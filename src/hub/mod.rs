@@ -18,6 +18,7 @@ mod in_flight;
 mod levels;
 mod outbox;
 mod outbox_levels;
+mod place;
 mod read_proof;
 mod shard;
 mod sink;
@@ -33,9 +34,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
-use crate::message::{
-    Audience, ChannelName, Close, CloseReason, Encoding, Frame, Position, RevokedTokens, UserId,
-};
+use crate::message::{Audience, ChannelName, Close, CloseReason, Encoding, Frame, RevokedTokens, UserId};
 use crate::telemetry::Metrics;
 
 pub use clock::Clock;
@@ -44,6 +43,7 @@ pub use gate::Replay;
 pub use in_flight::InFlight;
 pub use outbox::{Ending, Flushed, Outbox, Pushed};
 pub use outbox_levels::OutboxLevels;
+pub use place::Place;
 pub use read_proof::ReadProof;
 pub use shard::ListedConnection;
 pub use sink::DirectWrite;
@@ -120,39 +120,38 @@ impl Hub {
         in_flight: impl Into<InFlight>,
         encode: impl FnMut(Encoding) -> Option<(Audience, Frame)>,
     ) {
-        self.publish_at(channel, None, in_flight, encode);
+        self.publish_at(channel, Place::None, in_flight, encode);
     }
 
-    /// [Publishes](Self::publish) a message that has a position in the history of its channel.
+    /// [Publishes](Self::publish) what has a place in the history of its channel.
     pub fn publish_at(
         &self,
         channel: &ChannelName,
-        position: Option<Position>,
+        place: impl Into<Place>,
         in_flight: impl Into<InFlight>,
         mut encode: impl FnMut(Encoding) -> Option<(Audience, Frame)>,
     ) {
         let Some((first, others)) = self.index.find(channel) else { return };
-        let mut in_flight = in_flight.into();
+        let (place, mut in_flight) = (place.into(), in_flight.into());
         for (number, target) in others.iter().enumerate() {
             let Some(message) = encode(target.encoding) else { continue };
             let share = in_flight.split(others.len() + 1 - number);
-            self.deliver(*target, position, message, share);
+            self.deliver(*target, place, message, share);
         }
         if let Some(message) = encode(first.encoding) {
-            self.deliver(first, position, message, in_flight);
+            self.deliver(first, place, message, in_flight);
         }
     }
 
     fn deliver(
         &self,
         target: Target,
-        position: Option<Position>,
+        place: Place,
         (audience, frame): (Audience, Frame),
         in_flight: InFlight,
     ) {
         in_flight.on_subscribers();
-        let delivery =
-            Arc::new(Delivery { key: target.key, audience, frame, position, _in_flight: in_flight });
+        let delivery = Arc::new(Delivery { key: target.key, audience, frame, place, _in_flight: in_flight });
         for (shard, commands) in self.shards.iter().enumerate() {
             if target.shards.contains(shard) {
                 // A shard ends only with the runtime.

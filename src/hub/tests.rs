@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::wire_format::tests::{FORMAT, format};
 use super::*;
+use crate::message::Position;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -233,7 +234,7 @@ async fn a_gated_subscription_replays_first_and_misses_nothing() {
     let frame = |offset: u64| Frame::from_wire(format!("{offset} ").into());
     let publish = |offset: u64| {
         let message = |_| Some((Audience::Everyone, frame(offset)));
-        node.hub.publish_at(&name("a"), Some(position(offset)), InFlight::default(), message);
+        node.hub.publish_at(&name("a"), Place::At(position(offset)), InFlight::default(), message);
     };
     publish(1);
     let gated = connection.handle().subscribe_gated(&name("a"), Some(&7.into()));
@@ -254,4 +255,36 @@ async fn a_gated_subscription_replays_first_and_misses_nothing() {
     publish(7);
     expect(&mut client, "7 ").await;
     assert_eq!(node.metrics.deliveries.get(), 6);
+}
+
+#[tokio::test]
+async fn nothing_of_the_history_is_sent_that_comes_before_what_the_client_has() {
+    let node = Node::start(1).await;
+    let (connection, mut client) = node.connect().await;
+    let position = |epoch: u64, offset: u64| Position { epoch, offset: offset.try_into().unwrap() };
+    let publish = |place: Place, text: &'static str| {
+        let message = |_| Some((Audience::Everyone, Frame::from_wire(text.into())));
+        node.hub.publish_at(&name("a"), place, InFlight::default(), message);
+    };
+    let replay_up_to = |end: Position| Replay { frames: Vec::new(), end: Some(end) };
+    let gated = connection.handle().subscribe_gated(&name("a"), None);
+    publish(Place::At(position(1, 8)), "lost ");
+    publish(Place::None, "status ");
+    publish(Place::Gap, "gap ");
+    publish(Place::At(position(2, 1)), "read ");
+    publish(Place::GapForOpen, "answered ");
+    publish(Place::Gap, "later gap ");
+    publish(Place::At(position(2, 2)), "new ");
+    let open = gated.open(replay_up_to(position(2, 1)));
+    publish(Place::GapForOpen, "open ");
+    expect(&mut client, "status later gap new open ").await;
+    drop(open);
+    // The client has read further than the node was.
+    let gated = connection.handle().subscribe_gated(&name("a"), None);
+    publish(Place::At(position(1, 8)), "read ");
+    publish(Place::At(position(1, 9)), "missed ");
+    publish(Place::Gap, "gap ");
+    publish(Place::At(position(2, 1)), "new ");
+    let _open = gated.open(replay_up_to(position(1, 8)));
+    expect(&mut client, "missed gap new ").await;
 }

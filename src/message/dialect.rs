@@ -14,7 +14,7 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     fn encode_at(&self, notice: &Notice<'_>, position: Position, encoding: Encoding) -> Frame;
 
     /// Tells clients that messages of a channel may be missing. `None`: clients of this encoding are not told.
-    fn gap(&self, channel: &ChannelName, encoding: Encoding) -> Option<Frame>;
+    fn gap(&self, channel: &ChannelName, id: Option<&str>, encoding: Encoding) -> Option<Frame>;
 
     fn kind(&self, channel: &ChannelName) -> ChannelKind;
 

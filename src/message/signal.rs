@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{ChannelName, Dispatch, InvalidRevocation, Revocation, SocketId, UserId};
+use super::{ChannelName, Dispatch, InvalidRevocation, Renewal, Revocation, SocketId, UserId};
 
 /// A command for every node, encoded as an object with one key that names the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Signal {
     DisconnectConnection { connection: SocketId },
     /// `{"revoke":{"user":7}}`: take tokens back.
     Revoke(Revocation),
+    /// `{"renew":{"connection":"1234.5678",…}}`: one connection goes on with a new token.
+    Renew(Box<Renewal>),
 }
 
 /// Why this version cannot decode a signal.
@@ -46,6 +48,9 @@ pub enum InvalidSignal {
     /// `revoke` is not a [`Revocation`].
     #[error("`revoke` is not {{user}}, {{user, before}}, {{before}} or {{jti}}, with or without `until`")]
     Revoke,
+    /// `renew` is not a [`Renewal`].
+    #[error("`renew` is not {{connection, channel, id, name, expires_at, issued_at, jti}}")]
+    Renew,
 }
 
 impl Signal {
@@ -63,6 +68,7 @@ impl Signal {
                 SignalRef::DisconnectConnection { connection: *connection }
             }
             Self::Revoke(revocation) => return format!(r#"{{"revoke":{}}}"#, revocation.to_json()).into(),
+            Self::Renew(renewal) => return format!(r#"{{"renew":{}}}"#, renewal.to_json()).into(),
         };
         // Serializing strings and numbers cannot fail.
         serde_json::to_vec(&wire).unwrap_or_default().into()
@@ -86,6 +92,9 @@ impl Signal {
         } else if let Some(body) = wire.revoke {
             let revocation = Revocation::from_json(body.get());
             Ok(Self::Revoke(revocation.map_err(|InvalidRevocation| InvalidSignal::Revoke)?))
+        } else if let Some(body) = wire.renew {
+            let renewal = Renewal::from_json(body.get()).ok_or(InvalidSignal::Renew)?;
+            Ok(Self::Renew(Box::new(renewal)))
         } else {
             Err(InvalidSignal::Unknown)
         }
@@ -133,6 +142,8 @@ struct SignalBodies<'a> {
     disconnect_connection: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     revoke: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    renew: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]

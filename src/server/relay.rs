@@ -3,15 +3,16 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::broker::Inbound;
-use crate::channels::{Arrival, CaughtUp, Channels, Histories};
+use crate::channels::{Arrival, CaughtUp, Channels, Gap, Histories};
 use crate::history::{Content, Entry};
-use crate::hub::{Hub, InFlight};
-use crate::message::{Audience, ChannelName, Dispatch, Encoding, Event, Frame, Position, Stored};
+use crate::hub::{Hub, InFlight, Place};
+use crate::message::{Audience, Dispatch, Encoding, Event, Frame, Position, Renewal, Signal, Stored};
 use crate::protocol::native::{Native, encode_gap_while_connected, message_encoding, tells_gaps};
 use crate::telemetry::{
     DeliveryTimer, KindMessages, Metrics, Reason, RemovedKeys, Span, SpanKind, TailEvent, TailKind, logged,
 };
 use crate::tokens::Revoker;
+use crate::transport::Streams;
 
 /// Maximum dispatches taken from the broker at a time.
 const BATCH: usize = 256;
@@ -27,6 +28,7 @@ pub(super) struct Relay {
     pub(super) channels: Arc<Channels>,
     pub(super) histories: Arc<Histories>,
     pub(super) revoker: Arc<Revoker>,
+    pub(super) streams: Arc<Streams>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -90,10 +92,11 @@ impl Relay {
     }
 
     async fn catch_up(&self, counters: &mut Counters) {
-        let CaughtUp { missed, gaps } = self.histories.catch_up(|| self.hub.channels()).await;
-        for channel in &gaps {
-            self.tell_gap(channel);
-            self.channels.tell_gap(channel);
+        let CaughtUp { missed, gaps, is_first } = self.histories.catch_up(|| self.hub.channels()).await;
+        let place = if is_first { Place::GapForOpen } else { Place::Gap };
+        for gap in &gaps {
+            self.tell_gap(gap, place);
+            self.channels.tell_gap(gap, place);
         }
         self.histories.publish_missed(missed, |channel, entry| match &entry.content {
             Content::Native(event) => self.deliver(event, Some(entry), InFlight::default(), counters),
@@ -109,14 +112,14 @@ impl Relay {
     }
 
     /// Tells the native clients that want to know.
-    fn tell_gap(&self, channel: &ChannelName) {
+    fn tell_gap(&self, Gap { channel, position }: &Gap, place: Place) {
         let mut is_counted = false;
-        self.hub.publish(channel, InFlight::default(), |encoding| {
+        self.hub.publish_at(channel, place, InFlight::default(), |encoding| {
             tells_gaps(encoding).then(|| {
                 if !std::mem::replace(&mut is_counted, true) {
                     self.metrics.gaps.get_or_create(&Reason::new("lost")).inc();
                 }
-                (Audience::Everyone, encode_gap_while_connected(encoding))
+                (Audience::Everyone, encode_gap_while_connected(position.as_ref(), encoding))
             })
         });
     }
@@ -136,12 +139,19 @@ impl Relay {
                 let content = Content::Native(Event { trace: None, ..event.clone() });
                 self.histories.append_and_publish(&event.channel, stored, position, content, publish);
             }
-            Dispatch::Signal(signal) => {
-                if let Some(revocation) = self.channels.handle_signal(&signal, stored, in_flight) {
-                    self.revoker.apply(revocation);
-                }
-            }
+            Dispatch::Signal(signal) => match self.channels.handle_signal(&signal, stored, in_flight) {
+                Some(Signal::Revoke(revocation)) => self.revoker.apply(revocation),
+                Some(Signal::Renew(renewal)) => self.renew(*renewal),
+                _ => {}
+            },
             Dispatch::Topic { topic, payload } => self.channels.handle_topic(&topic, &payload, in_flight),
+        }
+    }
+
+    /// Another node has verified a token for a stream that is on this node, or was.
+    fn renew(&self, renewal: Renewal) {
+        if let Some(connection) = self.channels.connection(renewal.connection) {
+            self.streams.renew(connection, renewal);
         }
     }
 

@@ -92,21 +92,21 @@ pub async fn run(
     refresh_keys(&authenticator, &metrics);
     let max_token_age = settings.auth.max_token_age;
     let revoker = Revoker::start(&authenticator, broker.clone(), hub.clone(), metrics.clone(), max_token_age);
-    start_relay(inbound, &native, &hub, &channels, &histories, &revoker, &metrics);
-
-    let measure = Levels::new(&hub, &broker, &channels, &metrics).measure();
     let descriptors = Descriptors::of_process();
     let context = context(&settings, &hub, &metrics, &descriptors);
-    let silent_presence = SilentPresence::new(channels.clone(), native.clone(), hub.clone(), context.clone());
+    start_relay(inbound, &native, &hub, &channels, &histories, &revoker, &context);
+
+    let measure = Levels::new(&hub, &broker, &channels, &metrics).measure();
     let service = native_service(
         &settings,
         &context,
         &native,
         &broker,
+        &hub,
+        &channels,
         &histories,
         &authenticator,
         &webhooks,
-        silent_presence,
     );
     let endpoint = NativeEndpoint::new(service.clone(), hub.clone(), &settings.auth)
         .with_presence(has_presence.then(|| Presence::new(channels.clone(), encoder.clone())));
@@ -233,7 +233,7 @@ fn start_relay(
     channels: &Arc<Channels>,
     histories: &Arc<Histories>,
     revoker: &Arc<Revoker>,
-    metrics: &Arc<Metrics>,
+    context: &EndpointContext,
 ) {
     let relay = Relay {
         native: native.clone(),
@@ -241,7 +241,8 @@ fn start_relay(
         channels: channels.clone(),
         histories: histories.clone(),
         revoker: revoker.clone(),
-        metrics: metrics.clone(),
+        streams: context.streams.clone(),
+        metrics: context.metrics.clone(),
     };
     tokio::spawn(relay.run(inbound));
 }
@@ -258,15 +259,18 @@ fn native_service(
     context: &Arc<EndpointContext>,
     native: &Arc<Native>,
     broker: &Arc<Broker>,
+    hub: &Arc<Hub>,
+    channels: &Arc<Channels>,
     histories: &Arc<Histories>,
     authenticator: &Arc<Authenticator>,
     webhooks: &ActiveWebhooks,
-    silent_presence: Arc<SilentPresence>,
 ) -> Arc<NativeService> {
+    let silent_presence = SilentPresence::new(channels.clone(), native.clone(), hub.clone(), context.clone());
     let service = Arc::new(NativeService {
         context: context.clone(),
         native: native.clone(),
         broker: broker.clone(),
+        channels: channels.clone(),
         histories: histories.clone(),
         authenticator: authenticator.clone(),
         close_on_expiry: settings.auth.close_on_expiry,

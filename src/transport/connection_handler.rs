@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::DisconnectReason;
 use crate::hub::Outbox;
+use crate::message::Renewal;
 
 /// A whole message of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,12 @@ pub trait ConnectionHandler: Send + Unpin + 'static {
     /// Handles a message. Replies go into the outbox. Returns until when the client may stay, in Unix seconds, if the message has
     /// changed that.
     fn on_message(&mut self, message: Message) -> Option<u64>;
+
+    /// A request has brought a new token for this connection, as [`Streams`](super::Streams) do. Returns until when the client may stay,
+    /// in Unix seconds, if that has changed.
+    fn on_renewal(&mut self, _: Renewal) -> Option<u64> {
+        None
+    }
 
     /// Bytes have arrived, of a message or of a control frame: the client is alive.
     fn on_activity(&mut self) {}

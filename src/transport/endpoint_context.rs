@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, Request, Response, Version};
 use super::admission::Admission;
 use super::handshake::asks_for_upgrade;
 use super::inquiries::Inquiries;
+use super::sse::Streams;
 use super::{
     ConnectionOptions, DisconnectReason, Limits, OriginPolicy, PeerAddress, Rejection, TrustedProxies,
 };
@@ -25,6 +26,8 @@ pub struct EndpointContext {
     options: ArcSwap<ConnectionOptions>,
     /// Who asks connections about themselves.
     pub inquiries: Inquiries,
+    /// Where new tokens reach the streams of server-sent events.
+    pub streams: Arc<Streams>,
     origins: ArcSwap<OriginPolicy>,
     proxies: TrustedProxies,
     /// How many connections the process has file descriptors for.
@@ -64,6 +67,7 @@ impl EndpointContext {
             metrics,
             options: ArcSwap::from_pointee(options),
             inquiries: Inquiries::default(),
+            streams: Arc::default(),
             origins: ArcSwap::from_pointee(origins),
             proxies,
             descriptors,

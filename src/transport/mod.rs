@@ -50,4 +50,4 @@ pub use request_host::{Host, check_origin, single_header};
 pub use request_rates::RequestRates;
 pub use serve::serve;
 pub use settings::{Heartbeat, Limits};
-pub use sse::stream_events;
+pub use sse::{Stream, Streams, stream_events};

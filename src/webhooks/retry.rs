@@ -32,8 +32,10 @@ pub(super) enum RetryOutcome {
 }
 
 /// Repeats a request until it is accepted or its events are too old. `hands_over`: or until the node shuts down and leaves it to others.
+///
+/// `app` and `host` name the webhook.
 pub(super) async fn retry<A>(
-    host: &str,
+    (app, host): (Option<&str>, &str),
     metrics: &Metrics,
     mut end: End,
     hands_over: impl Fn() -> bool,
@@ -57,7 +59,7 @@ where
         if hands_over() && end.borrow().is_some_and(|ending| ending.is_handed_over) {
             return RetryOutcome::HandedOver;
         }
-        tracing::info!(host, failure, retry_in = ?pause, "webhook failed, retrying");
+        tracing::info!(app, host, failure, retry_in = ?pause, "webhook failed, retrying");
         // Jitter, so that nodes that fail together do not retry together.
         let spread = pause.mul_f64(rand::random_range(0.75..1.25));
         tokio::select! {

@@ -212,13 +212,13 @@ impl Webhook {
 
     /// Delivers the current request while the lease is valid.
     async fn deliver(&self, http: &HttpClient, end: &End, lease: Lease, body: Bytes) {
-        let host = self.host();
+        let (app, host) = (self.app(), self.host());
         let traces = if self.metrics.tracer().is_on() { self.pending().traces() } else { Vec::new() };
         let attempt = || self.attempt(http, body.clone(), &traces);
         let outcome = tokio::select! {
-            outcome = retry(host, &self.metrics, end.clone(), || self.is_in_redis(), attempt) => outcome,
+            outcome = retry((app, host), &self.metrics, end.clone(), || self.is_in_redis(), attempt) => outcome,
             () = expired(self.lease.subscribe(), lease.term) => {
-                tracing::info!(host, "webhook left to the node that has the lease");
+                tracing::info!(app, host, "webhook left to the node that has the lease");
                 return;
             }
         };
@@ -230,7 +230,7 @@ impl Webhook {
         drop(pending);
         if let RetryOutcome::GivenUp(failure) = outcome {
             self.metrics.webhooks_dropped.inc_by(events as u64);
-            tracing::warn!(host, failure, events, "webhook failed for too long, events dropped");
+            tracing::warn!(app, host, failure, events, "webhook failed for too long, events dropped");
         }
         if let Some((lanes, _)) = &self.lane {
             lanes.wake_reader();

@@ -134,6 +134,24 @@ fn is_code(word: &str) -> bool {
 }
 
 #[test]
+fn the_query_for_failed_webhooks_finds_every_line_about_them() {
+    let page = read("docs/deploy.md");
+    let query = between(&page, "--grep 'webhook (", ")'");
+    let beginnings: Vec<String> = query.split('|').map(|word| format!("webhook {word}")).collect();
+    let mut found = BTreeSet::new();
+    for file in fs::read_dir(root().join("src/webhooks")).unwrap().map(|entry| entry.unwrap().path()) {
+        let Ok(source) = fs::read_to_string(&file) else { continue };
+        for text in source.split('"').filter(|text| text.starts_with("webhook ")) {
+            if text.contains("failed") || text.contains("dropped") {
+                let beginning = beginnings.iter().find(|beginning| text.starts_with(beginning.as_str()));
+                found.insert(beginning.unwrap_or_else(|| panic!("{text} is not found")).clone());
+            }
+        }
+    }
+    assert_eq!(found, beginnings.into_iter().collect(), "every word finds something");
+}
+
+#[test]
 fn native_md_has_the_codes_of_the_source_and_no_others() {
     let native = read("docs/native.md");
     for (from, to, files) in [

@@ -18,28 +18,27 @@ export interface PusherOptions extends AuthOptions {
     /** Other options of pusher-js and Echo have no effect. */
     [option: string]: unknown;
 }
-declare class Connection extends Dispatcher {
-    state: string;
-    socket_id: string | undefined;
-}
-declare class User extends Dispatcher {
+interface User {
     signin_requested: boolean;
     user_data: {
         id: string;
         [key: string]: unknown;
     } | null;
-    signinDonePromise: Promise<void> | undefined;
+    signinDonePromise?: Promise<void>;
     readonly watchlist: Dispatcher;
     /** Events for the user. */
-    channel: Channel | undefined;
+    channel?: Channel | undefined;
 }
 /** The events of all channels, as a dispatcher. */
 export declare class Pusher extends Dispatcher {
-    readonly connection: Connection;
+    readonly connection: Dispatcher & {
+        state: string;
+        socket_id?: string;
+    };
     readonly channels: {
         channels: Record<string, Channel>;
     };
-    readonly user: User;
+    readonly user: Dispatcher & User;
     readonly config: PusherOptions;
     readonly key: string;
     /** The positions of the channels. */

@@ -1,6 +1,7 @@
 // The channels of the Pusher protocol, as pusher-js has them.
 
 import { Dispatcher } from "./dispatcher.js";
+import { parsed } from "./json.js";
 import type { PusherFrame } from "./positions.js";
 import { described, type Signature } from "./pusher-auth.js";
 import type { Pusher } from "./pusher.js";
@@ -184,13 +185,6 @@ export class EncryptedChannel extends PrivateChannel {
       plain = open();
     }
     if (!plain) return void this.pusher.connection.emit("error", { type: "DecryptionError", data: { event, channel: this.name } });
-    const text = new TextDecoder().decode(plain);
-    let value: unknown = text;
-    try {
-      value = JSON.parse(text);
-    } catch {
-      // A text.
-    }
-    this.emit(event, value);
+    this.emit(event, parsed(new TextDecoder().decode(plain)));
   }
 }

@@ -2,6 +2,7 @@
 // and in order across reconnections, on channels with a history.
 
 import { Dispatcher } from "./dispatcher.js";
+import { parsed } from "./json.js";
 import { createLink, type Link, type StateDetail } from "./link.js";
 import { createPositions, type PusherFrame } from "./positions.js";
 import { askForSignature, described, type AuthOptions, type Signature } from "./pusher-auth.js";
@@ -29,18 +30,13 @@ const PONG_TIMEOUT = 10_000;
 /** How long a client without a connection is said to be connecting. */
 const UNAVAILABLE = 10_000;
 
-class Connection extends Dispatcher {
-  state = "initialized";
-  socket_id: string | undefined;
-}
-
-class User extends Dispatcher {
-  signin_requested = false;
-  user_data: { id: string; [key: string]: unknown } | null = null;
-  signinDonePromise: Promise<void> | undefined;
-  readonly watchlist = new Dispatcher();
+interface User {
+  signin_requested: boolean;
+  user_data: { id: string; [key: string]: unknown } | null;
+  signinDonePromise?: Promise<void>;
+  readonly watchlist: Dispatcher;
   /** Events for the user. */
-  channel: Channel | undefined;
+  channel?: Channel | undefined;
 }
 
 interface KeptSignature {
@@ -52,13 +48,17 @@ interface KeptSignature {
 
 /** A session of its own keeps the `socket_id`, and with it signatures and presence, across reconnections. */
 const randomToken = () =>
-  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => (byte + 256).toString(16).slice(1)).join("");
+  crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 /** The events of all channels, as a dispatcher. */
 export class Pusher extends Dispatcher {
-  readonly connection = new Connection();
+  readonly connection: Dispatcher & { state: string; socket_id?: string } = Object.assign(new Dispatcher(), { state: "initialized" });
   readonly channels: { channels: Record<string, Channel> } = { channels: {} };
-  readonly user = new User();
+  readonly user: Dispatcher & User = Object.assign(new Dispatcher(), {
+    signin_requested: false,
+    user_data: null,
+    watchlist: new Dispatcher(),
+  });
   readonly config: PusherOptions;
   readonly key: string;
   /** The positions of the channels. */
@@ -224,9 +224,10 @@ export class Pusher extends Dispatcher {
 
   private _receive(text: string): void {
     this._awaitActivity();
-    const { data: encoded, ...rest } = JSON.parse(text) as PusherFrame;
-    const frame: PusherFrame = { ...rest, data: parsed(encoded) };
-    const { event, data } = frame;
+    const frame = JSON.parse(text) as PusherFrame;
+    const { event } = frame;
+    // JSON in a text, or a text.
+    const data = (frame.data = parsed(frame.data));
     if (event === "pusher:connection_established") {
       if (this.connection.socket_id !== data.socket_id) this._signatures.clear();
       this.connection.socket_id = data.socket_id;
@@ -292,16 +293,6 @@ export class Pusher extends Dispatcher {
     user.channel.bind_global((event, data) => event.startsWith("pusher:") || user.emit(event, data));
     this._signedIn();
     void user.channel.subscribe();
-  }
-}
-
-/** The server's `data` is JSON in a text, or a text. */
-function parsed(data: unknown): any {
-  if (typeof data !== "string") return data;
-  try {
-    return JSON.parse(data);
-  } catch {
-    return data;
   }
 }
 

@@ -130,9 +130,9 @@ function openStream(address: string, { opened, heard, ended }: Events, refused: 
   const target = new URL(url);
   target.searchParams.delete("since");
   const reading = new AbortController();
+  /** The first one is on its way. */
   const waiting: string[] = [];
-  let isOver = false, isSending = false;
-  let heardAt = Date.now();
+  let isOver = false;
   // How long the server may be silent: it says so.
   let silence = 30_000 + LATE;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -157,7 +157,6 @@ function openStream(address: string, { opened, heard, ended }: Events, refused: 
   }
 
   function alive() {
-    heardAt = Date.now();
     clearTimeout(timer);
     timer = setTimeout(() => end(LOST, "no heartbeat"), silence);
   }
@@ -184,10 +183,12 @@ function openStream(address: string, { opened, heard, ended }: Events, refused: 
           const seconds = Number(/^heartbeat (\d+)/.exec(text)?.[1]);
           if (seconds) silence = seconds * 1_000 + LATE;
         } else if (!field) {
-          if (name === "close") {
-            const { code, reason } = JSON.parse(data.join("\n")) as { code: number; reason: string };
-            end(code, reason);
-          } else if (data.length) heard(data.join("\n"));
+          const text = data.join("\n");
+          if (name) {
+            const { id, code, reason } = JSON.parse(text) as { id?: string; code: number; reason: string };
+            if (name === "connection") target.searchParams.set(name, id!);
+            else if (name === "close") end(code, reason);
+          } else if (text) heard(text);
           name = "";
           data = [];
         }
@@ -195,15 +196,14 @@ function openStream(address: string, { opened, heard, ended }: Events, refused: 
     }
   }
 
-  /** One after another, because requests overtake each other. */
-  async function write() {
-    isSending = true;
-    while (!isOver && waiting.length) {
+  /** Whether it was answered, and the stream goes on. */
+  async function post(body: string) {
+    while (!isOver) {
       const response = await fetch(target, {
         method: "POST",
         headers: { ...headers, "Content-Type": "application/json" },
         credentials: "omit",
-        body: waiting[0]!,
+        body,
       });
       if (response.status === 429) {
         // It was not sent.
@@ -211,12 +211,18 @@ function openStream(address: string, { opened, heard, ended }: Events, refused: 
         continue;
       }
       const text = await response.clone().text();
-      if (isOver) return;
-      if (!text.startsWith('{"type":"sended"')) return refuse(response);
-      waiting.shift();
-      heard(text);
+      if (isOver) break;
+      // A good token, which the stream itself answers.
+      if (response.status === 202) headers.Authorization = `Bearer ${(JSON.parse(body) as { token: string }).token}`;
+      else if (text.startsWith('{"type"')) heard(text);
+      else return refuse(response);
+      return true;
     }
-    isSending = false;
+  }
+
+  /** One after another, because requests overtake each other. */
+  async function write() {
+    while (waiting.length && (await post(waiting[0]!))) waiting.shift();
   }
 
   const lost = (error: unknown) => end(LOST, `${error}`);
@@ -224,15 +230,9 @@ function openStream(address: string, { opened, heard, ended }: Events, refused: 
   read().catch(lost);
   return {
     send(text) {
-      if ((JSON.parse(text) as { type?: string }).type !== "auth") {
-        waiting.push(text);
-        if (!isSending) write().catch(lost);
-      } else if (Date.now() - heardAt > silence) {
-        end(LOST, "no heartbeat");
-      } else {
-        // A stream keeps its token. When that expires, the client comes back with another one.
-        queueMicrotask(() => isOver || heard('{"type":"auth","ok":true}'));
-      }
+      // A new token waits for no message.
+      if ((JSON.parse(text) as { type?: string }).type === "auth") post(text).catch(lost);
+      else if (waiting.push(text) === 1) write().catch(lost);
     },
     close: stop,
   };

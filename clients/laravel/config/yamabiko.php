@@ -14,7 +14,8 @@ return [
 
     /*
      * The server's HTTP API. The operators' port needs no key on a loopback address. Elsewhere, and on the public port
-     * (api.public_path), use a key with the scopes "publish", "disconnect", "revoke" and "reload".
+     * (api.public_path), use a key with the scopes "publish", "disconnect", "revoke" and "reload", and "read" for
+     * the card of Laravel Pulse.
      */
     'http' => [
         'url' => env('YAMABIKO_API_URL', 'http://127.0.0.1:8081'),

@@ -12,6 +12,8 @@ use Illuminate\Foundation\DevCommands;
 use Illuminate\Routing\Route;
 use Illuminate\Routing\Router;
 use Illuminate\Support\ServiceProvider;
+use Laravel\Pulse\Livewire\Card;
+use Livewire\LivewireManager;
 use Yamabiko\Laravel\Broadcasting\BroadcasterFactory;
 use Yamabiko\Laravel\Console\HealthCommand;
 use Yamabiko\Laravel\Console\InstallCommand;
@@ -24,6 +26,7 @@ use Yamabiko\Laravel\Http\TokenController;
 use Yamabiko\Laravel\Http\VerifySignature;
 use Yamabiko\Laravel\Http\WebhookController;
 use Yamabiko\Laravel\Publishing\PublisherFactory;
+use Yamabiko\Laravel\Pulse\NodesCard;
 use Yamabiko\Laravel\Tokens\ChannelRules;
 use Yamabiko\Laravel\Tokens\TokenIssuer;
 use Yamabiko\Laravel\Users\UserResolver;
@@ -59,6 +62,7 @@ class YamabikoServiceProvider extends ServiceProvider
         $this->callAfterResolving('blade.compiler', ConnectionDirective::register(...));
         $this->loadViewsFrom(__DIR__.'/../resources/views', 'yamabiko');
         self::addRoutes();
+        $this->addCard();
         if ($this->app->runningInConsole()) {
             $this->commands([HealthCommand::class, InstallCommand::class, ReloadCommand::class, StartCommand::class, WorkCommand::class]);
             $this->joinLaravel();
@@ -98,6 +102,14 @@ class YamabikoServiceProvider extends ServiceProvider
         $config = $this->app->make('config');
         if ($config instanceof Repository && ! $config->has('broadcasting.connections.yamabiko')) {
             $config->set('broadcasting.connections.yamabiko', ['driver' => 'yamabiko']);
+        }
+    }
+
+    /** The card for Laravel Pulse, where that is installed. */
+    private function addCard(): void
+    {
+        if (class_exists(Card::class)) {
+            $this->callAfterResolving('livewire', fn (LivewireManager $livewire) => $livewire->component('yamabiko.nodes', NodesCard::class));
         }
     }
 

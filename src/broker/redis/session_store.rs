@@ -4,14 +4,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::session_writer::{CLAIMED_AT, QUEUE, SessionChange, SessionCommand, SessionFields, SessionWriter};
+use super::session_writer::{
+    CLAIMED_AT, QUEUE, SessionChange, SessionClaim, SessionCommand, SessionFields, SessionWriter,
+};
 use super::url::RedisUrl;
 use crate::broker::StoreError;
 
-/// How long Redis may take to find a session. A page waits for it.
+/// How long Redis may take to find or claim a session. A page waits for it.
 const FIND_WITHIN: Duration = Duration::from_secs(1);
 
-/// The sessions of pages in Redis, where another node finds them. Writing never waits.
+/// The sessions of pages in Redis, where another node finds them. Writing never waits, except for a claim.
 ///
 /// Whoever writes says when it has claimed the session, in milliseconds of Unix time. What another node has claimed later stays as it is:
 /// what could not be written during an outage is written after it, when it may be outdated.
@@ -40,10 +42,27 @@ impl SessionStore {
         Self { base, commands }
     }
 
+    /// Claims a session, and writes it in place of what is there. Returns whether the caller has it now: `false` if another node has
+    /// claimed it later than `after`. Where Redis denies the keys, everybody has it.
+    pub async fn claim(
+        &self,
+        session: &str,
+        claimed_at: u64,
+        after: u64,
+        fields: SessionFields,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let (reply, claimed) = oneshot::channel();
+        let (key, session) = (self.session(session), replacement(fields, ttl));
+        self.send(SessionCommand::Claim(SessionClaim { key, claimed_at, after, session }, reply));
+        // Without a reply, it is unknown whether it has been written.
+        let claimed = timeout(FIND_WITHIN, claimed).await.map_err(|_| StoreError::Unreachable)?;
+        claimed.map_err(|_| StoreError::Unreachable)
+    }
+
     /// Writes a session, in place of what is there.
     pub fn write(&self, session: &str, claimed_at: u64, fields: SessionFields, ttl: Duration) {
-        let fields = fields.into_iter().map(|(field, value)| (field, Some(value))).collect();
-        self.change(session, claimed_at, SessionChange::Replace(fields, ttl));
+        self.change(session, claimed_at, replacement(fields, ttl));
     }
 
     /// Changes one field of a session.
@@ -72,14 +91,6 @@ impl SessionStore {
         Ok((!fields.is_empty()).then_some(fields))
     }
 
-    /// When a session was last claimed. `None`: there is none, or Redis denies the keys.
-    pub async fn claimed_at(&self, session: &str) -> Result<Option<u64>, StoreError> {
-        let (reply, read) = oneshot::channel();
-        self.send(SessionCommand::ReadClaim(self.session(session), reply));
-        let claimed_at = timeout(FIND_WITHIN, read).await.map_err(|_| StoreError::Unreachable)?;
-        claimed_at.map_err(|_| StoreError::Unreachable)
-    }
-
     /// Tells the other nodes that this one is alive. `ttl` is how long that is remembered.
     pub fn write_sign_of_life(&self, node: &str, text: &str, ttl: Duration) {
         self.send(SessionCommand::WriteSign(self.node(node), Some((text.to_owned(), ttl))));
@@ -90,11 +101,13 @@ impl SessionStore {
     }
 
     /// The last sign of life of a node, which it has written with this `ttl`.
-    pub async fn sign_of_life(&self, node: &str, ttl: Duration) -> Option<SignOfLife> {
+    pub async fn sign_of_life(&self, node: &str, ttl: Duration) -> Result<Option<SignOfLife>, StoreError> {
         let (reply, read) = oneshot::channel();
         self.send(SessionCommand::ReadSign(self.node(node), reply));
-        let (text, left) = timeout(FIND_WITHIN, read).await.ok()?.ok()??;
-        Some(SignOfLife { text, age: ttl.saturating_sub(Duration::from_millis(left)) })
+        let sign = timeout(FIND_WITHIN, read).await.map_err(|_| StoreError::Unreachable)?;
+        let sign = sign.map_err(|_| StoreError::Unreachable)?;
+        let age = |left| ttl.saturating_sub(Duration::from_millis(left));
+        Ok(sign.map(|(text, left)| SignOfLife { text, age: age(left) }))
     }
 
     /// Waits until everything that was written before has been sent, or `limit` has passed.
@@ -121,4 +134,8 @@ impl SessionStore {
     fn node(&self, node: &str) -> String {
         format!("{}node:{node}", self.base)
     }
+}
+
+fn replacement(fields: SessionFields, ttl: Duration) -> SessionChange {
+    SessionChange::Replace(fields.into_iter().map(|(field, value)| (field, Some(value))).collect(), ttl)
 }

@@ -20,7 +20,7 @@ const BATCH: usize = 1024;
 /// How long the connection is kept while nothing is written.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// How long after a failed attempt the next one is made. Until then, nothing is written or found.
+/// How long after a failed attempt the next one is made. Until then, nothing is written, found or claimed.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The fields of a session.
@@ -31,21 +31,21 @@ pub(super) const CLAIMED_AT: &str = "claimed_at";
 
 /// Changes a session, unless another node has claimed it later.
 ///
-/// KEYS: the session. ARGV: when the writer claimed it, what to do, how long the session lives in milliseconds, then fields, each
-/// followed by `=` and its value, or `-` to remove it.
+/// KEYS: the session. ARGV: when the writer claimed it, the latest claim of another node that the writer knows of, what to do, how long
+/// the session lives in milliseconds, then fields, each followed by `=` and its value, or `-` to remove it.
 const SCRIPT: &str = "\
 local claimed_at = redis.call('HGET', KEYS[1], 'claimed_at')
-if claimed_at and tonumber(claimed_at) > tonumber(ARGV[1]) then return 0 end
-if ARGV[2] ~= 'update' then redis.call('DEL', KEYS[1]) elseif not claimed_at then return 0 end
-if ARGV[2] == 'remove' then return 1 end
-for i = 4, #ARGV, 2 do
+if claimed_at and claimed_at ~= ARGV[1] and tonumber(claimed_at) > tonumber(ARGV[2]) then return 0 end
+if ARGV[3] ~= 'update' then redis.call('DEL', KEYS[1]) elseif not claimed_at then return 0 end
+if ARGV[3] == 'remove' then return 1 end
+for i = 5, #ARGV, 2 do
   if ARGV[i + 1] == '-' then
     redis.call('HDEL', KEYS[1], ARGV[i])
   else
     redis.call('HSET', KEYS[1], ARGV[i], string.sub(ARGV[i + 1], 2))
   end
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1";
 
 /// The fields to change; `None` removes a field.
@@ -65,16 +65,26 @@ pub(super) enum SessionCommand {
     /// `None`: the node leaves.
     WriteSign(String, Option<(String, Duration)>),
     Find(String, oneshot::Sender<SessionFields>),
-    ReadClaim(String, oneshot::Sender<Option<u64>>),
+    Claim(SessionClaim, oneshot::Sender<bool>),
     /// The text, and how long it is still remembered, in milliseconds.
     ReadSign(String, oneshot::Sender<Option<(String, u64)>>),
+}
+
+/// A node takes a session, or begins it.
+#[derive(Debug)]
+pub(super) struct SessionClaim {
+    pub(super) key: String,
+    pub(super) claimed_at: u64,
+    /// The claim that the node has read. It fails if there is a later one.
+    pub(super) after: u64,
+    pub(super) session: SessionChange,
 }
 
 /// Sends the commands over a connection of its own.
 pub(super) struct SessionWriter {
     url: RedisUrl,
     limit: Duration,
-    /// When the connection last failed.
+    /// When the last attempt failed.
     failed: Option<Instant>,
     /// What could not be written yet. Repeating it does no harm.
     unwritten: Vec<SessionCommand>,
@@ -111,17 +121,23 @@ impl SessionWriter {
     }
 
     async fn send(&mut self, batch: Vec<SessionCommand>, connection: &mut Option<OpenSessions>) {
-        let was_open = connection.is_some();
-        let mut sent = self.try_send(&batch, connection).await;
-        if sent.is_err() && was_open {
-            // The connection may have been lost while it was idle. All commands may be sent twice.
-            sent = self.try_send(&batch, connection).await;
-        }
+        let failed_lately = self.failed.is_some_and(|failed| failed.elapsed() < RETRY_AFTER);
+        let sent = if connection.is_none() && failed_lately {
+            // This is no attempt: if it put off the next one, nothing would be written while commands keep coming.
+            Err(ConnectionError::Closed)
+        } else {
+            let was_open = connection.is_some();
+            let mut sent = self.try_send(&batch, connection).await;
+            if sent.is_err() && was_open {
+                // The connection may have been lost while it was idle. All commands may be sent twice.
+                sent = self.try_send(&batch, connection).await;
+            }
+            sent.inspect_err(|_| self.failed = Some(Instant::now()))
+        };
         let mut replies = match sent {
             Ok(replies) => replies.into_iter(),
             Err(error) => {
                 tracing::debug!(%error, "cannot keep sessions in Redis");
-                self.failed = Some(Instant::now());
                 self.unwritten = batch.into_iter().filter(SessionCommand::is_write).collect();
                 let excess = self.unwritten.len().saturating_sub(QUEUE);
                 self.unwritten.drain(..excess);
@@ -138,9 +154,10 @@ impl SessionWriter {
                     Value::ServerError(error) if !is_denial(&error) => drop(found),
                     reply => drop(found.send(fields(reply).unwrap_or_default())),
                 },
-                SessionCommand::ReadClaim(_, read) => match reply {
-                    Value::ServerError(error) if !is_denial(&error) => drop(read),
-                    reply => drop(read.send(text(reply).and_then(|text| text.parse().ok()))),
+                SessionCommand::Claim(_, claimed) => match reply {
+                    // It is unknown whether the node has it.
+                    Value::ServerError(error) if !is_denial(&error) => drop(claimed),
+                    reply => drop(claimed.send(reply != Value::Int(0))),
                 },
                 SessionCommand::ReadSign(_, read) => {
                     let left = match replies.next() {
@@ -161,9 +178,6 @@ impl SessionWriter {
     ) -> Result<Vec<Value>, ConnectionError> {
         let mut open = match connection.take() {
             Some(open) => open,
-            None if self.failed.is_some_and(|failed| failed.elapsed() < RETRY_AFTER) => {
-                return Err(ConnectionError::Closed);
-            }
             None => self.open().await?,
         };
         let commands: Vec<Cmd> =
@@ -232,17 +246,19 @@ impl SessionCommand {
 
     fn encode(&self, sha: Option<&[u8]>) -> Vec<Cmd> {
         let command = match self {
-            Self::Change(key, claimed_at, change) => match sha {
-                Some(sha) => change.encode(sha, key, *claimed_at),
-                // Denied. A command that is never denied keeps the replies in order.
-                None => cmd("PING"),
-            },
+            // Denied. A command that is never denied keeps the replies in order.
+            Self::Change(..) | Self::Claim(..) if sha.is_none() => cmd("PING"),
+            Self::Change(key, claimed_at, change) => {
+                change.encode(sha.unwrap_or_default(), key, *claimed_at, *claimed_at)
+            }
+            Self::Claim(SessionClaim { key, claimed_at, after, session }, _) => {
+                session.encode(sha.unwrap_or_default(), key, *claimed_at, *after)
+            }
             Self::WriteSign(key, Some((text, ttl))) => {
                 cmd("SET").arg(key).arg(text).arg("PX").arg(milliseconds(*ttl)).take()
             }
             Self::WriteSign(key, None) => cmd("DEL").arg(key).take(),
             Self::Find(key, _) => cmd("HGETALL").arg(key).take(),
-            Self::ReadClaim(key, _) => cmd("HGET").arg(key).arg(CLAIMED_AT).take(),
             Self::ReadSign(key, _) => {
                 return vec![cmd("GET").arg(key).take(), cmd("PTTL").arg(key).take()];
             }
@@ -252,14 +268,14 @@ impl SessionCommand {
 }
 
 impl SessionChange {
-    fn encode(&self, sha: &[u8], key: &str, claimed_at: u64) -> Cmd {
+    fn encode(&self, sha: &[u8], key: &str, claimed_at: u64, after: u64) -> Cmd {
         let (what, fields, ttl) = match self {
             Self::Replace(fields, ttl) => ("replace", &fields[..], *ttl),
             Self::Update(fields, ttl) => ("update", &fields[..], *ttl),
             Self::Remove => ("remove", &[][..], Duration::ZERO),
         };
         let mut command = cmd("EVALSHA");
-        command.arg(sha).arg(1).arg(key).arg(claimed_at).arg(what).arg(milliseconds(ttl));
+        command.arg(sha).arg(1).arg(key).arg(claimed_at).arg(after).arg(what).arg(milliseconds(ttl));
         for (field, value) in fields {
             command.arg(field).arg(value.as_ref().map_or("-".to_owned(), |value| format!("={value}")));
         }

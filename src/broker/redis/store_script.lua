@@ -38,7 +38,8 @@ local resets = 0
 local function failed(reply)
   local err = type(reply) == 'table' and reply.err
   if err then
-    code = code or string.match(err, '^%-?(%S*)')
+    -- Redis before version 7 puts the place in the script before the error.
+    code = code or string.match(string.gsub(err, '^@user_script: ?%d+: ', ''), '^%-?(%S*)')
   end
   return err
 end

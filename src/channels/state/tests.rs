@@ -24,7 +24,7 @@ impl Dialect for TestDialect {
         self.encode(notice)
     }
 
-    fn gap(&self, _: &ChannelName, _: Encoding) -> Option<Frame> {
+    fn gap(&self, _: &ChannelName, _: Option<&str>, _: Encoding) -> Option<Frame> {
         None
     }
 

@@ -78,3 +78,35 @@ fn no_problem_shows_a_secret() {
     let debug = format!("{config:?}");
     assert!(!debug.contains("hunter2"), "{debug}");
 }
+
+#[test]
+fn the_placeholder_of_an_example_is_refused_wherever_a_secret_stands() {
+    let text = r#"
+        [[auth.keys]]
+        algorithm = "HS256"
+        secret = "change-me-to-the-output-of-openssl-rand-hex-32"
+        [events]
+        secret = "CHANGE_ME to the output of openssl rand -hex 32"
+        [[api.keys]]
+        name = "laravel"
+        secret = "ChangeMe-1234567890-1234567890-1234567890"
+        scopes = ["read"]
+    "#;
+    let variables = [
+        ("APP_WS_JWT_SECRET", "change-me-to-the-output-of-openssl-rand-hex-32"),
+        ("PUSHER_APP_ID", "1"),
+        ("PUSHER_APP_KEY", "key"),
+        ("PUSHER_APP_SECRET", "change-me-to-the-output-of-openssl-rand-hex-20"),
+    ];
+    let found = problems(text, &variables);
+    let at = ["auth.secret", "events.secret", "auth.keys[0].secret", "apps[0].secret", "api.keys[0].secret"];
+    assert_eq!(found.len(), at.len(), "{found:#?}");
+    for (problem, at) in found.iter().zip(at) {
+        assert!(problem.starts_with(&format!("{at}: is the placeholder of an example")), "{problem}");
+        assert!(problem.contains("`openssl rand -hex 32`"), "{problem}");
+        assert!(!problem.to_lowercase().contains("change"), "{problem}");
+    }
+    assert!(found[0].ends_with("(from APP_WS_JWT_SECRET)"), "{}", found[0]);
+    // Only the beginning tells: a secret of random letters may contain the word.
+    with("", &[("APP_WS_JWT_SECRET", "x-change-me-1234567890-1234567890-1234567890")]).unwrap();
+}

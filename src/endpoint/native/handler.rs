@@ -2,13 +2,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::renewal::renew;
+use super::renewal::{accept, renew};
 use super::reply::{Reply, acknowledge};
 use super::service::NativeService;
 use super::tail::tail_event;
-use crate::hub::{Connection, Outbox};
-use crate::message::Sender;
-use crate::message::{ChannelName, Event};
+use crate::hub::{Connection, ConnectionId, Outbox};
+use crate::message::{ChannelName, Event, Renewal, Sender};
 use crate::protocol::native::{MessageRef, RejectReason, RenewalRequest, close};
 use crate::telemetry::{TailEvent, TailKind, logged};
 use crate::transport::{Admitted, ConnectionHandler, ConnectionInfo, DisconnectReason, Message};
@@ -75,6 +74,10 @@ impl NativeHandler {
         });
     }
 
+    pub(super) fn id(&self) -> ConnectionId {
+        self.connection.id()
+    }
+
     fn channel(&self) -> Option<&ChannelName> {
         self.connection.channels().first()
     }
@@ -107,6 +110,10 @@ impl ConnectionHandler for NativeHandler {
             }
         }
         None
+    }
+
+    fn on_renewal(&mut self, renewal: Renewal) -> Option<u64> {
+        accept(&self.service, &self.connection, &mut self.sender, renewal)
     }
 
     fn answer_inquiries(&self) {

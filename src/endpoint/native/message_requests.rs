@@ -7,12 +7,15 @@ use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::endpoint::parameter;
+use super::renewal::renew_stream;
 use super::reply::{Answer, count, count_refused};
 use super::service::NativeService;
 use crate::auth::Identity;
-use crate::message::{ChannelName, Sender, UserId};
+use crate::message::{ChannelName, Event, Sender, SocketId, UserId};
 use crate::protocol::native::{
-    Acknowledgement, MessageRef, REFUSED, RejectReason, acknowledgement_text, refused_text,
+    Acknowledgement, MessageRef, REFUSED, RejectReason, RenewalError, RenewalRequest, acknowledgement_text,
+    refused_text, renewal_text,
 };
 use crate::telemetry::{Metrics, Reason, TailEvent, TailKind, logged};
 use crate::transport::{BodyError, Rejection, RequestBody, RequestRates};
@@ -50,6 +53,7 @@ impl MessageRequests {
         identity: Result<Identity, Rejection>,
         request: Request<Body>,
     ) -> Response<Body> {
+        let connection = parameter(request.uri().query(), "connection").and_then(|id| id.parse().ok());
         let mut body = RequestBody::new(request.into_body());
         let metrics = &self.service.context.metrics;
         let Identity { id, name, channel, .. } = match identity {
@@ -63,7 +67,7 @@ impl MessageRequests {
         };
         let sender = Sender { name, id };
         match self.read(&channel, &sender, &mut body).await {
-            Ok(message) => self.publish(&channel, &sender, message).await,
+            Ok(message) => self.handle(&channel, &sender, connection, message).await,
             Err((reason, wait)) => {
                 tracing::info!(
                     user = logged(sender.id.form()),
@@ -103,8 +107,32 @@ impl MessageRequests {
         })
     }
 
-    async fn publish(&self, channel: &ChannelName, sender: &Sender, message: Bytes) -> Response<Body> {
+    /// `connection`: of the stream for which a new token is meant.
+    async fn handle(
+        &self,
+        channel: &ChannelName,
+        sender: &Sender,
+        connection: Option<SocketId>,
+        message: Bytes,
+    ) -> Response<Body> {
         let (message_ref, event) = self.service.receive(channel, sender, &message);
+        if matches!(event, Err(RejectReason::InvalidMessage))
+            && let Some(request) = RenewalRequest::decode(&message)
+        {
+            let renewed = renew_stream(&self.service, channel, sender, connection, &request).await;
+            return renewal_response(renewed);
+        }
+        self.publish(channel, sender, message_ref, event, message.len()).await
+    }
+
+    async fn publish(
+        &self,
+        channel: &ChannelName,
+        sender: &Sender,
+        message_ref: Option<MessageRef>,
+        event: Result<Event, RejectReason>,
+        bytes: usize,
+    ) -> Response<Body> {
         let (to, response) = oneshot::channel();
         let answer = RequestAnswer {
             to,
@@ -116,7 +144,7 @@ impl MessageRequests {
         match (event, self.service.gate(channel)) {
             (Err(reason), _) => answer.acknowledge(Err(reason)),
             (Ok(event), None) => self.service.publish(event, answer),
-            (Ok(event), Some(gate)) => match gate.enter(message.len()) {
+            (Ok(event), Some(gate)) => match gate.enter(bytes) {
                 None => answer.acknowledge(Err(RejectReason::Unavailable)),
                 Some(room) => {
                     let service = self.service.clone();
@@ -181,6 +209,18 @@ fn tell_refused(
 fn acknowledged(acknowledgement: Acknowledgement, message_ref: Option<&MessageRef>) -> Response<Body> {
     let status = acknowledgement.map_or_else(status, |()| StatusCode::OK);
     response(status, acknowledgement_text(acknowledgement, message_ref))
+}
+
+/// The stream itself answers a token that has been passed on to it.
+fn renewal_response(renewed: Result<(), RenewalError>) -> Response<Body> {
+    let status = match renewed {
+        Ok(()) => return response(StatusCode::ACCEPTED, Vec::new()),
+        Err(RenewalError::Token(_)) => StatusCode::UNAUTHORIZED,
+        Err(RenewalError::OtherIdentity) => StatusCode::FORBIDDEN,
+        Err(RenewalError::UnknownConnection) => StatusCode::NOT_FOUND,
+        Err(RenewalError::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    response(status, renewal_text(renewed).into())
 }
 
 fn response(status: StatusCode, text: Vec<u8>) -> Response<Body> {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::handler::NativeHandler;
 use super::presence::Membership;
 use crate::hub::Outbox;
+use crate::message::Renewal;
 use crate::transport::{ConnectionHandler, DisconnectReason, Message};
 
 /// A client of the native protocol on a channel whose clients see each other. A type of its own, so that the connections on other
@@ -29,6 +30,10 @@ impl ConnectionHandler for PresenceHandler {
 
     fn on_message(&mut self, message: Message) -> Option<u64> {
         self.0.handler.on_message(message)
+    }
+
+    fn on_renewal(&mut self, renewal: Renewal) -> Option<u64> {
+        self.0.handler.on_renewal(renewal)
     }
 
     fn on_closing(&mut self, _: DisconnectReason) {

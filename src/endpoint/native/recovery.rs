@@ -102,7 +102,8 @@ impl Recovery {
                 Some(id) => encode_up_to_date(&id, encoding),
                 None => encode_gap(None::<&Since>, encoding),
             };
-            return returning.open(&answer);
+            let (_, end) = self.histories.after_gap(channel, returning.position, None);
+            return returning.open(&answer, end);
         }
         let Ok(since) = since.parse() else { return self.tell_gap(returning, None, GapReason::Unreadable) };
         match self.histories.missed(channel, since) {
@@ -135,8 +136,8 @@ impl Recovery {
             loop {
                 match timeout(READ_TIMEOUT, recovery.read_missed(&returning, since)).await {
                     Ok(Some(missed)) => break recovery.replay(returning, since, missed),
+                    Ok(None) | Err(_) if outbox.ending().is_some() => break,
                     Ok(None) => break recovery.tell_gap(returning, Some(since), GapReason::NotKept),
-                    Err(_) if outbox.ending().is_some() => break,
                     Err(_) if has_caught_up => {
                         break recovery.tell_gap(returning, Some(since), GapReason::Timeout);
                     }
@@ -174,7 +175,7 @@ impl Recovery {
     }
 
     /// `since` is how far the client says it has read.
-    fn tell_gap(&self, mut returning: Returning, since: Option<Since>, reason: GapReason) {
+    fn tell_gap(&self, returning: Returning, since: Option<Since>, reason: GapReason) {
         self.metrics.gaps.get_or_create(&Reason::new(reason.label())).inc();
         tracing::info!(
             connection = returning.handle.id(),
@@ -183,17 +184,10 @@ impl Recovery {
             reason = reason.label(),
             "gap: the client may have missed messages"
         );
-        let mut end = None;
-        if let (Some(Since::Position(read)), Some(Since::Position(joined))) = (since, returning.position)
-            && let Some(Since::Position(current)) = self.histories.position(&returning.channel)
-            && joined.is_covered_by(read)
-            && read.is_covered_by(current)
-        {
-            // What it has read elsewhere may be held here.
-            (returning.position, end) = (since, Some(read));
-        }
-        let answer = encode_gap(returning.position.as_ref(), returning.encoding());
-        returning.open_after(&answer, end);
+        // What it has read elsewhere may be held here.
+        let (position, end) = self.histories.after_gap(&returning.channel, returning.position, since);
+        let answer = encode_gap(position.as_ref(), returning.encoding());
+        returning.open(&answer, end);
     }
 
     /// The frame of a message, if it is for this user.
@@ -230,12 +224,8 @@ impl Returning {
         self.handle.outbox().format().encoding
     }
 
-    fn open(self, answer: &Frame) {
-        self.open_after(answer, None);
-    }
-
     /// Delivers what comes after `end`.
-    fn open_after(self, answer: &Frame, end: Option<Position>) {
+    fn open(self, answer: &Frame, end: Option<Position>) {
         self.handle.push(answer);
         self.handle.open(&self.channel, Replay { frames: Vec::new(), end });
         if let Some(presence) = self.presence {

@@ -8,7 +8,7 @@ use super::reply::Answer;
 use super::silent_presence::SilentPresence;
 use crate::auth::Authenticator;
 use crate::broker::{Broker, PublishError};
-use crate::channels::Histories;
+use crate::channels::{Channels, Histories};
 use crate::message::{ChannelName, Event, Position, Publication, Sender};
 use crate::protocol::native::{ChannelsSettings, MessageRef, Native, RejectReason};
 use crate::telemetry::{Span, SpanKind};
@@ -21,6 +21,7 @@ pub struct NativeService {
     pub context: Arc<EndpointContext>,
     pub native: Arc<Native>,
     pub broker: Arc<Broker>,
+    pub channels: Arc<Channels>,
     pub histories: Arc<Histories>,
     pub authenticator: Arc<Authenticator>,
     pub close_on_expiry: bool,

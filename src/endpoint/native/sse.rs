@@ -14,7 +14,7 @@ use crate::hub::WireFormat;
 use crate::message::{Close, Encoding, Frame};
 use crate::protocol::native::{SSE, SSE_WITH_GAPS, close};
 use crate::telemetry::Protocol;
-use crate::transport::{Rejection, allow_origin, preflight, stream_events};
+use crate::transport::{ConnectionHandler as _, Rejection, allow_origin, preflight, stream_events};
 
 static FORMATS: Formats = Formats { plain: format(SSE), with_gaps: format(SSE_WITH_GAPS) };
 
@@ -66,9 +66,13 @@ impl NativeEndpoint {
         let since = last.map(Into::into).or_else(|| parameter(request.uri().query(), "since"));
         let Arrival { handler, membership, options, expires_at } =
             self.enter(identity, since.as_deref(), client, &FORMATS);
+        let (id, context) = (handler.id(), &self.service.context);
+        let stream = context.streams.enter(id, self.service.channels.socket_id(id), handler.outbox());
         Ok(match membership {
-            None => stream_events(handler, options, expires_at),
-            Some(membership) => stream_events(PresenceHandler::new(handler, membership), options, expires_at),
+            None => stream_events(handler, options, expires_at, stream),
+            Some(membership) => {
+                stream_events(PresenceHandler::new(handler, membership), options, expires_at, stream)
+            }
         })
     }
 

@@ -194,8 +194,7 @@ impl PusherConnection {
     fn subscribe(self: &Arc<Self>, inner: &mut Inner, subscribe: Subscribe) {
         let Subscribe { channel, member, ticket, since } = subscribe;
         if let Some(since) = since {
-            let now = self.channels().clock();
-            let new = || Box::new(Recovery::new(None, None, now));
+            let new = || Box::new(Recovery::without_session());
             inner.recovery.get_or_insert_with(new).want(channel.name(), parse_since(&since));
         }
         let Some(member) = member else {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use crate::broker::StoreState;
 use crate::message::SocketId;
 use crate::protocol::pusher::Channel;
+use crate::unix_time::unix_milliseconds;
 
 /// A session without a connection.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ pub(super) struct KeptSession {
     pub(super) claimed_at: u64,
     /// When it ends, in milliseconds of the hub's clock.
     pub(super) until: u64,
-    /// Its node ended without a word, and may not have written its latest channels.
+    /// Its node could not be asked while the client was connected there, and may not have written its latest channels.
     pub(super) may_lack_channels: bool,
 }
 
@@ -38,6 +39,12 @@ impl KeptSession {
         claimed_at: u64,
     ) -> Self {
         Self { app, socket_id, channels, is_signed_in, claimed_at, until: 0, may_lack_channels: false }
+    }
+
+    /// When a connection claims this session, or one that begins, in milliseconds of Unix time.
+    pub(super) fn next_claim(session: Option<&Self>) -> u64 {
+        // Clocks of nodes differ.
+        unix_milliseconds().max(session.map_or(0, |session| session.claimed_at.saturating_add(1)))
     }
 
     /// Whether there is anything to resume.

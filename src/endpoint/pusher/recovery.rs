@@ -6,7 +6,6 @@ use crate::history::Since;
 use crate::hub::ReadProof;
 use crate::message::{ChannelName, Frame};
 use crate::protocol::pusher::SessionKey;
-use crate::unix_time::unix_milliseconds;
 
 /// What a connection with a session token has to remember so that a later one can resume its session.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ pub(super) struct Recovery {
     lacks_channels_until: u64,
     /// The positions that the client has sent with pending subscriptions. `None`: an unreadable one.
     wanted: Vec<(ChannelName, Option<Since>)>,
-    /// When the session is written again for other nodes, in milliseconds of the hub's clock. `u64::MAX`: it has not been written.
+    /// When the session is written again for other nodes, in milliseconds of the hub's clock. `u64::MAX`: there are none.
     write_at: u64,
     /// Waits for the answer to a [challenge](Recovery::challenge).
     challenger: Option<oneshot::Sender<()>>,
@@ -57,11 +56,22 @@ const SUBSCRIBE_WITHIN: u64 = 30_000;
 const CHALLENGE: &[u8] = b"elder";
 
 impl Recovery {
-    /// Of a new session, or one that is resumed.
-    pub(super) fn new(key: Option<SessionKey>, resumed: Option<KeptSession>, now: u64) -> Self {
-        // Clocks of nodes differ.
-        let after = resumed.as_ref().map_or(0, |session| session.claimed_at + 1);
-        let claimed_at = key.map_or(0, |_| unix_milliseconds().max(after));
+    /// Of a client that has given no token, but positions of its own.
+    pub(super) fn without_session() -> Self {
+        Self::new(None, 0, None, 0)
+    }
+
+    /// Of a new session, or one that is resumed, which this connection has claimed at this time.
+    pub(super) fn of_session(
+        key: SessionKey,
+        claimed_at: u64,
+        resumed: Option<KeptSession>,
+        now: u64,
+    ) -> Self {
+        Self::new(Some(key), claimed_at, resumed, now)
+    }
+
+    fn new(key: Option<SessionKey>, claimed_at: u64, resumed: Option<KeptSession>, now: u64) -> Self {
         let may_lack = resumed.as_ref().is_some_and(|session| session.may_lack_channels);
         let lacks_channels_until = if may_lack { now + SUBSCRIBE_WITHIN } else { 0 };
         let inherited = resumed.map(|session| Inherited { session, leave_at: now + SUBSCRIBE_WITHIN });
@@ -176,10 +186,6 @@ impl Recovery {
     /// The session has been written for other nodes, and will be again.
     pub(super) fn written(&mut self, write_at: u64) {
         self.write_at = write_at;
-    }
-
-    pub(super) fn is_written(&self) -> bool {
-        self.write_at != u64::MAX
     }
 
     /// When the session is written again, in milliseconds of the hub's clock.

@@ -154,14 +154,14 @@ impl PusherConnection {
                 channel = channel.as_str(),
                 "gap: the history no longer has everything that the client has missed"
             );
-            let id = recovering
-                .delivered
-                .filter(|_| self.tells_positions())
-                .map(|state| number(state).to_string());
+            // What it has read elsewhere may be held here.
+            let joined = recovering.delivered.map(number);
+            let (id, end) = self.channels().after_gap(&scoped, joined, recovering.since);
+            let id = id.filter(|_| self.tells_positions()).map(|id| id.to_string());
             let mut frames = vec![server_message::gap(channel.as_str(), id.as_deref())];
             frames.extend(recovering.cached.iter().cloned());
             recovery.skip(channel, recovering.delivered);
-            Replay { frames, end: None }
+            Replay { frames, end }
         };
         self.handle.open(&scoped, replay);
         let ticket = recovery.sent(channel).filter(|_| recovery.key().is_some());

@@ -52,7 +52,7 @@ impl PusherConnection {
         if self.channels().session_store().is_some() {
             tokio::spawn(self.clone().take_over(key));
         } else {
-            self.settle(key, None);
+            self.settle(key, KeptSession::next_claim(None), None);
         }
     }
 
@@ -61,7 +61,7 @@ impl PusherConnection {
         if self.channels().session_store().is_some() {
             tokio::spawn(self.clone().resume_latest(key, session));
         } else {
-            self.settle(key, Some(session));
+            self.settle(key, KeptSession::next_claim(Some(&session)), Some(session));
         }
     }
 
@@ -89,12 +89,17 @@ impl PusherConnection {
         self.refuse(&close::UNAVAILABLE);
     }
 
-    /// The session is this connection's.
-    pub(super) fn settle(self: &Arc<Self>, key: SessionKey, mut resumed: Option<KeptSession>) {
+    /// The session is this connection's, which has claimed it at this time.
+    pub(super) fn settle(
+        self: &Arc<Self>,
+        key: SessionKey,
+        claimed_at: u64,
+        mut resumed: Option<KeptSession>,
+    ) {
         let mut inner = self.lock();
         if inner.is_greeted || inner.has_left {
             drop(inner);
-            return self.give_back(key, resumed);
+            return self.give_back(key, claimed_at, resumed);
         }
         let now = self.channels().clock();
         let own = inner.session.socket_id();
@@ -107,12 +112,12 @@ impl PusherConnection {
         let id = resumed.as_ref().map_or(own, |session| session.socket_id);
         let (session, greeting) = Session::open(inner.session.app().clone(), id, now);
         inner.session = session;
-        let is_resumed = resumed.is_some();
-        inner.recovery = Some(Box::new(Recovery::new(Some(key), resumed, now)));
-        inner.is_greeted = true;
-        if is_resumed {
-            self.write_session(&mut inner);
+        let mut recovery = Recovery::of_session(key, claimed_at, resumed, now);
+        if self.channels().session_store().is_some() {
+            recovery.written(now.saturating_add(milliseconds(self.context.sessions.window())));
         }
+        inner.recovery = Some(Box::new(recovery));
+        inner.is_greeted = true;
         self.handle.push(&greeting);
     }
 
@@ -131,14 +136,17 @@ impl PusherConnection {
     }
 
     /// The client has not waited, or is gone.
-    fn give_back(self: &Arc<Self>, key: SessionKey, resumed: Option<KeptSession>) {
+    fn give_back(self: &Arc<Self>, key: SessionKey, claimed_at: u64, resumed: Option<KeptSession>) {
         let sessions = &self.context.sessions;
-        match resumed {
-            Some(session) => {
-                let until = self.channels().clock() + milliseconds(KEPT_AFTER_CLOSE);
-                self.keep_again(key, session, until);
-            }
-            None => sessions.forget(key, self),
+        if let Some(session) = resumed {
+            let session = KeptSession { claimed_at, ..session };
+            // It has not been anywhere since: other nodes may go on with it for as long as before.
+            self.context.write_kept(key, &session, sessions.window());
+            let until = self.channels().clock() + milliseconds(KEPT_AFTER_CLOSE);
+            self.keep_again(key, session, until);
+        } else {
+            self.context.unwrite(key, claimed_at);
+            sessions.forget(key, self);
         }
     }
 
@@ -182,9 +190,7 @@ impl PusherConnection {
 
     fn end_session(self: &Arc<Self>, inner: &mut Inner, key: SessionKey, mut recovery: Recovery) {
         self.context.sessions.forget(key, self);
-        if recovery.is_written() {
-            self.context.unwrite(key, recovery.claimed_at());
-        }
+        self.context.unwrite(key, recovery.claimed_at());
         let rest = recovery.take_rest();
         if let Some(mut rest) = rest {
             // Those of pending subscriptions are left with them.
@@ -222,9 +228,7 @@ impl PusherConnection {
         let mut session = KeptSession::new(app, id, channels, is_signed_in, recovery.claimed_at());
         session.may_lack_channels = recovery.may_lack(self.channels().clock());
         if session.is_empty() {
-            if recovery.is_written() {
-                self.context.unwrite(key, recovery.claimed_at());
-            }
+            self.context.unwrite(key, recovery.claimed_at());
             return self.context.sessions.forget(key, self);
         }
         let until = self.channels().clock().saturating_add(milliseconds(time));

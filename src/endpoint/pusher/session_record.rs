@@ -67,17 +67,26 @@ pub(super) fn value(since: Option<StoreState>, is_reading: bool) -> String {
 
 /// All fields of a session without a connection.
 pub(super) fn fields(node: &str, session: &KeptSession) -> SessionFields {
+    fields_of(node, session, session.claimed_at, false)
+}
+
+/// All fields of a session whose next connection claims it at this time, and has not subscribed to anything yet.
+pub(super) fn claimed_fields(node: &str, session: &KeptSession, claimed_at: u64) -> SessionFields {
+    fields_of(node, session, claimed_at, true)
+}
+
+fn fields_of(node: &str, session: &KeptSession, claimed_at: u64, connected: bool) -> SessionFields {
     let meta = encode(&SessionMeta {
         node: node.into(),
         app: session.app.clone(),
         socket_id: session.socket_id,
         signed_in: session.is_signed_in,
-        connected: false,
+        connected,
         lacks_channels: session.may_lack_channels,
     });
     let channels = session.channels.iter();
     let channels = channels.map(|kept| (field(kept.channel.name().as_str()), value(kept.since, false)));
-    let time = (SessionStore::CLAIMED_AT.to_owned(), session.claimed_at.to_string());
+    let time = (SessionStore::CLAIMED_AT.to_owned(), claimed_at.to_string());
     [(META.to_owned(), meta), time].into_iter().chain(channels).collect()
 }
 
@@ -103,8 +112,8 @@ impl SessionRecord {
         Some(Self { node: meta.node, session, reading, is_connected: meta.connected })
     }
 
-    /// The session of a node that ended without a word: on the channels that the client was reading, it has read as far as the node
-    /// had delivered then. `None`: that is not known.
+    /// The session of a node that cannot be asked: on the channels that the client was reading, it has read as far as the node had
+    /// delivered when it was last heard of. `None`: that is not known. If the connection has not ended, there may be more channels.
     pub(super) fn at(self, delivered: Option<StoreState>) -> KeptSession {
         let Self { mut session, reading, is_connected, .. } = self;
         session.may_lack_channels |= is_connected;
@@ -156,6 +165,13 @@ mod tests {
         session.may_lack_channels = true;
         let read = SessionRecord::parse(fields("n", &session), &app).unwrap().at(None);
         assert!(read.may_lack_channels);
+        session.may_lack_channels = false;
+        let read = SessionRecord::parse(claimed_fields("m", &session, 71), &app).unwrap();
+        assert_eq!((&*read.node, read.is_connected, read.session.claimed_at), ("m", true, 71));
+        // The next connection may have subscribed since, but has read nothing.
+        let read = read.at(Some(state(9)));
+        assert!(read.may_lack_channels);
+        assert!(read.channels.iter().any(|kept| kept.since == Some(state(7))));
         assert!(SessionRecord::parse(written, &"2".into()).is_none());
         assert!(SessionRecord::parse(SessionFields::new(), &app).is_none());
     }

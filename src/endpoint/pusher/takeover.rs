@@ -12,7 +12,7 @@ use super::kept_session::KeptSession;
 use super::milliseconds;
 use super::resume::ANSWER_WITHIN;
 use super::session_record::{self, META, SessionRecord};
-use crate::broker::{SessionFields, SessionStore, StoreState};
+use crate::broker::{SessionFields, SessionStore, StoreError, StoreState};
 use crate::channels::SessionAnswer;
 use crate::message::{ChannelName, NodeName};
 use crate::protocol::pusher::{SessionKey, close};
@@ -33,9 +33,15 @@ const UNPROVEN_SIGNS: usize = 2;
 /// How long the sessions may take to be written when the node shuts down.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
+/// The fields of a session that has ended with its connection, because there was nothing to keep.
+const ENDED: &str = "{}";
+
 /// What another node has of a session.
 enum Found {
-    Nothing,
+    /// A session begins, in place of one that was claimed until then.
+    Nothing {
+        after: u64,
+    },
     Session(KeptSession),
     /// Its client is connected there.
     InUse,
@@ -46,34 +52,35 @@ enum Found {
 impl PusherConnection {
     /// Takes the session over from another node, or begins it.
     pub(super) async fn take_over(self: Arc<Self>, key: SessionKey) {
-        match self.find(&key.to_text()).await {
-            Found::Nothing => self.settle(key, None),
-            Found::Session(session) => self.settle(key, Some(session)),
+        let (resumed, claimed_at) = match self.find(&key.to_text()).await {
+            Found::Nothing { after } => (None, self.claim_for_all(key, None, after).await),
+            Found::Session(session) => {
+                let claimed_at = self.claim_for_all(key, Some(&session), session.claimed_at).await;
+                (Some(session), claimed_at)
+            }
             Found::InUse => {
                 self.context.sessions.forget(key, &self);
-                self.greet_without_session(&mut self.lock());
+                return self.greet_without_session(&mut self.lock());
             }
-            Found::Unknown => {
-                // A new session would forget what the page has missed. It connects again in a second.
-                self.context.sessions.forget(key, &self);
-                self.refuse(&close::UNAVAILABLE);
-            }
+            Found::Unknown => (None, Ok(None)),
+        };
+        if let Ok(Some(claimed_at)) = claimed_at {
+            return self.settle(key, claimed_at, resumed);
         }
+        // A new session would forget what the page has missed. It connects again in a second.
+        self.context.sessions.forget(key, &self);
+        self.refuse(&close::UNAVAILABLE);
     }
 
     /// Resumes a session that this node has kept, unless the page has gone on or begun another one elsewhere: while this node could not
     /// reach Redis, the others could not ask it.
     pub(super) async fn resume_latest(self: Arc<Self>, key: SessionKey, session: KeptSession) {
-        let latest = match self.channels().session_store() {
-            Some(store) => store.claimed_at(&key.to_text()).await,
-            None => Ok(None),
-        };
-        match latest {
-            Ok(Some(latest)) if latest > session.claimed_at => {
+        match self.claim_for_all(key, Some(&session), session.claimed_at).await {
+            Ok(Some(claimed_at)) => self.settle(key, claimed_at, Some(session)),
+            Ok(None) => {
                 self.context.leave_moved(session);
                 self.take_over(key).await;
             }
-            Ok(_) => self.settle(key, Some(session)),
             Err(_) => {
                 // What the page has subscribed to elsewhere would be lost without a word. It connects again in a second.
                 let until = session.until;
@@ -83,25 +90,56 @@ impl PusherConnection {
         }
     }
 
+    /// Claims a session for this node, where the others see it. Returns when. `None`: another node has claimed it later than `after`.
+    ///
+    /// The client is told nothing before. Otherwise another node could read, while Redis lacks what this one writes, that the session had
+    /// ended before, and take a channel that the client has subscribed to here for a new one, on which it has missed nothing.
+    async fn claim_for_all(
+        &self,
+        key: SessionKey,
+        resumed: Option<&KeptSession>,
+        after: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        let claimed_at = KeptSession::next_claim(resumed);
+        let Some(store) = self.channels().session_store() else { return Ok(Some(claimed_at)) };
+        self.context.start_signs_of_life();
+        let node = self.channels().node();
+        let begun = resumed.is_none().then(|| {
+            let inner = self.lock();
+            KeptSession::new(inner.app_id().clone(), inner.session.socket_id(), Vec::new(), false, claimed_at)
+        });
+        let session = resumed.or(begun.as_ref());
+        let fields = session.map(|session| session_record::claimed_fields(node, session, claimed_at));
+        let fields = fields.unwrap_or_default();
+        let ttl = self.context.sessions.window() * 2;
+        let is_claimed = store.claim(&key.to_text(), claimed_at, after, fields, ttl).await?;
+        Ok(is_claimed.then_some(claimed_at))
+    }
+
     async fn find(&self, session: &str) -> Found {
         let channels = self.channels();
-        let Some(store) = channels.session_store() else { return Found::Nothing };
+        let Some(store) = channels.session_store() else { return Found::Nothing { after: 0 } };
         let fields = match store.find(session).await {
             Ok(Some(fields)) => fields,
-            Ok(None) => return Found::Nothing,
+            Ok(None) => return Found::Nothing { after: 0 },
             Err(_) => return Found::Unknown,
         };
         let app = self.lock().app_id().clone();
-        let Some(record) = SessionRecord::parse(fields, &app) else { return Found::Nothing };
+        let Some(record) = SessionRecord::parse(fields, &app) else {
+            return Found::Nothing { after: u64::MAX };
+        };
         let ttl = self.context.sessions.window() * 2;
-        let sign = store.sign_of_life(&record.node, ttl).await;
+        let Ok(sign) = store.sign_of_life(&record.node, ttl).await else { return Found::Unknown };
         let is_alive = sign.as_ref().is_some_and(|sign| sign.age < SILENT_AFTER);
         if is_alive && record.node != **channels.node() {
             match channels.ask_session(&record.node, session).await {
                 Some(SessionAnswer::InUse) => return Found::InUse,
                 Some(SessionAnswer::GivenUp(text)) => {
-                    let exact = serde_json::from_str::<SessionFields>(&text).ok();
-                    if let Some(exact) = exact.and_then(|fields| SessionRecord::parse(fields, &app)) {
+                    if text == ENDED {
+                        return Found::Nothing { after: record.session.claimed_at };
+                    }
+                    let exact = serde_json::from_str::<SessionFields>(&text).unwrap_or_default();
+                    if let Some(exact) = SessionRecord::parse(exact, &app) {
                         return Found::Session(exact.at(None));
                     }
                 }
@@ -140,17 +178,13 @@ impl PusherConnection {
         }
         store.write(&key.to_text(), recovery.claimed_at(), fields, window * 2);
         recovery.written(self.channels().clock().saturating_add(milliseconds(window)));
-        self.context.start_signs_of_life();
     }
 
     /// Writes how far the client has read on one of its channels, for other nodes.
-    pub(super) fn write_channel(&self, inner: &mut Inner, channel: &ChannelName) {
+    pub(super) fn write_channel(&self, inner: &Inner, channel: &ChannelName) {
         let Some(store) = self.channels().session_store() else { return };
         let Some(recovery) = &inner.recovery else { return };
         let Some(key) = recovery.key() else { return };
-        if !recovery.is_written() {
-            return self.write_session(inner);
-        }
         let has_history = self.channels().has_history(inner.app_id(), channel);
         let since = recovery.read_on(channel).filter(|_| has_history);
         let value = session_record::value(since, !recovery.is_sending(channel));
@@ -160,8 +194,8 @@ impl PusherConnection {
     }
 
     pub(super) fn unwrite_channel(&self, inner: &Inner, channel: &ChannelName) {
-        let written = inner.recovery.as_ref().filter(|recovery| recovery.is_written());
-        let session = written.and_then(|recovery| Some((recovery.key()?, recovery.claimed_at())));
+        let recovery = inner.recovery.as_ref();
+        let session = recovery.and_then(|recovery| Some((recovery.key()?, recovery.claimed_at())));
         if let (Some(store), Some((key, claimed_at))) = (self.channels().session_store(), session) {
             let ttl = self.context.sessions.window() * 2;
             store.unset(&key.to_text(), claimed_at, session_record::field(channel.as_str()), ttl);
@@ -195,25 +229,30 @@ impl PusherContext {
     }
 
     async fn give_up(self: &Arc<Self>, key: SessionKey) -> SessionAnswer {
+        let mut was_here = false;
         loop {
             match self.sessions.take(&key) {
                 (Some(elder), _) => match elder.challenge() {
                     None => return SessionAnswer::Unknown,
-                    Some(answered) => match timeout(ANSWER_WITHIN, answered).await {
-                        Ok(Ok(())) => {
-                            // The node that asks may have written something.
-                            elder.write();
-                            return SessionAnswer::InUse;
+                    Some(answered) => {
+                        match timeout(ANSWER_WITHIN, answered).await {
+                            Ok(Ok(())) => {
+                                // The node that asks may have written something.
+                                elder.write();
+                                return SessionAnswer::InUse;
+                            }
+                            Ok(Err(_)) => {}
+                            Err(_) => elder.supersede(),
                         }
-                        Ok(Err(_)) => {}
-                        Err(_) => elder.supersede(),
-                    },
+                        was_here = true;
+                    }
                 },
                 (None, Some(kept)) => {
                     let fields = session_record::fields(self.channels.node(), &kept);
                     self.leave_moved(kept);
                     return SessionAnswer::GivenUp(serde_json::to_string(&fields).unwrap_or_default());
                 }
+                (None, None) if was_here => return SessionAnswer::GivenUp(ENDED.to_owned()),
                 (None, None) => return SessionAnswer::Unknown,
             }
         }

@@ -18,6 +18,7 @@ use super::channel_index::ChannelKey;
 use super::connection_map::ConnectionMap;
 use super::fan_out::{FanOut, WRITES_PER_TURN};
 use super::gate::{Gates, Replay};
+use super::place::Place;
 use super::read_proof::{ReadProof, Tracked};
 use super::subscribers::{ChannelCount, JoinedAs, Subscriber, Subscribers};
 use super::users::{UserKey, Users};
@@ -260,7 +261,7 @@ impl Shard {
         }
         let Self { channels, gates, tracked, users, metrics, outbox_bytes, writes, .. } = self;
         if !tracked.is_empty() {
-            let numbered = run.iter().filter(|delivery| delivery.position.is_some());
+            let numbered = run.iter().filter(|delivery| matches!(delivery.place, Place::At(_)));
             numbered.for_each(|delivery| tracked.touch(delivery.key));
         }
         if !gates.is_empty() {

@@ -29,7 +29,7 @@ fn deliver(channel: usize, audience: Audience, text: &str) -> Command {
         key: key(channel),
         audience,
         frame,
-        position: None,
+        place: Place::None,
         _in_flight: InFlight::default(),
     }))
 }
@@ -268,7 +268,7 @@ proptest! {
                     let frame = message(channel, offset);
                     let delivery = Delivery {
                         key: key(channel), audience: Audience::Everyone, frame,
-                        position: Some(position(offset)), _in_flight: InFlight::default(),
+                        place: Place::At(position(offset)), _in_flight: InFlight::default(),
                     };
                     bench.commands.push(Command::Deliver(Arc::new(delivery)));
                 }

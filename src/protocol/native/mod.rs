@@ -33,7 +33,7 @@ pub use message_ref::MessageRef;
 pub use omitted_keys::OmittedKeys;
 pub use presence::{PRESENCE_APP, PresenceEncoder, encode_connected, member};
 pub use recovery::{encode_gap, encode_gap_while_connected, encode_recovered, encode_up_to_date};
-pub use renewal::{RenewalError, RenewalRequest, encode_renewal};
+pub use renewal::{RenewalError, RenewalRequest, encode_renewal, renewal_text};
 pub use rules::InvalidTarget;
 pub use settings::{ChannelSettings, ChannelsSettings, SenderSettings};
 

@@ -30,10 +30,10 @@ pub fn encode_gap(id: Option<&impl fmt::Display>, encoding: Encoding) -> Frame {
     frame(encoding, Some(id), &[format!(r#"{{"type":"gap","id":"{id}"}}"#).as_bytes()])
 }
 
-/// Messages may be missing at this place of the stream.
+/// Messages may be missing at this place of the stream. What follows this ID is delivered; without one, that is unknown.
 #[must_use]
-pub fn encode_gap_while_connected(encoding: Encoding) -> Frame {
-    frame(encoding, None, &[br#"{"type":"gap"}"#])
+pub fn encode_gap_while_connected(id: Option<&impl fmt::Display>, encoding: Encoding) -> Frame {
+    if id.is_some() { encode_gap(id, encoding) } else { frame(encoding, None, &[br#"{"type":"gap"}"#]) }
 }
 
 #[cfg(test)]
@@ -50,7 +50,8 @@ mod tests {
             (encode_up_to_date(&position, ENCODING), r#"{"type":"recovered","count":0,"id":"9f3c20-17"}"#),
             (encode_gap(Some(&position), ENCODING), r#"{"type":"gap","id":"9f3c20-17"}"#),
             (encode_gap(None::<&Position>, ENCODING), r#"{"type":"gap","id":"0-0"}"#),
-            (encode_gap_while_connected(ENCODING), r#"{"type":"gap"}"#),
+            (encode_gap_while_connected(Some(&position), ENCODING), r#"{"type":"gap","id":"9f3c20-17"}"#),
+            (encode_gap_while_connected(None::<&Position>, ENCODING), r#"{"type":"gap"}"#),
         ] {
             assert_eq!(&frame.bytes()[2..], text.as_bytes());
         }
@@ -61,7 +62,7 @@ mod tests {
             (encode_gap(Some(&position), SSE), Some("id: 9f3c20-17\n")),
             (encode_gap(None::<&Position>, SSE), Some("id: 0-0\n")),
             (encode_recovered(12, SSE), None),
-            (encode_gap_while_connected(SSE), None),
+            (encode_gap_while_connected(None::<&Position>, SSE), None),
         ] {
             let start = id.unwrap_or("data: ");
             assert!(event.bytes().starts_with(start.as_bytes()), "{event:?}");

@@ -3,9 +3,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::encodings::frame;
 use crate::auth::TokenRejectReason;
-use crate::message::Frame;
 use crate::message::json::{members, string};
+use crate::message::{Encoding, Frame};
 
 /// A client's request to go on with a new token: `{"type":"auth","token":"…"}`.
 pub struct RenewalRequest<'a> {
@@ -35,6 +36,12 @@ pub enum RenewalError {
     Token(#[from] TokenRejectReason),
     #[error("the token is for another user or channel than this connection; connect again to change them")]
     OtherIdentity,
+    /// Only of a request, which names the connection.
+    #[error("no stream of this node has this connection ID; connect again")]
+    UnknownConnection,
+    /// Only of a request.
+    #[error("the token was not passed on to the node of the stream; try again later")]
+    Unavailable,
 }
 
 impl RenewalError {
@@ -44,19 +51,26 @@ impl RenewalError {
         match self {
             Self::Token(reason) => reason.code(),
             Self::OtherIdentity => "other_identity",
+            Self::UnknownConnection => "unknown_connection",
+            Self::Unavailable => "unavailable",
         }
     }
 }
 
 /// The answer to a request.
 #[must_use]
-pub fn encode_renewal(renewed: Result<(), RenewalError>) -> Frame {
+pub fn encode_renewal(renewed: Result<(), RenewalError>, encoding: Encoding) -> Frame {
+    frame(encoding, None, &[renewal_text(renewed).as_bytes()])
+}
+
+/// Its text.
+#[must_use]
+pub fn renewal_text(renewed: Result<(), RenewalError>) -> String {
     match renewed {
-        Ok(()) => Frame::text(&[br#"{"type":"auth","ok":true}"#]),
+        Ok(()) => r#"{"type":"auth","ok":true}"#.to_owned(),
         Err(reason) => {
-            let error =
-                serde_json::json!({ "code": reason.code(), "message": reason.to_string() }).to_string();
-            Frame::text(&[br#"{"type":"auth","ok":false,"error":"#, error.as_bytes(), b"}"])
+            let error = serde_json::json!({ "code": reason.code(), "message": reason.to_string() });
+            format!(r#"{{"type":"auth","ok":false,"error":{error}}}"#)
         }
     }
 }
@@ -64,6 +78,7 @@ pub fn encode_renewal(renewed: Result<(), RenewalError>) -> Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::native::{ENCODING, SSE};
 
     fn token(text: &str) -> Option<Result<String, TokenRejectReason>> {
         let message = Bytes::copy_from_slice(text.as_bytes());
@@ -97,8 +112,9 @@ mod tests {
 
     #[test]
     fn golden_answers() {
-        assert_eq!(&encode_renewal(Ok(())).bytes()[2..], br#"{"type":"auth","ok":true}"#);
-        let refused = encode_renewal(Err(TokenRejectReason::Malformed.into()));
+        assert_eq!(&encode_renewal(Ok(()), ENCODING).bytes()[2..], br#"{"type":"auth","ok":true}"#);
+        assert_eq!(&encode_renewal(Ok(()), SSE).bytes()[..], b"data: {\"type\":\"auth\",\"ok\":true}\n\n");
+        let refused = encode_renewal(Err(TokenRejectReason::Malformed.into()), ENCODING);
         assert_eq!(
             &refused.bytes()[2..],
             br#"{"type":"auth","ok":false,"error":{"code":"malformed_token","message":"the token is not a JWT"}}"#

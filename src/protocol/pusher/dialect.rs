@@ -38,8 +38,8 @@ impl Dialect for PusherDialect {
         }
     }
 
-    fn gap(&self, channel: &ChannelName, encoding: Encoding) -> Option<Frame> {
-        (encoding == ENCODING_WITH_IDS).then(|| server_message::gap(channel.as_str(), None))
+    fn gap(&self, channel: &ChannelName, id: Option<&str>, encoding: Encoding) -> Option<Frame> {
+        (encoding == ENCODING_WITH_IDS).then(|| server_message::gap(channel.as_str(), id))
     }
 
     fn kind(&self, channel: &ChannelName) -> ChannelKind {

@@ -7,6 +7,7 @@ use axum::body::HttpBody;
 use bytes::Bytes;
 use hyper::body::Frame as BodyFrame;
 
+use super::Stream;
 use crate::hub::Ending;
 use crate::message::{CloseReason, Frame};
 use crate::transport::{ConnectionHandler, ConnectionOptions, DisconnectReason};
@@ -18,6 +19,7 @@ const RETRY: std::ops::Range<u32> = 1000..5000;
 #[derive(Debug)]
 pub(super) struct SseBody<H: ConnectionHandler> {
     handler: H,
+    stream: Stream,
     options: Arc<ConnectionOptions>,
     /// Precedes everything else.
     greeting: Option<Bytes>,
@@ -28,14 +30,23 @@ pub(super) struct SseBody<H: ConnectionHandler> {
 
 impl<H: ConnectionHandler> SseBody<H> {
     /// `expires_at` is in Unix seconds.
-    pub(super) fn new(handler: H, options: Arc<ConnectionOptions>, expires_at: Option<u64>) -> Self {
+    pub(super) fn new(
+        handler: H,
+        options: Arc<ConnectionOptions>,
+        expires_at: Option<u64>,
+        stream: Stream,
+    ) -> Self {
         handler.outbox().defer();
         let (clock, interval) = (options.clock, options.ping_after);
-        // The comment tells clients after how much silence the connection is dead.
+        // The comment tells clients after how much silence the connection is dead, and the event where to send a new token.
         let retry = rand::random_range(RETRY);
-        let greeting = format!("retry: {retry}\n: heartbeat {interval}\n\n");
+        let greeting = format!(
+            "retry: {retry}\n: heartbeat {interval}\n\nevent: connection\ndata: {{\"id\":\"{}\"}}\n\n",
+            stream.name()
+        );
         Self {
             handler,
+            stream,
             options,
             greeting: Some(greeting.into()),
             comment_at: clock.now().saturating_add(interval),
@@ -81,6 +92,11 @@ impl<H: ConnectionHandler> HttpBody for SseBody<H> {
             return Poll::Ready(Some(Ok(BodyFrame::data(greeting))));
         }
         body.handler.outbox().register(cx.waker());
+        if let Some(renewal) = body.stream.take_renewal()
+            && let Some(expires_at) = body.handler.on_renewal(renewal)
+        {
+            body.expires = body.options.clock.at_unix(expires_at);
+        }
         body.on_tick(body.options.clock.now());
         body.handler.answer_inquiries();
         // Before the queue is looked at, because nothing is queued after an ending.

@@ -4,6 +4,7 @@
 //! takes them out whenever hyper has room.
 
 mod body;
+mod streams;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use axum::http::{HeaderName, HeaderValue, Response, header};
 
 use super::{ConnectionHandler, ConnectionOptions};
 use body::SseBody;
+
+pub use streams::{Stream, Streams};
 
 /// nginx does not buffer a response with this header.
 static ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -24,15 +27,17 @@ pub(super) struct Endless {
     pub(super) acknowledge_within: Duration,
 }
 
-/// Runs a connection as the body of a response, until it ends or its token expires. `expires_at` is in Unix seconds.
+/// Runs a connection as the body of a response, until it ends or its token expires. `expires_at` is in Unix seconds; a new token that
+/// reaches the `stream` changes it.
 #[must_use]
 pub fn stream_events<H: ConnectionHandler>(
     handler: H,
     options: Arc<ConnectionOptions>,
     expires_at: Option<u64>,
+    stream: Stream,
 ) -> Response<Body> {
     let acknowledge_within = Duration::from_secs(options.pong_within.into());
-    let mut response = Response::new(Body::new(SseBody::new(handler, options, expires_at)));
+    let mut response = Response::new(Body::new(SseBody::new(handler, options, expires_at, stream)));
     response.extensions_mut().insert(Endless { acknowledge_within });
     let headers = response.headers_mut();
     for (name, value) in [

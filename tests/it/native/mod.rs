@@ -1,4 +1,5 @@
 //! The native protocol, statement by statement, as a client of the real binary sees it.
+mod behind;
 mod broadcast;
 mod channels;
 mod claims;

@@ -22,7 +22,7 @@ history = { messages = 1000, age = "10m" }
 channel_bytes = 67108864
 "#;
 
-fn start(change: impl FnOnce(&mut Options)) -> Server {
+pub(super) fn start(change: impl FnOnce(&mut Options)) -> Server {
     Server::start(|options| {
         options.config(HISTORY).set("limits.messages_per_second", 0);
         change(options);
@@ -30,7 +30,7 @@ fn start(change: impl FnOnce(&mut Options)) -> Server {
 }
 
 /// Nodes on one Redis.
-fn nodes<const N: usize>(redis: &RedisServer) -> [Server; N] {
+pub(super) fn nodes<const N: usize>(redis: &RedisServer) -> [Server; N] {
     [(); N].map(|()| {
         let node = start(|options| {
             options.set("redis.url", redis.url()).set("redis.publish_timeout", "10s");
@@ -49,29 +49,29 @@ fn with_each_broker(test: impl Fn([&Server; 2])) {
     test([&one, &other]);
 }
 
-fn target(id: i64, channel: &str, since: &str) -> String {
+pub(super) fn target(id: i64, channel: &str, since: &str) -> String {
     format!("/?token={}&since={since}", token(&claims(id, "Aoi", channel)))
 }
 
 /// A client that asks for what it has missed.
-fn rejoin(server: &Server, id: i64, channel: &str, since: &str) -> Client {
+pub(super) fn rejoin(server: &Server, id: i64, channel: &str, since: &str) -> Client {
     Client::upgrade(Request::get(server.address, target(id, channel, since))).expect("upgraded")
 }
 
 /// The same without anything to come back to. Returns where it is.
-fn join_first(server: &Server, id: i64, channel: &str) -> (Client, String) {
+pub(super) fn join_first(server: &Server, id: i64, channel: &str) -> (Client, String) {
     let mut client = rejoin(server, id, channel, "");
     let answer = client.expect_json();
     assert_eq!((&answer["type"], &answer["count"]), (&json!("recovered"), &json!(0)), "{answer}");
     (client, id_of(&answer))
 }
 
-fn id_of(frame: &Value) -> String {
+pub(super) fn id_of(frame: &Value) -> String {
     frame["id"].as_str().unwrap_or_else(|| panic!("an id: {frame}")).to_owned()
 }
 
 /// Sends messages with these numbers, and reads the answers and, if the sender receives them, the copies.
-fn send(client: &mut Client, numbers: impl IntoIterator<Item = usize>) {
+pub(super) fn send(client: &mut Client, numbers: impl IntoIterator<Item = usize>) {
     for number in numbers {
         client.say(&json!({ "message": number }));
         client.expect_sent();
@@ -80,7 +80,7 @@ fn send(client: &mut Client, numbers: impl IntoIterator<Item = usize>) {
 }
 
 /// Reads messages with these numbers. Returns the ID of the last one.
-fn expect(client: &mut Client, numbers: impl IntoIterator<Item = usize>) -> String {
+pub(super) fn expect(client: &mut Client, numbers: impl IntoIterator<Item = usize>) -> String {
     let mut last = String::new();
     for number in numbers {
         let frame = client.expect_json();
@@ -91,7 +91,7 @@ fn expect(client: &mut Client, numbers: impl IntoIterator<Item = usize>) -> Stri
 }
 
 /// The node may be another one than the sender's, so that the last messages arrive after the recovery.
-fn expect_recovered(client: &mut Client, numbers: std::ops::Range<usize>) -> String {
+pub(super) fn expect_recovered(client: &mut Client, numbers: std::ops::Range<usize>) -> String {
     let answer = client.expect_json();
     assert_eq!(answer["type"], "recovered", "{answer}");
     let count = answer["count"].as_u64().unwrap();

@@ -171,6 +171,78 @@ fn a_stream_ends_with_an_event_that_says_why() {
     assert_eq!(server.wait(PATIENCE).status.code(), Some(0));
 }
 
+/// Sends a new token for a stream in a request of the same user.
+fn renew(server: &Server, stream: &str, request: &Value) -> Response {
+    let request =
+        Request::post_json(server.address, format!("/sse?connection={stream}"), request.to_string());
+    bearer(request, &claims(7, "Aoi", "notes:")).send()
+}
+
+fn renewal(claims: &Value) -> Value {
+    json!({ "type": "auth", "token": token(claims) })
+}
+
+#[test]
+fn a_renewed_stream_outlives_its_first_token() {
+    let server = start(|_| {});
+    let mut short = claims(7, "Aoi", "notes:");
+    short["exp"] = json!(unix_time() + 5);
+    let open = || EventSource::open(bearer(Request::get(server.address, "/sse"), &short)).expect("a stream");
+    let (mut renewed, mut other) = (open(), open());
+    let (id, others) = (renewed.expect_connection(), other.expect_connection());
+    assert_ne!(id, others);
+    let mut second = claims(7, "Aoi S.", "notes:");
+    second["jti"] = json!("second");
+    let passed_on = renew(&server, &id, &renewal(&second));
+    assert_eq!((passed_on.status, &*passed_on.body), (202, &b""[..]));
+    assert_eq!(renewed.expect_json(), json!({ "type": "auth", "ok": true }));
+    let listed = server.get_admin(&format!("/api/v1/connections/{id}")).json();
+    assert_eq!(listed["user"], json!({ "id": 7, "name": "Aoi S." }));
+    // When the stream with the same token ends, its time has passed.
+    assert_eq!(other.expect_close(), (4401, "token expired".into()));
+    assert_eq!(post(&server, "notes:", r#"{"data":{"n":1}}"#).status, 200);
+    assert_eq!(renewed.expect_json()["data"], json!({ "n": 1 }));
+    server.expect_metric("yamabiko_tokens_renewed_total", 1);
+    // The new token is the one that counts.
+    assert_eq!(server.post_admin("/api/v1/revocations", r#"{"jti":"second"}"#).status, 200);
+    assert_eq!(renewed.expect_close(), (4401, "token revoked".into()));
+    let gone = renew(&server, &id, &renewal(&claims(7, "Aoi", "notes:")));
+    assert_eq!((gone.status, &gone.json()["error"]["code"]), (404, &json!("unknown_connection")));
+}
+
+#[test]
+fn a_refused_renewal_changes_nothing_about_a_stream() {
+    let server = start(|_| {});
+    let mut stream = EventSource::join(&server, 7, "Aoi", "notes:");
+    let mut foreign = EventSource::join(&server, 8, "Ren", "notes:");
+    let (id, others) = (stream.expect_connection(), foreign.expect_connection());
+    let good = renewal(&claims(7, "Aoi", "notes:"));
+    let cases = [
+        (&*id, renewal(&claims(8, "Ren", "notes:")), 403, "other_identity"),
+        (&*id, renewal(&claims(7, "Aoi", "notes:b")), 403, "other_identity"),
+        (&*id, json!({ "type": "auth", "token": "x" }), 401, "malformed_token"),
+        (&*id, json!({ "type": "auth" }), 401, "missing_token"),
+        ("", good.clone(), 404, "unknown_connection"),
+        ("7", good.clone(), 404, "unknown_connection"),
+    ];
+    for (connection, request, status, code) in &cases {
+        let refused = renew(&server, connection, request);
+        let answer = refused.json();
+        assert_eq!((refused.status, &answer["error"]["code"]), (*status, &json!(code)), "{answer}");
+        assert_eq!((&answer["type"], &answer["ok"]), (&json!("auth"), &json!(false)), "{answer}");
+    }
+    // A stream of somebody else notices nothing: what comes next is a message.
+    assert_eq!(renew(&server, &others, &good).status, 202);
+    eventually("the other stream has seen it", || {
+        server.metric("yamabiko_renewals_refused_total{reason=\"other_identity\"}") == 3
+    });
+    assert_eq!(post(&server, "notes:", r#"{"data":{"n":1}}"#).status, 200);
+    for stream in [&mut stream, &mut foreign] {
+        assert_eq!(stream.expect_json()["data"], json!({ "n": 1 }));
+    }
+    server.expect_metric("yamabiko_tokens_renewed_total", 0);
+}
+
 #[test]
 fn users_on_both_transports_see_each_other() {
     let server = start(|_| {});

@@ -5,6 +5,7 @@ mod disconnects;
 mod laravel_messages;
 mod outages;
 mod presence;
+mod renewals;
 mod revocations;
 mod webhooks;
 

@@ -45,6 +45,8 @@ fn the_package_is_installed_upgraded_and_purged() {
         ("usr/share/doc/yamabiko/copyright", 0o644),
         ("usr/share/doc/yamabiko/README.md", 0o644),
         ("usr/share/doc/yamabiko/docs/deploy.md", 0o644),
+        ("usr/share/doc/yamabiko/deploy/yamabiko.rules.yml", 0o644),
+        ("usr/share/doc/yamabiko/deploy/grafana.json", 0o644),
     ] {
         assert_eq!(root.mode(name), mode, "{name}");
     }
@@ -57,8 +59,12 @@ fn the_package_is_installed_upgraded_and_purged() {
     let environment = root.read("etc/yamabiko/environment");
     let variables = variables(&environment);
     assert!(variables["YAMABIKO__AUTH__SECRET"].len() >= 43, "{environment}");
-    let config = ["yamabiko", "--config", "/etc/yamabiko/yamabiko.toml", "config", "check"];
-    output(root.command(&config).envs(&variables));
+    let settings = root.read("etc/yamabiko/yamabiko.toml");
+    let check = settings.lines().find_map(|line| line.strip_prefix("#   yamabiko")).unwrap();
+    let check = check.split("    (").next().unwrap();
+    assert!(check.ends_with("config check"), "{check}");
+    let words: Vec<&str> = ["yamabiko"].into_iter().chain(check.split_whitespace()).collect();
+    root.run(&words);
 
     // An upgrade keeps what the administrator has changed, and does not ask.
     let settings = format!("{}\n[limits]\nburst = 300\n", root.read("etc/yamabiko/yamabiko.toml"));

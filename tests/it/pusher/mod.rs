@@ -9,6 +9,7 @@ pub(crate) mod page;
 mod presence;
 mod recovery;
 mod recovery_nodes;
+mod recovery_outages;
 pub(crate) mod redis_broadcaster;
 mod shutdown;
 mod users;

@@ -99,6 +99,9 @@ fn a_webhook_is_retried_until_it_succeeds_and_sent_once() {
     ]);
     assert_eq!(first["events"], events);
     assert_eq!(received.recv_timeout(PATIENCE).unwrap(), (200, first));
+    let failed = server.expect_log(|line| line["message"] == "webhook failed, retrying");
+    let named = ["app", "host", "failure"].map(|name| failed[name].as_str().unwrap_or_default());
+    assert_eq!(named, ["1", "127.0.0.1", "the response is 500 Internal Server Error"]);
     // A page that is reloaded has not been away.
     page.client.close();
     let mut page = Page::open(&server);

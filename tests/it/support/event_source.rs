@@ -48,8 +48,22 @@ impl EventSource {
         Ok(Self { head, stream, unread, text: Vec::new(), has_ended: false, asides: Vec::new() })
     }
 
-    /// The next event, or nothing when the response has ended as it should.
+    /// The next event, or nothing when the response has ended as it should. The first one, which names the connection, is left
+    /// out.
     pub fn next(&mut self) -> Option<ServerSentEvent> {
+        let event = self.next_of_any_name()?;
+        if event.name == "connection" { self.next_of_any_name() } else { Some(event) }
+    }
+
+    /// The ID of the connection, from the first event.
+    pub fn expect_connection(&mut self) -> String {
+        let event = self.next_of_any_name().expect("an event");
+        assert_eq!(event.name, "connection", "{event:?}");
+        let data: Value = serde_json::from_str(&event.data).unwrap();
+        data["id"].as_str().expect("an ID").to_owned()
+    }
+
+    fn next_of_any_name(&mut self) -> Option<ServerSentEvent> {
         let mut event = ServerSentEvent { name: "message".into(), id: None, data: String::new() };
         let mut has_data = false;
         loop {

@@ -19,6 +19,8 @@ pub enum Traffic {
     RepliesLost,
     /// Nothing passes on connections that are subscribed now, and they stay open. New ones work.
     SubscriptionsSwallowed,
+    /// Nothing passes on connections that subscribe; they stay open. Others work.
+    SubscriptionsHeld,
     /// Connections end, and what was on the way is lost.
     Cut,
 }
@@ -96,14 +98,19 @@ async fn pump(
         if is_request && bytes.windows(9).any(|word| word == b"SUBSCRIBE") {
             subscribed.store(true, Ordering::SeqCst);
         }
-        let Ok(now) = traffic.wait_for(|traffic| *traffic != Traffic::Blackhole).await.map(|now| *now) else {
+        let is_held = |traffic: &Traffic| match traffic {
+            Traffic::Blackhole => true,
+            Traffic::SubscriptionsHeld => subscribed.load(Ordering::SeqCst),
+            _ => false,
+        };
+        let Ok(now) = traffic.wait_for(|traffic| !is_held(traffic)).await.map(|now| *now) else {
             return;
         };
         let is_subscribed = subscribed.load(Ordering::SeqCst);
         let lost = match now {
             Traffic::RepliesLost => !is_request && !is_subscribed,
             Traffic::SubscriptionsSwallowed => is_subscribed && !is_new,
-            Traffic::Open | Traffic::Blackhole | Traffic::Cut => false,
+            Traffic::Open | Traffic::Blackhole | Traffic::SubscriptionsHeld | Traffic::Cut => false,
         };
         if now == Traffic::Cut || (!lost && to.write_all(bytes).await.is_err()) {
             return;

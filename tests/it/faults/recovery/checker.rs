@@ -484,12 +484,16 @@ impl<'a> Checker<'a> {
         let mut wrong = Vec::new();
         for view in &self.views {
             for gap in &view.gaps {
-                let (from, to) = (gap.since.saturating_sub(SLACK), gap.at);
-                let node = gap.node;
+                let (node, to) = (gap.node, gap.at);
                 // What the page has read last may have been on its way for long.
                 let read = view.receipts.iter().rfind(|receipt| receipt.index < gap.index);
                 let read = read.and_then(|receipt| self.sent.get(&receipt.id)).map(|sent| sent.at);
                 let read = read.map_or(gap.since, |read| read.min(gap.since));
+                // So may the gap, behind that, on a line that stands still.
+                let is_late = self.record.disturbances.iter().any(|of| {
+                    matches!(of.target, Target::Line(page) if page == view.number) && of.overlaps(read, to)
+                });
+                let from = if is_late { read } else { gap.since }.saturating_sub(SLACK);
                 let kept = self.record.kept.get(view.channel);
                 let missed = self.record.sent.iter().filter(|sent| {
                     sent.at >= read.saturating_sub(SLACK)
@@ -528,19 +532,18 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// An unmodified page that comes back within the window has its session, unless what Redis has of it may be lost or outdated.
+    /// An unmodified page that comes back within the window has its session, unless what Redis has of it may be lost.
     fn sessions_are_resumed(&mut self) {
         let mut wrong = Vec::new();
         for (number, page) in self.record.pages.iter().enumerate() {
-            // Of the session: its id, when it began and when its last connection ended, and on which node.
-            let mut last: Option<(&Option<String>, Micros, Option<usize>)> = None;
+            // The id of the session, when it began, and when its last connection ended.
+            let mut last: Option<&Option<String>> = None;
             // Without a channel there is nothing to resume.
             let (mut began, mut ended, mut has_channels) = (0, None, false);
             for event in &page.events {
                 match &event.what {
                     What::Connected { node, socket_id } => {
-                        let before = last.replace((socket_id, event.at, *node));
-                        let Some((id, _, of)) = before else {
+                        let Some(id) = last.replace(socket_id) else {
                             began = event.at;
                             continue;
                         };
@@ -557,8 +560,7 @@ impl<'a> Checker<'a> {
                             || self.record.is_lost(began, event.at)
                             || !node.is_some_and(|node| {
                                 self.record.reaches_store(node, event.at - SLACK, event.at)
-                            })
-                            || of.is_some_and(|of| self.is_unwritten(of, began, event.at));
+                            });
                         if !is_excused {
                             let text = format!(
                                 "{} came back at {} and lost its session",
@@ -610,12 +612,6 @@ impl<'a> Checker<'a> {
         for (page, text) in wrong {
             self.violation("signature", &text, &[], &[page]);
         }
-    }
-
-    /// Whether a node has ended that could not reach Redis meanwhile.
-    fn is_unwritten(&self, node: usize, from: Micros, to: Micros) -> bool {
-        let mut record = self.record.disturbances.iter().filter(|of| of.overlaps(from, to));
-        record.any(|of| matches!(of.target, Target::Redis | Target::Store) || of.target == Target::Link(node))
     }
 
     /// No member is reported gone that comes back within the window.
@@ -1030,6 +1026,15 @@ mod tests {
             NONE
         );
         assert_eq!(because(&|record| record.kept.get_mut("a").unwrap().age = 8 * SECOND), ["gap"]);
+        // The gap had been on its way as long, because the page's line stood still.
+        let is_late = |line| {
+            because(&|record| {
+                record.sent[4].at = SECOND;
+                disturb(record, Target::Link(1), 1, 2);
+                disturb(record, Target::Line(line), 6, 7);
+            })
+        };
+        assert_eq!((is_late(0), is_late(1)), (NONE.to_vec(), vec!["gap"]));
         // The window is for those who have no position.
         assert_eq!(because(&|record| record.window = SECOND), ["gap"]);
     }

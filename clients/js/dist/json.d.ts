@@ -1,0 +1,2 @@
+/** What a text says as JSON, or the text itself. */
+export declare function parsed(text: unknown): any;
