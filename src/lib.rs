@@ -17,6 +17,7 @@ pub mod history;
 mod http_client;
 pub mod hub;
 pub mod message;
+mod page_assets;
 pub mod presence;
 pub mod protocol;
 pub mod server;

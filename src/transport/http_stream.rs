@@ -1,6 +1,6 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub(super) struct HttpStream {
 pub(super) struct HttpProgress {
     is_tls: AtomicBool,
     has_request: AtomicBool,
+    /// The requests that are being answered.
+    requests: AtomicU32,
     is_stuck: AtomicBool,
     /// The place among the connections that speak HTTP.
     place: Mutex<Option<OwnedSemaphorePermit>>,
@@ -74,9 +76,29 @@ impl HttpProgress {
         self.is_stuck.load(Ordering::Relaxed)
     }
 
-    /// Must be called for each request.
-    pub(super) fn on_request(&self) {
+    /// Whether no request is being answered.
+    #[must_use]
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0
+    }
+
+    /// Must be called for each request, and the result dropped when its response begins: a client that does not read the rest of it is
+    /// none that is waited for.
+    #[must_use]
+    pub(super) fn on_request(self: &Arc<Self>) -> RequestInProgress {
         self.has_request.store(true, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        RequestInProgress(self.clone())
+    }
+}
+
+/// A request that is being answered, until it is dropped.
+#[derive(Debug)]
+pub(super) struct RequestInProgress(Arc<HttpProgress>);
+
+impl Drop for RequestInProgress {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -135,7 +135,7 @@ fn serve(
     let stream = HttpStream::new(stream, progress.clone(), timeouts.handshake);
     let requests = progress.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        requests.on_request();
+        let in_progress = requests.on_request();
         let mut request = request.map(|body| within(timeouts.handshake, body));
         request.extensions_mut().insert(PeerAddress(peer));
         let (response, requests) = (router.clone().oneshot(request), requests.clone());
@@ -144,6 +144,7 @@ fn serve(
             if let Some(Endless { acknowledge_within }) = response.extensions().get() {
                 requests.on_endless(*acknowledge_within);
             }
+            drop(in_progress);
             Ok::<_, Infallible>(response)
         }
     });

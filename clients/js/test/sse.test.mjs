@@ -172,6 +172,7 @@ test("who sends too fast is slowed down, and nothing is refused", async (context
   assert.ok(proxy.posts > 3, `${proxy.posts} requests`);
 });
 
+/** CUTS=1000 SEED=7 npm test -- test/sse.test.mjs --test-name-pattern=cuts runs a longer one. */
 test("cuts lose nothing and double nothing", async (context) => {
   const next = random(Number(process.env.SEED ?? 20_260_401));
   const page = pageEvents();
@@ -188,13 +189,13 @@ test("cuts lose nothing and double nothing", async (context) => {
   const sending = (async () => {
     const answers = [];
     for (; !isOver; sent++) {
-      answers.push(writer.send({ number: sent }, { timeout: 120_000 }));
+      answers.push(writer.send({ number: sent }, { timeout: 600_000 }));
       await wait(next() * 8);
     }
     await Promise.all(answers);
   })();
   sending.catch(() => {});
-  for (let cut = 0; cut < 15; cut++) {
+  for (let cut = 0; cut < Number(process.env.CUTS ?? 15); cut++) {
     await wait(next() * 60);
     proxy.cut();
     await wait(next() * 10);

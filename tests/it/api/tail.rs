@@ -17,6 +17,8 @@ fn serve() -> Server {
     let all = format!("[[api.keys]]\nname = \"all\"\nsecret = \"{ALL}\"\nscopes = [\"*\"]\n");
     Server::start(|options| {
         options.config(&format!("{all}{KEYS}{SETTINGS}")).set("pusher.client_events", true);
+        // On a busy machine, the reader that is too slow reads nothing for a while.
+        options.set("limits.handshake_timeout", "2m");
     })
 }
 

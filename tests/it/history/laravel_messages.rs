@@ -236,7 +236,7 @@ fn what_redis_refuses_for_a_while_is_stored_afterwards() {
 
 /// Publishes on a native channel and on a channel of an app while something happens to the node that stores at once. Every
 /// message must be there once and in order, and reach the clients of the other nodes once and in order.
-fn publish_while(count: usize, happens: impl FnOnce(Server, &RedisServer)) {
+fn publish_while<Kept>(count: usize, happens: impl FnOnce(Server, &RedisServer) -> Kept) {
     let redis = RedisServer::start();
     let (leader, others) = nodes(&redis, 2);
     let mut clients: Vec<Client> = others.iter().map(|server| client(server, "feed:a")).collect();
@@ -253,7 +253,7 @@ fn publish_while(count: usize, happens: impl FnOnce(Server, &RedisServer)) {
     });
     let mut watcher = application(&redis);
     eventually("the middle", || numbers(&mut watcher, "feed:a").len() > count / 3);
-    happens(leader, &redis);
+    let _kept = happens(leader, &redis);
     let mut laravel = publisher.join().unwrap();
     expect_numbers(&mut laravel, "feed:a", count);
     eventually("all events are stored", || app_numbers(&mut laravel, "private-orders.1").len() >= count);
@@ -310,7 +310,7 @@ fn nothing_is_lost_or_doubled_when_connections_are_cut() {
             let _: i64 = redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id).query(&mut laravel).unwrap();
         }
         eventually("it goes on", || leader.get_admin("/readyz").status == 200);
-        std::mem::forget(leader);
+        leader
     });
 }
 

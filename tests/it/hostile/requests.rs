@@ -1,12 +1,15 @@
 //! HTTP requests that are malformed, slow, endless or never finished.
 
 use std::io::Write;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::{Others, read_to_the_end, start};
+use crate::support::application::application;
 use crate::support::{Client, PATIENCE, Raw, Request, Server, claims, eventually, token};
 
 #[test]
@@ -138,6 +141,34 @@ fn idle_http_connections_are_closed_when_descriptors_run_out() {
     let mut aoi = Client::connect(&server, &claims(7, "Aoi", "chat:")).expect("upgraded");
     aoi.say(&json!({ "message": "hello" }));
     aoi.expect_sent();
+}
+
+#[test]
+fn a_request_that_is_being_answered_is_not_closed_in_favour_of_idle_connections() {
+    let ((tell, asked), (decide, decided)) = (channel(), channel());
+    let decided = Mutex::new(decided);
+    let port = application(move |_| {
+        tell.send(()).unwrap();
+        decided.lock().unwrap().recv().unwrap();
+        Some((200, r#"{"decision":"allow"}"#.to_owned()))
+    });
+    let gate = format!("gate = {{ url = \"http://127.0.0.1:{port}/\", timeout = \"30s\" }}");
+    // Room for 16 HTTP connections.
+    let server = Server::start(|options| {
+        options.files(128).set("limits.handshake_timeout", "60s");
+        options.config(&format!("[events]\nsecret = \"{}\"\n[channels.asked]\n{gate}", "s".repeat(32)));
+    });
+    let bearer = format!("Bearer {}", token(&claims(7, "Aoi", "asked:")));
+    let oldest =
+        Request::post_json(server.address, "/sse", r#"{"data":{"n":1}}"#).header("Authorization", bearer);
+    let oldest = thread::spawn(move || oldest.send().status);
+    asked.recv_timeout(PATIENCE).expect("the application is asked");
+    let idle: Vec<_> = (0..20).map(|_| Raw::connect(server.address)).collect();
+    // As many as there is no room for.
+    server.expect_metric("yamabiko_http_dropped_total{reason=\"no_room\"}", 5);
+    decide.send(()).unwrap();
+    assert_eq!(oldest.join().unwrap(), 200);
+    drop(idle);
 }
 
 #[test]
