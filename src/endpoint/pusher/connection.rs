@@ -104,7 +104,9 @@ impl ConnectionGuard {
         match ReadProof::parse(payload) {
             Some(proof) => {
                 if let Some(last) = self.0.channels().delivered() {
-                    recovery.prove(proof, last);
+                    for channel in recovery.prove(proof, last) {
+                        self.0.write_channel(&inner, &channel);
+                    }
                 }
             }
             None => recovery.answer(payload),

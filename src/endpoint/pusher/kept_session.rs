@@ -26,6 +26,8 @@ pub(super) struct KeptChannel {
     pub(super) channel: Channel,
     /// How far the client has read. `None`: the channel has no history, or it is not known.
     pub(super) since: Option<StoreState>,
+    /// The client may not have received that it has missed something for good, up to there.
+    pub(super) follows_gap: bool,
     /// This node counts the session among the subscribers.
     pub(super) is_local: bool,
 }

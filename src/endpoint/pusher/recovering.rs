@@ -12,6 +12,8 @@ pub(super) struct Recovering {
     pub(super) asked_at: Instant,
     /// How far the client has read. `None`: it is not known.
     pub(super) since: Option<Since>,
+    /// Up to there it has missed something for good, and may not know.
+    pub(super) follows_gap: bool,
     /// How far everything was delivered when the subscription began.
     pub(super) delivered: Option<StoreState>,
     /// The last event of a cache channel, for a client that has missed something for good.

@@ -37,6 +37,8 @@ struct UnprovenChannel {
     channel: ChannelName,
     /// How far the client had read before. `None`: it is not known.
     since: Option<StoreState>,
+    /// Up to there it has missed something for good, and has been told so.
+    follows_gap: bool,
     /// `None`: what it has missed has not been sent yet.
     ticket: Option<u32>,
 }
@@ -100,8 +102,8 @@ impl Recovery {
 
     /// The client has subscribed to a channel with a history, of which it has read everything up to here. Until
     /// [`sent`](Self::sent), it is still being sent what it has missed.
-    pub(super) fn subscribe(&mut self, channel: &ChannelName, since: Option<StoreState>) {
-        self.unproven.push(UnprovenChannel { channel: channel.clone(), since, ticket: None });
+    pub(super) fn subscribe(&mut self, channel: &ChannelName, since: Option<StoreState>, follows_gap: bool) {
+        self.unproven.push(UnprovenChannel { channel: channel.clone(), since, follows_gap, ticket: None });
     }
 
     /// The client subscribes with a position of its own. `None`: an unreadable one.
@@ -118,11 +120,11 @@ impl Recovery {
         }
     }
 
-    /// The client has been told that what is missing on a channel ends here: it goes on from there, also if it comes back before it has
-    /// proven anything.
+    /// The client is told that what is missing on a channel ends here: it goes on from there, and is told again if it comes back before
+    /// it has proven that it knows.
     pub(super) fn skip(&mut self, channel: &ChannelName, end: Option<StoreState>) {
         if let Some(waiting) = self.unproven.iter_mut().find(|unproven| unproven.channel == *channel) {
-            waiting.since = end;
+            (waiting.since, waiting.follows_gap) = (end, true);
         }
     }
 
@@ -146,21 +148,35 @@ impl Recovery {
         self.take_inherited(channel);
     }
 
-    /// The client has read everything before the ping that it has answered. `last` is the last number that was delivered here.
-    pub(super) fn prove(&mut self, proof: ReadProof, last: StoreState) {
-        let Some(number) = proof.number_before(last.number) else { return };
+    /// The client has read everything before the ping that it has answered. `last` is the last number that was delivered here. Returns
+    /// the channels on which it has learnt of a gap.
+    pub(super) fn prove(&mut self, proof: ReadProof, last: StoreState) -> Vec<ChannelName> {
+        let mut told = Vec::new();
+        let Some(number) = proof.number_before(last.number) else { return told };
         self.read = Some(StoreState { store: last.store, number });
         let is_proven = |ticket: u32| proof.ticket.wrapping_sub(ticket) <= u32::MAX / 2;
-        self.unproven.retain(|unproven| !unproven.ticket.is_some_and(is_proven));
+        self.unproven.retain(|unproven| {
+            let is_proven = unproven.ticket.is_some_and(is_proven);
+            if is_proven && unproven.follows_gap {
+                told.push(unproven.channel.clone());
+            }
+            !is_proven
+        });
         if self.unproven.is_empty() {
             self.unproven = Vec::new();
         }
+        told
     }
 
     /// How far the client has read on a channel with a history.
     pub(super) fn read_on(&self, channel: &ChannelName) -> Option<StoreState> {
         let unproven = self.unproven.iter().find(|unproven| unproven.channel == *channel);
         unproven.map_or(self.read, |unproven| unproven.since)
+    }
+
+    /// Whether the client may not know of a gap that ends where it has read to.
+    pub(super) fn follows_gap(&self, channel: &ChannelName) -> bool {
+        self.unproven.iter().any(|unproven| unproven.channel == *channel && unproven.follows_gap)
     }
 
     /// The channels that the client has not subscribed to again.

@@ -16,7 +16,7 @@ use crate::telemetry::Reason;
 
 /// What a client is sent before what is published.
 struct Recovered {
-    /// The first one says how many follow.
+    /// The first one says how many follow, or that others are missing.
     frames: Vec<Frame>,
     /// How many follow the first one.
     messages: usize,
@@ -54,15 +54,18 @@ impl PusherConnection {
         let was_subscribed = may_have_been && has_history;
         if !has_position && !was_subscribed {
             if has_history {
-                recovery.subscribe(channel, delivered);
+                recovery.subscribe(channel, delivered, false);
             }
             return (None, position(None));
         }
         let since = if has_position { wanted } else { read.map(number) };
-        recovery.subscribe(channel, read);
+        let follows_gap = inherited.is_some_and(|kept| kept.follows_gap);
+        recovery.subscribe(channel, read, follows_gap);
+        // A client that has a position knows what comes before it.
+        let follows_gap = follows_gap && !has_position;
         let since = since.filter(|_| has_history);
         let (channel, asked_at) = (channel.clone(), Instant::now());
-        let recovering = Recovering { channel, asked_at, since, delivered, cached: Vec::new() };
+        let recovering = Recovering { channel, asked_at, since, follows_gap, delivered, cached: Vec::new() };
         (Some(recovering), position(since))
     }
 
@@ -84,7 +87,7 @@ impl PusherConnection {
         let missed =
             since.and_then(|since| self.channels().missed(inner.app_id(), &recovering.channel, since));
         if let Some(missed) = missed {
-            let recovered = self.recovered(inner, &recovering.channel, &missed);
+            let recovered = self.recovered(inner, &recovering, &missed);
             if recovered.bytes() <= self.part_bytes() {
                 return self.finish_recovery(inner, &recovering, Some(recovered));
             }
@@ -102,7 +105,7 @@ impl PusherConnection {
         let Some(missed) = missed else {
             return self.finish_recovery(&mut self.lock(), &recovering, None);
         };
-        let mut recovered = self.recovered(&self.lock(), channel, &missed);
+        let mut recovered = self.recovered(&self.lock(), &recovering, &missed);
         while recovered.bytes() > self.part_bytes() {
             let part = recovered.take_part(self.part_bytes());
             {
@@ -122,13 +125,22 @@ impl PusherConnection {
         self.finish_recovery(&mut self.lock(), &recovering, Some(recovered));
     }
 
-    fn recovered(&self, inner: &Inner, channel: &ChannelName, missed: &Missed) -> Recovered {
+    fn recovered(&self, inner: &Inner, recovering: &Recovering, missed: &Missed) -> Recovered {
+        let channel = &recovering.channel;
         let (encoding, to) = (self.handle.outbox().format().encoding, inner.session.socket_id());
         let frames = missed.entries.iter();
         let frames = frames.filter_map(|entry| self.channels().missed_frame(entry, channel, encoding, to));
         let mut frames: Vec<Frame> = frames.collect();
         let messages = frames.len();
-        frames.insert(0, server_message::recovered(channel.as_str(), messages));
+        if recovering.follows_gap {
+            let id = recovering.since.filter(|_| self.tells_positions()).map(|since| since.to_string());
+            frames.insert(0, server_message::gap(channel.as_str(), id.as_deref()));
+            if messages == 0 {
+                frames.extend(recovering.cached.iter().cloned());
+            }
+        } else {
+            frames.insert(0, server_message::recovered(channel.as_str(), messages));
+        }
         Recovered { frames, messages, end: missed.end }
     }
 
@@ -143,7 +155,8 @@ impl PusherConnection {
         let metrics = self.channels().metrics();
         let recoveries = &metrics.pusher_recoveries;
         let replay = if let Some(Recovered { frames, messages, end }) = recovered {
-            recoveries.get_or_create(&Reason::new("recovered")).inc();
+            let reason = if recovering.follows_gap { "gap" } else { "recovered" };
+            recoveries.get_or_create(&Reason::new(reason)).inc();
             metrics.messages_recovered.inc_by(messages as u64);
             metrics.latency.recovered(recovering.asked_at, messages);
             Replay { frames, end }

@@ -211,7 +211,8 @@ impl PusherConnection {
             if subscription.was_active {
                 self.leave_hub(inner, &name);
                 let since = recovery.read_on(&name).filter(|_| self.channels().has_history(&app, &name));
-                channels.push(KeptChannel { channel: subscription.channel, since, is_local: true });
+                let (channel, follows_gap) = (subscription.channel, recovery.follows_gap(&name));
+                channels.push(KeptChannel { channel, since, follows_gap, is_local: true });
             } else if let Some(inherited) = recovery.take_inherited(&name) {
                 // It has been entered or joined for the pending subscription.
                 channels.push(KeptChannel { is_local: true, ..inherited });

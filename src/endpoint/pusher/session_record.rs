@@ -40,6 +40,10 @@ pub(super) const META: &str = "session";
 /// Precedes the name of a channel in the name of its field.
 const CHANNEL: &str = "channel:";
 
+/// Follows the position on a channel if the client may not know of a gap that ends there. Nodes of earlier versions cannot read such a
+/// position, and tell a gap as well.
+const AFTER_GAP: &str = " gap";
+
 /// Follows the position on a channel that the client is reading.
 const READING: &str = " reading";
 
@@ -59,9 +63,10 @@ pub(super) fn field(channel: &str) -> String {
 }
 
 /// How far the client has read. Empty if it is not known or the channel has no history.
-pub(super) fn value(since: Option<StoreState>, is_reading: bool) -> String {
+pub(super) fn value(since: Option<StoreState>, follows_gap: bool, is_reading: bool) -> String {
     since.map_or_else(String::new, |StoreState { store, number }| {
-        format!("{store:x} {number}{}", if is_reading { READING } else { "" })
+        let gap = if follows_gap { AFTER_GAP } else { "" };
+        format!("{store:x} {number}{gap}{}", if is_reading { READING } else { "" })
     })
 }
 
@@ -85,9 +90,13 @@ fn fields_of(node: &str, session: &KeptSession, claimed_at: u64, connected: bool
         lacks_channels: session.may_lack_channels,
     });
     let channels = session.channels.iter();
-    let channels = channels.map(|kept| (field(kept.channel.name().as_str()), value(kept.since, false)));
+    let channels = channels.map(|kept| (field(kept.channel.name().as_str()), channel_value(kept)));
     let time = (SessionStore::CLAIMED_AT.to_owned(), claimed_at.to_string());
     [(META.to_owned(), meta), time].into_iter().chain(channels).collect()
+}
+
+fn channel_value(kept: &KeptChannel) -> String {
+    value(kept.since, kept.follows_gap, false)
 }
 
 impl SessionRecord {
@@ -104,8 +113,10 @@ impl SessionRecord {
             let channel = Channel::new(name, usize::MAX).ok()?;
             let position = value.strip_suffix(READING);
             reading.push(position.is_some());
-            let since = parse_state(position.unwrap_or(&value));
-            channels.push(KeptChannel { channel, since, is_local: false });
+            let position = position.unwrap_or(&value);
+            let before = position.strip_suffix(AFTER_GAP);
+            let (since, follows_gap) = (parse_state(before.unwrap_or(position)), before.is_some());
+            channels.push(KeptChannel { channel, since, follows_gap, is_local: false });
         }
         let mut session = KeptSession::new(app.clone(), meta.socket_id, channels, meta.signed_in, claimed_at);
         session.may_lack_channels = meta.lacks_channels;
@@ -121,6 +132,8 @@ impl SessionRecord {
             if is_connected && is_reading {
                 kept.since = delivered.and_then(|delivered| {
                     let since = kept.since.filter(|since| since.store == delivered.store)?;
+                    // Who has read further knows of the gap.
+                    kept.follows_gap &= since.number >= delivered.number;
                     Some(StoreState { number: since.number.max(delivered.number), ..delivered })
                 });
             }
@@ -147,7 +160,12 @@ mod tests {
     fn a_session_is_read_back() {
         let app: Arc<str> = "1".into();
         let channel = |name: &str| Channel::new(name, 200).unwrap();
-        let kept = |name: &str, since| KeptChannel { channel: channel(name), since, is_local: true };
+        let kept = |name: &str, since| KeptChannel {
+            channel: channel(name),
+            since,
+            follows_gap: false,
+            is_local: true,
+        };
         let channels = vec![kept("private-a", Some(state(7))), kept("b", None)];
         let mut session = KeptSession::new(app.clone(), SocketId::new(1, 2), channels, true, 70);
         let written = fields("n", &session);
@@ -179,17 +197,36 @@ mod tests {
     #[test]
     fn a_client_has_read_further_where_it_was_reading() {
         let app: Arc<str> = "1".into();
-        let since = |delivered: Option<StoreState>, value: String| {
+        let kept = |delivered: Option<StoreState>, value: String| {
             let meta = meta("n", &app, SocketId::new(1, 2), false);
             let time = (SessionStore::CLAIMED_AT.into(), "70".into());
             let fields = SessionFields::from([(META.into(), meta), time, (field("a"), value)]);
-            SessionRecord::parse(fields, &app).unwrap().at(delivered).channels[0].since
+            SessionRecord::parse(fields, &app).unwrap().at(delivered).channels.remove(0)
         };
+        let since = |delivered, value| kept(delivered, value).since;
+        let value = |since, is_reading| value(since, false, is_reading);
         assert_eq!(since(Some(state(9)), value(Some(state(7)), true)), Some(state(9)));
         assert_eq!(since(Some(state(9)), value(Some(state(11)), true)), Some(state(11)));
         assert_eq!(since(Some(state(9)), value(Some(state(7)), false)), Some(state(7)));
         assert_eq!(since(None, value(Some(state(7)), true)), None);
         let other = StoreState { store: 1, number: 9 };
         assert_eq!(since(Some(other), value(Some(state(7)), true)), None);
+    }
+
+    #[test]
+    fn a_client_that_may_not_know_of_a_gap_is_told_again() {
+        let app: Arc<str> = "1".into();
+        let kept = |delivered: Option<StoreState>, is_reading| {
+            let value = value(Some(state(7)), true, is_reading);
+            let meta = meta("n", &app, SocketId::new(1, 2), false);
+            let time = (SessionStore::CLAIMED_AT.into(), "70".into());
+            let fields = SessionFields::from([(META.into(), meta), time, (field("a"), value)]);
+            let kept = SessionRecord::parse(fields, &app).unwrap().at(delivered).channels.remove(0);
+            (kept.since, kept.follows_gap)
+        };
+        assert_eq!(kept(None, false), (Some(state(7)), true));
+        assert_eq!(kept(Some(state(7)), true), (Some(state(7)), true));
+        assert_eq!(kept(Some(state(8)), true), (Some(state(8)), false));
+        assert_eq!(parse_state("ab 7 gap"), None);
     }
 }

@@ -29,8 +29,8 @@ pub(super) struct Sessions {
 #[derive(Debug, Default)]
 struct SessionsState {
     by_key: HashMap<SessionKey, Slot>,
-    /// When the kept sessions end, in milliseconds of the hub's clock.
-    ends: BTreeSet<(u64, SessionKey)>,
+    /// When the kept sessions end, in [seconds](end) of the hub's clock.
+    ends: BTreeSet<(u32, SessionKey)>,
     /// How many channels the kept sessions have.
     kept_channels: usize,
     /// Sessions that have moved to another node, until they leave their channels here.
@@ -139,7 +139,7 @@ impl Sessions {
         let connection = Arc::downgrade(connection);
         let previous = state.by_key.insert(key, Slot::Connected(connection));
         let Some(Slot::Kept(kept)) = previous else { return Claim::New };
-        state.ends.remove(&(kept.until, key));
+        state.ends.remove(&(end(kept.until), key));
         state.kept_channels -= kept.channels.len();
         Claim::Kept(kept)
     }
@@ -158,7 +158,7 @@ impl Sessions {
             return vec![session];
         }
         session.until = until;
-        state.ends.insert((until, key));
+        state.ends.insert((end(until), key));
         state.kept_channels += session.channels.len();
         state.by_key.insert(key, Slot::Kept(Box::new(session)));
         let mut ended = Vec::new();
@@ -185,7 +185,7 @@ impl Sessions {
         let connection = match state.by_key.get(key) {
             Some(Slot::Connected(connection)) => connection.upgrade(),
             Some(Slot::Kept(kept)) => {
-                let end = (kept.until, *key);
+                let end = (end(kept.until), *key);
                 state.ends.remove(&end);
                 return (None, state.take_kept(key));
             }
@@ -221,8 +221,8 @@ impl Sessions {
         let mut state = self.lock();
         let mut ended = Vec::new();
         while ended.len() < most
-            && let Some((until, key)) = state.ends.first().copied()
-            && until <= now
+            && let Some((end, key)) = state.ends.first().copied()
+            && u64::from(end) * 1000 <= now
         {
             state.ends.pop_first();
             ended.extend(state.take_kept(&key));
@@ -254,4 +254,9 @@ impl SessionsState {
             self.by_key.shrink_to_fit();
         }
     }
+}
+
+/// The second in which a session has ended. There are many of these: the smaller they are, the better.
+fn end(until: u64) -> u32 {
+    u32::try_from(until.div_ceil(1000)).unwrap_or(u32::MAX)
 }

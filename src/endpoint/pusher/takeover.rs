@@ -163,7 +163,7 @@ impl PusherConnection {
         let meta = session_record::meta(node, &app, id, is_signed_in);
         let inherited = recovery.inherited().map(|kept| {
             let name = kept.channel.name().as_str();
-            (session_record::field(name), session_record::value(kept.since, false))
+            (session_record::field(name), session_record::value(kept.since, kept.follows_gap, false))
         });
         let mut fields: SessionFields = inherited.collect();
         fields.insert(META.to_owned(), meta);
@@ -173,7 +173,7 @@ impl PusherConnection {
             let name = channel.name();
             let field = session_record::field(name.as_str());
             let since = recovery.read_on(name).filter(|_| self.channels().has_history(&app, name));
-            let value = session_record::value(since, !recovery.is_sending(name));
+            let value = session_record::value(since, recovery.follows_gap(name), !recovery.is_sending(name));
             fields.insert(field, value);
         }
         store.write(&key.to_text(), recovery.claimed_at(), fields, window * 2);
@@ -187,7 +187,8 @@ impl PusherConnection {
         let Some(key) = recovery.key() else { return };
         let has_history = self.channels().has_history(inner.app_id(), channel);
         let since = recovery.read_on(channel).filter(|_| has_history);
-        let value = session_record::value(since, !recovery.is_sending(channel));
+        let value =
+            session_record::value(since, recovery.follows_gap(channel), !recovery.is_sending(channel));
         let field = session_record::field(channel.as_str());
         let ttl = self.context.sessions.window() * 2;
         store.set(&key.to_text(), recovery.claimed_at(), field, value, ttl);
@@ -286,7 +287,7 @@ impl PusherContext {
                 while last.len() > UNPROVEN_SIGNS + 1 {
                     last.pop_front();
                 }
-                let text = session_record::value(last.front().copied(), false);
+                let text = session_record::value(last.front().copied(), false, false);
                 let ttl = context.sessions.window() * 2;
                 store.write_sign_of_life(context.channels.node(), &text, ttl);
             }

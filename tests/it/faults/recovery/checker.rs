@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::super::history::{MessageId, Micros, seconds};
 use super::super::schedule::NODES;
 use super::record::{Level, Outcome, Page, Position, Record, Route, Sent, Target, What};
-use super::view::{Receipt, View};
+use super::view::{Receipt, Told, View};
 
 const SECOND: Micros = 1_000_000;
 
@@ -176,7 +176,7 @@ impl<'a> Checker<'a> {
                 let age = ended.saturating_sub(before.at);
                 self.report.repeated += 1;
                 self.report.longest_repeat = self.report.longest_repeat.max(age);
-                let limit = self.repeated_limit(view, before, receipt);
+                let limit = self.repeated_limit(view, before.told(), receipt.told());
                 if age > limit {
                     let text = format!(
                         "{page} received {id} on {channel} again, {} s before its connection ended",
@@ -191,8 +191,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// How old a message may be that a page receives twice. Where the line or the node stood still, its answer did too.
-    fn repeated_limit(&self, view: &View<'_>, before: &Receipt<'_>, again: &Receipt<'_>) -> Micros {
+    /// How old a message or a gap may be that a page receives twice. Where the line or the node stood still, its answer did too.
+    fn repeated_limit(&self, view: &View<'_>, before: Told, again: Told) -> Micros {
         let ended = view.ends.get(before.connection).copied().unwrap_or(before.at);
         let mut limit = REPEATED + SLACK;
         for of in &self.record.disturbances {
@@ -510,7 +510,16 @@ impl<'a> Checker<'a> {
                     let from = end.saturating_sub(UNWRITTEN + SLACK).max(*from);
                     node.is_none_or(|node| !self.record.reaches_store(node, from, end.saturating_add(SLACK)))
                 });
+                // What the page has not proven to know is said again.
+                let is_repeated = view.page.level == Level::Unmodified
+                    && view.gaps.iter().any(|before| {
+                        let ended = view.ends.get(before.connection).copied();
+                        let limit = self.repeated_limit(view, before.told(), gap.told());
+                        before.connection < gap.connection
+                            && ended.is_some_and(|ended| ended.saturating_sub(before.at) <= limit)
+                    });
                 if !(self.record.is_lost(from, to)
+                    || is_repeated
                     || is_too_much
                     || is_too_old
                     || is_forgotten

@@ -25,7 +25,28 @@ pub(super) struct Gap {
     pub(super) at: Micros,
     /// When the page had last received anything on the channel, or come onto it.
     pub(super) since: Micros,
+    pub(super) connection: usize,
     pub(super) node: Option<usize>,
+}
+
+/// When a page was told something, and on which of its connections.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    pub(super) at: Micros,
+    pub(super) connection: usize,
+    pub(super) node: Option<usize>,
+}
+
+impl Receipt<'_> {
+    pub(super) const fn told(&self) -> Told {
+        Told { at: self.at, connection: self.connection, node: self.node }
+    }
+}
+
+impl Gap {
+    pub(super) const fn told(&self) -> Told {
+        Told { at: self.at, connection: self.connection, node: self.node }
+    }
 }
 
 /// A time on the channel.
@@ -85,20 +106,20 @@ impl<'a> View<'a> {
                     is_on = true;
                 }
                 What::Message { channel: of, id, position } if of == channel => {
+                    let connection = view.ends.len();
                     let before = view.receipts.last().and_then(|before| before.position);
                     if let (Some(before), Some(position)) = (before, position)
                         && before.epoch != position.epoch
                     {
                         // Who looks at the positions is told.
-                        view.gaps.push(Gap { index, at, since: last, node });
+                        view.gaps.push(Gap { index, at, since: last, connection, node });
                     }
-                    let connection = view.ends.len();
                     let position = position.as_ref();
                     view.receipts.push(Receipt { index, at, id: *id, position, connection, node });
                     last = at;
                 }
                 What::Gap { channel: of } if of == channel => {
-                    view.gaps.push(Gap { index, at, since: last, node });
+                    view.gaps.push(Gap { index, at, since: last, connection: view.ends.len(), node });
                 }
                 What::Disconnected(_) => {
                     if is_on && let Some(stay) = view.stays.last_mut() {
