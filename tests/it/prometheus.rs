@@ -185,7 +185,8 @@ fn native_histograms_and_exemplars_are_scraped_by_a_prometheus_that_stores_them(
         let exemplar = &answer["data"][0]["exemplars"][0];
         exemplar["labels"]["trace_id"].as_str().is_some_and(is_trace)
     });
-    let page = node.get_admin("/metrics").text().to_owned();
+    let page = Request::get(node.admin, "/metrics").header("Accept", "application/openmetrics-text").send();
+    let page = page.text();
     let of_span = |line: &&str| {
         line.starts_with("yamabiko_span_duration_seconds_bucket") && line.contains("\"deliver\"")
     };

@@ -8,6 +8,9 @@ use prometheus_client::registry::{Registry, Unit};
 use super::span_record::SpanRecord;
 use crate::telemetry::latency_metrics::SECONDS;
 
+/// The steps of a message, whose series are there from the start. Those of requests begin with the first one.
+const STEPS: [&str; 4] = ["deliver", "gate", "publish", "webhook"];
+
 /// How long spans have taken, by name. Each bucket has an exemplar: the trace of its newest span.
 #[derive(Debug, Clone)]
 pub(in crate::telemetry) struct SpanDurations(Family<SpanName, HistogramWithExemplars<TraceId>, WithSeconds>);
@@ -37,6 +40,9 @@ impl SpanDurations {
         let durations = Self::default();
         let help = "How long the steps of traces took, by span, with a trace for each bucket";
         registry.register_with_unit("span_duration", help, Unit::Seconds, durations.0.clone());
+        for span in STEPS {
+            drop(durations.0.get_or_create(&SpanName { span: span.to_owned() }));
+        }
         durations
     }
 
