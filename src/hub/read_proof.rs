@@ -1,7 +1,7 @@
 //! How far a client has read, proven by its answers to WebSocket pings.
 //!
-//! After data, a tracked connection is sent a ping, at most one a second. Its client answers when it has read everything before
-//! it, so that the answer proves that nothing before it is missing.
+//! A tracked connection is sent a ping at once when it is given a ticket, and after data, at most one a second. Its client answers when
+//! it has read everything before it, so that the answer proves that nothing before it is missing.
 
 use std::collections::{HashMap, HashSet};
 
@@ -73,8 +73,10 @@ impl Tracked {
         self.connections.is_empty()
     }
 
-    pub(super) fn add(&mut self, id: ConnectionId, ticket: u32) {
-        self.connections.insert(id, Track { ticket, is_due: true });
+    /// Returns whether no ping was due to the connection before.
+    pub(super) fn add(&mut self, id: ConnectionId, ticket: u32) -> bool {
+        let before = self.connections.insert(id, Track { ticket, is_due: true });
+        before.is_none_or(|before| !before.is_due)
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) {
@@ -105,6 +107,12 @@ impl Tracked {
             std::mem::take(&mut track.is_due).then_some((*id, track.ticket))
         };
         self.connections.iter_mut().filter_map(take).collect()
+    }
+
+    /// The ticket of a connection, if a ping is due to it now.
+    pub(super) fn take_due_of(&mut self, id: ConnectionId) -> Option<u32> {
+        let track = self.connections.get_mut(&id)?;
+        std::mem::take(&mut track.is_due).then_some(track.ticket)
     }
 }
 

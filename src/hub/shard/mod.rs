@@ -59,9 +59,10 @@ pub(super) enum Command {
         id: ConnectionId,
         ticket: u32,
     },
-    /// Sends the pings that are due: everything up to this number has been delivered before.
+    /// Sends the pings that are due, or only that of one connection: everything up to this number has been delivered before.
     Prove {
         number: u64,
+        only: Option<ConnectionId>,
     },
     CloseSome {
         of: NonZeroUsize,
@@ -221,7 +222,8 @@ impl Shard {
                 Command::Leave { key, id } => self.leave(key, id),
                 Command::Open { key, id, replay } => self.open(key, id, &replay),
                 Command::Track { id, ticket } => self.track(id, ticket),
-                Command::Prove { number } => self.prove(number).await,
+                Command::Prove { number, only: None } => self.prove(number).await,
+                Command::Prove { number, only: Some(id) } => self.prove_one(number, id),
                 Command::CloseSome { of, reason } => self.close_some(of, reason),
                 Command::CountUnflushed(answer) => {
                     let unflushed = self
@@ -340,34 +342,49 @@ impl Shard {
         for connection in self.connections.values() {
             connection.outbox.sweep(now);
         }
-        if !self.tracked.is_empty()
-            && let Some(own) = self.own.upgrade()
-        {
-            // Everything up to this number has been delivered here when this command is taken.
-            let number = self.delivered.load(Ordering::Acquire);
-            let _ = own.send(Command::Prove { number });
+        if !self.tracked.is_empty() {
+            self.prove_later(None);
         }
     }
 
     fn track(&mut self, id: ConnectionId, ticket: u32) {
         // Otherwise it has ended already.
-        if self.connections.contains(id) {
-            self.tracked.add(id, ticket);
+        if self.connections.contains(id) && self.tracked.add(id, ticket) {
+            // A line that never lasts for a second must not be sent the same messages each time.
+            self.prove_later(Some(id));
+        }
+    }
+
+    fn prove_later(&self, only: Option<ConnectionId>) {
+        if let Some(own) = self.own.upgrade() {
+            // Everything up to this number has been delivered here when this command is taken.
+            let number = self.delivered.load(Ordering::Acquire);
+            let _ = own.send(Command::Prove { number, only });
         }
     }
 
     async fn prove(&mut self, number: u64) {
-        #[expect(clippy::cast_possible_truncation, reason = "the payload has the low 32 bits")]
-        let number = number as u32;
         for (id, ticket) in self.tracked.take_due(&self.channels) {
-            if let Some(connection) = self.connections.get(id) {
-                connection.outbox.push(&ReadProof { number, ticket }.ping(), self.outbox_bytes);
-            }
+            self.ping(id, number, ticket);
             self.writes += 1;
             if self.writes >= WRITES_PER_TURN {
                 self.writes = 0;
                 yield_now().await;
             }
+        }
+    }
+
+    fn prove_one(&mut self, number: u64, id: ConnectionId) {
+        if let Some(ticket) = self.tracked.take_due_of(id) {
+            self.ping(id, number, ticket);
+        }
+    }
+
+    fn ping(&self, id: ConnectionId, number: u64, ticket: u32) {
+        #[expect(clippy::cast_possible_truncation, reason = "the payload has the low 32 bits")]
+        let number = number as u32;
+        if let Some(connection) = self.connections.get(id) {
+            connection.outbox.push(&ReadProof { number, ticket }.ping(), self.outbox_bytes);
         }
     }
 }

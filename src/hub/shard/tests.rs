@@ -3,7 +3,7 @@ use std::collections::hash_map::Entry;
 use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::runtime::Builder;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::*;
 use crate::hub::InFlight;
@@ -15,8 +15,14 @@ const CHANNELS: usize = 4;
 const LIMIT: usize = 1 << 20;
 
 fn shard() -> Shard {
+    shard_with_inbox().0
+}
+
+/// The shard, and what keeps its inbox open, in which it leaves commands to itself.
+fn shard_with_inbox() -> (Shard, UnboundedSender<Command>) {
     let (commands, inbox) = unbounded_channel();
-    Shard::new(inbox, commands.downgrade(), Clock::start(), LIMIT, Arc::default(), Arc::new(Metrics::new()))
+    let (own, metrics) = (commands.downgrade(), Arc::new(Metrics::new()));
+    (Shard::new(inbox, own, Clock::start(), LIMIT, Arc::default(), metrics), commands)
 }
 
 fn key(channel: usize) -> ChannelKey {
@@ -102,6 +108,23 @@ fn a_connection_on_several_channels_receives_them_in_one_order() {
     bench.turn();
     assert_eq!([0, 1, 2].map(|id| bench.received(id)), ["0123456789", "0123456789", "02468"]);
     assert_eq!([0, 1, 2].map(|id| bench.blocks(id)), [1, 1, 1], "all of a turn is one write");
+}
+
+#[test]
+fn a_connection_proves_at_once_what_precedes_its_tickets() {
+    let (shard, _inbox) = shard_with_inbox();
+    let mut bench = Bench { shard, ..Bench::new(1) };
+    bench.join(0, 0, 0);
+    bench.publish(0, Audience::Everyone, "a");
+    bench.commands.extend([1, 2].map(|ticket| Command::Track { id: 0, ticket }));
+    bench.turn();
+    assert_eq!(bench.received(0), "a");
+    while let Ok(command) = bench.shard.inbox.try_recv() {
+        bench.commands.push(command);
+    }
+    bench.turn();
+    let ping = ReadProof { number: 0, ticket: 2 }.ping();
+    assert_eq!(bench.outbox(0).queued(), [b"a", &ping.bytes()[..]].concat(), "one ping for both");
 }
 
 #[test]
