@@ -121,11 +121,9 @@ fn a_page_is_told_of_a_gap() {
     let mut page = Page::of_session(&server, TOKEN);
     page.subscribe("private-h.1");
     page.expect("yamabiko:gap", "private-h.1", &json!({ "channel": "private-h.1" }));
-    say(&server, "private-h.1", 102);
-    page.expect("E", "private-h.1", &json!(102));
     server.expect_metric(r#"yamabiko_pusher_recoveries_total{reason="gap"}"#, 1);
     // Gone before it has proven anything, it may not know of the gap. It goes on after it.
-    for number in 103..=104 {
+    for number in 102..=103 {
         page.client.vanish();
         say(&server, "private-h.1", number);
         page = Page::of_session(&server, TOKEN);
@@ -135,9 +133,9 @@ fn a_page_is_told_of_a_gap() {
     }
     page.prove(1);
     page.client.vanish();
-    say(&server, "private-h.1", 105);
+    say(&server, "private-h.1", 104);
     let mut page = Page::of_session(&server, TOKEN);
-    assert_eq!(page.recover("private-h.1", None), [json!(105)]);
+    assert_eq!(page.recover("private-h.1", None), [json!(104)]);
 }
 
 #[test]
@@ -259,6 +257,7 @@ fn a_token_that_is_used_twice_stays_with_the_page_that_answers() {
     let server = serve(&apps(""));
     let mut elder = Page::of_session(&server, TOKEN);
     elder.subscribe("private-h.1");
+    elder.prove(1);
     let answering = std::thread::spawn(move || {
         assert_eq!(elder.client.expect_ping(), b"elder");
         elder
