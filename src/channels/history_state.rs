@@ -45,7 +45,7 @@ pub struct CaughtUp {
     pub missed: Vec<(ChannelName, Arc<Entry>)>,
     /// The channels that may have lost messages: neither this node nor the store has them.
     pub gaps: Vec<Gap>,
-    /// This node has reached the store for the first time: who has asked what it has missed is answered later.
+    /// This node has reached the store for the first time: clients that wait to be told what they have missed are answered later.
     pub is_first: bool,
 }
 

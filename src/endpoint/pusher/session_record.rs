@@ -132,7 +132,7 @@ impl SessionRecord {
             if is_connected && is_reading {
                 kept.since = delivered.and_then(|delivered| {
                     let since = kept.since.filter(|since| since.store == delivered.store)?;
-                    // Who has read further knows of the gap.
+                    // A page that has read further knows of the gap.
                     kept.follows_gap &= since.number >= delivered.number;
                     Some(StoreState { number: since.number.max(delivered.number), ..delivered })
                 });
