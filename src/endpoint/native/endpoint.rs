@@ -203,6 +203,31 @@ fn token<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Option<Cow<'a, s
 
 /// The first parameter of this name in the query string.
 pub(super) fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
-    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    pairs.find(|(key, _)| key == name).map(|(_, value)| value)
+    query?.split('&').find_map(|pair| {
+        // A token is long and has nothing to decode.
+        let (key, value) = if pair.contains(['%', '+']) {
+            form_urlencoded::parse(pair.as_bytes()).next()?
+        } else {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (key.into(), value.into())
+        };
+        (key == name).then_some(value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parameter;
+
+    #[test]
+    fn a_parameter_is_the_first_of_its_name_and_decoded() {
+        let value = |query| parameter(Some(query), "token");
+        assert_eq!(value("since=1&token=a.b-c_d&token=other").as_deref(), Some("a.b-c_d"));
+        assert_eq!(value("t%6Fken=a%2Eb+c").as_deref(), Some("a.b c"));
+        assert_eq!(value("token").as_deref(), Some(""));
+        assert_eq!(value("&&=&token==").as_deref(), Some("="));
+        assert_eq!(value("token%=%zz&tokens=1"), None);
+        assert_eq!(value(""), None);
+        assert_eq!(parameter(None, "token"), None);
+    }
 }
