@@ -26,6 +26,7 @@ mod read_reports;
 mod shard;
 mod sink;
 mod subscribers;
+mod tracked;
 mod users;
 mod wire_format;
 

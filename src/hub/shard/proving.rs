@@ -10,8 +10,9 @@ use crate::hub::ConnectionId;
 use crate::hub::delivered::Delivered;
 use crate::hub::fan_out::WRITES_PER_TURN;
 use crate::hub::read_progress::ReadProgress;
-use crate::hub::read_proof::{ReadProof, Tracked};
+use crate::hub::read_proof::ReadProof;
 use crate::hub::read_reports::{ReadReport, ReadReports};
+use crate::hub::tracked::Tracked;
 use crate::message::StoreState;
 
 /// The tracked connections of a shard, and what it needs to send them pings.
