@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +33,8 @@ pub struct SignOfLife {
     pub age: Duration,
 }
 
-/// What a sign of life says of single sessions, by their names.
-pub type SignExceptions = HashMap<String, String>;
+/// Single sessions by their names, with what a sign of life says of them. Of two with one name, the later one counts.
+pub type SignExceptions = Vec<(String, String)>;
 
 impl SessionStore {
     /// The field with the time at which the session was claimed. Every session has it.
@@ -73,9 +72,10 @@ impl SessionStore {
         self.change(session, claimed_at, replacement(fields, ttl));
     }
 
-    /// Changes one field of a session.
-    pub fn set(&self, session: &str, claimed_at: u64, field: String, value: String, ttl: Duration) {
-        self.change(session, claimed_at, SessionChange::Update(vec![(field, Some(value))], ttl));
+    /// Changes fields of a session.
+    pub fn set(&self, session: &str, claimed_at: u64, fields: Vec<(String, String)>, ttl: Duration) {
+        let fields = fields.into_iter().map(|(field, value)| (field, Some(value))).collect();
+        self.change(session, claimed_at, SessionChange::Update(fields, ttl));
     }
 
     /// Removes one field of a session.

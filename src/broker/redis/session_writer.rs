@@ -78,8 +78,8 @@ pub(super) enum SessionCommand {
 #[derive(Debug)]
 pub(super) struct SessionSign {
     pub(super) text: String,
-    /// The texts of single sessions, by their names.
-    pub(super) exceptions: HashMap<String, String>,
+    /// Single sessions by their names, with their texts.
+    pub(super) exceptions: Vec<(String, String)>,
     pub(super) ttl: Duration,
 }
 
@@ -167,7 +167,7 @@ impl SessionWriter {
             Ok(replies) => replies.into_iter(),
             Err(error) => {
                 tracing::debug!(%error, "cannot keep sessions in Redis");
-                self.unwritten = batch.into_iter().filter(SessionCommand::is_write).collect();
+                self.unwritten = writes(batch);
                 let excess = self.unwritten.len().saturating_sub(QUEUE);
                 if excess > 0 {
                     self.drops.add();
@@ -273,10 +273,6 @@ impl SessionWriter {
 }
 
 impl SessionCommand {
-    const fn is_write(&self) -> bool {
-        matches!(self, Self::Change(..) | Self::WriteSign(..))
-    }
-
     fn encode(&self, sha: Option<&[u8]>, drops: &SessionDrops) -> Vec<Cmd> {
         let command = match self {
             // Denied. A command that is never denied keeps the replies in order.
@@ -327,6 +323,17 @@ impl SessionChange {
     }
 }
 
+/// What has to be written of these. Of the signs of life, that is the last one.
+fn writes(commands: Vec<SessionCommand>) -> Vec<SessionCommand> {
+    let last = commands.iter().rposition(|command| matches!(command, SessionCommand::WriteSign(..)));
+    let is_write = |(index, command): &(usize, SessionCommand)| match command {
+        SessionCommand::Change(..) => true,
+        SessionCommand::WriteSign(..) => Some(*index) == last,
+        SessionCommand::Find(..) | SessionCommand::Claim(..) | SessionCommand::ReadSign(..) => false,
+    };
+    commands.into_iter().enumerate().filter(is_write).map(|(_, command)| command).collect()
+}
+
 fn milliseconds(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
@@ -356,4 +363,44 @@ fn fields(found: Value) -> Option<SessionFields> {
 
 fn text(value: Value) -> Option<String> {
     if let Value::BulkString(text) = value { String::from_utf8(text).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sign(text: &str) -> SessionSign {
+        let exceptions = vec![("1.2".to_owned(), "late".to_owned())];
+        SessionSign { text: text.to_owned(), exceptions, ttl: Duration::from_secs(60) }
+    }
+
+    #[test]
+    fn a_sign_of_life_says_nothing_of_sessions_that_may_not_have_been_written() {
+        let drops = SessionDrops::default();
+        let encoded = || {
+            let command = SessionCommand::WriteSign("node".to_owned(), Some(sign("all of them")));
+            let commands = command.encode(Some(b"sha"), &drops);
+            String::from_utf8(commands.iter().flat_map(Cmd::get_packed_command).collect()).unwrap()
+        };
+        let has_texts = || ["=all of them", "=late"].map(|text| encoded().contains(text));
+        assert_eq!(has_texts(), [true; 2]);
+        drops.add();
+        assert_eq!(has_texts(), [false; 2]);
+        assert!(encoded().contains("replace"), "it still says that the node is alive");
+    }
+
+    #[test]
+    fn only_the_last_sign_of_life_waits_for_redis() {
+        let key = || "session".to_owned();
+        let write = |text| SessionCommand::WriteSign("node".to_owned(), Some(sign(text)));
+        let change = |claimed_at| SessionCommand::Change(key(), claimed_at, SessionChange::Remove);
+        let find = SessionCommand::Find(key(), oneshot::channel().0);
+        let kept = writes(vec![write("1"), change(1), write("2"), find, change(2), write("3"), change(3)]);
+        let kept = kept.iter().map(|command| match command {
+            SessionCommand::Change(_, claimed_at, _) => claimed_at.to_string(),
+            SessionCommand::WriteSign(_, Some(sign)) => format!("sign {}", sign.text),
+            _ => "other".to_owned(),
+        });
+        assert_eq!(kept.collect::<Vec<_>>(), ["1", "2", "sign 3", "3"]);
+    }
 }

@@ -104,8 +104,9 @@ impl ConnectionGuard {
         match ReadProof::parse(payload) {
             Some(proof) => {
                 if let Some(last) = self.0.channels().delivered() {
-                    for channel in recovery.prove(proof, last) {
-                        self.0.write_channel(&inner, &channel);
+                    let proven = recovery.prove(proof, last);
+                    if !proven.is_empty() {
+                        self.0.write_channels(&inner, &proven);
                     }
                 }
             }
@@ -304,7 +305,7 @@ impl PusherConnection {
             self.handle.track(ticket, progress);
         }
         if inner.recovery.is_some() {
-            self.write_channel(inner, &channel);
+            self.write_channels(inner, std::slice::from_ref(&channel));
         }
         self.channels().metrics().pusher_subscriptions.inc();
         tell_subscription(

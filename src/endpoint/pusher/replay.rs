@@ -182,7 +182,7 @@ impl PusherConnection {
         {
             self.handle.track(ticket, progress);
         }
-        self.write_channel(inner, channel);
+        self.write_channels(inner, std::slice::from_ref(channel));
     }
 
     fn part_bytes(&self) -> usize {

@@ -41,11 +41,8 @@ impl PusherContext {
     fn read_level(&self) -> (String, SignExceptions) {
         let text = |read: StoreState| session_record::value(Some(read), false, false);
         let Some(level) = self.channels.read_level(MAX_LATE) else { return <_>::default() };
-        let mut late = SignExceptions::with_capacity(level.late.len());
-        // A name may be that of two connections, of which the first one is further behind.
-        for reader in level.late {
-            late.entry(reader.name.to_string()).or_insert_with(|| text(reader.read));
-        }
-        (text(level.read), late)
+        // A name may be that of two connections. The one that is further behind counts.
+        let late = level.late.into_iter().rev();
+        (text(level.read), late.map(|reader| (reader.name.to_string(), text(reader.read))).collect())
     }
 }

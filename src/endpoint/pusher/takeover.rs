@@ -181,17 +181,20 @@ impl PusherConnection {
         recovery.written(self.channels().clock().saturating_add(milliseconds(window)));
     }
 
-    /// Writes how far the client has read on one of its channels, for other nodes.
-    pub(super) fn write_channel(&self, inner: &Inner, channel: &ChannelName) {
+    /// Writes how far the client has read on some of its channels, for other nodes.
+    pub(super) fn write_channels(&self, inner: &Inner, channels: &[ChannelName]) {
         let Some(store) = self.channels().session_store() else { return };
         let Some(recovery) = &inner.recovery else { return };
         let Some(key) = recovery.key() else { return };
-        let has_history = self.channels().has_history(inner.app_id(), channel);
-        let since = recovery.read_on(channel).filter(|_| has_history);
-        let value = session_record::value(since, recovery.follows_gap(channel), recovery.is_proven(channel));
-        let field = session_record::field(channel.as_str());
+        let written = channels.iter().map(|channel| {
+            let has_history = self.channels().has_history(inner.app_id(), channel);
+            let since = recovery.read_on(channel).filter(|_| has_history);
+            let is_proven = recovery.is_proven(channel);
+            let value = session_record::value(since, recovery.follows_gap(channel), is_proven);
+            (session_record::field(channel.as_str()), value)
+        });
         let ttl = self.context.sessions.window() * 2;
-        store.set(&key.to_text(), recovery.claimed_at(), field, value, ttl);
+        store.set(&key.to_text(), recovery.claimed_at(), written.collect(), ttl);
     }
 
     pub(super) fn unwrite_channel(&self, inner: &Inner, channel: &ChannelName) {
