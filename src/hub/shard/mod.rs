@@ -1,17 +1,16 @@
 mod closing;
 mod levels;
+mod sweep;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::batch::Delivery;
 use super::channel_index::ChannelKey;
@@ -59,6 +58,8 @@ pub(super) enum Command {
         id: ConnectionId,
         ticket: u32,
     },
+    /// Looks for alarms that are due. The answer: the next sweep can follow.
+    Sweep(oneshot::Sender<()>),
     /// Sends the pings that are due, or only that of one connection: everything up to this number has been delivered before.
     Prove {
         number: u64,
@@ -146,9 +147,6 @@ struct ShardConnection {
 /// Maximum commands taken from the inbox at a time; also bounds coalescing.
 const BATCH: usize = 1024;
 
-/// How often alarms are checked: they are set in whole seconds.
-const SWEEP: Duration = Duration::from_secs(1);
-
 impl Shard {
     pub(super) fn new(
         inbox: UnboundedReceiver<Command>,
@@ -176,19 +174,10 @@ impl Shard {
 
     /// Runs until the hub is dropped.
     pub(super) async fn run(mut self) {
-        let mut sweep = interval(SWEEP);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::spawn(sweep::repeat(self.own.clone()));
         let mut commands = Vec::with_capacity(BATCH);
-        loop {
-            tokio::select! {
-                count = self.inbox.recv_many(&mut commands, BATCH) => {
-                    if count == 0 {
-                        return;
-                    }
-                    self.handle(&mut commands).await;
-                }
-                _ = sweep.tick() => self.sweep(),
-            }
+        while self.inbox.recv_many(&mut commands, BATCH).await > 0 {
+            self.handle(&mut commands).await;
         }
     }
 
@@ -221,6 +210,11 @@ impl Shard {
                 }
                 Command::Leave { key, id } => self.leave(key, id),
                 Command::Open { key, id, replay } => self.open(key, id, &replay),
+                Command::Sweep(swept) => {
+                    self.sweep();
+                    // Fails only while the node shuts down.
+                    let _ = swept.send(());
+                }
                 Command::Track { id, ticket } => self.track(id, ticket),
                 Command::Prove { number, only: None } => self.prove(number).await,
                 Command::Prove { number, only: Some(id) } => self.prove_one(number, id),
@@ -335,16 +329,6 @@ impl Shard {
             ListedConnection { id: *id, outbox: connection.outbox.clone(), user }
         });
         (listed.collect(), start)
-    }
-
-    fn sweep(&self) {
-        let now = self.clock.now();
-        for connection in self.connections.values() {
-            connection.outbox.sweep(now);
-        }
-        if !self.tracked.is_empty() {
-            self.prove_later(None);
-        }
     }
 
     fn track(&mut self, id: ConnectionId, ticket: u32) {
