@@ -106,8 +106,8 @@ impl Relay {
     }
 
     fn set_delivered(&self) {
-        if let Some(number) = self.histories.set_delivered() {
-            self.hub.set_delivered(number);
+        if let Some(delivered) = self.histories.set_delivered() {
+            self.hub.set_delivered(delivered);
         }
     }
 

@@ -298,10 +298,10 @@ impl PusherConnection {
         self.handle.join(&scoped, recovering.is_some());
         if recovering.is_none()
             && let Some(recovery) = &mut inner.recovery
-            && let Some(ticket) = recovery.sent(&channel)
-            && recovery.key().is_some()
+            && recovery.sent(&channel).is_some()
+            && let Some((progress, ticket)) = recovery.progress()
         {
-            self.handle.track(ticket);
+            self.handle.track(ticket, progress);
         }
         if inner.recovery.is_some() {
             self.write_channel(inner, &channel);

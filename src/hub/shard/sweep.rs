@@ -10,7 +10,7 @@ use super::{Command, Shard};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Makes a shard sweep until it ends. A task of its own, so that the shard need not look at a timer after each message.
-pub(super) async fn repeat(shard: WeakUnboundedSender<Command>) {
+pub(in crate::hub) async fn sweep_regularly(shard: WeakUnboundedSender<Command>) {
     loop {
         sleep(INTERVAL).await;
         let Some(commands) = shard.upgrade() else { return };
@@ -24,14 +24,12 @@ pub(super) async fn repeat(shard: WeakUnboundedSender<Command>) {
 }
 
 impl Shard {
-    /// Wakes the tasks of the connections whose alarm is due, and sends the pings that prove what clients have read.
-    pub(super) fn sweep(&self) {
+    /// Wakes the tasks of the connections whose alarm is due, and proves what clients have read.
+    pub(super) fn sweep(&mut self) {
         let now = self.clock.now();
         for connection in self.connections.values() {
             connection.outbox.sweep(now);
         }
-        if !self.tracked.is_empty() {
-            self.prove_later(None);
-        }
+        self.proving.sweep();
     }
 }

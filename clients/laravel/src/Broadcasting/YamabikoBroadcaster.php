@@ -4,6 +4,7 @@ namespace Yamabiko\Laravel\Broadcasting;
 
 use Illuminate\Broadcasting\BroadcastException;
 use Illuminate\Broadcasting\Broadcasters\RedisBroadcaster;
+use Illuminate\Contracts\Auth\Authenticatable;
 use Illuminate\Contracts\Redis\Factory as Redis;
 use Illuminate\Support\Arr;
 use SensitiveParameter;
@@ -35,9 +36,9 @@ class YamabikoBroadcaster extends RedisBroadcaster
         if (! $request->has('socket_id')) {
             return parent::validAuthenticationResponse($request, $result);
         }
-        [$socket, $channel] = [$this->socket($request), (string) $request->input('channel_name')];
+        [$socket, $channel] = [$this->socket($request), $request->input('channel_name')];
         // The signed parts are joined by colons, so none of them may contain one.
-        if (preg_match('/\A[-\w=@,.;]+\z/', $channel) !== 1) {
+        if (! is_string($channel) || preg_match('/\A[-\w=@,.;]+\z/', $channel) !== 1) {
             throw new AccessDeniedHttpException;
         }
         if (! str_starts_with($channel, 'presence-')) {
@@ -45,9 +46,7 @@ class YamabikoBroadcaster extends RedisBroadcaster
         }
         $user = $this->retrieveUser($request, $this->normalizeChannelName($channel));
         $data = json_encode([
-            'user_id' => method_exists($user, 'getAuthIdentifierForBroadcasting')
-                ? $user->getAuthIdentifierForBroadcasting()
-                : $user->getAuthIdentifier(),
+            'user_id' => self::identifier($user),
             'user_info' => $result,
         ], JSON_THROW_ON_ERROR);
 
@@ -71,10 +70,15 @@ class YamabikoBroadcaster extends RedisBroadcaster
         return ['auth' => $this->sign("{$this->socket($request)}::user::{$data}"), 'user_data' => $data];
     }
 
+    /**
+     * @param  array<\Illuminate\Broadcasting\Channel|string>  $channels
+     * @param  array<mixed>  $payload
+     */
     public function broadcast(array $channels, $event, array $payload = [])
     {
-        foreach ($channels as $channel) {
-            if (str_starts_with((string) $channel, 'private-encrypted-')) {
+        $names = array_values(array_map('strval', $channels));
+        foreach ($names as $channel) {
+            if (str_starts_with($channel, 'private-encrypted-')) {
                 throw new BroadcastException("The yamabiko broadcaster does not encrypt: use the pusher broadcaster for {$channel}.");
             }
         }
@@ -86,7 +90,7 @@ class YamabikoBroadcaster extends RedisBroadcaster
         $socket = Arr::pull($payload, 'socket');
         try {
             $this->publisher->broadcast(
-                array_values(array_map('strval', $channels)),
+                $names,
                 $event,
                 $payload,
                 is_string($socket) && self::isSocket($socket) ? $socket : null,
@@ -94,6 +98,15 @@ class YamabikoBroadcaster extends RedisBroadcaster
         } catch (PublishException $error) {
             throw new BroadcastException($error->getMessage(), 0, $error);
         }
+    }
+
+    private static function identifier(mixed $user): mixed
+    {
+        return match (true) {
+            is_object($user) && method_exists($user, 'getAuthIdentifierForBroadcasting') => $user->getAuthIdentifierForBroadcasting(),
+            $user instanceof Authenticatable => $user->getAuthIdentifier(),
+            default => throw new AccessDeniedHttpException,
+        };
     }
 
     /** @param  \Illuminate\Http\Request  $request */
