@@ -63,7 +63,7 @@ use batch::Delivery;
 use channel_index::{ChannelIndex, ChannelKey, ChannelWalk, MAX_SHARDS, Target};
 use delivered::Delivered;
 use read_reports::ReadReports;
-use shard::{Command, Proving, Shard};
+use shard::{Command, Proving, Shard, sweep_regularly};
 
 /// Identifies a connection of this node; never used twice.
 pub type ConnectionId = u64;
@@ -108,6 +108,7 @@ impl Hub {
             .map(|shard| {
                 let (commands, inbox) = unbounded_channel();
                 let proving = Proving::new(shard, commands.downgrade(), delivered.clone(), reports.clone());
+                tokio::spawn(sweep_regularly(commands.downgrade()));
                 tokio::spawn(Shard::new(inbox, clock, outbox_bytes, proving, metrics.clone()).run());
                 commands
             })

@@ -1,16 +1,15 @@
 mod closing;
 mod levels;
 mod proving;
+mod sweep;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::batch::Delivery;
 use super::channel_index::ChannelKey;
@@ -26,6 +25,7 @@ use crate::message::{Close, CloseReason, RevokedTokens, StoreState, UserId};
 use crate::telemetry::Metrics;
 
 pub(super) use proving::Proving;
+pub(super) use sweep::sweep_regularly;
 
 /// What a shard does, in the order of its inbox.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ pub(super) enum Command {
         ticket: u32,
         progress: Arc<ReadProgress>,
     },
+    /// Looks for alarms that are due. The answer: the next sweep can follow.
+    Sweep(oneshot::Sender<()>),
     /// Sends the pings that are due, or only that of one connection: everything up to here has been delivered before.
     Prove {
         delivered: StoreState,
@@ -145,9 +147,6 @@ struct ShardConnection {
 /// Maximum commands taken from the inbox at a time; also bounds coalescing.
 const BATCH: usize = 1024;
 
-/// How often alarms are checked: they are set in whole seconds.
-const SWEEP: Duration = Duration::from_secs(1);
-
 impl Shard {
     pub(super) fn new(
         inbox: UnboundedReceiver<Command>,
@@ -172,19 +171,9 @@ impl Shard {
 
     /// Runs until the hub is dropped.
     pub(super) async fn run(mut self) {
-        let mut sweep = interval(SWEEP);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut commands = Vec::with_capacity(BATCH);
-        loop {
-            tokio::select! {
-                count = self.inbox.recv_many(&mut commands, BATCH) => {
-                    if count == 0 {
-                        return;
-                    }
-                    self.handle(&mut commands).await;
-                }
-                _ = sweep.tick() => self.sweep(),
-            }
+        while self.inbox.recv_many(&mut commands, BATCH).await > 0 {
+            self.handle(&mut commands).await;
         }
     }
 
@@ -217,6 +206,11 @@ impl Shard {
                 }
                 Command::Leave { key, id } => self.leave(key, id),
                 Command::Open { key, id, replay } => self.open(key, id, &replay),
+                Command::Sweep(swept) => {
+                    self.sweep();
+                    // Fails only while the node shuts down.
+                    let _ = swept.send(());
+                }
                 Command::Track { id, ticket, progress } => self.track(id, ticket, progress),
                 Command::Prove { delivered, only: None } => self.prove(delivered).await,
                 Command::Prove { delivered, only: Some(id) } => self.prove_one(delivered, id),
@@ -331,14 +325,6 @@ impl Shard {
             ListedConnection { id: *id, outbox: connection.outbox.clone(), user }
         });
         (listed.collect(), start)
-    }
-
-    fn sweep(&mut self) {
-        let now = self.clock.now();
-        for connection in self.connections.values() {
-            connection.outbox.sweep(now);
-        }
-        self.proving.sweep();
     }
 }
 

@@ -2,10 +2,12 @@
 
 namespace Yamabiko\Laravel\Broadcasting;
 
-use Illuminate\Broadcasting\BroadcastException;
 use Illuminate\Broadcasting\Broadcasters\RedisBroadcaster;
+use Illuminate\Broadcasting\BroadcastException;
+use Illuminate\Broadcasting\Channel;
 use Illuminate\Contracts\Auth\Authenticatable;
 use Illuminate\Contracts\Redis\Factory as Redis;
+use Illuminate\Http\Request;
 use Illuminate\Support\Arr;
 use SensitiveParameter;
 use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
@@ -56,7 +58,7 @@ class YamabikoBroadcaster extends RedisBroadcaster
     /**
      * Signs the user of Broadcast::resolveAuthenticatedUserUsing() in.
      *
-     * @param  \Illuminate\Http\Request  $request
+     * @param  Request  $request
      * @return array<string, mixed>|null
      */
     public function resolveAuthenticatedUser($request)
@@ -71,7 +73,7 @@ class YamabikoBroadcaster extends RedisBroadcaster
     }
 
     /**
-     * @param  array<\Illuminate\Broadcasting\Channel|string>  $channels
+     * @param  array<Channel|string>  $channels
      * @param  array<mixed>  $payload
      */
     public function broadcast(array $channels, $event, array $payload = [])
@@ -109,7 +111,7 @@ class YamabikoBroadcaster extends RedisBroadcaster
         };
     }
 
-    /** @param  \Illuminate\Http\Request  $request */
+    /** @param  Request  $request */
     private function socket($request): string
     {
         $socket = $request->input('socket_id');
