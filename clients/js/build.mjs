@@ -12,7 +12,7 @@ const ROOT = dirname(fileURLToPath(import.meta.url));
 const { name, version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
 
 /** Names that are neither on the wire nor in an interface. */
-const INTERNAL = /^(_.*|address|receive|failures|probe|changed|ready|check|drop|resume|answer|settle|sentAt|isInFlight|isRepeatable|opened|heard|ended|connectionGuard|succeeded|sign|handle|isNew|isReused)$/;
+const INTERNAL = /^(_.*|address|receive|failures|probe|changed|ready|check|drop|resume|answer|settle|sentAt|isInFlight|isRepeatable|opened|heard|ended|connectionGuard|follow|sign|handle|isNew|isReused)$/;
 
 const ENTRIES = [
   { entry: "index", mangleProps: INTERNAL },

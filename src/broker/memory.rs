@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::budget::Budget;
 use super::memory_store::MemoryStore;
 use super::{BrokerLevels, Inbound, PublishError, Receipt, Status, StoreState, SubscribeOutcome, retained};
-use crate::message::{Dispatch, Publication, RetentionRules};
+use crate::message::{Dispatch, Position, Publication, RetentionRules, Stored};
 use crate::telemetry::{MessageTimes, Metrics};
 
 /// The broker of a single node: an accepted dispatch is inbound at once.
@@ -66,21 +66,18 @@ impl Memory {
         let Some(permit) = self.budget.try_take(&publication.dispatch) else {
             return receipt(Err(PublishError::QueueFull));
         };
-        let times = MessageTimes::now();
-        let sender = {
-            let mut state = self.lock();
-            let Some(sender) = state.inbound.clone() else {
-                drop(state);
-                return receipt(Err(PublishError::Unreachable));
-            };
-            state.accepted.push_back(Accepted { publication, permit, receipt, times });
-            if state.is_draining {
-                return;
-            }
-            state.is_draining = true;
-            sender
+        let accepted = Accepted { publication, permit, receipt, times: MessageTimes::now() };
+        let mut state = self.lock();
+        let Some(sender) = state.inbound.clone() else {
+            drop(state);
+            return (accepted.receipt)(Err(PublishError::Unreachable));
         };
-        self.drain(&sender);
+        if state.is_draining {
+            state.accepted.push_back(accepted);
+        } else {
+            state.is_draining = true;
+            self.drain(accepted, state, &sender);
+        }
     }
 
     pub(super) fn subscribe(&self, topic: &str) -> SubscribeOutcome {
@@ -131,29 +128,48 @@ impl Memory {
         }
     }
 
-    fn drain(&self, sender: &mpsc::UnboundedSender<Inbound>) {
+    /// Delivers a dispatch, and what other threads add meanwhile.
+    fn drain<'a>(
+        &'a self,
+        accepted: Accepted,
+        state: MutexGuard<'a, MemoryState>,
+        sender: &mpsc::UnboundedSender<Inbound>,
+    ) {
         let _resumable = StopDraining(self);
-        loop {
-            let (Accepted { publication, permit, receipt, times }, store) = {
-                let mut state = self.lock();
-                let next = state.accepted.pop_front();
-                state.is_draining = next.is_some();
-                let Some(next) = next else { return };
-                let stored = state.store.store(&next.publication);
-                (next, stored)
-            };
-            let stored = match store {
-                Ok(stored) => stored,
-                Err(first) => {
-                    receipt(Ok(first));
-                    continue;
-                }
-            };
-            receipt(Ok(stored.as_ref().and_then(|stored| Some(stored.positions.first()?.1))));
-            let dispatch = publication.dispatch;
-            if !self.is_wanted(&dispatch) {
-                continue;
+        // Dropped before, also by a panic.
+        let mut state = state;
+        let mut next = match state.accepted.pop_front() {
+            None => accepted,
+            // A receipt has panicked.
+            Some(left) => {
+                state.accepted.push_back(accepted);
+                left
             }
+        };
+        loop {
+            let stored = state.store.store(&next.publication);
+            drop(state);
+            self.deliver(next, stored, sender);
+            state = self.lock();
+            let Some(accepted) = state.accepted.pop_front() else { break };
+            next = accepted;
+        }
+        state.is_draining = false;
+    }
+
+    fn deliver(
+        &self,
+        Accepted { publication, permit, receipt, times }: Accepted,
+        stored: Result<Option<Stored>, Option<Position>>,
+        sender: &mpsc::UnboundedSender<Inbound>,
+    ) {
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(first) => return receipt(Ok(first)),
+        };
+        receipt(Ok(stored.as_ref().and_then(|stored| Some(stored.positions.first()?.1))));
+        let dispatch = publication.dispatch;
+        if self.is_wanted(&dispatch) {
             self.metrics.broker_messages.inc();
             // Fails only while the node shuts down.
             let _ = sender.send(Inbound::Dispatch { dispatch, stored: stored.map(Box::new), permit, times });

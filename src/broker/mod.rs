@@ -32,13 +32,14 @@ use crate::message::{
 };
 use crate::telemetry::{MessageTimes, Metrics};
 
+pub use crate::message::StoreState;
 pub use redis::{
     EventStream, EventStreamError, LaneEntryId, LaneError, LaneEvent, LaneReader, LaneRequest, LaneState,
     LaneWriter, LeaseOutcome, REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore, SessionFields,
-    SessionStore, SignOfLife, WEBHOOK_COMMANDS, check_url,
+    SessionStore, SignExceptions, SignOfLife, WEBHOOK_COMMANDS, check_url,
 };
 pub use settings::Settings;
-pub use store::{Head, ReadAfter, StoreError, StoreRead, StoreState, StoredHistory, StoredMessage};
+pub use store::{Head, ReadAfter, StoreError, StoreRead, StoredHistory, StoredMessage};
 
 use memory::Memory;
 use redis::{Redis, RedisUrlError};

@@ -54,15 +54,6 @@ pub struct StoredMessage {
     pub dispatch: Dispatch,
 }
 
-/// The store, and how far it has numbered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct StoreState {
-    /// See [`Stored::store`](crate::message::Stored::store).
-    pub store: u64,
-    /// The number of the last message that was stored. 0: none.
-    pub number: u64,
-}
-
 /// Why a store could not be read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum StoreError {

@@ -7,7 +7,7 @@ use super::pending::Joined;
 use super::state::State;
 use super::{AppRules, Channels};
 use crate::message::ChannelName;
-use crate::telemetry::{ChannelGroup, Counter, Metrics};
+use crate::telemetry::{ChannelGroup, ChannelMetrics, Metrics};
 
 impl Channels {
     /// Takes over the apps of changed settings, the default one first, and which of all have webhooks. What has been joined stays.
@@ -16,11 +16,11 @@ impl Channels {
     /// may still serve it.
     pub fn set_apps(&self, apps: Vec<AppRules>) {
         let default_app = default_app(&apps);
-        let mut counters = self.events_of_apps.write().unwrap_or_else(PoisonError::into_inner);
+        let mut metrics = self.metrics_of_apps.write().unwrap_or_else(PoisonError::into_inner);
         for app in apps.iter().filter(|app| app.member_encoder.is_none()) {
-            counters.entry(app.id.clone()).or_insert_with(|| count_events(&self.metrics, app));
+            metrics.entry(app.id.clone()).or_insert_with(|| start_app(&self.metrics, app));
         }
-        drop(counters);
+        drop(metrics);
         let mut is_any_new = false;
         self.update(|state| {
             for rules in apps {
@@ -59,8 +59,8 @@ impl Channels {
     }
 }
 
-/// The counter of an app's events.
-pub(super) fn count_events(metrics: &Metrics, app: &AppRules) -> Counter {
+/// The metrics of an app's channels.
+pub(super) fn start_app(metrics: &Metrics, app: &AppRules) -> Arc<ChannelMetrics> {
     metrics.start_channels(&ChannelGroup::of_app(&app.id))
 }
 

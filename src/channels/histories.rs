@@ -102,11 +102,11 @@ impl Histories {
         }
     }
 
-    /// Everything that has [arrived](Self::arrive), or was missing before it, has been published in the hub. Returns the last number.
-    pub fn set_delivered(&self) -> Option<u64> {
+    /// Everything that has [arrived](Self::arrive), or was missing before it, has been published in the hub. Returns how far that is.
+    pub fn set_delivered(&self) -> Option<StoreState> {
         let mut state = self.lock();
         (state.delivered, state.is_catching_up, state.reading) = (state.seen, false, None);
-        state.seen.map(|seen| seen.number)
+        state.seen
     }
 
     /// Classifies a dispatch that has been stored. One that is [next](Arrival::Next) counts as handled.

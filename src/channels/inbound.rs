@@ -18,7 +18,7 @@ use crate::message::{
     Audience, Broadcast, ChannelName, CloseReason, Encoding, Frame, InvalidBroadcast, Notice, Position,
     Signal, Stored,
 };
-use crate::telemetry::{ChannelGroup, Reason, Span, SpanKind, TailEvent, TailKind, logged};
+use crate::telemetry::{ChannelMetrics, Reason, Span, SpanKind, TailEvent, TailKind, logged};
 
 impl Channels {
     /// Handles a signal. `stored` says where it was stored. Returns one about tokens.
@@ -199,8 +199,9 @@ impl Channels {
         mut hold: InFlight,
         by_topic: bool,
     ) {
-        self.count_event(&event.app);
-        hold.set_group(|| ChannelGroup::of_app(&event.app));
+        if let Some(channels) = self.count_event(&event.app) {
+            hold.set_channels(channels);
+        }
         // Each channel has frames with their own copy of the data.
         hold.grow(event.channels.len().saturating_sub(1).saturating_mul(event.data.len()));
         if let Some(span) = self.span(&event) {
@@ -255,12 +256,13 @@ impl Channels {
         Some(span)
     }
 
-    fn count_event(&self, app: &str) {
+    /// Returns the metrics of the channels of the app, if that is in the settings of this node.
+    fn count_event(&self, app: &str) -> Option<Arc<ChannelMetrics>> {
         self.metrics.pusher_events.inc();
-        let counters = self.events_of_apps.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(events) = counters.get(app) {
-            events.inc();
-        }
+        let apps = self.metrics_of_apps.read().unwrap_or_else(PoisonError::into_inner);
+        let metrics = apps.get(app)?;
+        metrics.messages.inc();
+        Some(metrics.clone())
     }
 
     fn publish(

@@ -43,13 +43,14 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock};
 
+use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 
 use crate::broker::Broker;
 use crate::cluster::Nodes;
 use crate::hub::Hub;
 use crate::message::{Dialect, MemberEncoder, NodeName};
-use crate::telemetry::{Counter, Metrics};
+use crate::telemetry::{ChannelMetrics, Metrics};
 use crate::unix_time::unix_milliseconds;
 use crate::webhooks::ActiveWebhooks;
 
@@ -89,8 +90,8 @@ pub struct Channels {
     histories: Arc<Histories>,
     webhooks: Arc<ActiveWebhooks>,
     metrics: Arc<Metrics>,
-    /// Counts the events of each app.
-    events_of_apps: RwLock<HashMap<Arc<str>, Counter>>,
+    /// Of each app that speaks the dialect.
+    metrics_of_apps: RwLock<HashMap<Arc<str>, Arc<ChannelMetrics>, RandomState>>,
     socket_ids: SocketIds,
     node: NodeName,
     /// When this node was started, in milliseconds since the Unix epoch.
@@ -140,8 +141,8 @@ impl Channels {
             apps.iter().filter_map(|app| Some((app.id.clone(), app.member_encoder.clone()?))).collect();
         let topics = Topics::new(broker.clone(), dialect, app_changes::default_app(&apps));
         let of_protocol = apps.iter().filter(|app| app.member_encoder.is_none());
-        let events_of_apps =
-            of_protocol.map(|app| (app.id.clone(), app_changes::count_events(&metrics, app))).collect();
+        let metrics_of_apps =
+            of_protocol.map(|app| (app.id.clone(), app_changes::start_app(&metrics, app))).collect();
         let apps = apps.into_iter().map(|rules| {
             let has_webhooks = webhooks.has(&rules.id);
             AppState::new(rules, has_webhooks)
@@ -158,7 +159,7 @@ impl Channels {
             histories,
             webhooks,
             metrics,
-            events_of_apps: RwLock::new(events_of_apps),
+            metrics_of_apps: RwLock::new(metrics_of_apps),
             socket_ids: SocketIds::new(number),
             node,
             since,

@@ -3,7 +3,7 @@
 use super::Channels;
 use crate::broker::StoreState;
 use crate::history::{Content, Entry, Missed, Since};
-use crate::hub::ConnectionId;
+use crate::hub::{ConnectionId, ReadLevel};
 use crate::message::{ChannelName, Encoding, Frame, Position, SocketId};
 
 impl Channels {
@@ -23,6 +23,12 @@ impl Channels {
     #[must_use]
     pub fn delivered_on(&self, app: &str, channel: &ChannelName) -> Option<StoreState> {
         self.histories.delivered_on(&scoped(app, channel))
+    }
+
+    /// How far the clients of tracked connections have read: see [`Hub::read_level`](crate::hub::Hub::read_level).
+    #[must_use]
+    pub fn read_level(&self, most: usize) -> Option<ReadLevel> {
+        self.hub.read_level(most)
     }
 
     /// What a client of a channel has missed, if this node knows and has delivered all of it. The connection must have joined the

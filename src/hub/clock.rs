@@ -22,6 +22,12 @@ impl Clock {
         u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// The second of a moment in milliseconds.
+    #[must_use]
+    pub fn second(millis: u64) -> u32 {
+        u32::try_from(millis / 1000).unwrap_or(u32::MAX)
+    }
+
     /// The first second that is not before a moment in Unix seconds; 0 if that has passed.
     #[must_use]
     pub fn at_unix(self, moment: u64) -> u32 {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::shard::Command;
-use super::{Clock, ConnectionId, Hub, Outbox, Pushed, Replay};
+use super::{Clock, ConnectionId, Hub, Outbox, Pushed, ReadProgress, Replay};
 use crate::message::{ChannelName, Encoding, Frame, Named, UserId};
 
 /// A connection in the hub. Dropping it leaves every channel.
@@ -134,8 +134,8 @@ impl ConnectionHandle {
 
     /// Makes the connection prove from now on how far its client has read, and marks what has been sent to it so far with this
     /// ticket: see [`ReadProof`](super::ReadProof).
-    pub fn track(&self, ticket: u32) {
-        self.hub.command(self.id, Command::Track { id: self.id, ticket });
+    pub fn track(&self, ticket: u32, progress: &Arc<ReadProgress>) {
+        self.hub.command(self.id, Command::Track { id: self.id, ticket, progress: progress.clone() });
     }
 
     fn subscription(&self, channel: ChannelName) -> Subscription {

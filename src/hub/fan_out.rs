@@ -102,24 +102,39 @@ impl FanOut<'_> {
     async fn write<'s>(
         &mut self,
         block: &Block<'_>,
-        subscribers: impl Iterator<Item = (ConnectionId, &'s Subscriber)>,
+        mut subscribers: impl Iterator<Item = (ConnectionId, &'s Subscriber)>,
     ) {
         let audience = AudienceMatcher::from(block.audience);
-        let mut copies = 0;
+        while self.write_turn(block, &audience, &mut subscribers) {
+            yield_now().await;
+        }
+    }
+
+    /// Writes to the next subscribers. Returns whether the turn of the shard is over. A function of its own, because the variables of
+    /// an async one are in memory.
+    fn write_turn<'s>(
+        &mut self,
+        block: &Block<'_>,
+        audience: &AudienceMatcher<'_>,
+        subscribers: &mut impl Iterator<Item = (ConnectionId, &'s Subscriber)>,
+    ) -> bool {
+        let (mut copies, mut writes) = (0, *self.writes);
         for (id, subscriber) in subscribers {
-            if !self.users.include(&audience, id, subscriber.user) {
+            if !self.users.include(audience, id, subscriber.user) {
                 continue;
             }
             if subscriber.outbox.push(&block.frame, self.outbox_bytes) == Pushed::Taken {
                 copies += 1;
             }
-            *self.writes += 1;
-            if *self.writes >= WRITES_PER_TURN {
-                *self.writes = 0;
-                yield_now().await;
+            writes += 1;
+            if writes >= WRITES_PER_TURN {
+                break;
             }
         }
         self.metrics.deliveries.inc_by(copies * block.messages);
+        let is_over = writes >= WRITES_PER_TURN;
+        *self.writes = if is_over { 0 } else { writes };
+        is_over
     }
 }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::telemetry::{ChannelGroup, DeliveryTimer, Span};
+use crate::telemetry::{ChannelMetrics, DeliveryTimer, Span};
 
 /// What a message holds until its last copy is written: its share of the broker's byte budget, and what measures and traces it, if
 /// anything does.
@@ -36,10 +36,10 @@ impl InFlight {
         }
     }
 
-    /// The message is for channels of this group.
-    pub fn set_group(&self, group: impl FnOnce() -> ChannelGroup) {
+    /// The message is for these channels.
+    pub fn set_channels(&self, channels: Arc<ChannelMetrics>) {
         if let Some(timer) = &self.timer {
-            timer.set_group(group);
+            timer.set_channels(channels);
         }
     }
 

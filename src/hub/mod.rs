@@ -12,6 +12,7 @@ mod channel_index;
 mod clock;
 mod connection;
 mod connection_map;
+mod delivered;
 mod fan_out;
 mod gate;
 mod in_flight;
@@ -19,10 +20,13 @@ mod levels;
 mod outbox;
 mod outbox_levels;
 mod place;
+mod read_progress;
 mod read_proof;
+mod read_reports;
 mod shard;
 mod sink;
 mod subscribers;
+mod tracked;
 mod users;
 mod wire_format;
 
@@ -34,7 +38,9 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
-use crate::message::{Audience, ChannelName, Close, CloseReason, Encoding, Frame, RevokedTokens, UserId};
+use crate::message::{
+    Audience, ChannelName, Close, CloseReason, Encoding, Frame, RevokedTokens, StoreState, UserId,
+};
 use crate::telemetry::Metrics;
 
 pub use clock::Clock;
@@ -44,7 +50,9 @@ pub use in_flight::InFlight;
 pub use outbox::{Ending, Flushed, Outbox, Pushed};
 pub use outbox_levels::OutboxLevels;
 pub use place::Place;
+pub use read_progress::{LateReader, ReadProgress};
 pub use read_proof::ReadProof;
+pub use read_reports::ReadLevel;
 pub use shard::ListedConnection;
 pub use sink::DirectWrite;
 pub use wire_format::WireFormat;
@@ -53,7 +61,9 @@ pub(crate) use wire_format::tests::FORMAT as TEST_FORMAT;
 
 use batch::Delivery;
 use channel_index::{ChannelIndex, ChannelKey, ChannelWalk, MAX_SHARDS, Target};
-use shard::{Command, Shard};
+use delivered::Delivered;
+use read_reports::ReadReports;
+use shard::{Command, Proving, Shard, sweep_regularly};
 
 /// Identifies a connection of this node; never used twice.
 pub type ConnectionId = u64;
@@ -82,7 +92,8 @@ pub struct Hub {
     clock: Clock,
     outbox_bytes: usize,
     /// See [`delivered`](Self::delivered).
-    delivered: Arc<AtomicU64>,
+    delivered: Arc<Delivered>,
+    reports: Arc<ReadReports>,
 }
 
 impl Hub {
@@ -90,18 +101,20 @@ impl Hub {
     #[must_use]
     pub fn start(shards: NonZeroUsize, outbox_bytes: usize, metrics: &Arc<Metrics>) -> Arc<Self> {
         let clock = Clock::start();
-        let delivered = Arc::new(AtomicU64::new(0));
-        let shards = (0..shards.get().min(MAX_SHARDS))
-            .map(|_| {
+        let delivered = Arc::new(Delivered::default());
+        let count = shards.get().min(MAX_SHARDS);
+        let reports = Arc::new(ReadReports::of_shards(count));
+        let shards = (0..count)
+            .map(|shard| {
                 let (commands, inbox) = unbounded_channel();
-                let own = commands.downgrade();
-                let (delivered, metrics) = (delivered.clone(), metrics.clone());
-                tokio::spawn(Shard::new(inbox, own, clock, outbox_bytes, delivered, metrics).run());
+                let proving = Proving::new(shard, commands.downgrade(), delivered.clone(), reports.clone());
+                tokio::spawn(sweep_regularly(commands.downgrade()));
+                tokio::spawn(Shard::new(inbox, clock, outbox_bytes, proving, metrics.clone()).run());
                 commands
             })
             .collect::<Vec<_>>();
         let index = ChannelIndex::new(shards.len(), metrics.channels.clone());
-        Arc::new(Self { shards, index, next: AtomicU64::new(1), clock, outbox_bytes, delivered })
+        Arc::new(Self { shards, index, next: AtomicU64::new(1), clock, outbox_bytes, delivered, reports })
     }
 
     /// Adds a connection. It is on no channel yet; dropping the guard leaves every channel.
@@ -163,12 +176,19 @@ impl Hub {
     /// Everything up to this [number](crate::message::Stored::number) of the store has been published here.
     #[must_use]
     pub fn delivered(&self) -> u64 {
-        self.delivered.load(Ordering::Acquire)
+        self.delivered.number()
     }
 
-    /// Sets [`delivered`](Self::delivered). Called after the last publication with this number.
-    pub fn set_delivered(&self, number: u64) {
-        self.delivered.store(number, Ordering::Release);
+    /// Sets [`delivered`](Self::delivered). Called after the last publication with this number, and by one task only.
+    pub fn set_delivered(&self, delivered: StoreState) {
+        self.delivered.set(delivered);
+    }
+
+    /// How far the clients of all [tracked](ConnectionHandle::track) connections have proven to have read, except for at most `most`
+    /// of them. `None`: that is not known.
+    #[must_use]
+    pub fn read_level(&self, most: usize) -> Option<ReadLevel> {
+        self.reports.level(most)
     }
 
     /// The number of connections of this node that are on a channel.

@@ -3,13 +3,6 @@
 //! A tracked connection is sent a ping at once when it is given a ticket, and after data, at most one a second. Its client answers when
 //! it has read everything before it, so that the answer proves that nothing before it is missing.
 
-use std::collections::{HashMap, HashSet};
-
-use foldhash::fast::RandomState;
-
-use super::ConnectionId;
-use super::channel_index::ChannelKey;
-use super::subscribers::Subscribers;
 use crate::message::Frame;
 
 /// The payload of such a ping, and of its answer.
@@ -19,18 +12,22 @@ pub struct ReadProof {
     pub number: u32,
     /// The last ticket of [`track`](super::ConnectionHandle::track) that precedes the ping.
     pub ticket: u32,
+    /// Which ping of the connection it is.
+    pub ping: u32,
 }
 
 impl ReadProof {
-    const BYTES: usize = 8;
+    const BYTES: usize = 12;
 
     /// Reads the payload of a pong. `None`: it answers another ping.
     #[must_use]
     pub fn parse(payload: &[u8]) -> Option<Self> {
-        let (number, ticket) = payload.split_first_chunk()?;
+        let (number, rest) = payload.split_first_chunk()?;
+        let (ticket, ping) = rest.split_first_chunk()?;
         Some(Self {
             number: u32::from_be_bytes(*number),
-            ticket: u32::from_be_bytes(ticket.try_into().ok()?),
+            ticket: u32::from_be_bytes(*ticket),
+            ping: u32::from_be_bytes(ping.try_into().ok()?),
         })
     }
 
@@ -38,9 +35,9 @@ impl ReadProof {
     #[must_use]
     pub fn ping(self) -> Frame {
         let mut payload = [0; Self::BYTES];
-        let (number, ticket) = payload.split_at_mut(4);
-        number.copy_from_slice(&self.number.to_be_bytes());
-        ticket.copy_from_slice(&self.ticket.to_be_bytes());
+        for (bytes, part) in payload.chunks_exact_mut(4).zip([self.number, self.ticket, self.ping]) {
+            bytes.copy_from_slice(&part.to_be_bytes());
+        }
         Frame::ping_with(&payload)
     }
 
@@ -53,84 +50,21 @@ impl ReadProof {
     }
 }
 
-/// The tracked connections of a shard.
-#[derive(Debug, Default)]
-pub(super) struct Tracked {
-    connections: HashMap<ConnectionId, Track, RandomState>,
-    /// The channels on which something with a number has been delivered since the last pings.
-    touched: HashSet<ChannelKey, RandomState>,
-}
-
-#[derive(Debug)]
-struct Track {
-    ticket: u32,
-    /// Something precedes the next ping.
-    is_due: bool,
-}
-
-impl Tracked {
-    pub(super) fn is_empty(&self) -> bool {
-        self.connections.is_empty()
-    }
-
-    /// Returns whether no ping was due to the connection before.
-    pub(super) fn add(&mut self, id: ConnectionId, ticket: u32) -> bool {
-        let before = self.connections.insert(id, Track { ticket, is_due: true });
-        before.is_none_or(|before| !before.is_due)
-    }
-
-    pub(super) fn remove(&mut self, id: ConnectionId) {
-        if self.connections.remove(&id).is_some() && self.connections.len() < self.connections.capacity() / 8
-        {
-            self.connections.shrink_to_fit();
-        }
-    }
-
-    /// Something with a number has been delivered on a channel.
-    pub(super) fn touch(&mut self, key: ChannelKey) {
-        self.touched.insert(key);
-    }
-
-    /// The connections that are sent a ping now, each with its ticket.
-    pub(super) fn take_due(
-        &mut self,
-        channels: &HashMap<ChannelKey, Subscribers, RandomState>,
-    ) -> Vec<(ConnectionId, u32)> {
-        for key in std::mem::take(&mut self.touched) {
-            for (id, _) in channels.get(&key).into_iter().flat_map(Subscribers::all) {
-                if let Some(track) = self.connections.get_mut(&id) {
-                    track.is_due = true;
-                }
-            }
-        }
-        let take = |(id, track): (&ConnectionId, &mut Track)| {
-            std::mem::take(&mut track.is_due).then_some((*id, track.ticket))
-        };
-        self.connections.iter_mut().filter_map(take).collect()
-    }
-
-    /// The ticket of a connection, if a ping is due to it now.
-    pub(super) fn take_due_of(&mut self, id: ConnectionId) -> Option<u32> {
-        let track = self.connections.get_mut(&id)?;
-        std::mem::take(&mut track.is_due).then_some(track.ticket)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_ping_and_its_answer_have_the_same_payload() {
-        let proof = ReadProof { number: 0x0102_0304, ticket: 7 };
-        assert_eq!(proof.ping().bytes()[..], [0x89, 8, 1, 2, 3, 4, 0, 0, 0, 7]);
+        let proof = ReadProof { number: 0x0102_0304, ticket: 7, ping: 9 };
+        assert_eq!(proof.ping().bytes()[..], [0x89, 12, 1, 2, 3, 4, 0, 0, 0, 7, 0, 0, 0, 9]);
         assert_eq!(ReadProof::parse(&proof.ping().bytes()[2..]), Some(proof));
-        assert_eq!([ReadProof::parse(b""), ReadProof::parse(&[0; 9])], [None; 2]);
+        assert_eq!([b"".as_slice(), &[0; 8], &[0; 13]].map(ReadProof::parse), [None; 3]);
     }
 
     #[test]
     fn the_low_bits_identify_the_latest_number_that_has_them() {
-        let number = |number, last| ReadProof { number, ticket: 0 }.number_before(last);
+        let number = |number, last| ReadProof { number, ticket: 0, ping: 0 }.number_before(last);
         assert_eq!([number(5, 5), number(5, 9), number(0, 9)], [Some(5), Some(5), Some(0)]);
         assert_eq!(number(u32::MAX, 1 << 32), Some((1 << 32) - 1));
         assert_eq!(number(3, (7 << 32) + 2), Some((6 << 32) + 3));

@@ -66,7 +66,9 @@ impl ChannelName {
     /// The text before the first `:`, or all of it if there is none. It selects the rules of the channel.
     #[must_use]
     pub fn kind(&self) -> &str {
-        self.0.split_once(':').map_or(&*self.0, |(kind, _)| kind)
+        // Kinds are so short that a plain loop is faster than a search.
+        let end = self.0.bytes().position(|byte| byte == b':');
+        end.and_then(|end| self.0.get(..end)).unwrap_or(&self.0)
     }
 
     /// The parameters after the first `:`, separated by commas. Routing ignores them.

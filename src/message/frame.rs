@@ -1,4 +1,4 @@
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::Close;
 
@@ -22,6 +22,12 @@ impl Frame {
     #[must_use]
     pub fn text(parts: &[&[u8]]) -> Self {
         Self::encode(TEXT, parts)
+    }
+
+    /// A WebSocket text message of about `length` bytes, which `write` appends to a buffer.
+    #[must_use]
+    pub fn text_with(length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        Self::write(TEXT, length, write)
     }
 
     #[must_use]
@@ -79,25 +85,34 @@ impl Frame {
     }
 
     fn encode(opcode: u8, parts: &[&[u8]]) -> Self {
-        let length: usize = parts.iter().map(|part| part.len()).sum();
-        let mut wire = BytesMut::with_capacity(MAX_HEADER + length);
-        wire.put_u8(FINAL | opcode);
+        let length = parts.iter().map(|part| part.len()).sum();
+        Self::write(opcode, length, |wire| parts.iter().for_each(|part| wire.extend_from_slice(part)))
+    }
+
+    /// `length`: about how many bytes `payload` appends.
+    fn write(opcode: u8, length: usize, payload: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut wire = Vec::with_capacity(MAX_HEADER + length);
+        // The length of the header depends on that of the payload.
+        wire.extend_from_slice(&[0; MAX_HEADER]);
+        payload(&mut wire);
+        let length = wire.len() - MAX_HEADER;
+        let mut put_header = |header: &[u8]| {
+            let start = MAX_HEADER - header.len();
+            if let Some(room) = wire.get_mut(start..MAX_HEADER) {
+                room.copy_from_slice(header);
+            }
+            start
+        };
+        let opcode = FINAL | opcode;
         // The three forms of RFC 6455, section 5.2.
-        match (u8::try_from(length), u16::try_from(length)) {
-            (Ok(short @ ..=125), _) => wire.put_u8(short),
-            (_, Ok(medium)) => {
-                wire.put_u8(126);
-                wire.put_u16(medium);
-            }
-            _ => {
-                wire.put_u8(127);
-                wire.put_u64(length as u64);
-            }
-        }
-        for part in parts {
-            wire.put_slice(part);
-        }
-        Self(wire.freeze())
+        let start = match (u8::try_from(length), u16::try_from(length).map(u16::to_be_bytes)) {
+            (Ok(short @ ..=125), _) => put_header(&[opcode, short]),
+            (_, Ok([high, low])) => put_header(&[opcode, 126, high, low]),
+            _ => put_header(&[&[opcode, 127][..], &(length as u64).to_be_bytes()].concat()),
+        };
+        let mut wire = Bytes::from(wire);
+        wire.advance(start);
+        Self(wire)
     }
 }
 

@@ -49,6 +49,12 @@ pub fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_else(|_| "\"\"".into())
 }
 
+/// Appends a text as a JSON string.
+pub fn write_quoted(text: &str, to: &mut Vec<u8>) {
+    // A string can always be written as JSON, and to memory.
+    let _ = serde_json::to_writer(to, text);
+}
+
 struct Members<const N: usize>([&'static str; N]);
 
 impl<'de, const N: usize> Visitor<'de> for Members<N> {

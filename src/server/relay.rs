@@ -7,7 +7,7 @@ use crate::channels::{Arrival, CaughtUp, Channels, Gap, Histories};
 use crate::history::{Content, Entry};
 use crate::hub::{Hub, InFlight, Place};
 use crate::message::{Audience, Dispatch, Encoding, Event, Frame, Position, Renewal, Signal, Stored};
-use crate::protocol::native::{Native, encode_gap_while_connected, message_encoding, tells_gaps};
+use crate::protocol::native::{Native, Rule, encode_gap_while_connected, message_encoding, tells_gaps};
 use crate::telemetry::{
     DeliveryTimer, KindMessages, Metrics, Reason, RemovedKeys, Span, SpanKind, TailEvent, TailKind, logged,
 };
@@ -42,7 +42,7 @@ impl Relay {
                 match inbound {
                     Inbound::Dispatch { dispatch, stored, permit, times } => {
                         let is_timed = index % TIMED == 0;
-                        let timer = is_timed.then(|| DeliveryTimer::start(self.metrics.clone(), times));
+                        let timer = is_timed.then(|| DeliveryTimer::start(&self.metrics, times));
                         let in_flight = InFlight::new(permit, timer);
                         if let Some(stored) = &stored
                             && !self.is_next(stored, &mut counters).await
@@ -52,7 +52,7 @@ impl Relay {
                             }
                             continue;
                         }
-                        self.handle(dispatch, stored.as_deref(), in_flight, &mut counters);
+                        self.handle(&dispatch, stored.as_deref(), in_flight, &mut counters);
                         if stored.is_some() {
                             self.set_delivered();
                         }
@@ -106,8 +106,8 @@ impl Relay {
     }
 
     fn set_delivered(&self) {
-        if let Some(number) = self.histories.set_delivered() {
-            self.hub.set_delivered(number);
+        if let Some(delivered) = self.histories.set_delivered() {
+            self.hub.set_delivered(delivered);
         }
     }
 
@@ -126,7 +126,7 @@ impl Relay {
 
     fn handle(
         &self,
-        dispatch: Dispatch,
+        dispatch: &Dispatch,
         stored: Option<&Stored>,
         in_flight: InFlight,
         counters: &mut Counters,
@@ -134,17 +134,17 @@ impl Relay {
         match dispatch {
             Dispatch::Event(event) => {
                 let position = stored.and_then(|stored| Some((stored, stored.position(0)?)));
-                let publish = |entry: Option<&Entry>| self.deliver(&event, entry, in_flight, counters);
+                let publish = |entry: Option<&Entry>| self.deliver(event, entry, in_flight, counters);
                 let Some((stored, position)) = position else { return publish(None) };
                 let content = Content::Native(Event { trace: None, ..event.clone() });
                 self.histories.append_and_publish(&event.channel, stored, position, content, publish);
             }
-            Dispatch::Signal(signal) => match self.channels.handle_signal(&signal, stored, in_flight) {
+            Dispatch::Signal(signal) => match self.channels.handle_signal(signal, stored, in_flight) {
                 Some(Signal::Revoke(revocation)) => self.revoker.apply(revocation),
                 Some(Signal::Renew(renewal)) => self.renew(*renewal),
                 _ => {}
             },
-            Dispatch::Topic { topic, payload } => self.channels.handle_topic(&topic, &payload, in_flight),
+            Dispatch::Topic { topic, payload } => self.channels.handle_topic(topic, payload, in_flight),
         }
     }
 
@@ -164,12 +164,9 @@ impl Relay {
     ) {
         self.metrics.traffic.count(event.channel.as_str(), || Some(event.sender.id.to_text().into_owned()));
         self.metrics.tail.tell(|| tail_event(TailKind::Published, event).with_data(&event.data));
-        self.native.with_kind(&event.channel, |kind| {
-            if let Some(group) = counters.messages.count(kind) {
-                in_flight.set_group(|| group.clone());
-            }
-        });
-        if let Some(span) = self.span(event) {
+        let rule = self.native.rule(&event.channel);
+        in_flight.set_channels(counters.messages.count(rule.kind()));
+        if let Some(span) = self.span(event, &rule) {
             in_flight.set_span(span);
         }
         let position = entry.map(|entry| entry.position);
@@ -177,7 +174,7 @@ impl Relay {
         let mut removed_keys = Some(&mut counters.removed_keys);
         self.hub.publish_at(&event.channel, position, in_flight, |encoding| {
             let encoding = message_encoding(encoding);
-            let mut encode = || self.encode(event, position, encoding, removed_keys.take());
+            let mut encode = || self.encode(event, &rule, position, encoding, removed_keys.take());
             match entry {
                 Some(entry) => entry.frame(encoding, encode),
                 None => encode(),
@@ -186,14 +183,14 @@ impl Relay {
     }
 
     /// The span of the delivery on this node, if the message is traced and has a subscriber here.
-    fn span(&self, event: &Event) -> Option<Span> {
+    fn span(&self, event: &Event, rule: &Rule) -> Option<Span> {
         let parent = event.trace.as_deref().filter(|trace| trace.is_sampled)?;
         let subscribers = self.hub.subscribers(&event.channel);
         if subscribers == 0 {
             return None;
         }
         let mut span = self.metrics.tracer().child(SpanKind::Consumer, "deliver", Some(parent))?;
-        self.native.with_kind(&event.channel, |kind| span.set("yamabiko.kind", kind));
+        span.set("yamabiko.kind", rule.kind());
         span.set_channel(event.channel.as_str());
         span.set_number("yamabiko.subscribers", subscribers);
         Some(span)
@@ -203,12 +200,13 @@ impl Relay {
     fn encode(
         &self,
         event: &Event,
+        rule: &Rule,
         position: Option<Position>,
         encoding: Encoding,
         mut removed_keys: Option<&mut RemovedKeys>,
     ) -> Option<(Audience, Frame)> {
         let mut removed_by = None;
-        let delivery = self.native.deliver(event, position, encoding, |kind, key| {
+        let delivery = rule.deliver(event, position, encoding, |kind, key| {
             if let Some(removed_keys) = &mut removed_keys {
                 removed_keys.count(kind, key);
                 removed_by.get_or_insert_with(|| kind.to_owned());

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::labels::ChannelGroup;
+use super::channel_metrics::ChannelMetrics;
 use super::metrics::Metrics;
 use super::traces::Span;
 
@@ -26,24 +26,24 @@ impl MessageTimes {
 #[derive(Debug, Default)]
 pub struct DeliveryTimer {
     /// `None`: the message is traced, but not measured.
-    measured: Option<(Arc<Metrics>, MessageTimes)>,
+    times: Option<MessageTimes>,
     span: OnceLock<Span>,
-    group: OnceLock<ChannelGroup>,
+    channels: OnceLock<Arc<ChannelMetrics>>,
     has_subscribers: AtomicBool,
 }
 
 impl DeliveryTimer {
     #[must_use]
-    pub fn start(metrics: Arc<Metrics>, times: MessageTimes) -> Self {
+    pub fn start(metrics: &Metrics, times: MessageTimes) -> Self {
         // In memory, a message arrives at once.
         if let Some(accepted) = times.accepted.filter(|accepted| *accepted < times.arrived) {
             let round_trip = times.arrived.duration_since(accepted);
             metrics.latency.broker_round_trip.observe(round_trip.as_secs_f64());
         }
         Self {
-            measured: Some((metrics, times)),
+            times: Some(times),
             span: OnceLock::new(),
-            group: OnceLock::new(),
+            channels: OnceLock::new(),
             has_subscribers: AtomicBool::new(false),
         }
     }
@@ -54,9 +54,9 @@ impl DeliveryTimer {
         let _ = self.span.set(span);
     }
 
-    /// The message is for channels of this group.
-    pub fn set_group(&self, group: impl FnOnce() -> ChannelGroup) {
-        self.group.get_or_init(group);
+    /// The message is for these channels.
+    pub fn set_channels(&self, channels: Arc<ChannelMetrics>) {
+        self.channels.get_or_init(|| channels);
     }
 
     /// Copies of the message will be written.
@@ -68,14 +68,13 @@ impl DeliveryTimer {
 impl Drop for DeliveryTimer {
     fn drop(&mut self) {
         let has_subscribers = *self.has_subscribers.get_mut();
-        let group = self.group.get().filter(|_| has_subscribers);
-        let (Some(group), Some((metrics, times))) = (group, &self.measured) else { return };
+        let channels = self.channels.get().filter(|_| has_subscribers);
+        let (Some(channels), Some(times)) = (channels, self.times) else { return };
         let now = Instant::now();
-        let latency = &metrics.latency;
         let since = |moment: Instant| now.saturating_duration_since(moment).as_secs_f64();
-        latency.delivery.get_or_create(group).observe(since(times.arrived));
+        channels.delivery.observe(since(times.arrived));
         if let Some(accepted) = times.accepted {
-            latency.end_to_end.get_or_create(group).observe(since(accepted));
+            channels.end_to_end.observe(since(accepted));
         }
     }
 }
@@ -85,6 +84,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::telemetry::ChannelGroup;
 
     fn value(metrics: &Metrics, name: &str) -> String {
         let page = metrics.render();
@@ -102,10 +102,9 @@ mod tests {
 
     #[test]
     fn a_message_is_measured_when_the_last_copy_is_written() {
-        let metrics = Arc::new(Metrics::new());
-        let chat = ChannelGroup::of_kind("chat");
-        let timer = Arc::new(DeliveryTimer::start(metrics.clone(), MessageTimes::now()));
-        timer.set_group(|| chat.clone());
+        let metrics = Metrics::new();
+        let timer = Arc::new(DeliveryTimer::start(&metrics, MessageTimes::now()));
+        timer.set_channels(metrics.start_channels(&ChannelGroup::of_kind("chat")));
         timer.on_subscribers();
         let other = timer.clone();
         drop(timer);
@@ -116,19 +115,19 @@ mod tests {
 
     #[test]
     fn a_message_of_another_node_was_not_accepted_here_and_one_without_subscribers_is_not_measured() {
-        let metrics = Arc::new(Metrics::new());
-        let chat = ChannelGroup::of_kind("chat");
+        let metrics = Metrics::new();
+        let chat = metrics.start_channels(&ChannelGroup::of_kind("chat"));
         let arrived = Instant::now();
         for has_subscribers in [true, false] {
-            let timer = DeliveryTimer::start(metrics.clone(), MessageTimes { accepted: None, arrived });
-            timer.set_group(|| chat.clone());
+            let timer = DeliveryTimer::start(&metrics, MessageTimes { accepted: None, arrived });
+            timer.set_channels(chat.clone());
             if has_subscribers {
                 timer.on_subscribers();
             }
         }
         assert_eq!(counts(&metrics), ["1", "0", "0"]);
         let accepted = arrived.checked_sub(Duration::from_millis(20)).unwrap();
-        drop(DeliveryTimer::start(metrics.clone(), MessageTimes { accepted: Some(accepted), arrived }));
+        drop(DeliveryTimer::start(&metrics, MessageTimes { accepted: Some(accepted), arrived }));
         assert_eq!(counts(&metrics), ["1", "0", "1"]);
         let seconds: f64 =
             value(&metrics, "yamabiko_broker_round_trip_duration_seconds_sum").parse().unwrap();

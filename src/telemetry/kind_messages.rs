@@ -2,8 +2,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use prometheus_client::metrics::counter::Counter;
 
+use super::channel_metrics::ChannelMetrics;
 use super::labels::ChannelGroup;
 use super::metrics::Metrics;
 
@@ -11,7 +11,7 @@ use super::metrics::Metrics;
 #[derive(Debug)]
 pub struct KindMessages {
     metrics: Arc<Metrics>,
-    kinds: HashMap<String, (ChannelGroup, Counter), RandomState>,
+    kinds: HashMap<String, Arc<ChannelMetrics>, RandomState>,
 }
 
 impl KindMessages {
@@ -25,20 +25,18 @@ impl KindMessages {
         messages
     }
 
-    /// Counts a message of a kind, as the settings name it. Returns its label.
-    pub fn count(&mut self, kind: &str) -> Option<&ChannelGroup> {
-        if !self.kinds.contains_key(kind) {
-            // The settings have been reloaded.
-            self.start(kind);
-        }
-        let (group, counter) = self.kinds.get(kind)?;
-        counter.inc();
-        Some(group)
+    /// Counts a message of a kind, as the settings name it. Returns the metrics of its channels.
+    pub fn count(&mut self, kind: &str) -> Arc<ChannelMetrics> {
+        let started = self.kinds.get(kind).cloned();
+        // Not started if the settings have been reloaded.
+        let metrics = started.unwrap_or_else(|| self.start(kind));
+        metrics.messages.inc();
+        metrics
     }
 
-    fn start(&mut self, kind: &str) {
-        let group = ChannelGroup::of_kind(kind);
-        let counter = self.metrics.start_channels(&group);
-        self.kinds.insert(kind.to_owned(), (group, counter));
+    fn start(&mut self, kind: &str) -> Arc<ChannelMetrics> {
+        let metrics = self.metrics.start_channels(&ChannelGroup::of_kind(kind));
+        self.kinds.insert(kind.to_owned(), metrics.clone());
+        metrics
     }
 }

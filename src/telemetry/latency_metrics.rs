@@ -116,13 +116,6 @@ impl LatencyMetrics {
         self.recovery_messages.observe(messages as f64);
     }
 
-    /// Starts the series of these channels.
-    pub fn start_channels(&self, group: &ChannelGroup) {
-        for family in [&self.delivery, &self.end_to_end] {
-            drop(family.get_or_create(group));
-        }
-    }
-
     /// Starts the series of the webhooks of an app, or of those of native channels.
     pub fn start_webhooks(&self, app: Option<&str>) {
         for outcome in known_labels::WEBHOOK_OUTCOMES {

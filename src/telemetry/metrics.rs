@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use prometheus_client::encoding::{prometheus_protobuf, prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -5,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::channel_metrics::ChannelMetrics;
 use super::known_labels;
 use super::labels::{ApiCall, ApiRequest, ChannelGroup, KindLabel, Reason};
 use super::latency_metrics::LatencyMetrics;
@@ -273,11 +276,13 @@ impl Metrics {
         prometheus_protobuf::encode_to_vec(&self.registry).ok()
     }
 
-    /// Starts the series of these channels at 0, and returns the counter of their messages.
-    #[must_use]
-    pub fn start_channels(&self, group: &ChannelGroup) -> Counter {
-        self.latency.start_channels(group);
-        self.channel_messages.get_or_create(group).clone()
+    /// Starts the series of these channels at 0.
+    pub fn start_channels(&self, group: &ChannelGroup) -> Arc<ChannelMetrics> {
+        Arc::new(ChannelMetrics {
+            messages: self.channel_messages.get_or_create(group).clone(),
+            delivery: self.latency.delivery.get_or_create(group).clone(),
+            end_to_end: self.latency.end_to_end.get_or_create(group).clone(),
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Metrics, logs and traces. A leaf: it imports no other room.
 
+mod channel_metrics;
 mod delivery_timer;
 mod kind_messages;
 mod known_labels;
@@ -24,6 +25,7 @@ mod trace_metrics;
 mod traces;
 mod traffic;
 
+pub use channel_metrics::ChannelMetrics;
 pub use delivery_timer::{DeliveryTimer, MessageTimes};
 pub use kind_messages::KindMessages;
 pub use labels::{

@@ -14,7 +14,7 @@ use super::connection_phase::{Cause, Phase};
 use super::message_reader::{Incoming, MessageReader, ReadEnd};
 use super::read_buffer::read;
 use super::{ConnectionHandler, ConnectionOptions, DisconnectReason};
-use crate::hub::{Ending, Flushed, Outbox};
+use crate::hub::{Clock, Ending, Flushed, Outbox};
 use crate::message::{CloseReason, Frame, TokenBucket};
 
 /// How long a closing handshake may take, in seconds.
@@ -121,8 +121,9 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
         bytes.len()
     }
 
-    /// Reads what has arrived, as far as the rate permits. Ready when the client has closed its side.
-    fn poll_read(&mut self, cx: &mut Context<'_>, now: u32) -> Poll<()> {
+    /// Reads what has arrived, as far as the rate permits. `millis` is the time. Ready when the client has closed its side.
+    fn poll_read(&mut self, cx: &mut Context<'_>, millis: u64) -> Poll<()> {
+        let now = Clock::second(millis);
         let outbox = self.outbox().clone();
         let Some(stream) = outbox.stream() else { return Poll::Ready(()) };
         if self.reader.poll_pause(cx).is_pending() {
@@ -150,8 +151,7 @@ impl<H: ConnectionHandler> ConnectionTask<H> {
                 return Poll::Pending;
             }
             let rate = self.options.rate;
-            let allowed = rate
-                .map_or(frames, |rate| self.bucket.available(rate, self.options.clock.millis()).min(frames));
+            let allowed = rate.map_or(frames, |rate| self.bucket.available(rate, millis).min(frames));
             if allowed == 0 && self.reader.payload() == 0 {
                 return self.poll_throttle(cx);
             }
@@ -332,10 +332,11 @@ impl<H: ConnectionHandler> Future for ConnectionTask<H> {
         let task = self.get_mut();
         task.outbox().register(cx.waker());
         // A turn is short, so that it reads the clock once.
-        let now = task.options.clock.now();
+        let millis = task.options.clock.millis();
+        let now = Clock::second(millis);
         task.handler.answer_inquiries();
         let held_replies = std::mem::take(&mut task.holds_replies);
-        let at_end = task.poll_read(cx, now).is_ready();
+        let at_end = task.poll_read(cx, millis).is_ready();
         task.on_tick(now);
         task.check_closed(now);
         if let Some(cause) = task.phase.cause() {

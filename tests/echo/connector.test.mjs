@@ -1,6 +1,8 @@
 // The suites of pages over the connector of clients/js, in place of pusher-js, and what it does better.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
 import { after, afterEach, before, describe, test } from "node:test";
 
 process.env.ECHO_CONNECTOR = "1";
@@ -96,5 +98,27 @@ describe("a page with the connector", () => {
     for (const options of [{ authorizer, authEndpoint: "http://127.0.0.1:9" }, { channelAuthorization: provided }]) {
       await subscribed((await tab(servers.a, application, "nobody", options)).private("TestChannel.7"));
     }
+  });
+
+  test("an application that answers without a signature is told as an error of the subscription", async () => {
+    const answers = ["<!doctype html>", "null", "{}"];
+    const login = createServer((_, response) => response.end(answers.shift())).listen(0, "127.0.0.1");
+    await once(login, "listening");
+    try {
+      const echo = await tab(servers.a, application, "aoi", { authEndpoint: `http://127.0.0.1:${login.address().port}/auth` });
+      for (const name of ["A", "B", "C"]) await assert.rejects(subscribed(echo.private(name)), { type: "AuthError", status: 200 });
+    } finally {
+      login.close();
+      login.closeAllConnections();
+    }
+  });
+
+  test("what is no client event is not sent", async () => {
+    const echo = await tab(servers.a, application, "aoi", { nacl: {} });
+    echo.encryptedPrivate("Secret");
+    const { pusher } = echo.connector;
+    assert.throws(() => echo.encryptedPrivate("Secret").whisper("typing", {}), /"client-typing" is not a client event of private-encrypted-Secret/);
+    assert.throws(() => pusher.subscribe("news").trigger("typing", {}), /"typing" is not a client event of news/);
+    assert.throws(() => pusher.subscribe("#server-to-user-1"), /"#server-to-user-1" is not a channel name/);
   });
 });

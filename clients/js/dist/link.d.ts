@@ -18,7 +18,7 @@ export interface Protocol {
      * does not come back.
      */
     failures(code: number): number;
-    /** Sends something that the server answers. */
+    /** Sends something that the server answers: `Link.check()` waits for it. */
     probe(): void;
     changed(state: State, detail: StateDetail): void;
 }
@@ -36,7 +36,7 @@ export interface Link {
     close(): void;
     /** The protocol has got its first answer: the connection counts as open. */
     ready(): void;
-    /** Reconnects unless the server sends something soon. */
+    /** Sends a probe, and reconnects unless the server sends something soon. */
     check(within?: number): void;
     /** Gives up this connection as if it had broken. */
     drop(code: number | undefined, reason: string, error?: unknown): void;

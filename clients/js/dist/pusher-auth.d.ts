@@ -7,14 +7,14 @@ export interface Signature {
 type Done = (error: unknown, data: Signature | null) => void;
 type Params = Record<string, string>;
 export interface AuthRequest {
-    endpoint?: string;
+    endpoint?: string | undefined;
     headers?: Params;
     params?: Params;
     headersProvider?: () => Params;
     paramsProvider?: () => Params;
     customHandler?: (request: {
         socketId: string;
-        channelName: string;
+        channelName: string | undefined;
     }, done: Done) => void;
 }
 export interface AuthOptions {
@@ -29,12 +29,9 @@ export interface AuthOptions {
     channelAuthorization?: AuthRequest;
     userAuthentication?: AuthRequest;
 }
-export declare class AuthError extends Error {
-    readonly status: number;
-    constructor(message: string, status: number);
-}
 /** What pusher-js tells of an error. */
 export declare function described(error: unknown): object;
+export declare const lacking: (key: string) => Error;
 /** Asks for the signature of a channel, or of the user. */
 export declare function askForSignature(options: AuthOptions, socketId: string, channel?: {
     name: string;

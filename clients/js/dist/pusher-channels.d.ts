@@ -2,6 +2,7 @@ import { Dispatcher } from "./dispatcher.js";
 import type { PusherFrame } from "./positions.js";
 import { type Signature } from "./pusher-auth.js";
 import type { Pusher } from "./pusher.js";
+export declare const isEncrypted: (name: string) => boolean;
 export declare class Channel extends Dispatcher {
     readonly name: string;
     readonly pusher: Pusher;
@@ -17,8 +18,9 @@ export declare class Channel extends Dispatcher {
     disconnect(): void;
     /** What a subscription is signed with. */
     protected sign(): Promise<Signature>;
-    handle({ event, data }: PusherFrame): void;
-    protected succeeded(data: unknown): void;
+    handle({ event, data, user_id }: PusherFrame): void;
+    /** Follows an internal event. What it returns, the page gets as the data of the event. */
+    protected follow(event: string, data: any): unknown;
 }
 export declare class PrivateChannel extends Channel {
     protected sign(): Promise<Signature>;
@@ -38,14 +40,8 @@ export declare class Members {
 export declare class PresenceChannel extends PrivateChannel {
     members: Members;
     protected sign(): Promise<Signature>;
-    protected succeeded({ presence }: {
-        presence: {
-            hash: Record<string, any>;
-            count: number;
-        };
-    }): void;
     disconnect(): void;
-    handle(frame: PusherFrame): void;
+    protected follow(event: string, data: any): unknown;
 }
 /** The parts of tweetnacl that encrypted channels need. */
 export interface Nacl {
@@ -55,10 +51,6 @@ export interface Nacl {
 }
 export declare class EncryptedChannel extends PrivateChannel {
     private _key;
-    private readonly _nacl;
-    constructor(name: string, pusher: Pusher, nacl: Nacl | undefined);
-    trigger(): boolean;
     protected sign(): Promise<Signature>;
-    handle(frame: PusherFrame): void;
-    private _decrypt;
+    handle(frame: PusherFrame): Promise<void>;
 }

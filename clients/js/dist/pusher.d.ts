@@ -50,7 +50,7 @@ export declare class Pusher extends Dispatcher {
     private _activityTimeout;
     private _lostAt;
     private _lastError;
-    private _signedIn;
+    private _signedIn?;
     constructor(key: string, options?: PusherOptions);
     connect(): void;
     disconnect(): void;
@@ -70,6 +70,8 @@ export declare class Pusher extends Dispatcher {
     sign(channel?: Channel): Promise<Signature>;
     /** Whether the channel is still wanted, on the same connection. */
     connectionGuard(channel: Channel): () => boolean;
+    /** A channel of the page, or the one of the user. */
+    private _channel;
     private _create;
     private _address;
     private _enter;

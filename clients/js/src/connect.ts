@@ -94,7 +94,6 @@ export function connect<K = Record<string, unknown>>(source: TokenSource, option
     try {
       await ask();
       if (own !== attempts || link.state !== "open") return;
-      authenticate();
       link.check();
     } catch (error) {
       // Without a new token, the server closes with 4401 in time, and the application is asked again.

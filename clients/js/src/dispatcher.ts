@@ -2,40 +2,35 @@ import { guarded } from "./events.js";
 
 export type Callback = (...values: any[]) => void;
 
-interface Binding {
-  /** None: every event. */
-  event: string | undefined;
-  callback: Callback;
-  context: unknown;
-}
+/** Without an event: for every event. */
+type Binding = [event: string | undefined, callback: Callback, context: unknown];
 
 /** Bindings by name, as pusher-js has them. */
 export class Dispatcher {
   private _bindings: Binding[] = [];
 
-  bind(event: string, callback: Callback, context?: unknown): this {
-    this._bindings.push({ event, callback, context });
+  bind(event: string | undefined, callback: Callback, context?: unknown): this {
+    this._bindings.push([event, callback, context]);
     return this;
   }
 
   bind_global(callback: Callback): this {
-    this._bindings.push({ event: undefined, callback, context: undefined });
-    return this;
+    return this.bind(undefined, callback);
   }
 
   /** Without arguments: everything but the global ones. */
   unbind(event?: string | null, callback?: Callback | null, context?: unknown): this {
     return this._remove(
-      (binding) =>
-        binding.event !== undefined &&
-        (!event || binding.event === event) &&
-        (!callback || binding.callback === callback) &&
-        (!context || binding.context === context),
+      ([bound, ownCallback, ownContext]) =>
+        bound !== undefined &&
+        (!event || bound === event) &&
+        (!callback || ownCallback === callback) &&
+        (!context || ownContext === context),
     );
   }
 
   unbind_global(callback?: Callback): this {
-    return this._remove((binding) => binding.event === undefined && (!callback || binding.callback === callback));
+    return this._remove(([bound, ownCallback]) => bound === undefined && (!callback || ownCallback === callback));
   }
 
   unbind_all(): this {
@@ -43,7 +38,7 @@ export class Dispatcher {
   }
 
   emit(event: string, data?: unknown, metadata?: unknown): this {
-    for (const { event: bound, callback, context } of [...this._bindings]) {
+    for (const [bound, callback, context] of [...this._bindings]) {
       if (bound === undefined) guarded(() => callback(event, data));
       else if (bound === event) guarded(() => callback.call(context, data, metadata));
     }

@@ -22,7 +22,7 @@ export interface Protocol {
    * does not come back.
    */
   failures(code: number): number;
-  /** Sends something that the server answers. */
+  /** Sends something that the server answers: `Link.check()` waits for it. */
   probe(): void;
   changed(state: State, detail: StateDetail): void;
 }
@@ -42,7 +42,7 @@ export interface Link {
   close(): void;
   /** The protocol has got its first answer: the connection counts as open. */
   ready(): void;
-  /** Reconnects unless the server sends something soon. */
+  /** Sends a probe, and reconnects unless the server sends something soon. */
   check(within?: number): void;
   /** Gives up this connection as if it had broken. */
   drop(code: number | undefined, reason: string, error?: unknown): void;
@@ -93,12 +93,23 @@ export function createLink(protocol: Protocol, options: LinkOptions): Link {
       enter("open");
     },
     check(within = ANSWER) {
+      protocol.probe();
       clearTimeout(checking);
       checking = setTimeout(() => link.drop(1006, "no answer"), within);
     },
     drop(code: number | undefined, reason: string, error?: unknown) {
+      const detail = { code, reason, error };
+      const least = !error ? protocol.failures(code ?? 0) : code === 401 || code === 403 ? -1 : 1;
+      if (least < 0) return stop(detail);
+      if (openedAt && Date.now() - openedAt > STEADY) failures = 0;
+      failures = Math.max(failures, least);
+      // Exponential, with jitter so that clients do not all come back at the same time.
+      const longest = failures && Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1));
+      const wait = longest * (0.5 + Math.random() / 2);
+      failures++;
       abandon();
-      ended({ code, reason, error });
+      timer = setTimeout(open, wait);
+      enter("waiting", { ...detail, until: Date.now() + wait });
     },
   };
 
@@ -110,6 +121,7 @@ export function createLink(protocol: Protocol, options: LinkOptions): Link {
   /** What the old connection still has to say is ignored from here on. */
   function abandon() {
     attempt++;
+    openedAt = 0;
     clearTimeout(timer);
     clearTimeout(checking);
     socket?.close(1000);
@@ -119,7 +131,6 @@ export function createLink(protocol: Protocol, options: LinkOptions): Link {
   function stop(detail: StateDetail) {
     abandon();
     listeners?.abort();
-    openedAt = 0;
     enter("closed", detail);
   }
 
@@ -140,55 +151,36 @@ export function createLink(protocol: Protocol, options: LinkOptions): Link {
         clearTimeout(checking);
         protocol.receive(data);
       };
-      const end = (code: number, reason: string) => isCurrent() && link.drop(code, reason);
-      current.onclose = ({ code, reason }) => end(code, reason);
       // Browsers close with 1006 after an error. Not every other WebSocket class says that it has closed.
-      current.onerror = () => end(1006, "");
+      current.onclose = current.onerror = ({ code = 1006, reason = "" }: Partial<CloseEvent>) => {
+        if (isCurrent()) link.drop(code, reason);
+      };
     } catch (error) {
       const { status, message } = error as { status?: number; message?: string };
       if (isCurrent()) link.drop(status, String(message ?? error), error);
     }
   }
 
-  function ended(detail: StateDetail) {
-    if (openedAt && Date.now() - openedAt > STEADY) failures = 0;
-    openedAt = 0;
-    const { code = 0, error } = detail;
-    const least = !error ? protocol.failures(code) : code === 401 || code === 403 ? -1 : 1;
-    if (least < 0) return stop(detail);
-    failures = Math.max(failures, least);
-    // Exponential, with jitter so that clients do not all come back at the same time.
-    const longest = failures && Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1));
-    const wait = longest * (0.5 + Math.random() / 2);
-    failures++;
-    timer = setTimeout(open, wait);
-    enter("waiting", { ...detail, until: Date.now() + wait });
-  }
-
   /** Something has changed for the better: the network is back, or the page is visible again. */
   function nudge() {
     if (link.state === "waiting") open();
-    else if (link.state === "open" && Date.now() - heardAt > FRESH) {
-      protocol.probe();
-      link.check();
-    }
+    else if (link.state === "open" && Date.now() - heardAt > FRESH) link.check();
   }
 
   function listen() {
     const { addEventListener: add, document } = globalThis;
     if (options.lifecycle === false || !add) return;
     listeners = new AbortController();
-    const { signal } = listeners;
-    add("online", nudge, { signal });
-    document?.addEventListener("visibilitychange", () => document.hidden || nudge(), { signal });
+    const untilClosed = { signal: listeners.signal };
+    add("online", nudge, untilClosed);
+    document?.addEventListener("visibilitychange", () => document.hidden || nudge(), untilClosed);
     // The back/forward cache keeps a page without its connections.
     add("pagehide", ({ persisted }) => {
       if (!persisted || link.state === "closed") return;
       abandon();
-      openedAt = 0;
       enter("waiting", { code: 1000, reason: "page hidden" });
-    }, { signal });
-    add("pageshow", ({ persisted }) => persisted && nudge(), { signal });
+    }, untilClosed);
+    add("pageshow", ({ persisted }) => persisted && nudge(), untilClosed);
   }
 
   return link;

@@ -18,17 +18,14 @@ export function createPositions(): Positions {
   const last: Record<string, string> = {};
   return {
     last,
-    isNew({ event, channel = "", id }) {
+    isNew({ event, channel = "", id = "" }) {
       const before = last[channel];
-      if (!id) return true;
       // The server's own, such as yamabiko:gap, say where to go on. They are never old.
-      if (/^(pusher_internal|yamabiko):/.test(event)) last[channel] = id;
-      else if (before) {
-        // Positions of one epoch are compared by their offsets.
-        const [epoch, offset] = id.split("-");
-        if (before.startsWith(`${epoch}-`) && Number(offset) <= Number(before.split("-")[1])) return false;
-        last[channel] = id;
-      }
+      const isOwn = /^(pusher_internal|yamabiko):/.test(event);
+      // Positions of one epoch are compared by their offsets.
+      const [epoch, offset] = id.split("-");
+      if (!isOwn && before?.startsWith(`${epoch}-`) && Number(offset) <= Number(before.split("-")[1])) return false;
+      if (id && (isOwn || before)) last[channel] = id;
       return true;
     },
   };

@@ -3,8 +3,10 @@
 import { Dispatcher } from "./dispatcher.js";
 import { parsed } from "./json.js";
 import type { PusherFrame } from "./positions.js";
-import { described, type Signature } from "./pusher-auth.js";
+import { described, lacking, type Signature } from "./pusher-auth.js";
 import type { Pusher } from "./pusher.js";
+
+export const isEncrypted = (name: string) => name.startsWith("private-encrypted-");
 
 export class Channel extends Dispatcher {
   subscribed = false;
@@ -20,7 +22,7 @@ export class Channel extends Dispatcher {
 
   /** Sends a client event. */
   trigger(event: string, data: unknown): boolean {
-    if (!event.startsWith("client-")) throw new Error(`Event '${event}' does not start with 'client-'`);
+    if (!event.startsWith("client-") || isEncrypted(this.name)) throw new Error(`"${event}" is not a client event of ${this.name}`);
     return this.pusher.send_event(event, data, this.name);
   }
 
@@ -54,19 +56,23 @@ export class Channel extends Dispatcher {
     return { auth: "" };
   }
 
-  handle({ event, data }: PusherFrame): void {
-    if (event === "pusher_internal:subscription_succeeded") {
-      this.subscriptionPending = false;
-      this.subscribed = true;
-      this.succeeded(data);
-    } else if (event === "pusher_internal:subscription_count") {
-      this.subscriptionCount = data.subscription_count;
-      this.emit("pusher:subscription_count", data);
-    } else if (!event.startsWith("pusher_internal:")) this.emit(event, data, {});
+  handle({ event, data, user_id }: PusherFrame): void {
+    const [, internal] = event.split("pusher_internal:");
+    if (!internal) return void this.emit(event, data, user_id ? { user_id } : {});
+    const value = this.follow(internal, data);
+    if (value) this.emit("pusher:" + internal, value);
   }
 
-  protected succeeded(data: unknown): void {
-    this.emit("pusher:subscription_succeeded", data);
+  /** Follows an internal event. What it returns, the page gets as the data of the event. */
+  protected follow(event: string, data: any): unknown {
+    if (event === "subscription_succeeded") {
+      this.subscriptionPending = false;
+      this.subscribed = true;
+      return data ?? {};
+    }
+    if (event !== "subscription_count") return;
+    this.subscriptionCount = data.subscription_count;
+    return data;
   }
 }
 
@@ -92,7 +98,7 @@ export class Members {
   }
 
   each(callback: (member: Member | null) => void): void {
-    for (const id of Object.keys(this.members)) callback(this.get(id));
+    Object.keys(this.members).forEach((id) => callback(this.get(id)));
   }
 }
 
@@ -104,17 +110,9 @@ export class PresenceChannel extends PrivateChannel {
     // Without `channel_data`, the member is the user who has signed in.
     if (!signature.channel_data) await this.pusher.user.signinDonePromise;
     const me = signature.channel_data ? JSON.parse(signature.channel_data).user_id : this.pusher.user.user_data?.id;
-    if (me === undefined) throw new Error("Invalid auth response: no `channel_data`, and nobody is signed in");
+    if (me === undefined) throw lacking("channel_data");
     this.members.myID = me;
     return signature;
-  }
-
-  protected override succeeded({ presence }: { presence: { hash: Record<string, any>; count: number } }): void {
-    const { members } = this;
-    members.members = presence.hash;
-    members.count = presence.count;
-    members.me = members.get(members.myID);
-    this.emit("pusher:subscription_succeeded", members);
   }
 
   override disconnect(): void {
@@ -122,21 +120,27 @@ export class PresenceChannel extends PrivateChannel {
     super.disconnect();
   }
 
-  override handle(frame: PusherFrame): void {
-    const { event, data, user_id } = frame;
+  protected override follow(event: string, data: any): unknown {
     const { members } = this;
-    if (event === "pusher_internal:member_added") {
-      if (!members.get(data.user_id)) members.count++;
-      members.members[data.user_id] = data.user_info;
-      this.emit("pusher:member_added", members.get(data.user_id));
-    } else if (event === "pusher_internal:member_removed") {
-      const member = members.get(data.user_id);
+    const { presence, user_id: id, user_info: info } = data;
+    const member = members.get(id);
+    if (event === "member_added") {
+      if (!member) members.count++;
+      members.members[id] = info;
+      return members.get(id);
+    }
+    if (event === "member_removed") {
       if (!member) return;
-      delete members.members[data.user_id];
       members.count--;
-      this.emit("pusher:member_removed", member);
-    } else if (user_id) this.emit(event, data, { user_id });
-    else super.handle(frame);
+      delete members.members[id];
+      return member;
+    }
+    const value = super.follow(event, data);
+    if (!presence) return value;
+    members.members = presence.hash;
+    members.count = presence.count;
+    members.me = members.get(members.myID);
+    return members;
   }
 }
 
@@ -149,42 +153,24 @@ const bytes = (base64: string) => Uint8Array.from(atob(base64), (sign) => sign.c
 
 export class EncryptedChannel extends PrivateChannel {
   private _key: Uint8Array | undefined;
-  private readonly _nacl: Nacl;
-
-  constructor(name: string, pusher: Pusher, nacl: Nacl | undefined) {
-    super(name, pusher);
-    if (!nacl) throw new Error("Encrypted channels need the option `nacl`: tweetnacl");
-    this._nacl = nacl;
-  }
-
-  override trigger(): boolean {
-    throw new Error("Encrypted channels have no client events");
-  }
 
   protected override async sign(): Promise<Signature> {
     const { shared_secret, ...signature } = await super.sign();
-    if (!shared_secret) throw new Error(`No shared_secret key in auth payload for encrypted channel: ${this.name}`);
+    if (!shared_secret) throw lacking("shared_secret");
     this._key = bytes(shared_secret);
     return signature;
   }
 
-  override handle(frame: PusherFrame): void {
-    if (/^(pusher|pusher_internal|yamabiko):/.test(frame.event)) super.handle(frame);
-    else void this._decrypt(frame);
-  }
-
-  private async _decrypt({ event, data }: PusherFrame): Promise<void> {
+  override async handle(frame: PusherFrame): Promise<void> {
+    const { event, data } = frame;
+    if (/^(pusher|pusher_internal|yamabiko):/.test(event)) return super.handle(frame);
     const open = () => {
       const { ciphertext, nonce } = data ?? {};
-      return this._key && ciphertext && nonce ? this._nacl.secretbox.open(bytes(ciphertext), bytes(nonce), this._key) : null;
+      return this._key && ciphertext && nonce && this.pusher.config.nacl!.secretbox.open(bytes(ciphertext), bytes(nonce), this._key);
     };
-    let plain = open();
-    if (!plain) {
-      // Perhaps there is a new key.
-      await this.sign().catch(() => {});
-      plain = open();
-    }
-    if (!plain) return void this.pusher.connection.emit("error", { type: "DecryptionError", data: { event, channel: this.name } });
-    this.emit(event, parsed(new TextDecoder().decode(plain)));
+    // Without success, perhaps there is a new key.
+    const plain = open() || (await this.sign().then(open, () => undefined));
+    if (plain) this.emit(event, parsed(new TextDecoder().decode(plain)));
+    else this.pusher.connection.emit("error", { type: "DecryptionError", data: { event, channel: this.name } });
   }
 }

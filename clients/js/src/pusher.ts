@@ -6,7 +6,7 @@ import { parsed } from "./json.js";
 import { createLink, type Link, type StateDetail } from "./link.js";
 import { createPositions, type PusherFrame } from "./positions.js";
 import { askForSignature, described, type AuthOptions, type Signature } from "./pusher-auth.js";
-import { Channel, EncryptedChannel, PresenceChannel, PrivateChannel, type Nacl } from "./pusher-channels.js";
+import { Channel, EncryptedChannel, isEncrypted, PresenceChannel, PrivateChannel, type Nacl } from "./pusher-channels.js";
 
 export interface PusherOptions extends AuthOptions {
   /** Default: the host of the page. */
@@ -64,13 +64,13 @@ export class Pusher extends Dispatcher {
   /** The positions of the channels. */
   readonly session = createPositions();
   private readonly _link: Link;
-  private _signatures = new Map<string, KeptSignature>();
+  private _signatures = new Map<string | undefined, KeptSignature>();
   private _connections = 0;
   private _idle: ReturnType<typeof setTimeout> | undefined;
   private _activityTimeout = 120_000;
   private _lostAt = 0;
   private _lastError: unknown;
-  private _signedIn: () => void = () => {};
+  private _signedIn?: () => void;
 
   constructor(key: string, options: PusherOptions = {}) {
     super();
@@ -85,7 +85,7 @@ export class Pusher extends Dispatcher {
           if (code < 4100 || code >= 4300) return -1;
           return code < 4200 ? 2 : 0;
         },
-        probe: () => void this.send_event("pusher:ping", {}),
+        probe: () => this.send_event("pusher:ping", {}),
         changed: (state, detail) => this._changed(state, detail),
       },
       options as { WebSocket?: new (url: string) => WebSocket },
@@ -110,7 +110,7 @@ export class Pusher extends Dispatcher {
   }
 
   unsubscribe(name: string): void {
-    const channel = this.channels.channels[name];
+    const channel = this.channel(name);
     if (!channel) return;
     delete this.channels.channels[name];
     delete this.session.last[name];
@@ -148,14 +148,14 @@ export class Pusher extends Dispatcher {
    * request is for another one, such as the new key of an encrypted channel.
    */
   async sign(channel?: Channel): Promise<Signature> {
-    const name = channel?.name ?? "";
+    const name = channel?.name;
     const kept = this._signatures.get(name);
     if (kept && kept.connection < this._connections) {
       kept.connection = this._connections;
       kept.isReused = true;
       return kept.data;
     }
-    const socketId = this.connection.socket_id ?? "";
+    const socketId = this.connection.socket_id!;
     const data = await askForSignature(this.config, socketId, channel);
     if (socketId === this.connection.socket_id)
       this._signatures.set(name, { data, connection: this._connections, isReused: false });
@@ -165,17 +165,21 @@ export class Pusher extends Dispatcher {
   /** Whether the channel is still wanted, on the same connection. */
   connectionGuard(channel: Channel): () => boolean {
     const connection = this._connections;
-    return () =>
-      connection === this._connections &&
-      this._link.state === "open" &&
-      (channel === this.user.channel || channel === this.channels.channels[channel.name]);
+    return () => connection === this._connections && this._link.state === "open" && channel === this._channel(channel.name);
+  }
+
+  /** A channel of the page, or the one of the user. */
+  private _channel(name: string): Channel | undefined {
+    return this.user.channel?.name === name ? this.user.channel : this.channel(name);
   }
 
   private _create(name: string): Channel {
-    if (name.startsWith("#")) throw new Error(`Cannot create a channel with name "${name}"`);
-    if (name.startsWith("private-encrypted-")) return new EncryptedChannel(name, this, this.config.nacl);
-    if (name.startsWith("private-")) return new PrivateChannel(name, this);
-    return new (name.startsWith("presence-") ? PresenceChannel : Channel)(name, this);
+    if (name.startsWith("#")) throw new Error(`"${name}" is not a channel name`);
+    if (name.startsWith("presence-")) return new PresenceChannel(name, this);
+    if (!name.startsWith("private-")) return new Channel(name, this);
+    if (!isEncrypted(name)) return new PrivateChannel(name, this);
+    if (!this.config.nacl) throw new Error("Encrypted channels need the option `nacl`: tweetnacl");
+    return new EncryptedChannel(name, this);
   }
 
   private _address(): string {
@@ -209,10 +213,10 @@ export class Pusher extends Dispatcher {
       for (const channel of this.allChannels()) channel.disconnect();
       this.user.user_data = null;
       this.user.channel = undefined;
-      this._signedIn();
+      this._signedIn?.();
     }
     this._lostAt ||= Date.now();
-    if (code !== 1000 && code !== 1001 && code !== this._lastError) this._fail({ code, message: reason });
+    if (![1000, 1001, this._lastError].includes(code)) this._fail({ code, message: reason });
     if (state === "closed") this._enter("disconnected");
     else this._enter(Date.now() - this._lostAt > UNAVAILABLE ? "unavailable" : "connecting");
   }
@@ -246,9 +250,8 @@ export class Pusher extends Dispatcher {
     this.connection.emit("message", frame);
     // For an encrypted channel, these do not name the channel at the top: pusher-js would try to decrypt them.
     const name = frame.channel ?? (event.startsWith("yamabiko:") ? data?.channel : undefined);
-    const channel = this.channels.channels[name];
+    const channel = name && this._channel(name);
     if (channel && !this._signAgain(channel, event)) channel.handle(frame);
-    if (name && name === this.user.channel?.name) this.user.channel?.handle(frame);
     if (!event.startsWith("pusher_internal:")) this.emit(event, data);
   }
 
@@ -256,24 +259,22 @@ export class Pusher extends Dispatcher {
   private _signAgain(channel: Channel, event: string): boolean {
     if (event !== "pusher:subscription_error") return false;
     channel.subscriptionPending = false;
-    const { isReused } = this._signatures.get(channel.name) ?? {};
+    const kept = this._signatures.get(channel.name);
     this._signatures.delete(channel.name);
-    if (isReused) void channel.subscribe();
-    return isReused === true;
+    if (!kept?.isReused) return false;
+    void channel.subscribe();
+    return true;
   }
 
   private _awaitActivity(): void {
     clearTimeout(this._idle);
-    this._idle = setTimeout(() => {
-      this.send_event("pusher:ping", {});
-      this._link.check(this.config.pongTimeout ?? PONG_TIMEOUT);
-    }, this._activityTimeout);
+    this._idle = setTimeout(() => this._link.check(this.config.pongTimeout ?? PONG_TIMEOUT), this._activityTimeout);
   }
 
   private async _signin(): Promise<void> {
     const { user } = this;
     if (!user.signin_requested) return;
-    this._signedIn();
+    this._signedIn?.();
     user.signinDonePromise = new Promise((done) => (this._signedIn = done));
     if (this._link.state !== "open") return;
     const connection = this._connections;
@@ -282,7 +283,7 @@ export class Pusher extends Dispatcher {
       if (connection === this._connections) this.send_event("pusher:signin", { auth, user_data });
     } catch (error) {
       user.emit("pusher:signin_error", described(error));
-      this._signedIn();
+      this._signedIn?.();
     }
   }
 
@@ -291,7 +292,7 @@ export class Pusher extends Dispatcher {
     user.user_data = JSON.parse(user_data);
     user.channel = new Channel(`#server-to-user-${user.user_data?.id}`, this);
     user.channel.bind_global((event, data) => event.startsWith("pusher:") || user.emit(event, data));
-    this._signedIn();
+    this._signedIn?.();
     void user.channel.subscribe();
   }
 }

@@ -32,7 +32,7 @@ return [
         'secret' => env('YAMABIKO__AUTH__SECRET', env('APP_WS_JWT_SECRET')),
         'algorithm' => env('YAMABIKO_TOKEN_ALGORITHM', 'HS256'),
         'kid' => env('YAMABIKO_TOKEN_KID'),
-        'ttl' => (int) env('YAMABIKO_TOKEN_TTL', 3600), // seconds
+        'ttl' => env('YAMABIKO_TOKEN_TTL', 3600), // seconds
     ],
 
     /*

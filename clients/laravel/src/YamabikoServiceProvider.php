@@ -41,7 +41,7 @@ class YamabikoServiceProvider extends ServiceProvider
 
         $this->app->singleton(UserResolver::class);
         $this->app->singleton(ChannelRules::class);
-        $this->app->singleton(Settings::class, fn (Container $app) => new Settings($app->make('config')));
+        $this->app->singleton(Settings::class, fn (Container $app) => new Settings($app->make(Repository::class)));
         $this->app->singleton(TokenIssuer::class, fn (Container $app) => self::tokens($app->make(Settings::class)));
         $this->app->singleton(Yamabiko::class, fn (Container $app) => new Yamabiko(
             fn (string $via) => $app->make(PublisherFactory::class)->make($via),
@@ -61,7 +61,7 @@ class YamabikoServiceProvider extends ServiceProvider
         });
         $this->callAfterResolving('blade.compiler', ConnectionDirective::register(...));
         $this->loadViewsFrom(__DIR__.'/../resources/views', 'yamabiko');
-        self::addRoutes();
+        $this->addRoutes();
         $this->addCard();
         if ($this->app->runningInConsole()) {
             $this->commands([HealthCommand::class, InstallCommand::class, ReloadCommand::class, StartCommand::class, WorkCommand::class]);
@@ -92,7 +92,9 @@ class YamabikoServiceProvider extends ServiceProvider
         $config = $this->app->make('config');
         if ($config instanceof Repository && ! ($this->app instanceof CachesConfiguration && $this->app->configurationIsCached())) {
             $published = $config->get('yamabiko', []);
-            $config->set('yamabiko', array_replace_recursive(require __DIR__.'/../config/yamabiko.php', is_array($published) ? $published : []));
+            /** @var array<string, mixed> $defaults */
+            $defaults = require __DIR__.'/../config/yamabiko.php';
+            $config->set('yamabiko', array_replace_recursive($defaults, is_array($published) ? $published : []));
         }
     }
 
@@ -113,20 +115,26 @@ class YamabikoServiceProvider extends ServiceProvider
         }
     }
 
-    private static function addRoutes(): void
+    private function addRoutes(): void
     {
         Router::macro('yamabikoWebhook', function (string $uri = '/yamabiko/webhook'): Route {
             /** @var Router $this */
-            return $this->post($uri, WebhookController::class)->middleware(VerifySignature::class)->withoutMiddleware(VerifySignature::INSTEAD_OF);
+            $route = $this->post($uri, WebhookController::class)->withoutMiddleware(VerifySignature::INSTEAD_OF);
+            $route->middleware(VerifySignature::class);
+
+            return $route;
         });
         Router::macro('yamabikoGate', function (string $uri, string $gate): Route {
             /** @var Router $this */
-            return $this->post($uri, GateController::class)->defaults('gate', $gate)
-                ->middleware(VerifySignature::class)->withoutMiddleware(VerifySignature::INSTEAD_OF);
+            $route = $this->post($uri, GateController::class)->defaults('gate', $gate)->withoutMiddleware(VerifySignature::INSTEAD_OF);
+            $route->middleware(VerifySignature::class);
+
+            return $route;
         });
         Router::macro('yamabikoDemo', function (string $uri = '/yamabiko'): void {
-            /** @var Router $this */
-            if (App::getInstance()->make('app')->environment() === 'local') {
+            $app = App::getInstance()->make('app');
+            if (is_object($app) && method_exists($app, 'environment') && $app->environment() === 'local') {
+                /** @var Router $this */
                 $this->get($uri, [DemoController::class, 'page']);
                 $this->get("{$uri}/client.js", [DemoController::class, 'client']);
                 $this->get("{$uri}/token", [DemoController::class, 'token']);

@@ -139,7 +139,8 @@ final class BroadcasterTest extends TestCase
     public function test_the_driver_works_when_laravel_binds_it_to_its_manager(): void
     {
         // As Laravel 13 does.
-        $manager = new class ($this->app) extends BroadcastManager {
+        $manager = new class($this->app) extends BroadcastManager
+        {
             public function extend($driver, Closure $callback)
             {
                 return parent::extend($driver, $callback->bindTo($this, $this::class));

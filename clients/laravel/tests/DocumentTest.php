@@ -2,11 +2,13 @@
 
 namespace Yamabiko\Laravel\Tests;
 
+use App\Jobs\SampleJob;
+use App\Listeners\RememberMessage;
 use App\Models\User;
+use Illuminate\Auth\Middleware\Authenticate;
 use Illuminate\Http\Request;
 use Illuminate\Support\Facades\Event;
 use Illuminate\Support\Facades\Facade;
-use Illuminate\Support\Facades\Route;
 use RuntimeException;
 use Yamabiko\Laravel\Events\MessageReceived;
 use Yamabiko\Laravel\Facades\Yamabiko;
@@ -45,7 +47,7 @@ final class DocumentTest extends TestCase
     public function test_tokens(): void
     {
         $this->show('Tokens');
-        $this->app->make('router')->aliasMiddleware('auth', \Illuminate\Auth\Middleware\Authenticate::class);
+        $this->app->make('router')->aliasMiddleware('auth', Authenticate::class);
         $this->show('Tokens', 1);
         $user = self::user();
         $ask = function (string $channel, ?User $user): int {
@@ -97,7 +99,7 @@ final class DocumentTest extends TestCase
     {
         $this->show('Progress of a job');
         $page = self::page(Yamabiko::token(self::user(), 'progress:42'));
-        (new \App\Jobs\SampleJob(42, 2))->handle();
+        (new SampleJob(42, 2))->handle();
         $this->assertSame(
             ['type' => 'sample_job_progress', 'title' => 'Sample job', 'detail' => ['cursor' => 1, 'total' => 2]],
             $page->next()['data']['info'],
@@ -107,7 +109,7 @@ final class DocumentTest extends TestCase
     public function test_events(): void
     {
         $this->show('Events');
-        Event::listen(MessageReceived::class, \App\Listeners\RememberMessage::class);
+        Event::listen(MessageReceived::class, RememberMessage::class);
         $this->app->make('events')->dispatch(new MessageReceived('a-1', 1, 'chat:room1', new \Yamabiko\Laravel\Users\User(7, 'Aoi'), ['message' => 'Hello'], null));
         $this->assertSame(['Aoi', 'Hello'], $this->app->make('cache')->get('last-message:chat:room1'));
     }

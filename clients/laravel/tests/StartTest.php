@@ -2,7 +2,6 @@
 
 namespace Yamabiko\Laravel\Tests;
 
-use RuntimeException;
 use Yamabiko\Laravel\Facades\Yamabiko;
 use Yamabiko\Laravel\Tests\Support\Artisan;
 use Yamabiko\Laravel\Tests\Support\Ports;

@@ -1,6 +1,6 @@
 <?php
 
-// The parts of Laravel that the tests run on are Debian's: see examples/laravel-chat/skeleton.
+// The parts of Laravel that the tests run on are Composer's or Debian's: see examples/laravel-chat/skeleton.
 
 require __DIR__.'/../../../examples/laravel-chat/skeleton/autoload.php';
 

@@ -2,14 +2,18 @@
 
 use Illuminate\Container\Container;
 
-// The helpers of laravel/framework that this application uses.
+// The helpers of laravel/framework that this application uses, where only Laravel's components are installed.
 
-function app(): Container
-{
-    return Container::getInstance();
+if (! function_exists('app')) {
+    function app(): Container
+    {
+        return Container::getInstance();
+    }
 }
 
-function config(string $key): mixed
-{
-    return app()->make('config')->get($key);
+if (! function_exists('config')) {
+    function config(string $key): mixed
+    {
+        return app()->make('config')->get($key);
+    }
 }

@@ -65,7 +65,7 @@ use url::RedisUrl;
 
 pub use event_stream::{EventStream, EventStreamError};
 pub use revocation_store::{REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore};
-pub use session_store::{SessionStore, SignOfLife};
+pub use session_store::{SessionStore, SignExceptions, SignOfLife};
 pub use session_writer::SessionFields;
 pub(super) use url::RedisUrlError;
 pub use url::check_url;

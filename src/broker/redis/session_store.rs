@@ -5,7 +5,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::session_writer::{
-    CLAIMED_AT, QUEUE, SessionChange, SessionClaim, SessionCommand, SessionFields, SessionWriter,
+    CLAIMED_AT, QUEUE, SessionChange, SessionClaim, SessionCommand, SessionDrops, SessionFields, SessionSign,
+    SessionWriter,
 };
 use super::url::RedisUrl;
 use crate::broker::StoreError;
@@ -21,14 +22,19 @@ const FIND_WITHIN: Duration = Duration::from_secs(1);
 pub struct SessionStore {
     base: Arc<str>,
     commands: mpsc::Sender<SessionCommand>,
+    drops: Arc<SessionDrops>,
 }
 
-/// The last sign of life of a node.
+/// The last sign of life of a node, as one of its sessions reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignOfLife {
+    /// What the node says of the session, or of all sessions if it does not say anything of this one.
     pub text: String,
     pub age: Duration,
 }
+
+/// Single sessions by their names, with what a sign of life says of them. Of two with one name, the later one counts.
+pub type SignExceptions = Vec<(String, String)>;
 
 impl SessionStore {
     /// The field with the time at which the session was claimed. Every session has it.
@@ -38,8 +44,9 @@ impl SessionStore {
     pub(super) fn start(url: RedisUrl, prefix: &str, limit: Duration) -> Self {
         let (commands, queue) = mpsc::channel(QUEUE);
         let base = format!("{prefix}yamabiko:").into();
-        tokio::spawn(SessionWriter::new(url, limit).run(queue));
-        Self { base, commands }
+        let drops = Arc::new(SessionDrops::default());
+        tokio::spawn(SessionWriter::new(url, limit, drops.clone()).run(queue));
+        Self { base, commands, drops }
     }
 
     /// Claims a session, and writes it in place of what is there. Returns whether the caller has it now: `false` if another node has
@@ -65,9 +72,10 @@ impl SessionStore {
         self.change(session, claimed_at, replacement(fields, ttl));
     }
 
-    /// Changes one field of a session.
-    pub fn set(&self, session: &str, claimed_at: u64, field: String, value: String, ttl: Duration) {
-        self.change(session, claimed_at, SessionChange::Update(vec![(field, Some(value))], ttl));
+    /// Changes fields of a session.
+    pub fn set(&self, session: &str, claimed_at: u64, fields: Vec<(String, String)>, ttl: Duration) {
+        let fields = fields.into_iter().map(|(field, value)| (field, Some(value))).collect();
+        self.change(session, claimed_at, SessionChange::Update(fields, ttl));
     }
 
     /// Removes one field of a session.
@@ -91,19 +99,29 @@ impl SessionStore {
         Ok((!fields.is_empty()).then_some(fields))
     }
 
-    /// Tells the other nodes that this one is alive. `ttl` is how long that is remembered.
-    pub fn write_sign_of_life(&self, node: &str, text: &str, ttl: Duration) {
-        self.send(SessionCommand::WriteSign(self.node(node), Some((text.to_owned(), ttl))));
+    /// Tells the other nodes that this one is alive, and a text for all of its sessions but the exceptions. `ttl` is how long that is
+    /// remembered, and how long a session is at most.
+    ///
+    /// It is written as a whole, after what was written before. If something of that was dropped, the texts are left out: other nodes
+    /// may find a session that is older than the sign.
+    pub fn write_sign_of_life(&self, node: &str, text: String, exceptions: SignExceptions, ttl: Duration) {
+        let sign = SessionSign { text, exceptions, ttl };
+        self.send(SessionCommand::WriteSign(self.node(node), Some(sign)));
     }
 
     pub fn remove_sign_of_life(&self, node: &str) {
         self.send(SessionCommand::WriteSign(self.node(node), None));
     }
 
-    /// The last sign of life of a node, which it has written with this `ttl`.
-    pub async fn sign_of_life(&self, node: &str, ttl: Duration) -> Result<Option<SignOfLife>, StoreError> {
+    /// The last sign of life of a node, which it has written with this `ttl`, for the session with this name.
+    pub async fn sign_of_life(
+        &self,
+        node: &str,
+        name: &str,
+        ttl: Duration,
+    ) -> Result<Option<SignOfLife>, StoreError> {
         let (reply, read) = oneshot::channel();
-        self.send(SessionCommand::ReadSign(self.node(node), reply));
+        self.send(SessionCommand::ReadSign(self.node(node), name.to_owned(), reply));
         let sign = timeout(FIND_WITHIN, read).await.map_err(|_| StoreError::Unreachable)?;
         let sign = sign.map_err(|_| StoreError::Unreachable)?;
         let age = |left| ttl.saturating_sub(Duration::from_millis(left));
@@ -113,7 +131,7 @@ impl SessionStore {
     /// Waits until everything that was written before has been sent, or `limit` has passed.
     pub async fn flush(&self, limit: Duration) {
         let (reply, read) = oneshot::channel();
-        self.send(SessionCommand::ReadSign(self.node("none"), reply));
+        self.send(SessionCommand::ReadSign(self.node("none"), String::new(), reply));
         let _ = timeout(limit, read).await;
     }
 
@@ -123,6 +141,7 @@ impl SessionStore {
 
     fn send(&self, command: SessionCommand) {
         if self.commands.try_send(command).is_err() {
+            self.drops.add();
             tracing::debug!("too many sessions wait to be written to Redis: one is dropped");
         }
     }

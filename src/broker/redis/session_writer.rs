@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::{Cmd, ServerError, ServerErrorKind, Value, cmd};
@@ -48,6 +49,9 @@ end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1";
 
+/// The field of a sign of life with what it says of all sessions that have no field of their own.
+const ALL: &str = "all";
+
 /// The fields to change; `None` removes a field.
 type FieldChanges = Vec<(String, Option<String>)>;
 
@@ -63,11 +67,35 @@ pub(super) enum SessionCommand {
     /// Of the session under this key, which the writer claimed at this time.
     Change(String, u64, SessionChange),
     /// `None`: the node leaves.
-    WriteSign(String, Option<(String, Duration)>),
+    WriteSign(String, Option<SessionSign>),
     Find(String, oneshot::Sender<SessionFields>),
     Claim(SessionClaim, oneshot::Sender<bool>),
-    /// The text, and how long it is still remembered, in milliseconds.
-    ReadSign(String, oneshot::Sender<Option<(String, u64)>>),
+    /// Of a node, for the session with this name. The text, and how long it is still remembered, in milliseconds.
+    ReadSign(String, String, oneshot::Sender<Option<(String, u64)>>),
+}
+
+/// A sign of life.
+#[derive(Debug)]
+pub(super) struct SessionSign {
+    pub(super) text: String,
+    /// Single sessions by their names, with their texts.
+    pub(super) exceptions: Vec<(String, String)>,
+    pub(super) ttl: Duration,
+}
+
+/// When something was last dropped that was to be written.
+#[derive(Debug, Default)]
+pub(super) struct SessionDrops(Mutex<Option<Instant>>);
+
+impl SessionDrops {
+    pub(super) fn add(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_within(&self, time: Duration) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() <= time)
+    }
 }
 
 /// A node takes a session, or begins it.
@@ -88,6 +116,7 @@ pub(super) struct SessionWriter {
     failed: Option<Instant>,
     /// What could not be written yet. Repeating it does no harm.
     unwritten: Vec<SessionCommand>,
+    drops: Arc<SessionDrops>,
     /// Redis denies the keys or the script, and that has been logged.
     is_denied: bool,
 }
@@ -99,8 +128,8 @@ struct OpenSessions {
 }
 
 impl SessionWriter {
-    pub(super) const fn new(url: RedisUrl, limit: Duration) -> Self {
-        Self { url, limit, failed: None, unwritten: Vec::new(), is_denied: false }
+    pub(super) const fn new(url: RedisUrl, limit: Duration, drops: Arc<SessionDrops>) -> Self {
+        Self { url, limit, failed: None, unwritten: Vec::new(), drops, is_denied: false }
     }
 
     /// Runs until the commands end.
@@ -138,9 +167,12 @@ impl SessionWriter {
             Ok(replies) => replies.into_iter(),
             Err(error) => {
                 tracing::debug!(%error, "cannot keep sessions in Redis");
-                self.unwritten = batch.into_iter().filter(SessionCommand::is_write).collect();
+                self.unwritten = writes(batch);
                 let excess = self.unwritten.len().saturating_sub(QUEUE);
-                self.unwritten.drain(..excess);
+                if excess > 0 {
+                    self.drops.add();
+                    self.unwritten.drain(..excess);
+                }
                 return;
             }
         };
@@ -159,12 +191,13 @@ impl SessionWriter {
                     Value::ServerError(error) if !is_denial(&error) => drop(claimed),
                     reply => drop(claimed.send(reply != Value::Int(0))),
                 },
-                SessionCommand::ReadSign(_, read) => {
+                SessionCommand::ReadSign(_, _, read) => {
                     let left = match replies.next() {
                         Some(Value::Int(left)) => u64::try_from(left).ok(),
                         _ => None,
                     };
-                    let _ = read.send(text(reply).zip(left));
+                    let texts = if let Value::Array(texts) = reply { texts } else { Vec::new() };
+                    let _ = read.send(texts.into_iter().find_map(text).zip(left));
                 }
             }
         }
@@ -181,7 +214,7 @@ impl SessionWriter {
             None => self.open().await?,
         };
         let commands: Vec<Cmd> =
-            batch.iter().flat_map(|command| command.encode(open.sha.as_deref())).collect();
+            batch.iter().flat_map(|command| command.encode(open.sha.as_deref(), &self.drops)).collect();
         for command in &commands {
             open.connection.write(command);
         }
@@ -231,7 +264,7 @@ impl SessionWriter {
         if !std::mem::replace(&mut self.is_denied, true) {
             tracing::warn!(
                 code,
-                hint = "grant ~<redis.prefix>yamabiko:* and +hset +hdel +hget +hgetall +del +pexpire +set +get \
+                hint = "grant ~<redis.prefix>yamabiko:* and +hset +hdel +hget +hgetall +hmget +del +pexpire \
                         +pttl +script|load +evalsha",
                 "sessions denied by the Redis ACL: a page can resume its session only on the node that kept it"
             );
@@ -240,30 +273,37 @@ impl SessionWriter {
 }
 
 impl SessionCommand {
-    const fn is_write(&self) -> bool {
-        matches!(self, Self::Change(..) | Self::WriteSign(..))
-    }
-
-    fn encode(&self, sha: Option<&[u8]>) -> Vec<Cmd> {
+    fn encode(&self, sha: Option<&[u8]>, drops: &SessionDrops) -> Vec<Cmd> {
         let command = match self {
             // Denied. A command that is never denied keeps the replies in order.
-            Self::Change(..) | Self::Claim(..) if sha.is_none() => cmd("PING"),
+            Self::Change(..) | Self::Claim(..) | Self::WriteSign(_, Some(_)) if sha.is_none() => cmd("PING"),
             Self::Change(key, claimed_at, change) => {
                 change.encode(sha.unwrap_or_default(), key, *claimed_at, *claimed_at)
             }
             Self::Claim(SessionClaim { key, claimed_at, after, session }, _) => {
                 session.encode(sha.unwrap_or_default(), key, *claimed_at, *after)
             }
-            Self::WriteSign(key, Some((text, ttl))) => {
-                cmd("SET").arg(key).arg(text).arg("PX").arg(milliseconds(*ttl)).take()
+            Self::WriteSign(key, Some(sign)) => {
+                sign.fields(!drops.is_within(sign.ttl)).encode(sha.unwrap_or_default(), key, 0, 0)
             }
             Self::WriteSign(key, None) => cmd("DEL").arg(key).take(),
             Self::Find(key, _) => cmd("HGETALL").arg(key).take(),
-            Self::ReadSign(key, _) => {
-                return vec![cmd("GET").arg(key).take(), cmd("PTTL").arg(key).take()];
+            Self::ReadSign(key, name, _) => {
+                return vec![cmd("HMGET").arg(key).arg(name).arg(ALL).take(), cmd("PTTL").arg(key).take()];
             }
         };
         vec![command]
+    }
+}
+
+impl SessionSign {
+    fn fields(&self, with_texts: bool) -> SessionChange {
+        let mut fields = vec![(ALL.to_owned(), Some(String::new()))];
+        if with_texts {
+            fields = vec![(ALL.to_owned(), Some(self.text.clone()))];
+            fields.extend(self.exceptions.iter().map(|(name, text)| (name.clone(), Some(text.clone()))));
+        }
+        SessionChange::Replace(fields, self.ttl)
     }
 }
 
@@ -281,6 +321,17 @@ impl SessionChange {
         }
         command
     }
+}
+
+/// What has to be written of these. Of the signs of life, that is the last one.
+fn writes(commands: Vec<SessionCommand>) -> Vec<SessionCommand> {
+    let last = commands.iter().rposition(|command| matches!(command, SessionCommand::WriteSign(..)));
+    let is_write = |(index, command): &(usize, SessionCommand)| match command {
+        SessionCommand::Change(..) => true,
+        SessionCommand::WriteSign(..) => Some(*index) == last,
+        SessionCommand::Find(..) | SessionCommand::Claim(..) | SessionCommand::ReadSign(..) => false,
+    };
+    commands.into_iter().enumerate().filter(is_write).map(|(_, command)| command).collect()
 }
 
 fn milliseconds(duration: Duration) -> String {
@@ -312,4 +363,44 @@ fn fields(found: Value) -> Option<SessionFields> {
 
 fn text(value: Value) -> Option<String> {
     if let Value::BulkString(text) = value { String::from_utf8(text).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sign(text: &str) -> SessionSign {
+        let exceptions = vec![("1.2".to_owned(), "late".to_owned())];
+        SessionSign { text: text.to_owned(), exceptions, ttl: Duration::from_secs(60) }
+    }
+
+    #[test]
+    fn a_sign_of_life_says_nothing_of_sessions_that_may_not_have_been_written() {
+        let drops = SessionDrops::default();
+        let encoded = || {
+            let command = SessionCommand::WriteSign("node".to_owned(), Some(sign("all of them")));
+            let commands = command.encode(Some(b"sha"), &drops);
+            String::from_utf8(commands.iter().flat_map(Cmd::get_packed_command).collect()).unwrap()
+        };
+        let has_texts = || ["=all of them", "=late"].map(|text| encoded().contains(text));
+        assert_eq!(has_texts(), [true; 2]);
+        drops.add();
+        assert_eq!(has_texts(), [false; 2]);
+        assert!(encoded().contains("replace"), "it still says that the node is alive");
+    }
+
+    #[test]
+    fn only_the_last_sign_of_life_waits_for_redis() {
+        let key = || "session".to_owned();
+        let write = |text| SessionCommand::WriteSign("node".to_owned(), Some(sign(text)));
+        let change = |claimed_at| SessionCommand::Change(key(), claimed_at, SessionChange::Remove);
+        let find = SessionCommand::Find(key(), oneshot::channel().0);
+        let kept = writes(vec![write("1"), change(1), write("2"), find, change(2), write("3"), change(3)]);
+        let kept = kept.iter().map(|command| match command {
+            SessionCommand::Change(_, claimed_at, _) => claimed_at.to_string(),
+            SessionCommand::WriteSign(_, Some(sign)) => format!("sign {}", sign.text),
+            _ => "other".to_owned(),
+        });
+        assert_eq!(kept.collect::<Vec<_>>(), ["1", "2", "sign 3", "3"]);
+    }
 }

@@ -66,12 +66,15 @@ impl NativeService {
         let key = answer.message_ref().map(|found| found.idempotency_key(&event.channel, &event.sender));
         let span = self.trace(&mut event);
         let reported = self.events.load().as_ref().and_then(|events| {
-            events.wants(NativeEventKind::Message, &event.channel).then(|| (events.clone(), event.clone()))
+            let is_wanted = events.wants(NativeEventKind::Message, &event.channel);
+            // In a box, because it is moved with every receipt.
+            is_wanted.then(|| Box::new((events.clone(), event.clone())))
         });
         let mut publication = Publication::from(event);
         publication.idempotency_key = key;
         let receipt = move |published: Result<Option<Position>, PublishError>| {
-            if let (Some((events, event)), Ok(position)) = (reported, &published) {
+            if let (Some(reported), Ok(position)) = (reported, &published) {
+                let (events, event) = *reported;
                 events.message(&event, *position);
             }
             Span::end(span, published.as_ref().err());

@@ -104,8 +104,9 @@ impl ConnectionGuard {
         match ReadProof::parse(payload) {
             Some(proof) => {
                 if let Some(last) = self.0.channels().delivered() {
-                    for channel in recovery.prove(proof, last) {
-                        self.0.write_channel(&inner, &channel);
+                    let proven = recovery.prove(proof, last);
+                    if !proven.is_empty() {
+                        self.0.write_channels(&inner, &proven);
                     }
                 }
             }
@@ -298,13 +299,13 @@ impl PusherConnection {
         self.handle.join(&scoped, recovering.is_some());
         if recovering.is_none()
             && let Some(recovery) = &mut inner.recovery
-            && let Some(ticket) = recovery.sent(&channel)
-            && recovery.key().is_some()
+            && recovery.sent(&channel).is_some()
+            && let Some((progress, ticket)) = recovery.progress()
         {
-            self.handle.track(ticket);
+            self.handle.track(ticket, progress);
         }
         if inner.recovery.is_some() {
-            self.write_channel(inner, &channel);
+            self.write_channels(inner, std::slice::from_ref(&channel));
         }
         self.channels().metrics().pusher_subscriptions.inc();
         tell_subscription(

@@ -13,6 +13,7 @@ mod resume;
 mod session_record;
 mod sessions;
 mod signed_in;
+mod signs_of_life;
 mod tail;
 mod takeover;
 mod websocket;

@@ -1,10 +1,12 @@
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::kept_session::{KeptChannel, KeptSession};
 use crate::broker::StoreState;
 use crate::history::Since;
-use crate::hub::ReadProof;
-use crate::message::{ChannelName, Frame};
+use crate::hub::{ReadProgress, ReadProof};
+use crate::message::{ChannelName, Frame, SocketId};
 use crate::protocol::pusher::SessionKey;
 
 /// What a connection with a session token has to remember so that a later one can resume its session.
@@ -14,6 +16,8 @@ pub(super) struct Recovery {
     key: Option<SessionKey>,
     /// When this connection got the session, in milliseconds of Unix time.
     claimed_at: u64,
+    /// `None` without a session.
+    progress: Option<Arc<ReadProgress>>,
     /// How far the client has read on all channels with a history, except those of `unproven`.
     read: Option<StoreState>,
     last_ticket: u32,
@@ -66,11 +70,13 @@ impl Recovery {
     /// Of a new session, or one that is resumed, which this connection has claimed at this time.
     pub(super) fn of_session(
         key: SessionKey,
+        id: SocketId,
         claimed_at: u64,
         resumed: Option<KeptSession>,
         now: u64,
     ) -> Self {
-        Self::new(Some(key), claimed_at, resumed, now)
+        let progress = Some(Arc::new(ReadProgress::new(id)));
+        Self { progress, ..Self::new(Some(key), claimed_at, resumed, now) }
     }
 
     fn new(key: Option<SessionKey>, claimed_at: u64, resumed: Option<KeptSession>, now: u64) -> Self {
@@ -81,6 +87,7 @@ impl Recovery {
         Self {
             key,
             claimed_at,
+            progress: None,
             read: None,
             last_ticket: 0,
             unproven: Vec::new(),
@@ -137,6 +144,11 @@ impl Recovery {
         waiting.ticket
     }
 
+    /// What a connection with a session is tracked with, and the last ticket of it.
+    pub(super) fn progress(&self) -> Option<(&Arc<ReadProgress>, u32)> {
+        Some((self.progress.as_ref()?, self.last_ticket))
+    }
+
     /// Whether the client still waits for what it has missed on a channel.
     pub(super) fn is_sending(&self, channel: &ChannelName) -> bool {
         self.unproven.iter().any(|unproven| unproven.channel == *channel && unproven.ticket.is_none())
@@ -149,23 +161,25 @@ impl Recovery {
     }
 
     /// The client has read everything before the ping that it has answered. `last` is the last number that was delivered here. Returns
-    /// the channels on which it has learnt of a gap.
+    /// the channels on which this is the first proof.
     pub(super) fn prove(&mut self, proof: ReadProof, last: StoreState) -> Vec<ChannelName> {
-        let mut told = Vec::new();
-        let Some(number) = proof.number_before(last.number) else { return told };
-        self.read = Some(StoreState { store: last.store, number });
+        let read = self.progress.as_ref().and_then(|progress| progress.on_answer(proof, last));
+        if read.is_none() {
+            return Vec::new();
+        }
+        self.read = read;
         let is_proven = |ticket: u32| proof.ticket.wrapping_sub(ticket) <= u32::MAX / 2;
-        self.unproven.retain(|unproven| {
-            let is_proven = unproven.ticket.is_some_and(is_proven);
-            if is_proven && unproven.follows_gap {
-                told.push(unproven.channel.clone());
-            }
-            !is_proven
-        });
+        let proven = self.unproven.extract_if(.., |unproven| unproven.ticket.is_some_and(is_proven));
+        let proven = proven.map(|unproven| unproven.channel).collect();
         if self.unproven.is_empty() {
             self.unproven = Vec::new();
         }
-        told
+        proven
+    }
+
+    /// Whether the client has proven to have read a channel since it has subscribed to it.
+    pub(super) fn is_proven(&self, channel: &ChannelName) -> bool {
+        self.read.is_some() && !self.unproven.iter().any(|unproven| unproven.channel == *channel)
     }
 
     /// How far the client has read on a channel with a history.

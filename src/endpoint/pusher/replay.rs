@@ -177,11 +177,12 @@ impl PusherConnection {
             Replay { frames, end }
         };
         self.handle.open(&scoped, replay);
-        let ticket = recovery.sent(channel).filter(|_| recovery.key().is_some());
-        if let Some(ticket) = ticket {
-            self.handle.track(ticket);
+        if recovery.sent(channel).is_some()
+            && let Some((progress, ticket)) = recovery.progress()
+        {
+            self.handle.track(ticket, progress);
         }
-        self.write_channel(inner, channel);
+        self.write_channels(inner, std::slice::from_ref(channel));
     }
 
     fn part_bytes(&self) -> usize {

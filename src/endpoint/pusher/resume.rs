@@ -112,7 +112,7 @@ impl PusherConnection {
         let id = resumed.as_ref().map_or(own, |session| session.socket_id);
         let (session, greeting) = Session::open(inner.session.app().clone(), id, now);
         inner.session = session;
-        let mut recovery = Recovery::of_session(key, claimed_at, resumed, now);
+        let mut recovery = Recovery::of_session(key, id, claimed_at, resumed, now);
         if self.channels().session_store().is_some() {
             recovery.written(now.saturating_add(milliseconds(self.context.sessions.window())));
         }
@@ -226,7 +226,9 @@ impl PusherConnection {
             is_signed_in |= rest.is_signed_in;
         }
         channels.shrink_to_fit();
-        let mut session = KeptSession::new(app, id, channels, is_signed_in, recovery.claimed_at());
+        // This counts later than anything that was written while the client was connected, in whatever order Redis gets it.
+        let claimed_at = recovery.claimed_at().saturating_add(1);
+        let mut session = KeptSession::new(app, id, channels, is_signed_in, claimed_at);
         session.may_lack_channels = recovery.may_lack(self.channels().clock());
         if session.is_empty() {
             self.context.unwrite(key, recovery.claimed_at());
@@ -289,6 +291,10 @@ impl SessionHolder for PusherConnection {
         // Those that are told positions receive it from the hub.
         if is_subscribed && **inner.app_id() == *app && !self.tells_positions() {
             self.handle.push(&server_message::gap(channel.as_str(), None));
+            if let Some((progress, ticket)) = inner.recovery.as_ref().and_then(|recovery| recovery.progress())
+            {
+                self.handle.track(ticket, progress);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use crate::protocol::pusher::Channel;
 pub(super) struct SessionRecord {
     pub(super) node: String,
     pub(super) session: KeptSession,
-    /// The channels on which the client was reading when this was written, so that it has read further since.
+    /// The channels on which the client had proven to read, so that it has read further since.
     pub(super) reading: Vec<bool>,
     /// The connection had not ended when this was written.
     pub(super) is_connected: bool,
@@ -44,7 +44,7 @@ const CHANNEL: &str = "channel:";
 /// position, and tell a gap as well.
 const AFTER_GAP: &str = " gap";
 
-/// Follows the position on a channel that the client is reading.
+/// Follows the position on a channel that the client has proven to read since it has subscribed to it.
 const READING: &str = " reading";
 
 /// The [field](META) of a session with a connection.
@@ -123,19 +123,18 @@ impl SessionRecord {
         Some(Self { node: meta.node, session, reading, is_connected: meta.connected })
     }
 
-    /// The session of a node that cannot be asked: on the channels that the client was reading, it has read as far as the node had
-    /// delivered when it was last heard of. `None`: that is not known. If the connection has not ended, there may be more channels.
-    pub(super) fn at(self, delivered: Option<StoreState>) -> KeptSession {
+    /// The session of a node that cannot be asked: on the channels that the client was reading, it has read up to `read` at least, by
+    /// what the node had written last. `None`: that is not known. If the connection has not ended, there may be more channels.
+    pub(super) fn at(self, read: Option<StoreState>) -> KeptSession {
         let Self { mut session, reading, is_connected, .. } = self;
         session.may_lack_channels |= is_connected;
         for (kept, is_reading) in session.channels.iter_mut().zip(reading) {
-            if is_connected && is_reading {
-                kept.since = delivered.and_then(|delivered| {
-                    let since = kept.since.filter(|since| since.store == delivered.store)?;
-                    // A page that has read further knows of the gap.
-                    kept.follows_gap &= since.number >= delivered.number;
-                    Some(StoreState { number: since.number.max(delivered.number), ..delivered })
-                });
+            if is_connected
+                && is_reading
+                && let (Some(since), Some(read)) = (&mut kept.since, read)
+                && since.store == read.store
+            {
+                since.number = since.number.max(read.number);
             }
         }
         session
@@ -208,25 +207,25 @@ mod tests {
         assert_eq!(since(Some(state(9)), value(Some(state(7)), true)), Some(state(9)));
         assert_eq!(since(Some(state(9)), value(Some(state(11)), true)), Some(state(11)));
         assert_eq!(since(Some(state(9)), value(Some(state(7)), false)), Some(state(7)));
-        assert_eq!(since(None, value(Some(state(7)), true)), None);
+        // What it has proven is true in any case.
+        assert_eq!(since(None, value(Some(state(7)), true)), Some(state(7)));
         let other = StoreState { store: 1, number: 9 };
-        assert_eq!(since(Some(other), value(Some(state(7)), true)), None);
+        assert_eq!(since(Some(other), value(Some(state(7)), true)), Some(state(7)));
     }
 
     #[test]
     fn a_client_that_may_not_know_of_a_gap_is_told_again() {
         let app: Arc<str> = "1".into();
-        let kept = |delivered: Option<StoreState>, is_reading| {
-            let value = value(Some(state(7)), true, is_reading);
+        let kept = |delivered: Option<StoreState>| {
+            let value = value(Some(state(7)), true, false);
             let meta = meta("n", &app, SocketId::new(1, 2), false);
             let time = (SessionStore::CLAIMED_AT.into(), "70".into());
             let fields = SessionFields::from([(META.into(), meta), time, (field("a"), value)]);
             let kept = SessionRecord::parse(fields, &app).unwrap().at(delivered).channels.remove(0);
             (kept.since, kept.follows_gap)
         };
-        assert_eq!(kept(None, false), (Some(state(7)), true));
-        assert_eq!(kept(Some(state(7)), true), (Some(state(7)), true));
-        assert_eq!(kept(Some(state(8)), true), (Some(state(8)), false));
+        assert_eq!(kept(None), (Some(state(7)), true));
+        assert_eq!(kept(Some(state(8))), (Some(state(7)), true));
         assert_eq!(parse_state("ab 7 gap"), None);
     }
 }

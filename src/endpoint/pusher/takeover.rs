@@ -1,10 +1,9 @@
 //! How a session moves to another node.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::connection::{Inner, PusherConnection};
 use super::context::PusherContext;
@@ -12,7 +11,7 @@ use super::kept_session::KeptSession;
 use super::milliseconds;
 use super::resume::ANSWER_WITHIN;
 use super::session_record::{self, META, SessionRecord};
-use crate::broker::{SessionFields, SessionStore, StoreError, StoreState};
+use crate::broker::{SessionFields, SessionStore, StoreError};
 use crate::channels::SessionAnswer;
 use crate::message::{ChannelName, NodeName};
 use crate::protocol::pusher::{SessionKey, close};
@@ -25,10 +24,6 @@ const STAYS_AFTER_MOVE: Duration = Duration::from_secs(10);
 
 /// How long what is on a node stays on the others after it has left, if it has sessions.
 const STAYS_AFTER_LEAVE: Duration = Duration::from_secs(15);
-
-/// A client of a node that ends without a word is taken to have read what the node had delivered this many signs of life before its
-/// last one. There is one every second.
-const UNPROVEN_SIGNS: usize = 2;
 
 /// How long the sessions may take to be written when the node shuts down.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
@@ -129,7 +124,14 @@ impl PusherConnection {
             return Found::Nothing { after: u64::MAX };
         };
         let ttl = self.context.sessions.window() * 2;
-        let Ok(sign) = store.sign_of_life(&record.node, ttl).await else { return Found::Unknown };
+        // What the sign says is true of the session as it is found after it, not before.
+        let name = record.session.socket_id.to_string();
+        let (sign, fields) = tokio::join!(store.sign_of_life(&record.node, &name, ttl), store.find(session));
+        let (Ok(sign), Ok(Some(fields))) = (sign, fields) else { return Found::Unknown };
+        let node = record.node;
+        let Some(record) = SessionRecord::parse(fields, &app).filter(|record| record.node == node) else {
+            return Found::Unknown;
+        };
         let is_alive = sign.as_ref().is_some_and(|sign| sign.age < SILENT_AFTER);
         if is_alive && record.node != **channels.node() {
             match channels.ask_session(&record.node, session).await {
@@ -146,8 +148,7 @@ impl PusherConnection {
                 Some(SessionAnswer::Unknown) | None => {}
             }
         }
-        let delivered = sign.and_then(|sign| session_record::parse_state(&sign.text));
-        Found::Session(record.at(delivered))
+        Found::Session(record.at(sign.and_then(|sign| session_record::parse_state(&sign.text))))
     }
 
     /// Writes the whole session for other nodes.
@@ -173,25 +174,27 @@ impl PusherConnection {
             let name = channel.name();
             let field = session_record::field(name.as_str());
             let since = recovery.read_on(name).filter(|_| self.channels().has_history(&app, name));
-            let value = session_record::value(since, recovery.follows_gap(name), !recovery.is_sending(name));
+            let value = session_record::value(since, recovery.follows_gap(name), recovery.is_proven(name));
             fields.insert(field, value);
         }
         store.write(&key.to_text(), recovery.claimed_at(), fields, window * 2);
         recovery.written(self.channels().clock().saturating_add(milliseconds(window)));
     }
 
-    /// Writes how far the client has read on one of its channels, for other nodes.
-    pub(super) fn write_channel(&self, inner: &Inner, channel: &ChannelName) {
+    /// Writes how far the client has read on some of its channels, for other nodes.
+    pub(super) fn write_channels(&self, inner: &Inner, channels: &[ChannelName]) {
         let Some(store) = self.channels().session_store() else { return };
         let Some(recovery) = &inner.recovery else { return };
         let Some(key) = recovery.key() else { return };
-        let has_history = self.channels().has_history(inner.app_id(), channel);
-        let since = recovery.read_on(channel).filter(|_| has_history);
-        let value =
-            session_record::value(since, recovery.follows_gap(channel), !recovery.is_sending(channel));
-        let field = session_record::field(channel.as_str());
+        let written = channels.iter().map(|channel| {
+            let has_history = self.channels().has_history(inner.app_id(), channel);
+            let since = recovery.read_on(channel).filter(|_| has_history);
+            let is_proven = recovery.is_proven(channel);
+            let value = session_record::value(since, recovery.follows_gap(channel), is_proven);
+            (session_record::field(channel.as_str()), value)
+        });
         let ttl = self.context.sessions.window() * 2;
-        store.set(&key.to_text(), recovery.claimed_at(), field, value, ttl);
+        store.set(&key.to_text(), recovery.claimed_at(), written.collect(), ttl);
     }
 
     pub(super) fn unwrite_channel(&self, inner: &Inner, channel: &ChannelName) {
@@ -264,34 +267,6 @@ impl PusherContext {
         let until = self.channels.clock().saturating_add(milliseconds(STAYS_AFTER_MOVE));
         if let Some(before) = self.sessions.keep_moved(session, until) {
             self.end_session(before);
-        }
-    }
-
-    /// Begins to tell the other nodes how far this one has delivered, once a second.
-    fn start_signs_of_life(self: &Arc<Self>) {
-        if self.sessions.begin_signs_of_life() {
-            tokio::spawn(Self::give_signs_of_life(Arc::downgrade(self)));
-        }
-    }
-
-    async fn give_signs_of_life(context: Weak<Self>) {
-        let mut last: VecDeque<StoreState> = VecDeque::new();
-        loop {
-            {
-                let Some(context) = context.upgrade() else { return };
-                let Some(store) = context.channels.session_store() else { return };
-                if context.sessions.is_finished() {
-                    return;
-                }
-                last.extend(context.channels.delivered());
-                while last.len() > UNPROVEN_SIGNS + 1 {
-                    last.pop_front();
-                }
-                let text = session_record::value(last.front().copied(), false, false);
-                let ttl = context.sessions.window() * 2;
-                store.write_sign_of_life(context.channels.node(), &text, ttl);
-            }
-            sleep(Duration::from_secs(1)).await;
         }
     }
 

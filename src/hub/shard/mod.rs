@@ -1,30 +1,31 @@
 mod closing;
 mod levels;
+mod proving;
+mod sweep;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::batch::Delivery;
 use super::channel_index::ChannelKey;
 use super::connection_map::ConnectionMap;
-use super::fan_out::{FanOut, WRITES_PER_TURN};
+use super::fan_out::FanOut;
 use super::gate::{Gates, Replay};
 use super::place::Place;
-use super::read_proof::{ReadProof, Tracked};
+use super::read_progress::ReadProgress;
 use super::subscribers::{ChannelCount, JoinedAs, Subscriber, Subscribers};
 use super::users::{UserKey, Users};
 use super::{Clock, ConnectionId, Outbox, OutboxLevels};
-use crate::message::{Close, CloseReason, RevokedTokens, UserId};
+use crate::message::{Close, CloseReason, RevokedTokens, StoreState, UserId};
 use crate::telemetry::Metrics;
+
+pub(super) use proving::Proving;
+pub(super) use sweep::sweep_regularly;
 
 /// What a shard does, in the order of its inbox.
 #[derive(Debug)]
@@ -58,10 +59,13 @@ pub(super) enum Command {
     Track {
         id: ConnectionId,
         ticket: u32,
+        progress: Arc<ReadProgress>,
     },
-    /// Sends the pings that are due, or only that of one connection: everything up to this number has been delivered before.
+    /// Looks for alarms that are due. The answer: the next sweep can follow.
+    Sweep(oneshot::Sender<()>),
+    /// Sends the pings that are due, or only that of one connection: everything up to here has been delivered before.
     Prove {
-        number: u64,
+        delivered: StoreState,
         only: Option<ConnectionId>,
     },
     CloseSome {
@@ -122,16 +126,13 @@ pub struct ListedConnection {
 #[derive(Debug)]
 pub(super) struct Shard {
     inbox: UnboundedReceiver<Command>,
-    /// The other end of the inbox.
-    own: WeakUnboundedSender<Command>,
     clock: Clock,
     outbox_bytes: usize,
-    delivered: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
     connections: ConnectionMap<ShardConnection>,
     channels: HashMap<ChannelKey, Subscribers, RandomState>,
     gates: Gates,
-    tracked: Tracked,
+    proving: Proving,
     users: Users,
     /// Writes since the shard last yielded.
     writes: usize,
@@ -146,29 +147,23 @@ struct ShardConnection {
 /// Maximum commands taken from the inbox at a time; also bounds coalescing.
 const BATCH: usize = 1024;
 
-/// How often alarms are checked: they are set in whole seconds.
-const SWEEP: Duration = Duration::from_secs(1);
-
 impl Shard {
     pub(super) fn new(
         inbox: UnboundedReceiver<Command>,
-        own: WeakUnboundedSender<Command>,
         clock: Clock,
         outbox_bytes: usize,
-        delivered: Arc<AtomicU64>,
+        proving: Proving,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             inbox,
-            own,
             clock,
             outbox_bytes,
-            delivered,
             metrics,
             connections: ConnectionMap::default(),
             channels: HashMap::default(),
             gates: Gates::default(),
-            tracked: Tracked::default(),
+            proving,
             users: Users::default(),
             writes: 0,
         }
@@ -176,19 +171,9 @@ impl Shard {
 
     /// Runs until the hub is dropped.
     pub(super) async fn run(mut self) {
-        let mut sweep = interval(SWEEP);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut commands = Vec::with_capacity(BATCH);
-        loop {
-            tokio::select! {
-                count = self.inbox.recv_many(&mut commands, BATCH) => {
-                    if count == 0 {
-                        return;
-                    }
-                    self.handle(&mut commands).await;
-                }
-                _ = sweep.tick() => self.sweep(),
-            }
+        while self.inbox.recv_many(&mut commands, BATCH).await > 0 {
+            self.handle(&mut commands).await;
         }
     }
 
@@ -208,7 +193,7 @@ impl Shard {
                 Command::Disconnect { id } => {
                     self.connections.remove(id);
                     self.users.leave(id);
-                    self.tracked.remove(id);
+                    self.proving.tracked.remove(id);
                 }
                 Command::Join { key, id, user, outbox, gated } => {
                     let user = user.map_or(UserKey::NOBODY, |user| self.users.enter(id, user));
@@ -221,9 +206,14 @@ impl Shard {
                 }
                 Command::Leave { key, id } => self.leave(key, id),
                 Command::Open { key, id, replay } => self.open(key, id, &replay),
-                Command::Track { id, ticket } => self.track(id, ticket),
-                Command::Prove { number, only: None } => self.prove(number).await,
-                Command::Prove { number, only: Some(id) } => self.prove_one(number, id),
+                Command::Sweep(swept) => {
+                    self.sweep();
+                    // Fails only while the node shuts down.
+                    let _ = swept.send(());
+                }
+                Command::Track { id, ticket, progress } => self.track(id, ticket, progress),
+                Command::Prove { delivered, only: None } => self.prove(delivered).await,
+                Command::Prove { delivered, only: Some(id) } => self.prove_one(delivered, id),
                 Command::CloseSome { of, reason } => self.close_some(of, reason),
                 Command::CountUnflushed(answer) => {
                     let unflushed = self
@@ -261,10 +251,10 @@ impl Shard {
         if run.is_empty() {
             return;
         }
-        let Self { channels, gates, tracked, users, metrics, outbox_bytes, writes, .. } = self;
-        if !tracked.is_empty() {
+        let Self { channels, gates, proving, users, metrics, outbox_bytes, writes, .. } = self;
+        if !proving.tracked.is_empty() {
             let numbered = run.iter().filter(|delivery| matches!(delivery.place, Place::At(_)));
-            numbered.for_each(|delivery| tracked.touch(delivery.key));
+            numbered.for_each(|delivery| proving.tracked.touch(delivery.key));
         }
         if !gates.is_empty() {
             gates.hold(run, users, *outbox_bytes);
@@ -335,57 +325,6 @@ impl Shard {
             ListedConnection { id: *id, outbox: connection.outbox.clone(), user }
         });
         (listed.collect(), start)
-    }
-
-    fn sweep(&self) {
-        let now = self.clock.now();
-        for connection in self.connections.values() {
-            connection.outbox.sweep(now);
-        }
-        if !self.tracked.is_empty() {
-            self.prove_later(None);
-        }
-    }
-
-    fn track(&mut self, id: ConnectionId, ticket: u32) {
-        // Otherwise it has ended already.
-        if self.connections.contains(id) && self.tracked.add(id, ticket) {
-            // A line that never lasts for a second must not be sent the same messages each time.
-            self.prove_later(Some(id));
-        }
-    }
-
-    fn prove_later(&self, only: Option<ConnectionId>) {
-        if let Some(own) = self.own.upgrade() {
-            // Everything up to this number has been delivered here when this command is taken.
-            let number = self.delivered.load(Ordering::Acquire);
-            let _ = own.send(Command::Prove { number, only });
-        }
-    }
-
-    async fn prove(&mut self, number: u64) {
-        for (id, ticket) in self.tracked.take_due(&self.channels) {
-            self.ping(id, number, ticket);
-            self.writes += 1;
-            if self.writes >= WRITES_PER_TURN {
-                self.writes = 0;
-                yield_now().await;
-            }
-        }
-    }
-
-    fn prove_one(&mut self, number: u64, id: ConnectionId) {
-        if let Some(ticket) = self.tracked.take_due_of(id) {
-            self.ping(id, number, ticket);
-        }
-    }
-
-    fn ping(&self, id: ConnectionId, number: u64, ticket: u32) {
-        #[expect(clippy::cast_possible_truncation, reason = "the payload has the low 32 bits")]
-        let number = number as u32;
-        if let Some(connection) = self.connections.get(id) {
-            connection.outbox.push(&ReadProof { number, ticket }.ping(), self.outbox_bytes);
-        }
     }
 }
 

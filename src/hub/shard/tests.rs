@@ -7,8 +7,10 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::*;
 use crate::hub::InFlight;
+use crate::hub::read_proof::ReadProof;
+use crate::hub::read_reports::ReadReports;
 use crate::hub::wire_format::tests::{CLOSES, FORMAT};
-use crate::message::{Audience, Frame, Position};
+use crate::message::{Audience, Frame, Position, SocketId};
 
 const CONNECTIONS: u64 = 6;
 const CHANNELS: usize = 4;
@@ -21,8 +23,9 @@ fn shard() -> Shard {
 /// The shard, and what keeps its inbox open, in which it leaves commands to itself.
 fn shard_with_inbox() -> (Shard, UnboundedSender<Command>) {
     let (commands, inbox) = unbounded_channel();
-    let (own, metrics) = (commands.downgrade(), Arc::new(Metrics::new()));
-    (Shard::new(inbox, own, Clock::start(), LIMIT, Arc::default(), metrics), commands)
+    let (delivered, reports) = (Arc::default(), Arc::new(ReadReports::of_shards(1)));
+    let proving = Proving::new(0, commands.downgrade(), delivered, reports);
+    (Shard::new(inbox, Clock::start(), LIMIT, proving, Arc::new(Metrics::new())), commands)
 }
 
 fn key(channel: usize) -> ChannelKey {
@@ -116,14 +119,16 @@ fn a_connection_proves_at_once_what_precedes_its_tickets() {
     let mut bench = Bench { shard, ..Bench::new(1) };
     bench.join(0, 0, 0);
     bench.publish(0, Audience::Everyone, "a");
-    bench.commands.extend([1, 2].map(|ticket| Command::Track { id: 0, ticket }));
+    let progress = Arc::new(ReadProgress::new(SocketId::new(1, 2)));
+    let track = |ticket| Command::Track { id: 0, ticket, progress: progress.clone() };
+    bench.commands.extend([1, 2].map(track));
     bench.turn();
     assert_eq!(bench.received(0), "a");
     while let Ok(command) = bench.shard.inbox.try_recv() {
         bench.commands.push(command);
     }
     bench.turn();
-    let ping = ReadProof { number: 0, ticket: 2 }.ping();
+    let ping = ReadProof { number: 0, ticket: 2, ping: 1 }.ping();
     assert_eq!(bench.outbox(0).queued(), [b"a", &ping.bytes()[..]].concat(), "one ping for both");
 }
 

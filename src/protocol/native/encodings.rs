@@ -33,6 +33,21 @@ pub(super) fn frame(encoding: Encoding, id: Option<&dyn Display>, text: &[&[u8]]
     if is_sse(encoding) { Frame::event(id, text) } else { Frame::text(text) }
 }
 
+/// The same for a text of about `length` bytes that `write` appends to a buffer.
+pub(super) fn frame_with(
+    encoding: Encoding,
+    id: Option<&dyn Display>,
+    length: usize,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> Frame {
+    if !is_sse(encoding) {
+        return Frame::text_with(length, write);
+    }
+    let mut text = Vec::with_capacity(length);
+    write(&mut text);
+    Frame::event(id, &[&text])
+}
+
 fn is_sse(encoding: Encoding) -> bool {
     [SSE, SSE_WITH_GAPS].contains(&encoding)
 }

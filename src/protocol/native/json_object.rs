@@ -13,13 +13,16 @@ pub(super) struct JsonObject<'a>(Vec<JsonField<'a>>);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JsonField<'a> {
     key: &'a str,
+    /// The key without its quotes, unless it has escapes.
+    plain_key: Option<&'a str>,
     pub(super) value: &'a str,
 }
 
 impl<'a> JsonObject<'a> {
     /// Returns `None` if the text is not an object.
     pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(text).ok()
+        // The whole text is checked at once, because UTF-8 is checked faster so than value by value.
+        serde_json::from_str(std::str::from_utf8(text).ok()?).ok()
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = JsonField<'a>> {
@@ -27,14 +30,18 @@ impl<'a> JsonObject<'a> {
     }
 }
 
-impl JsonField<'_> {
+impl<'a> JsonField<'a> {
+    fn new(key: &'a str, value: &'a str) -> Self {
+        let inner = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
+        Self { key, plain_key: inner.filter(|key| !key.contains('\\')), value }
+    }
+
     /// Whether this is the key, escaped or not.
     pub(super) fn is(&self, name: &str) -> bool {
-        let inner = self.key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
-        if inner.is_some_and(|key| !key.contains('\\')) {
-            return inner == Some(name);
+        match self.plain_key {
+            Some(key) => key == name,
+            None => string(self.key).is_some_and(|key| key == name),
         }
-        serde_json::from_str::<String>(self.key).is_ok_and(|key| key == name)
     }
 
     /// The key without escapes.
@@ -63,7 +70,7 @@ impl<'de> Deserialize<'de> for JsonObject<'de> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields = Vec::new();
                 while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    fields.push(JsonField { key: key.get(), value: value.get() });
+                    fields.push(JsonField::new(key.get(), value.get()));
                 }
                 Ok(JsonObject(fields))
             }

@@ -1,11 +1,15 @@
 use std::fmt::Display;
+use std::io::Write as _;
 
 use bytes::Bytes;
 
-use super::encodings::frame;
+use super::encodings::frame_with;
 use super::{MessageRef, RejectReason};
-use crate::message::json::{members, quoted};
+use crate::message::json::{members, write_quoted};
 use crate::message::{Encoding, Frame, Position, Sender};
+
+/// Room for the names of the fields and the IDs of a message, in bytes.
+const FIELDS: usize = 112;
 
 /// The text of the object under `data`, the last one if there are several, like `JSON.parse`.
 pub(super) fn decode(message: &Bytes) -> Result<Bytes, RejectReason> {
@@ -49,25 +53,28 @@ pub(super) fn encode(
     data: &[u8],
     encoding: Encoding,
 ) -> Frame {
-    let message_type = message_type.map(quoted);
-    let message_type = message_type.as_deref().unwrap_or(r#""message""#);
-    let name = quoted(&sender.name);
-    let message_id = position.map(|position| format!(r#""id":"{position}","#)).unwrap_or_default();
-    sender.id.with_json(|id| {
-        let text: [&[u8]; 11] = [
-            br#"{"type":"#,
-            message_type.as_bytes(),
-            b",",
-            message_id.as_bytes(),
-            br#""sender":{"name":"#,
-            name.as_bytes(),
-            br#","id":"#,
-            id.as_bytes(),
-            br#"},"data":"#,
-            data,
-            b"}",
-        ];
-        frame(encoding, position.as_ref().map(|position| position as &dyn Display), &text)
+    let id = position.as_ref().map(|position| position as &dyn Display);
+    let length = FIELDS + message_type.map_or(0, str::len) + sender.name.len() + data.len();
+    frame_with(encoding, id, length, |text| {
+        match message_type {
+            None => text.extend_from_slice(br#"{"type":"message","#),
+            Some(message_type) => {
+                text.extend_from_slice(br#"{"type":"#);
+                write_quoted(message_type, text);
+                text.push(b',');
+            }
+        }
+        if let Some(position) = position {
+            // Memory can always be written to.
+            let _ = write!(text, r#""id":"{position}","#);
+        }
+        text.extend_from_slice(br#""sender":{"name":"#);
+        write_quoted(&sender.name, text);
+        text.extend_from_slice(br#","id":"#);
+        sender.id.with_json(|id| text.extend_from_slice(id.as_bytes()));
+        text.extend_from_slice(br#"},"data":"#);
+        text.extend_from_slice(data);
+        text.push(b'}');
     })
 }
 

@@ -34,7 +34,7 @@ pub use omitted_keys::OmittedKeys;
 pub use presence::{PRESENCE_APP, PresenceEncoder, encode_connected, member};
 pub use recovery::{encode_gap, encode_gap_while_connected, encode_recovered, encode_up_to_date};
 pub use renewal::{RenewalError, RenewalRequest, encode_renewal, renewal_text};
-pub use rules::InvalidTarget;
+pub use rules::{InvalidTarget, Rule};
 pub use settings::{ChannelSettings, ChannelsSettings, SenderSettings};
 
 use rules::Rules;
@@ -95,24 +95,21 @@ impl Native {
         self.rules.load().of(&event.channel).check(&event.data)
     }
 
-    /// Encodes an event for its receivers of an encoding by the rules of its channel's kind. `position` is its place in the history of the channel.
-    /// `omitted` is called with the kind, as the settings name it, and each key that is not delivered. An event with a `type` is
-    /// delivered to everyone, with all of its data.
+    /// The rules of a channel, as they are now.
+    #[must_use]
+    pub fn rule(&self, channel: &ChannelName) -> Arc<Rule> {
+        self.rules.load().of(channel).clone()
+    }
+
+    /// Encodes an event by the rules of its channel: see [`Rule::deliver`].
     pub fn deliver(
         &self,
         event: &Event,
         position: Option<Position>,
         encoding: Encoding,
-        mut omitted: impl FnMut(&str, &str),
+        omitted: impl FnMut(&str, &str),
     ) -> Result<(Audience, Frame), InvalidTarget> {
-        if let Some(message_type) = &event.message_type {
-            let frame = message::encode(Some(message_type), position, &event.sender, &event.data, encoding);
-            return Ok((Audience::Everyone, frame));
-        }
-        let rules = self.rules.load();
-        let rule = rules.of(&event.channel);
-        let (audience, data) = rule.apply(&event.data, |key| omitted(&rule.kind, key))?;
-        Ok((audience, message::encode(None, position, &event.sender, &data, encoding)))
+        self.rules.load().of(&event.channel).deliver(event, position, encoding, omitted)
     }
 
     /// Whether a message on this channel can be addressed to one user.

@@ -1,13 +1,14 @@
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
-use bytes::Bytes;
 use foldhash::fast::RandomState;
 use memchr::memmem;
 use thiserror::Error;
 
 use super::json_object::{JsonField, JsonObject};
-use super::{ChannelSettings, ChannelsSettings};
-use crate::message::{Audience, ChannelName, UserId};
+use super::{ChannelSettings, ChannelsSettings, message};
+use crate::message::{Audience, ChannelName, Encoding, Event, Frame, Position, UserId};
 
 const TARGET: &str = "target_user_id";
 
@@ -17,14 +18,14 @@ const EVERYTHING: &str = "*";
 /// The rules of all kinds of channels.
 #[derive(Debug)]
 pub(super) struct Rules {
-    kinds: HashMap<String, Rule, RandomState>,
+    kinds: HashMap<String, Arc<Rule>, RandomState>,
     /// For kinds that the settings do not name: `[channels."*"]`, or else all fields, no targeting, and clients may send.
-    other: Rule,
+    other: Arc<Rule>,
 }
 
 /// What a kind of channel delivers, and to whom.
 #[derive(Debug, Clone)]
-pub(super) struct Rule {
+pub struct Rule {
     /// The kind, as the settings name it.
     pub(super) kind: String,
     /// The keys of `data` that are delivered; `None` delivers all.
@@ -41,21 +42,28 @@ pub struct InvalidTarget;
 
 impl Rules {
     pub(super) fn new(channels: &ChannelsSettings) -> Self {
-        let rule = |kind: &str, settings: &ChannelSettings| Rule {
-            kind: kind.to_owned(),
-            fields: settings.fields.clone().filter(|fields| !fields.iter().any(|field| field == EVERYTHING)),
-            targeting: settings.targeting,
-            client_send: settings.client_send,
-            presence: settings.presence,
+        let rule = |kind: &str, settings: &ChannelSettings| {
+            Arc::new(Rule {
+                kind: kind.to_owned(),
+                fields: settings
+                    .fields
+                    .clone()
+                    .filter(|fields| !fields.iter().any(|field| field == EVERYTHING)),
+                targeting: settings.targeting,
+                client_send: settings.client_send,
+                presence: settings.presence,
+            })
         };
         let kinds = channels.iter().map(|(kind, settings)| (kind.clone(), rule(kind, settings))).collect();
         let other = channels.get(ChannelSettings::OTHERS).map_or_else(
-            || Rule {
-                kind: ChannelSettings::OTHERS.to_owned(),
-                fields: None,
-                targeting: false,
-                client_send: true,
-                presence: false,
+            || {
+                Arc::new(Rule {
+                    kind: ChannelSettings::OTHERS.to_owned(),
+                    fields: None,
+                    targeting: false,
+                    client_send: true,
+                    presence: false,
+                })
             },
             |settings| rule(ChannelSettings::OTHERS, settings),
         );
@@ -65,34 +73,58 @@ impl Rules {
     /// Takes over whether clients see each other.
     pub(super) fn with_presence_of(mut self, before: &Self) -> Self {
         for (kind, rule) in &mut self.kinds {
-            rule.presence = before.kinds.get(kind).unwrap_or(&before.other).presence;
+            Arc::make_mut(rule).presence = before.kinds.get(kind).unwrap_or(&before.other).presence;
         }
         // A kind without rules of its own any more would lose them otherwise.
         for (kind, rule) in &before.kinds {
             if rule.presence && !self.kinds.contains_key(kind) {
-                self.kinds
-                    .insert(kind.clone(), Rule { kind: kind.clone(), presence: true, ..self.other.clone() });
+                let rule = Rule { kind: kind.clone(), presence: true, ..Rule::clone(&self.other) };
+                self.kinds.insert(kind.clone(), Arc::new(rule));
             }
         }
-        self.other.presence = before.other.presence;
+        Arc::make_mut(&mut self.other).presence = before.other.presence;
         self
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {
-        self.kinds.values().chain([&self.other])
+        self.kinds.values().chain([&self.other]).map(|rule| &**rule)
     }
 
-    pub(super) fn of(&self, channel: &ChannelName) -> &Rule {
+    pub(super) fn of(&self, channel: &ChannelName) -> &Arc<Rule> {
         self.kinds.get(channel.kind()).unwrap_or(&self.other)
     }
 }
 
 impl Rule {
+    /// The kind, as the settings name it.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Encodes an event for its receivers of an encoding. `position` is its place in the history of the channel. `omitted` is called with
+    /// the kind and each key that is not delivered. An event with a `type` is delivered to everyone, with all of its data.
+    pub fn deliver(
+        &self,
+        event: &Event,
+        position: Option<Position>,
+        encoding: Encoding,
+        mut omitted: impl FnMut(&str, &str),
+    ) -> Result<(Audience, Frame), InvalidTarget> {
+        if let Some(message_type) = &event.message_type {
+            let frame = message::encode(Some(message_type), position, &event.sender, &event.data, encoding);
+            return Ok((Audience::Everyone, frame));
+        }
+        let (audience, data) = self.apply(&event.data, |key| omitted(&self.kind, key))?;
+        Ok((audience, message::encode(None, position, &event.sender, &data, encoding)))
+    }
+
     /// Checks that [`apply`](Self::apply) will succeed, so that the sender learns of an invalid target.
     pub(super) fn check(&self, data: &[u8]) -> Result<(), InvalidTarget> {
+        static KEY: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(TARGET));
+        static ESCAPE: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new("\\u"));
         // Most messages have no target, and a search for the key, or for an escape that could hide it, is enough.
-        let may_have_target =
-            || memmem::find(data, TARGET.as_bytes()).is_some() || memmem::find(data, b"\\u").is_some();
+        let may_have_target = || KEY.find(data).is_some() || ESCAPE.find(data).is_some();
         if self.targeting && may_have_target() {
             audience(&JsonObject::parse(data).ok_or(InvalidTarget)?)?;
         }
@@ -101,13 +133,13 @@ impl Rule {
 
     /// The audience of an object, and the part of it that is delivered. `omitted` is called with each key that is not delivered
     /// because the fields do not name it.
-    pub(super) fn apply(
+    pub(super) fn apply<'a>(
         &self,
-        data: &Bytes,
+        data: &'a [u8],
         mut omitted: impl FnMut(&str),
-    ) -> Result<(Audience, Bytes), InvalidTarget> {
+    ) -> Result<(Audience, Cow<'a, [u8]>), InvalidTarget> {
         if !self.targeting && self.fields.is_none() {
-            return Ok((Audience::Everyone, data.clone()));
+            return Ok((Audience::Everyone, data.into()));
         }
         // The broker accepts only objects.
         let object = JsonObject::parse(data).ok_or(InvalidTarget)?;
@@ -177,7 +209,7 @@ mod tests {
     fn applied(channel: &str, data: &str) -> Result<(Audience, String), InvalidTarget> {
         let rules = rules();
         let rule = rules.of(&ChannelName::new(channel).unwrap());
-        let applied = rule.apply(&Bytes::copy_from_slice(data.as_bytes()), |_| ());
+        let applied = rule.apply(data.as_bytes(), |_| ());
         assert_eq!(rule.check(data.as_bytes()).is_ok(), applied.is_ok());
         applied.map(|(audience, data)| (audience, String::from_utf8(data.to_vec()).unwrap()))
     }
@@ -198,7 +230,7 @@ mod tests {
         let named = |channel: &str, data: &str| {
             let (rules, mut named) = (rules(), Vec::new());
             let rule = rules.of(&ChannelName::new(channel).unwrap());
-            rule.apply(&Bytes::copy_from_slice(data.as_bytes()), |key| named.push(key.to_owned())).unwrap();
+            rule.apply(data.as_bytes(), |key| named.push(key.to_owned())).unwrap();
             named
         };
         assert_eq!(named("chat:", r#"{"message":1,"massage":1,"n\u0061me":1,"\u0061":1}"#), ["massage", "a"]);
@@ -226,8 +258,8 @@ mod tests {
             [("chat:1", r#"{"x":1}"#), ("news:1", "{}"), ("*:", "{}"), ("open", r#"{"x":1}"#)]
         {
             let rule = rules.of(&ChannelName::new(channel).unwrap());
-            let (_, data) = rule.apply(&Bytes::from_static(br#"{"x":1}"#), |_| ()).unwrap();
-            assert_eq!(data, kept, "{channel}");
+            let (_, data) = rule.apply(br#"{"x":1}"#, |_| ()).unwrap();
+            assert_eq!(&*data, kept.as_bytes(), "{channel}");
             assert!(!rule.client_send);
         }
     }

@@ -10,6 +10,7 @@ mod presence;
 mod recovery;
 mod recovery_nodes;
 mod recovery_outages;
+mod recovery_slow_pages;
 pub(crate) mod redis_broadcaster;
 mod shutdown;
 mod users;

@@ -159,8 +159,7 @@ impl Page {
     pub(crate) fn prove(&mut self, channels: u32) {
         loop {
             let payload = self.client.expect_ping();
-            let (_, ticket) = payload.split_at(4);
-            if ticket == channels.to_be_bytes() {
+            if payload.get(4..8) == Some(&channels.to_be_bytes()) {
                 break;
             }
         }

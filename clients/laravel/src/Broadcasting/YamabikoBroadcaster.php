@@ -2,9 +2,12 @@
 
 namespace Yamabiko\Laravel\Broadcasting;
 
-use Illuminate\Broadcasting\BroadcastException;
 use Illuminate\Broadcasting\Broadcasters\RedisBroadcaster;
+use Illuminate\Broadcasting\BroadcastException;
+use Illuminate\Broadcasting\Channel;
+use Illuminate\Contracts\Auth\Authenticatable;
 use Illuminate\Contracts\Redis\Factory as Redis;
+use Illuminate\Http\Request;
 use Illuminate\Support\Arr;
 use SensitiveParameter;
 use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
@@ -35,9 +38,9 @@ class YamabikoBroadcaster extends RedisBroadcaster
         if (! $request->has('socket_id')) {
             return parent::validAuthenticationResponse($request, $result);
         }
-        [$socket, $channel] = [$this->socket($request), (string) $request->input('channel_name')];
+        [$socket, $channel] = [$this->socket($request), $request->input('channel_name')];
         // The signed parts are joined by colons, so none of them may contain one.
-        if (preg_match('/\A[-\w=@,.;]+\z/', $channel) !== 1) {
+        if (! is_string($channel) || preg_match('/\A[-\w=@,.;]+\z/', $channel) !== 1) {
             throw new AccessDeniedHttpException;
         }
         if (! str_starts_with($channel, 'presence-')) {
@@ -45,9 +48,7 @@ class YamabikoBroadcaster extends RedisBroadcaster
         }
         $user = $this->retrieveUser($request, $this->normalizeChannelName($channel));
         $data = json_encode([
-            'user_id' => method_exists($user, 'getAuthIdentifierForBroadcasting')
-                ? $user->getAuthIdentifierForBroadcasting()
-                : $user->getAuthIdentifier(),
+            'user_id' => self::identifier($user),
             'user_info' => $result,
         ], JSON_THROW_ON_ERROR);
 
@@ -57,7 +58,7 @@ class YamabikoBroadcaster extends RedisBroadcaster
     /**
      * Signs the user of Broadcast::resolveAuthenticatedUserUsing() in.
      *
-     * @param  \Illuminate\Http\Request  $request
+     * @param  Request  $request
      * @return array<string, mixed>|null
      */
     public function resolveAuthenticatedUser($request)
@@ -71,10 +72,15 @@ class YamabikoBroadcaster extends RedisBroadcaster
         return ['auth' => $this->sign("{$this->socket($request)}::user::{$data}"), 'user_data' => $data];
     }
 
+    /**
+     * @param  array<Channel|string>  $channels
+     * @param  array<mixed>  $payload
+     */
     public function broadcast(array $channels, $event, array $payload = [])
     {
-        foreach ($channels as $channel) {
-            if (str_starts_with((string) $channel, 'private-encrypted-')) {
+        $names = array_values(array_map('strval', $channels));
+        foreach ($names as $channel) {
+            if (str_starts_with($channel, 'private-encrypted-')) {
                 throw new BroadcastException("The yamabiko broadcaster does not encrypt: use the pusher broadcaster for {$channel}.");
             }
         }
@@ -86,7 +92,7 @@ class YamabikoBroadcaster extends RedisBroadcaster
         $socket = Arr::pull($payload, 'socket');
         try {
             $this->publisher->broadcast(
-                array_values(array_map('strval', $channels)),
+                $names,
                 $event,
                 $payload,
                 is_string($socket) && self::isSocket($socket) ? $socket : null,
@@ -96,7 +102,16 @@ class YamabikoBroadcaster extends RedisBroadcaster
         }
     }
 
-    /** @param  \Illuminate\Http\Request  $request */
+    private static function identifier(mixed $user): mixed
+    {
+        return match (true) {
+            is_object($user) && method_exists($user, 'getAuthIdentifierForBroadcasting') => $user->getAuthIdentifierForBroadcasting(),
+            $user instanceof Authenticatable => $user->getAuthIdentifier(),
+            default => throw new AccessDeniedHttpException,
+        };
+    }
+
+    /** @param  Request  $request */
     private function socket($request): string
     {
         $socket = $request->input('socket_id');

@@ -58,7 +58,11 @@ class InstallCommand extends Command
         return self::SUCCESS;
     }
 
-    /** @param  list<string>  $values */
+    /**
+     * @param  list<string>  $values
+     *
+     * @phpstan-assert-if-true string $value
+     */
     private function isOneOf(string $option, mixed $value, array $values): bool
     {
         if (! in_array($value, $values, true)) {

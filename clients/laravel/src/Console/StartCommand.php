@@ -58,7 +58,7 @@ class StartCommand extends Command
         if (is_string($config) && $config !== '') {
             array_push($arguments, '--config', str_starts_with($config, '/') ? $config : $this->laravel->basePath($config));
         }
-        $flags = array_values(array_map('strval', (array) $this->argument('flags')));
+        $flags = array_values(array_filter((array) $this->argument('flags'), 'is_string'));
 
         return [...$arguments, ...($flags ?: [$this->option('dev') ? 'dev' : 'serve'])];
     }

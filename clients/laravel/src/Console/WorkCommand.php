@@ -3,6 +3,7 @@
 namespace Yamabiko\Laravel\Console;
 
 use Illuminate\Console\Command;
+use Illuminate\Contracts\Cache\Factory as Cache;
 use Illuminate\Contracts\Debug\ExceptionHandler;
 use Illuminate\Contracts\Events\Dispatcher;
 use Illuminate\Contracts\Redis\Factory;
@@ -139,7 +140,9 @@ class WorkCommand extends Command
 
     private function restart(): mixed
     {
-        return $this->laravel->bound('cache') ? $this->laravel->make('cache')->get(self::RESTART_KEY) : null;
+        $cache = $this->laravel->bound('cache') ? $this->laravel->make('cache') : null;
+
+        return $cache instanceof Cache ? $cache->store()->get(self::RESTART_KEY) : null;
     }
 
     /** A signal ends it. */

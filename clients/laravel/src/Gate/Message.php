@@ -25,16 +25,19 @@ final class Message
         } catch (JsonException $error) {
             throw new UnexpectedValueException('Not JSON: '.$error->getMessage(), 0, $error);
         }
-        $sender = $message->sender ?? null;
-        $id = $sender->id ?? null;
-        $name = $sender->name ?? null;
-        $channel = $message->channel ?? null;
-        $data = $message->data ?? null;
+        [$channel, $sender, $data] = self::values($message, 'channel', 'sender', 'data');
+        [$id, $name] = self::values($sender, 'id', 'name');
         if (! is_string($channel) || ! $data instanceof stdClass || ! is_string($name) || ! (is_int($id) || is_string($id))) {
             throw new UnexpectedValueException('Not a message of a client.');
         }
 
         return new self($channel, new User($id, $name), $data);
+    }
+
+    /** @return list<mixed> null for what is not there */
+    private static function values(mixed $object, string ...$names): array
+    {
+        return array_map(fn (string $name) => $object instanceof stdClass ? $object->{$name} ?? null : null, array_values($names));
     }
 
     /** A value of the data, by its key or by a path such as `tweet.content`. */

@@ -53,7 +53,7 @@ final class HealthCheck
             $redis = new RawRedis($this->redis->connection($this->settings->optionalText('redis.connection')));
             $topic = $redis->key('broadcast');
             $count = $redis->run('PUBSUB', 'NUMSUB', $topic);
-            if (is_array($count) && (int) ($count[1] ?? 0) > 0) {
+            if (is_array($count) && is_numeric($count[1] ?? null) && $count[1] > 0) {
                 return [];
             }
             $others = $redis->run('PUBSUB', 'CHANNELS', '*broadcast');

@@ -7,6 +7,7 @@ use Illuminate\Contracts\View\View;
 use Illuminate\Http\JsonResponse;
 use Illuminate\Http\Request;
 use Symfony\Component\HttpFoundation\BinaryFileResponse;
+use Symfony\Component\HttpFoundation\Cookie;
 use Yamabiko\Laravel\Users\User;
 use Yamabiko\Laravel\Yamabiko;
 
@@ -37,6 +38,6 @@ final class DemoController
         $user = $request->user() ?? new User($guest, "Guest {$guest}");
         $answer = new JsonResponse($yamabiko->connection($user, 'chat:default'), 200, ['Cache-Control' => 'no-store']);
 
-        return $answer->withCookie(new \Symfony\Component\HttpFoundation\Cookie(self::GUEST, (string) $guest));
+        return $answer->withCookie(new Cookie(self::GUEST, (string) $guest));
     }
 }

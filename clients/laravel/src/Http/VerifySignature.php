@@ -22,16 +22,17 @@ final class VerifySignature
 
     public function __construct(private readonly Settings $settings) {}
 
+    /** @param  Closure(Request): Response  $next */
     public function handle(Request $request, Closure $next): Response
     {
         $secret = $this->settings->optionalText('events.secret')
             ?? throw new InvalidArgumentException('Requests of the server cannot be verified: set YAMABIKO__EVENTS__SECRET in .env.');
-        $timestamp = (string) $request->header('Yamabiko-Timestamp', '');
+        $timestamp = (string) $request->headers->get('Yamabiko-Timestamp');
         $signature = hash_hmac('sha256', "{$timestamp}.{$request->getContent()}", $secret);
         if (
             preg_match('/\A\d{1,12}\z/', $timestamp) !== 1
             || abs(time() - (int) $timestamp) > $this->settings->number('events.tolerance')
-            || ! hash_equals($signature, (string) $request->header('Yamabiko-Signature', ''))
+            || ! hash_equals($signature, (string) $request->headers->get('Yamabiko-Signature'))
         ) {
             throw new UnauthorizedHttpException('Yamabiko-Signature', 'The signature or its time is invalid.');
         }

@@ -13,7 +13,7 @@ final class FrontEnd
     /** Where it may be, in the order in which the import is looked for. */
     private const SCRIPTS = ['resources/js/bootstrap.js', 'resources/js/app.js', 'resources/js/app.ts', 'resources/js/app.tsx', 'resources/js/app.jsx'];
 
-    /** @var array<string, string> */
+    /** @var array<string> */
     private array $packages;
 
     /** @param  string  $version  of @yamabiko/client */

@@ -9,12 +9,13 @@ final class PackageFile
 {
     public const FILE = 'package.json';
 
-    /** @return array<string, string> the versions of what it depends on, by name */
+    /** @return array<string> the versions of what it depends on, by name */
     public static function packages(Project $project): array
     {
         $package = json_decode($project->read(self::FILE), true);
+        $packages = is_array($package) ? (array) ($package['dependencies'] ?? []) + (array) ($package['devDependencies'] ?? []) : [];
 
-        return is_array($package) ? (array) ($package['dependencies'] ?? []) + (array) ($package['devDependencies'] ?? []) : [];
+        return array_filter($packages, 'is_string');
     }
 
     public static function add(Project $project, string $name, string $version): void

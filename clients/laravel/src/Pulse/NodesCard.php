@@ -4,6 +4,7 @@ namespace Yamabiko\Laravel\Pulse;
 
 use Illuminate\Contracts\Support\Renderable;
 use Illuminate\Support\Carbon;
+use Illuminate\Support\Collection;
 use Illuminate\Support\Facades\View;
 use Laravel\Pulse\Livewire\Card;
 use Livewire\Attributes\Lazy;
@@ -17,10 +18,12 @@ class NodesCard extends Card
 
     public function render(): Renderable
     {
-        [[$latest, $graph], $time, $runAt] = $this->remember(fn () => [
+        [$figures, $time, $runAt] = $this->remember(fn () => [
             $this->values(NodesRecorder::NODES, [NodesRecorder::KEY])->first(),
             $this->graph([NodesRecorder::CONNECTIONS, NodesRecorder::MESSAGES], 'max')->get(NodesRecorder::KEY),
         ]);
+        /** @var array{object{timestamp: int, key: string, value: string}|null, Collection<string, Collection<string, int|null>>|null} $figures */
+        [$latest, $graph] = $figures;
         $summary = json_decode($latest->value ?? 'null', true);
 
         return View::make('yamabiko::pulse.nodes', [

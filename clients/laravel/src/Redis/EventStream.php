@@ -95,16 +95,27 @@ final class EventStream
     /** @return array<string, string|null> */
     private static function entries(mixed $reply): array
     {
+        $stream = is_array($reply) ? $reply[0] ?? null : null;
+        $list = is_array($stream) ? $stream[1] ?? null : null;
         $entries = [];
-        $streams = is_array($reply) ? $reply : [];
-        foreach (is_array($streams[0][1] ?? null) ? $streams[0][1] : [] as [$id, $fields]) {
-            $payload = null;
-            foreach (array_chunk(is_array($fields) ? $fields : [], 2) as [$name, $value]) {
-                $payload = $name === 'payload' ? $value : $payload;
+        foreach (is_array($list) ? $list : [] as $entry) {
+            if (is_array($entry) && is_string($entry[0] ?? null)) {
+                $entries[$entry[0]] = self::payload($entry[1] ?? null);
             }
-            $entries[(string) $id] = $payload;
         }
 
         return $entries;
+    }
+
+    /** @param  mixed  $fields  names and values in turn */
+    private static function payload(mixed $fields): ?string
+    {
+        foreach (array_chunk(is_array($fields) ? $fields : [], 2) as $field) {
+            if ($field[0] === 'payload' && is_string($field[1] ?? null)) {
+                return $field[1];
+            }
+        }
+
+        return null;
     }
 }

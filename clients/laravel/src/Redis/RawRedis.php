@@ -3,6 +3,8 @@
 namespace Yamabiko\Laravel\Redis;
 
 use Illuminate\Redis\Connections\Connection;
+use Predis\Client;
+use Predis\Command\Processor\KeyPrefixProcessor;
 use Redis;
 use RuntimeException;
 
@@ -18,13 +20,11 @@ final class RawRedis
     {
         $client = $this->connection->client();
         if ($client instanceof Redis) {
-            $prefix = $client->getOption(Redis::OPT_PREFIX);
-
-            return (is_string($prefix) ? $prefix : '').$name;
+            return $client->_prefix($name);
         }
-        $prefix = $client->getOptions()->prefix;
+        $prefix = $client instanceof Client ? $client->getOptions()->prefix : null;
 
-        return ($prefix === null ? '' : $prefix->getPrefix()).$name;
+        return ($prefix instanceof KeyPrefixProcessor ? $prefix->getPrefix() : '').$name;
     }
 
     /**
@@ -40,12 +40,15 @@ final class RawRedis
             $client->clearLastError();
             // Through the connection, which reconnects after Redis has gone away.
             $reply = $this->connection->command('rawCommand', $command);
-            $error = $this->connection->client()->getLastError();
+            $client = $this->connection->client();
+            $error = $client instanceof Redis ? $client->getLastError() : null;
             $reply = $reply === false ? null : $reply;
-        } else {
+        } elseif ($client instanceof Client) {
             $failed = false;
             $reply = $client->executeRaw(array_map('strval', $command), $failed);
             $error = $failed ? $reply : null;
+        } else {
+            throw new RuntimeException('the client is neither phpredis nor Predis');
         }
         if ($error !== null) {
             throw new RuntimeException(is_string($error) ? $error : 'unknown error');

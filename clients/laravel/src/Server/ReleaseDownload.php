@@ -4,6 +4,7 @@ namespace Yamabiko\Laravel\Server;
 
 use Illuminate\Http\Client\ConnectionException;
 use Illuminate\Http\Client\Factory;
+use Illuminate\Http\Client\Response;
 use Yamabiko\Laravel\Settings;
 
 /** Downloads the binary of a release for this platform, and checks its checksum before anything of it is run. */
@@ -96,7 +97,7 @@ final class ReleaseDownload
         return "linux-{$machine}";
     }
 
-    private function get(string $url, ?string $sink = null): \Illuminate\Http\Client\Response
+    private function get(string $url, ?string $sink = null): Response
     {
         try {
             $answer = $this->http->timeout(self::SECONDS)->withOptions([

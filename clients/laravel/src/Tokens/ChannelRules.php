@@ -24,7 +24,9 @@ final class ChannelRules extends Broadcaster
 
     public function auth($request)
     {
-        return $this->check($request, (string) $request->input('channel'));
+        $channel = $request->input('channel');
+
+        return $this->check($request, is_string($channel) ? $channel : '');
     }
 
     public function validAuthenticationResponse($request, $result)
@@ -32,6 +34,10 @@ final class ChannelRules extends Broadcaster
         return $result;
     }
 
+    /**
+     * @param  array<mixed>  $channels
+     * @param  array<mixed>  $payload
+     */
     public function broadcast(array $channels, $event, array $payload = [])
     {
         throw new LogicException('Rules of native channels do not broadcast.');

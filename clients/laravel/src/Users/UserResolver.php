@@ -9,6 +9,7 @@ use InvalidArgumentException;
 /** Turns the application's users into what the server knows of them. */
 final class UserResolver
 {
+    /** @var (Closure(mixed): array{id: int|string, name: string})|null */
     private ?Closure $callback = null;
 
     /** @param  (callable(mixed): array{id: int|string, name: string})|null  $callback */

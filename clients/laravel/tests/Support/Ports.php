@@ -15,7 +15,7 @@ final class Ports
     /** A port of 127.0.0.1 on which nobody listens. Its lease is a UDP socket on the same port, as in tests/ports.mjs. */
     public static function free(): int
     {
-        for (;;) {
+        for (; ;) {
             $port = random_int(self::FIRST, self::LAST);
             $lease = @stream_socket_server("udp://127.0.0.1:{$port}", $code, $message, STREAM_SERVER_BIND);
             $listener = $lease === false ? false : @stream_socket_server("tcp://0.0.0.0:{$port}");

@@ -49,7 +49,7 @@ final class WebSocket
 
     public function nextText(): string
     {
-        for (;;) {
+        for (; ;) {
             [$opcode, $payload] = $this->read();
             if ($opcode === 0x1) {
                 return $payload;

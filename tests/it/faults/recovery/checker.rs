@@ -972,6 +972,15 @@ mod tests {
             ["lost"]
         );
         assert_eq!(broken(lose), ["hole", "lost"]);
+        // So is what a page had not read whose line stood still, on a node that was frozen or killed.
+        for target in [Target::Frozen(0), Target::Killed(0)] {
+            let missed = broken(|record| {
+                lose(record);
+                disturb(record, Target::Line(1), 5, 80);
+                disturb(record, target, 6, 80);
+            });
+            assert_eq!(missed, ["hole", "lost"]);
+        }
         let with_gap = |index: usize, tenths: u64| {
             broken(move |record| {
                 lose(record);
