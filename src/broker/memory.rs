@@ -205,3 +205,36 @@ impl std::fmt::Debug for MemoryState {
         f.debug_struct("MemoryState").field("accepted", &self.accepted.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn signal(text: &'static str) -> Publication {
+        Dispatch::Signal(Bytes::from_static(text.as_bytes())).into()
+    }
+
+    #[test]
+    fn what_a_receipt_that_panics_leaves_is_delivered_before_the_next_dispatch() {
+        let (memory, mut inbound) = Memory::start(1 << 20, Arc::default(), Arc::default());
+        let memory = Arc::new(memory);
+        let publisher = memory.clone();
+        let receipt = move |_| {
+            // Waits, because the thread delivers already.
+            publisher.publish(signal("left"), Box::new(|outcome| assert!(outcome.is_ok())));
+            panic!("a bug in a receipt");
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| memory.publish(signal("lost"), Box::new(receipt))));
+        assert!(outcome.is_err() && inbound.try_recv().is_err());
+        memory.publish(signal("next"), Box::new(|outcome| assert!(outcome.is_ok())));
+        let mut delivered = Vec::new();
+        while let Ok(Inbound::Dispatch { dispatch: Dispatch::Signal(text), .. }) = inbound.try_recv() {
+            delivered.push(text);
+        }
+        assert_eq!(delivered, ["left", "next"]);
+    }
+}
