@@ -134,11 +134,15 @@ impl Page {
         self.send("pusher:signin", json!({ "auth": auth, "user_data": user_data }));
     }
 
-    /// The next frame: its event, its channel and its data.
+    /// The next frame that is no ping, which a page gets that has been silent for long: its event, its channel and its data.
     pub(crate) fn next(&mut self) -> (String, String, Value) {
-        let frame = self.client.expect_json();
-        let text = |key: &str| frame[key].as_str().unwrap_or_default().to_owned();
-        (text("event"), text("channel"), data(&frame))
+        loop {
+            let frame = self.client.expect_json();
+            let text = |key: &str| frame[key].as_str().unwrap_or_default().to_owned();
+            if frame["event"] != "pusher:ping" {
+                return (text("event"), text("channel"), data(&frame));
+            }
+        }
     }
 
     pub(crate) fn expect(&mut self, event: &str, channel: &str, data: &Value) {

@@ -456,7 +456,8 @@ impl<'a> Checker<'a> {
                 position.offset > before.offset
             }
             _ => self.sent.get(&before.id).is_none_or(|before| match sent.outcome {
-                Outcome::Accepted(at) => at + SLACK >= before.at,
+                // Others are stored later than the publisher is told.
+                Outcome::Accepted(at) if sent.route.is_direct() => at + SLACK >= before.at,
                 _ => true,
             }),
         }
@@ -472,7 +473,6 @@ impl<'a> Checker<'a> {
         match (position, self.positions.get(&(after.id, channel))) {
             (Some(position), Some(after)) if position.epoch == after.epoch => position.offset < after.offset,
             _ => self.sent.get(&after.id).is_none_or(|after| match after.outcome {
-                // Others are stored later than the publisher is told.
                 Outcome::Accepted(at) if after.route.is_direct() => sent.at <= at + SLACK,
                 _ => true,
             }),
@@ -992,6 +992,18 @@ mod tests {
         // It was told of a gap, and it is another one.
         assert_eq!(with_gap(4, 30), ["hole", "lost", "gap"]);
         assert_eq!(with_gap(SIXTH + 2, 86), ["hole", "lost"]);
+        // What waits in the ingest stream is stored later, or was going to be.
+        let with_late_gap = |route: Route| {
+            broken(move |record| {
+                lose(record);
+                forget_positions(record);
+                disturb(record, Target::Link(1), 5, 9);
+                record.sent[5].route = route;
+                record.pages[1].events.insert(SIXTH + 3, at(96, gap()));
+            })
+        };
+        assert_eq!(with_late_gap(Route::Http), ["lost"]);
+        assert_eq!(with_late_gap(Route::Ingest), NONE);
         assert_eq!(
             broken(|record| {
                 lose(record);
