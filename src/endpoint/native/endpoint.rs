@@ -205,7 +205,7 @@ fn token<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Option<Cow<'a, s
 pub(super) fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
     query?.split('&').find_map(|pair| {
         // A token is long and has nothing to decode.
-        let (key, value) = if pair.contains(['%', '+']) {
+        let (key, value) = if pair.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
             form_urlencoded::parse(pair.as_bytes()).next()?
         } else {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
