@@ -211,6 +211,39 @@ fn a_page_of_a_node_that_was_killed_misses_nothing() {
 }
 
 #[test]
+fn the_documented_redis_permissions_are_enough_for_sessions() {
+    let page = include_str!("../../../docs/deploy.md").replace("laravel_database_", "app-database-");
+    let granted = |after: &str| {
+        let (_, rest) = page.split_once(after).expect("the paragraph");
+        rest.lines().find_map(|line| line.strip_prefix("    ")).expect("the permissions").to_owned()
+    };
+    let user = granted("keys only for what is listed below:");
+    let user = user.strip_prefix("ACL SETUSER ").unwrap().replace(">…", ">pass");
+    let histories = granted("Channels with a history and idempotency keys need");
+    let sessions = granted("are kept for other nodes in keys as well:");
+    let more = "+psubscribe &app-database-private-h.* &app-database-presence-h.*";
+    let arguments = format!("--user {user} {histories} {sessions} {more}");
+    let redis = RedisServer::start_with(&arguments.split_whitespace().collect::<Vec<_>>());
+    let url = redis.url_as("yamabiko:pass");
+    let (one, two) = (node_at(&url, &apps("")), node_at(&url, &apps("")));
+    let (page, _watcher) = page_and_watcher(&one, &two);
+    // Kept when its connection ends, ended by its node, and taken over without it.
+    page.client.vanish();
+    eventually("the session is kept", || one.metric("yamabiko_pusher_connections") == 0);
+    say(&two, "private-h.1", 1);
+    let mut page = Page::of_session(&two, TOKEN);
+    assert_eq!(page.recover("private-h.1", None), numbers(1..=1));
+    two.signal(Signal::KILL);
+    drop(page);
+    say(&one, "private-h.1", 2);
+    let mut page = Page::of_session(&one, TOKEN);
+    assert!(page.recover("private-h.1", None).ends_with(&numbers(2..=2)));
+    let denied =
+        one.log().into_iter().find(|line| line.to_string().contains("denied by the Redis ACL: a page"));
+    assert_eq!(denied, None);
+}
+
+#[test]
 fn a_page_is_told_of_a_gap_on_a_channel_that_a_killed_node_had_not_written() {
     let redis = RedisServer::start();
     let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
