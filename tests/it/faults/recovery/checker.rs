@@ -510,6 +510,10 @@ impl<'a> Checker<'a> {
                     let from = end.saturating_sub(UNWRITTEN + SLACK).max(*from);
                     node.is_none_or(|node| !self.record.reaches_store(node, from, end.saturating_add(SLACK)))
                 });
+                // It may resume a connection that it has not noticed, because it was busy: that one was open at any time before, on any node.
+                let follows_unnoticed = gap.connection == 0
+                    && (self.record.is_lost(0, to)
+                        || (0..NODES).any(|node| !self.record.reaches_store(node, 0, to)));
                 // What the page has not proven to know is said again.
                 let is_repeated = view.page.level == Level::Unmodified
                     && view.gaps.iter().any(|before| {
@@ -524,7 +528,8 @@ impl<'a> Checker<'a> {
                     || is_too_old
                     || is_forgotten
                     || is_unreadable
-                    || may_be_unwritten)
+                    || may_be_unwritten
+                    || follows_unnoticed)
                 {
                     let text = format!(
                         "{} was told of a gap on {} at {}",
@@ -1087,6 +1092,24 @@ mod tests {
         // It has long been written, and is there when the page is back.
         assert_eq!(told(&|record| disturb(record, Target::Link(1), 0, 1)), ["gap"]);
         assert_eq!(told(&|record| disturb(record, Target::Overflow(1), 2, 4)), ["gap"]);
+    }
+
+    #[test]
+    fn a_page_may_not_have_noticed_the_connection_that_it_resumes() {
+        let told = |reason: &dyn Fn(&mut Record)| {
+            broken(|record| {
+                let events = &mut record.pages[1].events;
+                let after = events.split_off(SIXTH + 1);
+                *events = vec![at(70, connected()), at(71, subscribed(false)), at(71, gap())];
+                events.extend(after);
+                reason(record);
+            })
+        };
+        assert_eq!(told(&|_| ()), ["gap"]);
+        for target in [Target::Store, Target::Killed(2), Target::Link(1)] {
+            assert_eq!(told(&|record| disturb(record, target, 2, 3)), NONE, "{target:?}");
+            assert_eq!(told(&|record| disturb(record, target, 8, 9)), ["gap"], "{target:?}");
+        }
     }
 
     #[test]
