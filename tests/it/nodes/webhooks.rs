@@ -207,6 +207,8 @@ fn what_a_node_has_read_survives_a_redis_that_loses_its_data() {
     server.expect_log(|line| {
         line["message"] == "Redis has lost the queue of a webhook: events that this node has read are kept"
     });
+    // Client events are refused until then.
+    eventually("Redis is back", || server.get_admin("/readyz").status == 200);
     whisper(20..21);
     is_up.store(true, Ordering::SeqCst);
     let mut told: Vec<i64> = Vec::new();
