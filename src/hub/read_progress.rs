@@ -74,7 +74,7 @@ impl ReadProgress {
     /// The client has not answered all pings, and has not proven to have read this far.
     pub(super) fn late_for(&self, pinged: StoreState) -> Option<LateReader> {
         let state = self.lock();
-        // Who has proven nothing is not taken to have read anything.
+        // A client that has proven nothing is assumed to have read nothing.
         let read = state.read.filter(|_| state.answered != state.sent)?;
         let late = LateReader { name: self.name, read };
         late.is_before(pinged).then_some(late)

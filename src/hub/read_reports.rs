@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(
             reports.level(1),
             Some(ReadLevel { read: at(3), late: vec![late(1, other)] }),
-            "who has read of another store is furthest behind"
+            "a client whose position is of another store is furthest behind"
         );
         assert_eq!(reports.level(0), None);
         reports.set(1, Some(ReadReport { read: other, late: Vec::new() }));

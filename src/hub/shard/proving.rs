@@ -54,7 +54,7 @@ impl Proving {
         }
     }
 
-    /// Tells who has not answered the pings up to the last ones.
+    /// Reports the clients that have not answered every ping before the last ones.
     fn report(&self) {
         if let Some(pinged) = self.pinged {
             let late = self.tracked.late(pinged);
