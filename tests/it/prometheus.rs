@@ -168,8 +168,9 @@ fn native_histograms_and_exemplars_are_scraped_by_a_prometheus_that_stores_them(
     let redis = RedisServer::start();
     let node = node_with_traffic(&redis, 3);
     let prometheus = Prometheus::start(&node, &["--enable-feature=native-histograms,exemplar-storage"]);
-    let histogram = "yamabiko_delivery_duration_seconds{kind=\"room\"}";
-    prometheus.expect(&format!("histogram_count({histogram})"), |count| (count - 3.0).abs() < 0.1);
+    let histogram = "yamabiko_end_to_end_duration_seconds{kind=\"room\"}";
+    // One that arrives right behind something else is not measured.
+    prometheus.expect(&format!("histogram_count({histogram})"), |count| (0.9..3.1).contains(&count));
     prometheus.expect(&format!("histogram_quantile(0.5, {histogram})"), |half| half > 0.0 && half < 10.0);
     // The other kinds of metrics have the same names as in the other formats.
     prometheus.expect("yamabiko_messages_accepted_total", |count| count >= 3.0);

@@ -54,6 +54,17 @@ struct Inherited {
     leave_at: u64,
 }
 
+impl UnprovenChannel {
+    /// Whether a client that has read everything up to this ticket and this number has read what it has been sent on the channel.
+    fn is_proven(&self, ticket: u32, read: StoreState) -> bool {
+        let is_sent = self.ticket.is_some_and(|own| ticket.wrapping_sub(own) <= u32::MAX / 2);
+        // A client that subscribes while the node reads what it has missed begins further than the node has delivered: what comes
+        // before that is not to be sent to it later.
+        let is_ahead = self.since.is_some_and(|since| since.store == read.store && since.number > read.number);
+        is_sent && !is_ahead
+    }
+}
+
 /// How long a client may take to subscribe again to the channels of its session, in milliseconds. Each one may take a call to the
 /// application.
 const SUBSCRIBE_WITHIN: u64 = 30_000;
@@ -164,12 +175,9 @@ impl Recovery {
     /// the channels on which this is the first proof.
     pub(super) fn prove(&mut self, proof: ReadProof, last: StoreState) -> Vec<ChannelName> {
         let read = self.progress.as_ref().and_then(|progress| progress.on_answer(proof, last));
-        if read.is_none() {
-            return Vec::new();
-        }
-        self.read = read;
-        let is_proven = |ticket: u32| proof.ticket.wrapping_sub(ticket) <= u32::MAX / 2;
-        let proven = self.unproven.extract_if(.., |unproven| unproven.ticket.is_some_and(is_proven));
+        let Some(read) = read else { return Vec::new() };
+        self.read = Some(read);
+        let proven = self.unproven.extract_if(.., |unproven| unproven.is_proven(proof.ticket, read));
         let proven = proven.map(|unproven| unproven.channel).collect();
         if self.unproven.is_empty() {
             self.unproven = Vec::new();
@@ -261,5 +269,29 @@ impl Recovery {
             // Fails if nobody waits any more.
             let _ = challenger.send(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_does_not_take_a_client_back_behind_where_it_has_subscribed() {
+        let at = |store, number| StoreState { store, number };
+        let subscribed = |since, ticket| UnprovenChannel {
+            channel: ChannelName::new("news").unwrap(),
+            since,
+            follows_gap: false,
+            ticket,
+        };
+        let ahead = subscribed(Some(at(9, 30)), Some(5));
+        assert!(!ahead.is_proven(5, at(9, 29)));
+        assert!(ahead.is_proven(5, at(9, 30)));
+        assert!(ahead.is_proven(6, at(9, 31)));
+        assert!(!ahead.is_proven(4, at(9, 31)), "the ping precedes what it was sent");
+        assert!(ahead.is_proven(5, at(8, 1)), "the store has been lost since");
+        assert!(subscribed(None, Some(u32::MAX)).is_proven(2, at(9, 1)), "tickets begin again");
+        assert!(!subscribed(None, None).is_proven(5, at(9, 31)), "it is still being sent what it has missed");
     }
 }
