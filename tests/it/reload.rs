@@ -92,6 +92,12 @@ fn a_mistake_changes_nothing_and_is_told() {
         join(&server, OLD, 7, "chat:1").unwrap();
         assert_eq!(join(&server, NEW, 7, "chat:1").unwrap_err(), 401);
     }
+    // Each problem is a line of its own.
+    reload(&server, &file(NEW, "limits.burst = -1\nserver.nme = 1"));
+    for problem in ["limits.burst: ", "server.nme: "] {
+        server.expect_log(|line| line["problem"].as_str().is_some_and(|text| text.starts_with(problem)));
+    }
+    server.write_config("no TOML");
     let request = || {
         Request::post_json(server.admin, "/api/v1/reload", "")
             .header("authorization", format!("Bearer {KEY}"))
