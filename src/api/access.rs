@@ -112,9 +112,10 @@ impl Access {
         if keys.is_empty() {
             return match secret {
                 _ if !self.is_open_without_keys => Err(AccessError::NoKeys),
+                // The commands of the documents, without a value for `$KEY`.
+                None | Some(b"") => Ok(Caller { key: None }),
                 // Whoever sends a key expects that it counts.
                 Some(_) => Err(AccessError::UnknownKey),
-                None => Ok(Caller { key: None }),
             };
         }
         let key = find(&keys, secret.ok_or(AccessError::NoKey)?).ok_or(AccessError::UnknownKey)?;
@@ -166,7 +167,8 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?.as_bytes();
     if values.next().is_some() {
-        return Some(b"");
+        // A secret is trimmed.
+        return Some(b" ");
     }
     let (scheme, token) = value.split_at_checked(6)?;
     let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && (token.is_empty() || token.starts_with(b" "));
@@ -264,7 +266,12 @@ mod tests {
             let access = Access::operators(none(), address);
             assert_eq!(check(&access, &[], Scope::All).unwrap(), "");
             assert_eq!(check(&access, &["Basic x"], Scope::All).unwrap(), "");
-            assert_eq!(check(&access, &["Bearer x"], Scope::All), Err(AccessError::UnknownKey));
+            for empty in ["Bearer", "Bearer "] {
+                assert_eq!(check(&access, &[empty], Scope::All).unwrap(), "");
+            }
+            for key in [&["Bearer x"][..], &["Bearer", "Bearer"]] {
+                assert_eq!(check(&access, key, Scope::All), Err(AccessError::UnknownKey));
+            }
         }
         for access in [Access::operators(none(), [10, 0, 0, 1].into()), Access::public(none())] {
             assert_eq!(check(&access, &[], Scope::Read), Err(AccessError::NoKeys));

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::listing::{Entry, PageEnd, Part, Smallest, entry_key, merge, read_page};
 use super::node_query::NodeQuery;
 use super::problem::Problems;
-use super::request::{ApiPath, ApiQuery};
+use super::request::{ApiPath, ApiQuery, number};
 use super::{ApiState, Problem};
 use crate::message::ChannelName;
 use crate::protocol::native::PRESENCE_APP;
@@ -24,6 +24,7 @@ pub(super) struct ChannelsParams {
     /// The `next` of the page before.
     cursor: Option<String>,
     /// 1 to 500; 100 if it is missing. A page may have fewer entries and a `next` nevertheless.
+    #[serde(default, deserialize_with = "number")]
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
 }

@@ -38,14 +38,14 @@ pub(super) struct Disconnect {
 /// Close connections
 ///
 /// On all nodes. The response comes when the broker has accepted the request. Pages do not reconnect by themselves, but they can: to keep a
-/// user out, first stop signing tokens for them.
+/// user out, revoke their tokens.
 #[utoipa::path(
     post,
     path = "/disconnect",
     tag = "Connections",
     security(("key" = ["disconnect"])),
     request_body(content = Disconnect, example = json!({ "user": 7 })),
-    responses((status = 200, body = Object, example = json!({ "ok": true })), Problems)
+    responses((status = 200, description = "The broker has accepted the request: `{\"ok\":true}`. It does not say whether there was such a connection.", body = Object, example = json!({ "ok": true })), Problems)
 )]
 pub(super) async fn disconnect(
     State(state): State<Arc<ApiState>>,

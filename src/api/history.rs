@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::listing::read_limit;
 use super::problem::Problems;
 use super::published_message::User;
-use super::request::{ApiPath, ApiQuery};
+use super::request::{ApiPath, ApiQuery, number};
 use super::{ApiState, Problem};
 use crate::history::{Content, Entry, Since};
 use crate::message::{ChannelName, UserId};
@@ -26,6 +26,7 @@ pub(super) struct HistoryParams {
     /// A position, such as the `position` of the page before: the messages after it. Without it, the latest messages.
     since: Option<String>,
     /// 1 to 1000; 100 if it is missing.
+    #[serde(default, deserialize_with = "number")]
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }

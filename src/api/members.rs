@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::listing::read_limit;
 use super::problem::Problems;
 use super::published_message::User;
-use super::request::{ApiPath, ApiQuery};
+use super::request::{ApiPath, ApiQuery, number};
 use super::{ApiState, Problem};
 use crate::message::{ChannelName, Member, UserId};
 use crate::protocol::native::PRESENCE_APP;
@@ -24,6 +24,7 @@ pub(super) struct MembersParams {
     /// The ID of the app that the channel belongs to. Without it, the channel is native.
     app: Option<String>,
     /// 1 to 1000; 100 if it is missing.
+    #[serde(default, deserialize_with = "number")]
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
@@ -37,7 +38,7 @@ pub(super) struct MemberList {
     count: usize,
 }
 
-/// A member of a presence channel, or a user on a native channel whose kind has `presence`.
+/// A member of a presence channel, or a user on a native channel.
 #[derive(Serialize, ToSchema)]
 pub(super) struct MemberEntry {
     #[schema(value_type = User)]
@@ -50,7 +51,8 @@ pub(super) struct MemberEntry {
 
 /// List the members of a channel
 ///
-/// Of a presence channel of an app, or of a native channel whose kind has `presence`. Other channels have none.
+/// Of a presence channel of an app, or of a native channel whose kind has `presence` or of whose users the application wants events. Other
+/// channels have none.
 #[utoipa::path(
     get,
     path = "/channels/{name}/members",

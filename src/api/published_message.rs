@@ -31,6 +31,7 @@ pub(super) enum Message {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NativeMessage {
+    /// The native channel.
     #[schema(example = "chat:room1")]
     channel: String,
     /// What the subscribers receive, within the rules of the channel's kind.
@@ -56,6 +57,7 @@ pub(super) struct MessageSender {
     #[serde(deserialize_with = "UserId::deserialize_bounded")]
     #[schema(value_type = User)]
     id: UserId,
+    /// The display name.
     #[schema(example = "Aoi")]
     name: String,
 }
@@ -84,6 +86,7 @@ pub(super) struct AppEvent {
     /// Several channels, instead of `channel`.
     #[serde(default)]
     channels: Option<Vec<String>>,
+    /// The name of the event.
     #[schema(example = "OrderShipped")]
     event: String,
     /// What the subscribers receive. A text is sent as it is, and everything else as its JSON.

@@ -11,7 +11,7 @@ use super::{ApiState, Caller, Problem};
 /// Reload the settings
 ///
 /// Of this node, from its file, its `.env` file and its environment. They are validated as a whole first: with a mistake, all of the
-/// previous ones stay in force. No connection is closed. Limits and heartbeats apply to new connections.
+/// previous ones stay in force. Only the connections of removed apps are closed. Limits and heartbeats apply to new connections.
 #[utoipa::path(
     post,
     path = "/reload",

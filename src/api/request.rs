@@ -1,11 +1,14 @@
 //! Reads requests, and turns every way in which one can be wrong into a problem.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize as _, Deserializer};
 use serde_json::error::Category;
 
 use super::Problem;
@@ -56,9 +59,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for ApiQuer
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
-        query
-            .map(|query| Self(query.0))
-            .map_err(|error: QueryRejection| Problem::bad_request("invalid_query", error.body_text()))
+        query.map(|query| Self(query.0)).map_err(|error: QueryRejection| {
+            Problem::bad_request("invalid_query", reason(&error.body_text()))
+        })
     }
 }
 
@@ -70,6 +73,17 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for ApiPath
         path.map(|path| Self(path.0))
             .map_err(|error: PathRejection| Problem::bad_request("invalid_path", error.body_text()))
     }
+}
+
+/// What is wrong with a query, without how it was read.
+fn reason(text: &str) -> String {
+    text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text).to_owned()
+}
+
+/// A number in a query.
+pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    let text = Cow::<str>::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(|_| D::Error::custom("must be a whole number"))
 }
 
 /// Reads JSON: 400 for what is no JSON, 422 for JSON that is not what the request takes.

@@ -11,6 +11,7 @@ use super::published_message::User;
 use super::request::ApiJson;
 use super::{ApiState, Caller, Problem};
 use crate::message::{InvalidRevocation, Revocation, RevokedTokens, UserId};
+use crate::telemetry::logged;
 use crate::tokens::RevokeError;
 use crate::transport::Accepted;
 
@@ -35,9 +36,10 @@ pub(super) struct RevocationBody {
     until: Option<u64>,
 }
 
+/// The revocations that are in force.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Revocations {
-    /// Those that end first come first.
+    /// As they were requested, with their ends. Those that end first come first.
     revocations: Vec<RevocationBody>,
 }
 
@@ -64,7 +66,10 @@ pub(super) async fn revoke(
 ) -> Result<Json<RevocationBody>, Problem> {
     let Revocation { tokens, until } = request.try_into()?;
     let revocation = state.revoker.revoke(tokens, until).await?;
-    tracing::info!(key = caller.name(), until = revocation.until, "API: tokens revoked");
+    {
+        let (user, before) = concerned(&revocation.tokens);
+        tracing::info!(key = caller.name(), user, before, until = revocation.until, "API: tokens revoked");
+    }
     Ok(Json(revocation.into()))
 }
 
@@ -84,7 +89,8 @@ pub(super) async fn list(State(state): State<Arc<ApiState>>) -> Json<Revocations
 
 /// Take a revocation back
 ///
-/// On all nodes. The tokens are valid again.
+/// On all nodes. The tokens are valid again. The body says what `POST` said, as the list shows it: one of a user with `before` is another
+/// revocation than one without.
 #[utoipa::path(
     delete,
     path = "/revocations",
@@ -92,7 +98,7 @@ pub(super) async fn list(State(state): State<Arc<ApiState>>) -> Json<Revocations
     security(("key" = ["revoke"])),
     request_body(content = RevocationBody, description = "The revocation, without `until`", example = json!({ "user": 7 })),
     responses(
-        (status = 200, body = Object, example = json!({ "ok": true })),
+        (status = 200, description = "It has been taken back: `{\"ok\":true}`.", body = Object, example = json!({ "ok": true })),
         Problems,
         (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such revocation.")
     )
@@ -103,11 +109,21 @@ pub(super) async fn restore(
     ApiJson(request): ApiJson<RevocationBody>,
 ) -> Result<Json<Accepted>, Problem> {
     let Revocation { tokens, .. } = request.try_into()?;
-    if !state.revoker.restore(tokens).await? {
+    if !state.revoker.restore(tokens.clone()).await? {
         return Err(Problem::not_found("no_such_revocation", "there is no such revocation in force"));
     }
-    tracing::info!(key = caller.name(), "API: revocation taken back");
+    let (user, before) = concerned(&tokens);
+    tracing::info!(key = caller.name(), user, before, "API: revocation taken back");
     Ok(Json(Accepted::new()))
+}
+
+/// The user and the time of a revocation, for the log. Neither: it is of one token.
+fn concerned(tokens: &RevokedTokens) -> (Option<Box<dyn tracing::Value + '_>>, Option<u64>) {
+    let before = match tokens {
+        RevokedTokens::IssuedBefore { before, .. } => Some(*before),
+        RevokedTokens::User(_) | RevokedTokens::Jti(_) => None,
+    };
+    (tokens.user().map(|user| logged(user.form())), before)
 }
 
 impl TryFrom<RevocationBody> for Revocation {

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::listing::{Entry, Part, merge, read_limit};
 use super::node_query::NodeQuery;
 use super::problem::Problems;
-use super::request::ApiQuery;
+use super::request::{ApiQuery, number};
 use super::{ApiState, Problem};
 use crate::message::{ChannelName, NodeName};
 use crate::telemetry::Rate;
@@ -21,6 +21,7 @@ const MAX_LIMIT: usize = 100;
 #[into_params(parameter_in = Query)]
 pub(super) struct TrafficParams {
     /// How many channels, and how many senders: 1 to 100; 100 if it is missing.
+    #[serde(default, deserialize_with = "number")]
     #[param(minimum = 1, maximum = 100)]
     limit: Option<usize>,
 }

@@ -10,7 +10,7 @@ use super::listing::{Entry, PageEnd, Part, Smallest, entry_key, merge, read_page
 use super::node_query::{ConnectionFilter, NodeQuery};
 use super::problem::Problems;
 use super::published_message::User;
-use super::request::{ApiPath, ApiQuery};
+use super::request::{ApiPath, ApiQuery, number};
 use super::{ApiState, Problem};
 use crate::hub::ConnectionWalk;
 use crate::message::UserId;
@@ -24,6 +24,7 @@ pub(super) struct UsersParams {
     /// The `next` of the page before.
     cursor: Option<String>,
     /// 1 to 500; 100 if it is missing. A page may have fewer entries and a `next` nevertheless.
+    #[serde(default, deserialize_with = "number")]
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
 }
@@ -37,6 +38,7 @@ pub(super) struct UserParams {
     /// The `next` of the page before.
     cursor: Option<String>,
     /// 1 to 500; 100 if it is missing.
+    #[serde(default, deserialize_with = "number")]
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
 }

@@ -182,12 +182,12 @@ impl Broker {
         }
     }
 
-    /// The stream from which the application reads events, which keeps about this many. `None`: without Redis there is none.
+    /// The stream from which the application reads events. `None`: without Redis there is none.
     #[must_use]
-    pub fn event_stream(&self, max_entries: usize) -> Option<EventStream> {
+    pub fn event_stream(&self) -> Option<EventStream> {
         match self {
             Self::Memory(_) => None,
-            Self::Redis(redis) => Some(redis.event_stream(max_entries)),
+            Self::Redis(redis) => Some(redis.event_stream()),
         }
     }
 

@@ -41,7 +41,7 @@ fn run_with(config: Config, hangup: Hangup, reloads: Option<Reloads>) -> Result<
 fn read_settings(started: Config, source: SettingsSource) -> ReadSettings {
     let current = Arc::new(Mutex::new(started.clone()));
     Box::new(move || {
-        let config = source.load(AuthKeys::Required).map_err(|problems| problems.to_string())?;
+        let config = source.load(AuthKeys::Required).map_err(|problems| problems.lines())?;
         let since_last = config::changes(&current.lock().unwrap_or_else(PoisonError::into_inner), &config);
         let since_start = config::changes(&started, &config);
         let settings = config.settings.server.clone();

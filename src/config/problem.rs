@@ -33,6 +33,13 @@ impl fmt::Display for Problem {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct Problems(pub Vec<Problem>);
 
+impl Problems {
+    /// One problem a line.
+    pub fn lines(&self) -> String {
+        self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {

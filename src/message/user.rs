@@ -183,7 +183,7 @@ impl<'de> Deserialize<'de> for UserId {
             type Value = UserId;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&InvalidUserId, f)
+                write!(f, "a whole number or a text of 1 to {} bytes", UserId::MAX_BYTES)
             }
 
             fn visit_i64<E>(self, number: i64) -> Result<UserId, E> {

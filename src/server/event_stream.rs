@@ -5,7 +5,7 @@ use tokio::time::sleep;
 
 use crate::broker::EventStream;
 use crate::telemetry::Metrics;
-use crate::webhooks::EventQueue;
+use crate::webhooks::StreamQueue;
 
 /// Maximum events that are added at a time.
 const MAX_BATCH: usize = 500;
@@ -18,23 +18,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Adds the events of the queue to the stream, until it is dropped. What Redis may have refused is added again: an event may be in the
 /// stream twice, but is not missing.
-///
-/// `before` is a queue that it replaces, and that has to be empty first.
 pub(super) async fn fill_event_stream(
-    before: Option<Arc<EventQueue>>,
-    queue: Arc<EventQueue>,
+    queue: Arc<StreamQueue>,
     mut stream: EventStream,
     metrics: Arc<Metrics>,
 ) {
-    if let Some(before) = before {
-        before.emptied().await;
-    }
     let mut pause = FIRST_PAUSE;
     loop {
-        let events = queue.first(MAX_BATCH, MAX_BATCH_BYTES).await;
-        match stream.append(&events).await {
+        let events = queue.events().first(MAX_BATCH, MAX_BATCH_BYTES).await;
+        match stream.append(&events, queue.max_entries()).await {
             Ok(()) => {
-                queue.remove(events.len());
+                queue.events().remove(events.len());
                 metrics.event_stream_entries.inc_by(events.len() as u64);
                 pause = FIRST_PAUSE;
             }

@@ -146,8 +146,9 @@ impl Parts {
         self.broker.keep_topics(self.laravel_messages.topics());
         let told_of_users = self.webhooks.has(PRESENCE_APP);
         if replaces_webhooks {
-            let before = self.webhooks.native();
-            let new = start_webhooks(settings, &apps, &self.broker, &self.metrics, before.as_deref());
+            let before = self.webhooks.current();
+            let new = start_webhooks(settings, &apps, &self.broker, &self.metrics, Some(&before));
+            drop(before);
             self.native.events.store(new.native().cloned());
             self.webhooks.replace(new);
         }

@@ -5,7 +5,7 @@ use super::event_stream::fill_event_stream;
 use crate::broker::Broker;
 use crate::protocol::pusher::Apps;
 use crate::telemetry::Metrics;
-use crate::webhooks::{NativeEvents, Webhooks};
+use crate::webhooks::Webhooks;
 
 /// The webhooks of the settings, and the event stream. `before` is what they replace. Needs a tokio runtime.
 pub(super) fn start_webhooks(
@@ -13,15 +13,13 @@ pub(super) fn start_webhooks(
     apps: &Apps,
     broker: &Broker,
     metrics: &Arc<Metrics>,
-    before: Option<&NativeEvents>,
+    before: Option<&Webhooks>,
 ) -> Webhooks {
-    let webhooks = Webhooks::start(apps, &settings.webhooks, &settings.events, broker, metrics);
-    if let Some(events) = webhooks.native()
-        && let Some(queue) = events.stream()
-        && let Some(stream) = broker.event_stream(settings.events.stream_entries)
+    let webhooks = Webhooks::start(apps, &settings.webhooks, &settings.events, broker, metrics, before);
+    if let Some(queue) = webhooks.native().and_then(|events| events.stream())
+        && let Some(stream) = broker.event_stream()
     {
-        let before = before.and_then(|before| before.stream().cloned());
-        events.run_until_finished(fill_event_stream(before, queue.clone(), stream, metrics.clone()));
+        queue.fill(|| fill_event_stream(queue.clone(), stream, metrics.clone()));
     }
     webhooks
 }

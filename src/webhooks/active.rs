@@ -54,8 +54,15 @@ impl ActiveWebhooks {
             // The next webhooks go on with what is in Redis. In memory, a departure does not wait for a return, of which only they are
             // told.
             before.hand_over();
+            before.queued_in_redis().await;
             before.finish(Instant::now() + FINISH_WITHIN).await;
         });
+    }
+
+    /// Those in force. Events are queued for them as long as this is kept.
+    #[must_use]
+    pub fn current(&self) -> Arc<Webhooks> {
+        self.current.load_full()
     }
 
     #[must_use]

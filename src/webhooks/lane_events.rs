@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::event_queue::{EventQueue, QueuedSize};
@@ -18,6 +18,7 @@ pub(super) struct LaneEvents {
     queue: EventQueue<PendingLaneEvent>,
     is_denied: AtomicBool,
     reader: Notify,
+    is_complete: watch::Sender<bool>,
 }
 
 /// An event for a lane.
@@ -35,6 +36,7 @@ impl LaneEvents {
             queue: EventQueue::new(MAX_EVENTS, MAX_BYTES),
             is_denied: AtomicBool::new(false),
             reader: Notify::new(),
+            is_complete: watch::Sender::new(false),
         }
     }
 
@@ -55,9 +57,24 @@ impl LaneEvents {
         self.queue.remove(count);
     }
 
-    /// Waits until Redis has accepted all events. Returns how many are left.
+    /// Nothing is added to Redis any more.
+    pub(super) fn complete(&self) {
+        self.is_complete.send_replace(true);
+    }
+
+    pub(super) async fn completed(&self) {
+        // The sender is here.
+        let _ = self.is_complete.subscribe().wait_for(|is_complete| *is_complete).await;
+    }
+
+    /// Waits until Redis has accepted all events.
+    pub(super) async fn emptied(&self) {
+        self.queue.emptied().await;
+    }
+
+    /// The same until `end` at the latest. Returns how many are left.
     pub(super) async fn flush(&self, end: Instant) -> usize {
-        let _ = timeout_at(end, self.queue.emptied()).await;
+        let _ = timeout_at(end, self.emptied()).await;
         self.queue.len()
     }
 

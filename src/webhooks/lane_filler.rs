@@ -23,7 +23,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Adds events to their lanes in Redis. What Redis may have refused is added again: an event may be in its lane twice, but is not
 /// missing.
-pub(super) async fn fill_lanes(events: Arc<LaneEvents>, mut writer: LaneWriter, webhooks: Vec<Arc<Webhook>>) {
+///
+/// `before` are events that happened before these, and that another task adds first.
+pub(super) async fn fill_lanes(
+    before: Option<Arc<LaneEvents>>,
+    events: Arc<LaneEvents>,
+    mut writer: LaneWriter,
+    webhooks: Vec<Arc<Webhook>>,
+) {
+    if let Some(before) = before {
+        before.completed().await;
+    }
     let mut pause = FIRST_PAUSE;
     loop {
         let batch = events.first(MAX_BATCH, MAX_BATCH_BYTES).await;

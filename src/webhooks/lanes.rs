@@ -29,16 +29,18 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Starts the tasks. `webhooks` are in the order of their lanes.
+    /// Starts the tasks. `webhooks` are in the order of their lanes. What `before` has queued is added first.
     pub(super) fn start(
         events: Arc<LaneEvents>,
         (writer, reader): (LaneWriter, LaneReader),
         webhooks: &[Arc<Webhook>],
+        before: Option<&Self>,
     ) -> Self {
         let (read_sender, read) = watch::channel(0);
         let stop = watch::Sender::new(false);
         let (mut filler, mut emptier) = (JoinSet::new(), JoinSet::new());
-        filler.spawn(fill_lanes(events.clone(), writer, webhooks.to_vec()));
+        let before = before.map(|before| before.events.clone());
+        filler.spawn(fill_lanes(before, events.clone(), writer, webhooks.to_vec()));
         emptier
             .spawn(LaneEmptier::new(events.clone(), reader, webhooks, read_sender, stop.subscribe()).run());
         Self {
@@ -51,7 +53,12 @@ impl Lanes {
         }
     }
 
-    /// Waits until Redis has accepted what this node has queued. What it does not accept is delivered from memory. If no other node is
+    /// Waits until Redis has accepted what this node has queued, however long it is away.
+    pub(super) async fn emptied(&self) {
+        self.events.emptied().await;
+    }
+
+    /// Waits until Redis has accepted what this node has queued, for a short time. What it does not accept is delivered from memory. If no other node is
     /// left, waits until everything was read.
     pub(super) async fn flush(&self, is_last: bool, end: Instant) {
         if self.events.flush(end.min(Instant::now() + FLUSH_TIMEOUT)).await > 0 {
@@ -66,6 +73,7 @@ impl Lanes {
             // The next read may have begun before.
             let _ = timeout_at(end, read.wait_for(|count| *count >= current + 2)).await;
         }
+        self.events.complete();
     }
 
     /// Gives the lanes up. Returns how many events Redis has not accepted.

@@ -30,9 +30,8 @@ mod webhook;
 
 pub use active::ActiveWebhooks;
 pub use event::WebhookEvent;
-pub use event_queue::EventQueue;
 pub use gate::{Gate, GateRefusal, Gates, WaitingRoom};
-pub use native::{NativeEventKind, NativeEvents};
+pub use native::{NativeEventKind, NativeEvents, StreamQueue};
 pub use registry::Webhooks;
 pub use settings::{EventsSettings, NativeWebhookSettings};
 

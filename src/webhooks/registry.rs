@@ -37,13 +37,20 @@ pub struct Webhooks {
     lanes: Option<Lanes>,
     /// The names of the lanes of all webhooks, if their events wait in Redis.
     lane_names: Vec<String>,
-    /// The lanes that the webhooks have that have replaced these.
-    replaced_by: OnceLock<Vec<String>>,
+    /// Set once others have replaced these.
+    replacement: OnceLock<Replacement>,
     /// A task without events left ends before the deadline.
     tasks: Mutex<JoinSet<()>>,
     end: watch::Sender<Option<Ending>>,
     is_handed_over: AtomicBool,
     metrics: Arc<Metrics>,
+}
+
+/// What the webhooks that have replaced others go on with.
+#[derive(Debug)]
+struct Replacement {
+    lane_names: Vec<String>,
+    keeps_stream: bool,
 }
 
 /// A webhook before it is started.
@@ -62,13 +69,15 @@ enum Receives<'a> {
 }
 
 impl Webhooks {
-    /// Starts a task for each webhook. Needs a tokio runtime, if there is one.
+    /// Starts a task for each webhook. Needs a tokio runtime, if there is one. `before` are those that they
+    /// [replace](Self::replace_by), whose events come first.
     pub fn start(
         apps: &Apps,
         native: &[NativeWebhookSettings],
         events: &EventsSettings,
         broker: &Broker,
         metrics: &Arc<Metrics>,
+        before: Option<&Self>,
     ) -> Self {
         let plans = plans(apps, native, events);
         let end = watch::Sender::new(None);
@@ -97,11 +106,14 @@ impl Webhooks {
             }
             all.push(webhook);
         }
-        let lanes = opened.zip(lane_events).map(|(opened, events)| Lanes::start(events, opened, &all));
-        let native = NativeEvents::new(&of_native, events, metrics);
+        let lanes_before = before.and_then(|before| before.lanes.as_ref());
+        let start_lanes = |(opened, events)| Lanes::start(events, opened, &all, lanes_before);
+        let lanes = opened.zip(lane_events).map(start_lanes);
+        let native_before = before.and_then(|before| before.native.as_deref());
+        let native = NativeEvents::new(&of_native, events, metrics, native_before);
         let (tasks, is_handed_over, metrics) = (Mutex::new(tasks), AtomicBool::new(false), metrics.clone());
-        let replaced_by = OnceLock::new();
-        Self { of_apps, native, all, lanes, lane_names, replaced_by, tasks, end, is_handed_over, metrics }
+        let replacement = OnceLock::new();
+        Self { of_apps, native, all, lanes, lane_names, replacement, tasks, end, is_handed_over, metrics }
     }
 
     /// Takes the events of native channels, if the application wants any.
@@ -166,10 +178,20 @@ impl Webhooks {
         }
     }
 
-    /// Other webhooks take the place of these, and go on with what is queued in Redis.
+    /// Other webhooks take the place of these, and go on with what is queued in Redis and for the event stream.
     pub fn replace_by(&self, webhooks: &Self) {
+        let lane_names = webhooks.lane_names.clone();
+        let streams = self.native.as_deref().zip(webhooks.native.as_deref());
+        let keeps_stream = streams.is_some_and(|(own, other)| own.shares_stream_with(other));
         // Once, for these are not in force afterwards.
-        let _ = self.replaced_by.set(webhooks.lane_names.clone());
+        let _ = self.replacement.set(Replacement { lane_names, keeps_stream });
+    }
+
+    /// Waits until Redis has what is queued for it, however long it is away: other webhooks go on with it.
+    pub(super) async fn queued_in_redis(&self) {
+        if let Some(lanes) = &self.lanes {
+            lanes.emptied().await;
+        }
     }
 
     /// The node shuts down and leaves to the others what is queued in Redis.
@@ -186,7 +208,8 @@ impl Webhooks {
     /// logged.
     pub async fn finish(&self, end: Instant) {
         let of_stream = async {
-            if let Some(native) = &self.native {
+            let is_kept = self.replacement.get().is_some_and(|replacement| replacement.keeps_stream);
+            if let Some(native) = self.native.as_ref().filter(|_| !is_kept) {
                 native.finish(end).await;
             }
         };
@@ -208,7 +231,7 @@ impl Webhooks {
                 tracing::warn!(events = lost, "webhook events dropped: Redis has not accepted them");
             }
         }
-        match self.replaced_by.get() {
+        match self.replacement.get().map(|replacement| &replacement.lane_names) {
             None => self.all.iter().for_each(|webhook| webhook.on_end()),
             Some(kept) => {
                 let names = self.lane_names.iter();

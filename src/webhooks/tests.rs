@@ -1,14 +1,18 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
+use secrecy::SecretString;
 
 use super::event::*;
 use super::pending_events::Dropped;
 use super::queue::*;
 use super::queued::{Acknowledgement, Acknowledgements, Queued};
-use crate::broker::LaneEntryId;
-use crate::message::{ChannelName, SocketId, UserId};
-use crate::protocol::pusher::{EventKind, WebhookSettings};
+use super::{ActiveWebhooks, EventsSettings, Webhooks};
+use crate::broker::{self, Broker, LaneEntryId};
+use crate::message::{ChannelName, RetentionRules, Sender, SocketId, UserId};
+use crate::protocol::pusher::{Apps, EventKind, PusherSettings, WebhookSettings};
+use crate::telemetry::Metrics;
 
 fn channel(text: &str) -> ChannelName {
     ChannelName::new(text).unwrap()
@@ -412,4 +416,32 @@ proptest! {
         }
         prop_assert_eq!(is_occupied, reported);
     }
+}
+
+/// Without a limit of time: Redis may be away for as long as the application.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_the_event_stream_is_kept_when_webhooks_are_replaced() {
+    let sender = Sender { name: "Aoi".into(), id: 7.into() };
+    let memory = broker::Settings {
+        url: SecretString::from(""),
+        prefix: String::new(),
+        publish_timeout: Duration::from_secs(2),
+    };
+    let metrics = Arc::new(Metrics::new());
+    let retention = Arc::new(RetentionRules::default());
+    let (broker, _inbound) =
+        Broker::start(&memory, sender.clone(), 1 << 20, retention, metrics.clone()).unwrap();
+    let apps = Apps::new(&PusherSettings::default(), &[]).unwrap();
+    let events = EventsSettings { stream: true, ..EventsSettings::default() };
+    let start = |before: Option<&Webhooks>| Webhooks::start(&apps, &[], &events, &broker, &metrics, before);
+    let active = ActiveWebhooks::new(start(None));
+    for connection in 1..4 {
+        active.native().unwrap().connected(connection, &channel("chat:1"), &sender);
+        let next = start(Some(&active.current()));
+        active.replace(next);
+        tokio::time::sleep(Duration::from_secs(600)).await;
+    }
+    let native = active.native().unwrap();
+    assert_eq!(native.stream().unwrap().events().len(), 3);
+    assert_eq!(metrics.event_stream_dropped.get(), 0);
 }

@@ -92,6 +92,12 @@ fn a_mistake_changes_nothing_and_is_told() {
         join(&server, OLD, 7, "chat:1").unwrap();
         assert_eq!(join(&server, NEW, 7, "chat:1").unwrap_err(), 401);
     }
+    // Each problem is a line of its own.
+    reload(&server, &file(NEW, "limits.burst = -1\nserver.nme = 1"));
+    for problem in ["limits.burst: ", "server.nme: "] {
+        server.expect_log(|line| line["problem"].as_str().is_some_and(|text| text.starts_with(problem)));
+    }
+    server.write_config("no TOML");
     let request = || {
         Request::post_json(server.admin, "/api/v1/reload", "")
             .header("authorization", format!("Bearer {KEY}"))
@@ -595,6 +601,96 @@ fn what_waits_in_redis_survives_a_reload_and_of_a_removed_webhook_stays() {
     }
     assert_eq!(server.metric("yamabiko_webhooks_dropped_total"), 0);
     assert!(!server.raw_log().iter().any(|line| line.contains("s3cret")));
+}
+
+/// How many webhooks there are under load, so that events wait for Redis when they are replaced.
+const WEBHOOKS: usize = 10;
+
+/// Both nodes are reloaded again and again while their clients send: every event arrives, in the order of its client.
+#[test]
+fn events_keep_their_order_over_reloads_under_load() {
+    let redis = RedisServer::start();
+    let application = Receiver::start(true);
+    let settings = |round: usize| {
+        let (secret, more) = if round.is_multiple_of(2) { (FIRST, "") } else { (SECOND, ", \"connected\"") };
+        let webhook = application.webhook(&format!("events = [\"message\"{more}]"));
+        let webhooks: Vec<String> =
+            (0..WEBHOOKS).map(|index| webhook.replace("/s3cret", &format!("/{index}"))).collect();
+        with_secret(secret, &webhooks)
+            + "stream = true\nstream_events = [\"message\"]\n[limits]\nmessages_per_second = 0\n"
+    };
+    let nodes: [Server; 2] = nodes(&redis, &settings(0));
+    let is_over = AtomicBool::new(false);
+    let sent: Vec<i64> = std::thread::scope(|scope| {
+        let clients = [0, 1].map(|index: usize| {
+            let mut client = join(&nodes[index], OLD, 7, &format!("chat:{index}")).unwrap();
+            let is_over = &is_over;
+            scope.spawn(move || {
+                let mut sent = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    for number in sent..sent + 200 {
+                        client.say(&json!({ "message": number }));
+                    }
+                    for _ in 0..400 {
+                        assert_ne!(client.expect_json()["ok"], false);
+                    }
+                    sent += 200;
+                }
+                sent
+            })
+        });
+        for round in 1..=6 {
+            for node in &nodes {
+                reload(node, &file(OLD, &settings(round)));
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        clients.map(|client| client.join().unwrap()).into()
+    });
+    // The first time that each number of a channel has come.
+    let add = |told: &mut [Vec<i64>; 2], event: &Value| {
+        let index = usize::from(event["channel"] == "chat:1");
+        let number = event["data"]["message"].as_i64().unwrap();
+        if !told[index].contains(&number) {
+            told[index].push(number);
+        }
+    };
+    let expected = [0, 1].map(|index: usize| (0..sent[index]).collect::<Vec<i64>>());
+    let mut told: [[Vec<i64>; 2]; WEBHOOKS] = Default::default();
+    while told.iter().flatten().map(Vec::len).sum::<usize>() < WEBHOOKS * expected.concat().len() {
+        let asked = application.asked.recv_timeout(PATIENCE).unwrap();
+        let path = asked.head.split(' ').nth(1).unwrap();
+        let told = &mut told[path.trim_start_matches('/').parse::<usize>().unwrap()];
+        let events = asked.json()["events"].as_array().unwrap().clone();
+        for event in events.iter().filter(|event| event["event"] == "message") {
+            add(told, event);
+        }
+    }
+    for (index, told) in told.iter().enumerate() {
+        assert_eq!(told, &expected, "webhook {index}");
+    }
+
+    let mut connection = ::redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let mut stream = || {
+        let mut told = [Vec::new(), Vec::new()];
+        let entries: Vec<(String, Vec<String>)> = ::redis::cmd("XRANGE")
+            .arg("app-database-yamabiko:events")
+            .arg("-")
+            .arg("+")
+            .query(&mut connection)
+            .unwrap();
+        for (_, fields) in &entries {
+            add(&mut told, &serde_json::from_str(&fields[5]).unwrap());
+        }
+        told
+    };
+    let is_complete = |told: &[Vec<i64>; 2]| (0..2).all(|index| told[index].len() == expected[index].len());
+    eventually("the stream has all events", || is_complete(&stream()));
+    assert_eq!(stream(), expected, "the stream");
+    for node in &nodes {
+        assert_eq!(node.metric("yamabiko_webhooks_dropped_total"), 0);
+        assert_eq!(node.metric("yamabiko_event_stream_dropped_total"), 0);
+    }
 }
 
 /// Also of those that were there before.

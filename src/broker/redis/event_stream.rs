@@ -16,7 +16,6 @@ pub struct EventStream {
     url: RedisUrl,
     keys: Arc<StoreKeys>,
     timeout: Duration,
-    max_entries: usize,
     connection: Option<RedisConnection>,
 }
 
@@ -26,17 +25,12 @@ pub struct EventStream {
 pub struct EventStreamError(ConnectionError);
 
 impl EventStream {
-    pub(super) const fn new(
-        url: RedisUrl,
-        keys: Arc<StoreKeys>,
-        timeout: Duration,
-        max_entries: usize,
-    ) -> Self {
-        Self { url, keys, timeout, max_entries, connection: None }
+    pub(super) const fn new(url: RedisUrl, keys: Arc<StoreKeys>, timeout: Duration) -> Self {
+        Self { url, keys, timeout, connection: None }
     }
 
-    /// Adds events in their order.
-    pub async fn append(&mut self, events: &[AppEvent]) -> Result<(), EventStreamError> {
+    /// Adds events in their order. The stream keeps about `max_entries`.
+    pub async fn append(&mut self, events: &[AppEvent], max_entries: usize) -> Result<(), EventStreamError> {
         // A connection that has failed is not used again.
         let open = self.connection.take();
         let appending = async {
@@ -49,7 +43,7 @@ impl EventStream {
                     .arg(self.keys.events())
                     .arg("MAXLEN")
                     .arg("~")
-                    .arg(self.max_entries)
+                    .arg(max_entries)
                     .arg("*")
                     .arg("event")
                     .arg(event.name)

@@ -221,8 +221,8 @@ impl Redis {
         answer.await.unwrap_or(Err(StoreError::Unreachable))
     }
 
-    pub(super) fn event_stream(&self, max_entries: usize) -> EventStream {
-        EventStream::new(self.url.clone(), self.keys.clone(), self.timeout, max_entries)
+    pub(super) fn event_stream(&self) -> EventStream {
+        EventStream::new(self.url.clone(), self.keys.clone(), self.timeout)
     }
 
     pub(super) fn webhook_lanes(&self, names: &[String]) -> (LaneWriter, LaneReader) {

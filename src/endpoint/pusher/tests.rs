@@ -85,7 +85,7 @@ impl Node {
         let (broker, inbound) =
             Broker::start(&memory, sender, 1 << 20, retention.clone(), metrics.clone()).unwrap();
         let (hub, broker) = (Hub::start(NonZeroUsize::MIN, 1 << 20, &metrics), Arc::new(broker));
-        let webhooks = Webhooks::start(&apps, &[], &EventsSettings::default(), &broker, &metrics);
+        let webhooks = Webhooks::start(&apps, &[], &EventsSettings::default(), &broker, &metrics, None);
         let webhooks = Arc::new(ActiveWebhooks::new(webhooks));
         let settings = &apps.by_id("1").unwrap().rules;
         let rules = AppRules {

@@ -3,18 +3,17 @@
 mod event;
 mod pending;
 mod selection;
+mod stream_queue;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use self::event::EventEncoder;
 use self::pending::PendingNativeEvents;
 use self::selection::Selection;
 use super::WebhookEvent;
-use super::event_queue::EventQueue;
 use super::pending_events::PendingEvents;
 use super::settings::{EventsSettings, NativeWebhookSettings};
 use super::webhook::Webhook;
@@ -22,6 +21,7 @@ use crate::message::{AppEvent, ChannelName, Event, Position, Sender, UserId};
 use crate::telemetry::{LevelMetrics, Metrics};
 
 pub use event::NativeEventKind;
+pub use stream_queue::StreamQueue;
 
 /// Maximum events that wait for one receiver.
 const MAX_EVENTS: usize = 50_000;
@@ -33,11 +33,10 @@ const MAX_BYTES: usize = 32 << 20;
 #[derive(Debug)]
 pub struct NativeEvents {
     webhooks: Vec<(Selection, Arc<Webhook>)>,
-    stream: Option<(Selection, Arc<EventQueue>)>,
+    stream: Option<(Selection, Arc<StreamQueue>)>,
     /// The kinds of events that any receiver wants, as bits.
     wanted: u8,
     encoder: EventEncoder,
-    tasks: Mutex<JoinSet<()>>,
     metrics: Arc<Metrics>,
 }
 
@@ -47,11 +46,12 @@ pub(super) fn pending_native_events() -> Box<dyn PendingEvents> {
 }
 
 impl NativeEvents {
-    /// Returns `None` if the application wants no events.
+    /// Returns `None` if the application wants no events. What waits for the stream of `before` stays in its queue.
     pub(super) fn new(
         webhooks: &[(Arc<Webhook>, &NativeWebhookSettings)],
         events: &EventsSettings,
         metrics: &Arc<Metrics>,
+        before: Option<&Self>,
     ) -> Option<Arc<Self>> {
         let webhooks: Vec<_> = webhooks
             .iter()
@@ -59,7 +59,10 @@ impl NativeEvents {
             .collect();
         let stream = events.stream.then(|| {
             let selection = Selection::new(&events.stream_kinds, &events.stream_events);
-            (selection, Arc::new(EventQueue::new(MAX_EVENTS, MAX_BYTES)))
+            let before = before.and_then(Self::stream).cloned();
+            let queue = before.unwrap_or_else(|| Arc::new(StreamQueue::new()));
+            queue.set_max_entries(events.stream_entries);
+            (selection, queue)
         });
         let selections = webhooks.iter().map(|(selection, _)| selection);
         let selections = selections.chain(stream.iter().map(|(selection, _)| selection));
@@ -70,20 +73,19 @@ impl NativeEvents {
                 stream,
                 wanted,
                 encoder: EventEncoder::new(),
-                tasks: Mutex::default(),
                 metrics: metrics.clone(),
             })
         })
     }
 
-    /// Runs a task that takes events, until [`finish`](Self::finish). Needs a tokio runtime.
-    pub fn run_until_finished(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+    /// The events for the stream, if there is one.
+    pub fn stream(&self) -> Option<&Arc<StreamQueue>> {
+        self.stream.as_ref().map(|(_, queue)| queue)
     }
 
-    /// The events for the stream, if there is one.
-    pub fn stream(&self) -> Option<&Arc<EventQueue>> {
-        self.stream.as_ref().map(|(_, queue)| queue)
+    /// Whether others go on with the queue of the stream.
+    pub(super) fn shares_stream_with(&self, other: &Self) -> bool {
+        self.stream().zip(other.stream()).is_some_and(|(own, other)| Arc::ptr_eq(own, other))
     }
 
     /// Whether a receiver wants events of this kind on this channel.
@@ -164,7 +166,7 @@ impl NativeEvents {
         }
         if let Some((selection, queue)) = &self.stream
             && selection.wants(kind, channel.kind())
-            && !queue.push(event)
+            && !queue.events().push(event)
         {
             self.metrics.event_stream_dropped.inc();
             tracing::warn!(
@@ -178,9 +180,7 @@ impl NativeEvents {
     /// Waits until the stream has what is queued, until `end` at the latest; events that are left then are counted and logged.
     pub(super) async fn finish(&self, end: Instant) {
         let Some((_, queue)) = &self.stream else { return };
-        let _ = timeout_at(end, queue.emptied()).await;
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        let left = queue.len();
+        let left = queue.finish(end).await;
         if left > 0 {
             self.metrics.event_stream_dropped.inc_by(left as u64);
             tracing::warn!(events = left, "events dropped: not delivered before the shutdown");
@@ -190,7 +190,7 @@ impl NativeEvents {
     /// Sets how many events wait for the stream, those on their way to Redis included.
     pub fn measure(&self) {
         if let Some((_, queue)) = &self.stream {
-            LevelMetrics::set(&self.metrics.levels.event_stream_queue_events, queue.len());
+            LevelMetrics::set(&self.metrics.levels.event_stream_queue_events, queue.events().len());
         }
     }
 }

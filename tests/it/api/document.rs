@@ -166,6 +166,15 @@ fn the_page_shows_every_operation_and_loads_nothing() {
             let id = operation["operationId"].as_str().unwrap();
             assert!(page.contains(&format!("<section id=\"{id}\">")), "{id}");
         }
+        for field in [
+            "<code>idempotency_key</code></td><td>string, optional</td><td>A message with the same key",
+            "<code>to</code></td><td>integer or string, optional</td><td>Only this user receives it.",
+            "<code>sender.id</code></td><td>integer or string</td><td>The ID of a user",
+            "<code>channels[].name</code></td><td>string</td>",
+            "<code>next</code></td><td>string, optional</td><td>The <code>cursor</code> of the next page.",
+        ] {
+            assert!(page.contains(field), "{field}");
+        }
         assert!(page.contains(&format!("$URL{base}/publish")), "{page}");
     }
     assert_eq!(server.get("/yamabiko/api/v1/openapi.json").json()["servers"][0]["url"], "/yamabiko/api/v1");

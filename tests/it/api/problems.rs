@@ -46,6 +46,34 @@ fn a_body_that_is_no_json_is_a_problem() {
 }
 
 #[test]
+fn a_query_that_is_wrong_names_the_parameter() {
+    let server = serve();
+    for (path, wanted) in [
+        ("channels?limit=two", "limit: must be a whole number"),
+        ("channels?limit=", "limit: must be a whole number"),
+        ("users?limit=-1", "limit: must be a whole number"),
+        ("connections?limit=501", "`limit` must be a number from 1 to 500"),
+        ("users/7?limit=0", "`limit` must be a number from 1 to 500"),
+        ("traffic?limit=1.5", "limit: must be a whole number"),
+        ("channels/chat:/members?limit=x", "limit: must be a whole number"),
+        ("channels/chat:/history?limit=x", "limit: must be a whole number"),
+        ("connections?page=2", "page: unknown field `page`"),
+    ] {
+        let (status, code, detail) = problem(&server.get_admin(&format!("/api/v1/{path}")));
+        assert_eq!((status, &*code), (400, "invalid_query"), "{path}");
+        assert!(detail.starts_with(wanted), "{path}: {detail}");
+    }
+    assert_eq!(server.get_admin("/api/v1/channels?limit=2").status, 200);
+    let (status, _, detail) =
+        problem(&post(&server, "/publish", &json!({ "channel": "a", "data": {}, "to": null })));
+    assert_eq!(status, 422);
+    assert!(
+        detail.starts_with("invalid type: null, expected a whole number or a text of 1 to 64 bytes"),
+        "{detail}"
+    );
+}
+
+#[test]
 fn a_body_that_is_too_large_is_a_problem_that_the_client_can_read() {
     let server = serve();
     let body = json!({ "channel": "chat:", "data": { "text": "x".repeat(3 * 1024 * 1024) } });

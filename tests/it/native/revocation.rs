@@ -17,6 +17,19 @@ fn restore(server: &Server, body: &Value) -> Response {
     Request::post_json(server.admin, "/api/v1/revocations", body.to_string()).method("DELETE").send()
 }
 
+#[test]
+fn the_log_names_whose_tokens_are_revoked() {
+    let server = Server::start(|_| {});
+    let line = |message: &str| {
+        let line = server.expect_log(|line| line["message"] == message);
+        (line["user"].clone(), line["before"].clone())
+    };
+    revoke(&server, &json!({ "user": "aoi", "before": 1_700_000_000 }));
+    assert_eq!(line("API: tokens revoked"), (json!("aoi"), json!(1_700_000_000)));
+    assert_eq!(restore(&server, &json!({ "user": "aoi", "before": 1_700_000_000 })).status, 200);
+    assert_eq!(line("API: revocation taken back"), (json!("aoi"), json!(1_700_000_000)));
+}
+
 fn list(server: &Server) -> Value {
     server.get_admin("/api/v1/revocations").json()["revocations"].clone()
 }

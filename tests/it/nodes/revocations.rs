@@ -47,7 +47,7 @@ fn a_revocation_reaches_all_nodes_and_those_that_start_later() {
     let mut laravel = Laravel::on(&redis);
     for (id, by_http) in [(7, true), (8, false)] {
         let mut there = [join(&nodes[0], id, "Aoi", "chat:"), join(&nodes[1], id, "Aoi", "chat:b")];
-        let mut stays = join(&nodes[1], 9, "Sora", "chat:");
+        let mut stays = join(&nodes[1], 9, "Sora", "chat:c");
         if by_http {
             revoke(&nodes[0], &json!({ "user": id }));
         } else {

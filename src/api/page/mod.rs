@@ -1,8 +1,14 @@
 //! The document as a page for people: one HTML file without scripts and without anything from elsewhere.
 
+mod fields;
+mod markup;
+
 use std::fmt::Write;
 
 use serde_json::Value;
+
+use self::fields::Schemas;
+use self::markup::{at, escaped, prose, text};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -37,7 +43,7 @@ pub(super) fn render(document: &str) -> String {
          <p>Everything is below <code>{base}</code>, and <a href=\"openapi.json\">openapi.json</a> is the machine-readable form of \
          this page. In the examples, <code>$URL</code> is the address of the port, such as <code>http://127.0.0.1:8081</code>, \
          and <code>$KEY</code> the secret of one of <code>[[api.keys]]</code>. Without keys in the settings, \
-         an operators' port on a loopback address needs none.</p>\n",
+         an operators' port on a loopback address needs none, and <code>$KEY</code> may be empty.</p>\n",
         version = escaped(text(at(&document, "/info/version"))),
         description = escaped(text(at(&document, "/info/description"))),
         base = escaped(text(at(&document, "/servers/0/url"))),
@@ -157,80 +163,55 @@ impl Operation<'_> {
             return;
         }
         html.push_str("<h4>Body</h4>\n");
-        let schema = self.resolved(schema);
-        let Some(variants) = at(schema, "/oneOf").as_array() else {
-            return self.write_fields(schema, html);
-        };
-        for variant in variants {
-            self.write_fields(self.resolved(variant), html);
+        for variant in self.schemas().variants(schema) {
+            let description = self.schemas().description(variant);
+            if !description.is_empty() {
+                let _ = writeln!(html, "<p>{}</p>", prose(description));
+            }
+            self.write_fields(variant, html);
         }
-    }
-
-    /// The fields of an object, as a table.
-    fn write_fields(&self, schema: &Value, html: &mut String) {
-        if let Some(description) = at(schema, "/description").as_str() {
-            let _ = writeln!(html, "<p>{}</p>", prose(description));
-        }
-        html.push_str("<table>\n");
-        for (name, field) in at(schema, "/properties").as_object().into_iter().flatten() {
-            let is_required =
-                at(schema, "/required").as_array().is_some_and(|names| names.iter().any(|one| one == name));
-            let description = at(field, "/description")
-                .as_str()
-                .unwrap_or_else(|| text(at(self.resolved(field), "/description")));
-            let _ = writeln!(
-                html,
-                "<tr><td><code>{}</code></td><td>{}</td><td>{}</td></tr>",
-                escaped(name),
-                if is_required { "required" } else { "optional" },
-                prose(description),
-            );
-        }
-        html.push_str("</table>\n");
     }
 
     fn write_responses(&self, html: &mut String) {
         html.push_str("<h4>Responses</h4>\n<table>\n");
         for (status, response) in at(self.described, "/responses").as_object().into_iter().flatten() {
-            let schema = at(response, "/content").as_object().and_then(|content| content.values().next());
-            let described =
-                schema.map_or("", |content| text(at(self.resolved(at(content, "/schema")), "/description")));
             let description = match text(at(response, "/description")) {
-                "" => described,
+                "" => self.schemas().description(schema(response)),
                 own => own,
             };
             let _ = writeln!(html, "<tr><td>{}</td><td>{}</td></tr>", escaped(status), prose(description));
         }
         html.push_str("</table>\n");
+        let success = schema(at(self.described, "/responses/200"));
+        if !self.schemas().fields(success).is_empty() {
+            html.push_str("<h4>Fields of the response</h4>\n");
+            self.write_fields(success, html);
+        }
     }
 
-    /// The schema that a reference names.
-    fn resolved<'v>(&'v self, schema: &'v Value) -> &'v Value {
-        let name = at(schema, "/$ref").as_str().and_then(|path| path.rsplit('/').next());
-        name.map_or(schema, |name| at(self.document, &format!("/components/schemas/{name}")))
+    /// The fields of an object, as a table.
+    fn write_fields(&self, schema: &Value, html: &mut String) {
+        html.push_str("<table>\n");
+        for field in self.schemas().fields(schema) {
+            let _ = writeln!(
+                html,
+                "<tr><td><code>{}</code></td><td>{}{}</td><td>{}</td></tr>",
+                escaped(&field.name),
+                escaped(&field.kind),
+                if field.is_optional { ", optional" } else { "" },
+                prose(field.description),
+            );
+        }
+        html.push_str("</table>\n");
+    }
+
+    const fn schemas(&self) -> Schemas<'_> {
+        Schemas(self.document)
     }
 }
 
-/// The value at a JSON pointer, or null.
-fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
-    static NULL: Value = Value::Null;
-    value.pointer(pointer).unwrap_or(&NULL)
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-/// Text with `code` in it.
-fn prose(text: &str) -> String {
-    let mut html = String::new();
-    for (index, part) in text.split('`').enumerate() {
-        let part = escaped(part);
-        let _ = if index % 2 == 0 { write!(html, "{part}") } else { write!(html, "<code>{part}</code>") };
-    }
-    html
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+/// The schema of a response's body.
+fn schema(response: &Value) -> &Value {
+    let content = at(response, "/content").as_object().and_then(|content| content.values().next());
+    at(content.unwrap_or(response), "/schema")
 }
