@@ -59,6 +59,10 @@ pub(super) struct NodeEntry {
     dropped: u64,
     /// Connections that were closed because their clients did not read fast enough.
     slow_consumers: u64,
+    /// Webhook requests that failed. Each is repeated for five minutes.
+    webhooks_failed: u64,
+    /// Messages at gates about which the application did not decide.
+    gate_failures: u64,
     /// The CPU time of the process in seconds.
     cpu_seconds: f64,
     /// The memory of the process in bytes.
@@ -136,6 +140,8 @@ fn figures(samples: &MetricSamples) -> NodeEntry {
             "yamabiko_webhooks_dropped_total",
         ]),
         slow_consumers: sum(&["yamabiko_connections_closed_total{reason=\"slow_consumer\"}"]),
+        webhooks_failed: sum(&["yamabiko_webhooks_failed_total"]),
+        gate_failures: sum(&["yamabiko_gate_failures_total"]),
         cpu_seconds: samples.sum("process_cpu_seconds_total"),
         resident_bytes: sum(&["process_resident_memory_bytes"]),
         ..NodeEntry::default()

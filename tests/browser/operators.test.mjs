@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { after, afterEach, before, test } from "node:test";
 
@@ -9,7 +10,7 @@ import { launch, open } from "./chromium.mjs";
 import { Cluster, token } from "./cluster.mjs";
 
 const KEYS = { ops: "operators-key-of-the-tests-32-bytes", reader: "read-only-key-of-the-tests-32-bytes" };
-const SETTINGS = `
+const settings = (application) => `
 [[api.keys]]
 name = "ops"
 secret = "${KEYS.ops}"
@@ -29,14 +30,30 @@ secret = "app-secret-of-the-tests"
 fields = ["message", "name"]
 presence = true
 history = { messages = 10, age = "10m" }
+
+[channels.broken]
+gate = { url = "http://127.0.0.1:${application}/gate" }
+
+[events]
+secret = "secret-of-events-of-the-tests-32-bytes"
+
+[[webhooks]]
+url = "http://127.0.0.1:${application}/webhook"
+kinds = ["broken"]
+events = ["connected"]
 `;
+
+/** An application that fails until it is told not to. */
+const application = createServer((request, response) => { response.writeHead(application.status).end(); });
+application.status = 500;
 
 let cluster, browser, page;
 /** A page with the connections of users. */
 let clients;
 
 before(async () => {
-  [cluster, browser] = await Promise.all([Cluster.start(2, SETTINGS), launch()]);
+  await new Promise((listening) => { application.listen(0, "127.0.0.1", listening); });
+  [cluster, browser] = await Promise.all([Cluster.start(2, settings(application.address().port)), launch()]);
   clients = await open(browser);
   await clients.goto(cluster.nodes[0].url);
   await clients.evaluate(() => { globalThis.sockets = {}; });
@@ -44,6 +61,7 @@ before(async () => {
 after(async () => {
   await browser?.close();
   await cluster?.stop();
+  application.close();
 });
 afterEach(async () => {
   // What the browser itself says about a request that the test meant to fail.
@@ -158,6 +176,17 @@ test("the user who floods a channel is found and disconnected", async () => {
   await page.waitForFunction(() => document.querySelectorAll("#of-subscribers + div tbody tr").length === 2);
   // The key is not in the address, and only in the memory of the tab.
   assert.ok(!(await page.evaluate(() => location.href + JSON.stringify(localStorage))).includes(KEYS.ops));
+});
+
+test("the overview tells that the application fails", async () => {
+  await signIn(KEYS.reader);
+  await page.getByText("All is well").waitFor();
+  await page.waitForFunction(() => document.querySelector(".chart .line"));
+  await connect(10, "Mio", "broken:1", 1);
+  await page.getByText(/^Webhook requests that failed in the last minute: [1-9]/).waitFor();
+  await say(10, "nobody decides");
+  await page.getByText("Messages about which the application did not decide in the last minute: 1.").waitFor();
+  application.status = 200;
 });
 
 test("the live tail shows what the filter asks for, of all nodes", async () => {
@@ -288,7 +317,7 @@ test("every view passes axe in both themes and languages, and fits a phone", asy
     await check(`${where}, sign in`);
     await page.locator("#key").fill(KEYS.ops);
     await page.locator("#key").press("Enter");
-    await page.getByText(overview).waitFor();
+    await page.getByRole("heading", { name: overview }).waitFor();
     await page.waitForFunction(() => document.querySelector(".chart .line"));
     await check(`${where}, overview`);
     for (const [hash, shown] of [

@@ -31,8 +31,8 @@ final class CompatibilityTest extends TestCase
         'Symfony\\Component\\Process\\' => 'symfony/process',
     ];
 
-    /** Used only where they are: in an application with laravel/framework, Laravel Pulse or Predis, in its tests, or with the extension. */
-    private const OPTIONAL = ['Illuminate\\Foundation\\', 'Laravel\\Pulse\\', 'Livewire\\', 'PHPUnit\\', 'Predis\\', 'Redis', 'Yamabiko\\Laravel\\'];
+    /** Used only where they are: in an application with laravel/framework, Laravel Pulse, OpenTelemetry or Predis, in its tests, or with the extension. */
+    private const OPTIONAL = ['Illuminate\\Foundation\\', 'Laravel\\Pulse\\', 'Livewire\\', 'OpenTelemetry\\', 'PHPUnit\\', 'Predis\\', 'Redis', 'Yamabiko\\Laravel\\'];
 
     /** @return array<string, string> the PHP of a folder, by file */
     private static function sources(string ...$folders): array

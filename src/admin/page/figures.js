@@ -16,6 +16,8 @@ const RATES = {
   refused: (node) => node.messages_refused + node.handshakes_refused,
   dropped: (node) => node.dropped,
   slow: (node) => node.slow_consumers,
+  webhooks: (node) => node.webhooks_failed,
+  gates: (node) => node.gate_failures,
   cpu: (node) => node.cpu_seconds,
 };
 
@@ -79,7 +81,7 @@ function take({ nodes, missing_nodes: missing = [] }) {
   poll.sums.connections = sum(({ node }) => node.connections);
   poll.sums.limit = sum(({ node }) => node.connections_limit);
   if (all.some(({ rates }) => rates.copies !== undefined)) {
-    for (const name of ["messages", "copies", "refused", "dropped", "slow"]) poll.sums[name] = sum(({ rates }) => rates[name]);
+    for (const name of ["messages", "copies", "refused", "dropped", "slow", "webhooks", "gates"]) poll.sums[name] = sum(({ rates }) => rates[name]);
   }
   polls.push(poll);
   polls = polls.filter((kept) => kept.at > at - WINDOW_MS - EVERY_MS);
@@ -104,7 +106,7 @@ export function alerts() {
     const isGone = !poll.nodes.has(node) && !poll.missing.includes(node);
     if (isGone && poll.at - at < WINDOW_MS) found.push([draining ? "info" : "warn", text("alertGone", { node: name(node) })]);
   }
-  for (const [figure, key] of [["dropped", "alertDropped"], ["slow", "alertSlow"]]) {
+  for (const [figure, key] of [["dropped", "alertDropped"], ["webhooks", "alertWebhooks"], ["gates", "alertGates"], ["slow", "alertSlow"]]) {
     const count = recent(figure);
     if (count > 0) found.push(["warn", text(key, { count: number(count) })]);
   }

@@ -90,7 +90,8 @@ final class HttpPublisher implements EventPublisher, Publisher
     /** @param  array<string, mixed>  $body */
     private function post(string $route, array $body): Response
     {
-        $request = $this->http->timeout($this->timeout)->acceptJson()->withBody(Json::encode($body), 'application/json');
+        $request = $this->http->timeout($this->timeout)->acceptJson()->withHeaders(Trace::current());
+        $request->withBody(Json::encode($body), 'application/json');
         if ($this->key !== null && $this->key !== '') {
             $request->withToken($this->key);
         }

@@ -17,7 +17,7 @@ class RedisPublisher implements Publisher
 
     public function publish(Message $message): Receipt
     {
-        return new Receipt(nodes: $this->command(self::envelope($message)));
+        return new Receipt(nodes: $this->command(self::envelope($message) + Trace::current()));
     }
 
     public function disconnectUser(int|string $user, ?string $channel): void

@@ -33,7 +33,7 @@ final class StreamPublisher extends RedisPublisher implements EventPublisher
     /** @param  array<string, mixed>  $payload */
     private function add(array $payload): string
     {
-        $json = Json::encode($payload);
+        $json = Json::encode($payload + Trace::current());
         try {
             $redis = new RawRedis($this->redis->connection($this->connection));
             $entry = $redis->run('XADD', $redis->key(self::STREAM), '*', 'payload', $json);
