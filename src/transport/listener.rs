@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -22,6 +25,7 @@ use super::http_connections::HttpConnections;
 use super::http_stream::{HttpProgress, HttpStream};
 use super::sse::Endless;
 use super::timed_body::within;
+use super::turns::Turns;
 use crate::telemetry::{Metrics, Reason};
 
 /// Connections that the kernel queues until they are accepted.
@@ -98,6 +102,7 @@ pub async fn accept_http(
         .header_read_timeout(timeouts.keep_alive)
         .half_close(false)
         .max_buf_size(16 * 1024);
+    let (http, turns) = (Arc::new(http), Arc::new(Turns::new()));
     for accepted in 1.. {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -106,7 +111,8 @@ pub async fn accept_http(
                 let room = connections.room().await;
                 let progress = Arc::new(HttpProgress::new(room));
                 let known = Arc::downgrade(&progress);
-                let serving = serve(stream, peer, &http, router.clone(), timeouts, metrics.clone(), progress);
+                let server = (http.clone(), turns.clone(), router.clone());
+                let serving = serve(stream, peer, server, timeouts, metrics.clone(), progress);
                 connections.opened(tokio::spawn(serving).abort_handle(), known);
                 if accepted % ACCEPTED_AT_A_TIME == 0 {
                     // Continues when nothing else is ready, or after some dozens of tasks.
@@ -126,13 +132,11 @@ pub async fn accept_http(
 fn serve(
     stream: TcpStream,
     peer: SocketAddr,
-    http: &http1::Builder,
-    router: Router,
+    (http, turns, router): (Arc<http1::Builder>, Arc<Turns>, Router),
     timeouts: HttpTimeouts,
     metrics: Arc<Metrics>,
     progress: Arc<HttpProgress>,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let stream = HttpStream::new(stream, progress.clone(), timeouts.handshake);
     let requests = progress.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let in_progress = requests.on_request();
@@ -148,7 +152,12 @@ fn serve(
             Ok::<_, Infallible>(response)
         }
     });
-    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let known = progress.clone();
+    let connection = async move {
+        until_readable(&stream).await;
+        let stream = TokioIo::new(HttpStream::new(stream, known, timeouts.handshake));
+        turns.take(http.serve_connection(stream, service).with_upgrades()).await
+    };
     async move {
         let mut connection = pin!(connection);
         let first = timeout(timeouts.handshake, connection.as_mut()).await;
@@ -171,6 +180,17 @@ fn serve(
             }
             Err(error) => tracing::debug!(%peer, %error, "HTTP connection failed"),
         }
+    }
+}
+
+/// Waits until the client has sent something, or has gone.
+async fn until_readable(stream: &TcpStream) {
+    // The runtime takes a new socket for readable until it is tried.
+    let peek = || SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+    if matches!(stream.try_io(Interest::READABLE, peek), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    {
+        // If this fails, so does the first read.
+        let _ = stream.readable().await;
     }
 }
 

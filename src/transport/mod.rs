@@ -30,6 +30,7 @@ mod serve;
 mod settings;
 mod sse;
 mod timed_body;
+mod turns;
 
 pub use admission::{Admission, Admitted, Full};
 pub use client_address::{PeerAddress, TrustedProxies};

@@ -60,7 +60,8 @@ impl UnprovenChannel {
         let is_sent = self.ticket.is_some_and(|own| ticket.wrapping_sub(own) <= u32::MAX / 2);
         // A client that subscribes while the node reads what it has missed begins further than the node has delivered: what comes
         // before that is not to be sent to it later.
-        let is_ahead = self.since.is_some_and(|since| since.store == read.store && since.number > read.number);
+        let is_ahead =
+            self.since.is_some_and(|since| since.store == read.store && since.number > read.number);
         is_sent && !is_ahead
     }
 }

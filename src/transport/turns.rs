@@ -1,0 +1,111 @@
+use std::future::poll_fn;
+use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::thread::available_parallelism;
+
+use tokio::sync::Semaphore;
+use tokio::task::yield_now;
+
+/// Lets a few new connections at a time have their first request handled.
+///
+/// After a restart or an outage, thousands of clients send their handshake in the same moment. The runtime runs what is ready in its order,
+/// and looks for what has arrived on sockets only after some dozens of tasks, or when none is left: without turns, a message on an
+/// established connection would wait for most of the handshakes that were there before it.
+#[derive(Debug)]
+pub(super) struct Turns {
+    left: Semaphore,
+    /// How many have had their turn since the runtime looked at its sockets.
+    taken: AtomicUsize,
+}
+
+/// The first turn since the runtime looked at its sockets. The next ones begin when it is dropped.
+struct FirstTurn<'a>(&'a Turns);
+
+/// For each core.
+const AT_A_TIME: usize = 4;
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+        Self::of(AT_A_TIME * cores)
+    }
+
+    fn of(count: usize) -> Self {
+        Self { left: Semaphore::new(count), taken: AtomicUsize::new(0) }
+    }
+
+    /// Runs a future whose first step waits for its turn.
+    pub(super) async fn take<F: Future>(&self, future: F) -> F::Output {
+        // The semaphore is never closed.
+        if let Ok(turn) = self.left.acquire().await {
+            turn.forget();
+        }
+        let first_turn = (self.taken.fetch_add(1, Ordering::Relaxed) == 0).then(|| FirstTurn(self));
+        let mut future = pin!(future);
+        if let Some(turn) = first_turn {
+            let step = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+            // Continues when the runtime has looked at its sockets.
+            yield_now().await;
+            drop(turn);
+            if let Poll::Ready(output) = step {
+                return output;
+            }
+        }
+        future.await
+    }
+}
+
+impl Drop for FirstTurn<'_> {
+    fn drop(&mut self) {
+        self.0.left.add_permits(self.0.taken.swap(0, Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::pending;
+    use std::rc::Rc;
+
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::{LocalSet, spawn_local};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_arrives_meanwhile_does_not_wait_for_all_turns() {
+        let turns = Rc::new(Turns::of(2));
+        let begun = Rc::new(Cell::new(0));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                for _ in 0..1000 {
+                    let (turns, begun) = (turns.clone(), begun.clone());
+                    spawn_local(async move { turns.take(async { begun.set(begun.get() + 1) }).await });
+                }
+                let _client = TcpStream::connect(address).await.unwrap();
+                listener.accept().await.unwrap();
+                assert!(begun.get() < 1000, "{}", begun.get());
+            })
+            .await;
+        local.await;
+        assert_eq!(begun.get(), 1000);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_closed_during_its_turn_does_not_keep_it() {
+        let turns = Turns::of(1);
+        for _ in 0..3 {
+            let mut first = pin!(turns.take(pending::<()>()));
+            assert!(poll_fn(|context| Poll::Ready(first.as_mut().poll(context))).await.is_pending());
+            assert_eq!(turns.left.available_permits(), 0);
+            first.set(turns.take(pending()));
+            assert_eq!(turns.left.available_permits(), 1);
+        }
+        turns.take(async {}).await;
+    }
+}
