@@ -1,10 +1,12 @@
 //! Settings that change while the server runs.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
-use jsonwebtoken::{EncodingKey, Header, encode};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use rcgen::{KeyPair, PKCS_ED25519};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -72,6 +74,36 @@ fn a_secret_is_rotated_without_a_disconnection() {
         assert_eq!(client.expect_json()["data"], json!({ "message": "still here" }));
     }
     assert!(!server.raw_log().iter().any(|line| line.contains("secret of the tests")));
+}
+
+#[test]
+fn a_public_key_is_replaced_in_its_file() {
+    yamabiko::auth::install_crypto_provider();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("public.pem");
+    let [old, new] = [(), ()].map(|()| KeyPair::generate_for(&PKCS_ED25519).unwrap());
+    fs::write(&path, old.public_key_pem()).unwrap();
+    let settings = format!("[[auth.keys]]\nalgorithm = \"EdDSA\"\npublic_key_file = {path:?}\n");
+    let server = Server::start(|options| {
+        options.unset("auth.secret").config(&settings);
+    });
+    let join = |pair: &KeyPair| {
+        let key = EncodingKey::from_ed_pem(pair.serialize_pem().as_bytes()).unwrap();
+        let token = encode(&Header::new(Algorithm::EdDSA), &claims(7, "Aoi", "chat:1"), &key).unwrap();
+        Client::with_token(&server, &token).map_err(|response| response.status)
+    };
+    let mut aoi = join(&old).unwrap();
+    assert_eq!(join(&new).unwrap_err(), 401);
+    // A file that is no key changes nothing.
+    fs::write(&path, "not a key").unwrap();
+    assert!(reload(&server, &settings)["message"].as_str().unwrap().starts_with("settings not reloaded"));
+    join(&old).unwrap();
+    fs::write(&path, new.public_key_pem()).unwrap();
+    assert_eq!(reload(&server, &settings)["message"], "settings reloaded");
+    assert_eq!(join(&old).unwrap_err(), 401);
+    join(&new).unwrap();
+    aoi.say(&json!({ "message": "still here" }));
+    aoi.expect_sent();
 }
 
 #[test]
