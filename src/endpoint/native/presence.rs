@@ -66,7 +66,7 @@ impl Presence {
 }
 
 impl Membership {
-    /// Joins. The client is told who else is on the channel when all nodes know that it is: what happens later follows.
+    /// Joins. The client is told who is on the channel when all nodes know that it is: what happens later follows.
     pub(super) fn join(&self) {
         self.0.join();
     }
@@ -125,15 +125,16 @@ impl Place {
         })
     }
 
-    /// Tells the client who is there as of its join, and from now on who comes and goes. It has not been subscribed when the
-    /// others were told of its own arrival.
+    /// Tells the client who was there before it, then of its user unless that was, and from now on who comes and goes. So whatever
+    /// the order of its connections is, as when a page is reloaded, each lists its user once. It has not been subscribed when the others
+    /// were told of its own arrival.
     fn arrive(&self, Joined { is_first }: Joined) -> Subscription {
         let Presence { channels, app, encoder } = &*self.presence;
         let encoding = self.handle.outbox().format().encoding;
         let members = channels.users(app, &self.channel);
         // Half of the outbox is for what else is queued.
-        let (frame, omitted) =
-            encode_connected(&members, &self.member.user_id, self.handle.outbox_bytes() / 2, encoding);
+        let newcomer = is_first.then_some(&self.member.user_id);
+        let (frame, omitted) = encode_connected(&members, newcomer, self.handle.outbox_bytes() / 2, encoding);
         self.handle.push(&frame);
         if omitted > 0 {
             channels.metrics().presence_users_omitted.inc_by(omitted as u64);

@@ -55,17 +55,18 @@ pub fn member(user: &Sender) -> Member {
     Member { user_id: user.id.clone(), user_info: Some(quoted(&user.name).into()) }
 }
 
-/// The frame that tells a client who else is on its channel, of about `max_bytes` at most, and how many users did not fit into it.
+/// The frame that tells a client who was on its channel before it, of about `max_bytes` at most, and how many users did not fit into it.
+/// `newcomer` is the client's user unless that was there already: the client is told next that it comes.
 #[must_use]
 pub fn encode_connected(
     members: &[Member],
-    own: &UserId,
+    newcomer: Option<&UserId>,
     max_bytes: usize,
     encoding: Encoding,
 ) -> (Frame, usize) {
     let mut text = br#"{"type":"connected","users":["#.to_vec();
     let (start, mut omitted) = (text.len(), 0);
-    for member in members.iter().filter(|member| member.user_id != *own) {
+    for member in members.iter().filter(|member| Some(&member.user_id) != newcomer) {
         let end = text.len();
         if end > start {
             text.push(b',');
@@ -121,11 +122,15 @@ mod tests {
         );
         let members = [user("7", "Aoi"), user("8", "Ren"), user(r#""x""#, "")];
         assert_eq!(
-            text(&encode_connected(&members, &7.into(), 1000, ENCODING).0),
+            text(&encode_connected(&members, Some(&7.into()), 1000, ENCODING).0),
             r#"{"type":"connected","users":[{"id":8,"name":"Ren"},{"id":"x","name":""}]}"#
         );
         assert_eq!(
-            text(&encode_connected(&[], &7.into(), 1000, ENCODING).0),
+            text(&encode_connected(&members[..1], None, 1000, ENCODING).0),
+            r#"{"type":"connected","users":[{"id":7,"name":"Aoi"}]}"#
+        );
+        assert_eq!(
+            text(&encode_connected(&[], None, 1000, ENCODING).0),
             r#"{"type":"connected","users":[]}"#
         );
     }
@@ -133,10 +138,10 @@ mod tests {
     #[test]
     fn a_list_that_is_too_long_says_how_many_it_omits() {
         let members = [user("1", &"x".repeat(500)), user("2", "Ren"), user("3", "Yui"), user("4", "Mio")];
-        let (frame, omitted) = encode_connected(&members, &2.into(), 64, ENCODING);
+        let (frame, omitted) = encode_connected(&members, Some(&2.into()), 64, ENCODING);
         assert_eq!(text(&frame), r#"{"type":"connected","users":[{"id":3,"name":"Yui"}],"omitted":2}"#);
         assert_eq!(omitted, 2);
-        let (frame, omitted) = encode_connected(&members, &9.into(), 0, ENCODING);
+        let (frame, omitted) = encode_connected(&members, None, 0, ENCODING);
         assert_eq!((text(&frame), omitted), (r#"{"type":"connected","users":[],"omitted":4}"#, 4));
     }
 }

@@ -101,13 +101,13 @@ fn a_second_connection_of_a_user_changes_nothing_for_others() {
     let mut aoi = arrive(&server, 7, "Aoi", "chat:", &[]);
     let ren = arrive(&server, 8, "Ren", "chat:", &[(7, "Aoi")]);
     assert_eq!(aoi.expect_json(), came(8, "Ren"));
-    // Another tab, in which the name has changed, and one whose token has the ID as a text.
+    // Another tab, in which the name has changed, and one whose token has the ID as a text: their user is there already.
     let mut tab = join(&server, 8, "Renata", "chat:");
-    assert_eq!(tab.expect_json(), connected(&[(7, "Aoi")]));
+    assert_eq!(tab.expect_json(), connected(&[(7, "Aoi"), (8, "Ren")]));
     tab.expect_quiet();
     assert_eq!(aoi.expect_json()["data"]["message"], "marker");
     let mut text = join_as(&server, &json!("8"), "chat:");
-    assert_eq!(text.expect_json(), connected(&[(7, "Aoi")]));
+    assert_eq!(text.expect_json(), connected(&[(7, "Aoi"), (8, "Ren")]));
     // Their order does not matter.
     ren.close();
     text.close();
@@ -128,9 +128,12 @@ fn a_page_that_is_reloaded_leaves_and_comes_back() {
         ren = arrive(&server, 8, "Ren", "chat:", &[(7, "Aoi")]);
         assert_eq!([aoi.expect_json(), aoi.expect_json()], [left(8, "Ren"), came(8, "Ren")]);
     }
-    // If the new page is there before the old one leaves, others see nothing.
-    let new = join(&server, 8, "Ren", "chat:");
+    // If the new page is there before the old one leaves, others see nothing, and it lists its user like any other page.
+    let mut new = join(&server, 8, "Ren", "chat:");
+    assert_eq!(new.expect_json(), connected(&[(7, "Aoi"), (8, "Ren")]));
     ren.leave_page();
+    new.expect_quiet();
+    assert_eq!(aoi.expect_json()["data"]["message"], "marker");
     aoi.expect_quiet();
     drop(new);
     assert_eq!(aoi.expect_json(), left(8, "Ren"));

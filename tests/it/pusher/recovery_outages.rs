@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::pusher::page::{connect, data, member};
+use crate::pusher::page::{connect, data, deliver, member};
 use crate::pusher::recovery::{OTHER_TOKEN, TOKEN, apps, say};
 use crate::pusher::{Page, node, node_at};
 use crate::support::line::{Flow, Line};
@@ -179,6 +179,7 @@ fn a_page_that_had_no_channels_begins_anew() {
     let mut next = Page::of_session(&two, TOKEN);
     assert_ne!(next.socket_id, page.socket_id);
     say(&two, "private-h.1", 1);
+    deliver(&two);
     next.subscribe("private-h.1");
     next.expect_quiet();
 }
