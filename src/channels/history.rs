@@ -1,11 +1,17 @@
 //! The histories of an app's channels, for the application.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::Channels;
 use crate::broker::StoreError;
 use crate::history::{Entry, Since};
 use crate::message::{ChannelName, Position};
+
+/// How long a call waits for the node to catch up with the broker.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A part of a channel's history.
 #[derive(Debug)]
@@ -39,13 +45,15 @@ impl Channels {
         self.histories.head(channel).await
     }
 
-    /// Waits until this node has delivered everything that was published before.
+    /// Waits until this node has delivered everything that was published before, so that its positions include it, but not for long:
+    /// the broker may be away. Positions are earlier then, which is not wrong.
     pub async fn caught_up(&self) {
-        self.broker.fence().await;
+        let _ = timeout(CATCH_UP_TIMEOUT, self.broker.fence()).await;
     }
 
     /// Reads from the history of a channel at most `limit` messages: those that follow `since`, or else the latest ones. In case of a
-    /// gap, it starts with the oldest message that is kept.
+    /// gap, it starts with the oldest message that is kept. While the broker can be reached, everything is included that any node had
+    /// accepted before the call.
     pub async fn history(
         &self,
         app: &str,
@@ -63,6 +71,7 @@ impl Channels {
         since: Option<Since>,
         limit: usize,
     ) -> Result<HistoryPage, StoreError> {
+        self.caught_up().await;
         // Before the messages are read, so that it does not cover one that is missing below.
         let before = self.histories.position(channel).ok_or(StoreError::Unreachable)?;
         let missed = match since {

@@ -89,8 +89,8 @@ fn unchunked(response: &Response) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
-/// A node with Redis, a webhook and an app, on which messages were sent on a channel with a gate.
-fn node_with_traffic(redis: &RedisServer, messages: usize) -> Server {
+/// A node with Redis, a webhook and an app, on which messages were sent on a channel with a gate, three or more of them.
+fn node_with_traffic(redis: &RedisServer) -> Server {
     let gate = application(|_| Some((200, r#"{"decision":"allow"}"#.to_owned())));
     let config = format!(
         "[events]\nsecret = \"the-secret-of-events-with-32-bytes-or-more\"\n\
@@ -104,18 +104,22 @@ fn node_with_traffic(redis: &RedisServer, messages: usize) -> Server {
     });
     eventually("Redis is there", || node.get_admin("/readyz").status == 200);
     let mut aoi = join(&node, 7, "Aoi", "room:1");
-    for _ in 0..messages {
+    let mut sent = 0;
+    // One that arrives right behind something else is not measured.
+    eventually("a message is measured", || {
         aoi.say(&json!({ "message": "hi" }));
         aoi.expect_sent();
         aoi.expect_json();
-    }
+        sent += 1;
+        sent >= 3 && node.metric("yamabiko_end_to_end_duration_seconds_count{kind=\"room\"}") > 0
+    });
     node
 }
 
 #[test]
 fn every_query_of_the_dashboard_has_data_and_every_alert_is_evaluated() {
     let redis = RedisServer::start();
-    let node = node_with_traffic(&redis, 1);
+    let node = node_with_traffic(&redis);
     let prometheus = Prometheus::start(&node, &[]);
     // The first scrape that Prometheus has stored has everything.
     prometheus.expect("yamabiko_end_to_end_duration_seconds_count{kind=\"room\"}", |count| count >= 1.0);
@@ -166,11 +170,10 @@ fn every_query_of_the_dashboard_has_data_and_every_alert_is_evaluated() {
 #[test]
 fn native_histograms_and_exemplars_are_scraped_by_a_prometheus_that_stores_them() {
     let redis = RedisServer::start();
-    let node = node_with_traffic(&redis, 3);
+    let node = node_with_traffic(&redis);
     let prometheus = Prometheus::start(&node, &["--enable-feature=native-histograms,exemplar-storage"]);
     let histogram = "yamabiko_end_to_end_duration_seconds{kind=\"room\"}";
-    // One that arrives right behind something else is not measured.
-    prometheus.expect(&format!("histogram_count({histogram})"), |count| (0.9..3.1).contains(&count));
+    prometheus.expect(&format!("histogram_count({histogram})"), |count| count >= 1.0);
     prometheus.expect(&format!("histogram_quantile(0.5, {histogram})"), |half| half > 0.0 && half < 10.0);
     // The other kinds of metrics have the same names as in the other formats.
     prometheus.expect("yamabiko_messages_accepted_total", |count| count >= 3.0);

@@ -9,7 +9,7 @@ use redis::Connection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::pusher::page::{Page, SECRET};
+use crate::pusher::page::{Page, SECRET, deliver};
 use crate::support::redis::RedisServer;
 use crate::support::{Client, Server, claims, eventually};
 
@@ -391,6 +391,9 @@ fn events_of_the_redis_broadcaster_are_stored_without_a_subscriber() {
     assert!(history(&mut laravel, "1/elsewhere").is_empty());
 
     // `toOthers()`, also for a page on another node than the one that stores.
+    for node in [&leader, &others[0]] {
+        deliver(node);
+    }
     let (mut a, mut b) = (Page::open(&leader), Page::of_app(&others[0], "page", SECRET));
     for page in [&mut a, &mut b] {
         page.subscribe("news");

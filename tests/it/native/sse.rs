@@ -101,8 +101,10 @@ fn a_client_that_comes_back_gets_what_it_has_missed() {
     assert_eq!((&first["type"], &first["count"]), (&json!("recovered"), &json!(0)));
     let since = first["id"].as_str().expect("an ID").to_owned();
     drop(stream);
+    let mut there = EventSource::join(&server, 8, "Ren", "notes:");
     for number in 1..=3 {
         assert_eq!(post(&server, "notes:", &format!(r#"{{"data":{{"n":{number}}}}}"#)).status, 200);
+        assert_eq!(there.expect_json()["data"], json!({ "n": number }));
     }
     let mut stream = rejoin(&server, 7, "notes:", &since);
     assert_eq!(stream.expect_json(), json!({ "type": "recovered", "count": 3 }));

@@ -1,7 +1,5 @@
 //! Sessions that move to another node, or to the next process.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -10,7 +8,7 @@ use serde_json::{Value, json};
 use crate::pusher::page::{connect, member, post, trigger};
 use crate::pusher::recovery::{OTHER_TOKEN, TOKEN, apps, say};
 use crate::pusher::{Page, node, node_at};
-use crate::support::line::{Flow, Line};
+use crate::support::line::{Flow, RedisLine};
 use crate::support::redis::RedisServer;
 use crate::support::{Server, eventually};
 
@@ -111,10 +109,8 @@ fn nobody_begins_on_a_node_that_has_not_reached_redis() {
 #[test]
 fn the_session_that_was_begun_last_counts_after_an_outage() {
     let redis = RedisServer::start();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port()));
-    let link = runtime.block_on(Line::start(Ipv4Addr::LOCALHOST, Arc::new(move || Some(address))));
-    let one = node_at(&format!("redis://127.0.0.1:{}", link.port()), &apps(""));
+    let link = RedisLine::start(&redis);
+    let one = node_at(&link.url(), &apps(""));
     let two = node(&redis, &apps(""));
     let (page, _watcher) = page_and_watcher(&one, &two);
     let first = page.socket_id.clone();
@@ -146,10 +142,8 @@ fn the_session_that_was_begun_last_counts_after_an_outage() {
 #[test]
 fn a_session_that_has_moved_on_is_not_resumed_while_redis_cannot_be_asked() {
     let redis = RedisServer::start();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port()));
-    let link = runtime.block_on(Line::start(Ipv4Addr::LOCALHOST, Arc::new(move || Some(address))));
-    let one = node_at(&format!("redis://127.0.0.1:{}", link.port()), &apps(""));
+    let link = RedisLine::start(&redis);
+    let one = node_at(&link.url(), &apps(""));
     let two = node(&redis, &apps(""));
     let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
     let (page, _watcher) = page_and_watcher(&one, &two);

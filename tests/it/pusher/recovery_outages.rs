@@ -1,37 +1,16 @@
 //! Sessions of pages whose node cannot reach Redis for a while.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 
 use crate::pusher::page::{connect, data, deliver, member};
 use crate::pusher::recovery::{OTHER_TOKEN, TOKEN, apps, say};
 use crate::pusher::{Page, node, node_at};
-use crate::support::line::{Flow, Line};
+use crate::support::eventually;
+use crate::support::line::{Flow, RedisLine};
 use crate::support::redis::RedisServer;
-use crate::support::{Server, eventually};
-
-/// A node that reaches Redis over a line which can fail.
-struct LinkedNode {
-    node: Server,
-    link: Line,
-    _runtime: Runtime,
-}
-
-impl LinkedNode {
-    fn start(redis: &RedisServer) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port()));
-        let link = runtime.block_on(Line::start(Ipv4Addr::LOCALHOST, Arc::new(move || Some(address))));
-        let node = node_at(&format!("redis://127.0.0.1:{}", link.port()), &apps(""));
-        Self { node, link, _runtime: runtime }
-    }
-}
 
 fn target(token: &str) -> String {
     format!("/app/page~{token}?protocol=7&client=js&version=8.4.0&flash=false")
@@ -64,7 +43,8 @@ fn sessions_are_found_again_after_an_outage_while_pages_keep_coming() {
 fn a_session_is_resumed_only_if_the_other_nodes_know_of_it() {
     let redis = RedisServer::start();
     let (one, three) = (node(&redis, &apps("")), node(&redis, &apps("")));
-    let LinkedNode { node: two, link, _runtime } = LinkedNode::start(&redis);
+    let link = RedisLine::start(&redis);
+    let two = node_at(&link.url(), &apps(""));
     let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
     let mut page = Page::of_session(&one, TOKEN);
     let id = page.socket_id.clone();
@@ -114,7 +94,8 @@ fn a_session_is_resumed_only_if_the_other_nodes_know_of_it() {
 fn a_page_that_subscribed_during_an_outage_is_told_of_a_gap_on_another_node() {
     let redis = RedisServer::start();
     let two = node(&redis, &apps(""));
-    let LinkedNode { node: one, link, _runtime } = LinkedNode::start(&redis);
+    let link = RedisLine::start(&redis);
+    let one = node_at(&link.url(), &apps(""));
     let mut page = Page::of_session(&one, TOKEN);
     let id = page.socket_id.clone();
     page.enter("presence-h.1", 2);

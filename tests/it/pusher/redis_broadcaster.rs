@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::pusher::page::{member, trigger, trigger_other};
+use crate::pusher::page::{deliver, member, trigger, trigger_other};
 use crate::pusher::{APPS, Page, node, node_at};
 use crate::support::eventually;
 use crate::support::redis::RedisServer;
@@ -87,6 +87,7 @@ fn a_cache_channel_keeps_events_published_without_subscribers() {
     }
     publish_now(&mut laravel, "presence-cache-a", &json!(2));
     for server in [&one, &two] {
+        deliver(server);
         let mut page = Page::open(server);
         for channel in channels {
             page.subscribe(channel);

@@ -8,8 +8,11 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+
+use super::redis::RedisServer;
 
 /// How a line treats bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +95,31 @@ impl Line {
             state.cuts += 1;
             state.cut = cut;
         });
+    }
+}
+
+/// A line to a Redis server, with a runtime of its own.
+pub struct RedisLine {
+    line: Line,
+    _runtime: Runtime,
+}
+
+impl RedisLine {
+    pub fn start(redis: &RedisServer) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port()));
+        let line = runtime.block_on(Line::start(Ipv4Addr::LOCALHOST, Arc::new(move || Some(address))));
+        Self { line, _runtime: runtime }
+    }
+
+    /// The URL of the Redis behind it.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.line.port())
+    }
+
+    /// Changes what becomes of the bytes, also on connections that are open.
+    pub fn set(&self, flow: Flow) {
+        self.line.set(flow);
     }
 }
 

@@ -1,8 +1,6 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::timeout;
 
 use crate::broker::{PublishError, StoreError};
 use crate::channels::{Channels, HistoryPage};
@@ -14,9 +12,6 @@ use crate::protocol::pusher::http::{
 };
 use crate::protocol::pusher::{App, Channel};
 use crate::trace_context::TraceContext;
-
-/// How long a call waits until this node has delivered the event whose position it returns.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Carries out a call of an app. Returns the body of the response.
 pub(super) async fn handle(
@@ -31,7 +26,7 @@ pub(super) async fn handle(
             let (asked, info) = (trigger.channels.clone(), trigger.info);
             publish(engine, id, vec![trigger], trace).await.map_err(unavailable)?;
             if info.position {
-                wait_for_delivery(engine).await;
+                engine.caught_up().await;
             }
             let found = asked.iter().map(|channel| (channel, report(engine, app, channel, info)));
             Ok(triggered(found, info))
@@ -43,7 +38,7 @@ pub(super) async fn handle(
                 .collect();
             publish(engine, id, triggers, trace).await.map_err(unavailable)?;
             if asked.iter().any(|(_, info)| info.position) {
-                wait_for_delivery(engine).await;
+                engine.caught_up().await;
             }
             let found =
                 asked.iter().map(|(channel, info)| (channel, report(engine, app, channel, *info), *info));
@@ -104,12 +99,6 @@ async fn publish(
         })
         .collect();
     join_all(accepted).await.into_iter().try_for_each(|accepted| accepted.map(drop))
-}
-
-/// Waits until the positions on this node include what has been published. An earlier position would not be wrong.
-async fn wait_for_delivery(engine: &Channels) {
-    // Redis may have been lost since the broker accepted the event.
-    let _ = timeout(DELIVERY_TIMEOUT, engine.caught_up()).await;
 }
 
 /// Looks up only what was asked for.
