@@ -180,6 +180,12 @@ impl PusherConnection {
                 Action::Reply(frame) => {
                     self.handle.push(&frame);
                 }
+                Action::Pong(frame) => {
+                    if let Some(recovery) = &mut inner.recovery {
+                        recovery.asked_at(self.channels().clock());
+                    }
+                    self.handle.push(&frame);
+                }
                 Action::Ping => {
                     self.handle.push(&Frame::ping());
                 }

@@ -34,6 +34,8 @@ pub(super) struct Recovery {
     write_at: u64,
     /// Waits for the answer to a [challenge](Recovery::challenge).
     challenger: Option<oneshot::Sender<()>>,
+    /// When the client last asked whether the connection is alive, in milliseconds of the hub's clock.
+    asked_at: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,10 @@ impl UnprovenChannel {
 /// How long a client may take to subscribe again to the channels of its session, in milliseconds. Each one may take a call to the
 /// application.
 const SUBSCRIBE_WITHIN: u64 = 30_000;
+
+/// How soon the close of a client follows its `pusher:ping` if both were held up on their way, in milliseconds. On its side there are
+/// `pongTimeout` between them, 30 seconds by default.
+const HELD_UP_WITHIN: u64 = 1_000;
 
 /// The payload of the ping that a connection must answer to keep its session.
 const CHALLENGE: &[u8] = b"elder";
@@ -108,6 +114,7 @@ impl Recovery {
             wanted: Vec::new(),
             write_at: u64::MAX,
             challenger: None,
+            asked_at: None,
         }
     }
 
@@ -117,6 +124,17 @@ impl Recovery {
 
     pub(super) const fn claimed_at(&self) -> u64 {
         self.claimed_at
+    }
+
+    /// The client asks whether the connection is alive.
+    pub(super) const fn asked_at(&mut self, now: u64) {
+        self.asked_at = Some(now);
+    }
+
+    /// Whether a client that closes its connection now has given up waiting for an answer on a line that stood still, and connects
+    /// again: question and close arrive together when the line is open again.
+    pub(super) fn has_given_up(&self, now: u64) -> bool {
+        self.asked_at.is_some_and(|asked_at| now.saturating_sub(asked_at) < HELD_UP_WITHIN)
     }
 
     /// The client has subscribed to a channel with a history, of which it has read everything up to here. Until

@@ -26,7 +26,8 @@ pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const CLAIM_WITHIN: Duration = Duration::from_secs(6);
 
 /// How long a session is kept after the client has closed its connection without saying that the page is left. `disconnect()` of
-/// pusher-js does that, and so does pusher-js itself before it connects again because it has had no answer for too long.
+/// pusher-js does that, and so does pusher-js itself before it connects again because it has had no answer for too long. If that
+/// can be [told](Recovery::has_given_up), the session is kept as that of a lost connection.
 const KEPT_AFTER_CLOSE: Duration = Duration::from_secs(5);
 
 /// The close code of a browser that leaves the page.
@@ -177,7 +178,8 @@ impl PusherConnection {
         let session = recovery.and_then(|recovery| Some((recovery.key()?, *recovery)));
         if let Some((key, recovery)) = session {
             self.channels().release(id, self.handle.id());
-            match kept_for(reason, self.context.sessions.window()) {
+            let has_given_up = recovery.has_given_up(self.channels().clock());
+            match kept_for(reason, has_given_up, self.context.sessions.window()) {
                 Some(time) => self.keep(&mut inner, key, recovery, time),
                 None => self.end_session(&mut inner, key, recovery),
             }
@@ -348,9 +350,10 @@ impl PusherContext {
 }
 
 /// How long the session of a connection is kept that has ended for this reason. `None`: it ends as well.
-fn kept_for(reason: DisconnectReason, window: Duration) -> Option<Duration> {
+fn kept_for(reason: DisconnectReason, has_given_up: bool, window: Duration) -> Option<Duration> {
     match reason {
         DisconnectReason::Client(Some(PAGE_LEFT)) => None,
+        DisconnectReason::Client(_) if has_given_up => Some(window),
         DisconnectReason::Client(_) => Some(window.min(KEPT_AFTER_CLOSE)),
         DisconnectReason::Server(close) => match close.reconnect {
             Reconnect::AtOnce | Reconnect::AfterDelay => Some(window),

@@ -7,6 +7,8 @@ use crate::message::{Close, Frame, Member, UserId};
 pub enum Action {
     /// Send this to the client.
     Reply(Frame),
+    /// The client asks whether the connection is alive: send it this answer.
+    Pong(Frame),
     /// Send a WebSocket ping (RFC 6455), which the client's WebSocket library answers.
     Ping,
     /// Subscribe the connection to the channel, then report the result with [`Session::joined`](super::Session::joined) or

@@ -1,5 +1,7 @@
 //! Sessions: pages that come back with their token.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::pusher::page::{connect, deliver, get, member, post, trigger};
@@ -77,6 +79,35 @@ fn a_page_that_comes_back_has_its_socket_id_and_what_it_has_missed() {
     assert_ne!(page.socket_id, socket_id);
     let logged = |text: &str| server.raw_log().iter().any(|line| line.contains(text));
     assert!(!logged(&TOKEN[..8]), "the token is in the log");
+}
+
+#[test]
+fn a_page_that_gave_up_waiting_on_a_line_that_stood_still_keeps_its_session() {
+    let server = serve(&apps(""));
+    let mut watcher = Page::open(&server);
+    watcher.enter("presence-h.1", 1);
+    let mut gave_up = Page::of_session(&server, TOKEN);
+    let id = gave_up.socket_id.clone();
+    gave_up.enter("presence-h.1", 2);
+    let mut disconnects = Page::of_session(&server, OTHER_TOKEN);
+    disconnects.enter("presence-h.1", 3);
+    for user in [2, 3] {
+        watcher.expect_added("presence-h.1", user);
+    }
+    // What was held up arrives at once: pusher-js had asked, and closed when nothing came.
+    gave_up.send("pusher:ping", json!({}));
+    gave_up.client.close();
+    disconnects.client.close();
+    watcher.expect_removed("presence-h.1", 3);
+    let mut page = Page::of_session(&server, TOKEN);
+    assert_eq!(page.socket_id, id);
+    assert_eq!(page.recover("presence-h.1", Some(&member(2))), [] as [Value; 0]);
+    watcher.expect_quiet();
+    // An answer that it had long before it closes is no reason to wait.
+    page.expect_quiet();
+    std::thread::sleep(Duration::from_millis(1100));
+    page.client.close();
+    watcher.expect_removed("presence-h.1", 2);
 }
 
 #[test]

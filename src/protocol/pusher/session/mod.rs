@@ -213,7 +213,7 @@ impl Session {
 
     fn handle(&mut self, message: ClientMessage<'_>, now: u64) -> Result<Vec<Action>, RejectReason> {
         match message {
-            ClientMessage::Ping => Ok(vec![Action::Reply(server_message::pong())]),
+            ClientMessage::Ping => Ok(vec![Action::Pong(server_message::pong())]),
             ClientMessage::Pong => Ok(Vec::new()),
             ClientMessage::Subscribe { channel, auth, channel_data, since } => {
                 self.subscribe(&channel, auth.as_deref(), channel_data.as_deref(), since.as_deref())

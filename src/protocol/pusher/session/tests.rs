@@ -355,7 +355,7 @@ fn a_connection_that_never_authorizes_is_closed_at_the_deadline() {
 #[test]
 fn a_ping_is_answered() {
     let mut session = session("");
-    let pong = Action::Reply(server_message::pong());
+    let pong = Action::Pong(server_message::pong());
     assert_eq!(session.receive(br#"{"event":"pusher:ping","data":{}}"#, 0), [pong]);
 }
 
@@ -506,7 +506,7 @@ proptest! {
                     }
                     Action::Unsubscribe(Unsubscribed { channel, .. }) => on.retain(|name| name != channel.name().as_str()),
                     Action::Close(_) => closed = true,
-                    Action::Reply(frame) => {
+                    Action::Reply(frame) | Action::Pong(frame) => {
                         let value: Value = serde_json::from_str(&text_of(&frame)).unwrap();
                         prop_assert!(value["data"].is_string());
                     }
