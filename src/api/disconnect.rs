@@ -107,7 +107,7 @@ impl Target {
                 tracing::info!(key, %connection, "API: closing connections");
             }
             // Not targets of this resource.
-            Self::Signal(Signal::Revoke(_) | Signal::Renew(_)) => {}
+            Self::Signal(Signal::Revoke { .. } | Signal::Renew(_)) => {}
             Self::SignedIn { app, user } => {
                 tracing::info!(key, app = &**app, user = logged(user.form()), "API: closing connections");
             }

@@ -144,7 +144,7 @@ pub(super) fn merge<T: Entry>(
         end = merged.keys().nth(limit.saturating_sub(1)).cloned();
     }
     let entries = merged.into_values().take(limit).collect();
-    let next = end.map(|key| URL_SAFE_NO_PAD.encode(key));
+    let next = end.as_deref().map(next_cursor);
     (entries, PageEnd { next, incomplete: !missing.is_empty(), missing_nodes: missing })
 }
 
@@ -160,7 +160,13 @@ pub(super) fn read_page(cursor: Option<&str>, limit: Option<usize>) -> Result<(S
     Ok((read_cursor(cursor)?, limit))
 }
 
-fn read_cursor(cursor: Option<&str>) -> Result<String, Problem> {
+/// The cursor of the page that starts after a key.
+pub(super) fn next_cursor(key: &str) -> String {
+    URL_SAFE_NO_PAD.encode(key)
+}
+
+/// The key after which a page starts.
+pub(super) fn read_cursor(cursor: Option<&str>) -> Result<String, Problem> {
     let Some(cursor) = cursor else { return Ok(String::new()) };
     let key = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     key.filter(|key| !key.is_empty()).ok_or_else(|| {

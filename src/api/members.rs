@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use super::listing::read_limit;
+use super::listing::{next_cursor, read_cursor, read_limit};
 use super::problem::Problems;
 use super::published_message::User;
 use super::request::{ApiPath, ApiQuery, number};
@@ -23,6 +23,8 @@ const MAX_LIMIT: usize = 1000;
 pub(super) struct MembersParams {
     /// The ID of the app that the channel belongs to. Without it, the channel is native.
     app: Option<String>,
+    /// The `next` of the page before.
+    cursor: Option<String>,
     /// 1 to 1000; 100 if it is missing.
     #[serde(default, deserialize_with = "number")]
     #[param(minimum = 1, maximum = 1000)]
@@ -32,10 +34,13 @@ pub(super) struct MembersParams {
 /// The members of a channel.
 #[derive(Serialize, ToSchema)]
 pub(super) struct MemberList {
-    /// By their IDs, as many as `limit` says.
+    /// By their IDs as text, as many as `limit` says.
     members: Vec<MemberEntry>,
     /// The number of all members.
     count: usize,
+    /// The `cursor` of the next page. It is missing on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// A member of a presence channel, or a user on a native channel.
@@ -68,6 +73,7 @@ pub(super) async fn members(
 ) -> Result<Json<MemberList>, Problem> {
     let name = ChannelName::new(&name)?;
     let limit = read_limit(params.limit, MAX_LIMIT)?;
+    let after = read_cursor(params.cursor.as_deref())?;
     let members = match &params.app {
         Some(app) => state.channels.users(state.app(app)?.credentials.id(), &name),
         None => state.channels.users(PRESENCE_APP, &name),
@@ -77,5 +83,9 @@ pub(super) async fn members(
         id: user_id,
         info: user_info.and_then(|info| RawValue::from_string(info.to_string()).ok()),
     };
-    Ok(Json(MemberList { members: members.into_iter().take(limit).map(entry).collect(), count }))
+    let mut rest = members.into_iter().skip_while(|member| *member.user_id.to_text() <= *after);
+    let page: Vec<Member> = rest.by_ref().take(limit).collect();
+    let last = page.last().filter(|_| rest.next().is_some());
+    let next = last.map(|member| next_cursor(&member.user_id.to_text()));
+    Ok(Json(MemberList { members: page.into_iter().map(entry).collect(), count, next }))
 }

@@ -25,7 +25,7 @@ impl Channels {
     pub fn handle_signal(&self, signal: &Bytes, stored: Option<&Stored>, hold: InFlight) -> Option<Signal> {
         let envelope = match decode::<ClusterMessage>(signal) {
             Ok(Decoded::Message(envelope)) => envelope,
-            Ok(Decoded::Signal(signal @ (Signal::Revoke(_) | Signal::Renew(_)))) => return Some(signal),
+            Ok(Decoded::Signal(signal @ (Signal::Revoke { .. } | Signal::Renew(_)))) => return Some(signal),
             Ok(Decoded::Signal(signal)) => {
                 self.handle_disconnect(signal);
                 return None;
@@ -175,7 +175,7 @@ impl Channels {
                 }
             }
             // See `handle_signal`.
-            Signal::Revoke(_) | Signal::Renew(_) => {}
+            Signal::Revoke { .. } | Signal::Renew(_) => {}
         }
     }
 

@@ -25,7 +25,11 @@ pub enum Signal {
     /// `{"disconnect_connection":{"connection":"1234.5678"}}`: close one connection.
     DisconnectConnection { connection: SocketId },
     /// `{"revoke":{"user":7}}`: take tokens back.
-    Revoke(Revocation),
+    Revoke {
+        revocation: Revocation,
+        /// `{"revoke":{"user":7},"stored":true}`: it is where nodes look when they connect, so that they need not write it there.
+        is_stored: bool,
+    },
     /// `{"renew":{"connection":"1234.5678",…}}`: one connection goes on with a new token.
     Renew(Box<Renewal>),
 }
@@ -67,7 +71,10 @@ impl Signal {
             Self::DisconnectConnection { connection } => {
                 SignalRef::DisconnectConnection { connection: *connection }
             }
-            Self::Revoke(revocation) => return format!(r#"{{"revoke":{}}}"#, revocation.to_json()).into(),
+            Self::Revoke { revocation, is_stored } => {
+                let stored = if *is_stored { r#","stored":true"# } else { "" };
+                return format!(r#"{{"revoke":{}{stored}}}"#, revocation.to_json()).into();
+            }
             Self::Renew(renewal) => return format!(r#"{{"renew":{}}}"#, renewal.to_json()).into(),
         };
         // Serializing strings and numbers cannot fail.
@@ -91,7 +98,9 @@ impl Signal {
             Ok(Self::DisconnectConnection { connection })
         } else if let Some(body) = wire.revoke {
             let revocation = Revocation::from_json(body.get());
-            Ok(Self::Revoke(revocation.map_err(|InvalidRevocation| InvalidSignal::Revoke)?))
+            let revocation = revocation.map_err(|InvalidRevocation| InvalidSignal::Revoke)?;
+            let is_stored = wire.stored.is_some_and(|stored| stored.get() == "true");
+            Ok(Self::Revoke { revocation, is_stored })
         } else if let Some(body) = wire.renew {
             let renewal = Renewal::from_json(body.get()).ok_or(InvalidSignal::Renew)?;
             Ok(Self::Renew(Box::new(renewal)))
@@ -142,6 +151,8 @@ struct SignalBodies<'a> {
     disconnect_connection: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     revoke: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    stored: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     renew: Option<&'a RawValue>,
 }

@@ -140,7 +140,7 @@ impl Relay {
                 self.histories.append_and_publish(&event.channel, stored, position, content, publish);
             }
             Dispatch::Signal(signal) => match self.channels.handle_signal(signal, stored, in_flight) {
-                Some(Signal::Revoke(revocation)) => self.revoker.apply(revocation),
+                Some(Signal::Revoke { revocation, is_stored }) => self.revoker.apply(revocation, is_stored),
                 Some(Signal::Renew(renewal)) => self.renew(*renewal),
                 _ => {}
             },

@@ -26,8 +26,8 @@ const APPLIED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Revokes tokens on all nodes, and keeps the revocations in Redis.
 ///
-/// A revocation is a signal that every node applies, and an entry in Redis that every node reads when it connects. Each node writes
-/// what it has applied, because an application can publish the signal itself.
+/// A revocation is a signal that every node applies, and an entry in Redis that every node reads when it connects. An application can
+/// publish the signal itself: then each node writes what it has applied.
 #[derive(Debug)]
 pub struct Revoker {
     revocations: Arc<Revocations>,
@@ -107,7 +107,8 @@ impl Revoker {
 
     /// Tells all nodes, and waits until this one has applied it, so that the next request to it is answered accordingly.
     async fn publish(&self, revocation: Revocation) -> Result<(), RevokeError> {
-        self.broker.publish_and_wait(Signal::Revoke(revocation).into()).await?;
+        let signal = Signal::Revoke { revocation, is_stored: self.store.is_some() };
+        self.broker.publish_and_wait(signal.into()).await?;
         // It is accepted, and will be applied also if that takes longer.
         let _ = timeout(APPLIED_WITHIN, self.broker.fence()).await;
         Ok(())
@@ -128,9 +129,12 @@ impl Revoker {
     }
 
     /// Applies a revocation that the broker has delivered.
-    pub fn apply(&self, Revocation { tokens, until }: Revocation) {
+    pub fn apply(&self, Revocation { tokens, until }: Revocation, is_stored: bool) {
         let until = until.unwrap_or_else(|| self.default_end(&tokens));
-        if self.store.is_some() {
+        if is_stored {
+            // Written later, it could undo what has happened in Redis since.
+            self.unsaved().remove(&tokens);
+        } else if self.store.is_some() {
             self.save_later(&tokens, until);
         }
         self.put_in_force(&tokens, until);

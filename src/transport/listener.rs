@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use axum::Router;
+use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -102,7 +103,7 @@ pub async fn accept_http(
         .header_read_timeout(timeouts.keep_alive)
         .half_close(false)
         .max_buf_size(16 * 1024);
-    let (http, turns) = (Arc::new(http), Arc::new(Turns::new()));
+    let server = Arc::new(HttpServer { http, turns: Turns::new(), router, timeouts, metrics });
     for accepted in 1.. {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -111,8 +112,7 @@ pub async fn accept_http(
                 let room = connections.room().await;
                 let progress = Arc::new(HttpProgress::new(room));
                 let known = Arc::downgrade(&progress);
-                let server = (http.clone(), turns.clone(), router.clone());
-                let serving = serve(stream, peer, server, timeouts, metrics.clone(), progress);
+                let serving = server.clone().serve(stream, peer, progress);
                 connections.opened(tokio::spawn(serving).abort_handle(), known);
                 if accepted % ACCEPTED_AT_A_TIME == 0 {
                     // Continues when nothing else is ready, or after some dozens of tasks.
@@ -121,7 +121,7 @@ pub async fn accept_http(
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                metrics.handshakes_refused.get_or_create(&Reason::new("accept_failed")).inc();
+                server.metrics.handshakes_refused.get_or_create(&Reason::new("accept_failed")).inc();
                 tracing::error!(%error, "cannot accept connections: raise the limit of open files (LimitNOFILE)");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -129,38 +129,20 @@ pub async fn accept_http(
     }
 }
 
-fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    (http, turns, router): (Arc<http1::Builder>, Arc<Turns>, Router),
+/// What all connections of a listener share.
+struct HttpServer {
+    http: http1::Builder,
+    turns: Turns,
+    router: Router,
     timeouts: HttpTimeouts,
     metrics: Arc<Metrics>,
-    progress: Arc<HttpProgress>,
-) -> impl Future<Output = ()> + Send + use<> {
-    let requests = progress.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let in_progress = requests.on_request();
-        let mut request = request.map(|body| within(timeouts.handshake, body));
-        request.extensions_mut().insert(PeerAddress(peer));
-        let (response, requests) = (router.clone().oneshot(request), requests.clone());
-        async move {
-            let response = response.await?;
-            if let Some(Endless { acknowledge_within }) = response.extensions().get() {
-                requests.on_endless(*acknowledge_within);
-            }
-            drop(in_progress);
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let known = progress.clone();
-    let connection = async move {
-        until_readable(&stream).await;
-        let stream = TokioIo::new(HttpStream::new(stream, known, timeouts.handshake));
-        turns.take(http.serve_connection(stream, service).with_upgrades()).await
-    };
-    async move {
-        let mut connection = pin!(connection);
-        let first = timeout(timeouts.handshake, connection.as_mut()).await;
+}
+
+impl HttpServer {
+    /// Serves a connection until it ends or is upgraded.
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, progress: Arc<HttpProgress>) {
+        let mut connection = pin!(self.connection(stream, peer, progress.clone()));
+        let first = timeout(self.timeouts.handshake, connection.as_mut()).await;
         let ended = match first {
             Ok(ended) => ended,
             Err(_) if progress.has_request() => connection.await,
@@ -172,7 +154,7 @@ fn serve(
         match ended {
             Ok(()) => {}
             Err(_) if progress.is_stuck() => {
-                metrics.http_dropped.get_or_create(&Reason::new("write_timeout")).inc();
+                self.metrics.http_dropped.get_or_create(&Reason::new("write_timeout")).inc();
                 tracing::info!(ip = %peer.ip(), "closed an HTTP connection: the client did not read the response");
             }
             Err(_) if progress.is_tls() => {
@@ -180,6 +162,34 @@ fn serve(
             }
             Err(error) => tracing::debug!(%peer, %error, "HTTP connection failed"),
         }
+    }
+
+    async fn connection(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        progress: Arc<HttpProgress>,
+    ) -> hyper::Result<()> {
+        until_readable(&stream).await;
+        let stream = TokioIo::new(HttpStream::new(stream, progress.clone(), self.timeouts.handshake));
+        let service = service_fn(|request| self.respond(request, peer, progress.clone()));
+        self.turns.take(self.http.serve_connection(stream, service).with_upgrades()).await
+    }
+
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        progress: Arc<HttpProgress>,
+    ) -> Result<Response, Infallible> {
+        let _in_progress = progress.on_request();
+        let mut request = request.map(|body| within(self.timeouts.handshake, body));
+        request.extensions_mut().insert(PeerAddress(peer));
+        let response = self.router.clone().oneshot(request).await?;
+        if let Some(Endless { acknowledge_within }) = response.extensions().get() {
+            progress.on_endless(*acknowledge_within);
+        }
+        Ok(response)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::context::PusherContext;
-use super::leave::{AT_ONCE, Ended};
 use super::recovering::{Recovering, parse_since};
 use super::recovery::Recovery;
 use super::tail::{tell_refused, tell_subscription};
@@ -12,7 +11,7 @@ use crate::hub::{Connection, ConnectionHandle, ReadProof};
 use crate::message::{Broadcast, ChannelName, Close, Frame, SocketId, UserId};
 use crate::protocol::pusher::{
     Action, App, Channel, ClientEvent, Fatal, Joined, RejectReason, Session, SessionKey, Subscribe,
-    SubscriptionError, Ticket, Unsubscribed, close, server_message,
+    SubscriptionError, Ticket, close, server_message,
 };
 use crate::telemetry::{Reason, TailKind};
 use crate::transport::DisconnectReason;
@@ -324,26 +323,6 @@ impl PusherConnection {
         true
     }
 
-    fn unsubscribe(&self, inner: &mut Inner, Unsubscribed { channel, was_active }: &Unsubscribed) {
-        let name = channel.name();
-        if *was_active {
-            self.leave_hub(inner, name);
-        }
-        self.unwrite_channel(inner, name);
-        if let Some(recovery) = &mut inner.recovery {
-            recovery.leave(name);
-        }
-        self.channels().exit(inner.app_id(), name, inner.session.socket_id());
-    }
-
-    /// Ends the delivery of a channel that the client was subscribed to.
-    pub(super) fn leave_hub(&self, inner: &Inner, channel: &ChannelName) {
-        self.handle.leave(&inner.scoped(channel));
-        self.channels().metrics().pusher_subscriptions.dec();
-        let kind = TailKind::Unsubscribed;
-        tell_subscription(self.channels().metrics(), kind, &inner.session, self.handle.id(), channel);
-    }
-
     fn publish(&self, inner: &Inner, event: ClientEvent) {
         let broadcast = Broadcast {
             app: inner.app_id().clone(),
@@ -375,32 +354,8 @@ impl PusherConnection {
         self.handle.outbox().close(close);
     }
 
-    /// Leaves all channels.
-    pub(super) fn leave(self: &Arc<Self>, inner: &mut Inner) {
-        self.unwatch(inner);
-        if inner.session.user().is_some() {
-            self.channels().sign_out(inner.app_id(), inner.session.socket_id());
-        }
-        if self.leave_some_of(inner) {
-            self.context.leaving.push(self.clone());
-        }
-    }
-
-    fn leave_some_of(&self, inner: &mut Inner) -> bool {
-        for unsubscribed in inner.session.take_channels(AT_ONCE) {
-            self.unsubscribe(inner, &unsubscribed);
-        }
-        inner.session.channels().next().is_some()
-    }
-
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Ended for PusherConnection {
-    fn leave_some(&self) -> bool {
-        self.leave_some_of(&mut self.lock())
     }
 }
 

@@ -3,6 +3,7 @@
 mod api;
 mod connection;
 mod context;
+mod departure;
 mod handler;
 mod kept_session;
 mod leave;
