@@ -88,17 +88,19 @@ for (const [where, setUp] of SETUPS) {
       ["presence-cache-", (echo, channel) => echo.join(`cache-${channel}`)],
     ]) {
       test(`${name} channels start with the last event`, async () => {
-        const aoi = await tab(a, application, "aoi");
+        const aoi = await tab(b, application, "aoi");
         const miss = new Inbox();
-        await subscribed(join(aoi, "state").on("pusher:cache_miss", () => miss.put("missed")));
+        const early = await listening(join(aoi, "state").on("pusher:cache_miss", () => miss.put("missed")), ".changed");
         await miss.next("the cache miss");
         const channel = `${name}state`;
-        await b.sdk().trigger(channel, "changed", { to: 1 });
-        await b.sdk().trigger(channel, "changed", { to: 2 });
+        for (const to of [1, 2]) {
+          await a.sdk().trigger(channel, "changed", { to });
+          assert.deepEqual(await early.next(), { to });
+        }
         const haru = await tab(b, application, "haru");
         const late = await listening(join(haru, "state").on("pusher:cache_miss", () => miss.put("missed")), ".changed");
         assert.deepEqual(await late.next(), { to: 2 });
-        await b.sdk().trigger(channel, "changed", { to: 3 });
+        await a.sdk().trigger(channel, "changed", { to: 3 });
         assert.deepEqual(await late.next(), { to: 3 });
         assert.deepEqual(miss.waiting, []);
       });

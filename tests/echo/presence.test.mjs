@@ -106,7 +106,10 @@ describe("when a node is lost", () => {
     await eventually(async () => assert.deepEqual(await b.get("/channels/presence-Room.1/users"), { users: [{ id: "12" }] }));
     await a.start();
     assert.equal(await haru.joining.next("Aoi's return", 60_000), "Aoi");
-    assert.deepEqual(await aoi.here.next("the members", 60_000), ["Aoi", "Haru"]);
+    const here = await aoi.here.next("the members", 60_000);
+    // A node that has just started learns of the others' members within a moment.
+    if (here.length === 1) here.push(await aoi.joining.next("Haru, who is there already"));
+    assert.deepEqual(here, ["Aoi", "Haru"]);
     assert.deepEqual([haru.joining.waiting, haru.leaving.waiting], [[], []]);
   });
 

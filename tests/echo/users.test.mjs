@@ -5,7 +5,7 @@ import { createHmac } from "node:crypto";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Application } from "./application.mjs";
-import { closeAll, Inbox, present, tab } from "./client.mjs";
+import { closeAll, eventually, Inbox, present, tab } from "./client.mjs";
 import { SETUPS } from "./servers.mjs";
 
 for (const [where, setUp] of SETUPS) {
@@ -60,6 +60,8 @@ for (const [where, setUp] of SETUPS) {
     });
 
     test("a watched user comes online with the first tab and goes offline with the last", async () => {
+      // Those of the tests before have gone.
+      for (const node of [a, b]) await eventually(async () => assert.deepEqual(await node.get("/connections"), { connections: 0 }));
       const haru = await signedIn(b, "haru");
       const seen = (what) => haru.changes.until((change) => change === what, what);
       const first = await signedIn(a, "aoi");
