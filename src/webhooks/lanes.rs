@@ -20,6 +20,8 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The tasks between the webhooks of this node and their lanes in Redis.
 #[derive(Debug)]
 pub(super) struct Lanes {
+    /// What is added first.
+    before: Option<Arc<LaneEvents>>,
     events: Arc<LaneEvents>,
     webhooks: Vec<Arc<Webhook>>,
     read: watch::Receiver<u64>,
@@ -40,10 +42,11 @@ impl Lanes {
         let stop = watch::Sender::new(false);
         let (mut filler, mut emptier) = (JoinSet::new(), JoinSet::new());
         let before = before.map(|before| before.events.clone());
-        filler.spawn(fill_lanes(before, events.clone(), writer, webhooks.to_vec()));
+        filler.spawn(fill_lanes(before.clone(), events.clone(), writer, webhooks.to_vec()));
         emptier
             .spawn(LaneEmptier::new(events.clone(), reader, webhooks, read_sender, stop.subscribe()).run());
         Self {
+            before,
             events,
             webhooks: webhooks.to_vec(),
             read,
@@ -53,15 +56,21 @@ impl Lanes {
         }
     }
 
-    /// Waits until Redis has accepted what this node has queued, however long it is away.
+    /// Waits until Redis has accepted what this node has queued, also what came before and is not complete although nothing has
+    /// followed it, however long it is away.
     pub(super) async fn emptied(&self) {
+        if let Some(before) = &self.before {
+            before.completed().await;
+        }
         self.events.emptied().await;
     }
 
     /// Waits until Redis has accepted what this node has queued, for a short time. What it does not accept is delivered from memory. If no other node is
     /// left, waits until everything was read.
     pub(super) async fn flush(&self, is_last: bool, end: Instant) {
-        if self.events.flush(end.min(Instant::now() + FLUSH_TIMEOUT)).await > 0 {
+        let flushed_by = end.min(Instant::now() + FLUSH_TIMEOUT);
+        let _ = timeout_at(flushed_by, self.emptied()).await;
+        if self.events.flush(flushed_by).await > 0 {
             tracing::warn!("Redis does not accept webhook events: they are sent from memory");
             take(&self.filler).shutdown().await;
             keep_in_memory(&self.events, self.webhooks.iter());

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rcgen::{KeyPair, PKCS_ED25519};
@@ -633,6 +634,37 @@ fn what_waits_in_redis_survives_a_reload_and_of_a_removed_webhook_stays() {
     }
     assert_eq!(server.metric("yamabiko_webhooks_dropped_total"), 0);
     assert!(!server.raw_log().iter().any(|line| line.contains("s3cret")));
+}
+
+/// What happens while Redis is away waits for it through two reloads, between which nothing happens, and comes in order.
+#[test]
+fn events_keep_their_order_over_reloads_without_redis() {
+    const CLIENTS: i64 = 300;
+    let mut redis = RedisServer::start();
+    let application = Receiver::start(true);
+    let settings =
+        |more: &str| with_secret(FIRST, &[application.webhook(&format!("events = [\"connected\"{more}]"))]);
+    let [server] = nodes(&redis, &settings(""));
+    redis.kill();
+    eventually("Redis is lost", || server.get_admin("/readyz").status == 503);
+    let mut clients: Vec<Client> =
+        (0..CLIENTS).map(|id| join(&server, OLD, id + 1, "chat:1").unwrap()).collect();
+    reload(&server, &file(OLD, &settings(", \"message\"")));
+    // The webhooks of the first reload are not in use any more when those of the second are.
+    reload(&server, &file(OLD, &settings("")));
+    std::thread::sleep(Duration::from_millis(200));
+    clients.extend((CLIENTS..2 * CLIENTS).map(|id| join(&server, OLD, id + 1, "chat:1").unwrap()));
+    redis.restart();
+    let mut told: Vec<i64> = Vec::new();
+    while told.len() < clients.len() {
+        for event in application.events(FIRST) {
+            let id = event["user"]["id"].as_i64().unwrap();
+            if !told.contains(&id) {
+                told.push(id);
+            }
+        }
+    }
+    assert_eq!(told, (1..=2 * CLIENTS).collect::<Vec<_>>());
 }
 
 /// How many webhooks there are under load, so that events wait for Redis when they are replaced.
