@@ -21,16 +21,14 @@ fn levels(server: &Server) -> Vec<(String, bool)> {
 
 /// Whether a line of the level `debug` is logged.
 fn logs_debug(server: &Server) -> bool {
-    let lines = |server: &Server| {
-        let log = server.log();
-        log.iter().filter(|line| line["message"] == "publishing over the API").count()
-    };
-    let before = lines(server);
+    let lines = |message: &str| server.log().iter().filter(|line| line["message"] == message).count();
+    let before = lines("publishing over the API");
     assert_eq!(post(server, "/publish", &json!({ "channel": "chat:a", "data": {} })).status, 200);
-    // Later than that line.
-    assert_eq!(post(server, "/disconnect", &json!({ "user": before })).status, 200);
-    server.expect_log(|line| line["message"] == "API: closing connections" && line["user"] == before);
-    lines(server) > before
+    // Later than that line, and another one each time.
+    let marker = lines("API: closing connections");
+    assert_eq!(post(server, "/disconnect", &json!({ "user": marker })).status, 200);
+    server.expect_log(|line| line["message"] == "API: closing connections" && line["user"] == marker);
+    lines("publishing over the API") > before
 }
 
 #[test]
