@@ -195,6 +195,19 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn a_revocation_says_whether_it_is_stored() {
+        for (text, stored) in
+            [(r#"{"revoke":{"user":7}}"#, false), (r#"{"revoke":{"user":7},"stored":true}"#, true)]
+        {
+            let signal = Signal::decode(text.as_bytes()).unwrap();
+            assert!(matches!(&signal, Signal::Revoke { is_stored, .. } if *is_stored == stored), "{text}");
+            assert_eq!(signal.encode(), text);
+        }
+        let other = Signal::decode(br#"{"revoke":{"user":7},"stored":"true"}"#);
+        assert!(matches!(other, Ok(Signal::Revoke { is_stored: false, .. })));
+    }
+
+    #[test]
     fn golden_bytes() {
         let everywhere = Signal::Disconnect { user: (-7).into(), channel: None };
         assert_eq!(&everywhere.encode()[..], br#"{"disconnect":{"user":-7}}"#);

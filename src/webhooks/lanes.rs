@@ -56,8 +56,7 @@ impl Lanes {
         }
     }
 
-    /// Waits until Redis has accepted what this node has queued, also what came before and is not complete although nothing has
-    /// followed it, however long it is away.
+    /// Waits until Redis has accepted what this node has queued, and everything that came before it, however long Redis is away.
     pub(super) async fn emptied(&self) {
         if let Some(before) = &self.before {
             before.completed().await;

@@ -66,7 +66,7 @@ impl Presence {
 }
 
 impl Membership {
-    /// Joins. The client is told who is on the channel when all nodes know that it is: what happens later follows.
+    /// Joins. When all nodes know of the connection, the client is told who is on the channel, and then every later change.
     pub(super) fn join(&self) {
         self.0.join();
     }
@@ -125,9 +125,9 @@ impl Place {
         })
     }
 
-    /// Tells the client who was there before it, then of its user unless that was, and from now on who comes and goes. So whatever
-    /// the order of its connections is, as when a page is reloaded, each lists its user once. It has not been subscribed when the others
-    /// were told of its own arrival.
+    /// Tells the client who was there before it, and from then on who comes and goes. It hears of its own user once: among those who
+    /// were there if an older connection of the user is still open, as it may be when a page is reloaded, and otherwise as a newcomer.
+    /// It has not been subscribed when the others were told of its own arrival.
     fn arrive(&self, Joined { is_first }: Joined) -> Subscription {
         let Presence { channels, app, encoder } = &*self.presence;
         let encoding = self.handle.outbox().format().encoding;

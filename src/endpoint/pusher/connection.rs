@@ -181,7 +181,7 @@ impl PusherConnection {
                 }
                 Action::Pong(frame) => {
                     if let Some(recovery) = &mut inner.recovery {
-                        recovery.asked_at(self.channels().clock());
+                        recovery.on_ping(self.channels().clock());
                     }
                     self.handle.push(&frame);
                 }

@@ -34,8 +34,8 @@ pub(super) struct Recovery {
     write_at: u64,
     /// Waits for the answer to a [challenge](Recovery::challenge).
     challenger: Option<oneshot::Sender<()>>,
-    /// When the client last asked whether the connection is alive, in milliseconds of the hub's clock.
-    asked_at: Option<u64>,
+    /// When the client's last `pusher:ping` came, in milliseconds of the hub's clock.
+    pinged_at: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -72,8 +72,8 @@ impl UnprovenChannel {
 /// application.
 const SUBSCRIBE_WITHIN: u64 = 30_000;
 
-/// How soon the close of a client follows its `pusher:ping` if both were held up on their way, in milliseconds. On its side there are
-/// `pongTimeout` between them, 30 seconds by default.
+/// How soon the close of a client follows its `pusher:ping` if both were held up on their way, in milliseconds. pusher-js sends them
+/// `pongTimeout` apart, 30 seconds by default.
 const HELD_UP_WITHIN: u64 = 1_000;
 
 /// The payload of the ping that a connection must answer to keep its session.
@@ -114,7 +114,7 @@ impl Recovery {
             wanted: Vec::new(),
             write_at: u64::MAX,
             challenger: None,
-            asked_at: None,
+            pinged_at: None,
         }
     }
 
@@ -126,15 +126,15 @@ impl Recovery {
         self.claimed_at
     }
 
-    /// The client asks whether the connection is alive.
-    pub(super) const fn asked_at(&mut self, now: u64) {
-        self.asked_at = Some(now);
+    /// A `pusher:ping` of the client has come.
+    pub(super) const fn on_ping(&mut self, now: u64) {
+        self.pinged_at = Some(now);
     }
 
-    /// Whether a client that closes its connection now has given up waiting for an answer on a line that stood still, and connects
-    /// again: question and close arrive together when the line is open again.
+    /// Whether a client that closes its connection now does so because its line stood still and it got no `pusher:pong`. It connects
+    /// again. Its ping and its close arrive together as soon as the line works.
     pub(super) fn has_given_up(&self, now: u64) -> bool {
-        self.asked_at.is_some_and(|asked_at| now.saturating_sub(asked_at) < HELD_UP_WITHIN)
+        self.pinged_at.is_some_and(|pinged_at| now.saturating_sub(pinged_at) < HELD_UP_WITHIN)
     }
 
     /// The client has subscribed to a channel with a history, of which it has read everything up to here. Until
