@@ -25,6 +25,7 @@ mod revocation_store;
 mod script_connection;
 mod session_store;
 mod session_writer;
+mod store_arguments;
 mod store_keys;
 mod store_reader;
 mod store_run;

@@ -7,14 +7,13 @@
 -- its idempotency key. For a run of several messages "*" and their number follow, and the offset is that of the first.
 --
 -- KEYS: the store, the last batch of the node, then the head and the messages of each channel, then idempotency keys.
--- ARGV: the batch's number, after "!" if it was sent before, or nothing if its outcome need not be remembered; how many messages are
---   stored; the identity of the store as the node knows it; then the runs. A run is its topic, deadline and payload, and then
---   * nothing, for a message that is only published;
---   * or how many messages it has, and the channel on which they are stored: the place of its head in KEYS, which of the dispatch's
---     channels it is, and what is kept: "MESSAGES BYTES MILLISECONDS";
---   * or "several", how many messages it has, how many channels, and each of them as above;
---   * or "keyed", 1, how many channels, each of them as above, and the places in KEYS of two idempotency keys, 0 for none.
---   The payload of what is not only published lacks its final brace.
+-- ARGV: what BATCH describes, and for each run its topic, what RUN describes, and its payload. The payload of what is not only
+-- published lacks its final brace. An argument costs Redis more than five fields of a binary one.
+--   BATCH: its number; whether it was SENT_BEFORE or its outcome can be FORGOTTEN; the identity of the store as the node knows it;
+--     how many messages are stored.
+--   RUN: its deadline; whether it is ONLY_PUBLISHED or HAS_KEYS; how many messages it has; on how many channels they are stored. Then
+--     for each of these the place of its head in KEYS, and which of the dispatch's channels it is (CHANNEL); how many messages, bytes and
+--     milliseconds are kept (LIMITS). And if it has keys, the places in KEYS of its idempotency keys, 0 for none (KEYED).
 --
 -- The store is a hash of one field: its identity, and the number of the last message plus one. A head: see HEAD, then the least
 -- offset that is kept, when the life of the head is to be extended, and marks. A mark is an offset, a time and bytes: what was stored
@@ -23,15 +22,17 @@
 -- Each execution pays for every table, function and conversion of a number, so that this script avoids them.
 
 local STORE_TTL, HEAD_TTL, KEY_TTL, BATCH_TTL, DAY = '2764800', '2592000', '300', '3600', 86400000
+local BATCH, RUN, CHANNEL, LIMITS, KEYED = '>c8Bc16I4', '>dBHH', '>I4H', '>ddd', '>I4I4'
+local LIMITS_AT, CHANNEL_BYTES = 6, 30
+local FORGOTTEN, SENT_BEFORE, ONLY_PUBLISHED, HAS_KEYS = 0, 2, 0, 2
 local HEAD, TAIL, TAIL_AT, MARK, MARK_AT, MARK_BYTES = '>c16c15ddddd', '>dd', 72, '>ddd', 88, 24
-local OF, EPOCH, OFFSET, LAST, BYTES, DUE_AT, DUE_BYTES, TEXT, KEY = 1, 2, 3, 4, 5, 6, 7, 8, 9
-local MARKS, TRIM_EVERY, EMPTY = 8, 32, string.rep(' ', 71)
+local MARKS, TRIM_EVERY = 8, 32
 local call, format, pack, unpack = redis.pcall, string.format, struct.pack, struct.unpack
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local ms = (now - now % 1000) / 1000
-local batch, count, store = ARGV[1], ARGV[2], ARGV[3]
+local batch, sending, store, count = unpack(BATCH, ARGV[1])
 local code, number, reserved
 local resets = 0
 
@@ -51,22 +52,20 @@ local function identity(length, name)
   return string.byte(text) == 48 and 'f' .. string.sub(text, 2) or text
 end
 
--- "!" begins the number of a batch that was sent before.
-if string.byte(batch) == 33 then
-  batch = string.sub(batch, 2)
+if sending == SENT_BEFORE then
   local last = redis.call('GET', KEYS[2])
   if not last then
     return {now, false}
   end
-  local of, outcomes = string.match(last, '^(%d+) (.*)$')
-  if of == batch then
-    return {now, outcomes}
+  if string.sub(last, 1, 8) == batch then
+    return {now, string.sub(last, 9)}
   end
 end
 
 -- The numbers of all messages are reserved first: Redis refuses the first write of a script or none.
-if count ~= '0' then
-  reserved = call('HINCRBY', KEYS[1], store, count)
+if count > 0 then
+  local added = count == 1 and '1' or format('%d', count)
+  reserved = call('HINCRBY', KEYS[1], store, added)
   if type(reserved) == 'number' and reserved - count == 0 then
     -- The node does not know the store, or there is none.
     call('HDEL', KEYS[1], store)
@@ -76,7 +75,7 @@ if count ~= '0' then
       call('HSET', KEYS[1], store, '1')
       call('EXPIRE', KEYS[1], STORE_TTL)
     end
-    reserved = call('HINCRBY', KEYS[1], store, count)
+    reserved = call('HINCRBY', KEYS[1], store, added)
   end
   if failed(reserved) then
     reserved = nil
@@ -88,32 +87,28 @@ end
 
 -- Starts a new epoch: what is there does not continue.
 local function reset(channel)
-  local i = channel[KEY]
-  channel[OF], channel[EPOCH], channel[OFFSET], channel[BYTES] = 'reset', identity(15, KEYS[i]), 0, 0
-  channel[DUE_AT], channel[DUE_BYTES], channel[TEXT] = 0, 0, EMPTY .. pack(TAIL, 0, 0)
-  return call('DEL', KEYS[i + 1])
+  channel.of, channel.epoch, channel.offset, channel.bytes = 'reset', identity(15, KEYS[channel.key]), 0, 0
+  channel.due_at, channel.due_bytes = 0, 0
+  channel.head = string.rep(' ', 71) .. struct.pack('>dd', 0, 0)
+  return redis.pcall('DEL', KEYS[channel.key + 1])
 end
 
-local channels, outcomes, at, last = {}, '', 4, #ARGV
-while at <= last do
-  local topic, payload, size, outcome = ARGV[at], ARGV[at + 2], ARGV[at + 3], nil
-  local is_late = now > ARGV[at + 1] + 0
-  if size == '' then
+local channels, outcomes = {}, ''
+for at = 2, #ARGV, 3 do
+  local topic, run, payload, outcome = ARGV[at], ARGV[at + 1], ARGV[at + 2], nil
+  local deadline, form, size, places, first = unpack(RUN, run)
+  local is_late = now > deadline
+  if form == ONLY_PUBLISHED then
     outcome = is_late and '-' or failed(call('PUBLISH', topic, payload)) and '!' or '.'
-    at = at + 4
   else
-    local first, after, key, alias = at + 4, at + 7, nil, nil
-    if size == 'several' or size == 'keyed' then
-      first, after = at + 6, at + 6 + 3 * ARGV[at + 5]
-      if size == 'keyed' then
-        key, alias = KEYS[ARGV[after] + 0], KEYS[ARGV[after + 1] + 0]
-      end
-      size = ARGV[at + 4]
+    local after, key, alias = first + places * CHANNEL_BYTES, nil, nil
+    if form == HAS_KEYS then
+      key, alias = unpack(KEYED, run, after)
+      key, alias = KEYS[key], KEYS[alias]
     end
-    at = key and after + 2 or after
     if is_late then
       outcome = '-'
-    elseif first < after and not reserved then
+    elseif places > 0 and not reserved then
       outcome = '!'
     end
     if key and not outcome then
@@ -124,31 +119,32 @@ while at <= last do
       outcome = failed(earlier) and '!' or earlier and '=' .. earlier
     end
     if not outcome then
-      local text, position
-      for place = first, after - 1, 3 do
-        local name = ARGV[place]
-        local channel = channels[name]
+      local text, position, offset
+      for place = first, after - 1, CHANNEL_BYTES do
+        local i, index = unpack(CHANNEL, run, place)
+        local channel = channels[i]
         if not channel then
-          local i = name + 0
           local head = call('GET', KEYS[i])
           if type(head) == 'string' and #head >= MARK_AT - 1 then
-            channel = {unpack(HEAD, head)}
+            local of, epoch, before, last, bytes, due_at, due_bytes = unpack(HEAD, head)
+            channel = {of = of, epoch = epoch, offset = before, last = last, bytes = bytes, due_at = due_at,
+              due_bytes = due_bytes, head = head, key = i}
           else
-            channel = {0, 0, 0, 0, 0, 0, 0, 0}
+            channel = {key = i}
           end
-          channel[TEXT], channel[KEY] = head, i
-          if channel[OF] ~= store then
+          if channel.of ~= store then
             -- Messages without a head have lost it: the last of them may have been the previous one.
-            local is_lost = channel[OF] == 0 and not failed(head)
-            channel[LAST] = reset(channel) == 1 and is_lost and number or 0
+            local is_lost = not channel.of and not failed(head)
+            channel.last = reset(channel) == 1 and is_lost and number or 0
           end
-          channels[name] = channel
+          channels[i] = channel
         end
-        local here = format('%s-%d', channel[EPOCH], channel[OFFSET] + 1)
+        offset = format('%d', channel.offset + 1)
+        local here = channel.epoch .. '-' .. offset
         if position then
-          text = format('%s %s:%s:%d', text, ARGV[place + 1], here, channel[LAST])
+          text = format('%s %d:%s:%d', text, index, here, channel.last)
         else
-          position, text = here, format('%s:%s:%d', ARGV[place + 1], here, channel[LAST])
+          position, text = here, format('%d:%s:%d', index, here, channel.last)
         end
       end
       if position then
@@ -162,19 +158,20 @@ while at <= last do
           and not (alias and failed(call('SET', alias, position or '', 'EX', KEY_TTL)))
       end
       while is_ok and place < after do
-        local channel, added = channels[ARGV[place]], nil
-        local i, before = channel[KEY], channel[OFFSET]
-        local offset, is_due = before + size, ms >= channel[DUE_AT] or channel[BYTES] >= channel[DUE_BYTES]
-        local id = format('%d', offset)
+        local channel, added = channels[(unpack(CHANNEL, run, place))], nil
+        local before, bytes = channel.offset, channel.bytes
+        local is_due = ms >= channel.due_at or bytes >= channel.due_bytes
+        local id = size == 1 and places == 1 and offset or format('%d', before + size)
+        local messages = KEYS[channel.key + 1]
         if is_due or before % TRIM_EVERY + size >= TRIM_EVERY then
           -- Redis removes whole nodes of a stream, so that it need not look each time.
-          local max_messages, max_bytes, age = string.match(ARGV[place + 2], '^(%d+) (%d+) (%d+)$')
-          local head = channel[TEXT]
+          local max_messages, max_bytes, age = unpack(LIMITS, run, place + LIMITS_AT)
+          local head = channel.head
           local floor, renew_at = unpack(TAIL, head, TAIL_AT)
           if is_due then
             -- Sets a mark before the next message, and forgets the marks before which everything is too old or too much.
-            local marks, from = string.sub(head, MARK_AT) .. pack(MARK, before, ms, channel[BYTES]), 1
-            local least = channel[BYTES] + #payload - max_bytes * (MARKS - 1) / MARKS
+            local marks, from = string.sub(head, MARK_AT) .. pack(MARK, before, ms, channel.bytes), 1
+            local least = channel.bytes + #payload - max_bytes * (MARKS - 1) / MARKS
             local of, _, bytes = unpack(MARK, marks)
             while #marks > from + MARK_BYTES do
               local next_of, next_at, next_bytes = unpack(MARK, marks, from + MARK_BYTES)
@@ -185,32 +182,32 @@ while at <= last do
             end
             floor = of
             if ms >= renew_at then
-              renew_at, channel[OF] = ms + DAY, 'reset'
-            elseif channel[OF] == store then
-              channel[OF] = 'due'
+              renew_at, channel.of = ms + DAY, 'reset'
+            elseif channel.of == store then
+              channel.of = 'due'
             end
-            channel[DUE_AT] = ms + math.ceil(age / MARKS)
-            channel[DUE_BYTES] = channel[BYTES] + math.ceil(max_bytes / MARKS)
-            channel[TEXT] = EMPTY .. pack(TAIL, floor, renew_at) .. string.sub(marks, from)
+            channel.due_at = ms + math.ceil(age / MARKS)
+            channel.due_bytes = channel.bytes + math.ceil(max_bytes / MARKS)
+            channel.head = string.rep(' ', 71) .. pack(TAIL, floor, renew_at) .. string.sub(marks, from)
           end
-          local from = math.max(floor, offset - max_messages + 1)
-          added = call('XADD', KEYS[i + 1], 'MINID', '~', format('%d', from), id, 'payload', payload)
+          local from = math.max(floor, before + size - max_messages + 1)
+          added = call('XADD', messages, 'MINID', '~', format('%d', from), id, 'payload', payload)
           if is_due and not failed(added) then
-            call('PEXPIRE', KEYS[i + 1], format('%d', math.ceil(age * (MARKS + 1) / MARKS) + 1000))
+            call('PEXPIRE', messages, format('%d', math.ceil(age * (MARKS + 1) / MARKS) + 1000))
           end
         else
-          added = call('XADD', KEYS[i + 1], id, 'payload', payload)
+          added = call('XADD', messages, id, 'payload', payload)
         end
         is_ok = not failed(added)
-        channel[OFFSET], channel[BYTES] = offset, channel[BYTES] + #payload
-        place = place + 3
+        channel.offset, channel.bytes = before + size, bytes + #payload
+        place = place + CHANNEL_BYTES
       end
       if is_ok and not failed(call('PUBLISH', topic, payload)) then
         outcome = position or '.'
         if position then
           number = number + size
-          for place = first, after - 1, 3 do
-            channels[ARGV[place]][LAST] = number
+          for place = first, after - 1, CHANNEL_BYTES do
+            channels[(unpack(CHANNEL, run, place))].last = number
           end
         end
       else
@@ -222,12 +219,12 @@ while at <= last do
         if alias then
           call('DEL', alias)
         end
-        for place = first, place - 1, 3 do
-          reset(channels[ARGV[place]])
+        for place = first, place - 1, CHANNEL_BYTES do
+          reset(channels[(unpack(CHANNEL, run, place))])
         end
       end
     end
-    if size ~= '1' then
+    if size ~= 1 then
       outcome = outcome .. '*' .. size
     end
   end
@@ -235,29 +232,29 @@ while at <= last do
 end
 
 for _, channel in pairs(channels) do
-  local i, written = channel[KEY], nil
-  if channel[OF] == store then
-    written = call('SETRANGE', KEYS[i], '31', pack('>ddd', channel[OFFSET], channel[LAST], channel[BYTES]))
+  local key, written = KEYS[channel.key], nil
+  if channel.of == store then
+    written = call('SETRANGE', key, '31', pack('>ddd', channel.offset, channel.last, channel.bytes))
   else
-    local head = pack(HEAD, store, channel[EPOCH], channel[OFFSET], channel[LAST], channel[BYTES], channel[DUE_AT],
-      channel[DUE_BYTES]) .. string.sub(channel[TEXT], TAIL_AT)
-    if channel[OF] == 'due' then
-      written = call('SET', KEYS[i], head, 'KEEPTTL')
+    local head = pack(HEAD, store, channel.epoch, channel.offset, channel.last, channel.bytes, channel.due_at,
+      channel.due_bytes) .. string.sub(channel.head, TAIL_AT)
+    if channel.of == 'due' then
+      written = call('SET', key, head, 'KEEPTTL')
     else
-      written = call('SET', KEYS[i], head, 'EX', HEAD_TTL)
+      written = call('SET', key, head, 'EX', HEAD_TTL)
       -- The store outlives every head.
       call('EXPIRE', KEYS[1], STORE_TTL)
     end
   end
   if failed(written) then
-    call('DEL', KEYS[i + 1])
+    call('DEL', KEYS[channel.key + 1])
   end
 end
 if reserved and number < reserved then
   failed(call('HINCRBY', KEYS[1], store, format('%d', number - reserved)))
 end
-if batch ~= '' then
-  local record = batch .. ' ' .. outcomes
+if sending ~= FORGOTTEN then
+  local record = batch .. outcomes
   -- This costs half of setting the key to expire. What expires too early makes an outcome unknown, not wrong.
   local written = call('SET', KEYS[2], record, 'XX', 'KEEPTTL')
   failed(written or call('SET', KEYS[2], record, 'EX', BATCH_TTL))

@@ -9,12 +9,12 @@ use super::connection::RedisConnection;
 use super::connection_error::{ConnectionError, error_code};
 use super::publish_queue::QueuedMessage;
 use super::publish_script::load;
+use super::store_arguments::{RunArgument, StoreSending, batch_argument};
 use super::store_keys::StoreKeys;
 use super::store_run::{is_keyed, runs};
-use super::store_state::identity;
 use crate::broker::StoreState;
 use crate::broker::envelope::{NodeId, begin_run};
-use crate::message::{ChannelName, Position, Retention};
+use crate::message::{ChannelName, Position};
 
 /// Its first lines explain what it is given and what it answers.
 pub(super) const SCRIPT: &str = include_str!("store_script.lua");
@@ -30,17 +30,6 @@ return failed('SET', KEYS[1], '') or failed('EXPIRE', KEYS[1], 60) or failed('GE
   or failed('PEXPIRE', KEYS[2], 60000) or failed('XRANGE', KEYS[2], '-', '+') or failed('DEL', KEYS[1], KEYS[2])
   or failed('HINCRBY', KEYS[1], 'a', 1) or failed('EXPIRE', KEYS[1], 60) or failed('HSET', KEYS[1], 'a', 1)
   or failed('HGET', KEYS[1], 'a') or failed('HKEYS', KEYS[1]) or failed('HDEL', KEYS[1], 'a')";
-
-/// How a batch is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StoreSending {
-    /// It is never sent again.
-    Unrepeatable,
-    /// It is sent again if its reply is lost.
-    First,
-    /// It may have been executed already.
-    Repeated,
-}
 
 /// The script that stores messages, as loaded into Redis.
 pub(super) struct StoreScript {
@@ -145,40 +134,27 @@ impl StoreScript {
         command.arg(idempotency).arg(&self.more_keys);
 
         let stored = storages().filter(|storage| !storage.retained.is_empty()).count();
-        match sending {
-            StoreSending::Unrepeatable => command.arg(""),
-            StoreSending::First => command.arg(first_seq(batch)),
-            StoreSending::Repeated => command.arg(format!("!{}", first_seq(batch))),
-        };
-        command.arg(stored).arg(identity(seen.map_or(0, |seen| seen.store)));
+        let store = seen.map_or(0, |seen| seen.store);
+        command.arg(batch_argument(first_seq(batch), sending, store, stored));
         for run in runs(batch, &deadline) {
             let Some(first) = run.first() else { continue };
-            command.arg(&first.topic[..]).arg(deadline(first));
-            let Some(storage) = &first.storage else {
-                command.arg(&first.payload[..]).arg("");
-                continue;
-            };
+            let storage = first.storage.as_deref();
+            let mut argument = RunArgument::new(deadline(first), run.len(), storage);
+            for retained in storage.iter().flat_map(|storage| &storage.retained) {
+                let place = 1 + 2 * channels.place(&retained.channel);
+                argument.add_channel(place, retained, self.channel_bytes);
+            }
+            if let Some(storage) = storage.filter(|storage| is_keyed(storage)) {
+                for key in [&storage.idempotency_key, &storage.second_key] {
+                    argument.add_key(key.is_some().then_some(next_key));
+                    next_key += usize::from(key.is_some());
+                }
+            }
+            command.arg(&first.topic[..]).arg(argument.as_bytes());
             if run.len() > 1 {
                 command.arg(begin_run(run.iter().map(|message| &message.payload[..])));
             } else {
                 command.arg(&first.payload[..]);
-            }
-            let is_keyed = is_keyed(storage);
-            let form =
-                if is_keyed { Some("keyed") } else { (storage.retained.len() != 1).then_some("several") };
-            command.arg(form).arg(run.len());
-            if form.is_some() {
-                command.arg(storage.retained.len());
-            }
-            for retained in &storage.retained {
-                let Retention { messages, age } = retained.retention;
-                let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX).clamp(1, MAX_AGE);
-                let limits = format!("{} {} {age}", messages.max(1), self.channel_bytes.max(1));
-                command.arg(1 + 2 * channels.place(&retained.channel)).arg(retained.index).arg(limits);
-            }
-            for key in [&storage.idempotency_key, &storage.second_key].into_iter().filter(|_| is_keyed) {
-                command.arg(if key.is_some() { next_key } else { 0 });
-                next_key += usize::from(key.is_some());
             }
         }
         command
@@ -188,9 +164,6 @@ impl StoreScript {
 fn first_seq(batch: &[QueuedMessage]) -> u64 {
     batch.first().map_or(0, |message| message.seq)
 }
-
-/// An age that Redis's clock can be compared with: some thousand years in milliseconds.
-const MAX_AGE: u64 = 1 << 46;
 
 /// The channels of a batch, each once.
 #[derive(Default)]

@@ -93,12 +93,25 @@ fn a_webhook_is_retried_until_it_succeeds_and_sent_once() {
     page.enter("presence-a", 7);
     let (status, first) = received.recv_timeout(PATIENCE).unwrap();
     assert_eq!(status, 500);
-    let events = json!([
+    let again = received.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(again, (200, first));
+    // How many requests the events come in depends on time.
+    let mut accepted = 1;
+    let mut events = again.1["events"].as_array().unwrap().clone();
+    let mut told = |count: usize| -> Value {
+        while events.len() < count {
+            let (status, body) = received.recv_timeout(PATIENCE).unwrap();
+            assert_eq!(status, 200);
+            accepted += 1;
+            events.extend(body["events"].as_array().unwrap().clone());
+        }
+        std::mem::take(&mut events).into()
+    };
+    let joined = json!([
         { "name": "channel_occupied", "channel": "presence-a" },
         { "name": "member_added", "channel": "presence-a", "user_id": "7" },
     ]);
-    assert_eq!(first["events"], events);
-    assert_eq!(received.recv_timeout(PATIENCE).unwrap(), (200, first));
+    assert_eq!(told(2), joined);
     let failed = server.expect_log(|line| line["message"] == "webhook failed, retrying");
     let named = ["app", "host", "failure"].map(|name| failed[name].as_str().unwrap_or_default());
     assert_eq!(named, ["1", "127.0.0.1", "the response is 500 Internal Server Error"]);
@@ -111,20 +124,18 @@ fn a_webhook_is_retried_until_it_succeeds_and_sent_once() {
         "name": "client_event", "channel": "presence-a", "event": "client-x", "data": "d",
         "socket_id": page.socket_id, "user_id": "7",
     });
-    assert_eq!(received.recv_timeout(PATIENCE).unwrap().1["events"], json!([event]));
+    assert_eq!(told(1), json!([event]));
     drop(page);
-    let (_, last) = received.recv_timeout(PATIENCE).unwrap();
-    let events = json!([
+    let left = json!([
         { "name": "member_removed", "channel": "presence-a", "user_id": "7" },
         { "name": "channel_vacated", "channel": "presence-a" },
     ]);
-    assert_eq!(last["events"], events);
-    eventually("it is counted", || server.metric("yamabiko_webhooks_sent_total") == 3);
-    server.expect_metric("yamabiko_webhooks_failed_total", 1);
+    assert_eq!(told(2), left);
     // No other event was pending.
     Page::open(&server).subscribe("last");
-    let (_, last) = received.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(last["events"], json!([{ "name": "channel_occupied", "channel": "last" }]));
+    assert_eq!(told(1), json!([{ "name": "channel_occupied", "channel": "last" }]));
+    eventually("it is counted", || server.metric("yamabiko_webhooks_sent_total") == accepted);
+    server.expect_metric("yamabiko_webhooks_failed_total", 1);
 }
 
 #[test]
