@@ -69,7 +69,7 @@ impl RedisConnection {
         if url.database != 0 {
             match connection.call("SELECT", cmd("SELECT").arg(url.database)).await {
                 Ok(_) => {}
-                Err(ConnectionError::Refused(_, code)) if code == "NOPERM" => tracing::warn!(
+                Err(error) if error.is_denied() => tracing::warn!(
                     database = url.database,
                     hint = "grant +select, or leave the number out of redis.url",
                     "SELECT denied by the Redis ACL: histories are in database 0"
@@ -146,7 +146,7 @@ impl RedisConnection {
         // Reveals at once whether Redis requires a password that is not configured.
         match self.call("PING", &cmd("PING")).await {
             // The ACL may deny PING. The commands that are needed report their own denials.
-            Err(ConnectionError::Refused(_, code)) if code == "NOPERM" => Ok(()),
+            Err(error) if error.is_denied() => Ok(()),
             answer => answer.map(drop),
         }
     }

@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::connection_error::ConnectionError;
-use super::script_connection::{ScriptConnection, is_denied};
+use super::script_connection::ScriptConnection;
 use super::url::RedisUrl;
 use crate::broker::StoreError;
 use crate::message::Revocation;
@@ -127,7 +127,7 @@ impl Store {
             called.await.and_then(|reply| parse(reply).ok_or(ConnectionError::Unexpected("EVALSHA")));
         changed.map_err(|error| {
             tracing::debug!(%error, "cannot keep revocations in Redis");
-            if is_denied(&error) { StoreError::Denied } else { StoreError::Unreachable }
+            if error.is_denied() { StoreError::Denied } else { StoreError::Unreachable }
         })
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use redis::{Cmd, Value, cmd};
 
 use super::connection::RedisConnection;
-use super::connection_error::{ConnectionError, error_code};
+use super::connection_error::ConnectionError;
 use super::publish_script::load;
 use super::timeouts::within;
 use super::url::RedisUrl;
@@ -33,7 +33,7 @@ impl ScriptConnection {
     pub(super) async fn call(&mut self, complete: impl Fn(&mut Cmd)) -> Result<Value, ConnectionError> {
         let was_open = self.open.is_some();
         match self.try_call(&complete).await {
-            Err(error) if was_open && !is_denied(&error) => self.try_call(&complete).await,
+            Err(error) if was_open && !error.is_denied() => self.try_call(&complete).await,
             called => called,
         }
     }
@@ -58,21 +58,11 @@ impl ScriptConnection {
         };
         let reply = within(self.limit, called).await.unwrap_or(Err(ConnectionError::TimedOut("EVALSHA")))?;
         if let Value::ServerError(error) = &reply {
-            // Inside a script, a denial has another code.
-            let denied = error
-                .details()
-                .is_some_and(|details| details.contains("NOPERM") || details.contains("can't run"));
-            let code = if denied { "NOPERM".to_owned() } else { error_code(error.code()) };
-            return Err(ConnectionError::Refused("EVALSHA", code));
+            return Err(ConnectionError::refused("EVALSHA", error));
         }
         self.open = Some(open);
         Ok(reply)
     }
-}
-
-/// Whether the ACL of Redis does not permit a command or a key.
-pub(super) fn is_denied(error: &ConnectionError) -> bool {
-    matches!(error, ConnectionError::Refused(_, code) if code == "NOPERM")
 }
 
 impl Open {

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::connection::RedisConnection;
-use super::connection_error::ConnectionError;
+use super::connection_error::{ConnectionError, is_acl_denial};
 use super::publish_script::load;
 use super::timeouts::within;
 use super::url::RedisUrl;
@@ -183,12 +183,12 @@ impl SessionWriter {
                 SessionCommand::Change(..) | SessionCommand::WriteSign(..) => {}
                 SessionCommand::Find(_, found) => match reply {
                     // It is unknown whether there is one.
-                    Value::ServerError(error) if !is_denial(&error) => drop(found),
+                    Value::ServerError(error) if !is_acl_denial(&error) => drop(found),
                     reply => drop(found.send(fields(reply).unwrap_or_default())),
                 },
                 SessionCommand::Claim(_, claimed) => match reply {
                     // It is unknown whether the node has it.
-                    Value::ServerError(error) if !is_denial(&error) => drop(claimed),
+                    Value::ServerError(error) if !is_acl_denial(&error) => drop(claimed),
                     reply => drop(claimed.send(reply != Value::Int(0))),
                 },
                 SessionCommand::ReadSign(_, _, read) => {
@@ -240,8 +240,8 @@ impl SessionWriter {
         if let Some(error) = errors().find(is_temporary) {
             return Err(ConnectionError::refused("a session", error));
         }
-        if let Some(error) = errors().find(|error| is_denial(error)) {
-            self.log_denial(error.code());
+        if errors().any(is_acl_denial) {
+            self.log_denial();
         }
         *connection = Some(open);
         Ok(replies)
@@ -251,8 +251,8 @@ impl SessionWriter {
         let mut connection = RedisConnection::open_database(&self.url).await?;
         let sha = match load(&mut connection, SCRIPT).await {
             Ok(sha) => Some(sha),
-            Err(ConnectionError::Refused(_, code)) if code == "NOPERM" => {
-                self.log_denial(&code);
+            Err(error) if error.is_denied() => {
+                self.log_denial();
                 None
             }
             Err(error) => return Err(error),
@@ -260,10 +260,9 @@ impl SessionWriter {
         Ok(OpenSessions { connection, sha })
     }
 
-    fn log_denial(&mut self, code: &str) {
+    fn log_denial(&mut self) {
         if !std::mem::replace(&mut self.is_denied, true) {
             tracing::warn!(
-                code,
                 hint = "grant ~<redis.prefix>yamabiko:* and +hset +hdel +hget +hgetall +hmget +del +pexpire \
                         +pttl +script|load +evalsha",
                 "sessions denied by the Redis ACL: a page can resume its session only on the node that kept it"
@@ -336,14 +335,6 @@ fn writes(commands: Vec<SessionCommand>) -> Vec<SessionCommand> {
 
 fn milliseconds(duration: Duration) -> String {
     duration.as_millis().to_string()
-}
-
-fn is_denial(error: &ServerError) -> bool {
-    // Within a script, the code may follow other words.
-    error.kind() == Some(ServerErrorKind::NoPerm)
-        || error
-            .details()
-            .is_some_and(|details| details.contains("NOPERM") || details.contains("No permissions"))
 }
 
 /// The fields in the reply to HGETALL.

@@ -110,8 +110,7 @@ impl StoreReader {
         .map_err(|error| {
             *store = None;
             tracing::debug!(%error, "cannot read histories from Redis");
-            let is_denied = matches!(&error, ConnectionError::Refused(_, code) if code == "NOPERM");
-            if is_denied { StoreError::Denied } else { StoreError::Unreachable }
+            if error.is_denied() { StoreError::Denied } else { StoreError::Unreachable }
         })
     }
 

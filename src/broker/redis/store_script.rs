@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::clock::ClockReading;
 use super::connection::RedisConnection;
-use super::connection_error::{ConnectionError, error_code};
+use super::connection_error::{ConnectionError, error_code, reports_acl_denial};
 use super::publish_queue::QueuedMessage;
 use super::publish_script::load;
 use super::store_arguments::{RunArgument, StoreSending, batch_argument};
@@ -88,9 +88,7 @@ impl StoreScript {
         command.arg(probe).arg(2).arg(keys.probe(node, "head")).arg(keys.probe(node, "history"));
         if let Value::BulkString(error) = connection.call("EVALSHA", &command).await? {
             let error = String::from_utf8_lossy(&error);
-            // Before version 7 the message has no code of its own.
-            let is_denied = error.contains("NOPERM") || error.contains("can't");
-            let code = if is_denied { "NOPERM".to_owned() } else { error_code(&error) };
+            let code = if reports_acl_denial(&error) { "NOPERM".to_owned() } else { error_code(&error) };
             return Err(ConnectionError::Refused("EVALSHA", code));
         }
         Ok(Self { sha: load(connection, &text).await?, text, more_keys, channel_bytes })

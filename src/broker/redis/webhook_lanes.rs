@@ -13,7 +13,7 @@ use redis::Value;
 use thiserror::Error;
 
 use super::connection_error::ConnectionError;
-use super::script_connection::{ScriptConnection, is_denied};
+use super::script_connection::ScriptConnection;
 use super::store_keys::StoreKeys;
 use super::url::RedisUrl;
 
@@ -252,7 +252,7 @@ impl FromStr for LaneEntryId {
 
 impl From<ConnectionError> for LaneError {
     fn from(error: ConnectionError) -> Self {
-        if is_denied(&error) { Self::Denied } else { Self::Failed(error.to_string()) }
+        if error.is_denied() { Self::Denied } else { Self::Failed(error.to_string()) }
     }
 }
 

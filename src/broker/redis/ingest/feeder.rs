@@ -75,8 +75,8 @@ impl Feeder {
         loop {
             let started = Instant::now();
             let Err(error) = self.feed_until_error().await;
-            if let ConnectionError::Refused(command, code) = &error
-                && code == "NOPERM"
+            if let ConnectionError::Refused(command, _) = &error
+                && error.is_denied()
                 && !std::mem::replace(&mut has_logged, true)
             {
                 tracing::warn!(
