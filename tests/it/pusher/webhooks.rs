@@ -132,7 +132,8 @@ fn a_webhook_is_retried_until_it_succeeds_and_sent_once() {
     ]);
     assert_eq!(told(2), left);
     // No other event was pending.
-    Page::open(&server).subscribe("last");
+    let mut page = Page::open(&server);
+    page.subscribe("last");
     assert_eq!(told(1), json!([{ "name": "channel_occupied", "channel": "last" }]));
     eventually("it is counted", || server.metric("yamabiko_webhooks_sent_total") == accepted);
     server.expect_metric("yamabiko_webhooks_failed_total", 1);
@@ -289,7 +290,8 @@ fn one_of_two_nodes_sends_each_webhook() {
     assert_eq!(told, expected);
     // Nodes that start later have nothing to report, even if one of them becomes responsible.
     let late = [(); 3].map(|()| node(&redis, &apps));
-    Page::open(&late[2]).subscribe("last");
+    let mut page = Page::open(&late[2]);
+    page.subscribe("last");
     let (_, last) = received.recv_timeout(PATIENCE).unwrap();
     assert_eq!(last["events"], json!([{ "name": "channel_occupied", "channel": "last" }]));
 }
