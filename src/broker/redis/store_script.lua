@@ -8,7 +8,7 @@
 --
 -- KEYS: the store, the last batch of the node, then the head and the messages of each channel, then idempotency keys.
 -- ARGV: what BATCH describes, and for each run its topic, what RUN describes, and its payload. The payload of what is not only
--- published lacks its final brace. An argument costs Redis more than five fields of a binary one.
+-- published lacks its final brace. Redis takes longer over an argument than over a field of a binary one.
 --   BATCH: its number; whether it was SENT_BEFORE or its outcome can be FORGOTTEN; the identity of the store as the node knows it;
 --     how many messages are stored.
 --   RUN: its deadline; whether it is ONLY_PUBLISHED or HAS_KEYS; how many messages it has; on how many channels they are stored. Then

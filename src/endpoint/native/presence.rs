@@ -66,7 +66,7 @@ impl Presence {
 }
 
 impl Membership {
-    /// Joins. When all nodes know of the connection, the client is told who is on the channel, and then every later change.
+    /// Joins the channel. Once all nodes know of the connection, the client learns who is there, and then of every change.
     pub(super) fn join(&self) {
         self.0.join();
     }
@@ -125,8 +125,8 @@ impl Place {
         })
     }
 
-    /// Tells the client who was there before it, and from then on who comes and goes. It hears of its own user once: among those who
-    /// were there if an older connection of the user is still open, as it may be when a page is reloaded, and otherwise as a newcomer.
+    /// Sends the client the users who were there before it, and then each change. Its own user is among them if an older connection
+    /// of that user is still open, as may happen when a page is reloaded; otherwise it follows as a newcomer.
     /// It has not been subscribed when the others were told of its own arrival.
     fn arrive(&self, Joined { is_first }: Joined) -> Subscription {
         let Presence { channels, app, encoder } = &*self.presence;
