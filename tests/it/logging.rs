@@ -6,10 +6,10 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Client, PATIENCE, Raw, Request, Server, claims, eventually, token};
+use crate::support::{Client, PATIENCE, Raw, Request, Server, claims, eventually, send_signal, token};
 
 #[test]
 fn unauthenticated_requests_cannot_flood_the_log() {
@@ -214,12 +214,12 @@ impl Unread {
     }
 
     fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(Pid::from_child(&self.process), signal).unwrap();
+        send_signal(&self.process, signal);
     }
 
     /// Asks it to end and waits until it has.
     fn end(mut self) -> ExitStatus {
-        let _ = rustix::process::kill_process(Pid::from_child(&self.process), Signal::TERM);
+        self.signal(Signal::TERM);
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {

@@ -7,11 +7,11 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis::PubSubCommands;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{Ran, identity, run, yamabiko};
-use crate::support::{Client, PATIENCE, SECRET, Server, claims, eventually};
+use crate::support::{Client, PATIENCE, SECRET, Server, claims, eventually, send_signal};
 
 #[test]
 fn token_signs_for_a_server_with_the_same_settings() {
@@ -71,14 +71,14 @@ fn dev_runs_without_settings_and_accepts_its_token() {
 
     // There is no terminal that could be closed, and the settings are those of `dev`.
     for (ignored, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
-        signal(&child, ignored);
+        send_signal(&child, ignored);
         while !listening.contains(&format!("signal ignored signal=\"{name}\"")) {
             assert_ne!(err.read_line(&mut listening).unwrap(), 0, "{listening}");
         }
     }
 
     // Tokens are shown to the one at the screen, and not logged.
-    signal(&child, Signal::INT);
+    send_signal(&child, Signal::INT);
     err.read_to_string(&mut listening).unwrap();
     assert!(child.wait().unwrap().success());
     assert!(!listening.contains(&token) && !listening.contains(secret), "{listening}");
@@ -241,8 +241,4 @@ impl Piped {
         self.child.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
         text
     }
-}
-
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
 }

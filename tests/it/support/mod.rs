@@ -21,6 +21,7 @@ pub mod proxy;
 mod raw;
 pub mod redis;
 mod server;
+mod signals;
 pub mod tls_proxy;
 mod token;
 
@@ -29,6 +30,7 @@ pub use event_source::EventSource;
 pub use http::{Lines, Request, Response};
 pub use raw::{Frame, Raw};
 pub use server::{Exit, Options, Server};
+pub use signals::send_signal;
 pub use token::{SECRET, claims, token};
 
 use std::time::{Duration, Instant};

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::PATIENCE;
 use super::ports::own_port;
+use super::signals::send_signal;
 
 /// One `redis-server` on a port of its own, without persistence.
 pub struct RedisServer {
@@ -101,12 +103,16 @@ impl RedisServer {
 
     /// Stops it in its tracks (SIGSTOP): connections stay open, nothing answers.
     pub fn pause(&self) {
-        self.signal("STOP");
+        send_signal(self.running(), Signal::STOP);
     }
 
     /// Resumes it (SIGCONT): it then executes everything that was sent meanwhile.
     pub fn resume(&self) {
-        self.signal("CONT");
+        send_signal(self.running(), Signal::CONT);
+    }
+
+    fn running(&self) -> &Child {
+        self.child.as_ref().expect("it is running")
     }
 
     /// How many bytes it has not read yet from all its connections, as the kernel counts them.
@@ -157,13 +163,6 @@ impl RedisServer {
         stream.write_all(b"PING\r\n").is_ok()
             && stream.read_exact(&mut answer).is_ok()
             && (answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH"))
-    }
-
-    fn signal(&self, signal: &str) {
-        let child = self.child.as_ref().expect("it is running");
-        let kill = format!("kill -{signal} {}", child.id());
-        let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
-        assert!(status.success(), "{kill}");
     }
 
     /// Where it writes its log.

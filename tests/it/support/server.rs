@@ -6,10 +6,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::signals::send_signal;
 use super::{PATIENCE, Request, Response, SECRET, eventually};
 
 /// The real binary, serving on free ports of its own. Dropping it ends the process, and fails the test if a line
@@ -196,9 +197,9 @@ impl Server {
         self.log.wait_for(wanted, PATIENCE).unwrap_or_else(|| panic!("a log line was due"))
     }
 
-    /// Sends a signal.
+    /// Sends a signal, as [`send_signal`] does.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process), signal).unwrap();
+        send_signal(&self.process, signal);
     }
 
     /// Waits until the process has exited without a signal.
