@@ -5,6 +5,7 @@ return [
     /*
      * How the application publishes: "redis" (PUBLISH), "stream" (durable: an entry of the stream that the server
      * reads, delivered even if it is added while no node is running), or "http" (the server's HTTP API, without Redis).
+     * The server reads the stream only if some channel has a history: without one, "stream" delivers nothing.
      */
     'via' => env('YAMABIKO_VIA', 'redis'),
 

@@ -60,7 +60,10 @@ final class PendingMessage
         return $this;
     }
 
-    /** Adds the message to the ingest stream: nodes that start later deliver it, too. */
+    /**
+     * Adds the message to the ingest stream: nodes that start later deliver it, too. The server reads the stream only
+     * if some channel has a history.
+     */
     public function durably(): self
     {
         return $this->via('stream');

@@ -57,11 +57,13 @@ final class StartTest extends TestCase
         [$port, $admin] = $process->until(Server::ports(...));
         $page = new WebSocket($port, '/ws?token='.Yamabiko::token(self::user(), 'chat:default'));
         $new = 'another secret of 32 bytes for the tests';
-        file_put_contents("{$this->folder}/.env", str_replace(Server::SECRET, $new, (string) file_get_contents("{$this->folder}/.env")));
+        $env = str_replace(Server::SECRET, $new, (string) file_get_contents("{$this->folder}/.env"))."YAMABIKO__LIMITS__OUTBOX_BYTES=2000000\n";
+        file_put_contents("{$this->folder}/.env", $env);
         $reload = fn () => Artisan::run($this->folder, ['YAMABIKO_API_URL' => "http://127.0.0.1:{$admin}"], 'yamabiko:reload');
         [$code, $output] = $reload();
         $this->assertSame(0, $code, $output);
         $this->assertStringContainsString('auth.secret: in force', $output);
+        $this->assertStringContainsString('limits.outbox_bytes: needs a restart, because the queues are bounded at the start', $output);
         $this->application(['yamabiko.tokens.secret' => $new]);
         new WebSocket($port, '/ws?token='.Yamabiko::token(self::user(), 'chat:default'));
         $page->send(['data' => ['message' => 'still here']]);

@@ -234,6 +234,9 @@ mod tests {
         );
         assert!(row.starts_with("web-1 0123456789abcd ready      5   0%     0 "), "{row}");
         assert!(super::tests::lines(&mut screen, 92, 24)[3].ends_with("SLOW/s  CPU   MEM   UP"));
+        let narrow = super::tests::lines(&mut screen, 50, 24);
+        assert_eq!(narrow[3], "NODE                  STATE  CONN  IN/s OUT/s  CPU");
+        assert!(narrow[4].starts_with("web-1 0123456789abcd "), "{}", narrow[4]);
     }
 
     #[test]

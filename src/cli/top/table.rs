@@ -6,6 +6,9 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::{Row, Table as Widget};
 use ratatui::{Frame, widgets};
 
+/// Columns do not give way to more of a name than this, in characters.
+const LONG_NAME: usize = 20;
+
 /// A field of a table.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Cell {
@@ -20,7 +23,8 @@ pub(super) struct Cell {
 pub(super) struct Table {
     name: &'static str,
     columns: &'static [(&'static str, u16)],
-    /// The titles of columns that are left out while the first column is narrower than its texts, the first one first.
+    /// The titles of columns that are left out while the first column is narrower than its texts or [`LONG_NAME`], the first
+    /// one first.
     optional: &'static [&'static str],
     rows: Vec<Vec<Cell>>,
     sorted_by: usize,
@@ -117,7 +121,7 @@ impl Table {
     /// The columns that are shown in this width, by their places.
     fn shown(&self, width: u16) -> Vec<usize> {
         let names = self.rows.iter().filter_map(|row| row.first());
-        let longest = names.map(|name| name.text.chars().count()).max().unwrap_or_default();
+        let longest = names.map(|name| name.text.chars().count()).max().unwrap_or_default().min(LONG_NAME);
         let mut shown: Vec<usize> = (0..self.columns.len()).collect();
         for optional in self.optional {
             let others =
@@ -205,6 +209,8 @@ mod tests {
         table.set_rows(vec![vec![Cell::text("0123456789")]]);
         let shown = [21, 20, 16, 15, 1].map(|width| table.shown(width).len());
         assert_eq!(shown, [3, 2, 2, 1, 1]);
+        table.set_rows(vec![vec![Cell::text(&"a".repeat(100))]]);
+        assert_eq!([31, 30].map(|width| table.shown(width).len()), [3, 2], "a very long name is cut instead");
     }
 
     #[test]

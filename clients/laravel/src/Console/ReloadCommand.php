@@ -34,11 +34,13 @@ class ReloadCommand extends Command
 
             return self::FAILURE;
         }
-        foreach (['reloaded' => 'in force', 'pending' => 'needs a restart'] as $key => $meaning) {
-            $names = $answer->json($key);
-            foreach (is_array($names) ? $names : [] as $name) {
-                $this->line((is_string($name) ? $name : '').": {$meaning}");
-            }
+        /** @var array{reloaded: list<string>, pending: list<array{setting: string, reason: string}>} $report */
+        $report = $answer->json();
+        foreach ($report['reloaded'] as $setting) {
+            $this->line("{$setting}: in force");
+        }
+        foreach ($report['pending'] as ['setting' => $setting, 'reason' => $reason]) {
+            $this->line("{$setting}: needs a restart, because {$reason}");
         }
         $this->info('The settings are reloaded.');
 
