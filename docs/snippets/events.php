@@ -9,7 +9,7 @@ while (true) {
     $streams = Redis::xreadgroup('app', 'worker', ['yamabiko:events' => $from], 100, 5000) ?: [];
     $entries = reset($streams) ?: [];
     foreach ($entries as $id => $entry) {
-        store(json_decode($entry['payload'])); // An event may come twice: its event_id is the same.
+        store(json_decode($entry['payload'], flags: JSON_THROW_ON_ERROR)); // An event may come twice: its event_id is the same.
         Redis::xack('yamabiko:events', 'app', [$id]);
     }
     if ($entries === []) {

@@ -10,7 +10,7 @@ if (abs(time() - (int) $timestamp) > 300 || ! hash_equals($signature, $_SERVER['
     exit;
 }
 
-$message = json_decode($body);
+$message = json_decode($body, flags: JSON_THROW_ON_ERROR);
 $text = $message->data->message ?? '';
 if (str_contains($text, 'http')) {
     $answer = ['decision' => 'refuse', 'message' => 'Links are not allowed here, '.$message->sender->name.'.'];

@@ -10,7 +10,7 @@ if (abs(time() - (int) $timestamp) > 300 || ! hash_equals($signature, $_SERVER['
     exit;
 }
 
-foreach (json_decode($body)->events as $event) {
+foreach (json_decode($body, flags: JSON_THROW_ON_ERROR)->events as $event) {
     // An event may come twice: its event_id is the same.
     file_put_contents(getenv('EVENTS_FILE'), json_encode($event)."\n", FILE_APPEND | LOCK_EX);
 }

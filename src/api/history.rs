@@ -12,7 +12,7 @@ use super::published_message::User;
 use super::request::{ApiPath, ApiQuery, number};
 use super::{ApiState, Problem};
 use crate::history::{Content, Entry, Since};
-use crate::message::{ChannelName, UserId};
+use crate::message::{ChannelName, UserId, portable_json};
 
 /// The number of messages of a page.
 const MAX_MESSAGES: usize = 1000;
@@ -127,7 +127,7 @@ fn stored(entry: &Entry) -> Option<StoredMessage> {
             time,
             sender: Some(StoredSender { id: event.sender.id.clone(), name: event.sender.name.to_string() }),
             event: None,
-            data: raw(String::from_utf8_lossy(&event.data).into_owned())?,
+            data: raw(String::from_utf8_lossy(&portable_json(&event.data)).into_owned())?,
             user_id: None,
         },
         Content::App(event) => StoredMessage {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::memchr2_iter;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -55,6 +56,32 @@ pub fn write_quoted(text: &str, to: &mut Vec<u8>) {
     let _ = serde_json::to_writer(to, text);
 }
 
+/// Whether arrays and objects are nested in more levels than this. `json` must be valid.
+#[must_use]
+pub fn is_deeper_than(json: &[u8], levels: usize) -> bool {
+    // Almost always there are not so many, however they are nested.
+    memchr2_iter(b'[', b'{', json).nth(levels).is_some() && depth(json) > levels
+}
+
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut is_string, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => is_string = !is_string,
+            _ if is_string => {}
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 struct Members<const N: usize>([&'static str; N]);
 
 impl<'de, const N: usize> Visitor<'de> for Members<N> {
@@ -96,5 +123,20 @@ impl Visitor<'_> for Position<'_> {
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
         Ok(self.0.iter().position(|name| *name == key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_arrays_and_objects_outside_of_strings() {
+        for (json, levels) in
+            [("1", 0), ("[]", 1), (r#"{"a":[{}],"b":{}}"#, 3), (r#"["[[\"[[[","\\",[]]"#, 2), ("[],[],[]", 1)]
+        {
+            assert!(!is_deeper_than(json.as_bytes(), levels), "{json}");
+            assert!(levels == 0 || is_deeper_than(json.as_bytes(), levels - 1), "{json}");
+        }
     }
 }

@@ -54,6 +54,20 @@ pub(super) const MESSAGES_REFUSED: &[&str] = &[
     "unavailable",
 ];
 
+pub(super) const SUBSCRIPTIONS_REFUSED: &[&str] = &[
+    "bad_signature",
+    "channel_full",
+    "invalid_channel",
+    "invalid_member",
+    "malformed_signature",
+    "member_too_large",
+    "missing_signature",
+    "not_this_user",
+    "other_app",
+    "too_many_channels",
+    "unavailable",
+];
+
 pub(super) const BROKER_DROPPED: &[&str] = &[
     "empty",
     "invalid_channel",

@@ -83,6 +83,7 @@ pub struct Metrics {
     pub api_requests: Family<ApiRequest, Counter>,
     pub pusher_connections: Gauge,
     pub pusher_subscriptions: Gauge,
+    pub subscriptions_refused: Family<Reason, Counter>,
     /// An event for several channels counts once.
     pub pusher_events: Counter,
     pub pusher_calls: Family<ApiCall, Counter>,
@@ -180,6 +181,10 @@ impl Metrics {
             api_requests: metric!("api_requests", "Requests to the HTTP API, by route, key and outcome"),
             pusher_connections: metric!("pusher_connections", "Open connections of the Pusher protocol"),
             pusher_subscriptions: metric!("pusher_subscriptions", "Subscriptions of Pusher connections"),
+            subscriptions_refused: metric!(
+                "pusher_subscriptions_refused",
+                "Subscriptions of Pusher connections refused, by reason"
+            ),
             pusher_events: metric!("pusher_events", "Pusher events received for delivery"),
             pusher_calls: metric!("pusher_calls", "Calls to the Pusher HTTP API, by endpoint and outcome"),
             pusher_sessions_resumed: metric!(
@@ -216,6 +221,7 @@ impl Metrics {
             (&self.tokens.jwks_failures, known_labels::JWKS_FAILURES),
             (&self.tokens.renewals_refused, known_labels::RENEWALS_REFUSED),
             (&self.messages_refused, known_labels::MESSAGES_REFUSED),
+            (&self.subscriptions_refused, known_labels::SUBSCRIPTIONS_REFUSED),
             (&self.broker_dropped, known_labels::BROKER_DROPPED),
             (&self.ingest_lost, known_labels::INGEST_LOST),
             (&self.ingest_rejected, known_labels::INGEST_REJECTED),

@@ -15,6 +15,19 @@ pub enum AuthRejectReason {
     BadSignature,
 }
 
+impl AuthRejectReason {
+    /// For operators.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Missing => "missing_signature",
+            Self::Malformed => "malformed_signature",
+            Self::OtherApp => "other_app",
+            Self::BadSignature => "bad_signature",
+        }
+    }
+}
+
 impl AppCredentials {
     /// Verifies a client's `auth` for a channel: `key:HMAC(socket_id:channel[:channel_data])`.
     ///

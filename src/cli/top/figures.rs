@@ -23,7 +23,8 @@ pub(super) const NODES: &[(&str, u16)] = &[
     ("UP", 4),
 ];
 /// The columns that give way where the names of nodes would be cut, the first one first.
-pub(super) const NODES_OPTIONAL: &[&str] = &["UP", "SLOW/s", "REF/s", "FULL", "CHAN", "DROP/s", "MEM", "IN/s"];
+pub(super) const NODES_OPTIONAL: &[&str] =
+    &["UP", "SLOW/s", "REF/s", "FULL", "CHAN", "DROP/s", "MEM", "IN/s"];
 pub(super) const CHANNELS: &[(&str, u16)] = &[("CHANNEL", 0), ("MSG/s", 6), ("SUBS", 6)];
 pub(super) const USERS: &[(&str, u16)] = &[("USER", 0), ("MSG/s", 6)];
 

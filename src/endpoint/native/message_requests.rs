@@ -237,7 +237,8 @@ fn status(reason: RejectReason) -> StatusCode {
         RejectReason::InvalidJson
         | RejectReason::InvalidMessage
         | RejectReason::InvalidTarget
-        | RejectReason::InvalidRef => StatusCode::BAD_REQUEST,
+        | RejectReason::InvalidRef
+        | RejectReason::TooDeep => StatusCode::BAD_REQUEST,
         RejectReason::NotAllowed => StatusCode::FORBIDDEN,
         RejectReason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         RejectReason::RateLimited => StatusCode::TOO_MANY_REQUESTS,

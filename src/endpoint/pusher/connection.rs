@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::context::PusherContext;
 use super::recovering::{Recovering, parse_since};
 use super::recovery::Recovery;
-use super::tail::{tell_refused, tell_subscription};
+use super::refusal::record_refusal;
+use super::tail::tell_subscription;
 use crate::channels::{Attachment, Channels, Completion, JoinError, OverQuota};
 use crate::hub::{Connection, ConnectionHandle, ReadProof};
 use crate::message::{Broadcast, ChannelName, Close, Frame, SocketId, UserId};
 use crate::protocol::pusher::{
-    Action, App, Channel, ClientEvent, Fatal, Joined, RejectReason, Session, SessionKey, Subscribe,
-    SubscriptionError, Ticket, close, server_message,
+    Action, App, Channel, ClientEvent, Fatal, Joined, Refusal, RejectReason, Session, SessionKey, Subscribe,
+    SubscriptionError, Ticket, close,
 };
-use crate::telemetry::{Reason, TailKind};
+use crate::telemetry::TailKind;
 use crate::transport::DisconnectReason;
 
 /// A connection's place on its channels. Dropping it leaves all of them, so that every admitted connection leaves.
@@ -179,6 +180,7 @@ impl PusherConnection {
                 Action::Reply(frame) => {
                     self.handle.push(&frame);
                 }
+                Action::Refuse(refusal) => self.tell_refusal(inner, &refusal),
                 Action::Pong(frame) => {
                     if let Some(recovery) = &mut inner.recovery {
                         recovery.on_ping(self.channels().clock());
@@ -324,8 +326,9 @@ impl PusherConnection {
     }
 
     fn publish(&self, inner: &Inner, event: ClientEvent) {
+        let app = inner.app_id().clone();
         let broadcast = Broadcast {
-            app: inner.app_id().clone(),
+            app: app.clone(),
             channels: vec![event.channel.name().clone()],
             event: event.event,
             data: event.data,
@@ -342,9 +345,9 @@ impl PusherConnection {
             if accepted.is_ok() {
                 metrics.messages_accepted.inc();
             } else {
-                metrics.messages_refused.get_or_create(&Reason::new("unavailable")).inc();
-                tell_refused(metrics, handle.id(), "unavailable");
-                handle.push(&server_message::rejection(&RejectReason::Unavailable));
+                let refusal = Refusal::Message(RejectReason::Unavailable);
+                record_refusal(metrics, &app, handle.id(), &refusal);
+                handle.push(&refusal.frame());
             }
         });
     }

@@ -9,6 +9,7 @@ mod kept_session;
 mod leave;
 mod recovering;
 mod recovery;
+mod refusal;
 mod replay;
 mod resume;
 mod session_record;

@@ -21,13 +21,6 @@ pub(super) fn tell_subscription(
     });
 }
 
-/// A message of a client was refused.
-pub(super) fn tell_refused(metrics: &Metrics, connection: ConnectionId, reason: &'static str) {
-    metrics
-        .tail
-        .tell(|| TailEvent { reason: Some(reason.into()), ..tail_event(TailKind::Refused, connection) });
-}
-
 /// An event of a connection.
 pub(super) fn tail_event(kind: TailKind, connection: ConnectionId) -> TailEvent {
     TailEvent { kind, protocol: "pusher", connection: Some(connection), ..TailEvent::default() }

@@ -25,6 +25,9 @@ pub enum RejectReason {
     /// `ref` is not a text, or it is empty or too long.
     #[error("ref must be a text of 1 to 64 bytes")]
     InvalidRef,
+    /// `data` is nested more deeply than the application can read.
+    #[error("data must not be nested more than 500 levels deep")]
+    TooDeep,
     /// Clients may not send on this kind of channel.
     #[error("this channel takes no messages from clients")]
     NotAllowed,
@@ -42,11 +45,12 @@ pub enum RejectReason {
     Internal,
 }
 
-const ALL: [RejectReason; 9] = [
+const ALL: [RejectReason; 10] = [
     RejectReason::InvalidJson,
     RejectReason::InvalidMessage,
     RejectReason::InvalidTarget,
     RejectReason::InvalidRef,
+    RejectReason::TooDeep,
     RejectReason::NotAllowed,
     RejectReason::RateLimited,
     RejectReason::TooLarge,
@@ -60,7 +64,9 @@ impl RejectReason {
     pub const fn code(self) -> &'static str {
         match self {
             Self::InvalidJson => "invalid_json",
-            Self::InvalidMessage | Self::InvalidTarget | Self::InvalidRef => "invalid_message",
+            Self::InvalidMessage | Self::InvalidTarget | Self::InvalidRef | Self::TooDeep => {
+                "invalid_message"
+            }
             Self::NotAllowed => "not_allowed",
             Self::RateLimited => "rate_limited",
             Self::TooLarge => "message_too_large",

@@ -5,8 +5,11 @@ use bytes::Bytes;
 
 use super::encodings::frame_with;
 use super::{MessageRef, RejectReason};
-use crate::message::json::{members, write_quoted};
+use crate::message::json::{is_deeper_than, members, write_quoted};
 use crate::message::{Encoding, Frame, Position, Sender};
+
+/// PHP reads 512 levels, and what tells the application about a message takes some of them.
+const MAX_DEPTH: usize = 500;
 
 /// Room for the names of the fields and the IDs of a message, in bytes.
 const FIELDS: usize = 112;
@@ -41,6 +44,9 @@ fn read<'a, const N: usize>(
 
 fn object(message: &Bytes, data: Option<&str>) -> Result<Bytes, RejectReason> {
     let data = data.filter(|data| data.starts_with('{')).ok_or(RejectReason::InvalidMessage)?;
+    if is_deeper_than(data.as_bytes(), MAX_DEPTH) {
+        return Err(RejectReason::TooDeep);
+    }
     Ok(message.slice_ref(data.as_bytes()))
 }
 
@@ -130,7 +136,10 @@ mod tests {
     #[test]
     fn deep_nesting_needs_no_stack() {
         let deep = format!(r#"{{"data":{{"a":{}{}}}}}"#, "[".repeat(500_000), "]".repeat(500_000));
-        assert!(decoded(&deep).is_ok());
+        assert_eq!(decoded(&deep), Err(RejectReason::TooDeep));
+        let levels = |count| format!(r#"{{"data":{{"a":{}{}}}}}"#, "[".repeat(count), "]".repeat(count));
+        assert!(decoded(&levels(MAX_DEPTH - 1)).is_ok());
+        assert_eq!(decoded(&levels(MAX_DEPTH)), Err(RejectReason::TooDeep));
         assert_eq!(decoded(&"[".repeat(1_000_000)), Err(RejectReason::InvalidMessage));
         assert_eq!(decoded(&format!(r#"{{"x":{}"#, "[".repeat(1_000_000))), Err(RejectReason::InvalidJson));
     }

@@ -1,4 +1,6 @@
 use super::channel::Channel;
+use super::reject_reason::{RejectReason, SubscriptionError};
+use super::server_message;
 use super::user::User;
 use crate::message::{Close, Frame, Member, UserId};
 
@@ -7,6 +9,8 @@ use crate::message::{Close, Frame, Member, UserId};
 pub enum Action {
     /// Send this to the client.
     Reply(Frame),
+    /// Tell the client that it was refused something; the connection stays open.
+    Refuse(Refusal),
     /// The client asks whether the connection is alive: send it this answer.
     Pong(Frame),
     /// Send a WebSocket ping (RFC 6455), which the client's WebSocket library answers.
@@ -22,6 +26,26 @@ pub enum Action {
     SignIn(User),
     /// Send this close frame after all earlier frames. The session returns no further actions.
     Close(&'static Close),
+}
+
+/// What a client is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// A message, such as a client event.
+    Message(RejectReason),
+    /// A subscription to the channel that the client has named so, and that need not be one.
+    Subscription(Box<str>, SubscriptionError),
+}
+
+impl Refusal {
+    /// The frame that tells the client.
+    #[must_use]
+    pub fn frame(&self) -> Frame {
+        match self {
+            Self::Message(reason) => server_message::rejection(reason),
+            Self::Subscription(channel, error) => server_message::subscription_error(channel, *error),
+        }
+    }
 }
 
 /// A subscription that the session permits. The engine can still reject it, for example because the channel is full.

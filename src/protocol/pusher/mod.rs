@@ -20,7 +20,7 @@ mod stream_entry;
 mod user;
 mod webhook_settings;
 
-pub use action::{Action, ClientEvent, Joined, Subscribe, Ticket, Unsubscribed};
+pub use action::{Action, ClientEvent, Joined, Refusal, Subscribe, Ticket, Unsubscribed};
 pub use apps::{App, Apps};
 pub use channel::{Access, Channel, InvalidChannel};
 pub use client_message::{CLIENT_PREFIX, ClientMessage};

@@ -122,6 +122,25 @@ impl RejectReason {
             _ => None,
         }
     }
+
+    /// The same words as for the native protocol, for operators.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::ClientEventsDisabled | Self::NotSubscribed | Self::ChannelTakesNone => "not_allowed",
+            Self::DataTooLarge(_) => "message_too_large",
+            Self::Unavailable => "unavailable",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Malformed
+            | Self::InvalidData(_)
+            | Self::UnknownEvent
+            | Self::AlreadySubscribed(_)
+            | Self::SignedInAsAnother
+            | Self::WatchlistTooLong
+            | Self::InvalidUser(_)
+            | Self::EventTooLong(_) => "invalid_message",
+        }
+    }
 }
 
 /// Why the server rejected a subscription. The client receives `pusher:subscription_error` on the channel; the connection
@@ -162,6 +181,21 @@ impl SubscriptionError {
             Self::InvalidMember(_) | Self::MemberTooLarge(_) => "InvalidData",
             Self::TooManyChannels(_) | Self::ChannelFull(_) => "LimitReached",
             Self::Unavailable => "Unavailable",
+        }
+    }
+
+    /// For operators.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::InvalidChannel(_) => "invalid_channel",
+            Self::Auth(reason) => reason.label(),
+            Self::InvalidMember(_) => "invalid_member",
+            Self::MemberTooLarge(_) => "member_too_large",
+            Self::NotThisUser => "not_this_user",
+            Self::TooManyChannels(_) => "too_many_channels",
+            Self::ChannelFull(_) => "channel_full",
+            Self::Unavailable => "unavailable",
         }
     }
 

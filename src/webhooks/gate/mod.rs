@@ -19,8 +19,8 @@ use self::circuit_breaker::CircuitBreaker;
 use self::failure::GateFailure;
 use super::request_signer::RequestSigner;
 use crate::http_client::{HttpClient, post, set_trace};
-use crate::message::Event;
 use crate::message::json::quoted;
+use crate::message::{Event, portable_json};
 use crate::protocol::native::{GateSettings, Native, OnFailure};
 use crate::telemetry::{Histogram, KindLabel, Metrics, Reason, Span, SpanKind};
 use crate::trace_context::TraceContext;
@@ -255,7 +255,7 @@ fn encode(event: &Event) -> Bytes {
         .sender
         .id
         .with_json(|id| format!(r#"{{"channel":{channel},"sender":{{"name":{name},"id":{id}}},"data":"#));
-    [start.as_bytes(), &event.data, b"}"].concat().into()
+    [start.as_bytes(), &portable_json(&event.data), b"}"].concat().into()
 }
 
 #[cfg(test)]

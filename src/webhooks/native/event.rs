@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::message::json::{members, quoted, string};
-use crate::message::{ChannelName, Position, Sender, UserId};
+use crate::message::{ChannelName, Position, Sender, UserId, portable_json};
 use crate::trace_context::{TRACEPARENT, TraceContext};
 use crate::unix_time::unix_time;
 
@@ -108,7 +108,7 @@ impl EventEncoder {
         let id = position.map(|position| format!(r#""id":"{position}","#)).unwrap_or_default();
         let trace = trace.map(|trace| format!(r#""{TRACEPARENT}":"{trace}","#)).unwrap_or_default();
         let start = format!(r#"{id}{trace}"sender":{},"data":"#, encode_user(sender));
-        self.encode(NativeEventKind::Message, channel, &[start.as_bytes(), data])
+        self.encode(NativeEventKind::Message, channel, &[start.as_bytes(), &portable_json(data)])
     }
 
     /// An event about a channel, or about a user on it.

@@ -146,6 +146,13 @@ fn messages_and_refusals_are_told_and_their_data_only_to_a_key_for_it() {
         (&json!("subscribed"), &json!("1"), &json!("news")),
         "{subscribed}"
     );
+    page.send("pusher:subscribe", json!({ "channel": "private-a" }));
+    let refused = next(&mut all);
+    assert_eq!(
+        (&refused["type"], &refused["app"], &refused["channel"], &refused["reason"]),
+        (&json!("refused"), &json!("1"), &json!("private-a"), &json!("missing_signature")),
+        "{refused}"
+    );
     let event = json!({ "app": "1", "channel": "news", "event": "Published", "data": { "a": 1 } });
     assert_eq!(post_with(server.admin, "/api/v1/publish", &event, ALL).status, 200);
     let published = next(&mut all);

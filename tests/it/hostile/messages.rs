@@ -57,10 +57,12 @@ fn deeply_nested_json_is_handled() {
             (format!(r#"{{"data":{nested}}}"#), "invalid_message"),
             (format!(r#"{{"data":{{"message":{}"#, "[".repeat(depth)), "invalid_json"),
             (format!(r#"{{"x":{nested}}}"#), "invalid_message"),
+            (format!(r#"{{"data":{{"message":{nested}}}}}"#), "invalid_message"),
         ] {
             aoi.send_text(&text);
             assert_eq!(aoi.expect_json()["error"]["code"], code, "{}…", &text[..30]);
         }
+        let nested = format!("{}{}", "[".repeat(499), "]".repeat(499));
         aoi.send_text(&format!(r#"{{"data":{{"message":{nested}}}}}"#));
         aoi.expect_sent();
         let expected =

@@ -77,6 +77,11 @@ fn php_verifies_the_signature_and_allows_refuses_or_rewrites() {
         let name = format!("yamabiko_gate_decisions_total{{reason=\"{decision}\"}}");
         assert_eq!(server.metric(&name), 1, "{decision}");
     }
+    // What only JavaScript can read does not slip through.
+    for data in [r#"{"message":"http://x \ud800"}"#, r#"{"message":"http://x","\u0000":1}"#] {
+        aoi.send_text(&format!(r#"{{"data":{data}}}"#));
+        assert_eq!(refused(&mut aoi), "Links are not allowed here, Aoi.", "{data}");
+    }
     // Its PHP has another secret, and answers 401.
     let mut aoi = join(&server, 7, "Aoi", "other:1");
     aoi.say(&json!({ "message": "hi" }));

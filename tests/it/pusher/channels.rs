@@ -83,6 +83,14 @@ fn unauthorised_subscriptions_are_refused() {
             "{frame}"
         );
     }
+    for (reason, count) in
+        [("missing_signature", 1), ("bad_signature", 2), ("not_this_user", 1), ("invalid_channel", 2)]
+    {
+        let metric = format!("yamabiko_pusher_subscriptions_refused_total{{reason=\"{reason}\"}}");
+        server.expect_metric(&metric, count);
+    }
+    let refused = server.expect_log(|line| line["message"] == "subscription refused");
+    assert_eq!((&refused["channel"], &refused["app"]), (&json!("private-a"), &json!("1")), "{refused}");
     page.subscribe("a");
     page.ask("a", None);
     assert_eq!(page.next().0, "pusher:error");

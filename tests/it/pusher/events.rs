@@ -58,6 +58,8 @@ fn forbidden_client_events_are_refused() {
     other.subscribe("private-a");
     whisper(&mut other, "private-a", "client-x", &json!(1));
     assert_eq!(other.next().0, "pusher:error");
+    server.expect_metric("yamabiko_messages_refused_total{reason=\"not_allowed\"}", 4);
+    server.expect_metric("yamabiko_messages_refused_total{reason=\"invalid_message\"}", 2);
 }
 
 #[test]
@@ -70,5 +72,6 @@ fn client_events_over_the_rate_are_refused() {
     }
     let (event, _, error) = page.next();
     assert_eq!((event.as_str(), &error["code"]), ("pusher:error", &json!(4301)));
+    server.expect_metric("yamabiko_messages_refused_total{reason=\"rate_limited\"}", 1);
     page.expect_quiet();
 }

@@ -3,7 +3,7 @@ mod subscriptions;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::action::{Action, ClientEvent, Joined, Subscribe, Ticket, Unsubscribed};
+use super::action::{Action, ClientEvent, Joined, Refusal, Subscribe, Ticket, Unsubscribed};
 use super::apps::App;
 use super::channel::{Access, Channel};
 use super::client_message::ClientMessage;
@@ -114,7 +114,7 @@ impl Session {
         }
         self.record_activity(now);
         let actions = ClientMessage::decode(message).and_then(|message| self.handle(message, now));
-        actions.unwrap_or_else(|reason| vec![Action::Reply(server_message::rejection(&reason))])
+        actions.unwrap_or_else(|reason| vec![Action::Refuse(Refusal::Message(reason))])
     }
 
     /// Records that the client is alive. Also called for input that is not a message, such as a WebSocket pong.
@@ -178,7 +178,7 @@ impl Session {
             return Vec::new();
         }
         self.channels.remove(name);
-        vec![Action::Reply(server_message::subscription_error(name.as_str(), error))]
+        vec![Action::Refuse(Refusal::Subscription(name.as_str().into(), error))]
     }
 
     /// Ends the session without frames, because the connection is already gone.
@@ -233,7 +233,7 @@ impl Session {
         channel_data: Option<&str>,
         since: Option<&str>,
     ) -> Result<Vec<Action>, RejectReason> {
-        let reject = |error| Ok(vec![Action::Reply(server_message::subscription_error(name, error))]);
+        let reject = |error| Ok(vec![Action::Refuse(Refusal::Subscription(name.into(), error))]);
         let channel = match Channel::new(name, self.app.rules.channel_name_length) {
             Ok(channel) => channel,
             Err(error) => return reject(error.into()),

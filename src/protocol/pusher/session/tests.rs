@@ -55,12 +55,12 @@ fn reply(actions: &[Action]) -> (String, Value) {
 
 #[track_caller]
 fn assert_rejected(actions: &[Action], reason: &RejectReason) {
-    assert_eq!(actions, [Action::Reply(server_message::rejection(reason))]);
+    assert_eq!(actions, [Action::Refuse(Refusal::Message(reason.clone()))]);
 }
 
 #[track_caller]
 fn assert_not_subscribed(actions: &[Action], channel: &str, error: SubscriptionError) {
-    assert_eq!(actions, [Action::Reply(server_message::subscription_error(channel, error))]);
+    assert_eq!(actions, [Action::Refuse(Refusal::Subscription(channel.into(), error))]);
 }
 
 #[test]

@@ -1,0 +1,40 @@
+//! Tells a client what it is refused, and operators that it was.
+
+use std::sync::Arc;
+
+use super::connection::{Inner, PusherConnection};
+use super::tail::tail_event;
+use crate::hub::ConnectionId;
+use crate::protocol::pusher::Refusal;
+use crate::telemetry::{Metrics, Reason, TailEvent, TailKind};
+
+impl PusherConnection {
+    pub(super) fn tell_refusal(&self, inner: &Inner, refusal: &Refusal) {
+        record_refusal(self.channels().metrics(), inner.app_id(), self.handle.id(), refusal);
+        self.handle.push(&refusal.frame());
+    }
+}
+
+/// Counts it, and tells operators.
+pub(super) fn record_refusal(metrics: &Metrics, app: &Arc<str>, connection: ConnectionId, refusal: &Refusal) {
+    let (refusals, reason, channel) = match refusal {
+        Refusal::Message(reason) => (&metrics.messages_refused, reason.label(), None),
+        Refusal::Subscription(channel, error) => {
+            tracing::info!(
+                app = &**app,
+                connection,
+                channel = &**channel,
+                reason = error.label(),
+                "subscription refused"
+            );
+            (&metrics.subscriptions_refused, error.label(), Some(channel))
+        }
+    };
+    refusals.get_or_create(&Reason::new(reason)).inc();
+    metrics.tail.tell(|| TailEvent {
+        app: Some(app.clone()),
+        channel: channel.cloned(),
+        reason: Some(reason.into()),
+        ..tail_event(TailKind::Refused, connection)
+    });
+}
