@@ -82,13 +82,14 @@ fn every_metric_in_rules_dashboard_and_docs_is_exported_from_the_start() {
                 let labels =
                     text[at + name.len()..].strip_prefix('{').and_then(|rest| rest.split('}').next());
                 for matcher in labels.into_iter().flat_map(|labels| labels.split(',')) {
-                    // What Prometheus adds, and what a document names without a value.
+                    // What Prometheus adds, and what is named without a value.
                     let (label, value) = matcher.split_once('=').unwrap_or((matcher, ""));
                     let label = label.trim_end_matches('!').trim();
                     if ["job", "instance", "le"].contains(&label) {
                         continue;
                     }
-                    let wanted = format!("{label}={}", if value.is_empty() { "\"" } else { value });
+                    let wanted =
+                        format!("{label}={}", if ["", "\"\""].contains(&value) { "\"" } else { value });
                     assert!(
                         series.iter().any(|series| {
                             series.starts_with(&format!("{name}{{")) && series.contains(&wanted)
@@ -121,6 +122,28 @@ fn every_metric_in_rules_dashboard_and_docs_is_exported_from_the_start() {
             }
         }
     }
+}
+
+#[test]
+fn the_reasons_for_refused_subscriptions_are_those_of_the_document() {
+    let server = Server::start(|options| {
+        options.config(EVERYTHING);
+    });
+    let pusher = read("docs/pusher.md");
+    let table =
+        pusher.split_once("A refused subscription has one").unwrap().1.split_once("The log names").unwrap().0;
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    let reasons = rows.flat_map(|row| row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2));
+    let documented: BTreeSet<&str> = reasons.collect();
+    let page = server.get_admin("/metrics");
+    let exported: BTreeSet<&str> = page
+        .text()
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("yamabiko_pusher_subscriptions_refused_total{reason=\"")?.split('"').next()
+        })
+        .collect();
+    assert_eq!(documented, exported);
 }
 
 /// Settings with which every metric has a series.

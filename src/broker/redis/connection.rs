@@ -144,9 +144,13 @@ impl RedisConnection {
             };
         }
         // Reveals at once whether Redis requires a password that is not configured.
+        self.ping().await
+    }
+
+    /// Asks for a sign of life. The ACL may deny PING, and Redis refuses it while it accepts no writes: these are signs of life, too.
+    pub(super) async fn ping(&mut self) -> Result<(), ConnectionError> {
         match self.call("PING", &cmd("PING")).await {
-            // The ACL may deny PING. The commands that are needed report their own denials.
-            Err(error) if error.is_denied() => Ok(()),
+            Err(error) if error.is_denied() || error.is_misconfiguration() => Ok(()),
             answer => answer.map(drop),
         }
     }

@@ -42,6 +42,11 @@ impl ConnectionError {
         matches!(self, Self::Refused(_, code) if code == "NOPERM")
     }
 
+    /// Whether Redis accepts no writes because it could not save its data. It then also refuses PING, but PUBLISH works.
+    pub(super) fn is_misconfiguration(&self) -> bool {
+        matches!(self, Self::Refused(_, code) if code == "MISCONF")
+    }
+
     /// Whether the other side ended the connection.
     pub(super) fn is_disconnect(&self) -> bool {
         use io::ErrorKind::{BrokenPipe, ConnectionReset};

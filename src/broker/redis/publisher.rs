@@ -148,7 +148,7 @@ impl<'a> Publisher<'a> {
             match sending {
                 Sending::Stored { batch, is_repeated } => self.send_stored(batch, is_repeated).await,
                 Sending::Plain(batch) if self.script.is_some() => self.send_with_deadlines(batch).await,
-                Sending::Plain([]) => self.connection.call("PING", &cmd("PING")).await.map(drop),
+                Sending::Plain([]) => self.connection.ping().await,
                 Sending::Plain(batch) => self.send_without_deadlines(batch).await,
             }
         };

@@ -214,7 +214,7 @@ async fn handle_reply(
             }
             Push::Other => {}
         },
-        // The ACL denies a topic of the application, or PING. The other topics work.
+        // The ACL denies a topic of the application, or Redis refuses PING. The other topics work.
         Value::ServerError(error)
             if reconciler.next_is_optional() || error.kind() == Some(ServerErrorKind::NoPerm) =>
         {

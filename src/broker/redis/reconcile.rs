@@ -125,14 +125,17 @@ impl Reconciler {
                 }
                 desired.on_reply(&command, &mut self.topics)
             }
-            // A denied PING is a sign of life like any other reply.
+            // A refused PING is a sign of life like any other reply.
             Some(InFlight::Ping(_)) | None => Vec::new(),
         }
     }
 
-    /// Whether the connection is of use although the next reply is an error.
+    /// Whether the connection is of use although the next reply is an error. Redis refuses PING also while it accepts no writes.
     pub(super) fn next_is_optional(&self) -> bool {
-        matches!(self.in_flight.front(), Some(InFlight::Topic(TopicCommand::SubscribePrefix(_))))
+        matches!(
+            self.in_flight.front(),
+            Some(InFlight::Topic(TopicCommand::SubscribePrefix(_)) | InFlight::Ping(_))
+        )
     }
 
     /// A PING has been sent, for a fence if it has a number.
@@ -147,7 +150,7 @@ impl Reconciler {
         }
     }
 
-    /// The fence whose PING is answered next. Also a denial shows that everything before it has arrived.
+    /// The fence whose PING is answered next. Also an error shows that everything before it has arrived.
     pub(super) fn next_fence(&self) -> Option<u64> {
         if let Some(InFlight::Ping(fence)) = self.in_flight.front() { *fence } else { None }
     }

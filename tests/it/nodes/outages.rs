@@ -67,6 +67,35 @@ fn a_paused_redis_delivers_nothing_late() {
 }
 
 #[test]
+fn a_redis_that_cannot_save_its_data_still_delivers() {
+    let redis = RedisServer::start();
+    let node = ready(&redis);
+    let mut aoi = join(&node, 7, "Aoi", "notes:");
+    let mut operator = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let mut ask = |command: &[&str]| -> redis::RedisResult<redis::Value> {
+        redis::cmd(command[0]).arg(&command[1..]).query(&mut operator)
+    };
+    // A snapshot cannot take the place of a directory. From then on Redis accepts no writes, and refuses PING.
+    std::fs::create_dir_all(redis.log_file().with_file_name("dump.rdb").join("in-the-way")).unwrap();
+    ask(&["CONFIG", "SET", "save", "3600 1"]).unwrap();
+    ask(&["BGSAVE"]).unwrap();
+    eventually("the snapshot has failed", || {
+        ask(&["PING"]).is_err_and(|error| error.code() == Some("MISCONF"))
+    });
+    ask(&["CONFIG", "RESETSTAT"]).unwrap();
+    eventually("the node has been refused", || {
+        let stats: String = redis::from_redis_value(ask(&["INFO", "commandstats"]).unwrap()).unwrap();
+        stats.lines().any(|line| line.starts_with("cmdstat_ping:") && !line.contains("rejected_calls=0"))
+    });
+    for number in 0..3 {
+        aoi.say(&json!({ "n": number }));
+        aoi.expect_sent();
+        assert_eq!(aoi.expect_json(), message(7, "Aoi", &json!({ "n": number })));
+    }
+    node.expect_metric("yamabiko_broker_interruptions_total", 0);
+}
+
+#[test]
 fn a_wrong_password_is_an_outage_until_it_is_corrected() {
     let redis = RedisServer::start_with(&["--requirepass", "the right password"]);
     // The server's log is searched for its password at the end.

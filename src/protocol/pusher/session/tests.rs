@@ -510,7 +510,7 @@ proptest! {
                         let value: Value = serde_json::from_str(&text_of(&frame)).unwrap();
                         prop_assert!(value["data"].is_string());
                     }
-                    Action::Ping => {}
+                    Action::Ping | Action::Refuse(_) => {}
                     Action::SignIn(user) => prop_assert_eq!(&*user.id.to_text(), "7"),
                 }
             }
