@@ -137,6 +137,14 @@ fn histories(server: &Server) {
     let foreign = get(server, "/channels/log:a/history?since=1f-1");
     assert_eq!((numbers(&foreign).len(), &foreign["gap"]), (5, &json!(true)));
 
+    // Half of a surrogate pair, which PHP does not read.
+    let mut aoi = join(server, 7, "Aoi", "log:a");
+    aoi.send_text(r#"{"data":{"n":"\ud83d"}}"#);
+    aoi.expect_sent();
+    eventually("its message is delivered", || {
+        get(server, "/channels/log:a/history?limit=1")["messages"][0]["data"]["n"] == "\u{fffd}"
+    });
+
     let body = json!({ "app": "1", "channel": "news", "event": "E", "data": { "a": 1 } });
     assert_eq!(post(server, "/publish", &body).status, 200);
     eventually("the event is delivered", || {
