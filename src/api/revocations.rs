@@ -10,7 +10,7 @@ use super::problem::Problems;
 use super::published_message::User;
 use super::request::ApiJson;
 use super::{ApiState, Caller, Problem};
-use crate::message::{InvalidRevocation, Revocation, RevokedTokens, UserId};
+use crate::message::{BeforeOutOfRange, InvalidRevocation, Revocation, RevokedTokens, UserId};
 use crate::telemetry::logged;
 use crate::tokens::RevokeError;
 use crate::transport::Accepted;
@@ -24,14 +24,15 @@ pub(super) struct RevocationBody {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "user")]
     #[schema(value_type = Option<User>)]
     user: Option<UserId>,
-    /// The tokens whose `iat` is before this Unix second, and those without one.
+    /// The tokens whose `iat` is before this Unix second, and those without one. A second after the year 9999 is an error.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(example = 1_700_000_000)]
     before: Option<u64>,
     /// The token with this `jti`, of 1 to 256 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     jti: Option<String>,
-    /// The Unix second at which the revocation ends. Without it, `auth.max_token_age` after the last of the tokens was issued.
+    /// The Unix second at which the revocation ends. The latest is 253402300799, the end of the year 9999; a greater number is taken
+    /// for it. Without it, `auth.max_token_age` after the last of the tokens was issued.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     until: Option<u64>,
 }
@@ -64,7 +65,9 @@ pub(super) async fn revoke(
     Extension(caller): Extension<Caller>,
     ApiJson(request): ApiJson<RevocationBody>,
 ) -> Result<Json<RevocationBody>, Problem> {
-    let Revocation { tokens, until } = request.try_into()?;
+    let requested = Revocation::try_from(request)?;
+    requested.check()?;
+    let Revocation { tokens, until } = requested;
     let revocation = state.revoker.revoke(tokens, until).await?;
     {
         let (user, before) = concerned(&revocation.tokens);
@@ -131,7 +134,7 @@ impl TryFrom<RevocationBody> for Revocation {
 
     fn try_from(body: RevocationBody) -> Result<Self, InvalidRevocation> {
         let RevocationBody { user, before, jti, until } = body;
-        Ok(Self { tokens: RevokedTokens::new(user, jti.map(String::into_boxed_str), before)?, until })
+        Ok(Self::new(RevokedTokens::new(user, jti.map(String::into_boxed_str), before)?, until))
     }
 }
 
@@ -148,6 +151,12 @@ impl From<Revocation> for RevocationBody {
 
 impl From<InvalidRevocation> for Problem {
     fn from(error: InvalidRevocation) -> Self {
+        Self::invalid("invalid_request", error.to_string())
+    }
+}
+
+impl From<BeforeOutOfRange> for Problem {
+    fn from(error: BeforeOutOfRange) -> Self {
         Self::invalid("invalid_request", error.to_string())
     }
 }

@@ -84,7 +84,6 @@ pub(super) async fn tail(
     let (chunks, body) = channel(CHUNKS);
     let follower = Follower {
         reader: state.context.metrics.tail.open(),
-        with_data: caller.permits(Scope::Tail),
         others: filter.for_other_nodes().map(|filter| state.tail_query(filter)),
         state,
         access,
@@ -145,7 +144,6 @@ struct Follower {
     access: Access,
     caller: Caller,
     filter: TailFilter,
-    with_data: bool,
     reader: TailReader,
     /// `None`: the other nodes are not asked.
     others: Option<NodeQuery>,
@@ -221,7 +219,9 @@ impl Follower {
             match tailed {
                 Tailed::Skipped(count) => lines.push(TailLine::skipped(self.state.channels.node(), count)),
                 Tailed::Event(event) if self.filter.wants(event.kind) => {
-                    let line = self.state.tail_line(&event, self.with_data).await;
+                    // The key can lose the scope while it follows.
+                    let with_data = self.access.still_permits(&self.caller, Scope::Tail);
+                    let line = self.state.tail_line(&event, with_data).await;
                     if self.filter.matches(&line) {
                         bytes += line.data.as_ref().map_or(0, String::len) + 256;
                         lines.push(line);

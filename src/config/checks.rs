@@ -45,6 +45,11 @@ pub(super) fn run(config: &mut Config, keys: AuthKeys) -> Vec<Problem> {
     problems.into_iter().chain(auth).collect()
 }
 
+/// The longest duration of a setting, which can be added to a time and doubled.
+const MAX_DURATION: Duration = Duration::from_secs(10 * 31_557_600);
+
+const TOO_LONG: &str = "must be at most 10years";
+
 struct Checks<'a> {
     config: &'a Config,
     problems: Vec<Problem>,
@@ -114,7 +119,7 @@ impl Checks<'_> {
 
     fn durations(&mut self) {
         let server = &self.config.settings.server;
-        for (section, name, duration) in [
+        let never_zero = [
             ("redis", "publish_timeout", server.redis.publish_timeout),
             ("limits", "handshake_timeout", server.limits.handshake_timeout),
             ("limits", "keep_alive_timeout", server.limits.keep_alive_timeout),
@@ -122,9 +127,42 @@ impl Checks<'_> {
             ("heartbeat", "timeout", server.heartbeat.timeout),
             ("recovery", "window", server.recovery.window),
             ("auth", "max_token_age", server.auth.max_token_age),
-        ] {
+        ];
+        for (section, name, duration) in never_zero {
             if duration.is_zero() {
                 self.problem(section, name, "must be longer than 0s");
+            }
+        }
+        let others = [
+            ("server", "shutdown_grace", server.server.shutdown_grace),
+            ("auth", "leeway", server.auth.leeway),
+            ("pusher", "activity_timeout", server.pusher.activity_timeout),
+            ("pusher", "pong_timeout", server.pusher.pong_timeout),
+            ("pusher", "authorization_timeout", server.pusher.authorization_timeout),
+            ("pusher", "cache_ttl", server.pusher.cache_ttl),
+        ];
+        for (section, name, duration) in never_zero.into_iter().chain(others) {
+            if duration > MAX_DURATION {
+                self.problem(section, name, TOO_LONG);
+            }
+        }
+        for (index, app) in server.apps.iter().enumerate() {
+            for (name, duration) in [
+                ("activity_timeout", app.activity_timeout),
+                ("pong_timeout", app.pong_timeout),
+                ("authorization_timeout", app.authorization_timeout),
+                ("cache_ttl", app.cache_ttl),
+            ] {
+                if duration.is_some_and(|duration| duration > MAX_DURATION) {
+                    self.app_problem(index, name, TOO_LONG);
+                }
+            }
+        }
+        for (kind, rules) in &server.channels {
+            if rules.gate.as_ref().is_some_and(|gate| gate.timeout > MAX_DURATION) {
+                let key = Key::of_channel(kind, "gate");
+                let origin = self.config.origin(&key).map(str::to_owned);
+                self.problems.push(Problem::new(format!("{key}.timeout"), origin.as_deref(), TOO_LONG));
             }
         }
         for (section, name, duration) in

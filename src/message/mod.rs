@@ -50,7 +50,7 @@ pub use position::{InvalidPosition, Position};
 pub use publication::{Publication, Retained, Stored};
 pub use renewal::Renewal;
 pub use retention::{ChannelPattern, Retention, RetentionRules, RetentionTable};
-pub use revocation::{InvalidRevocation, Revocation, RevokedTokens};
+pub use revocation::{BeforeOutOfRange, InvalidRevocation, Revocation, RevokedTokens};
 pub use signal::{InvalidSignal, Signal};
 pub use socket_id::{InvalidSocketId, SocketId};
 pub use store_state::StoreState;

@@ -9,8 +9,8 @@ use super::{TokenFingerprint, UserId};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
     pub tokens: RevokedTokens,
-    /// When the revocation ends, in Unix seconds; it has ended from this second on. A time that has passed takes the revocation
-    /// back. `None`: when the last token that it concerns has expired.
+    /// When the revocation ends, in Unix seconds, at most [`MAX_TIME`](Self::MAX_TIME); it has ended from this second on. A time that
+    /// has passed takes the revocation back. `None`: when the last token that it concerns has expired.
     pub until: Option<u64>,
 }
 
@@ -36,9 +36,37 @@ pub enum RevokedTokens {
 )]
 pub struct InvalidRevocation;
 
+/// `before` is after [`Revocation::MAX_TIME`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("`before` is after the year 9999: it is in Unix seconds, not in milliseconds")]
+pub struct BeforeOutOfRange;
+
 impl Revocation {
     /// The most that are in force at the same time.
     pub const MAX: usize = 10_000;
+
+    /// The last second of the year 9999: the latest end, and the latest `before`. Redis can expire a key then, and a Lua script can
+    /// calculate with it exactly.
+    pub const MAX_TIME: u64 = 253_402_300_799;
+
+    /// A later end than [`MAX_TIME`](Self::MAX_TIME) is that time: whoever writes `PHP_INT_MAX` means for ever.
+    #[must_use]
+    pub fn new(tokens: RevokedTokens, until: Option<u64>) -> Self {
+        Self { tokens, until: until.map(|until| until.min(Self::MAX_TIME)) }
+    }
+
+    /// Checks what an application asks for. A `before` in milliseconds would revoke all tokens for ever, also those that are issued
+    /// later. One with `until` 0 is accepted, because an older version may have stored such a revocation.
+    pub fn check(&self) -> Result<(), BeforeOutOfRange> {
+        match self.tokens {
+            RevokedTokens::IssuedBefore { before, .. }
+                if before > Self::MAX_TIME && self.until != Some(0) =>
+            {
+                Err(BeforeOutOfRange)
+            }
+            _ => Ok(()),
+        }
+    }
 
     /// Decodes a JSON object. An unknown key and `null` are errors: without the key that was meant, a revocation would concern more
     /// tokens.
@@ -48,7 +76,7 @@ impl Revocation {
             return Err(InvalidRevocation);
         }
         let Body { user, jti, before, until } = serde_json::from_str(text).map_err(|_| InvalidRevocation)?;
-        Ok(Self { tokens: RevokedTokens::new(user, jti.map(Into::into), before)?, until })
+        Ok(Self::new(RevokedTokens::new(user, jti.map(Into::into), before)?, until))
     }
 
     #[must_use]
@@ -188,6 +216,33 @@ mod tests {
             &long,
         ] {
             assert_eq!(Revocation::from_json(text), Err(InvalidRevocation), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_later_end_is_the_latest_one() {
+        for (until, expected) in [
+            (0, 0),
+            (Revocation::MAX_TIME, Revocation::MAX_TIME),
+            (Revocation::MAX_TIME + 1, Revocation::MAX_TIME),
+            (i64::MAX.unsigned_abs(), Revocation::MAX_TIME),
+            (u64::MAX, Revocation::MAX_TIME),
+        ] {
+            let text = format!(r#"{{"user":7,"until":{until}}}"#);
+            assert_eq!(Revocation::from_json(&text).unwrap().until, Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_before_that_is_not_in_seconds_is_only_taken_back() {
+        for (text, is_accepted) in [
+            (r#"{"user":7}"#, true),
+            (r#"{"before":253402300799}"#, true),
+            (r#"{"before":253402300800}"#, false),
+            (r#"{"user":7,"before":1700000000000,"until":1700000000}"#, false),
+            (r#"{"user":7,"before":1700000000000,"until":0}"#, true),
+        ] {
+            assert_eq!(Revocation::from_json(text).unwrap().check().is_ok(), is_accepted, "{text}");
         }
     }
 

@@ -91,8 +91,8 @@ impl Revoker {
     /// when this returns.
     pub async fn revoke(&self, tokens: RevokedTokens, until: Option<u64>) -> Result<Revocation, RevokeError> {
         let until = until.unwrap_or_else(|| self.default_end(&tokens));
-        self.store(&tokens, until).await?;
-        let revocation = Revocation { tokens, until: Some(until) };
+        let revocation = Revocation::new(tokens, Some(until));
+        self.store(&revocation.tokens, until).await?;
         self.publish(revocation.clone()).await?;
         Ok(revocation)
     }
@@ -170,7 +170,7 @@ impl Revoker {
         let now = unix_time().as_secs();
         let issued =
             if let RevokedTokens::IssuedBefore { before, .. } = tokens { now.max(*before) } else { now };
-        issued.saturating_add(self.max_token_age)
+        issued.saturating_add(self.max_token_age).min(Revocation::MAX_TIME)
     }
 
     /// Returns whether it is a new one.

@@ -84,7 +84,10 @@ class Yamabiko
         $this->publisher()->revoke(['user' => $this->users->id($user), 'before' => time() + 1]);
     }
 
-    /** Revokes the user's tokens, also those that are signed until the ban ends: after the server's auth.max_token_age, or at `until`. */
+    /**
+     * Revokes the user's tokens, also those that are signed until the ban ends: after the server's auth.max_token_age, or at `until`.
+     * PHP_INT_MAX bans for ever.
+     */
     public function ban(mixed $user, DateTimeInterface|int|null $until = null): void
     {
         $until = $until instanceof DateTimeInterface ? $until->getTimestamp() : $until;

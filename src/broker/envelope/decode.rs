@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::NodeId;
 use super::stored_text::parse_stored;
 use crate::message::json::{members, string};
-use crate::message::{ChannelName, Dispatch, Event, Sender, Signal, Stored, UserId};
+use crate::message::{BeforeOutOfRange, ChannelName, Dispatch, Event, Sender, Signal, Stored, UserId};
 use crate::trace_context::{TRACEPARENT, TraceContext};
 
 /// The `type` of a message that has none.
@@ -39,7 +39,9 @@ pub(in crate::broker) enum EnvelopeError {
     Type,
     #[error("`disconnect` is not {{user, channel}}")]
     Disconnect,
-    #[error("`revoke` is not {{user}}, {{user, before}}, {{before}} or {{jti}}, with or without `until`")]
+    #[error(
+        "`revoke` is not {{user}}, {{user, before}}, {{before}} or {{jti}}, with or without `until`, in Unix seconds"
+    )]
     Revoke,
     #[error("`body` is missing")]
     Signal,
@@ -105,6 +107,9 @@ pub(in crate::broker) fn decode_event(
     if channel.is_none() && (disconnect.is_some() || revoke.is_some()) {
         let error = if disconnect.is_some() { EnvelopeError::Disconnect } else { EnvelopeError::Revoke };
         let signal = Signal::decode(payload).map_err(|_| error)?;
+        if let Signal::Revoke { revocation, .. } = &signal {
+            revocation.check().map_err(|BeforeOutOfRange| error)?;
+        }
         return Ok(Decoded { dispatch: signal.into(), seq: None, stored: None, plain: None });
     }
     let channel = channel.and_then(string).ok_or(EnvelopeError::Channel)?;

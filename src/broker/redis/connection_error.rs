@@ -62,6 +62,17 @@ impl ConnectionError {
         use io::ErrorKind::{ConnectionRefused, NotFound};
         matches!(self, Self::Io(error) if matches!(error.kind(), ConnectionRefused | NotFound))
     }
+
+    /// Whether Redis answers, and refuses a command that its ACL permits, for a reason that does not pass by itself.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused(_, code) => {
+                !matches!(&**code, "NOPERM" | "LOADING" | "BUSY" | "MASTERDOWN" | "NOSCRIPT")
+            }
+            Self::Unexpected(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Whether the ACL of Redis does not permit a command, a key or a channel.

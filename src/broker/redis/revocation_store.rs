@@ -15,26 +15,34 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// Changes the revocations, and returns the identity of what is there, whether there was no room for one, and all of them.
 ///
-/// KEYS: a sorted set of revocations by their ends, the identity. ARGV: a random identity, how many there may be, then revocations,
-/// each followed by its end; one that has ended is removed.
+/// KEYS: a sorted set of revocations by their ends, the identity. ARGV: a random identity, how many there may be, the latest end, then
+/// revocations, each followed by its end; one that has ended is removed.
+///
+/// A later end than the latest one is moved there, also if it is stored: Redis refuses to expire a key at a time that is too far away,
+/// and what a script has written before an error stays. `%d` writes a number without an exponent.
 const SCRIPT: &str = "\
-local now = tonumber(redis.call('TIME')[1])
+local now, last = tonumber(redis.call('TIME')[1]), tonumber(ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('SET', KEYS[2], ARGV[1], 'NX')
 redis.call('EXPIRE', KEYS[2], 2764800)
 local full = 0
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   local known = redis.call('ZSCORE', KEYS[1], ARGV[i])
-  local ends = tonumber(ARGV[i + 1])
+  local ends = math.min(tonumber(ARGV[i + 1]), last)
   if ends <= now then
     redis.call('ZREM', KEYS[1], ARGV[i])
   elseif known or redis.call('ZCARD', KEYS[1]) < tonumber(ARGV[2]) then
-    if not known or tonumber(known) < ends then redis.call('ZADD', KEYS[1], ARGV[i + 1], ARGV[i]) end
+    if not known or tonumber(known) < ends then redis.call('ZADD', KEYS[1], string.format('%d', ends), ARGV[i]) end
   else
     full = 1
   end
 end
 local all = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+for i = #all, 2, -2 do
+  if tonumber(all[i]) <= last then break end
+  all[i] = ARGV[3]
+  redis.call('ZADD', KEYS[1], all[i], all[i - 1])
+end
 if #all > 0 then redis.call('EXPIREAT', KEYS[1], all[#all]) end
 return {redis.call('GET', KEYS[2]), full, all}";
 
@@ -118,7 +126,8 @@ impl Store {
         let keys = &self.keys;
         let called = self.script.call(|command| {
             command.arg(keys.len()).arg(keys);
-            command.arg(format!("{:016x}", rand::random::<u64>())).arg(Revocation::MAX);
+            command.arg(format!("{:016x}", rand::random::<u64>()));
+            command.arg(Revocation::MAX).arg(Revocation::MAX_TIME);
             for (text, until) in entries {
                 command.arg(text).arg(until);
             }
@@ -126,7 +135,11 @@ impl Store {
         let changed =
             called.await.and_then(|reply| parse(reply).ok_or(ConnectionError::Unexpected("EVALSHA")));
         changed.map_err(|error| {
-            tracing::debug!(%error, "cannot keep revocations in Redis");
+            if error.is_refusal() {
+                tracing::warn!(%error, "cannot keep revocations in Redis, retrying");
+            } else {
+                tracing::debug!(%error, "cannot keep revocations in Redis");
+            }
             if error.is_denied() { StoreError::Denied } else { StoreError::Unreachable }
         })
     }

@@ -243,6 +243,10 @@ impl SessionWriter {
         if errors().any(is_acl_denial) {
             self.log_denial();
         }
+        let mut refused = errors().map(|error| ConnectionError::refused("a session", error));
+        if let Some(error) = refused.find(ConnectionError::is_refusal) {
+            tracing::warn!(%error, "cannot keep sessions in Redis");
+        }
         *connection = Some(open);
         Ok(replies)
     }

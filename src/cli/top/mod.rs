@@ -134,5 +134,8 @@ fn interval(text: &str) -> Result<Duration, String> {
     if interval < Duration::from_secs(1) {
         return Err("must be at least 1s, over which nodes count messages".to_owned());
     }
+    if interval > Duration::from_secs(24 * 60 * 60) {
+        return Err("must be at most 1day".to_owned());
+    }
     Ok(interval)
 }

@@ -105,6 +105,33 @@ fn invalid_settings_are_rejected() {
 }
 
 #[test]
+fn every_duration_has_a_maximum() {
+    const APP: &str = "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"a secret of the tests\"\n";
+    const GATE: &str = "[events]\nsecret = \"0123456789abcdef0123456789abcdef\"\n[channels.chat.gate]\nurl = \"http://app/\"\n";
+    let defaults = load(None, &Environment::default(), AuthKeys::Optional).unwrap();
+    let is_duration = |value: &serde_json::Value| {
+        value.as_str().is_some_and(|text| humantime::parse_duration(text).is_ok())
+    };
+    let durations = defaults.entries.iter().filter(|entry| is_duration(&entry.value));
+    let mut all: Vec<(String, &str, String)> = durations
+        .map(|entry| (format!("[{}]\n", entry.key.table()), &*entry.key.name, entry.key.to_string()))
+        .collect();
+    assert!(all.len() > 10, "{all:?}");
+    for name in ["activity_timeout", "pong_timeout", "authorization_timeout", "cache_ttl"] {
+        all.push((APP.to_owned(), name, format!("apps[0].{name}")));
+    }
+    all.push((GATE.to_owned(), "timeout", "channels.chat.gate.timeout".to_owned()));
+    for (table, name, key) in all {
+        for too_long in ["300000000000y", "11years"] {
+            let found = problem(&format!("{table}{name} = \"{too_long}\""), &[]);
+            assert!(found.starts_with(&format!("{key}: must be at most 10years (from ")), "{found}");
+        }
+        let longest = format!("{table}{name} = \"10years\"");
+        assert!(with(&longest, &[]).is_ok(), "{longest}");
+    }
+}
+
+#[test]
 fn without_credentials_the_problem_says_what_to_set() {
     let nothing = Environment::default();
     let found = load(None, &nothing, AuthKeys::Required).unwrap_err().to_string();

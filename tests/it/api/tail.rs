@@ -200,6 +200,32 @@ fn a_reader_that_is_too_slow_is_told_how_many_events_it_has_missed() {
 }
 
 #[test]
+fn a_tail_goes_on_without_data_when_its_key_loses_the_scope() {
+    let server = serve();
+    let mut tail = follow(&server, "?types=published", ALL);
+    publish(&server, "chat:a", &json!({ "message": "before" }));
+    assert_eq!(next(&mut tail)["data"], r#"{"message":"before"}"#);
+    let scoped = |scopes: &str| {
+        format!("[[api.keys]]\nname = \"all\"\nsecret = \"{ALL}\"\nscopes = {scopes}\n{KEYS}{SETTINGS}")
+    };
+    for (scopes, data) in [
+        (r#"["read", "publish"]"#, Value::Null),
+        (r#"["read", "publish", "tail"]"#, json!(r#"{"message":"after"}"#)),
+    ] {
+        let seen = server.log().len();
+        server.write_config(&scoped(scopes));
+        server.signal(Signal::HUP);
+        eventually("the settings are read again", || {
+            server.log()[seen..].iter().any(|line| line["message"] == "settings reloaded")
+        });
+        publish(&server, "chat:a", &json!({ "message": "after" }));
+        let published = next(&mut tail);
+        assert_eq!((&published["channel"], &published["data"]), (&json!("chat:a"), &data), "{published}");
+        assert!(published["bytes"].as_u64().unwrap() > 0, "{published}");
+    }
+}
+
+#[test]
 fn a_tail_ends_with_its_key_and_there_are_not_too_many() {
     let server = serve();
     let mut tails: Vec<Lines> = (0..16).map(|_| follow(&server, "?types=dropped", OPERATOR)).collect();

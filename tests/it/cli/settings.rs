@@ -58,6 +58,18 @@ fn config_check_validates_the_settings_of_serve() {
 }
 
 #[test]
+fn a_duration_that_no_clock_can_count_is_a_problem() {
+    let variables = [("APP_WS_JWT_SECRET", SECRET), ("YAMABIKO__REDIS__PUBLISH_TIMEOUT", "300000000000y")];
+    for arguments in [&["config", "check"][..], &["serve"]] {
+        let Ran { code, err, .. } = run(arguments, &variables);
+        assert_eq!(code, Some(2));
+        let problem =
+            "redis.publish_timeout: must be at most 10years (from YAMABIKO__REDIS__PUBLISH_TIMEOUT)";
+        assert!(err.contains(problem), "{err}");
+    }
+}
+
+#[test]
 fn config_show_hides_secrets_and_names_sources() {
     let variables = [
         ("APP_WS_JWT_SECRET", "hunter2"),

@@ -32,6 +32,7 @@ fn help_exits_0_and_wrong_usage_exits_2() {
         &["token", "--id", "", "--name", "A", "--channel", "chat:"],
         &["token", "--id", "7", "--name", "A", "--channel", ""],
         &["token", "--id", "7", "--name", "A", "--channel", "chat:", "--ttl", "0s"],
+        &["top", "--interval", "300000000000y"],
         &["publish", "chat:"],
         &["publish", "chat:", "nonsense"],
         &["publish", "chat:", "[]"],

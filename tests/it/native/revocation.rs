@@ -174,6 +174,30 @@ fn a_revocation_ends() {
 }
 
 #[test]
+fn no_revocation_ends_after_the_year_9999() {
+    const LATEST: u64 = 253_402_300_799;
+    let server = Server::start(|_| {});
+    for body in [
+        json!({ "user": 7, "until": u64::MAX }),
+        json!({ "user": 8, "before": LATEST }),
+        json!({ "user": 9, "before": 1_700_000_000, "until": LATEST }),
+    ] {
+        assert_eq!(revoke(&server, &body)["until"], LATEST, "{body}");
+        assert_eq!(refused(&server, &with(body["user"].as_i64().unwrap(), &json!({ "iat": 5 }))), "revoked");
+    }
+    for before in [LATEST + 1, 1_700_000_000_000, u64::MAX] {
+        let body = json!({ "user": 6, "before": before });
+        let response = server.post_admin("/api/v1/revocations", &body.to_string());
+        assert_eq!((response.status, &response.json()["code"]), (422, &json!("invalid_request")), "{body}");
+        let detail = response.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("`before`") && detail.contains("milliseconds"), "{detail}");
+        // What is not accepted is not in force.
+        assert_eq!(restore(&server, &body).status, 404, "{body}");
+    }
+    join(&server, 6, "Aoi", "notes:").expect_quiet();
+}
+
+#[test]
 fn an_invalid_revocation_is_explained_and_revokes_nothing() {
     let server = Server::start(|_| {});
     let mut aoi = join(&server, 7, "Aoi", "notes:");

@@ -7,6 +7,9 @@ use crate::support::proxy::{Proxy, Traffic};
 use crate::support::redis::RedisServer;
 use crate::support::{Client, Request, Server, claims, eventually};
 
+/// The latest end of a revocation: the last second of the year 9999.
+const FOR_EVER: u64 = 253_402_300_799;
+
 fn is_refused(node: &Server, id: i64) -> bool {
     match Client::connect(node, &claims(id, "Aoi", "chat:")) {
         Ok(client) => {
@@ -70,12 +73,20 @@ fn a_revocation_reaches_all_nodes_and_those_that_start_later() {
     }
     eventually("nothing is stored", || stored(&redis) == 0);
     // Nobody may mean everybody.
-    for body in [r#"{"user":null,"before":4000000000}"#, r#"{"usr":9,"before":4000000000}"#, "9", "{}"] {
+    for body in [
+        r#"{"user":null,"before":4000000000}"#,
+        r#"{"usr":9,"before":4000000000}"#,
+        "9",
+        "{}",
+        // In milliseconds and nanoseconds it would concern all tokens, for ever.
+        r#"{"before":1700000000000}"#,
+        r#"{"user":9,"before":1700000000000000000}"#,
+    ] {
         laravel.publish(&format!(r#"{{"revoke":{body}}}"#));
     }
     join(&nodes[0], 9, "Sora", "chat:").expect_quiet();
     for node in &nodes {
-        node.expect_metric("yamabiko_broker_dropped_total{reason=\"invalid_revoke\"}", 4);
+        node.expect_metric("yamabiko_broker_dropped_total{reason=\"invalid_revoke\"}", 6);
         node.expect_metric("yamabiko_revocations", 0);
     }
 }
@@ -162,6 +173,92 @@ fn a_redis_user_without_the_keys_revokes_until_the_node_ends() {
     revoke(&granted, &json!({ "user": 9 }));
     assert!(is_refused(&granted, 9));
     assert!(stored(&redis) > 0);
+}
+
+#[test]
+fn a_ban_for_ever_ends_with_the_year_9999_and_disturbs_no_other_revocation() {
+    let redis = RedisServer::start();
+    let node = ready(&redis);
+    let mut laravel = Laravel::on(&redis);
+    // PHP_INT_MAX, and what is too much for a number of Redis.
+    laravel.publish(r#"{"revoke":{"user":6,"until":9223372036854775807}}"#);
+    eventually("it is stored", || stored(&redis) == 1);
+    assert!(is_refused(&node, 6));
+    for (id, until) in [(7, i64::MAX.unsigned_abs()), (8, u64::MAX), (9, FOR_EVER + 1), (10, FOR_EVER)] {
+        let body = json!({ "user": id, "until": until });
+        let response = node.post_admin("/api/v1/revocations", &body.to_string());
+        assert_eq!(response.status, 200, "{body}: {response:?}");
+        assert_eq!(response.json()["until"], FOR_EVER, "{body}");
+        assert!(is_refused(&node, id));
+    }
+    revoke(&node, &json!({ "user": 11 }));
+    assert_eq!(stored(&redis), 6);
+    let later = ready(&redis);
+    assert!((6..12).all(|id| is_refused(&later, id)));
+    let list = later.get_admin("/api/v1/revocations").json();
+    let ends: Vec<_> =
+        list["revocations"].as_array().unwrap().iter().map(|one| one["until"].clone()).collect();
+    assert_eq!(
+        ends[1..],
+        [json!(FOR_EVER), json!(FOR_EVER), json!(FOR_EVER), json!(FOR_EVER), json!(FOR_EVER)]
+    );
+    restore(&later, &json!({ "user": 8 }));
+    eventually("both know", || !is_refused(&node, 8) && !is_refused(&later, 8));
+}
+
+#[test]
+fn revocations_that_an_older_version_has_stored_with_an_end_that_is_too_far_away_work_again() {
+    let redis = RedisServer::start();
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let key = format!("{PREFIX}yamabiko:revocations");
+    let nanoseconds = r#"{"user":8,"before":1700000000000000000}"#;
+    for (end, text) in [
+        ("9223372036854775807", r#"{"user":7}"#),
+        ("18446744073709551615", r#"{"user":6}"#),
+        ("1700000000000086400", nanoseconds),
+        ("4000000000", r#"{"user":5}"#),
+    ] {
+        redis::cmd("ZADD").arg(&key).arg(end).arg(text).exec(&mut client).unwrap();
+    }
+    let node = ready(&redis);
+    assert!((5..9).all(|id| is_refused(&node, id)));
+    for (text, end) in
+        [(r#"{"user":7}"#, FOR_EVER), (nanoseconds, FOR_EVER), (r#"{"user":5}"#, 4_000_000_000)]
+    {
+        let score: u64 = redis::cmd("ZSCORE").arg(&key).arg(text).query(&mut client).unwrap();
+        assert_eq!(score, end, "{text}");
+    }
+    let expires: i64 = redis::cmd("TTL").arg(&key).query(&mut client).unwrap();
+    assert!(expires > 0, "{expires}");
+    revoke(&node, &json!({ "user": 9 }));
+    // Also one that is not accepted any more.
+    let list = node.get_admin("/api/v1/revocations").json()["revocations"].clone();
+    for revocation in list.as_array().unwrap() {
+        let mut body = revocation.clone();
+        assert!(body["until"].as_u64().unwrap() <= FOR_EVER, "{body}");
+        body.as_object_mut().unwrap().remove("until");
+        restore(&node, &body);
+    }
+    assert_eq!(stored(&redis), 0);
+    eventually("all are taken back", || (5..10).all(|id| !is_refused(&node, id)));
+}
+
+#[test]
+fn what_redis_refuses_is_logged_until_it_works() {
+    let redis = RedisServer::start();
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let key = format!("{PREFIX}yamabiko:revocations");
+    redis::cmd("SET").arg(&key).arg("text").exec(&mut client).unwrap();
+    let node = start(&redis.url(), |_| {});
+    let line = node.expect_log(|line| line["message"] == "cannot keep revocations in Redis, retrying");
+    assert_eq!(line["level"], "WARN");
+    let health = node.get_admin("/readyz");
+    assert_eq!((health.status, &health.json()["waiting_for"]), (503, &json!("revoked tokens")), "{health:?}");
+    assert_eq!(node.post_admin("/api/v1/revocations", r#"{"user":7}"#).status, 503);
+    redis::cmd("DEL").arg(&key).exec(&mut client).unwrap();
+    eventually("ready", || node.get_admin("/readyz").status == 200);
+    revoke(&node, &json!({ "user": 7 }));
+    assert!(is_refused(&node, 7));
 }
 
 #[test]

@@ -40,6 +40,23 @@ fn sessions_are_found_again_after_an_outage_while_pages_keep_coming() {
 }
 
 #[test]
+fn what_redis_refuses_to_keep_of_a_session_is_logged() {
+    let redis = RedisServer::start();
+    let node = node(&redis, &apps(""));
+    let _page = Page::of_session(&node, TOKEN);
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let signs = |client: &mut redis::Connection| -> Vec<String> {
+        redis::cmd("KEYS").arg("*yamabiko:node:*").query(client).unwrap()
+    };
+    eventually("there is a sign of life", || !signs(&mut client).is_empty());
+    // The script expects a hash there.
+    redis::cmd("SET").arg(&signs(&mut client)[0]).arg("text").exec(&mut client).unwrap();
+    let line =
+        node.expect_log(|line| line["message"] == "cannot keep sessions in Redis" && line["level"] == "WARN");
+    assert!(line["error"].as_str().unwrap().starts_with("Redis refused a session"), "{line}");
+}
+
+#[test]
 fn a_session_is_resumed_only_if_the_other_nodes_know_of_it() {
     let redis = RedisServer::start();
     let (one, three) = (node(&redis, &apps("")), node(&redis, &apps("")));
