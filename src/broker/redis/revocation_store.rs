@@ -20,11 +20,14 @@ const IDLE: Duration = Duration::from_secs(30);
 ///
 /// A later end than the latest one is moved there, also if it is stored: Redis refuses to expire a key at a time that is too far away,
 /// and what a script has written before an error stays. `%d` writes a number without an exponent.
+///
+/// Without revocations in ARGV, what it writes only tidies up: a node that starts reads them also while Redis accepts no writes.
 const SCRIPT: &str = "\
 local now, last = tonumber(redis.call('TIME')[1]), tonumber(ARGV[3])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-redis.call('SET', KEYS[2], ARGV[1], 'NX')
-redis.call('EXPIRE', KEYS[2], 2764800)
+local write = #ARGV == 3 and redis.pcall or redis.call
+write('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+local new = write('SET', KEYS[2], ARGV[1], 'NX')
+write('EXPIRE', KEYS[2], 2764800)
 local full = 0
 for i = 4, #ARGV, 2 do
   local known = redis.call('ZSCORE', KEYS[1], ARGV[i])
@@ -41,10 +44,11 @@ local all = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 for i = #all, 2, -2 do
   if tonumber(all[i]) <= last then break end
   all[i] = ARGV[3]
-  redis.call('ZADD', KEYS[1], all[i], all[i - 1])
+  write('ZADD', KEYS[1], all[i], all[i - 1])
 end
-if #all > 0 then redis.call('EXPIREAT', KEYS[1], all[#all]) end
-return {redis.call('GET', KEYS[2]), full, all}";
+if #all > 0 then write('EXPIREAT', KEYS[1], all[#all]) end
+local identity = redis.call('GET', KEYS[2])
+return identity and {identity, full, all} or new";
 
 /// What the Redis user may do for it.
 pub const REVOCATION_COMMANDS: &str = "+zadd +zrem +zcard +zscore +zrange +zremrangebyscore +set +get +expire +expireat +time \
