@@ -1,5 +1,6 @@
 use thiserror::Error;
 
+use super::StoreState;
 use crate::message::{ChannelName, Dispatch, Position};
 
 /// What to read from the history of a channel.
@@ -14,10 +15,12 @@ pub struct StoreRead {
 pub enum ReadAfter {
     /// Everything that is kept.
     Start,
-    /// Messages with a greater offset.
-    Offset(u64),
-    /// Messages with a greater [number](crate::message::Stored::number).
-    Number(u64),
+    /// Messages after this position.
+    Position(Position),
+    /// Messages with a greater [number](crate::message::Stored::number) of this store.
+    Number(StoreState),
+    /// Nothing: only what the head is.
+    End,
 }
 
 /// What the store keeps of a channel.
@@ -29,7 +32,7 @@ pub struct StoredHistory {
     pub head: Option<Head>,
     /// The kept messages that were asked for, the oldest first, with contiguous offsets up to the head.
     pub messages: Vec<StoredMessage>,
-    /// Some that were asked for may no longer be kept.
+    /// Some that were asked for may no longer be kept. If that is known before, no messages are read.
     pub is_trimmed: bool,
 }
 

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use crate::broker::{Broker, ReadAfter, StoreError, StoreRead, StoreState};
@@ -13,6 +14,9 @@ use crate::unix_time::unix_milliseconds;
 
 use super::history_state::{CaughtUp, Gap, HistoryState, Missing, Reading};
 use super::stored_entries::{entry, proven};
+
+/// Maximum clients, of all protocols, for which the store is read at the same time: what is read takes memory.
+const CONCURRENT_READS: usize = 64;
 
 /// How long to wait before the store is read again after a failure.
 const READ_AGAIN: Duration = Duration::from_millis(50);
@@ -32,6 +36,8 @@ pub struct Histories {
     broker: Arc<Broker>,
     rules: Arc<RetentionRules>,
     state: Mutex<HistoryState>,
+    /// For what clients have missed. The node itself does not wait for them.
+    reads: Semaphore,
 }
 
 /// How a dispatch continues what has arrived before.
@@ -51,7 +57,8 @@ impl Histories {
     #[must_use]
     pub fn start(broker: Arc<Broker>, rules: Arc<RetentionRules>, limits: Limits) -> Arc<Self> {
         let state = HistoryState::new(limits);
-        let histories = Arc::new(Self { broker, rules, state: Mutex::new(state) });
+        let reads = Semaphore::new(CONCURRENT_READS);
+        let histories = Arc::new(Self { broker, rules, state: Mutex::new(state), reads });
         if histories.is_on() {
             let weak = Arc::downgrade(&histories);
             tokio::spawn(async move {
@@ -196,8 +203,8 @@ impl Histories {
         self.lock().reading = Some(reading);
         // What another store has numbered has all been missed.
         let after = if current.store == seen.store { seen.number } else { 0 };
-        let read =
-            |channel: &ChannelName| StoreRead { channel: channel.clone(), after: ReadAfter::Number(after) };
+        let from = ReadAfter::Number(StoreState { store: current.store, number: after });
+        let read = |channel: &ChannelName| StoreRead { channel: channel.clone(), after: from };
         let reads: Vec<StoreRead> = channels.iter().map(read).collect();
         let histories = self.broker.read_histories(&reads).await?;
         if histories.iter().any(|history| history.store != Some(current.store)) {
@@ -236,27 +243,45 @@ impl Histories {
     }
 
     /// What a client of a channel has missed, from the store, once this node has handled everything up to there, or from what arrives
-    /// meanwhile. `None`: a gap. Waits while the store cannot be reached, so that the caller has to bound it.
-    pub async fn read_missed(&self, channel: &ChannelName, since: Since) -> Option<Missed> {
+    /// meanwhile. `None`: a gap, or the client no longer wants it, which is asked again after each wait. Waits while the store cannot be
+    /// reached, so that the caller has to bound it.
+    pub async fn read_missed(
+        &self,
+        channel: &ChannelName,
+        since: Since,
+        is_wanted: impl Fn() -> bool,
+    ) -> Option<Missed> {
         self.rules.of(channel)?;
         tokio::select! {
-            missed = self.read_store(channel, since) => missed,
-            missed = self.await_missed(channel, since) => Some(missed),
+            // What is here already is not read.
+            biased;
+            missed = self.await_missed(channel, since, &is_wanted) => missed,
+            missed = self.read_store(channel, since, &is_wanted) => missed,
         }
     }
 
-    async fn read_store(&self, channel: &ChannelName, since: Since) -> Option<Missed> {
+    async fn read_store(
+        &self,
+        channel: &ChannelName,
+        since: Since,
+        is_wanted: impl Fn() -> bool,
+    ) -> Option<Missed> {
         let after = match since {
-            Since::Position(position) => ReadAfter::Offset(position.offset.get()),
-            Since::Number { number, .. } => ReadAfter::Number(number),
+            Since::Position(position) => ReadAfter::Position(position),
+            Since::Number { store, number } => ReadAfter::Number(StoreState { store, number }),
         };
         let reads = [StoreRead { channel: channel.clone(), after }];
         loop {
+            let permit = self.reads.acquire().await.ok()?;
+            if !is_wanted() {
+                return None;
+            }
             let starts = self.lock().starts;
             let history = match self.broker.read_histories(&reads).await {
                 Ok(mut histories) => histories.pop(),
                 Err(StoreError::Denied) => None,
                 Err(StoreError::Unreachable) => {
+                    drop(permit);
                     sleep(READ_AGAIN).await;
                     continue;
                 }
@@ -277,12 +302,20 @@ impl Histories {
     }
 
     /// A node that was behind may receive what proves it, also while the store cannot be reached.
-    async fn await_missed(&self, channel: &ChannelName, since: Since) -> Missed {
+    async fn await_missed(
+        &self,
+        channel: &ChannelName,
+        since: Since,
+        is_wanted: impl Fn() -> bool,
+    ) -> Option<Missed> {
         loop {
             if let Some(missed) = self.missed(channel, since) {
-                return missed;
+                return Some(missed);
             }
             sleep(LOOK_AGAIN).await;
+            if !is_wanted() {
+                return None;
+            }
         }
     }
 
@@ -308,7 +341,7 @@ impl Histories {
         if let Some(end) = self.lock().rings.end(channel) {
             return Ok(Some(end));
         }
-        let reads = [StoreRead { channel: channel.clone(), after: ReadAfter::Number(u64::MAX) }];
+        let reads = [StoreRead { channel: channel.clone(), after: ReadAfter::End }];
         let history = self.broker.read_histories(&reads).await?.pop();
         Ok(history.and_then(|history| history.head).map(|head| head.position))
     }

@@ -78,7 +78,7 @@ impl Channels {
             None => None,
             Some(since) => match self.histories.missed(channel, since) {
                 Some(missed) => Some(missed),
-                None => self.histories.read_missed(channel, since).await,
+                None => self.histories.read_missed(channel, since, || true).await,
             },
         };
         let is_gap = since.is_some() && missed.is_none();

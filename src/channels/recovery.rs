@@ -35,19 +35,27 @@ impl Channels {
     /// channel [gated](crate::hub::ConnectionHandle::join) before.
     #[must_use]
     pub fn missed(&self, app: &str, channel: &ChannelName, since: Since) -> Option<Missed> {
-        let missed = self.histories.missed(&scoped(app, channel), since)?;
-        // What has been entered may not be published yet. It would be delivered once more after the gate has been opened.
-        let is_delivered = missed.entries.last().is_none_or(|last| last.number <= self.hub.delivered());
-        is_delivered.then_some(missed)
+        self.histories.missed(&scoped(app, channel), since).filter(|missed| self.is_delivered(missed))
     }
 
-    /// What a client of a channel has missed, also if it has to be read from the store. `None`: a gap.
-    pub async fn read_missed(&self, app: &str, channel: &ChannelName, since: Since) -> Option<Missed> {
-        let channel = scoped(app, channel);
-        if self.histories.missed(&channel, since).is_some() {
+    /// What has been entered may not be published yet. It would be delivered once more after the gate has been opened.
+    fn is_delivered(&self, missed: &Missed) -> bool {
+        missed.entries.last().is_none_or(|last| last.number <= self.hub.delivered())
+    }
+
+    /// What a client of a channel has missed, also if it has to be read from the store. `None`: a gap, or the client no longer wants it.
+    pub async fn read_missed(
+        &self,
+        app: &str,
+        channel: &ChannelName,
+        since: Since,
+        is_wanted: impl Fn() -> bool,
+    ) -> Option<Missed> {
+        let missed = self.histories.read_missed(&scoped(app, channel), since, is_wanted).await?;
+        if !self.is_delivered(&missed) {
             self.broker.fence().await;
         }
-        self.histories.read_missed(&channel, since).await
+        Some(missed)
     }
 
     /// Where a client goes on that is told of a gap: see [`Histories::after_gap`](super::Histories::after_gap).

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::channel_head::ChannelHead;
 use crate::broker::envelope::StoredEnvelope;
-use crate::broker::{Head, ReadAfter, StoredHistory};
+use crate::broker::{Head, ReadAfter, StoreState, StoredHistory};
 use crate::message::{Position, Retention};
 
 /// How many messages of a channel are read at a time.
@@ -54,15 +54,25 @@ impl ChannelRead {
         if let Some(ChannelHead { head, floor }) = parsed {
             let offset = head.position.offset.get();
             let kept = offset.saturating_sub(u64::from(retention.messages)) + 1;
-            let (from, is_wanted) = match after {
-                ReadAfter::Start => (1, true),
-                ReadAfter::Offset(after) => (after.saturating_add(1), after < offset),
-                ReadAfter::Number(after) => (1, after < head.number),
+            let first = kept.max(floor).max(1);
+            read.from = first;
+            // Nothing is wanted if it cannot be proven that nothing is missing before it.
+            let is_wanted = match after {
+                ReadAfter::Start => true,
+                ReadAfter::Position(after) => {
+                    read.from = after.offset.get().saturating_add(1);
+                    after.epoch == head.position.epoch && read.from >= first
+                }
+                ReadAfter::Number(after) => read.is_of_store(after) && after.number < head.number,
+                ReadAfter::End => false,
             };
-            read.from = from.max(kept).max(floor);
             read.to = if is_wanted { offset } else { 0 };
         }
         read
+    }
+
+    fn is_of_store(&self, of: StoreState) -> bool {
+        self.store == Some(of.store)
     }
 
     /// The next messages to read: the offsets of the first and the last one.
@@ -87,7 +97,7 @@ impl ChannelRead {
             let Some(found) = found else { break };
             for found in found.into_iter().rev() {
                 let is_before =
-                    matches!(self.after, ReadAfter::Number(after) if found.message.number <= after);
+                    matches!(self.after, ReadAfter::Number(after) if found.message.number <= after.number);
                 if is_before || self.to < self.from {
                     break 'entries;
                 }
@@ -107,25 +117,23 @@ impl ChannelRead {
         while self.found.front().is_some_and(|first| now.saturating_sub(first.message.at) > age) {
             self.found.pop_front();
         }
-        let is_trimmed = match self.head {
-            None => match self.after {
-                ReadAfter::Start => self.is_stale,
-                ReadAfter::Offset(_) => true,
-                // This store has numbered none.
-                ReadAfter::Number(_) => false,
-            },
-            Some(head) => {
-                let end = head.position.offset.get();
-                let first = self.found.front();
-                let next = first.map_or(end + 1, |first| first.message.position.offset.get());
-                match self.after {
-                    ReadAfter::Start => next > 1,
-                    ReadAfter::Offset(after) => after < end && next > after + 1,
-                    ReadAfter::Number(after) => {
-                        after < head.number && first.is_none_or(|first| first.previous > after)
-                    }
-                }
+        let first = self.found.front();
+        let first_offset = first.map(|first| first.message.position.offset.get());
+        let is_trimmed = match (self.after, self.head) {
+            (ReadAfter::Start, None) => self.is_stale,
+            (ReadAfter::Start, Some(_)) => first_offset != Some(1),
+            (ReadAfter::Position(_), None) => true,
+            (ReadAfter::Position(after), Some(head)) => {
+                let (read, end) = (after.offset.get(), head.position.offset.get());
+                after.epoch != head.position.epoch || read < end && first_offset != Some(read + 1)
             }
+            // This store has numbered none.
+            (ReadAfter::Number(after), None) => !self.is_of_store(after),
+            (ReadAfter::Number(after), Some(head)) => {
+                let is_missing = || first.is_none_or(|first| first.previous > after.number);
+                !self.is_of_store(after) || after.number < head.number && is_missing()
+            }
+            (ReadAfter::End, _) => false,
         };
         let messages = self.found.into_iter().map(|found| found.message).collect();
         StoredHistory { store: self.store, head: self.head, messages, is_trimmed }

@@ -1,31 +1,31 @@
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::channel_read::ChannelRead;
 use super::connection::RedisConnection;
 use super::connection_error::{ConnectionError, error_code};
 use super::publish_queue::PublishQueue;
+use super::store_batch::{Answers, Questions, StoreBatch, StoreRequest};
 use super::store_keys::StoreKeys;
 use super::store_state::{SeenStore, StateScript};
 use super::timeouts::within;
 use super::url::RedisUrl;
 use crate::broker::envelope::{StoredEnvelope, decode_stored};
-use crate::broker::{StoreError, StoreRead, StoreState, StoredHistory};
+use crate::broker::{StoreError, StoreRead, StoredHistory};
 use crate::message::{Position, RetentionRules, Sender};
 
 /// How long the connection is kept while nobody reads.
 const IDLE: Duration = Duration::from_secs(30);
-/// How many channels are read in one round trip. A page of each is in memory at a time.
+/// How many channels are read together. Their histories are in memory at a time, until those who wait for them have them.
 const MAX_CHANNELS: usize = 16;
 
-/// Reads histories over a connection of its own, which is open only while somebody reads. Requests that wait are answered together.
+/// Reads histories over a connection of its own, which is open only while somebody reads. What several
+/// requests that wait want is read once.
 pub(super) struct StoreReader {
     pub(super) url: RedisUrl,
     pub(super) timeout: Duration,
@@ -34,24 +34,6 @@ pub(super) struct StoreReader {
     pub(super) seen: Arc<SeenStore>,
     pub(super) rules: Arc<RetentionRules>,
     pub(super) sender_default: Sender,
-}
-
-/// What to read, and who waits for it.
-pub(super) enum StoreRequest {
-    State(Option<StoreState>, oneshot::Sender<Result<StoreState, StoreError>>),
-    Histories(Vec<StoreRead>, oneshot::Sender<Result<Vec<StoredHistory>, StoreError>>),
-}
-
-/// What the requests that are answered together want to know.
-#[derive(Default)]
-struct Questions {
-    states: Distinct<Option<StoreState>>,
-    reads: Distinct<StoreRead>,
-}
-
-struct Answers {
-    states: Vec<StoreState>,
-    histories: Vec<StoredHistory>,
 }
 
 impl StoreReader {
@@ -67,32 +49,12 @@ impl StoreReader {
         }
     }
 
-    async fn answer(&self, batch: Vec<StoreRequest>, store: &mut Option<OpenStore>) {
-        let mut questions = Questions::default();
-        for request in &batch {
-            match request {
-                StoreRequest::State(seen, _) => questions.states.add(*seen),
-                StoreRequest::Histories(reads, _) => {
-                    for read in reads {
-                        questions.reads.add(read.clone());
-                    }
-                }
-            }
-        }
-        let answers = self.ask(&questions, store).await;
-        for request in batch {
-            let answers = answers.as_ref().map_err(|error| *error);
-            // Sending fails if nobody waits any more.
-            match request {
-                StoreRequest::State(seen, reply) => {
-                    let _ = reply.send(answers.and_then(|of| questions.states.answer(&seen, &of.states)));
-                }
-                StoreRequest::Histories(reads, reply) => {
-                    let answer = |of: &Answers| {
-                        reads.iter().map(|read| questions.reads.answer(read, &of.histories)).collect()
-                    };
-                    let _ = reply.send(answers.and_then(answer));
-                }
+    async fn answer(&self, requests: Vec<StoreRequest>, store: &mut Option<OpenStore>) {
+        let mut batch = StoreBatch::new(requests);
+        while let Some(questions) = batch.next(MAX_CHANNELS) {
+            match self.ask(&questions, store).await {
+                Ok(answers) => batch.answer(questions, answers),
+                Err(error) => return batch.fail(error),
             }
         }
     }
@@ -123,17 +85,14 @@ impl StoreReader {
             Some(open) => open,
             None => store.insert(OpenStore::open(&self.url).await?),
         };
-        let mut states = Vec::with_capacity(questions.states.list.len());
-        for seen in &questions.states.list {
+        let mut states = Vec::with_capacity(questions.states.len());
+        for seen in &questions.states {
             let reply = open.call(&[open.script.command(&self.keys, *seen)], self.timeout).await?.pop();
             let state = StateScript::parse(&reply.unwrap_or(Value::Nil))?;
             self.seen.set(state);
             states.push(state);
         }
-        let mut histories = Vec::with_capacity(questions.reads.list.len());
-        for reads in questions.reads.list.chunks(MAX_CHANNELS) {
-            self.read(reads, open, &mut histories).await?;
-        }
+        let histories = self.read(&questions.reads, open).await?;
         Ok(Answers { states, histories })
     }
 
@@ -141,8 +100,10 @@ impl StoreReader {
         &self,
         reads: &[StoreRead],
         open: &mut OpenStore,
-        histories: &mut Vec<StoredHistory>,
-    ) -> Result<(), ConnectionError> {
+    ) -> Result<Vec<StoredHistory>, ConnectionError> {
+        if reads.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut commands = vec![cmd("TIME"), cmd("HKEYS").arg(self.keys.store()).take()];
         commands.extend(reads.iter().map(|read| cmd("GET").arg(self.keys.head(&read.channel)).take()));
         let mut replies = open.call(&commands, self.timeout).await?.into_iter();
@@ -177,8 +138,7 @@ impl StoreReader {
                 channel.on_page(entries(reply), |payload, position| self.decode(payload, position));
             }
         }
-        histories.extend(channels.into_iter().map(|channel| channel.finish(now)));
-        Ok(())
+        Ok(channels.into_iter().map(|channel| channel.finish(now)).collect())
     }
 
     fn decode(&self, payload: &Bytes, position: Position) -> Option<Vec<StoredEnvelope>> {
@@ -229,34 +189,6 @@ impl OpenStore {
             Ok(replies)
         };
         within(limit, called).await.unwrap_or(Err(ConnectionError::TimedOut("reading a history")))
-    }
-}
-
-/// Questions, each once.
-struct Distinct<Q> {
-    list: Vec<Q>,
-    places: HashMap<Q, usize>,
-}
-
-impl<Q> Default for Distinct<Q> {
-    fn default() -> Self {
-        Self { list: Vec::new(), places: HashMap::new() }
-    }
-}
-
-impl<Q: Clone + Eq + Hash> Distinct<Q> {
-    fn add(&mut self, question: Q) {
-        let place = self.list.len();
-        self.places.entry(question).or_insert_with_key(|question| {
-            self.list.push(question.clone());
-            place
-        });
-    }
-
-    /// The answer to a question, from those in the order of the list.
-    fn answer<A: Clone>(&self, question: &Q, answers: &[A]) -> Result<A, StoreError> {
-        let answer = self.places.get(question).and_then(|place| answers.get(*place));
-        answer.cloned().ok_or(StoreError::Unreachable)
     }
 }
 

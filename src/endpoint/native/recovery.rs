@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::presence::Joiner;
@@ -14,9 +13,6 @@ use crate::hub::{Connection, ConnectionHandle, Replay};
 use crate::message::{Audience, ChannelName, Encoding, Frame, Position, UserId};
 use crate::protocol::native::{Native, encode_gap, encode_recovered, encode_up_to_date, message_encoding};
 use crate::telemetry::{Metrics, Reason, logged};
-
-/// Maximum connections for which the store is read at the same time.
-const CONCURRENT_READS: usize = 64;
 
 /// How long a connection waits until the store has been read. Afterwards it is told of a gap, once this node has caught up with Redis.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,7 +25,6 @@ pub(super) struct Recovery {
     metrics: Arc<Metrics>,
     /// How many bytes may be queued for a connection.
     outbox_bytes: usize,
-    reads: Semaphore,
 }
 
 /// A connection that has joined its channel, whose messages are held.
@@ -72,7 +67,7 @@ impl Recovery {
         metrics: Arc<Metrics>,
         outbox_bytes: usize,
     ) -> Arc<Self> {
-        Arc::new(Self { histories, native, metrics, outbox_bytes, reads: Semaphore::new(CONCURRENT_READS) })
+        Arc::new(Self { histories, native, metrics, outbox_bytes })
     }
 
     /// Joins the channel, and answers with what the client has missed since this ID before anything else is delivered. No ID means
@@ -134,7 +129,9 @@ impl Recovery {
             // A node that has not caught up would deliver what the client has read elsewhere.
             let mut has_caught_up = false;
             loop {
-                match timeout(READ_TIMEOUT, recovery.read_missed(&returning, since)).await {
+                let missed =
+                    recovery.histories.read_missed(&returning.channel, since, || outbox.ending().is_none());
+                match timeout(READ_TIMEOUT, missed).await {
                     Ok(Some(missed)) => break recovery.replay(returning, since, missed),
                     Ok(None) | Err(_) if outbox.ending().is_some() => break,
                     Ok(None) => break recovery.tell_gap(returning, Some(since), GapReason::NotKept),
@@ -148,14 +145,6 @@ impl Recovery {
             }
             outbox.resume_reading();
         });
-    }
-
-    async fn read_missed(&self, returning: &Returning, since: Since) -> Option<Missed> {
-        let _permit = self.reads.acquire().await.ok()?;
-        if returning.handle.outbox().ending().is_some() {
-            return None;
-        }
-        self.histories.read_missed(&returning.channel, since).await
     }
 
     fn replay(&self, returning: Returning, since: Since, Missed { entries, end }: Missed) {

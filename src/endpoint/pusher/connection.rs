@@ -254,6 +254,10 @@ impl PusherConnection {
         ticket: Ticket,
         error: JoinError,
     ) {
+        if !inner.session.is_joining(channel, ticket) {
+            // The client has ended this subscription, and may have begun another one.
+            return;
+        }
         let has_session = inner.recovery.as_ref().is_some_and(|recovery| recovery.key().is_some());
         let error = match error {
             JoinError::Full(limit) => SubscriptionError::ChannelFull(limit),
@@ -289,7 +293,7 @@ impl PusherConnection {
             return false;
         }
         let position;
-        (*recovering, position) = self.begin_recovery(inner, &channel);
+        (*recovering, position) = self.begin_recovery(inner, &channel, ticket);
         let joined = Joined { members, cached: last_event, position };
         let mut actions = inner.session.joined(&channel, ticket, &joined);
         if let Some(recovering) = recovering {
@@ -304,7 +308,7 @@ impl PusherConnection {
         self.handle.join(&scoped, recovering.is_some());
         if recovering.is_none()
             && let Some(recovery) = &mut inner.recovery
-            && recovery.sent(&channel).is_some()
+            && recovery.sent(&channel, ticket).is_some()
             && let Some((progress, ticket)) = recovery.progress()
         {
             self.handle.track(ticket, progress);

@@ -3,12 +3,14 @@ use std::time::Instant;
 use crate::broker::StoreState;
 use crate::history::Since;
 use crate::message::{ChannelName, Frame};
-use crate::protocol::pusher::Action;
+use crate::protocol::pusher::{Action, Ticket};
 
 /// A subscription of a client that may have missed something. The hub holds what is published until the client has been sent it.
 #[derive(Debug)]
 pub(super) struct Recovering {
     pub(super) channel: ChannelName,
+    /// Which subscription to the channel: the client may end it, and begin another one.
+    pub(super) subscription: Ticket,
     pub(super) asked_at: Instant,
     /// How far the client has read. `None`: it is not known.
     pub(super) since: Option<Since>,

@@ -1,13 +1,15 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::kept_session::{KeptChannel, KeptSession};
+use super::recovering::Recovering;
 use crate::broker::StoreState;
 use crate::history::Since;
 use crate::hub::{ReadProgress, ReadProof};
 use crate::message::{ChannelName, Frame, SocketId};
-use crate::protocol::pusher::SessionKey;
+use crate::protocol::pusher::{SessionKey, Ticket};
 
 /// What a connection with a session token has to remember so that a later one can resume its session.
 #[derive(Debug)]
@@ -28,12 +30,14 @@ pub(super) struct Recovery {
     /// Until then, in milliseconds of the hub's clock, the client may subscribe to channels on which it was before, although the
     /// session lacks them.
     lacks_channels_until: u64,
+    /// `None`: no task sends what the client has missed.
+    queued: Option<Box<Queue>>,
     /// The positions that the client has sent with pending subscriptions. `None`: an unreadable one.
     wanted: Vec<(ChannelName, Option<Since>)>,
     /// When the session is written again for other nodes, in milliseconds of the hub's clock. `u64::MAX`: there are none.
     write_at: u64,
-    /// Waits for the answer to a [challenge](Recovery::challenge).
-    challenger: Option<oneshot::Sender<()>>,
+    /// Wait for the answer to a [challenge](Recovery::challenge).
+    challengers: Vec<oneshot::Sender<()>>,
     /// When the client's last `pusher:ping` came, in milliseconds of the hub's clock.
     pinged_at: Option<u64>,
 }
@@ -41,6 +45,7 @@ pub(super) struct Recovery {
 #[derive(Debug)]
 struct UnprovenChannel {
     channel: ChannelName,
+    subscription: Ticket,
     /// How far the client had read before. `None`: it is not known.
     since: Option<StoreState>,
     /// Up to there it has missed something for good, and has been told so.
@@ -48,6 +53,11 @@ struct UnprovenChannel {
     /// `None`: what it has missed has not been sent yet.
     ticket: Option<u32>,
 }
+
+/// Subscriptions for which the store has to be read, or that are sent more than fits at once. One is served after the other: only what
+/// one of them has missed is in memory, and a client that subscribes again and again waits only for itself.
+#[derive(Debug, Default)]
+struct Queue(VecDeque<Recovering>);
 
 #[derive(Debug)]
 struct Inherited {
@@ -57,6 +67,10 @@ struct Inherited {
 }
 
 impl UnprovenChannel {
+    fn is(&self, channel: &ChannelName, subscription: Ticket) -> bool {
+        self.subscription == subscription && self.channel == *channel
+    }
+
     /// Whether a client that has read everything up to this ticket and this number has read what it has been sent on the channel.
     fn is_proven(&self, ticket: u32, read: StoreState) -> bool {
         let is_sent = self.ticket.is_some_and(|own| ticket.wrapping_sub(own) <= u32::MAX / 2);
@@ -111,9 +125,10 @@ impl Recovery {
             unproven: Vec::new(),
             inherited,
             lacks_channels_until,
+            queued: None,
             wanted: Vec::new(),
             write_at: u64::MAX,
-            challenger: None,
+            challengers: Vec::new(),
             pinged_at: None,
         }
     }
@@ -139,8 +154,15 @@ impl Recovery {
 
     /// The client has subscribed to a channel with a history, of which it has read everything up to here. Until
     /// [`sent`](Self::sent), it is still being sent what it has missed.
-    pub(super) fn subscribe(&mut self, channel: &ChannelName, since: Option<StoreState>, follows_gap: bool) {
-        self.unproven.push(UnprovenChannel { channel: channel.clone(), since, follows_gap, ticket: None });
+    pub(super) fn subscribe(
+        &mut self,
+        channel: &ChannelName,
+        subscription: Ticket,
+        since: Option<StoreState>,
+        follows_gap: bool,
+    ) {
+        let channel = channel.clone();
+        self.unproven.push(UnprovenChannel { channel, subscription, since, follows_gap, ticket: None });
     }
 
     /// The client subscribes with a position of its own. `None`: an unreadable one.
@@ -165,10 +187,10 @@ impl Recovery {
         }
     }
 
-    /// The client has been sent what it has missed on a channel. Returns the ticket for its proof; `None` if the client no longer
-    /// wants it.
-    pub(super) fn sent(&mut self, channel: &ChannelName) -> Option<u32> {
-        let waiting = self.unproven.iter_mut().find(|unproven| unproven.channel == *channel)?;
+    /// The client has been sent what it has missed on a channel. Returns the ticket for its proof; `None` if the client has ended this
+    /// subscription.
+    pub(super) fn sent(&mut self, channel: &ChannelName, subscription: Ticket) -> Option<u32> {
+        let waiting = self.unproven.iter_mut().find(|unproven| unproven.is(channel, subscription))?;
         self.last_ticket = self.last_ticket.wrapping_add(1);
         waiting.ticket = Some(self.last_ticket);
         waiting.ticket
@@ -179,13 +201,34 @@ impl Recovery {
         Some((self.progress.as_ref()?, self.last_ticket))
     }
 
-    /// Whether the client still waits for what it has missed on a channel.
-    pub(super) fn is_sending(&self, channel: &ChannelName) -> bool {
-        self.unproven.iter().any(|unproven| unproven.channel == *channel && unproven.ticket.is_none())
+    /// Whether the client still waits for what it has missed, in this subscription to a channel.
+    pub(super) fn is_sending(&self, channel: &ChannelName, subscription: Ticket) -> bool {
+        let mut unproven = self.unproven.iter();
+        unproven.any(|unproven| unproven.is(channel, subscription) && unproven.ticket.is_none())
+    }
+
+    /// What a client has missed cannot be sent at once, and is sent after what others of its channels wait for. Returns whether a task
+    /// must be started that does so.
+    pub(super) fn queue(&mut self, recovering: Recovering) -> bool {
+        let is_first = self.queued.is_none();
+        self.queued.get_or_insert_default().0.push_back(recovering);
+        is_first
+    }
+
+    /// What the task is to send next. `None`: nothing, and it ends.
+    pub(super) fn next_queued(&mut self) -> Option<Recovering> {
+        let next = self.queued.as_mut()?.0.pop_front();
+        if next.is_none() {
+            self.queued = None;
+        }
+        next
     }
 
     pub(super) fn leave(&mut self, channel: &ChannelName) {
         self.unproven.retain(|unproven| unproven.channel != *channel);
+        if let Some(Queue(queued)) = self.queued.as_deref_mut() {
+            queued.retain(|recovering| recovering.channel != *channel);
+        }
         self.take_wanted(channel);
         self.take_inherited(channel);
     }
@@ -273,18 +316,19 @@ impl Recovery {
     }
 
     /// Another connection claims the session. Returns the ping that the client must answer to keep it. The receiver fails if the
-    /// connection ends.
+    /// connection ends, and not before: several connections may claim the session at once.
     pub(super) fn challenge(&mut self) -> (Frame, oneshot::Receiver<()>) {
         let (challenger, answered) = oneshot::channel();
-        self.challenger = Some(challenger);
+        self.challengers.push(challenger);
         (Frame::ping_with(CHALLENGE), answered)
     }
 
     /// The client has answered a ping that is not a proof.
     pub(super) fn answer(&mut self, payload: &[u8]) {
-        if payload == CHALLENGE
-            && let Some(challenger) = self.challenger.take()
-        {
+        if payload != CHALLENGE {
+            return;
+        }
+        for challenger in std::mem::take(&mut self.challengers) {
             // Fails if nobody waits any more.
             let _ = challenger.send(());
         }
@@ -293,13 +337,55 @@ impl Recovery {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+
+    fn recovering(channel: &ChannelName, subscription: Ticket) -> Recovering {
+        let (channel, asked_at) = (channel.clone(), Instant::now());
+        let (since, delivered, cached) = (None, None, Vec::new());
+        Recovering { channel, subscription, asked_at, since, follows_gap: false, delivered, cached }
+    }
+
+    #[test]
+    fn what_is_sent_for_a_subscription_that_has_ended_does_not_count_for_the_next_one() {
+        let news = ChannelName::new("news").unwrap();
+        let mut recovery = Recovery::without_session();
+        let (first, second) = (Ticket(1), Ticket(2));
+        recovery.subscribe(&news, first, None, false);
+        assert!(recovery.is_sending(&news, first) && !recovery.is_sending(&news, second));
+        recovery.leave(&news);
+        recovery.subscribe(&news, second, None, false);
+        assert!(!recovery.is_sending(&news, first) && recovery.is_sending(&news, second));
+        assert!(recovery.sent(&news, first).is_none());
+        assert!(recovery.is_sending(&news, second));
+        assert!(recovery.sent(&news, second).is_some());
+        assert!(!recovery.is_sending(&news, second));
+    }
+
+    #[test]
+    fn one_task_serves_a_client_and_nothing_that_it_no_longer_wants() {
+        let [news, chat] = ["news", "chat"].map(|name| ChannelName::new(name).unwrap());
+        let mut recovery = Recovery::without_session();
+        assert!(recovery.queue(recovering(&news, Ticket(1))));
+        assert_eq!(recovery.next_queued().unwrap().subscription, Ticket(1));
+        for number in 2..10 {
+            recovery.leave(&news);
+            assert!(!recovery.queue(recovering(&news, Ticket(number))));
+        }
+        assert!(!recovery.queue(recovering(&chat, Ticket(10))));
+        let next: Vec<_> = std::iter::from_fn(|| recovery.next_queued()).collect();
+        let next: Vec<_> = next.into_iter().map(|next| (next.channel, next.subscription)).collect();
+        assert_eq!(next, [(news.clone(), Ticket(9)), (chat, Ticket(10))]);
+        assert!(recovery.queue(recovering(&news, Ticket(11))), "the task has ended");
+    }
 
     #[test]
     fn a_proof_does_not_take_a_client_back_behind_where_it_has_subscribed() {
         let at = |store, number| StoreState { store, number };
         let subscribed = |since, ticket| UnprovenChannel {
             channel: ChannelName::new("news").unwrap(),
+            subscription: Ticket(1),
             since,
             follows_gap: false,
             ticket,

@@ -11,7 +11,7 @@ use super::recovering::{Recovering, number};
 use crate::history::{Missed, Since};
 use crate::hub::Replay;
 use crate::message::{ChannelName, Frame, Position};
-use crate::protocol::pusher::{ENCODING_WITH_IDS, server_message};
+use crate::protocol::pusher::{ENCODING_WITH_IDS, Ticket, server_message};
 use crate::telemetry::Reason;
 
 /// What a client is sent before what is published.
@@ -36,6 +36,7 @@ impl PusherConnection {
         &self,
         inner: &mut Inner,
         channel: &ChannelName,
+        subscription: Ticket,
     ) -> (Option<Recovering>, Option<String>) {
         if inner.recovery.is_none() && !self.tells_positions() {
             return (None, None);
@@ -54,18 +55,20 @@ impl PusherConnection {
         let was_subscribed = may_have_been && has_history;
         if !has_position && !was_subscribed {
             if has_history {
-                recovery.subscribe(channel, delivered, false);
+                recovery.subscribe(channel, subscription, delivered, false);
             }
             return (None, position(None));
         }
         let since = if has_position { wanted } else { read.map(number) };
         let follows_gap = inherited.is_some_and(|kept| kept.follows_gap);
-        recovery.subscribe(channel, read, follows_gap);
+        recovery.subscribe(channel, subscription, read, follows_gap);
         // A client that has a position knows what comes before it.
         let follows_gap = follows_gap && !has_position;
         let since = since.filter(|_| has_history);
         let (channel, asked_at) = (channel.clone(), Instant::now());
-        let recovering = Recovering { channel, asked_at, since, follows_gap, delivered, cached: Vec::new() };
+        let cached = Vec::new();
+        let recovering =
+            Recovering { channel, subscription, asked_at, since, follows_gap, delivered, cached };
         (Some(recovering), position(since))
     }
 
@@ -83,46 +86,71 @@ impl PusherConnection {
 
     /// Sends what the client has missed, once the hub holds what is published.
     pub(super) fn recover(self: &Arc<Self>, inner: &mut Inner, recovering: Recovering) {
-        let since = recovering.since;
-        let missed =
-            since.and_then(|since| self.channels().missed(inner.app_id(), &recovering.channel, since));
-        if let Some(missed) = missed {
+        let Some(since) = recovering.since else { return self.finish_recovery(inner, &recovering, None) };
+        if let Some(missed) = self.channels().missed(inner.app_id(), &recovering.channel, since) {
             let recovered = self.recovered(inner, &recovering, &missed);
             if recovered.bytes() <= self.part_bytes() {
                 return self.finish_recovery(inner, &recovering, Some(recovered));
             }
         }
-        tokio::spawn(self.clone().recover_slowly(inner.app_id().clone(), recovering, since));
+        if inner.recovery.as_mut().is_some_and(|recovery| recovery.queue(recovering)) {
+            tokio::spawn(self.clone().recover_queued(inner.app_id().clone()));
+        }
     }
 
-    /// Reads what is not on this node, and sends what is too much to be sent at once.
-    async fn recover_slowly(self: Arc<Self>, app: Arc<str>, recovering: Recovering, since: Option<Since>) {
-        let channel = &recovering.channel;
-        let missed = match since {
-            Some(since) => self.channels().read_missed(&app, channel, since).await,
+    /// Reads what is not on this node, and sends what is too much to be sent at once, for one subscription after the other.
+    async fn recover_queued(self: Arc<Self>, app: Arc<str>) {
+        while let Some(recovering) = self.next_queued() {
+            self.recover_slowly(&app, &recovering).await;
+        }
+    }
+
+    fn next_queued(&self) -> Option<Recovering> {
+        if self.handle.outbox().ending().is_some() {
+            return None;
+        }
+        self.lock().recovery.as_mut()?.next_queued()
+    }
+
+    async fn recover_slowly(&self, app: &str, recovering: &Recovering) {
+        let (channel, is_wanted) = (&recovering.channel, || self.is_wanted(&self.lock(), recovering));
+        let missed = match recovering.since {
+            Some(since) => self.channels().read_missed(app, channel, since, is_wanted).await,
             None => None,
         };
         let Some(missed) = missed else {
-            return self.finish_recovery(&mut self.lock(), &recovering, None);
+            let mut inner = self.lock();
+            if self.is_wanted(&inner, recovering) {
+                self.finish_recovery(&mut inner, recovering, None);
+            }
+            return;
         };
-        let mut recovered = self.recovered(&self.lock(), &recovering, &missed);
+        let mut recovered = self.recovered(&self.lock(), recovering, &missed);
         while recovered.bytes() > self.part_bytes() {
             let part = recovered.take_part(self.part_bytes());
             {
                 let inner = self.lock();
-                if !inner.recovery.as_ref().is_some_and(|recovery| recovery.is_sending(channel)) {
+                if !self.is_wanted(&inner, recovering) {
                     return;
                 }
                 self.handle.push(&part);
             }
             while !self.handle.outbox().is_flushed() {
-                if self.handle.outbox().ending().is_some() {
+                sleep(FLUSH_POLL).await;
+                if !is_wanted() {
                     return;
                 }
-                sleep(FLUSH_POLL).await;
             }
         }
-        self.finish_recovery(&mut self.lock(), &recovering, Some(recovered));
+        self.finish_recovery(&mut self.lock(), recovering, Some(recovered));
+    }
+
+    /// Whether the client still waits for what it has missed, in this subscription.
+    fn is_wanted(&self, inner: &Inner, recovering: &Recovering) -> bool {
+        let Recovering { channel, subscription, .. } = recovering;
+        let recovery = inner.recovery.as_ref();
+        recovery.is_some_and(|recovery| recovery.is_sending(channel, *subscription))
+            && self.handle.outbox().ending().is_none()
     }
 
     fn recovered(&self, inner: &Inner, recovering: &Recovering, missed: &Missed) -> Recovered {
@@ -149,7 +177,7 @@ impl PusherConnection {
         let channel = &recovering.channel;
         let scoped = inner.scoped(channel);
         let Some(recovery) = &mut inner.recovery else { return };
-        if !recovery.is_sending(channel) {
+        if !recovery.is_sending(channel, recovering.subscription) {
             return;
         }
         let metrics = self.channels().metrics();
@@ -177,7 +205,7 @@ impl PusherConnection {
             Replay { frames, end }
         };
         self.handle.open(&scoped, replay);
-        if recovery.sent(channel).is_some()
+        if recovery.sent(channel, recovering.subscription).is_some()
             && let Some((progress, ticket)) = recovery.progress()
         {
             self.handle.track(ticket, progress);

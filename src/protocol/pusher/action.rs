@@ -46,7 +46,7 @@ pub struct Unsubscribed {
 
 /// Identifies an attempt to subscribe. The session ignores the result of an attempt that the client has abandoned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket(pub(super) u32);
+pub struct Ticket(pub(crate) u32);
 
 /// A client event that passed all checks.
 #[derive(Debug, Clone, PartialEq, Eq)]

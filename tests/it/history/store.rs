@@ -1,11 +1,12 @@
 //! What every broker numbers and stores: one suite, in memory and over a real Redis.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use tokio::time::timeout;
 use yamabiko::broker::{Inbound, PublishError, ReadAfter, Status, StoreState};
-use yamabiko::message::{ChannelName, Dispatch, Retention, RetentionTable};
+use yamabiko::message::{ChannelName, Dispatch, Position, Retention, RetentionTable};
 
 use super::{MESSAGES, Node, PATIENCE, PREFIX, event, keyed, name, numbered, rules};
 use crate::support::redis::RedisServer;
@@ -179,17 +180,21 @@ async fn redis_keeps_the_latest_messages() {
     for number in 1..=total {
         positions.push(node.store("chat:a", usize::try_from(number).unwrap()).await);
     }
+    let StoreState { store, .. } = node.broker.store_state(None).await.unwrap();
+    let (epoch, after_all) = (positions[0].epoch, total + 1);
+    let position = |offset| position(epoch, offset);
+    let number = |number| ReadAfter::Number(StoreState { store, number });
     for (after, first, is_trimmed) in [
         (ReadAfter::Start, total - 9, true),
-        (ReadAfter::Offset(total - 10), total - 9, false),
-        (ReadAfter::Offset(total - 11), total - 9, true),
-        (ReadAfter::Offset(total - 3), total - 2, false),
-        (ReadAfter::Offset(total), total + 1, false),
-        (ReadAfter::Number(total - 10), total - 9, false),
-        (ReadAfter::Number(total - 11), total - 9, true),
-        (ReadAfter::Number(0), total - 9, true),
-        (ReadAfter::Number(total - 1), total, false),
-        (ReadAfter::Number(u64::MAX), total + 1, false),
+        (position(total - 10), total - 9, false),
+        (position(total - 3), total - 2, false),
+        (position(total), after_all, false),
+        (number(total - 10), total - 9, false),
+        (number(total - 11), total - 9, true),
+        (number(0), total - 9, true),
+        (number(total - 1), total, false),
+        (number(u64::MAX), after_all, false),
+        (ReadAfter::End, after_all, false),
     ] {
         let history = node.read(&channel, after).await;
         let head = history.head.unwrap();
@@ -204,6 +209,33 @@ async fn redis_keeps_the_latest_messages() {
             assert!(matches!(message.dispatch, Dispatch::Event(event) if event.channel == channel));
         }
     }
+}
+
+/// A client may ask for anything, and as often as it likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_messages_are_read_when_some_are_missing_before_them() {
+    let server = RedisServer::start();
+    let node = Node::on(&server, AGE).await;
+    for number in 1..=2 * usize::try_from(MESSAGES).unwrap() {
+        node.store("chat:a", number).await;
+    }
+    let head = node.read(&name("chat:a"), ReadAfter::End).await.head.unwrap();
+    let StoreState { store, number } = node.broker.store_state(None).await.unwrap();
+    let other = head.position.epoch + 1;
+    let before = reads(&server).await;
+    for after in [
+        position(head.position.epoch, 1),
+        position(other, 1),
+        position(other, head.position.offset.get() - 1),
+        ReadAfter::Number(StoreState { store: store + 1, number: number - 1 }),
+    ] {
+        let history = node.read(&name("chat:a"), after).await;
+        assert_eq!((history.head, history.is_trimmed), (Some(head), true), "{after:?}");
+        assert!(history.messages.is_empty(), "{after:?}");
+    }
+    assert_eq!(reads(&server).await, before);
+    assert_eq!(node.read(&name("chat:a"), position(head.position.epoch, 15)).await.messages.len(), 5);
+    assert_eq!(reads(&server).await, before + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,8 +273,11 @@ async fn messages_that_redis_stores_as_one_keep_their_own_positions() {
     }
     let entries: usize = query(&server, &["XLEN", &keys("chat:a")[1]]).await;
     assert!(entries < TOTAL / 2, "{entries}");
+    let StoreState { store, .. } = node.broker.store_state(None).await.unwrap();
     for after in 0..TOTAL as u64 {
-        for read in [ReadAfter::Offset(after), ReadAfter::Number(after)] {
+        // There is no position before the first one.
+        let position = (after > 0).then(|| position(first.epoch, after));
+        for read in position.into_iter().chain([ReadAfter::Number(StoreState { store, number: after })]) {
             let history = node.read(&name("chat:a"), read).await;
             let found: Vec<(u64, u64, usize)> = history
                 .messages
@@ -255,6 +290,17 @@ async fn messages_that_redis_stores_as_one_keep_their_own_positions() {
             assert!(!history.is_trimmed);
         }
     }
+}
+
+fn position(epoch: u64, offset: u64) -> ReadAfter {
+    ReadAfter::Position(Position { epoch, offset: NonZeroU64::new(offset).unwrap() })
+}
+
+/// How often messages have been read.
+async fn reads(server: &RedisServer) -> usize {
+    let statistics: String = query(server, &["INFO", "commandstats"]).await;
+    let reads = statistics.lines().find_map(|line| line.strip_prefix("cmdstat_xrange:calls="));
+    reads.map_or(0, |reads| reads.split(',').next().unwrap().parse().unwrap())
 }
 
 /// The offsets that Redis keeps of a channel.
@@ -334,13 +380,15 @@ async fn messages_expire_and_their_position_does_not() {
         last = node.store("chat:a", 2).await;
     }
     assert_eq!(last.epoch, first.epoch);
-    let history = node.read(&name("chat:a"), ReadAfter::Offset(0)).await;
-    assert!(history.is_trimmed);
+    let channel = name("chat:a");
+    let read = |after: Position| node.read(&channel, ReadAfter::Position(after));
+    assert!(node.read(&channel, ReadAfter::Start).await.is_trimmed);
     // A silent one.
     while !offsets(&node, "chat:a").await.is_empty() {}
-    let trimmed = node.read(&name("chat:a"), ReadAfter::Offset(last.offset.get() - 1)).await;
+    let before_last = NonZeroU64::new(last.offset.get() - 1).unwrap();
+    let trimmed = read(Position { offset: before_last, ..last }).await;
     assert_eq!((trimmed.head.unwrap().position, trimmed.is_trimmed), (last, true));
-    assert!(!node.read(&name("chat:a"), ReadAfter::Offset(last.offset.get())).await.is_trimmed);
+    assert!(!read(last).await.is_trimmed);
     while query::<bool>(&server, &["EXISTS", &keys("chat:a")[1]]).await {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -362,7 +410,9 @@ async fn a_lost_head_starts_a_new_epoch() {
         assert_ne!(after.epoch, before.epoch);
         assert_eq!((after.offset.get(), offsets(&node, "chat:a").await), (1, vec![1]));
         // Nobody knows what was lost.
-        assert!(node.read(&name("chat:a"), ReadAfter::Number(1)).await.is_trimmed);
+        let StoreState { store, .. } = node.broker.store_state(None).await.unwrap();
+        let read = node.read(&name("chat:a"), ReadAfter::Number(StoreState { store, number: 1 })).await;
+        assert!(read.is_trimmed);
         before = after;
     }
     // The messages do not continue what the head says.
@@ -388,7 +438,7 @@ async fn a_store_that_has_lost_its_tail_becomes_another_store() {
     let renewed = node.broker.store_state(Some(lost)).await.unwrap();
     assert!(renewed.store != seen.store && renewed.number == 0);
     assert_eq!(node.broker.store_state(Some(lost)).await, Ok(renewed));
-    let stale = node.read(&name("chat:a"), ReadAfter::Offset(1)).await;
+    let stale = node.read(&name("chat:a"), ReadAfter::Position(before)).await;
     assert!(stale.head.is_none() && stale.messages.is_empty() && stale.is_trimmed);
     let after = node.store("chat:a", 3).await;
     assert!(after.epoch != before.epoch && after.offset.get() == 1);

@@ -8,6 +8,7 @@ mod order;
 pub(crate) mod page;
 mod presence;
 mod recovery;
+mod recovery_again;
 mod recovery_nodes;
 mod recovery_outages;
 mod recovery_slow_pages;
