@@ -13,6 +13,9 @@ use crate::message::{ChannelName, Position};
 /// How long a call waits for the node to catch up with the broker.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long it waits for what only the broker has.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A part of a channel's history.
 #[derive(Debug)]
 pub struct HistoryPage {
@@ -78,7 +81,10 @@ impl Channels {
             None => None,
             Some(since) => match self.histories.missed(channel, since) {
                 Some(missed) => Some(missed),
-                None => self.histories.read_missed(channel, since, || true).await,
+                None => {
+                    let reading = self.histories.read_missed(channel, since, || true);
+                    timeout(READ_TIMEOUT, reading).await.map_err(|_| StoreError::Unreachable)?
+                }
             },
         };
         let is_gap = since.is_some() && missed.is_none();

@@ -145,6 +145,20 @@ fn what_cannot_be_proven_is_a_gap_with_what_is_kept() {
 }
 
 #[test]
+fn what_only_redis_has_is_not_waited_for_without_end() {
+    let mut redis = RedisServer::start();
+    let there = node(Some(&redis.url()));
+    publish_all(&there, "news", &["1", "2"]);
+    let first = text(&history(&there, "news", "")["messages"][0]["id"]).to_owned();
+    // This one has not received any.
+    let here = node(Some(&redis.url()));
+    redis.kill();
+    let path = format!("/apps/1/channels/news/history?since={first}");
+    assert_eq!(call(&here, &one(), "GET", &path, "").status, 503);
+    assert_eq!(texts(&history(&there, "news", &format!("?since={first}")), "data"), ["2"]);
+}
+
+#[test]
 fn calls_about_histories_that_do_not_exist_name_the_setting() {
     let server = node(None);
     let answer = call(&server, &one(), "GET", "/apps/1/channels/private-a/history", "");
