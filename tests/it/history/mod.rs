@@ -3,6 +3,7 @@
 mod faults;
 mod ingest_stream;
 mod laravel_messages;
+mod lost_tail;
 mod store;
 
 use std::collections::HashMap;

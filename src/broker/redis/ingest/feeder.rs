@@ -129,6 +129,7 @@ impl Feeder {
             connection,
             &self.keys,
             &self.node,
+            &self.seen,
             self.retention.channel_bytes(),
             Cow::Owned(text),
             streams,

@@ -77,7 +77,7 @@ impl PlainWriter {
     async fn try_write(&self) -> Result<std::convert::Infallible, ConnectionError> {
         let mut connection = RedisConnection::open_database(&self.url).await?;
         let mut script =
-            StoreScript::load(&mut connection, &self.keys, &self.node, self.channel_bytes)
+            StoreScript::load(&mut connection, &self.keys, &self.node, &self.seen, self.channel_bytes)
                 .await?;
         let mut clock = read_clock(&mut connection).await?;
         let mut idle = Instant::now() + IDLE;
