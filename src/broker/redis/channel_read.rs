@@ -20,9 +20,8 @@ pub(super) struct ChannelRead {
     after: ReadAfter,
     retention: Retention,
     store: Option<u64>,
-    head: Option<Head>,
-    /// Redis has a head of another store.
-    is_stale: bool,
+    /// As Redis has it. `None`: it has none.
+    channel: Option<ChannelHead>,
     /// The least offset to return.
     from: u64,
     /// The greatest offset that is still to be read, or less than `from`.
@@ -40,18 +39,19 @@ impl ChannelRead {
     ) -> Self {
         // Nothing is kept of a channel without a history.
         let retention = retention.unwrap_or(Retention { messages: 0, age: Duration::ZERO });
-        let parsed = head.and_then(|bytes| ChannelHead::parse(bytes, store?));
+        let parse =
+            |bytes| store.map_or(ChannelHead::OfAnotherStore, |store| ChannelHead::parse(bytes, store));
+        let channel = head.map(parse);
         let mut read = Self {
             after,
             retention,
             store: store.and_then(|store| u64::from_str_radix(store, 16).ok()),
-            head: parsed.map(|parsed| parsed.head),
-            is_stale: head.is_some() && parsed.is_none(),
+            channel,
             from: 1,
             to: 0,
             found: VecDeque::new(),
         };
-        if let Some(ChannelHead { head, floor }) = parsed {
+        if let Some(ChannelHead::Stored { head, floor }) = channel {
             let offset = head.position.offset.get();
             let kept = offset.saturating_sub(u64::from(retention.messages)) + 1;
             let (from, is_wanted) = match after {
@@ -78,7 +78,7 @@ impl ChannelRead {
         decode: impl Fn(&Bytes, Position) -> Option<Vec<StoredEnvelope>>,
     ) {
         let Some((first, _)) = self.next_page() else { return };
-        let Some(head) = self.head else { return };
+        let Some(head) = self.head() else { return };
         'entries: for (offset, payload) in entries.rev() {
             let position =
                 NonZeroU64::new(offset).map(|offset| Position { epoch: head.position.epoch, offset });
@@ -107,14 +107,18 @@ impl ChannelRead {
         while self.found.front().is_some_and(|first| now.saturating_sub(first.message.at) > age) {
             self.found.pop_front();
         }
-        let is_trimmed = match self.head {
-            None => match self.after {
-                ReadAfter::Start => self.is_stale,
+        let is_trimmed = match self.channel {
+            None | Some(ChannelHead::OfAnotherStore) => match self.after {
+                ReadAfter::Start => self.channel.is_some(),
                 ReadAfter::Offset(_) => true,
                 // This store has numbered none.
                 ReadAfter::Number(_) => false,
             },
-            Some(head) => {
+            Some(ChannelHead::Reset(last)) => match self.after {
+                ReadAfter::Start | ReadAfter::Offset(_) => true,
+                ReadAfter::Number(after) => after < last,
+            },
+            Some(ChannelHead::Stored { head, .. }) => {
                 let end = head.position.offset.get();
                 let first = self.found.front();
                 let next = first.map_or(end + 1, |first| first.message.position.offset.get());
@@ -127,7 +131,12 @@ impl ChannelRead {
                 }
             }
         };
+        let head = self.head();
         let messages = self.found.into_iter().map(|found| found.message).collect();
-        StoredHistory { store: self.store, head: self.head, messages, is_trimmed }
+        StoredHistory { store: self.store, head, messages, is_trimmed }
+    }
+
+    fn head(&self) -> Option<Head> {
+        if let Some(ChannelHead::Stored { head, .. }) = self.channel { Some(head) } else { None }
     }
 }
