@@ -80,7 +80,7 @@ impl MemoryStore {
             positions.push((retained.index, Position { epoch: channel.epoch, offset }));
         }
         let at = u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX);
-        Stored { store: self.id, number: self.number, at, positions }
+        Stored { store: self.id, number: self.number, at, positions, is_plain_copy: false }
     }
 
     fn expire(&mut self, now: Instant) {

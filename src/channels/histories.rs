@@ -140,6 +140,13 @@ impl Histories {
         Arrival::Next
     }
 
+    /// Whether this node has delivered a message before other nodes, on which its channel has a history, have stored it. Their settings
+    /// differ while nodes are reloaded one after another.
+    #[must_use]
+    pub fn is_delivered(&self, channel: &ChannelName, stored: Option<&Stored>) -> bool {
+        stored.is_some_and(|stored| stored.is_plain_copy) && self.rules.of(channel).is_none()
+    }
+
     /// Enters a message and publishes it, in one step for [`missed`](Self::missed): a client gets it either with what it has missed or
     /// live. `publish` must not block.
     pub fn append_and_publish(

@@ -245,6 +245,7 @@ mod tests {
                 number,
                 at: unix_milliseconds(),
                 positions: vec![(0, position(number))],
+                is_plain_copy: false,
             };
             let entry = Arc::new(Entry::new(position(number), &stored, Content::Native(event)));
             state.append(&channel, retention, STORE, &entry);
@@ -288,7 +289,13 @@ mod tests {
             let sender = Sender { name: "Aoi".into(), id: UserId::from(7) };
             let event = Event::new(channel.clone(), sender, "{}".into());
             let (number, at) = (offset + 10, unix_milliseconds());
-            let stored = Stored { store: STORE, number, at, positions: vec![(0, place(1, offset))] };
+            let stored = Stored {
+                store: STORE,
+                number,
+                at,
+                positions: vec![(0, place(1, offset))],
+                is_plain_copy: false,
+            };
             let entry = Arc::new(Entry::new(place(1, offset), &stored, Content::Native(event)));
             let retention = Retention { messages: 10, age: Duration::from_secs(60) };
             state.append(&channel, retention, STORE, &entry);

@@ -199,6 +199,13 @@ impl Channels {
         mut hold: InFlight,
         by_topic: bool,
     ) {
+        if stored.is_some_and(|stored| stored.is_plain_copy) {
+            let mut scoped =
+                event.channels.iter().map(|channel| ChannelName::scoped(&event.app, channel.as_str()));
+            if scoped.all(|channel| self.histories.is_delivered(&channel, stored)) {
+                return;
+            }
+        }
         if let Some(channels) = self.count_event(&event.app) {
             hold.set_channels(channels);
         }

@@ -38,6 +38,6 @@ pub(super) fn entry(
         },
         Dispatch::Topic { .. } => return None,
     };
-    let stored = Stored { store, number, at, positions: vec![(index, position)] };
+    let stored = Stored { store, number, at, positions: vec![(index, position)], is_plain_copy: false };
     Some(Arc::new(Entry::new(position, &stored, content)))
 }

@@ -254,8 +254,13 @@ mod tests {
                 Sender { name: "a".into(), id: 1.into() },
                 Bytes::from_static(b"{}"),
             );
-            let stored =
-                Stored { store: STORE, number: self.number, at: self.now, positions: vec![(0, position)] };
+            let stored = Stored {
+                store: STORE,
+                number: self.number,
+                at: self.now,
+                positions: vec![(0, position)],
+                is_plain_copy: false,
+            };
             let entry = Arc::new(Entry::new(position, &stored, Content::Native(event)));
             self.all.push((channel, entry.clone()));
             entry

@@ -34,6 +34,9 @@ pub struct Stored {
     pub at: u64,
     /// For each channel with a history, which of the channels of the dispatch it is, and the position there.
     pub positions: Vec<(u16, Position)>,
+    /// It was published without a number before, and this node did not hold it until it was stored. So the node has delivered it if its
+    /// channel has no history here.
+    pub is_plain_copy: bool,
 }
 
 impl<D: Into<Dispatch>> From<D> for Publication {

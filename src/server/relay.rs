@@ -132,6 +132,7 @@ impl Relay {
         counters: &mut Counters,
     ) {
         match dispatch {
+            Dispatch::Event(event) if self.histories.is_delivered(&event.channel, stored) => {}
             Dispatch::Event(event) => {
                 let position = stored.and_then(|stored| Some((stored, stored.position(0)?)));
                 let publish = |entry: Option<&Entry>| self.deliver(event, entry, in_flight, counters);

@@ -19,8 +19,16 @@ pub(in crate::broker) struct Decoded {
     /// The message's number, if this node published it.
     pub(in crate::broker) seq: Option<u64>,
     pub(in crate::broker) stored: Option<Box<Stored>>,
-    /// The name of the plain message that was stored.
-    pub(in crate::broker) plain: Option<Box<str>>,
+    /// The plain message that was stored.
+    pub(in crate::broker) plain: Option<PlainName>,
+}
+
+/// Names a plain message.
+#[derive(Debug, Clone)]
+pub(in crate::broker) struct PlainName {
+    pub(in crate::broker) name: Box<str>,
+    /// The node that has stored it.
+    pub(in crate::broker) from: Option<NodeId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -127,7 +135,7 @@ pub(in crate::broker) fn decode_event(
                 .into(),
             seq: own_seq(node, from, seq),
             stored: stored.and_then(parse_stored),
-            plain: plain.and_then(string).map(Into::into),
+            plain: plain.and_then(|name| plain_name(name, from)),
         }),
         (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
             Err(InvalidPayload { error, channel: Some(channel) })
@@ -141,7 +149,7 @@ pub(in crate::broker) fn decode_signal(payload: &Bytes, node: &NodeId) -> Result
         envelope_members(payload, ["body", "node", "seq", "stored", "plain"])?;
     let body = payload.slice_ref(body.ok_or(EnvelopeError::Signal)?.as_bytes());
     let stored = stored.and_then(parse_stored);
-    let plain = plain.and_then(string).map(Into::into);
+    let plain = plain.and_then(|name| plain_name(name, from));
     Ok(Decoded { dispatch: Dispatch::Signal(body), seq: own_seq(node, from, seq), stored, plain })
 }
 
@@ -161,6 +169,11 @@ pub(super) fn envelope_members<'a, const N: usize>(
 fn own_seq(node: &NodeId, from: Option<&str>, seq: Option<&str>) -> Option<u64> {
     let is_own = from.is_some_and(|from| from.trim_matches('"') == node.0);
     seq.filter(|_| is_own).and_then(|seq| seq.parse().ok())
+}
+
+fn plain_name(name: &str, from: Option<&str>) -> Option<PlainName> {
+    let from = from.map(|from| NodeId(from.trim_matches('"').to_owned()));
+    Some(PlainName { name: string(name)?.into(), from })
 }
 
 fn object(payload: &Bytes, text: &str) -> Result<Bytes, EnvelopeError> {

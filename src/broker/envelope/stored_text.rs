@@ -10,7 +10,7 @@ pub(super) fn parse_stored(json: &str) -> Option<Box<Stored>> {
     let (number, at) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let positions = parts.map(|text| parse_place(text).map(|(index, position, _)| (index, position)));
     let positions = positions.collect::<Option<Vec<_>>>()?;
-    (!positions.is_empty()).then(|| Box::new(Stored { store, number, at, positions }))
+    (!positions.is_empty()).then(|| Box::new(Stored { store, number, at, positions, is_plain_copy: false }))
 }
 
 /// The number of the message before this position. 0: there is none.

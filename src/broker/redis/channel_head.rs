@@ -4,23 +4,33 @@ use crate::broker::Head;
 use crate::message::Position;
 
 /// The head of a channel as the script that stores messages writes it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ChannelHead {
-    pub(super) head: Head,
-    /// The first offset that the byte limit and the age leave.
-    pub(super) floor: u64,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChannelHead {
+    Stored {
+        head: Head,
+        /// The first offset that the byte limit and the age leave.
+        floor: u64,
+    },
+    /// The messages were removed after a failure. The last number that one of them can have had.
+    Reset(u64),
+    OfAnotherStore,
 }
 
 impl ChannelHead {
-    /// `None` if it is one of another store.
-    pub(super) fn parse(bytes: &[u8], store: &str) -> Option<Self> {
-        let rest = bytes.strip_prefix(store.as_bytes())?;
-        let (epoch, rest) = rest.split_at_checked(15)?;
+    pub(super) fn parse(bytes: &[u8], store: &str) -> Self {
+        match bytes.strip_prefix(store.as_bytes()) {
+            Some(rest) => Self::parse_numbers(rest).unwrap_or(Self::Reset(u64::MAX)),
+            None => Self::OfAnotherStore,
+        }
+    }
+
+    fn parse_numbers(bytes: &[u8]) -> Option<Self> {
+        let (epoch, numbers) = bytes.split_at_checked(15)?;
         let epoch = u64::from_str_radix(std::str::from_utf8(epoch).ok()?, 16).ok()?;
-        let offset = NonZeroU64::new(whole_number(rest, 0)?)?;
-        let number = whole_number(rest, 1)?;
-        let floor = whole_number(rest, 5)?;
-        Some(Self { head: Head { position: Position { epoch, offset }, number }, floor })
+        let (offset, number) = (whole_number(numbers, 0)?, whole_number(numbers, 1)?);
+        let Some(offset) = NonZeroU64::new(offset) else { return Some(Self::Reset(number)) };
+        let floor = whole_number(numbers, 5)?;
+        Some(Self::Stored { head: Head { position: Position { epoch, offset }, number }, floor })
     }
 }
 
@@ -47,13 +57,23 @@ mod tests {
     #[test]
     fn a_head_is_read_only_from_its_store() {
         let bytes = head(&[3.0, 12.0, 0.0, 0.0, 0.0, 2.0, 0.0]);
-        let read = ChannelHead::parse(&bytes, "000000000000009f").unwrap();
-        assert_eq!((read.head.position, read.head.number, read.floor), ("a-3".parse().unwrap(), 12, 2));
-        assert!(ChannelHead::parse(&bytes, "000000000000009e").is_none());
-        for broken in
-            [&bytes[..78], b"nonsense", b"", &head(&[0.0; 7]), &head(&[-1.0; 7]), &head(&[f64::NAN; 7])]
-        {
-            assert!(ChannelHead::parse(broken, "000000000000009f").is_none(), "{broken:?}");
+        let parse = |bytes: &[u8]| ChannelHead::parse(bytes, "000000000000009f");
+        let last = Head { position: "a-3".parse().unwrap(), number: 12 };
+        assert_eq!(parse(&bytes), ChannelHead::Stored { head: last, floor: 2 });
+        assert_eq!(ChannelHead::parse(&bytes, "000000000000009e"), ChannelHead::OfAnotherStore);
+        for other in [&b"nonsense"[..], b""] {
+            assert_eq!(parse(other), ChannelHead::OfAnotherStore);
+        }
+    }
+
+    #[test]
+    fn a_head_without_messages_says_which_were_removed() {
+        let parse = |bytes: &[u8]| ChannelHead::parse(bytes, "000000000000009f");
+        assert_eq!(parse(&head(&[0.0, 12.0, 0.0, 0.0, 0.0, 0.0, 0.0])), ChannelHead::Reset(12));
+        // Any of them.
+        let bytes = head(&[3.0, 12.0, 0.0, 0.0, 0.0, 2.0, 0.0]);
+        for broken in [&bytes[..78], &bytes[..16], &head(&[-1.0; 7]), &head(&[f64::NAN; 7])] {
+            assert_eq!(parse(broken), ChannelHead::Reset(u64::MAX), "{broken:?}");
         }
     }
 }

@@ -20,9 +20,8 @@ pub(super) struct ChannelRead {
     after: ReadAfter,
     retention: Retention,
     store: Option<u64>,
-    head: Option<Head>,
-    /// Redis has a head of another store.
-    is_stale: bool,
+    /// As Redis has it. `None`: it has none.
+    channel: Option<ChannelHead>,
     /// The least offset to return.
     from: u64,
     /// The greatest offset that is still to be read, or less than `from`.
@@ -40,18 +39,19 @@ impl ChannelRead {
     ) -> Self {
         // Nothing is kept of a channel without a history.
         let retention = retention.unwrap_or(Retention { messages: 0, age: Duration::ZERO });
-        let parsed = head.and_then(|bytes| ChannelHead::parse(bytes, store?));
+        let parse =
+            |bytes| store.map_or(ChannelHead::OfAnotherStore, |store| ChannelHead::parse(bytes, store));
+        let channel = head.map(parse);
         let mut read = Self {
             after,
             retention,
             store: store.and_then(|store| u64::from_str_radix(store, 16).ok()),
-            head: parsed.map(|parsed| parsed.head),
-            is_stale: head.is_some() && parsed.is_none(),
+            channel,
             from: 1,
             to: 0,
             found: VecDeque::new(),
         };
-        if let Some(ChannelHead { head, floor }) = parsed {
+        if let Some(ChannelHead::Stored { head, floor }) = channel {
             let offset = head.position.offset.get();
             let kept = offset.saturating_sub(u64::from(retention.messages)) + 1;
             let first = kept.max(floor).max(1);
@@ -88,7 +88,7 @@ impl ChannelRead {
         decode: impl Fn(&Bytes, Position) -> Option<Vec<StoredEnvelope>>,
     ) {
         let Some((first, _)) = self.next_page() else { return };
-        let Some(head) = self.head else { return };
+        let Some(head) = self.head() else { return };
         'entries: for (offset, payload) in entries.rev() {
             let position =
                 NonZeroU64::new(offset).map(|offset| Position { epoch: head.position.epoch, offset });
@@ -113,29 +113,42 @@ impl ChannelRead {
 
     /// The result. `now` is in milliseconds, by the clock of Redis.
     pub(super) fn finish(mut self, now: u64) -> StoredHistory {
+        use ChannelHead::{OfAnotherStore, Reset, Stored};
+
         let age = u64::try_from(self.retention.age.as_millis()).unwrap_or(u64::MAX);
         while self.found.front().is_some_and(|first| now.saturating_sub(first.message.at) > age) {
             self.found.pop_front();
         }
         let first = self.found.front();
         let first_offset = first.map(|first| first.message.position.offset.get());
-        let is_trimmed = match (self.after, self.head) {
-            (ReadAfter::Start, None) => self.is_stale,
-            (ReadAfter::Start, Some(_)) => first_offset != Some(1),
-            (ReadAfter::Position(_), None) => true,
-            (ReadAfter::Position(after), Some(head)) => {
+        let is_trimmed = match (self.after, self.channel) {
+            (ReadAfter::End, _) | (ReadAfter::Start, None) => false,
+            (ReadAfter::Start, Some(OfAnotherStore | Reset(_)))
+            | (ReadAfter::Position(_), None | Some(OfAnotherStore | Reset(_))) => true,
+            (ReadAfter::Start, Some(Stored { .. })) => first_offset != Some(1),
+            (ReadAfter::Position(after), Some(Stored { head, .. })) => {
                 let (read, end) = (after.offset.get(), head.position.offset.get());
                 after.epoch != head.position.epoch || read < end && first_offset != Some(read + 1)
             }
-            // This store has numbered none.
-            (ReadAfter::Number(after), None) => !self.is_of_store(after),
-            (ReadAfter::Number(after), Some(head)) => {
-                let is_missing = || first.is_none_or(|first| first.previous > after.number);
-                !self.is_of_store(after) || after.number < head.number && is_missing()
+            (ReadAfter::Number(after), channel) => {
+                !self.is_of_store(after)
+                    || match channel {
+                        // This store has numbered none.
+                        None | Some(OfAnotherStore) => false,
+                        Some(Reset(last)) => after.number < last,
+                        Some(Stored { head, .. }) => {
+                            after.number < head.number
+                                && first.is_none_or(|first| first.previous > after.number)
+                        }
+                    }
             }
-            (ReadAfter::End, _) => false,
         };
+        let head = self.head();
         let messages = self.found.into_iter().map(|found| found.message).collect();
-        StoredHistory { store: self.store, head: self.head, messages, is_trimmed }
+        StoredHistory { store: self.store, head, messages, is_trimmed }
+    }
+
+    fn head(&self) -> Option<Head> {
+        if let Some(ChannelHead::Stored { head, .. }) = self.channel { Some(head) } else { None }
     }
 }

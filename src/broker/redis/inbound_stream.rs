@@ -94,11 +94,16 @@ impl InboundStream {
         &self,
         channel: &[u8],
         payload: &Bytes,
-        decoded: DecodedMessage,
+        mut decoded: DecodedMessage,
         arrived: Instant,
     ) -> bool {
         let decoded = match &self.intake {
-            None => decoded,
+            None => {
+                if let Ok(Some(Decoded { plain: Some(_), stored: Some(stored), .. })) = &mut decoded {
+                    stored.is_plain_copy = true;
+                }
+                decoded
+            }
             Some(intake) => match intake.receive(channel, payload, decoded) {
                 Some(decoded) => decoded,
                 None => return intake.wait_for_room().await,

@@ -11,7 +11,7 @@ use super::publish_script::{PublishScript, ScriptReply};
 use super::store_arguments::StoreSending;
 use super::store_keys::StoreKeys;
 use super::store_script::{Outcome, StoreReply, StoreScript};
-use super::store_state::{SeenStore, StateScript};
+use super::store_state::SeenStore;
 use super::timeouts::within;
 use crate::broker::PublishError;
 use crate::message::RetentionRules;
@@ -283,14 +283,8 @@ impl Store {
         connection: &mut RedisConnection,
         common: &Publishing<'_>,
     ) -> Result<Self, ConnectionError> {
-        let load = async {
-            let script =
-                StoreScript::load(connection, common.keys, &common.queue.node, common.rules.channel_bytes())
-                    .await?;
-            let state = StateScript::load(connection).await?.command(common.keys, common.seen.get());
-            common.seen.set(StateScript::parse(&connection.call("EVALSHA", &state).await?)?);
-            Ok(script)
-        };
+        let Publishing { queue, keys, seen, rules, .. } = common;
+        let load = StoreScript::load(connection, keys, &queue.node, seen, rules.channel_bytes());
         match load.await {
             Ok(script) => Ok(Self::Loaded(script)),
             Err(ConnectionError::Refused(_, code)) if matches!(&*code, "NOPERM" | "ERR") => Ok(Self::Denied),

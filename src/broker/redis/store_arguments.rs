@@ -6,12 +6,14 @@ use crate::message::{Retained, Retention};
 /// How a batch is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StoreSending {
+    /// It is never sent again, and ends with the first error: no message overtakes one that Redis has refused.
+    InOrder = 0,
     /// It is never sent again.
-    Unrepeatable = 0,
+    Unrepeatable = 1,
     /// It is sent again if its reply is lost.
-    First = 1,
+    First = 2,
     /// It may have been executed already.
-    Repeated = 2,
+    Repeated = 3,
 }
 
 /// An age that Redis's clock can be compared with: some thousand years in milliseconds.

@@ -4,13 +4,14 @@
 --
 -- A run is one message, or several that follow each other, are stored on the same channels and travel as one. Outcomes, one for each
 -- run, separated by spaces: - too late, . published, ! refused, EPOCH-OFFSET stored there, =EPOCH-OFFSET or = already published under
--- its idempotency key. For a run of several messages "*" and their number follow, and the offset is that of the first.
+-- its idempotency key. For a run of several messages "*" and their number follow, and the offset is that of the first. If the batch is
+-- IN_ORDER, the first error ends it, and the runs after that have no outcome.
 --
 -- KEYS: the store, the last batch of the node, then the head and the messages of each channel, then idempotency keys.
 -- ARGV: what BATCH describes, and for each run its topic, what RUN describes, and its payload. The payload of what is not only
 -- published lacks its final brace. Redis takes longer over an argument than over a field of a binary one.
---   BATCH: its number; whether it was SENT_BEFORE or its outcome can be FORGOTTEN; the identity of the store as the node knows it;
---     how many messages are stored.
+--   BATCH: its number; whether it was SENT_BEFORE, or its outcome can be FORGOTTEN, also because it is executed IN_ORDER; the identity
+--     of the store as the node knows it; how many messages are stored.
 --   RUN: its deadline; whether it is ONLY_PUBLISHED or HAS_KEYS; how many messages it has; on how many channels they are stored. Then
 --     for each of these the place of its head in KEYS, and which of the dispatch's channels it is (CHANNEL); how many messages, bytes and
 --     milliseconds are kept (LIMITS). And if it has keys, the places in KEYS of its idempotency keys, 0 for none (KEYED).
@@ -24,7 +25,7 @@
 local STORE_TTL, HEAD_TTL, KEY_TTL, BATCH_TTL, DAY = '2764800', '2592000', '300', '3600', 86400000
 local BATCH, RUN, CHANNEL, LIMITS, KEYED = '>c8Bc16I4', '>dBHH', '>I4H', '>ddd', '>I4I4'
 local LIMITS_AT, CHANNEL_BYTES = 6, 30
-local FORGOTTEN, SENT_BEFORE, ONLY_PUBLISHED, HAS_KEYS = 0, 2, 0, 2
+local IN_ORDER, FORGOTTEN, SENT_BEFORE, ONLY_PUBLISHED, HAS_KEYS = 0, 1, 3, 0, 2
 local HEAD, TAIL, TAIL_AT, MARK, MARK_AT, MARK_BYTES = '>c16c15ddddd', '>dd', 72, '>ddd', 88, 24
 local MARKS, TRIM_EVERY = 8, 32
 local call, format, pack, unpack = redis.pcall, string.format, struct.pack, struct.unpack
@@ -229,6 +230,9 @@ for at = 2, #ARGV, 3 do
     end
   end
   outcomes = outcomes == '' and outcome or outcomes .. ' ' .. outcome
+  if code and sending == IN_ORDER then
+    break
+  end
 end
 
 for _, channel in pairs(channels) do
@@ -253,7 +257,7 @@ end
 if reserved and number < reserved then
   failed(call('HINCRBY', KEYS[1], store, format('%d', number - reserved)))
 end
-if sending ~= FORGOTTEN then
+if sending > FORGOTTEN then
   local record = batch .. outcomes
   -- This costs half of setting the key to expire. What expires too early makes an outcome unknown, not wrong.
   local written = call('SET', KEYS[2], record, 'XX', 'KEEPTTL')

@@ -12,6 +12,7 @@ use super::publish_script::load;
 use super::store_arguments::{RunArgument, StoreSending, batch_argument};
 use super::store_keys::StoreKeys;
 use super::store_run::{is_keyed, runs};
+use super::store_state::SeenStore;
 use crate::broker::StoreState;
 use crate::broker::envelope::{NodeId, begin_run};
 use crate::message::{ChannelName, Position};
@@ -64,14 +65,16 @@ pub(super) struct StoreReply {
 }
 
 impl StoreScript {
-    /// Loads the script, once Redis has shown that it permits what the script does.
+    /// Loads the script over a new connection, once Redis has shown that it permits what the script does, and a store that has lost
+    /// something has been replaced.
     pub(super) async fn load(
         connection: &mut RedisConnection,
         keys: &StoreKeys,
         node: &NodeId,
+        seen: &SeenStore,
         channel_bytes: usize,
     ) -> Result<Self, ConnectionError> {
-        Self::load_text(connection, keys, node, channel_bytes, Cow::Borrowed(SCRIPT), Vec::new()).await
+        Self::load_text(connection, keys, node, seen, channel_bytes, Cow::Borrowed(SCRIPT), Vec::new()).await
     }
 
     /// Loads a script that begins and ends as this one does, as far as its keys and arguments are concerned.
@@ -79,6 +82,7 @@ impl StoreScript {
         connection: &mut RedisConnection,
         keys: &StoreKeys,
         node: &NodeId,
+        seen: &SeenStore,
         channel_bytes: usize,
         text: Cow<'static, str>,
         more_keys: Vec<String>,
@@ -91,6 +95,7 @@ impl StoreScript {
             let code = if reports_acl_denial(&error) { "NOPERM".to_owned() } else { error_code(&error) };
             return Err(ConnectionError::Refused("EVALSHA", code));
         }
+        seen.check(connection, keys).await?;
         Ok(Self { sha: load(connection, &text).await?, text, more_keys, channel_bytes })
     }
 

@@ -57,14 +57,25 @@ impl StateScript {
     }
 }
 
-/// What this node has seen of the store. Before it publishes over a new connection, it compares that with what the store knows: a
-/// store that has lost something must not give the same numbers again.
+/// What this node has seen of the store. Before it stores anything over a new connection, it compares that with what the store knows:
+/// a store that has lost something must not give the same numbers again.
 #[derive(Debug, Default)]
 pub(super) struct SeenStore(Mutex<Option<StoreState>>);
 
 impl SeenStore {
     pub(super) fn get(&self) -> Option<StoreState> {
         *self.lock()
+    }
+
+    /// Compares it with what the store knows, over a new connection.
+    pub(super) async fn check(
+        &self,
+        connection: &mut RedisConnection,
+        keys: &StoreKeys,
+    ) -> Result<(), ConnectionError> {
+        let command = StateScript::load(connection).await?.command(keys, self.get());
+        self.set(StateScript::parse(&connection.call("EVALSHA", &command).await?)?);
+        Ok(())
     }
 
     /// A message has arrived.

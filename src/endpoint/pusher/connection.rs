@@ -180,7 +180,10 @@ impl PusherConnection {
                 Action::Reply(frame) => {
                     self.handle.push(&frame);
                 }
-                Action::Refuse(refusal) => self.tell_refusal(inner, &refusal),
+                Action::Refuse(refusal) => {
+                    record_refusal(self.channels().metrics(), inner.app_id(), self.handle.id(), &refusal);
+                    self.handle.push(&refusal.frame());
+                }
                 Action::Pong(frame) => {
                     if let Some(recovery) = &mut inner.recovery {
                         recovery.on_ping(self.channels().clock());

@@ -1,21 +1,13 @@
-//! Tells a client what it is refused, and operators that it was.
+//! Tells operators what clients are refused.
 
 use std::sync::Arc;
 
-use super::connection::{Inner, PusherConnection};
 use super::tail::tail_event;
 use crate::hub::ConnectionId;
 use crate::protocol::pusher::Refusal;
 use crate::telemetry::{Metrics, Reason, TailEvent, TailKind};
 
-impl PusherConnection {
-    pub(super) fn tell_refusal(&self, inner: &Inner, refusal: &Refusal) {
-        record_refusal(self.channels().metrics(), inner.app_id(), self.handle.id(), refusal);
-        self.handle.push(&refusal.frame());
-    }
-}
-
-/// Counts it, and tells operators.
+/// Counts what a client is refused, and tells those who watch. A refused subscription is also logged.
 pub(super) fn record_refusal(metrics: &Metrics, app: &Arc<str>, connection: ConnectionId, refusal: &Refusal) {
     let (refusals, reason, channel) = match refusal {
         Refusal::Message(reason) => (&metrics.messages_refused, reason.label(), None),

@@ -466,7 +466,13 @@ async fn a_subscription_begins_where_the_node_catches_up() {
 
     // The channels that it has read go on where it is.
     let entry = |(position, number): (Position, u64)| {
-        let stored = Stored { store: current.store, number, at: 0, positions: vec![(0, position)] };
+        let stored = Stored {
+            store: current.store,
+            number,
+            at: 0,
+            positions: vec![(0, position)],
+            is_plain_copy: false,
+        };
         (news.clone(), Arc::new(Entry::new(position, &stored, Content::App(Arc::new(event.clone())))))
     };
     let missed = positions.into_iter().zip(1..).map(entry).collect();

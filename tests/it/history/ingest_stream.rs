@@ -1,5 +1,8 @@
 //! What applications add to the ingest stream is delivered exactly once, also what they add while no node runs.
 
+use std::sync::{Arc, Mutex};
+use std::thread;
+
 use redis::Connection;
 use serde_json::{Value, json};
 
@@ -9,7 +12,7 @@ use super::laravel_messages::{
 };
 use crate::pusher::page::Page;
 use crate::support::redis::RedisServer;
-use crate::support::{Client, Request, claims, eventually, token};
+use crate::support::{Client, Request, Server, claims, eventually, token};
 
 fn add(application: &mut Connection, payload: &str) {
     let key = format!("{PREFIX}yamabiko:in");
@@ -235,6 +238,138 @@ fn redis_out_of_memory_delays_entries_and_loses_none() {
     assert!(numbers(&mut laravel, "feed:a").is_empty());
     memory(&mut laravel, 0);
     expect_numbers(&mut laravel, "feed:a", 10);
+}
+
+/// What the nodes publish for native channels, in the order in which Redis delivers it.
+struct Published(Arc<Mutex<Vec<(String, u64)>>>);
+
+impl Published {
+    fn follow(redis: &RedisServer) -> Self {
+        let seen = Arc::<Mutex<Vec<_>>>::default();
+        let (mut connection, entered) = (application(redis), seen.clone());
+        let (is_subscribed, subscribed) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            let mut messages = connection.as_pubsub();
+            messages.subscribe(format!("{PREFIX}broadcast")).unwrap();
+            is_subscribed.send(()).unwrap();
+            // Until the server ends.
+            while let Ok(message) = messages.get_message() {
+                let payload: Value = serde_json::from_str(&message.get_payload::<String>().unwrap()).unwrap();
+                if let (Some(channel), Some(number)) =
+                    (payload["channel"].as_str(), payload["data"]["n"].as_u64())
+                {
+                    entered.lock().unwrap().push((channel.to_owned(), number));
+                }
+            }
+        });
+        subscribed.recv().unwrap();
+        Self(seen)
+    }
+
+    /// Nothing else is published than these, up to the last one.
+    fn expect(&self, expected: &[(&str, u64)]) {
+        let (channel, number) = *expected.last().unwrap();
+        let is_last = |(of, at): &(String, u64)| (of.as_str(), *at) == (channel, number);
+        eventually("the last entry is published", || self.0.lock().unwrap().iter().any(is_last));
+        let seen = self.0.lock().unwrap();
+        let seen: Vec<(&str, u64)> =
+            seen.iter().map(|(channel, number)| (channel.as_str(), *number)).collect();
+        assert_eq!(seen, expected);
+    }
+}
+
+/// Adds entries for native channels and executes a command in one step, so that no node feeds one of them before.
+fn add_and(application: &mut Connection, entries: &[(&str, u64)], command: &[&str]) {
+    let mut pipe = redis::pipe();
+    pipe.atomic();
+    for (channel, number) in entries {
+        let payload = json!({ "channel": channel, "data": { "n": number } }).to_string();
+        pipe.cmd("XADD").arg(format!("{PREFIX}yamabiko:in")).arg("*").arg("payload").arg(payload).ignore();
+    }
+    pipe.cmd(command[0]).arg(&command[1..]).ignore();
+    let () = pipe.query(application).unwrap();
+}
+
+fn is_refused(server: &Server) -> bool {
+    let is_it =
+        |line: &Value| line["message"] == "Redis does not store entries of the ingest stream, retrying";
+    server.log().iter().any(is_it)
+}
+
+/// Whether Redis has refused to shorten a stream.
+fn has_rejected(application: &mut Connection) -> bool {
+    let statistics: String = redis::cmd("INFO").arg("commandstats").query(application).unwrap();
+    let shortens =
+        |line: &&str| ["cmdstat_xdel:", "cmdstat_xtrim:"].iter().any(|name| line.starts_with(name));
+    statistics.lines().filter(shortens).any(|line| !line.contains("rejected_calls=0"))
+}
+
+fn configure(application: &mut Connection, name: &str, value: u64) {
+    let () = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query(application).unwrap();
+}
+
+#[test]
+fn redis_out_of_memory_lets_no_entry_overtake_another_one() {
+    let redis = RedisServer::start();
+    let (leader, _others) = nodes(&redis, 1);
+    let mut laravel = application(&redis);
+    let published = Published::follow(&redis);
+    let entries = [("feed:a", 0), ("other:a", 1), ("feed:b", 2), ("other:a", 3)];
+    add_and(&mut laravel, &entries, &["CONFIG", "SET", "maxmemory", "1"]);
+    eventually("entries are refused", || is_refused(&leader));
+    configure(&mut laravel, "maxmemory", 0);
+    published.expect(&entries);
+    eventually("the stream is empty", || length(&mut laravel, "yamabiko:in") == 0);
+}
+
+#[test]
+fn redis_out_of_memory_does_not_delay_entries_that_are_not_stored() {
+    let redis = RedisServer::start();
+    let (leader, _others) = nodes(&redis, 1);
+    let mut laravel = application(&redis);
+    let published = Published::follow(&redis);
+    let entries = [("other:a", 0), ("other:b", 1), ("feed:a", 2), ("other:a", 3)];
+    add_and(&mut laravel, &entries, &["CONFIG", "SET", "maxmemory", "1"]);
+    published.expect(&entries[..2]);
+    eventually("entries are refused", || is_refused(&leader));
+    published.expect(&entries[..2]);
+    assert_eq!(length(&mut laravel, "yamabiko:in"), 2);
+    configure(&mut laravel, "maxmemory", 0);
+    published.expect(&entries);
+}
+
+#[test]
+fn an_entry_that_cannot_leave_the_stream_is_not_published() {
+    let redis = RedisServer::start();
+    let _nodes = nodes(&redis, 1);
+    let mut laravel = application(&redis);
+    let published = Published::follow(&redis);
+    let entries = [("other:a", 0), ("other:a", 1), ("other:a", 2), ("feed:a", 3)];
+    add_native(&mut laravel, "other:a", 0);
+    published.expect(&entries[..1]);
+    // Like a failed snapshot, this makes Redis refuse every write.
+    add_and(&mut laravel, &entries[1..3], &["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    eventually("a node tries", || has_rejected(&mut laravel));
+    configure(&mut laravel, "min-replicas-to-write", 0);
+    add_native(&mut laravel, "feed:a", 3);
+    published.expect(&entries);
+}
+
+#[test]
+fn an_entry_before_one_that_cannot_become_a_dead_letter_is_published_once() {
+    let redis = RedisServer::start();
+    let _nodes = nodes(&redis, 1);
+    let mut laravel = application(&redis);
+    let published = Published::follow(&redis);
+    let dead = format!("{PREFIX}yamabiko:in:dead");
+    let () = redis::cmd("SET").arg(&dead).arg("no stream").query(&mut laravel).unwrap();
+    let (key, bad) = (format!("{PREFIX}yamabiko:in"), ["XADD", "*", "payload", "{"]);
+    add_and(&mut laravel, &[("other:a", 0)], &[bad[0], &key, bad[1], bad[2], bad[3]]);
+    published.expect(&[("other:a", 0)]);
+    add_native(&mut laravel, "feed:a", 1);
+    let () = redis::cmd("DEL").arg(&dead).query(&mut laravel).unwrap();
+    published.expect(&[("other:a", 0), ("feed:a", 1)]);
+    assert_eq!(length(&mut laravel, "yamabiko:in:dead"), 1);
 }
 
 #[test]

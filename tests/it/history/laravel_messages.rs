@@ -16,7 +16,7 @@ use crate::support::{Client, Server, claims, eventually};
 pub(super) const PREFIX: &str = "app-database-";
 
 /// Native channels of the kind `feed` have a history, and some of the first app's.
-const SETTINGS: &str = r#"
+pub(super) const SETTINGS: &str = r#"
 limits.messages_per_second = 0
 
 [channels.feed]
@@ -94,7 +94,7 @@ pub(super) fn publish_raw(application: &mut Connection, topic: &str, payload: &s
     let _: i64 = redis::cmd("PUBLISH").arg(topic).arg(payload).query(application).unwrap();
 }
 
-fn publish_event(application: &mut Connection, channel: &str, data: &Value, socket: Option<&str>) {
+pub(super) fn publish_event(application: &mut Connection, channel: &str, data: &Value, socket: Option<&str>) {
     let payload = json!({ "event": "E", "data": data, "socket": socket }).to_string();
     publish_raw(application, channel, &payload);
 }

@@ -1,8 +1,10 @@
 //! Channels with a history: what a broker numbers and stores, and what nodes and clients recover.
 
+mod different_settings;
 mod faults;
 mod ingest_stream;
 mod laravel_messages;
+mod lost_tail;
 mod store;
 
 use std::collections::HashMap;

@@ -425,6 +425,39 @@ async fn a_lost_head_starts_a_new_epoch() {
     assert_eq!(node.broker.store_state(None).await.unwrap().number, 6);
 }
 
+/// Redis does not undo what a script has done: the script removes what would be a part.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failure_has_removed_counts_as_missed() {
+    let server = RedisServer::start();
+    let node = Node::on(&server, AGE).await;
+    let first = node.store("chat:a", 1).await;
+    node.store("chat:a", 2).await;
+    node.store("chat:b", 3).await;
+    let [head, messages] = keys("chat:a");
+    let () = query(&server, &["XADD", &messages, "9-0", "payload", "{}"]).await;
+    assert_eq!(node.publish(event("chat:a", 4)).await, Err(PublishError::Unreachable));
+    let StoreState { store, .. } = node.broker.store_state(None).await.unwrap();
+    let after_number = |number| ReadAfter::Number(StoreState { store, number });
+    let is_trimmed = async |after| {
+        let history = node.read(&name("chat:a"), after).await;
+        assert!(history.head.is_none() && history.messages.is_empty(), "{history:?}");
+        history.is_trimmed
+    };
+    for (after, expected) in [(0, true), (1, true), (2, false), (3, false)] {
+        assert_eq!(is_trimmed(after_number(after)).await, expected, "{after}");
+    }
+    assert!(is_trimmed(ReadAfter::Start).await && is_trimmed(ReadAfter::Position(first)).await);
+    // The same once the channel goes on.
+    node.store("chat:a", 5).await;
+    for (after, expected) in [(1, true), (2, false), (3, false)] {
+        assert_eq!(node.read(&name("chat:a"), after_number(after)).await.is_trimmed, expected, "{after}");
+    }
+    // Nobody knows what a head says of which only the beginning is there.
+    let identity: String = query(&server, &["GETRANGE", &head, "0", "30"]).await;
+    let () = query(&server, &["SET", &head, &identity]).await;
+    assert!(is_trimmed(after_number(3)).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_has_lost_its_tail_becomes_another_store() {
     let server = RedisServer::start();

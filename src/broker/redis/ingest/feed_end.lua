@@ -2,12 +2,13 @@ end
 
 local STREAM_TTL, DEAD_TTL, MAX_DEAD = 86400, 604800, 1000
 local reply = store()
-local outcomes, outcome, left, fed = string.gmatch(reply[2], '%S+'), nil, 0, {}
+local code, outcomes, outcome, left, fed = reply[3], string.gmatch(reply[2], '%S+'), nil, 0, {}
 for i = first, #all - 1, 2 do
   local id, reason = all[i], all[i + 1]
   if reason == '' then
     if left == 0 then
-      outcome = outcomes()
+      -- None follows the first error.
+      outcome = outcomes() or '!'
       left = tonumber(string.match(outcome, '%*(%d+)$') or 1)
     end
     left = left - 1
@@ -22,7 +23,12 @@ for i = first, #all - 1, 2 do
         payload = entry[2][field + 1]
       end
     end
-    redis.call('XADD', dead, 'MAXLEN', '~', MAX_DEAD, '*', 'reason', reason, 'entry', id, 'payload', payload)
+    local added =
+      redis.pcall('XADD', dead, 'MAXLEN', '~', MAX_DEAD, '*', 'reason', reason, 'entry', id, 'payload', payload)
+    if error_of(added) then
+      code = code or error_of(added)
+      break
+    end
     redis.call('EXPIRE', dead, DEAD_TTL)
   end
   fed[#fed + 1] = id
@@ -31,4 +37,4 @@ if #fed > 0 then
   redis.call('XDEL', stream, unpack(fed))
   redis.call('EXPIRE', stream, STREAM_TTL)
 end
-return {#fed, reply[3] or ''}
+return {#fed, code or ''}

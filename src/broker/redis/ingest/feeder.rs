@@ -125,15 +125,20 @@ impl Feeder {
     async fn load(&self, connection: &mut RedisConnection) -> Result<StoreScript, ConnectionError> {
         let text = [include_str!("feed_begin.lua"), SCRIPT, include_str!("feed_end.lua")].concat();
         let streams = vec![self.keys.ingest(), self.keys.dead_letters()];
-        StoreScript::load_text(
+        let script = StoreScript::load_text(
             connection,
             &self.keys,
             &self.node,
+            &self.seen,
             self.retention.channel_bytes(),
             Cow::Owned(text),
             streams,
         )
-        .await
+        .await?;
+        // What the ACL does not let leave the stream must not be published.
+        let remove_none = cmd("XDEL").arg(self.keys.ingest()).arg("0-0").take();
+        self.call(connection, "XDEL", &remove_none, self.timeout).await?;
+        Ok(script)
     }
 
     /// Reads the first entries. Waits for one if `blocks`.
@@ -155,6 +160,7 @@ impl Feeder {
         StreamEntry::parse_all(reply).ok_or(ConnectionError::Unexpected("XREAD"))
     }
 
+    /// Feeds the first entries. If the first one is not stored, only those before the first one that is: see the script.
     async fn feed(
         &self,
         connection: &mut RedisConnection,
@@ -169,24 +175,31 @@ impl Feeder {
         };
         let mut messages = Vec::with_capacity(entries.len());
         let mut reasons: Vec<&'static str> = Vec::with_capacity(entries.len());
+        let mut is_first_stored = false;
         for entry in entries {
             let message = reader.read(entry).and_then(|publication| self.queued(publication));
+            let is_stored = message.as_ref().is_ok_and(|message| message.storage.is_some());
+            is_first_stored |= is_stored && reasons.is_empty();
+            if is_stored && !is_first_stored {
+                break;
+            }
             reasons.push(message.as_ref().err().copied().unwrap_or(""));
             messages.extend(message);
         }
+        let count = reasons.len();
         let (fed, code) = loop {
             let mut command = script.command(
                 &self.keys,
                 &self.node,
                 &messages,
-                StoreSending::Unrepeatable,
+                StoreSending::InOrder,
                 self.seen.get(),
                 |_| NEVER,
             );
             for (entry, reason) in entries.iter().zip(&reasons) {
                 command.arg(&entry.id).arg(reason);
             }
-            command.arg(entries.len());
+            command.arg(count);
             match self.try_call(connection, "EVALSHA", &command, self.timeout).await? {
                 Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript) => {
                     script.reload(connection).await?;
@@ -202,10 +215,14 @@ impl Feeder {
                 "an entry of the ingest stream cannot be delivered: moved to the dead letters"
             );
         }
+        // Another server may have become the master.
+        if code == "READONLY" {
+            return Err(ConnectionError::Refused("EVALSHA", code));
+        }
         if fed == 0 && code.is_empty() {
             return Ok(Fed::None);
         }
-        if fed < entries.len() {
+        if fed < count {
             tracing::warn!(reason = code, "Redis does not store entries of the ingest stream, retrying");
             return Ok(Fed::Refused);
         }

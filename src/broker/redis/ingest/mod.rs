@@ -85,6 +85,7 @@ pub(super) fn start(context: IngestContext) -> (Arc<PlainIntake>, IngestTasks) {
     keep_topics(&topics, apps.topics());
     let node = NodeId::random();
     let intake = Arc::new(PlainIntake::new(
+        node.clone(),
         names.clone(),
         topics,
         retention.clone(),

@@ -10,7 +10,7 @@ use super::marker::Marker;
 use super::plain_messages::{Arrived, DueMessage, PlainMessages};
 use crate::broker::EVENTS;
 use crate::broker::budget::cost;
-use crate::broker::envelope::{Decoded, InvalidPayload};
+use crate::broker::envelope::{Decoded, InvalidPayload, NodeId};
 use crate::broker::redis::desired_topics::DesiredTopics;
 use crate::broker::redis::topic_names::TopicNames;
 use crate::broker::retained;
@@ -25,6 +25,8 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Takes plain messages for channels with a history out of what arrives from Redis. They come back numbered.
 pub(in crate::broker::redis) struct PlainIntake {
+    /// Stores messages.
+    node: NodeId,
     names: Arc<TopicNames>,
     topics: Arc<DesiredTopics>,
     retention: Arc<RetentionRules>,
@@ -43,6 +45,7 @@ pub(in crate::broker::redis) type DecodedMessage = Result<Option<Decoded>, Inval
 
 impl PlainIntake {
     pub(super) fn new(
+        node: NodeId,
         names: Arc<TopicNames>,
         topics: Arc<DesiredTopics>,
         retention: Arc<RetentionRules>,
@@ -50,10 +53,9 @@ impl PlainIntake {
         max_bytes: usize,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let node = format!("{:016x}", rand::random::<u64>()).into();
-        let state = Mutex::new(PlainMessages::new(node, max_bytes, Instant::now()));
+        let state = Mutex::new(PlainMessages::new(node.as_str().into(), max_bytes, Instant::now()));
         let (events, changed, stored) = (EVENTS.into(), Notify::new(), Notify::new());
-        Self { names, topics, retention, apps, events, metrics, state, changed, stored }
+        Self { node, names, topics, retention, apps, events, metrics, state, changed, stored }
     }
 
     /// A connection has been subscribed to the events.
@@ -73,10 +75,12 @@ impl PlainIntake {
         &self,
         channel: &[u8],
         payload: &Bytes,
-        decoded: DecodedMessage,
+        mut decoded: DecodedMessage,
     ) -> Option<DecodedMessage> {
-        if let Ok(Some(Decoded { plain: Some(name), stored: Some(_), dispatch, .. })) = &decoded {
-            self.lock().on_copy(name, || fingerprint(dispatch), Instant::now());
+        if let Ok(Some(Decoded { plain: Some(plain), stored: Some(stored), dispatch, .. })) = &mut decoded {
+            let was_held = self.lock().on_copy(&plain.name, || fingerprint(dispatch), Instant::now());
+            // This node has held also what it has stored itself.
+            stored.is_plain_copy = !was_held && plain.from.as_ref() != Some(&self.node);
         } else if *channel == *self.names.events {
             return self.receive_event(payload, decoded);
         } else if let Ok(Some(Decoded { dispatch: Dispatch::Topic { topic, payload }, .. })) = &decoded

@@ -77,7 +77,8 @@ impl PlainWriter {
     async fn try_write(&self) -> Result<std::convert::Infallible, ConnectionError> {
         let mut connection = RedisConnection::open_database(&self.url).await?;
         let mut script =
-            StoreScript::load(&mut connection, &self.keys, &self.node, self.channel_bytes).await?;
+            StoreScript::load(&mut connection, &self.keys, &self.node, &self.seen, self.channel_bytes)
+                .await?;
         let mut clock = read_clock(&mut connection).await?;
         let mut idle = Instant::now() + IDLE;
         loop {
@@ -108,6 +109,10 @@ impl PlainWriter {
             let is_stored = |outcome: &Outcome| !matches!(outcome, Outcome::Late | Outcome::Refused);
             let stored = batch.iter().zip(&outcomes).filter(|(_, outcome)| is_stored(outcome));
             self.intake.on_stored(stored.map(|(message, _)| message.place));
+            // Another server may have become the master.
+            if let Some(code) = reply.error_code.as_ref().filter(|code| *code == "READONLY") {
+                return Err(ConnectionError::Refused("EVALSHA", code.clone()));
+            }
             if outcomes.contains(&Outcome::Refused) {
                 tracing::warn!(
                     reason = reply.error_code,

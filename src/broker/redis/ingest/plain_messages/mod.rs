@@ -214,14 +214,16 @@ impl<M: Clone> PlainMessages<M> {
         None
     }
 
-    /// A numbered copy of a plain message.
-    pub(super) fn on_copy(&mut self, name: &str, fingerprint: impl FnOnce() -> u64, now: Instant) {
+    /// A numbered copy of a plain message. Returns whether this node still held that one.
+    pub(super) fn on_copy(&mut self, name: &str, fingerprint: impl FnOnce() -> u64, now: Instant) -> bool {
         let marker = message_key::marker_of(name);
         let is_in_view =
             self.view.as_ref().is_some_and(|view| view.markers.iter().any(|seen| **seen == *marker));
-        if self.held.on_copy(name) || !is_in_view && self.held.on_unknown_copy(fingerprint) {
+        let was_held = self.held.on_copy(name) || !is_in_view && self.held.on_unknown_copy(fingerprint);
+        if was_held {
             self.progress = now;
         }
+        was_held
     }
 
     /// To be called every [`TICK`]. Returns the messages that are given up.

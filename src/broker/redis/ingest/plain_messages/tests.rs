@@ -163,7 +163,9 @@ impl World {
                     node.state.on_marker(marker, now);
                     node.since_marker.clear();
                 }
-                Item::Copy { name, text } => node.state.on_copy(name, || *text, now),
+                Item::Copy { name, text } => {
+                    node.state.on_copy(name, || *text, now);
+                }
             }
             self.unseen.extend(unseen);
         }
