@@ -32,8 +32,8 @@ pub(super) struct Recovery {
     wanted: Vec<(ChannelName, Option<Since>)>,
     /// When the session is written again for other nodes, in milliseconds of the hub's clock. `u64::MAX`: there are none.
     write_at: u64,
-    /// Waits for the answer to a [challenge](Recovery::challenge).
-    challenger: Option<oneshot::Sender<()>>,
+    /// Wait for the answer to a [challenge](Recovery::challenge).
+    challengers: Vec<oneshot::Sender<()>>,
     /// When the client's last `pusher:ping` came, in milliseconds of the hub's clock.
     pinged_at: Option<u64>,
 }
@@ -113,7 +113,7 @@ impl Recovery {
             lacks_channels_until,
             wanted: Vec::new(),
             write_at: u64::MAX,
-            challenger: None,
+            challengers: Vec::new(),
             pinged_at: None,
         }
     }
@@ -273,20 +273,21 @@ impl Recovery {
     }
 
     /// Another connection claims the session. Returns the ping that the client must answer to keep it. The receiver fails if the
-    /// connection ends.
+    /// connection ends. Several connections may wait at once: the client answers all of them.
     pub(super) fn challenge(&mut self) -> (Frame, oneshot::Receiver<()>) {
         let (challenger, answered) = oneshot::channel();
-        self.challenger = Some(challenger);
+        self.challengers.retain(|challenger| !challenger.is_closed());
+        self.challengers.push(challenger);
         (Frame::ping_with(CHALLENGE), answered)
     }
 
     /// The client has answered a ping that is not a proof.
     pub(super) fn answer(&mut self, payload: &[u8]) {
-        if payload == CHALLENGE
-            && let Some(challenger) = self.challenger.take()
-        {
-            // Fails if nobody waits any more.
-            let _ = challenger.send(());
+        if payload == CHALLENGE {
+            for challenger in std::mem::take(&mut self.challengers) {
+                // Fails if nobody waits any more.
+                let _ = challenger.send(());
+            }
         }
     }
 }
@@ -294,6 +295,19 @@ impl Recovery {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_answers_all_that_claim_its_session() {
+        let mut recovery = Recovery::without_session();
+        let (_, gone) = recovery.challenge();
+        drop(gone);
+        let mut waiting = [recovery.challenge().1, recovery.challenge().1];
+        assert_eq!(recovery.challengers.len(), 2);
+        recovery.answer(b"other");
+        assert!(waiting.iter_mut().all(|answered| answered.try_recv().is_err()));
+        recovery.answer(CHALLENGE);
+        assert_eq!(waiting.map(|mut answered| answered.try_recv()), [Ok(()), Ok(())]);
+    }
 
     #[test]
     fn a_proof_does_not_take_a_client_back_behind_where_it_has_subscribed() {
