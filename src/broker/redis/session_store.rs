@@ -4,10 +4,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::session_writer::{
-    CLAIMED_AT, QUEUE, SessionChange, SessionClaim, SessionCommand, SessionDrops, SessionFields, SessionSign,
-    SessionWriter,
+use super::session_backlog::QUEUE;
+use super::session_command::{
+    CLAIMED_AT, SessionChange, SessionClaim, SessionCommand, SessionFields, SessionSign,
 };
+use super::session_losses::SessionLosses;
+use super::session_writer::SessionWriter;
 use super::url::RedisUrl;
 use crate::broker::StoreError;
 
@@ -22,7 +24,7 @@ const FIND_WITHIN: Duration = Duration::from_secs(1);
 pub struct SessionStore {
     base: Arc<str>,
     commands: mpsc::Sender<SessionCommand>,
-    drops: Arc<SessionDrops>,
+    losses: Arc<SessionLosses>,
 }
 
 /// The last sign of life of a node, as one of its sessions reads it.
@@ -44,9 +46,9 @@ impl SessionStore {
     pub(super) fn start(url: RedisUrl, prefix: &str, limit: Duration) -> Self {
         let (commands, queue) = mpsc::channel(QUEUE);
         let base = format!("{prefix}yamabiko:").into();
-        let drops = Arc::new(SessionDrops::default());
-        tokio::spawn(SessionWriter::new(url, limit, drops.clone()).run(queue));
-        Self { base, commands, drops }
+        let losses = Arc::new(SessionLosses::default());
+        tokio::spawn(SessionWriter::new(url, limit, losses.clone()).run(queue));
+        Self { base, commands, losses }
     }
 
     /// Claims a session, and writes it in place of what is there. Returns whether the caller has it now: `false` if another node has
@@ -130,9 +132,9 @@ impl SessionStore {
 
     /// Waits until everything that was written before has been sent, or `limit` has passed.
     pub async fn flush(&self, limit: Duration) {
-        let (reply, read) = oneshot::channel();
-        self.send(SessionCommand::ReadSign(self.node("none"), String::new(), reply));
-        let _ = timeout(limit, read).await;
+        let (reply, flushed) = oneshot::channel();
+        self.send(SessionCommand::Flush(reply));
+        let _ = timeout(limit, flushed).await;
     }
 
     fn change(&self, session: &str, claimed_at: u64, change: SessionChange) {
@@ -141,7 +143,7 @@ impl SessionStore {
 
     fn send(&self, command: SessionCommand) {
         if self.commands.try_send(command).is_err() {
-            self.drops.add();
+            self.losses.add_dropped();
             tracing::debug!("too many sessions wait to be written to Redis: one is dropped");
         }
     }

@@ -164,3 +164,41 @@ fn a_page_that_had_no_channels_begins_anew() {
     next.subscribe("private-h.1");
     next.expect_quiet();
 }
+
+#[test]
+fn sessions_that_wait_for_redis_are_written_even_if_it_takes_long() {
+    let redis = RedisServer::start();
+    let link = RedisLine::start(&redis);
+    let mut settings = apps("[limits]\nmessages_per_second = 100000\nburst = 100000\n");
+    settings.push_str("\n[redis]\npublish_timeout = \"4s\"\n");
+    let node = node_at(&link.url(), &settings);
+    // The node stays subscribed to the channel.
+    let mut other = Page::open(&node);
+    other.subscribe("private-h.1");
+    let mut page = Page::of_session(&node, TOKEN);
+    page.subscribe("private-h.1");
+    page.prove(1);
+    link.set(Flow::Down);
+    eventually("the node has lost Redis", || node.get_admin("/readyz").status != 200);
+    // The replies to all of this take twice as long as Redis may take to answer.
+    for _ in 0..60 {
+        for _ in 0..100 {
+            page.unsubscribe("private-h.1");
+            page.ask("private-h.1", None);
+        }
+        for _ in 0..100 {
+            assert_eq!(page.next().0, "pusher_internal:subscription_succeeded");
+        }
+    }
+    page.subscribe("private-h.2");
+    link.set(Flow::Dripping(100));
+    // A page does not wait for all that.
+    let is_served = || connect(&node, &target(OTHER_TOKEN)).text_or_close().is_ok();
+    eventually("a page is served", is_served);
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    eventually("everything is written", || {
+        let keys: Vec<String> = redis::cmd("KEYS").arg("*yamabiko:session:*").query(&mut client).unwrap();
+        keys.iter()
+            .any(|key| redis::cmd("HEXISTS").arg(key).arg("channel:private-h.2").query(&mut client).unwrap())
+    });
+}
