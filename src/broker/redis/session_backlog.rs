@@ -85,8 +85,8 @@ mod tests {
     }
 
     fn sign(number: u64) -> SessionCommand {
-        let (text, exceptions, ttl) = (number.to_string(), Vec::new(), Duration::from_secs(60));
-        SessionCommand::WriteSign("node".to_owned(), Some(SessionSign { text, exceptions, ttl }))
+        let (text, exceptions, ttl) = (String::new(), Vec::new(), Duration::from_secs(60));
+        SessionCommand::WriteSign("node".to_owned(), Some(SessionSign { number, text, exceptions, ttl }))
     }
 
     fn find(session: &str) -> SessionCommand {
@@ -106,7 +106,7 @@ mod tests {
     fn texts(commands: &[SessionCommand]) -> Vec<String> {
         let text = |command: &SessionCommand| match command {
             SessionCommand::Change(session, claimed_at, _) => format!("{session} {claimed_at}"),
-            SessionCommand::WriteSign(_, Some(sign)) => format!("sign {}", sign.text),
+            SessionCommand::WriteSign(_, Some(sign)) => format!("sign {}", sign.number),
             SessionCommand::WriteSign(_, None) => "leave".to_owned(),
             SessionCommand::Flush(_) => "flush".to_owned(),
             SessionCommand::Find(session, _) => format!("find {session}"),

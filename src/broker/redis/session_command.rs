@@ -34,6 +34,9 @@ return 1";
 /// The field of a sign of life with what it says of all sessions that have no field of their own.
 const ALL: &str = "all";
 
+/// The field of a sign of life with its number.
+const NUMBER: &str = "number";
+
 /// The fields to change; `None` removes a field.
 type FieldChanges = Vec<(String, Option<String>)>;
 
@@ -61,6 +64,8 @@ pub(super) enum SessionCommand {
 /// A sign of life.
 #[derive(Debug)]
 pub(super) struct SessionSign {
+    /// Counts the signs of this node.
+    pub(super) number: u64,
     pub(super) text: String,
     /// Single sessions by their names, with their texts.
     pub(super) exceptions: Vec<(String, String)>,
@@ -102,7 +107,8 @@ impl SessionCommand {
     pub(super) fn encode(&self, sha: Option<&[u8]>, sign_has_texts: bool) -> Vec<Cmd> {
         let command = match self {
             // Denied. A command that is never denied keeps the replies in order.
-            Self::Change(..) | Self::Claim(..) | Self::WriteSign(_, Some(_)) if sha.is_none() => cmd("PING"),
+            Self::Change(..) | Self::Claim(..) if sha.is_none() => cmd("PING"),
+            Self::WriteSign(_, Some(_)) if sha.is_none() => return vec![cmd("PING"), cmd("PING")],
             Self::Flush(_) => cmd("PING"),
             Self::Change(key, claimed_at, change) => {
                 change.encode(sha.unwrap_or_default(), key, *claimed_at, *claimed_at)
@@ -111,7 +117,8 @@ impl SessionCommand {
                 session.encode(sha.unwrap_or_default(), key, *claimed_at, *after)
             }
             Self::WriteSign(key, Some(sign)) => {
-                sign.fields(sign_has_texts).encode(sha.unwrap_or_default(), key, 0, 0)
+                let write = sign.fields(sign_has_texts).encode(sha.unwrap_or_default(), key, 0, 0);
+                return vec![cmd("HGET").arg(key).arg(NUMBER).take(), write];
             }
             Self::WriteSign(key, None) => cmd("DEL").arg(key).take(),
             Self::Find(key, _) => cmd("HGETALL").arg(key).take(),
@@ -126,7 +133,8 @@ impl SessionCommand {
 impl SessionSign {
     fn fields(&self, with_texts: bool) -> SessionChange {
         let text = if with_texts { self.text.clone() } else { String::new() };
-        let mut fields = vec![(ALL.to_owned(), Some(text))];
+        let mut fields =
+            vec![(NUMBER.to_owned(), Some(self.number.to_string())), (ALL.to_owned(), Some(text))];
         if with_texts {
             fields.extend(self.exceptions.iter().map(|(name, text)| (name.clone(), Some(text.clone()))));
         }
@@ -181,14 +189,14 @@ mod tests {
     fn a_sign_of_life_without_texts_still_says_that_the_node_is_alive() {
         let exceptions = vec![("1.2".to_owned(), "late".to_owned())];
         let ttl = Duration::from_secs(60);
-        let sign = SessionSign { text: "all of them".to_owned(), exceptions, ttl };
+        let sign = SessionSign { number: 17, text: "all of them".to_owned(), exceptions, ttl };
         let command = SessionCommand::WriteSign("node".to_owned(), Some(sign));
         let encoded = |has_texts| {
             let commands = command.encode(Some(b"sha"), has_texts);
             String::from_utf8(commands.iter().flat_map(Cmd::get_packed_command).collect()).unwrap()
         };
-        let parts = ["replace", "=all of them", "=late"];
-        assert_eq!(parts.map(|part| encoded(true).contains(part)), [true; 3]);
-        assert_eq!(parts.map(|part| encoded(false).contains(part)), [true, false, false]);
+        let parts = ["replace", "=17", "=all of them", "=late"];
+        assert_eq!(parts.map(|part| encoded(true).contains(part)), [true; 4]);
+        assert_eq!(parts.map(|part| encoded(false).contains(part)), [true, true, false, false]);
     }
 }

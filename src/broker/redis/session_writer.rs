@@ -33,6 +33,8 @@ pub(super) struct SessionWriter {
     /// What is not written yet.
     backlog: SessionBacklog,
     losses: Arc<SessionLosses>,
+    /// The last sign of life that Redis has confirmed.
+    confirmed: Option<u64>,
     /// Redis denies the keys or the script, and that has been logged.
     is_denied: bool,
 }
@@ -41,6 +43,8 @@ pub(super) struct SessionWriter {
 struct OpenSessions {
     connection: RedisConnection,
     sha: Option<Vec<u8>>,
+    /// What is written here follows what this node had written before: Redis still has the last sign of life of it.
+    is_continued: bool,
 }
 
 impl SessionWriter {
@@ -52,6 +56,7 @@ impl SessionWriter {
             failed: None,
             backlog: SessionBacklog::default(),
             losses,
+            confirmed: None,
             is_denied: false,
         }
     }
@@ -127,7 +132,15 @@ impl SessionWriter {
         for command in batch {
             let reply = replies.next().unwrap_or(Value::Nil);
             match command {
-                SessionCommand::Change(..) | SessionCommand::WriteSign(..) => {}
+                SessionCommand::Change(..) => {}
+                SessionCommand::WriteSign(_, Some(sign)) => {
+                    let written = replies.next();
+                    if matches!(written, Some(Value::Int(_))) && !matches!(reply, Value::ServerError(_)) {
+                        let before = text(reply).and_then(|number| number.parse().ok());
+                        self.on_sign_written(before, sign.number);
+                    }
+                }
+                SessionCommand::WriteSign(_, None) => self.confirmed = None,
                 SessionCommand::Flush(flushed) => drop(flushed.send(())),
                 SessionCommand::Find(_, found) => match reply {
                     // It is unknown whether there is one.
@@ -151,6 +164,19 @@ impl SessionWriter {
         }
     }
 
+    /// `before`: the number of the sign of life that was there before.
+    fn on_sign_written(&mut self, before: Option<u64>, number: u64) {
+        if let Some(confirmed) = self.confirmed.replace(number)
+            && before.is_none_or(|before| before < confirmed)
+        {
+            // With the sign, it has lost sessions that were written before.
+            self.losses.add_lost();
+        }
+        if let Some(open) = &mut self.connection {
+            open.is_continued = true;
+        }
+    }
+
     /// Returns the replies to all commands.
     async fn try_send(&mut self, batch: &[SessionCommand]) -> Result<Vec<Value>, ConnectionError> {
         let mut open = match self.connection.take() {
@@ -159,7 +185,7 @@ impl SessionWriter {
         };
         let (sha, losses) = (open.sha.as_deref(), &self.losses);
         let has_texts = |command: &SessionCommand| match command {
-            SessionCommand::WriteSign(_, Some(sign)) => !losses.is_within(sign.ttl),
+            SessionCommand::WriteSign(_, Some(sign)) => open.is_continued && !losses.is_within(sign.ttl),
             _ => false,
         };
         let commands: Vec<Cmd> =
@@ -206,7 +232,7 @@ impl SessionWriter {
             }
             Err(error) => return Err(error),
         };
-        Ok(OpenSessions { connection, sha })
+        Ok(OpenSessions { connection, sha, is_continued: self.confirmed.is_none() })
     }
 
     fn log_denial(&mut self) {

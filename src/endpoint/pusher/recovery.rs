@@ -28,6 +28,9 @@ pub(super) struct Recovery {
     /// Until then, in milliseconds of the hub's clock, the client may subscribe to channels on which it was before, although the
     /// session lacks them.
     lacks_channels_until: u64,
+    /// Until then, in milliseconds of the hub's clock, the client subscribes to the channels of a session that has begun: those on which
+    /// it was before, if its session has been lost.
+    begins_until: u64,
     /// The positions that the client has sent with pending subscriptions. `None`: an unreadable one.
     wanted: Vec<(ChannelName, Option<Since>)>,
     /// When the session is written again for other nodes, in milliseconds of the hub's clock. `u64::MAX`: there are none.
@@ -100,6 +103,7 @@ impl Recovery {
     fn new(key: Option<SessionKey>, claimed_at: u64, resumed: Option<KeptSession>, now: u64) -> Self {
         let may_lack = resumed.as_ref().is_some_and(|session| session.may_lack_channels);
         let lacks_channels_until = if may_lack { now + SUBSCRIBE_WITHIN } else { 0 };
+        let begins_until = if key.is_some() && resumed.is_none() { now + SUBSCRIBE_WITHIN } else { 0 };
         let inherited = resumed.map(|session| Inherited { session, leave_at: now + SUBSCRIBE_WITHIN });
         let inherited = inherited.map(Box::new);
         Self {
@@ -111,6 +115,7 @@ impl Recovery {
             unproven: Vec::new(),
             inherited,
             lacks_channels_until,
+            begins_until,
             wanted: Vec::new(),
             write_at: u64::MAX,
             challengers: Vec::new(),
@@ -228,6 +233,11 @@ impl Recovery {
     /// Whether the client may have been on a channel of which the session does not know.
     pub(super) const fn may_lack(&self, now: u64) -> bool {
         now < self.lacks_channels_until
+    }
+
+    /// Whether the session has just begun. A page whose session has been lost subscribes to its channels now.
+    pub(super) const fn is_beginning(&self, now: u64) -> bool {
+        now < self.begins_until
     }
 
     /// Whether the client may have to sign in again.

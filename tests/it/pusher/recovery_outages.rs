@@ -165,6 +165,70 @@ fn a_page_that_had_no_channels_begins_anew() {
     next.expect_quiet();
 }
 
+fn expect_gap(page: &mut Page) {
+    page.ask("private-h.1", None);
+    assert_eq!(page.next().0, "pusher_internal:subscription_succeeded");
+    page.expect("yamabiko:gap", "private-h.1", &json!({"channel": "private-h.1"}));
+}
+
+#[test]
+fn sessions_are_written_again_after_redis_has_lost_its_data() {
+    let mut redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
+    let [mut connected, away] = [TOKEN, OTHER_TOKEN].map(|token| {
+        let mut page = Page::of_session(&one, token);
+        page.subscribe("private-h.1");
+        page.prove(1);
+        page
+    });
+    let ids = [&connected, &away].map(|page| page.socket_id.clone());
+    away.client.vanish();
+    eventually("it is away", || one.metric("yamabiko_pusher_connections") == 1);
+    redis.restart();
+    connected.expect("yamabiko:gap", "private-h.1", &json!({"channel": "private-h.1"}));
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    eventually("both are written again", || {
+        let keys: Vec<String> = redis::cmd("KEYS").arg("*yamabiko:session:*").query(&mut client).unwrap();
+        keys.len() == 2
+    });
+    one.signal(Signal::KILL);
+    drop(connected);
+    eventually("the other node is back", || two.get_admin("/readyz").status == 200);
+    say(&two, "private-h.1", 1);
+    for (token, id) in [TOKEN, OTHER_TOKEN].into_iter().zip(ids) {
+        let mut page = Page::of_session(&two, token);
+        assert_eq!(page.socket_id, id);
+        expect_gap(&mut page);
+    }
+}
+
+#[test]
+fn a_page_whose_session_was_lost_with_redis_is_told_of_a_gap() {
+    let mut redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
+    let mut page = Page::of_session(&one, TOKEN);
+    let lost = page.socket_id.clone();
+    page.subscribe("private-h.1");
+    page.prove(1);
+    redis.kill();
+    one.signal(Signal::KILL);
+    drop(page);
+    redis.restart();
+    eventually("the other node is back", || two.get_admin("/readyz").status == 200);
+    say(&two, "private-h.1", 1);
+    let mut page = Page::of_session(&two, TOKEN);
+    assert_ne!(page.socket_id, lost);
+    expect_gap(&mut page);
+    // It has its session from here on.
+    let begun = page.socket_id.clone();
+    page.prove(1);
+    page.client.vanish();
+    say(&two, "private-h.1", 2);
+    let mut page = Page::of_session(&two, TOKEN);
+    assert_eq!(page.socket_id, begun);
+    assert_eq!(page.recover("private-h.1", None), [json!(2)]);
+}
+
 #[test]
 fn sessions_that_wait_for_redis_are_written_even_if_it_takes_long() {
     let redis = RedisServer::start();
