@@ -97,6 +97,12 @@ impl Histories {
         self.lock().delivered_on(channel)
     }
 
+    /// Whether this node has noticed within this time that the store has lost messages.
+    #[must_use]
+    pub fn has_lost_within(&self, time: Duration) -> bool {
+        self.lock().lost_at.is_some_and(|lost_at| lost_at.elapsed() <= time)
+    }
+
     /// Publishes what was missed, in its order. Whoever subscribes meanwhile begins where this node is by then.
     pub fn publish_missed(
         &self,
@@ -176,7 +182,7 @@ impl Histories {
             };
             if error == StoreError::Denied || started.elapsed() > GIVE_UP {
                 tracing::error!(%error, "cannot read the history: what this node has missed is lost");
-                return self.give_up(channels());
+                return self.give_up(channels);
             }
             sleep(READ_AGAIN).await;
         }
@@ -204,6 +210,10 @@ impl Histories {
             (state.is_catching_up, state.reading) = (false, None);
             return Ok(CaughtUp::default());
         }
+        if current.store != seen.store {
+            // Before the channels are listed: whoever subscribes to others now has to be told by its own connection.
+            self.lock().lost_at = Some(Instant::now());
+        }
         let mut channels = channels();
         channels.retain(|channel| self.rules.of(channel).is_some());
         let reading = Reading { channels: channels.iter().cloned().collect(), until: current };
@@ -223,7 +233,9 @@ impl Histories {
     }
 
     /// Continues with the next message that arrives.
-    fn give_up(&self, channels: Vec<ChannelName>) -> CaughtUp {
+    fn give_up(&self, channels: impl Fn() -> Vec<ChannelName>) -> CaughtUp {
+        self.lock().lost_at = Some(Instant::now());
+        let channels = channels();
         let mut state = self.lock();
         let has_seen = state.seen.take().is_some();
         state.rings.restart(0, 0);

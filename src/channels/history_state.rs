@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::stored_entries::entry;
 use crate::broker::{StoreState, StoredHistory, StoredMessage};
 use crate::history::{Entry, Limits, Rings, Since};
@@ -28,6 +30,8 @@ pub(super) struct HistoryState {
     pub(super) is_catching_up: bool,
     /// What is being read, once that is known.
     pub(super) reading: Option<Reading>,
+    /// When this node last noticed that the store has lost messages.
+    pub(super) lost_at: Option<Instant>,
 }
 
 /// What a node reads that it has missed.
@@ -76,6 +80,7 @@ impl HistoryState {
             is_blind: false,
             is_catching_up: false,
             reading: None,
+            lost_at: None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a connection needs to go on where an earlier one of the same page has ended.
 
+use std::time::Duration;
+
 use super::Channels;
 use crate::broker::StoreState;
 use crate::history::{Content, Entry, Missed, Since};
@@ -23,6 +25,12 @@ impl Channels {
     #[must_use]
     pub fn delivered_on(&self, app: &str, channel: &ChannelName) -> Option<StoreState> {
         self.histories.delivered_on(&scoped(app, channel))
+    }
+
+    /// Whether the store of histories has lost messages within this time, and with them perhaps the sessions of pages.
+    #[must_use]
+    pub fn has_lost_history_within(&self, time: Duration) -> bool {
+        self.histories.has_lost_within(time)
     }
 
     /// How far the clients of tracked connections have read: see [`Hub::read_level`](crate::hub::Hub::read_level).

@@ -23,6 +23,9 @@ mod reconcile;
 mod reply_reader;
 mod revocation_store;
 mod script_connection;
+mod session_backlog;
+mod session_command;
+mod session_losses;
 mod session_store;
 mod session_writer;
 mod store_arguments;
@@ -68,8 +71,9 @@ use url::RedisUrl;
 
 pub use event_stream::{EventStream, EventStreamError};
 pub use revocation_store::{REVOCATION_COMMANDS, RevocationSnapshot, RevocationStore};
+pub use session_command::SessionFields;
 pub use session_store::{SessionStore, SignExceptions, SignOfLife};
-pub use session_writer::SessionFields;
+
 pub(super) use url::RedisUrlError;
 pub use url::check_url;
 pub use webhook_lanes::{

@@ -1,13 +1,16 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::session_writer::{
-    CLAIMED_AT, QUEUE, SessionChange, SessionClaim, SessionCommand, SessionDrops, SessionFields, SessionSign,
-    SessionWriter,
+use super::session_backlog::QUEUE;
+use super::session_command::{
+    CLAIMED_AT, SessionChange, SessionClaim, SessionCommand, SessionFields, SessionSign,
 };
+use super::session_losses::SessionLosses;
+use super::session_writer::SessionWriter;
 use super::url::RedisUrl;
 use crate::broker::StoreError;
 
@@ -22,7 +25,9 @@ const FIND_WITHIN: Duration = Duration::from_secs(1);
 pub struct SessionStore {
     base: Arc<str>,
     commands: mpsc::Sender<SessionCommand>,
-    drops: Arc<SessionDrops>,
+    losses: Arc<SessionLosses>,
+    /// How many signs of life have been written.
+    signs: Arc<AtomicU64>,
 }
 
 /// The last sign of life of a node, as one of its sessions reads it.
@@ -44,9 +49,9 @@ impl SessionStore {
     pub(super) fn start(url: RedisUrl, prefix: &str, limit: Duration) -> Self {
         let (commands, queue) = mpsc::channel(QUEUE);
         let base = format!("{prefix}yamabiko:").into();
-        let drops = Arc::new(SessionDrops::default());
-        tokio::spawn(SessionWriter::new(url, limit, drops.clone()).run(queue));
-        Self { base, commands, drops }
+        let losses = Arc::new(SessionLosses::default());
+        tokio::spawn(SessionWriter::new(url, limit, losses.clone()).run(queue));
+        Self { base, commands, losses, signs: Arc::default() }
     }
 
     /// Claims a session, and writes it in place of what is there. Returns whether the caller has it now: `false` if another node has
@@ -102,10 +107,11 @@ impl SessionStore {
     /// Tells the other nodes that this one is alive, and a text for all of its sessions but the exceptions. `ttl` is how long that is
     /// remembered, and how long a session is at most.
     ///
-    /// It is written as a whole, after what was written before. If something of that was dropped, the texts are left out: other nodes
-    /// may find a session that is older than the sign.
+    /// It is written as a whole, after what was written before. If something of that was dropped, or may have been lost by Redis, the
+    /// texts are left out: other nodes may find a session that is older than the sign.
     pub fn write_sign_of_life(&self, node: &str, text: String, exceptions: SignExceptions, ttl: Duration) {
-        let sign = SessionSign { text, exceptions, ttl };
+        let number = self.signs.fetch_add(1, Ordering::Relaxed);
+        let sign = SessionSign { number, text, exceptions, ttl };
         self.send(SessionCommand::WriteSign(self.node(node), Some(sign)));
     }
 
@@ -128,11 +134,22 @@ impl SessionStore {
         Ok(sign.map(|(text, left)| SignOfLife { text, age: age(left) }))
     }
 
-    /// Waits until everything that was written before has been sent, or `limit` has passed.
-    pub async fn flush(&self, limit: Duration) {
-        let (reply, read) = oneshot::channel();
-        self.send(SessionCommand::ReadSign(self.node("none"), String::new(), reply));
-        let _ = timeout(limit, read).await;
+    /// Waits until Redis has lost a sign of life that it had written, and with it perhaps sessions: it has restarted without all of its
+    /// data, or a replica has taken over that was behind. It may have happened since the last call.
+    pub async fn lost(&self) {
+        self.losses.lost().await;
+    }
+
+    /// All sessions of this node have been [written](Self::write) since this time.
+    pub fn make_good(&self, since: Instant) {
+        self.losses.make_good(since);
+    }
+
+    /// Waits until everything that was written before is in Redis, or `limit` has passed. Returns whether it is.
+    pub async fn flush(&self, limit: Duration) -> bool {
+        let (reply, flushed) = oneshot::channel();
+        self.send(SessionCommand::Flush(reply));
+        matches!(timeout(limit, flushed).await, Ok(Ok(())))
     }
 
     fn change(&self, session: &str, claimed_at: u64, change: SessionChange) {
@@ -141,7 +158,7 @@ impl SessionStore {
 
     fn send(&self, command: SessionCommand) {
         if self.commands.try_send(command).is_err() {
-            self.drops.add();
+            self.losses.add_dropped();
             tracing::debug!("too many sessions wait to be written to Redis: one is dropped");
         }
     }

@@ -311,6 +311,9 @@ impl PusherConnection {
             }
         }
         self.handle.join(&scoped, recovering.is_some());
+        if recovering.is_none() {
+            self.tell_lost_session(inner, &channel);
+        }
         if recovering.is_none()
             && let Some(recovery) = &mut inner.recovery
             && recovery.sent(&channel, ticket).is_some()

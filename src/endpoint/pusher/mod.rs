@@ -7,6 +7,7 @@ mod departure;
 mod handler;
 mod kept_session;
 mod leave;
+mod lost_sessions;
 mod recovering;
 mod recovery;
 mod refusal;

@@ -32,6 +32,9 @@ pub(super) struct Recovery {
     lacks_channels_until: u64,
     /// `None`: no task sends what the client has missed.
     queued: Option<Box<Queue>>,
+    /// Until then, in milliseconds of the hub's clock, the client subscribes to the channels of a session that has begun: those on which
+    /// it was before, if its session has been lost.
+    begins_until: u64,
     /// The positions that the client has sent with pending subscriptions. `None`: an unreadable one.
     wanted: Vec<(ChannelName, Option<Since>)>,
     /// When the session is written again for other nodes, in milliseconds of the hub's clock. `u64::MAX`: there are none.
@@ -114,6 +117,7 @@ impl Recovery {
     fn new(key: Option<SessionKey>, claimed_at: u64, resumed: Option<KeptSession>, now: u64) -> Self {
         let may_lack = resumed.as_ref().is_some_and(|session| session.may_lack_channels);
         let lacks_channels_until = if may_lack { now + SUBSCRIBE_WITHIN } else { 0 };
+        let begins_until = if key.is_some() && resumed.is_none() { now + SUBSCRIBE_WITHIN } else { 0 };
         let inherited = resumed.map(|session| Inherited { session, leave_at: now + SUBSCRIBE_WITHIN });
         let inherited = inherited.map(Box::new);
         Self {
@@ -126,6 +130,7 @@ impl Recovery {
             inherited,
             lacks_channels_until,
             queued: None,
+            begins_until,
             wanted: Vec::new(),
             write_at: u64::MAX,
             challengers: Vec::new(),
@@ -273,6 +278,11 @@ impl Recovery {
         now < self.lacks_channels_until
     }
 
+    /// Whether the session has just begun. A page whose session has been lost subscribes to its channels now.
+    pub(super) const fn is_beginning(&self, now: u64) -> bool {
+        now < self.begins_until
+    }
+
     /// Whether the client may have to sign in again.
     pub(super) fn has_inherited_user(&self) -> bool {
         self.inherited.as_ref().is_some_and(|inherited| inherited.session.is_signed_in)
@@ -316,21 +326,21 @@ impl Recovery {
     }
 
     /// Another connection claims the session. Returns the ping that the client must answer to keep it. The receiver fails if the
-    /// connection ends, and not before: several connections may claim the session at once.
+    /// connection ends. Several connections may wait at once: the client answers all of them.
     pub(super) fn challenge(&mut self) -> (Frame, oneshot::Receiver<()>) {
         let (challenger, answered) = oneshot::channel();
+        self.challengers.retain(|challenger| !challenger.is_closed());
         self.challengers.push(challenger);
         (Frame::ping_with(CHALLENGE), answered)
     }
 
     /// The client has answered a ping that is not a proof.
     pub(super) fn answer(&mut self, payload: &[u8]) {
-        if payload != CHALLENGE {
-            return;
-        }
-        for challenger in std::mem::take(&mut self.challengers) {
-            // Fails if nobody waits any more.
-            let _ = challenger.send(());
+        if payload == CHALLENGE {
+            for challenger in std::mem::take(&mut self.challengers) {
+                // Fails if nobody waits any more.
+                let _ = challenger.send(());
+            }
         }
     }
 }
@@ -378,6 +388,19 @@ mod tests {
         let next: Vec<_> = next.into_iter().map(|next| (next.channel, next.subscription)).collect();
         assert_eq!(next, [(news.clone(), Ticket(9)), (chat, Ticket(10))]);
         assert!(recovery.queue(recovering(&news, Ticket(11))), "the task has ended");
+    }
+
+    #[test]
+    fn a_client_answers_all_that_claim_its_session() {
+        let mut recovery = Recovery::without_session();
+        let (_, gone) = recovery.challenge();
+        drop(gone);
+        let mut waiting = [recovery.challenge().1, recovery.challenge().1];
+        assert_eq!(recovery.challengers.len(), 2);
+        recovery.answer(b"other");
+        assert!(waiting.iter_mut().all(|answered| answered.try_recv().is_err()));
+        recovery.answer(CHALLENGE);
+        assert_eq!(waiting.map(|mut answered| answered.try_recv()), [Ok(()), Ok(())]);
     }
 
     #[test]

@@ -66,19 +66,23 @@ impl PusherConnection {
         }
     }
 
-    /// Claims a session that another connection has. That one keeps it if its client answers.
+    /// Claims a session that another connection has. That one keeps it if its client answers. Gives up once its own client has gone.
     async fn contest(self: Arc<Self>, key: SessionKey, mut elder: Arc<dyn SessionHolder>) {
         let started = Instant::now();
-        while started.elapsed() < CLAIM_WITHIN {
+        while started.elapsed() < CLAIM_WITHIN && !self.lock().has_left {
             match elder.challenge() {
                 Some(answered) => match timeout(ANSWER_WITHIN, answered).await {
                     Ok(Ok(())) => return self.greet_without_session(&mut self.lock()),
                     // It has ended.
                     Ok(Err(_)) => {}
+                    Err(_) if self.lock().has_left => return,
                     Err(_) => elder.clone().supersede(),
                 },
                 // It does not know yet whether it has the session.
                 None => sleep(ANSWER_WITHIN / 20).await,
+            }
+            if self.lock().has_left {
+                return;
             }
             match self.context.sessions.claim(key, &self) {
                 Claim::New => return self.begin(key),
@@ -231,7 +235,8 @@ impl PusherConnection {
         // This counts later than anything that was written while the client was connected, in whatever order Redis gets it.
         let claimed_at = recovery.claimed_at().saturating_add(1);
         let mut session = KeptSession::new(app, id, channels, is_signed_in, claimed_at);
-        session.may_lack_channels = recovery.may_lack(self.channels().clock());
+        session.may_lack_channels =
+            recovery.may_lack(self.channels().clock()) || self.may_have_lost_session(&recovery);
         if session.is_empty() {
             self.context.unwrite(key, recovery.claimed_at());
             return self.context.sessions.forget(key, self);

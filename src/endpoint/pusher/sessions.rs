@@ -126,6 +126,27 @@ impl Sessions {
         connected.collect()
     }
 
+    /// The keys of all sessions.
+    pub(super) fn keys(&self) -> Vec<SessionKey> {
+        self.lock().by_key.keys().copied().collect()
+    }
+
+    /// Returns the connection of a session. One that is kept is written with `write`, which must not block: it cannot be resumed
+    /// or ended meanwhile.
+    pub(super) fn rewrite(
+        &self,
+        key: &SessionKey,
+        write: impl FnOnce(&mut KeptSession),
+    ) -> Option<Arc<dyn SessionHolder>> {
+        match self.lock().by_key.get_mut(key)? {
+            Slot::Connected(connection) => connection.upgrade(),
+            Slot::Kept(kept) => {
+                write(kept);
+                None
+            }
+        }
+    }
+
     /// Claims a session for a new connection.
     pub(super) fn claim(&self, key: SessionKey, connection: &Arc<impl SessionHolder + 'static>) -> Claim {
         let mut state = self.lock();

@@ -4,7 +4,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use super::context::PusherContext;
 use super::session_record;
@@ -22,8 +23,9 @@ impl PusherContext {
     }
 
     async fn give_signs_of_life(context: Weak<Self>) {
+        let mut rewriting: Option<AbortHandle> = None;
         loop {
-            {
+            let store = {
                 let Some(context) = context.upgrade() else { return };
                 let Some(store) = context.channels.session_store() else { return };
                 if context.sessions.is_finished() {
@@ -32,8 +34,14 @@ impl PusherContext {
                 let ttl = context.sessions.window() * 2;
                 let (read, late) = context.read_level();
                 store.write_sign_of_life(context.channels.node(), read, late, ttl);
+                store.clone()
+            };
+            if timeout(Duration::from_secs(1), store.lost()).await.is_ok() {
+                let task = tokio::spawn(Self::rewrite_sessions(context.clone(), store));
+                if let Some(before) = rewriting.replace(task.abort_handle()) {
+                    before.abort();
+                }
             }
-            sleep(Duration::from_secs(1)).await;
         }
     }
 

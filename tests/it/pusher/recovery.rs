@@ -1,5 +1,6 @@
 //! Sessions: pages that come back with their token.
 
+use std::io::Read;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -301,6 +302,31 @@ fn a_token_that_is_used_twice_stays_with_the_page_that_answers() {
     let third = Page::of_session(&server, TOKEN);
     assert_eq!(third.socket_id, elder.socket_id);
     drop((newcomer, elder));
+}
+
+#[test]
+fn connections_that_claim_a_session_at_the_same_time_do_not_keep_each_other_from_it() {
+    let server = serve(&apps(""));
+    // The line is half open: nothing is answered.
+    let mut elder = Page::of_session(&server, TOKEN);
+    elder.subscribe("private-h.1");
+    let target = format!("/app/page~{TOKEN}?protocol=7&client=js&version=8.4.0&flash=false");
+    // One of them breaks at once, and one waits together with the last one.
+    connect(&server, &target).vanish();
+    let waiting = connect(&server, &target);
+    let last = Page::at(&server, &format!("page~{TOKEN}"), "");
+    assert_eq!(last.socket_id, elder.socket_id);
+    let mut received = Vec::new();
+    let superseded = b"superseded";
+    while !received.windows(superseded.len()).any(|bytes| bytes == superseded) {
+        let mut bytes = [0; 4096];
+        let length = elder.client.stream().read(&mut bytes).unwrap();
+        assert_ne!(length, 0, "the reason was due");
+        received.extend_from_slice(&bytes[..length]);
+    }
+    let pings = received.windows(5).filter(|bytes| bytes == b"elder").count();
+    assert!((1..=3).contains(&pings), "each one asks once: {pings}");
+    drop(waiting);
 }
 
 #[test]

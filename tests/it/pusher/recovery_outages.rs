@@ -181,3 +181,105 @@ fn a_page_that_had_no_channels_begins_anew() {
     next.subscribe("private-h.1");
     next.expect_quiet();
 }
+
+fn expect_gap(page: &mut Page) {
+    page.ask("private-h.1", None);
+    assert_eq!(page.next().0, "pusher_internal:subscription_succeeded");
+    page.expect("yamabiko:gap", "private-h.1", &json!({"channel": "private-h.1"}));
+}
+
+#[test]
+fn sessions_are_written_again_after_redis_has_lost_its_data() {
+    let mut redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
+    let [mut connected, away] = [TOKEN, OTHER_TOKEN].map(|token| {
+        let mut page = Page::of_session(&one, token);
+        page.subscribe("private-h.1");
+        page.prove(1);
+        page
+    });
+    let ids = [&connected, &away].map(|page| page.socket_id.clone());
+    away.client.vanish();
+    eventually("it is away", || one.metric("yamabiko_pusher_connections") == 1);
+    redis.restart();
+    connected.expect("yamabiko:gap", "private-h.1", &json!({"channel": "private-h.1"}));
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    eventually("both are written again", || {
+        let keys: Vec<String> = redis::cmd("KEYS").arg("*yamabiko:session:*").query(&mut client).unwrap();
+        keys.len() == 2
+    });
+    one.signal(Signal::KILL);
+    drop(connected);
+    eventually("the other node is back", || two.get_admin("/readyz").status == 200);
+    say(&two, "private-h.1", 1);
+    for (token, id) in [TOKEN, OTHER_TOKEN].into_iter().zip(ids) {
+        let mut page = Page::of_session(&two, token);
+        assert_eq!(page.socket_id, id);
+        expect_gap(&mut page);
+    }
+}
+
+#[test]
+fn a_page_whose_session_was_lost_with_redis_is_told_of_a_gap() {
+    let mut redis = RedisServer::start();
+    let (one, two) = (node(&redis, &apps("")), node(&redis, &apps("")));
+    let mut page = Page::of_session(&one, TOKEN);
+    let lost = page.socket_id.clone();
+    page.subscribe("private-h.1");
+    page.prove(1);
+    redis.kill();
+    one.signal(Signal::KILL);
+    drop(page);
+    redis.restart();
+    eventually("the other node is back", || two.get_admin("/readyz").status == 200);
+    say(&two, "private-h.1", 1);
+    let mut page = Page::of_session(&two, TOKEN);
+    assert_ne!(page.socket_id, lost);
+    expect_gap(&mut page);
+    // It has its session from here on.
+    let begun = page.socket_id.clone();
+    page.prove(1);
+    page.client.vanish();
+    say(&two, "private-h.1", 2);
+    let mut page = Page::of_session(&two, TOKEN);
+    assert_eq!(page.socket_id, begun);
+    assert_eq!(page.recover("private-h.1", None), [json!(2)]);
+}
+
+#[test]
+fn sessions_that_wait_for_redis_are_written_even_if_it_takes_long() {
+    let redis = RedisServer::start();
+    let link = RedisLine::start(&redis);
+    let mut settings = apps("[limits]\nmessages_per_second = 100000\nburst = 100000\n");
+    settings.push_str("\n[redis]\npublish_timeout = \"4s\"\n");
+    let node = node_at(&link.url(), &settings);
+    // The node stays subscribed to the channel.
+    let mut other = Page::open(&node);
+    other.subscribe("private-h.1");
+    let mut page = Page::of_session(&node, TOKEN);
+    page.subscribe("private-h.1");
+    page.prove(1);
+    link.set(Flow::Down);
+    eventually("the node has lost Redis", || node.get_admin("/readyz").status != 200);
+    // The replies to all of this take twice as long as Redis may take to answer.
+    for _ in 0..60 {
+        for _ in 0..100 {
+            page.unsubscribe("private-h.1");
+            page.ask("private-h.1", None);
+        }
+        for _ in 0..100 {
+            assert_eq!(page.next().0, "pusher_internal:subscription_succeeded");
+        }
+    }
+    page.subscribe("private-h.2");
+    link.set(Flow::Dripping(100));
+    // A page does not wait for all that.
+    let is_served = || connect(&node, &target(OTHER_TOKEN)).text_or_close().is_ok();
+    eventually("a page is served", is_served);
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    eventually("everything is written", || {
+        let keys: Vec<String> = redis::cmd("KEYS").arg("*yamabiko:session:*").query(&mut client).unwrap();
+        keys.iter()
+            .any(|key| redis::cmd("HEXISTS").arg(key).arg("channel:private-h.2").query(&mut client).unwrap())
+    });
+}

@@ -117,7 +117,7 @@ impl<'a> Checker<'a> {
                     _ => {}
                 }
             }
-            views.extend(page.channels.iter().map(|channel| View::new(number, page, channel)));
+            views.extend(page.channels.iter().map(|channel| View::new(number, record, channel)));
         }
         report.gaps = views.iter().map(|view| view.gaps.len()).sum();
         let mut positions = HashMap::new();
@@ -986,6 +986,19 @@ mod tests {
             });
             assert_eq!(missed, ["hole", "lost"]);
         }
+        // A page whose session was lost with Redis is told by a node that has seen that.
+        let without_session = |target: Target| {
+            broken(|record| {
+                lose(record);
+                forget_positions(record);
+                let other = Some("1.2".to_owned());
+                record.pages[1].events[8].what = What::Connected { node: Some(1), socket_id: other };
+                disturb(record, Target::Store, 5, 80);
+                disturb(record, target, 6, 7);
+            })
+        };
+        assert_eq!(without_session(Target::Killed(2)), ["lost"]);
+        assert_eq!(without_session(Target::Killed(1)), NONE);
         let with_gap = |index: usize, tenths: u64| {
             broken(move |record| {
                 lose(record);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::super::history::{MessageId, Micros, seconds};
 use super::super::schedule::NODES;
+use super::checker::SLACK;
 
 /// How a message is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -279,6 +280,19 @@ impl Record {
     /// Whether any node is.
     pub(super) fn has_calm_node(&self, from: Micros, to: Micros) -> bool {
         (0..NODES).any(|node| self.is_calm(node, from, to))
+    }
+
+    /// Whether a node tells a page that has been away since then, and comes back without its session, that it may have missed something:
+    /// the node knows that the store has been lost.
+    pub(super) fn knows_of_loss(&self, node: Option<usize>, away_since: Micros, at: Micros) -> bool {
+        let losses = self.disturbances.iter().filter(|of| of.target == Target::Store && of.from <= at);
+        let (Some(loss), Some(node)) = (losses.max_by_key(|of| of.from), node) else { return false };
+        // The session of a page that has been away for longer has ended.
+        let is_in_time = at.saturating_sub(away_since) + SLACK < self.window;
+        let has_begun_since = self.disturbances.iter().any(|of| {
+            [Target::Killed(node), Target::Stopped(node)].contains(&of.target) && of.overlaps(loss.from, at)
+        });
+        is_in_time && !has_begun_since
     }
 
     /// Whether what Redis keeps was lost then.

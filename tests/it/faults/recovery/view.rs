@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::history::{MessageId, Micros};
-use super::record::{Level, Page, Position, What};
+use super::record::{Level, Page, Position, Record, What};
 
 /// A message as it was received.
 #[derive(Debug, Clone)]
@@ -73,7 +73,8 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(number: usize, page: &'a Page, channel: &'a str) -> Self {
+    pub(super) fn new(number: usize, record: &'a Record, channel: &'a str) -> Self {
+        let page = &record.pages[number];
         let mut view = Self {
             number,
             page,
@@ -92,8 +93,12 @@ impl<'a> View<'a> {
                 What::Connected { node: on, socket_id } => {
                     node = *on;
                     let is_resumed = session.replace(socket_id).is_some_and(|session| session == socket_id);
-                    // Without its session, an unmodified page begins anew.
-                    if page.level == Level::Unmodified && !is_resumed {
+                    // Without its session, an unmodified page begins anew, unless the node knows that it may have been lost.
+                    let away_since = view.ends.last().copied().unwrap_or_default();
+                    if page.level == Level::Unmodified
+                        && !is_resumed
+                        && !record.knows_of_loss(*on, away_since, at)
+                    {
                         view.since = None;
                     }
                 }
