@@ -79,13 +79,11 @@ impl Channels {
         let before = self.histories.position(channel).ok_or(StoreError::Unreachable)?;
         let missed = match since {
             None => None,
-            Some(since) => match self.histories.missed(channel, since) {
-                Some(missed) => Some(missed),
-                None => {
-                    let reading = self.histories.read_missed(channel, since, || true);
-                    timeout(READ_TIMEOUT, reading).await.map_err(|_| StoreError::Unreachable)?
-                }
-            },
+            Some(since) => {
+                // What is here already is not read.
+                let reading = self.histories.read_missed(channel, since, || true);
+                timeout(READ_TIMEOUT, reading).await.map_err(|_| StoreError::Unreachable)?
+            }
         };
         let is_gap = since.is_some() && missed.is_none();
         let enough = if is_gap { usize::MAX } else { limit };

@@ -83,6 +83,7 @@ pub struct Metrics {
     pub api_requests: Family<ApiRequest, Counter>,
     pub pusher_connections: Gauge,
     pub pusher_subscriptions: Gauge,
+    /// Of the Pusher protocol.
     pub subscriptions_refused: Family<Reason, Counter>,
     /// An event for several channels counts once.
     pub pusher_events: Counter,
@@ -183,7 +184,7 @@ impl Metrics {
             pusher_subscriptions: metric!("pusher_subscriptions", "Subscriptions of Pusher connections"),
             subscriptions_refused: metric!(
                 "pusher_subscriptions_refused",
-                "Subscriptions of Pusher connections refused, by reason"
+                "Subscriptions refused, by reason"
             ),
             pusher_events: metric!("pusher_events", "Pusher events received for delivery"),
             pusher_calls: metric!("pusher_calls", "Calls to the Pusher HTTP API, by endpoint and outcome"),
@@ -203,10 +204,7 @@ impl Metrics {
             webhooks_failed: metric!("webhooks_failed", "Webhook requests that failed and are retried"),
             webhooks_dropped: metric!("webhooks_dropped", "Events that were never delivered to a webhook"),
             event_stream_entries: metric!("event_stream_entries", "Events added to the event stream"),
-            event_stream_dropped: metric!(
-                "event_stream_dropped",
-                "Events that were never added to the event stream"
-            ),
+            event_stream_dropped: metric!("event_stream_dropped", "Events never added to the event stream"),
             registry,
         };
         metrics.start_at_zero();
