@@ -103,6 +103,12 @@ impl Histories {
         self.lock().lost_at.is_some_and(|lost_at| lost_at.elapsed() <= time)
     }
 
+    /// Whether this node is reading what it may have missed.
+    #[must_use]
+    pub fn is_catching_up(&self) -> bool {
+        self.lock().is_catching_up
+    }
+
     /// Publishes what was missed, in its order. Whoever subscribes meanwhile begins where this node is by then.
     pub fn publish_missed(
         &self,

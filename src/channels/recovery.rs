@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Channels;
-use crate::broker::StoreState;
+use crate::broker::{Status, StoreState};
 use crate::history::{Content, Entry, Missed, Since};
 use crate::hub::{ConnectionId, ReadLevel};
 use crate::message::{ChannelName, Encoding, Frame, Position, SocketId};
@@ -31,6 +31,12 @@ impl Channels {
     #[must_use]
     pub fn has_lost_history_within(&self, time: Duration) -> bool {
         self.histories.has_lost_within(time)
+    }
+
+    /// Whether Redis may be losing them now: this node cannot reach it, or has not compared yet what it has with what was there before.
+    #[must_use]
+    pub fn may_be_losing_history(&self) -> bool {
+        self.broker.status() != Status::Ready || self.histories.is_catching_up()
     }
 
     /// How far the clients of tracked connections have read: see [`Hub::read_level`](crate::hub::Hub::read_level).

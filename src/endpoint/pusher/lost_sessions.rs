@@ -63,9 +63,17 @@ impl PusherContext {
 
 impl PusherConnection {
     /// Whether the client may have had a session before this one that has been lost.
-    pub(super) fn may_have_lost_session(&self, recovery: &Recovery) -> bool {
+    fn may_have_lost_session(&self, recovery: &Recovery) -> bool {
         let time = self.context.sessions.window() + COMES_BACK_LATE;
         recovery.is_beginning(self.channels().clock()) && self.channels().has_lost_history_within(time)
+    }
+
+    /// Whether the client of a connection that ends may have been on channels of which its session does not know. Its next connection may
+    /// be to a node that does not know of a loss, and this one may not know of it yet.
+    pub(super) fn may_lack_channels(&self, recovery: &Recovery) -> bool {
+        let now = self.channels().clock();
+        let may_lose = recovery.is_beginning(now) && self.channels().may_be_losing_history();
+        recovery.may_lack(now) || may_lose || self.may_have_lost_session(recovery)
     }
 
     /// Tells a client that has subscribed to a channel, and now receives what is published there, that it may have missed something

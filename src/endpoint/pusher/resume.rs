@@ -235,8 +235,7 @@ impl PusherConnection {
         // This counts later than anything that was written while the client was connected, in whatever order Redis gets it.
         let claimed_at = recovery.claimed_at().saturating_add(1);
         let mut session = KeptSession::new(app, id, channels, is_signed_in, claimed_at);
-        session.may_lack_channels =
-            recovery.may_lack(self.channels().clock()) || self.may_have_lost_session(&recovery);
+        session.may_lack_channels = self.may_lack_channels(&recovery);
         if session.is_empty() {
             self.context.unwrite(key, recovery.claimed_at());
             return self.context.sessions.forget(key, self);
