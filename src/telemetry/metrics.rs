@@ -159,10 +159,7 @@ impl Metrics {
                 "Entries of the ingest stream moved to the dead letters, by reason"
             ),
             broker_up: metric!("broker_up", "1 while the broker is subscribed and accepts messages"),
-            broker_interruptions: metric!(
-                "broker_interruptions",
-                "Times that the connection to the broker was lost"
-            ),
+            broker_interruptions: metric!("broker_interruptions", "Losses of the connection to the broker"),
             deliveries: metric!("deliveries", "Copies of messages written to subscribers"),
             recoveries: metric!(
                 "recoveries",

@@ -47,8 +47,12 @@ fn trigger(session: &mut Session, channel: &str, event: &str, now: u64) -> Vec<A
 /// The event and the decoded data of the only frame.
 #[track_caller]
 fn reply(actions: &[Action]) -> (String, Value) {
-    let [Action::Reply(frame)] = actions else { panic!("{actions:?}") };
-    let value: Value = serde_json::from_str(&text_of(frame)).unwrap();
+    let frame = match actions {
+        [Action::Reply(frame)] => frame.clone(),
+        [Action::Refuse(refusal)] => refusal.frame(),
+        _ => panic!("{actions:?}"),
+    };
+    let value: Value = serde_json::from_str(&text_of(&frame)).unwrap();
     let data = serde_json::from_str(value["data"].as_str().unwrap()).unwrap();
     (value["event"].as_str().unwrap().to_owned(), data)
 }
