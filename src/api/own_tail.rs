@@ -60,11 +60,8 @@ impl ApiState {
             line.user = info.user.map(|user| user.to_text().into_owned());
             line.app = info.app;
             // A connection of an app may be on several.
-            line.channel = info
-                .channels
-                .first()
-                .filter(|_| info.channels.len() == 1)
-                .map(|name| name.unscoped().to_owned());
+            let only = info.channels.first().filter(|_| info.channels.len() == 1);
+            line.channel = line.channel.or_else(|| only.map(|name| name.unscoped().to_owned()));
         }
         line
     }

@@ -1,5 +1,5 @@
 //! The history of channels on this node: what the broker delivers is entered here on its way to the hub, and what a client has
-//! missed is read from here, or else from the broker's store.
+//! missed is read from here, or else from the broker's store (`missed_reads.rs`).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,16 +13,13 @@ use crate::message::{ChannelName, Position, Retention, RetentionRules, Stored};
 use crate::unix_time::unix_milliseconds;
 
 use super::history_state::{CaughtUp, Gap, HistoryState, Missing, Reading};
-use super::stored_entries::{entry, proven};
+use super::stored_entries::entry;
 
 /// Maximum clients, of all protocols, for which the store is read at the same time: what is read takes memory.
 const CONCURRENT_READS: usize = 64;
 
 /// How long to wait before the store is read again after a failure.
-const READ_AGAIN: Duration = Duration::from_millis(50);
-
-/// How often to look whether what has arrived proves what a client has missed.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+pub(super) const READ_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long the node handles nothing newer because the store cannot be read. Afterwards what it has missed counts as lost.
 const GIVE_UP: Duration = Duration::from_secs(10);
@@ -33,11 +30,11 @@ const EXPIRY: Duration = Duration::from_secs(5);
 /// The histories of all channels that have one.
 #[derive(Debug)]
 pub struct Histories {
-    broker: Arc<Broker>,
-    rules: Arc<RetentionRules>,
+    pub(super) broker: Arc<Broker>,
+    pub(super) rules: Arc<RetentionRules>,
     state: Mutex<HistoryState>,
     /// For what clients have missed. The node itself does not wait for them.
-    reads: Semaphore,
+    pub(super) reads: Semaphore,
 }
 
 /// How a dispatch continues what has arrived before.
@@ -267,83 +264,6 @@ impl Histories {
         state.rings.missed(channel, since, unix_milliseconds())
     }
 
-    /// What a client of a channel has missed, from the store, once this node has handled everything up to there, or from what arrives
-    /// meanwhile. `None`: a gap, or the client no longer wants it, which is asked again after each wait. Waits while the store cannot be
-    /// reached, so that the caller has to bound it.
-    pub async fn read_missed(
-        &self,
-        channel: &ChannelName,
-        since: Since,
-        is_wanted: impl Fn() -> bool,
-    ) -> Option<Missed> {
-        self.rules.of(channel)?;
-        tokio::select! {
-            // What is here already is not read.
-            biased;
-            missed = self.await_missed(channel, since, &is_wanted) => missed,
-            missed = self.read_store(channel, since, &is_wanted) => missed,
-        }
-    }
-
-    async fn read_store(
-        &self,
-        channel: &ChannelName,
-        since: Since,
-        is_wanted: impl Fn() -> bool,
-    ) -> Option<Missed> {
-        let after = match since {
-            Since::Position(position) => ReadAfter::Position(position),
-            Since::Number { store, number } => ReadAfter::Number(StoreState { store, number }),
-        };
-        let reads = [StoreRead { channel: channel.clone(), after }];
-        loop {
-            let permit = self.reads.acquire().await.ok()?;
-            if !is_wanted() {
-                return None;
-            }
-            let starts = self.lock().starts;
-            let history = match self.broker.read_histories(&reads).await {
-                Ok(mut histories) => histories.pop(),
-                Err(StoreError::Denied) => None,
-                Err(StoreError::Unreachable) => {
-                    drop(permit);
-                    sleep(READ_AGAIN).await;
-                    continue;
-                }
-            };
-            // What the store has may still be on its way to this node, also what the client has read already.
-            self.broker.fence().await;
-            if let Some(missed) = self.missed(channel, since) {
-                return Some(missed);
-            }
-            let history = history?;
-            let state = self.lock();
-            if state.starts != starts {
-                // What was published after the store was read, and before this node began, does not arrive.
-                continue;
-            }
-            return if state.is_behind(since) { None } else { proven(history, since) };
-        }
-    }
-
-    /// A node that was behind may receive what proves it, also while the store cannot be reached.
-    async fn await_missed(
-        &self,
-        channel: &ChannelName,
-        since: Since,
-        is_wanted: impl Fn() -> bool,
-    ) -> Option<Missed> {
-        loop {
-            if let Some(missed) = self.missed(channel, since) {
-                return Some(missed);
-            }
-            sleep(LOOK_AGAIN).await;
-            if !is_wanted() {
-                return None;
-            }
-        }
-    }
-
     /// Where a client goes on that is told of a gap: after which position, and which of the messages that are held for it are old.
     /// `joined` is how far this node had published the channel when they began to be held, `since` how far the client has read.
     #[must_use]
@@ -399,7 +319,7 @@ impl Histories {
         Ok(history.messages.into_iter().filter_map(|message| entry(message, store)).filter(is_kept).collect())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HistoryState> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HistoryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

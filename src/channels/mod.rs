@@ -17,6 +17,7 @@ mod history;
 mod history_state;
 mod inbound;
 mod lingering_node;
+mod missed_reads;
 mod node_queries;
 mod outbound;
 mod pending;
