@@ -59,7 +59,7 @@ pub fn write_quoted(text: &str, to: &mut Vec<u8>) {
 /// Whether arrays and objects are nested in more levels than this. `json` must be valid.
 #[must_use]
 pub fn is_deeper_than(json: &[u8], levels: usize) -> bool {
-    // Almost always there are not so many, however they are nested.
+    // Hardly any text has that many brackets, nested or not.
     memchr2_iter(b'[', b'{', json).nth(levels).is_some() && depth(json) > levels
 }
 

@@ -25,6 +25,7 @@ impl SessionBacklog {
         let goes_first = |command: &SessionCommand| {
             command.is_awaited() || command.session().is_some_and(|session| awaited.contains(session))
         };
+        // Most of the time no page is waiting, and the backlog need not be searched.
         if awaited.is_empty() {
             let (first, rest) = commands.into_iter().partition::<Vec<_>, _>(goes_first);
             self.0.extend(rest);
@@ -36,8 +37,8 @@ impl SessionBacklog {
         first
     }
 
-    /// Adds commands while Redis cannot be reached. Nobody waits any longer for the reply to what reads something. Returns whether
-    /// something had to be dropped, because too much waits.
+    /// Adds commands while Redis cannot be reached. Reads are dropped, because their callers have given up. Returns whether writes had to
+    /// be dropped too, because too many are waiting.
     pub(super) fn defer(&mut self, commands: Vec<SessionCommand>) -> bool {
         self.0.extend(commands.into_iter().filter(SessionCommand::is_write));
         self.drop_excess()

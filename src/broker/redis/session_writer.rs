@@ -126,7 +126,7 @@ impl SessionWriter {
         }
     }
 
-    /// Passes the replies on. Sending fails if nobody waits any more.
+    /// Passes the replies on. Sending fails if the caller has given up.
     fn answer(&mut self, batch: Vec<SessionCommand>, replies: Vec<Value>) {
         let mut replies = replies.into_iter();
         for command in batch {

@@ -1,4 +1,4 @@
-//! The requests of the store that wait together. Pure: what to ask, and who is told.
+//! Merges pending requests to the store: what to ask, and whom to answer. Pure.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -80,7 +80,7 @@ impl StoreBatch {
         self.requests.push(HistoriesRequest { reply: Some(reply), found, missing: count });
     }
 
-    /// What to ask next: at most so many histories, and only what somebody still waits for. `None`: nothing is left.
+    /// The next questions: at most this many histories, and only those for which a caller is still waiting. `None`: there are none left.
     pub(super) fn next(&mut self, max_histories: usize) -> Option<Questions> {
         let mut questions =
             Questions { states: self.states.keys().copied().collect(), ..Questions::default() };
@@ -99,7 +99,7 @@ impl StoreBatch {
 
     /// Sends the answers to those who need nothing else.
     pub(super) fn answer(&mut self, questions: Questions, answers: Answers) {
-        // Sending fails if nobody waits any more.
+        // Sending fails if the caller has given up.
         for (seen, state) in questions.states.iter().zip(answers.states) {
             for reply in self.states.remove(seen).unwrap_or_default() {
                 let _ = reply.send(Ok(state));

@@ -1,5 +1,5 @@
-//! What becomes of sessions if Redis has lost them: their nodes write them again, and pages that nobody knows any more are told that
-//! they may have missed something.
+//! Handles the loss of sessions in Redis: nodes write theirs again, and pages whose session no node has are told that they may have
+//! missed something.
 
 use std::sync::Weak;
 use std::time::Duration;

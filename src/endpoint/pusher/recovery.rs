@@ -338,7 +338,7 @@ impl Recovery {
     pub(super) fn answer(&mut self, payload: &[u8]) {
         if payload == CHALLENGE {
             for challenger in std::mem::take(&mut self.challengers) {
-                // Fails if nobody waits any more.
+                // Fails if the challenger has given up.
                 let _ = challenger.send(());
             }
         }

@@ -452,7 +452,7 @@ async fn what_a_failure_has_removed_counts_as_missed() {
     for (after, expected) in [(1, true), (2, false), (3, false)] {
         assert_eq!(node.read(&name("chat:a"), after_number(after)).await.is_trimmed, expected, "{after}");
     }
-    // Nobody knows what a head says of which only the beginning is there.
+    // A head that was cut off proves nothing.
     let identity: String = query(&server, &["GETRANGE", &head, "0", "30"]).await;
     let () = query(&server, &["SET", &head, &identity]).await;
     assert!(is_trimmed(after_number(3)).await);
